@@ -32,6 +32,11 @@ help: ## list the targets
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-engines/bin/python --require-hashes -r $(REQ)/engines.txt
 	@touch $@
 
+.venv-agents/installed .venv-agents-1/installed .venv-sharing/installed: .venv-%/installed: .venv/installed $(REQ)/%.txt
+	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-$*
+	$(BIN)/uv pip install -q --compile-bytecode --python .venv-$*/bin/python --require-hashes -r $(REQ)/$*.txt
+	@touch $@
+
 .PHONY: env
 env: .venv/installed ## create .venv, the environment of all other targets
 
@@ -59,9 +64,9 @@ pin-image: ## look up the digest of the base image and write it to .env as PYTHO
 	@touch .env && chmod 600 .env && sed -i.old '/^PYTHON_IMAGE=/d' .env && rm -f .env.old
 	@docker image inspect -f 'PYTHON_IMAGE={{index .RepoDigests 0}}' python:3.11-slim-bookworm | tee -a .env
 
-.venv-kbcstorage/installed: .venv/installed
+.venv-kbcstorage/installed: .venv/installed $(REQ)/kbcstorage.txt
 	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-kbcstorage
-	$(BIN)/uv pip install -q --python .venv-kbcstorage/bin/python kbcstorage==0.12.0
+	$(BIN)/uv pip install -q --python .venv-kbcstorage/bin/python --require-hashes -r $(REQ)/kbcstorage.txt
 	@touch $@
 
 .PHONY: kbcstorage
@@ -85,7 +90,7 @@ test: ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
 	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server" -n 2 --dist worksteal
 
 .PHONY: e2e
-e2e: env .venv-engines/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
+e2e: env .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-sharing/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
 	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile many
@@ -100,10 +105,14 @@ bench: env ## run the benchmarks of tests/bench/README.md
 docs: env ## generate shared/docs/cli.md from the commands
 	$(BIN)/python infra/cli_reference.py
 
+.PHONY: deployment
+deployment: env ## generate what Terraform and Knative deploy from infra/services.yaml
+	$(BIN)/python infra/deployment.py
+
 .PHONY: lock
 lock: env ## compile the pinned requirements in infra/requirements
 	sh infra/requirements/compile.sh $(BIN)/uv
 
 .PHONY: clean
 clean: ## remove what make created, except .dev and .env
-	rm -rf .venv .venv-da .venv-engines .venv-kbcstorage .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info
+	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-sharing .venv-kbcstorage .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

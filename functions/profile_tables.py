@@ -1,5 +1,6 @@
 """Profiling: computes the profiles of tables from their files."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,9 +9,9 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.names import TableId
-from analyst.profiles import stored
+from analyst.profiles import profile_view, relations
+from analyst.profiles.profile_view import ProfileView
 from analyst.profiles.profiling import ProfiledTable, Profiling, Registered
-from analyst.profiles.stored import ProfileView
 from analyst.state import registry
 from analyst.visible_tables import require
 
@@ -31,6 +32,14 @@ class ProfiledTables(BaseModel):
     tables: tuple[ProfiledTable, ...]
 
 
+class ProposedRelations(BaseModel):
+    """The number of relations that were proposed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    proposed: int
+
+
 class ProfileNow(BaseModel):
     """The id of a table."""
 
@@ -47,6 +56,9 @@ def profile_tables(request: ProfileTables, ctx: Context) -> ProfiledTables:
     known, profiling = _registered(ctx), _profiling(ctx)
     due = profiling.due(ctx.snapshots.current(), known, request.tables)
     made = profiling.run(due, known) if due else []
+    changed = [each.table for each in made if each.status == "ok"]
+    if changed:
+        _propose(ctx, known, changed)
     ctx.audited(*(f"table:{each.table}" for each in made), profiled=len(made), is_unchanged=not made)
     return ProfiledTables(tables=tuple(made))
 
@@ -61,10 +73,41 @@ def profile_tables(request: ProfileTables, ctx: Context) -> ProfiledTables:
 def profile_table(request: ProfileNow, ctx: Context) -> ProfileView:
     """Profile a table now, and return its profile."""
     ctx.audited(f"table:{request.id}")
-    access = ctx.access.current()
-    table = require(ctx.snapshots.current(), access, ctx.caller, request.id)
-    made = _profiling(ctx).profile(table, _registered(ctx).get(table.id, Registered()))
-    return stored.shown(made, table, access, ctx.store)
+    snapshot, access, known = ctx.snapshots.current(), ctx.access.current(), _registered(ctx)
+    table = require(snapshot, access, ctx.caller, request.id)
+    made = _profiling(ctx).profile(table, known.get(table.id, Registered()))
+    _propose(ctx, known, [table.id])
+    return profile_view.view(ctx.store, made, snapshot, access, caller=ctx.caller, texts=ctx.texts.current())
+
+
+@function(
+    "POST",
+    "/api/admin/relations",
+    allow=Role.ADMIN,
+    body_limit=8 << 20,
+    answers={404: "A table does not exist."},
+    audit="relations.propose",
+)
+def propose_relations(request: ProfileTables, ctx: Context) -> ProposedRelations:
+    """Look for foreign keys in the data of tables that were profiled, and store the proposals."""
+    for each in request.tables or ():
+        require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, each)
+    found = _propose(ctx, _registered(ctx), request.tables)
+    ctx.audited(proposed=found)
+    return ProposedRelations(proposed=found)
+
+
+def _propose(ctx: Context, known: Mapping[str, Registered], tables: Sequence[str] | None) -> int:
+    keys = {table: each.primary_key for table, each in known.items()}
+    settings = ctx.settings
+    return relations.propose(
+        ctx.store,
+        ctx.snapshots.current(),
+        keys,
+        tables,
+        memory_limit=settings.memory_limit,
+        scratch=settings.scratch_dir,
+    )
 
 
 def _profiling(ctx: Context) -> Profiling:

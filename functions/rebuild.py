@@ -36,6 +36,8 @@ def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:
     in the background.
     """
     answer = ctx.rebuilding.refresh_file() if request.file else ctx.rebuilding.run()
+    if answer.status == "running":  # the one that runs may be dead, and its lease has not ended yet
+        ctx.rebuild_later()
     if answer.status == "published":
         _check_metrics(ctx)
         _follow(ctx)

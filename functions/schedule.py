@@ -9,10 +9,11 @@ from analyst.scheduling.timetable import Registry
 
 @function("POST", "/schedule", allow=Allow.SERVICE)
 def schedule(ctx: Context) -> ScheduleAnswer:
-    """Start all extracts, source jobs and sweeps that are due. Call it every minute, or every few minutes.
+    """Start all extracts, source jobs and sweeps that are due, and tasks that a process lost. Call it every minute.
 
     Extra and concurrent calls are harmless. `GET /api/sync/status` returns the results of the extracts.
     """
+    ctx.tasks.redeliver()
     with ctx.state.read() as db:
         registry = Registry.read(db, ctx.settings.sync_schedule, SOURCE_TYPES)
     return Scheduler(ctx.store, registry, ctx.settings.sweep_schedule, ctx.tasks.enqueue, ctx.clock).call()

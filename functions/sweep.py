@@ -33,7 +33,9 @@ def sweep(request: SweepRequest, ctx: Context) -> SweepAnswer:
     )
     answer = sweeping.run(dry_run=request.dry_run)
     if not request.dry_run:
-        ctx.tasks.enqueue("/profile", {})  # for tables that no extract has had profiled, such as those of webhooks
+        ctx.tasks.enqueue(
+            "/profile", {}, name="all"
+        )  # for tables that no extract has had profiled, such as those of webhooks
     ctx.audited(
         dry_run=answer.dry_run,
         deleted=answer.deleted,

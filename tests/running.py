@@ -1,5 +1,6 @@
 """Runs the system as its users do: functions in a process of their own, `da` as a command."""
 
+import atexit
 import json
 import os
 import socket
@@ -9,11 +10,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+from tests.forks import Forks, forking
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
     from tests.clouds import Cloud
@@ -110,8 +115,11 @@ def host(
         process = subprocess.Popen(command, cwd=home, env=environ, stdout=output, stderr=output)
     try:
         running = Host(f"http://127.0.0.1:{port}")
-        _wait(running, process, log)
+        wait_for(running, process)
         yield running
+    except BaseException:
+        print(log.read_text())
+        raise
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -133,6 +141,32 @@ def served(application: Any, port: int = 0) -> Iterator[Host]:
         serving.server_close()
 
 
+def run_da(
+    *arguments: str, environ: Mapping[str, str], cwd: Path, stdin: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run `da` as a process of its own, forked by one that has imported its modules: they take longer than most commands."""
+    with TemporaryDirectory(prefix="da-") as folder:
+        files = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
+        for file in files:
+            file.write_text(stdin if file.name == "stdin" else "")
+        job = {
+            "arguments": [*map(str, arguments)],
+            "environ": {**environ},
+            "cwd": str(cwd),
+            "files": [*map(str, files)],
+        }
+        code = _forks(threading.get_ident()).run(job)
+        return subprocess.CompletedProcess(arguments, code, files[1].read_text(), files[2].read_text())
+
+
+@cache
+def _forks(_thread: int) -> Forks:
+    """Start what forks the commands of a thread, until the tests end."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(forking(ROOT / "tests/da_forks.py"))
+
+
 def da(
     workspace: Path, *arguments: str, server: Host, token: str, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
@@ -145,23 +179,23 @@ def da(
         "DA_LOCAL_DIR": str(workspace),
         "DA_CONFIG_DIR": str(workspace / ".config"),
     }
-    done = subprocess.run(
-        [BIN / "da", *arguments], env=environ, cwd=workspace, capture_output=True, text=True, check=False
-    )
+    done = run_da(*arguments, environ=environ, cwd=workspace)
     assert not check or done.returncode == 0, done.stderr
     return done
 
 
-def _wait(running: Host, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(running: Host, process: "subprocess.Popen[Any]", path: str = "/healthz") -> None:
+    """Wait until a host that a process starts answers a request; without a pause, the waiting would slow the start."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, "the process has ended"
         try:
-            if running.ask("GET", "/healthz")[0] == 200:
+            if running.ask("GET", path)[0] == 200:
                 return
         except OSError:
-            time.sleep(0.02)
-    raise AssertionError(f"the host did not start:\n{log.read_text()}")
+            pass
+        time.sleep(0.02)
+    raise AssertionError("the host did not start in time")
 
 
 def free_port() -> int:

@@ -10,7 +10,6 @@ from analyst.imports.report import ImportReport
 from analyst.imports.state_import import import_system
 from analyst.state import actor
 from analyst.state.fields import Input
-from analyst.sync_runs import TriggeredRun, record_failure
 
 
 class PartRequest(Input):
@@ -46,10 +45,8 @@ def import_tables(request: ImportedTables, ctx: Context) -> ImportStanding:
     found = look_up(Parts(ctx.store, ctx.settings.scratch_dir), request)
     ctx.audited(missing=len(found.missing), run_id=found.run_id)
     if found.run_id is not None:
-        run = TriggeredRun(source=request.source, run_id=found.run_id)
         body = {**request.model_dump(mode="json"), "run_id": found.run_id}
-        store, clock = ctx.store, ctx.clock
-        ctx.tasks.enqueue("/extract/imported", body, lambda error: record_failure(store, run, error, clock()))
+        ctx.tasks.enqueue("/extract/imported", body)
     return found
 
 

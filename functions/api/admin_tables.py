@@ -71,4 +71,4 @@ def update_table(change: TableChange, ctx: Context) -> RegisteredTable:
 def deregister_table(request: RegistryRequest, ctx: Context) -> None:
     """Remove a table: its registration, the grants on it, and its data."""
     withdraw(ctx.state, ctx.store, actor(ctx), request.id, now=ctx.process.clock, scratch=ctx.settings.scratch_dir)
-    ctx.tasks.enqueue("/rebuild", {})
+    ctx.tasks.enqueue("/rebuild", {}, name="all")

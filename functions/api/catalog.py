@@ -42,6 +42,7 @@ def list_tables(query: TableQuery, ctx: Context) -> TableList:
         ctx.snapshots.at(query.snapshot),
         ctx.access.current(),
         ctx.caller,
+        texts=ctx.texts.current(),
         text=query.q,
         limit=query.limit,
         offset=query.offset,
@@ -59,4 +60,5 @@ def list_tables(query: TableQuery, ctx: Context) -> TableList:
 def get_table(request: TableRequest, ctx: Context) -> TableDetail:
     """Return one table with its columns, size and time of the last update."""
     ctx.audited(f"table:{request.id}")
-    return catalog_view.find(ctx.snapshots.at(request.snapshot), ctx.access.current(), ctx.caller, request.id)
+    snapshot, access = ctx.snapshots.at(request.snapshot), ctx.access.current()
+    return catalog_view.find(snapshot, access, ctx.caller, ctx.texts.current(), request.id)

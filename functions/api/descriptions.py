@@ -1,14 +1,18 @@
 """Descriptions of tables by people."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from analyst import descriptions
 from analyst.access import Role
+from analyst.catalog import Table
 from analyst.context import Context
-from analyst.descriptions import ColumnDescription, Description, DescriptionChange, Line, Lines, Text
+from analyst.descriptions import ColumnDescription, Description, DescriptionChange, ForeignKey, Line, Lines, Text
+from analyst.errors import InvalidInputError
 from analyst.http import function
-from analyst.names import Name, TableId
-from analyst.visible_tables import require
+from analyst.names import Name, TableId, did_you_mean
+from analyst.visible_tables import find, require
 
 _NONE = "The table does not exist."
 
@@ -33,11 +37,12 @@ class NewDescription(BaseModel):
     tier: Line | None = None
     grain: Line | None = None
     notes: Lines | None = None
+    foreign_keys: Annotated[tuple[ForeignKey, ...], Field(max_length=100)] | None = None
     columns: dict[Name, ColumnDescription] | None = None
 
 
 class TableDescription(BaseModel):
-    """What is said of a table: by people in `said`, by its source or the registry in `extracted`, if people say nothing."""
+    """What is said of a table: by people in `said`; in `extracted`, by the registry, another catalog or the source."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +60,11 @@ def get_description(request: DescriptionRequest, ctx: Context) -> TableDescripti
 
 
 @function(
-    "PUT", "/api/admin/tables/{id}/description", allow=Role.KM_ADMIN, answers={404: _NONE}, audit="table.describe"
+    "PUT",
+    "/api/admin/tables/{id}/description",
+    allow=Role.KM_ADMIN,
+    answers={404: "The table, or one that a foreign key names, does not exist."},
+    audit="table.describe",
 )
 def describe_table(new: NewDescription, ctx: Context) -> TableDescription:
     """Change what is said of a table: texts, tags, owners, tier, grain and things to know."""
@@ -63,19 +72,41 @@ def describe_table(new: NewDescription, ctx: Context) -> TableDescription:
     ctx.audited(f"table:{new.id}", fields=sorted(fields))
     table = require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, new.id)
     columns = {column.name: column for column in table.columns}
+    for key in new.foreign_keys or ():
+        _check(ctx, key, table)
     descriptions.change(ctx.store, new.id, table.registration, fields, columns, by=ctx.caller.email, at=ctx.now)
+    ctx.texts.expire()
     return _view(ctx, new.id)
 
 
+def _check(ctx: Context, key: ForeignKey, table: Table) -> None:
+    """Raise an error unless both sides of a key exist, and the caller can read the other table."""
+    other = require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, key.table)
+    if len(key.columns) != len(key.references):
+        raise InvalidInputError(
+            f"the foreign key to {key.table!r} has {len(key.columns)} columns for {len(key.references)}"
+        )
+    for side, names in ((table, key.columns), (other, key.references)):
+        known = [column.name for column in side.columns]
+        for name in names:
+            if name not in known:
+                raise InvalidInputError(f"the table {side.id!r} has no column {name!r}{did_you_mean(name, known)}")
+
+
 def _view(ctx: Context, table_id: str) -> TableDescription:
-    access = ctx.access.current()
-    table = require(ctx.snapshots.current(), access, ctx.caller, table_id)
+    snapshot, access = ctx.snapshots.current(), ctx.access.current()
+    table = require(snapshot, access, ctx.caller, table_id)
     found = descriptions.read(ctx.store, table_id, table.registration)
-    extracted = access.description(table_id, table.description)
+    imported = ctx.texts.current().imported.get(table_id)
+    extracted = access.description(table_id, (imported.description if imported else None) or table.description)
+
+    def is_seen(id_: str) -> bool:
+        return find(snapshot, access, ctx.caller, id_) is not None
+
     return TableDescription(
         table=table_id,
         description=found.said.description or extracted,
-        said=found.said,
+        said=descriptions.without_hidden(found.said, is_seen),
         extracted=extracted,
-        history=found.history,
+        history=tuple(descriptions.change_without_hidden(each, is_seen) for each in found.history),
     )

@@ -41,7 +41,7 @@ def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:
     """
     snapshot = ctx.snapshots.at(query.snapshot)
     ctx.audited(snapshot=snapshot.number)
-    made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller)
+    made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller, ctx.texts.current())
     encoded = made.whole if query.sources is None else made.of(query.sources.split(","))
     return Encoded(encoded.body, encoded.etag, gzipped=encoded.gzipped)
 
@@ -61,5 +61,5 @@ def manifest_sources(query: SourcesQuery, ctx: Context) -> Encoded[SourceList]:
     """
     snapshot = ctx.snapshots.at(query.snapshot)
     ctx.audited(snapshot=snapshot.number)
-    made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller).listed
+    made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller, ctx.texts.current()).listed
     return Encoded(made.body, made.etag, gzipped=made.gzipped)

@@ -1,4 +1,4 @@
-"""Profiles of tables: reading them."""
+"""Profiles of tables and their relations: reading them."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -6,8 +6,10 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import TableId
-from analyst.profiles import stored
-from analyst.profiles.stored import ProfileView
+from analyst.profiles import profile_view, relations, stored
+from analyst.profiles.profile_view import ProfileView
+from analyst.profiles.relations import Relation
+from analyst.visible_tables import require
 
 
 class ProfileRequest(BaseModel):
@@ -16,6 +18,15 @@ class ProfileRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: TableId
+
+
+class Relations(BaseModel):
+    """The relations of a table to those that the caller can read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    relations: tuple[Relation, ...]
 
 
 @function(
@@ -29,4 +40,25 @@ class ProfileRequest(BaseModel):
 def get_profile(request: ProfileRequest, ctx: Context) -> ProfileView:
     """Return the statistics of a table's columns, with alerts and what has changed. Sensitive columns show no values."""
     ctx.audited(f"table:{request.id}")
-    return stored.view(ctx.snapshots.current(), ctx.access.current(), ctx.caller, request.id, ctx.store)
+    snapshot, access, texts = ctx.snapshots.current(), ctx.access.current(), ctx.texts.current()
+    table = require(snapshot, access, ctx.caller, request.id)
+    found = stored.require_profile(ctx.store, table)
+    return profile_view.view(ctx.store, found, snapshot, access, caller=ctx.caller, texts=texts)
+
+
+@function(
+    "GET",
+    "/api/tables/{id}/relations",
+    allow=Role.VIEWER,
+    answers={404: "The table does not exist."},
+    audit="catalog.relations",
+    audit_success=False,
+)
+def get_relations(request: ProfileRequest, ctx: Context) -> Relations:
+    """Return the foreign keys of a table and those that refer to it: declared by people, or proposed from the data."""
+    ctx.audited(f"table:{request.id}")
+    snapshot, access = ctx.snapshots.current(), ctx.access.current()
+    table = require(snapshot, access, ctx.caller, request.id)
+    known = relations.read(ctx.store)
+    found = relations.of_table(table, snapshot, access, ctx.caller, texts=ctx.texts.current(), proposals=known)
+    return Relations(table=table.id, relations=found)

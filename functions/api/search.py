@@ -21,6 +21,6 @@ class SearchQuery(BaseModel):
 
 @function("GET", "/api/catalog/search", allow=Role.VIEWER)
 def search_catalog(query: SearchQuery, ctx: Context) -> SearchAnswer:
-    """Search the tables and metrics that the caller can read, best first."""
-    search = ctx.process.catalog_search
-    return search.find(query.q, ctx.snapshots.current(), ctx.access.current(), ctx.caller, limit=query.limit)
+    """Search the tables and metrics that the caller can read, and the glossary, best first."""
+    search, texts = ctx.process.catalog_search, ctx.texts.current()
+    return search.find(query.q, ctx.snapshots.current(), ctx.access.current(), ctx.caller, texts, limit=query.limit)

@@ -10,7 +10,7 @@ from analyst.http import Allow, function
 from analyst.names import Name, TableId
 from analyst.scheduling import note
 from analyst.state.sources import list_sources
-from analyst.sync_runs import Following, SyncStatus, Triggered, record_failure, trigger
+from analyst.sync_runs import Following, SyncStatus, Triggered, explain, record_failure, trigger
 
 
 class TriggerRequest(BaseModel):
@@ -55,7 +55,7 @@ def trigger_extracts(request: TriggerRequest, ctx: Context) -> Triggered:
         request.tables,
         note=lambda extracts: note(store, extracts, ctx.now),
         enqueue=ctx.tasks.enqueue,
-        failed=lambda run, error: record_failure(store, run, error, clock()),
+        failed=lambda run, error: record_failure(store, run, explain(error), clock()),
     )
     ctx.audited(*(f"source:{run.source}" for run in triggered.runs))
     return triggered

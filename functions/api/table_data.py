@@ -67,7 +67,7 @@ def table_schema(request: SchemaRequest, ctx: Context) -> TableSchema:
     from analyst.state.registry import find_table
 
     ctx.audited(f"table:{request.id}")
-    snapshot, access = ctx.snapshots.current(), ctx.access.current()
+    snapshot, access, texts = ctx.snapshots.current(), ctx.access.current(), ctx.texts.current()
     table = require(snapshot, access, ctx.caller, request.id)
     with ctx.state.read() as db:
         registered = find_table(db, table.id)
@@ -76,8 +76,8 @@ def table_schema(request: SchemaRequest, ctx: Context) -> TableSchema:
         id=table.id,
         view=table.view,
         sql_name=sql_name(table.id, table.view),
-        description=access.description(table.id, table.description),
-        columns=table.columns,
+        description=texts.description(table, access),
+        columns=texts.columns(table),
         primary_key=registered.primary_key if registered else (),
         query_mode=table.query_mode,
         rows=table.rows,

@@ -36,7 +36,7 @@ class BackfillRequest(ExtractRequest, BackfillOrder):
 
 
 class BackfillAnswer(ExtractAnswer):
-    """The result of a backfill. If it is not complete, its time ran out, and the next one resumes.
+    """The result of a backfill. If it is not complete, its time ran out, and another call, already requested, resumes it.
 
     `counts`: issues `read` in searches, `fetched`, already `known`, `gone`, `failed` and `changed`, and values that became
     NULL (`misshapen …`). After a dry run, `jql` is the query, and `found` about how many issues it finds.
@@ -78,6 +78,12 @@ def extract_jira(request: BackfillRequest, ctx: Context) -> Answer[BackfillAnswe
     if job.error is None:
         job.add_unchanged()
     status = job.finish()
+    is_complete = tally.is_complete and job.error is None
+    is_narrow = request.since is not None or request.jql is not None
+    if not tally.is_complete and job.error is None and not is_narrow and tally.counts["fetched"]:
+        ctx.tasks.enqueue(
+            "/extract/jira", {"source": request.source, "parallel": request.parallel}, name=request.source
+        )
     answer = BackfillAnswer(
         run_id=job.run_id,
         source=request.source,
@@ -87,6 +93,6 @@ def extract_jira(request: BackfillRequest, ctx: Context) -> Answer[BackfillAnswe
         rebuild=job.rebuild,
         counts=dict(job.counts),
         notes=tuple(job.notes),
-        is_complete=tally.is_complete and job.error is None,
+        is_complete=is_complete,
     )
     return Answer(answer, status=answer.http_status)

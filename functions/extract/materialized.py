@@ -10,15 +10,15 @@ from analyst.http import Allow, Answer, function
     "POST",
     "/extract/materialized",
     allow=Allow.SERVICE,
-    answers={207: ExtractAnswer, 404: "No such source exists.", 422: ExtractAnswer},
+    answers={202: ExtractAnswer, 207: ExtractAnswer, 404: "No such source exists.", 422: ExtractAnswer},
     body_limit=8 << 20,
     audit="source.extract",
 )
 def extract_materialized(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
     """Compute the materialized tables of a source whose inputs have changed, and publish them.
 
-    A table comes after its inputs. 207: some tables failed; 422: all failed. A failed table has an error and keeps its last
-    good version.
+    A table comes after its inputs. 202: the time was up, and another call computes the tables that are left; 207: some
+    tables failed; 422: all failed. A failed table has an error and keeps its last good version.
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
     answer = compute(ctx, request)

@@ -31,7 +31,8 @@ class CatalogQuery(Form):
 @function("GET", "/catalog", allow=Role.VIEWER)
 def catalog_page(query: CatalogQuery, ctx: Context) -> View:
     """Show the tables and metrics that the caller can read, by a search and filters."""
-    browsing = Browsing(ctx.process.catalog_search, ctx.snapshots.current(), ctx.access.current(), ctx.caller, ctx.now)
+    snapshot, access, texts = ctx.snapshots.current(), ctx.access.current(), ctx.texts.current()
+    browsing = Browsing(ctx.process.catalog_search, snapshot, access, ctx.caller, ctx.now, texts)
     found = browsing.page(Filter(**query.model_dump()))
     kept = query.model_dump(mode="json", exclude={"page"}, exclude_defaults=True)
     if kept.get("mine"):

@@ -23,7 +23,7 @@ def home(ctx: Context) -> View:
     """Show the first steps, the newest and freshest tables, failures, and the caller's requests and queries."""
     snapshot, access = ctx.snapshots.current(), ctx.access.current()
     tables = visible(snapshot, access, ctx.caller)
-    browsing = Browsing(ctx.process.catalog_search, snapshot, access, ctx.caller, ctx.now)
+    browsing = Browsing(ctx.process.catalog_search, snapshot, access, ctx.caller, ctx.now, ctx.texts.current())
     names = {table.id for table in tables}
     sources = {table.source for table in tables}
     is_admin = ctx.caller.includes(Role.ADMIN)

@@ -140,7 +140,7 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
     profile = found(ctx, profiles.get_profile, id=query.id)
     quality = ask(ctx, expectations.get_expectations, id=query.id)
     using = [each for each in ask(ctx, metrics.list_metrics).metrics if query.id in each.tables]
-    about = catalog_view.find(snapshot, access, ctx.caller, query.id)
+    about = catalog_view.find(snapshot, access, ctx.caller, ctx.texts.current(), query.id)
     data: dict[str, Any] = {
         "table": about,
         "schema": schema,

@@ -17,3 +17,7 @@ lock "$here/dev.in" -c "$here/functions.txt" -c "$here/cli.txt" -c "$here/source
 lock shared/da/pyproject.toml "$here/cli-test.in" -o "$here/cli-newest.txt" "$@"
 lock "$here/build.in" -c "$here/dev.txt" -o "$here/build.txt" "$@"
 lock "$here/engines.in" -c "$here/dev.txt" -c "$here/functions.txt" -o "$here/engines.txt" "$@"
+lock "$here/agents.in" -o "$here/agents.txt" "$@"
+lock "$here/agents-1.in" -o "$here/agents-1.txt" "$@"
+lock "$here/sharing.in" -o "$here/sharing.txt" "$@"
+lock "$here/kbcstorage.in" -o "$here/kbcstorage.txt" "$@"

@@ -1,4 +1,4 @@
-"""Search over the catalog: tables with their columns, what people say of them, and metrics.
+"""Search over the catalog: tables with their columns, what is said of them, metrics, and the glossary.
 
 The index is built once for a state of the catalog and kept in memory. It knows hidden tables, so nothing in an answer may
 depend on them: a rank counts only the fields of the table itself, and hits are filtered by the one rule before they are
@@ -15,9 +15,10 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst import descriptions
+from analyst import glossary
 from analyst.access import AccessList, Caller
-from analyst.descriptions import Described
+from analyst.descriptions import Texts
+from analyst.glossary import Term
 from analyst.metrics import checked
 from analyst.metrics.checked import CheckedMetric, visible_metrics
 from analyst.snapshots import Snapshot
@@ -30,15 +31,16 @@ _NAME, _TAG, _COLUMN, _TEXT = 8, 5, 3, 2
 _PREFIX: Final = 0.5
 _LONGEST_QUERY: Final = 12
 
-Document = tuple[Literal["table", "metric"], str]
+Kind = Literal["table", "metric", "term"]
+Document = tuple[Kind, str]
 
 
 class Hit(BaseModel):
-    """A table (by id) or a metric (by name) that was found; `matched` names columns that match."""
+    """A table (by id), a metric or a term of the glossary (by name) that was found; `matched` names columns that match."""
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["table", "metric"]
+    kind: Kind
     id: str
     title: str
     description: str | None
@@ -89,15 +91,19 @@ class CatalogSearch:
     _access: AccessList | None = None
     _registry: int = 0
     _versions: dict[str, str | None] = field(default_factory=dict)
-    _said: Mapping[str, Described] = field(default_factory=dict)
+    _texts: Texts = field(default_factory=Texts)
+    _edition: int = 0
     _metrics: Mapping[str, CheckedMetric] = field(default_factory=dict)
+    _terms: Mapping[str, Term] = field(default_factory=dict)
 
-    def find(self, text: str, snapshot: Snapshot, access: AccessList, caller: Caller, *, limit: int) -> SearchAnswer:
-        """Return the tables and metrics that the caller may see and that have all words of a text."""
+    def find(
+        self, text: str, snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts, *, limit: int
+    ) -> SearchAnswer:
+        """Return the tables, metrics and terms that the caller may see and that have all words of a text."""
         words = list(dict.fromkeys(words_of(text)))[:_LONGEST_QUERY]
         with self._lock:
-            self._refresh(snapshot, access)
-            index, said, metrics = self._index, self._said, self._metrics
+            self._refresh(snapshot, access, texts)
+            index, metrics, terms = self._index, self._metrics, self._terms
         hits: list[Hit] = []
         shown = {metric.name for metric in visible_metrics(metrics, snapshot, access, caller)} if metrics else set()
         for kind, id_ in index.ranked(words) if words else ():
@@ -106,37 +112,34 @@ class CatalogSearch:
                 title = definition.display_name or id_
                 hits.append(Hit(kind="metric", id=id_, title=title, description=definition.description))
             elif kind == "table" and (table := find(snapshot, access, caller, id_)) is not None:
-                about = said[id_].said.description if id_ in said else None
-                columns = [column.name for column in table.columns if any(w in column.name for w in words)]
-                description = about or access.description(id_, table.description)
+                columns = [column.name for column in table.columns if any(w in column.name.lower() for w in words)]
+                description = texts.description(table, access)
                 hits.append(
                     Hit(kind="table", id=id_, title=table.view, description=description, matched=tuple(columns[:10]))
                 )
+            elif kind == "term" and id_ in terms:
+                hits.append(Hit(kind="term", id=id_, title=id_, description=terms[id_].definition))
             if len(hits) > limit:
                 break
         return SearchAnswer(hits=tuple(hits[:limit]), has_more=len(hits) > limit)
 
-    def described(self) -> Mapping[str, Described]:
-        """Return what people say of tables, by id."""
-        with self._lock:
-            said = self._changed(descriptions.KEY)
-            if said is not None:
-                self._said = descriptions.all_of(said or None)
-            return self._said
-
-    def _refresh(self, snapshot: Snapshot, access: AccessList) -> None:
-        said = self._changed(descriptions.KEY)
-        if said is not None:
-            self._said = descriptions.all_of(said or None)
+    def _refresh(self, snapshot: Snapshot, access: AccessList, texts: Texts) -> None:
         metrics = self._changed(checked.KEY)
         if metrics is not None:
             self._metrics = checked.parsed_bytes(metrics or None).metrics
+        terms = self._changed(glossary.KEY)
+        if terms is not None:
+            self._terms = glossary.terms_of(terms or None)
         if access is not self._access:  # comparing it takes milliseconds, and it changes with every grant
             self._registry = hash(tuple((id_, table.description) for id_, table in access.tables.items()))
             self._access = access
-        state = (snapshot.number, snapshot.catalog.built_at, self._registry, *sorted(self._versions.items()))
+        if texts is not self._texts:
+            self._texts, self._edition = texts, self._edition + 1
+        versions = sorted(self._versions.items())
+        state = (snapshot.number, snapshot.catalog.built_at, self._registry, self._edition, *versions)
         if state != self._state:
-            self._index, self._state = _built(snapshot, access, self._said, self._metrics), state
+            self._index = _built(snapshot, access, texts, self._metrics, self._terms)
+            self._state = state
 
     def _changed(self, key: str) -> bytes | None:
         """Return an object that has changed since it was read last, empty if it is gone; `None` if it has not."""
@@ -155,7 +158,11 @@ def words_of(text: str) -> Iterator[str]:
 
 
 def _built(
-    snapshot: Snapshot, access: AccessList, said: Mapping[str, Described], metrics: Mapping[str, CheckedMetric]
+    snapshot: Snapshot,
+    access: AccessList,
+    texts: Texts,
+    metrics: Mapping[str, CheckedMetric],
+    terms: Mapping[str, Term],
 ) -> _Index:
     postings: dict[str, dict[Document, float]] = {}
 
@@ -168,22 +175,25 @@ def _built(
     for table in snapshot.catalog.tables:
         document: Document = ("table", table.id)
         add(document, _NAME, table.id, table.view)
-        add(document, _TEXT, access.description(table.id, table.description))
-        for column in table.columns:
+        add(document, _TEXT, texts.description(table, access))
+        for column in texts.columns(table):
             add(document, _COLUMN, column.name)
             add(document, _TEXT, column.description)
-        known = said.get(table.id)
-        if known is not None and known.registration == table.registration:
-            people = known.said
-            add(document, _TEXT, people.description, people.grain, *people.notes)
-            add(document, _TAG, people.tier, *people.tags, *people.owners)
-            for one in people.columns.values():
-                add(document, _TEXT, one.description)
-                add(document, _TAG, *one.tags)
+        said = texts.of(table)
+        add(document, _TEXT, said.grain, *said.notes)
+        add(document, _TAG, said.tier, *said.tags, *said.owners)
+        for one in said.columns.values():
+            add(document, _TAG, *one.tags)
     for metric in metrics.values():
         definition = metric.defined.definition
         named: Document = ("metric", definition.name)
         add(named, _NAME, definition.name, definition.display_name)
         add(named, _TAG, definition.category, *definition.synonyms, *definition.tags)
         add(named, _TEXT, definition.description, *definition.questions, *definition.notes)
+    for term in terms.values():
+        add(("term", term.name), _NAME, term.name)
+        add(("term", term.name), _TAG, *term.synonyms, *term.tags, *term.owners)
+        add(("term", term.name), _TEXT, term.definition)
+        for link in term.links:  # what a term stands for is found by its words
+            add((link.kind, link.id), _TAG, term.name, *term.synonyms)
     return _Index(postings, tuple(sorted(postings)))

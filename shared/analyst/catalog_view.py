@@ -5,7 +5,8 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import AccessList, Caller
-from analyst.catalog import Column, QueryMode, Table
+from analyst.catalog import QueryMode, Table
+from analyst.descriptions import Texts
 from analyst.snapshots import Snapshot
 from analyst.visible_tables import require, visible
 
@@ -27,14 +28,34 @@ class TableSummary(BaseModel):
     notice: str | None = None
     is_public: bool
     server_only: bool
+    tags: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    tier: str | None = None
+    grain: str | None = None
+
+
+class ColumnDetail(BaseModel):
+    """A column. `type` is the DuckDB type."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    type: str
+    description: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 class TableDetail(TableSummary):
-    """A table with its columns. `files` is the number of its Parquet files."""
+    """A table with its columns. `files` is the number of its Parquet files, `notes` are things to know.
+
+    `url` is its page in the catalog from which descriptions are imported.
+    """
 
     hash: str
     files: int
-    columns: tuple[Column, ...]
+    columns: tuple[ColumnDetail, ...]
+    notes: tuple[str, ...] = ()
+    url: str | None = None
 
 
 class TableList(BaseModel):
@@ -48,41 +69,65 @@ class TableList(BaseModel):
 
 
 def search(
-    snapshot: Snapshot, access: AccessList, caller: Caller, *, text: str | None, limit: int, offset: int
+    snapshot: Snapshot,
+    access: AccessList,
+    caller: Caller,
+    *,
+    text: str | None,
+    limit: int,
+    offset: int,
+    texts: Texts = Texts(),  # noqa: B008 - frozen
 ) -> TableList:
     """List the tables that the caller may read whose id, view or description holds a text, without regard to case."""
     found = [
-        table for table in visible(snapshot, access, caller) if text is None or _matches(table, access, text.lower())
+        table
+        for table in visible(snapshot, access, caller)
+        if text is None or _matches(table, access, texts, text.lower())
     ]
-    page = tuple(_summary(table, access) for table in found[offset : offset + limit])
+    page = tuple(_summary(table, access, texts) for table in found[offset : offset + limit])
     return TableList(snapshot=snapshot.number, count=len(found), tables=page)
 
 
-def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> TableDetail:
+def find(snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts, table_id: str) -> TableDetail:
     """Return one table.
 
     Raises:
         NotFoundError: it does not exist, or the caller can't read it.
     """
     table = require(snapshot, access, caller, table_id)
+    said = texts.of(table)
+    columns = tuple(
+        ColumnDetail(
+            name=column.name,
+            type=column.type,
+            description=column.description,
+            tags=said.columns[column.name].tags if column.name in said.columns else (),
+        )
+        for column in texts.columns(table)
+    )
     return TableDetail(
-        **_summary(table, access).model_dump(), hash=table.hash, files=len(table.files), columns=table.columns
+        **_summary(table, access, texts).model_dump(),
+        hash=table.hash,
+        files=len(table.files),
+        columns=columns,
+        notes=said.notes,
+        url=texts.url(table),
     )
 
 
-def _matches(table: Table, access: AccessList, text: str) -> bool:
-    description = access.description(table.id, table.description) or ""
+def _matches(table: Table, access: AccessList, texts: Texts, text: str) -> bool:
+    description = texts.description(table, access) or ""
     return any(text in part.lower() for part in (table.id, table.view, description))
 
 
-def _summary(table: Table, access: AccessList) -> TableSummary:
-    registration = access.tables.get(table.id)
+def _summary(table: Table, access: AccessList, texts: Texts) -> TableSummary:
+    registration, said = access.tables.get(table.id), texts.of(table)
     return TableSummary(
         id=table.id,
         view=table.view,
         source=table.source,
         bucket=registration.bucket if registration else None,
-        description=access.description(table.id, table.description),
+        description=texts.description(table, access),
         query_mode=table.query_mode,
         rows=table.rows,
         size_bytes=table.size_bytes,
@@ -90,4 +135,8 @@ def _summary(table: Table, access: AccessList) -> TableSummary:
         notice=table.notice,
         is_public=registration.is_public if registration else False,
         server_only=registration.server_only if registration else False,
+        tags=said.tags,
+        owners=said.owners,
+        tier=said.tier,
+        grain=said.grain,
     )

@@ -1,22 +1,28 @@
 """Descriptions of tables by people: texts, tags, owners, tier, grain, things to know; with the history of their changes.
 
-`catalog/descriptions.json` has those of all tables. They belong to a registration, and come before what a source or the
-registry says. A tag such as `PII` hides the values of a column, or of a whole table, in profiles.
+`catalog/descriptions.json` has those of all tables. They belong to a registration, and override what the registry, another
+catalog (`catalog/imported.json`) or the source says, in this order. A tag such as `PII` hides the values of a column, or of
+a whole table, in profiles.
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ulid import ULID
 
+from analyst.access import AccessList
+from analyst.catalog import Column, Table
 from analyst.errors import InvalidInputError, UnavailableError
-from analyst.names import Name, did_you_mean
+from analyst.names import Name, TableId, did_you_mean
 from analyst.store import Object, Store
 from analyst.store.compare_and_swap import swap
 
 KEY: Final = "catalog/descriptions.json"
+IMPORTED: Final = "catalog/imported.json"
 _KEPT: Final = 50
 _RECENT: Final = 50
 
@@ -34,6 +40,16 @@ class ColumnDescription(BaseModel):
     tags: Lines = ()
 
 
+class ForeignKey(BaseModel):
+    """Columns whose values are those of as many columns of another table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]
+    table: TableId
+    references: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]
+
+
 class Description(BaseModel):
     """What people say of a table. `grain` is what one row stands for, `notes` are things to know."""
 
@@ -45,6 +61,7 @@ class Description(BaseModel):
     tier: Line | None = None
     grain: Line | None = None
     notes: Lines = ()
+    foreign_keys: Annotated[tuple[ForeignKey, ...], Field(max_length=100)] = ()
     columns: Annotated[dict[Name, ColumnDescription], Field(max_length=10_000)] = {}
 
 
@@ -75,6 +92,148 @@ class _All(BaseModel):
     tables: dict[str, Described] = {}
 
 
+class ImportedTable(BaseModel):
+    """What another catalog says of a table. `url` is its page there; names of `columns` are in lowercase."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    tier: str | None = None
+    url: str | None = None
+    columns: dict[str, ColumnDescription] = {}
+
+
+class Imported(BaseModel):
+    """What another catalog says of tables, by id, as of a time."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    origin: str = ""
+    fetched_at: datetime | None = None
+    tables: dict[str, ImportedTable] = {}
+
+
+_EMPTY: Final = Description()
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What is said of tables: by people and by another catalog."""
+
+    said: Mapping[str, Described] = field(default_factory=dict)
+    imported: Mapping[str, ImportedTable] = field(default_factory=dict)
+
+    def of(self, table: Table) -> Description:
+        """Return what is said of a table and its columns; fields that people left empty are those of the other catalog."""
+        found, other = self.said.get(table.id), self.imported.get(table.id)
+        people = found.said if found is not None and found.registration == table.registration else _EMPTY
+        if other is None:
+            return people
+        columns = dict(people.columns)
+        for column in table.columns:
+            if (known := other.columns.get(column.name.lower())) is not None:
+                mine = columns.get(column.name, ColumnDescription())
+                tags = tuple(dict.fromkeys((*mine.tags, *known.tags)))
+                text = mine.description or column.description or known.description
+                columns[column.name] = ColumnDescription(description=text, tags=tags)
+        return people.model_copy(
+            update={
+                "tags": tuple(dict.fromkeys((*people.tags, *other.tags))),
+                "owners": people.owners or other.owners,
+                "tier": people.tier or other.tier,
+                "columns": columns,
+            }
+        )
+
+    def description(self, table: Table, access: AccessList) -> str | None:
+        """Return the description of a table: of people, the registry, the other catalog or the source."""
+        found, other = self.said.get(table.id), self.imported.get(table.id)
+        if found is not None and found.registration == table.registration and found.said.description:
+            return found.said.description
+        imported = other.description if other is not None else None
+        return access.description(table.id, imported or table.description)
+
+    def columns(self, table: Table) -> tuple[Column, ...]:
+        """Return the columns of a table with their descriptions."""
+        if table.id not in self.said and table.id not in self.imported:
+            return table.columns
+        said = self.of(table).columns
+        texts = {name: each.description for name, each in said.items()}
+        return tuple(
+            column.model_copy(update={"description": text}) if (text := texts.get(column.name)) else column
+            for column in table.columns
+        )
+
+    def url(self, table: Table) -> str | None:
+        """Return the page of a table in the other catalog."""
+        other = self.imported.get(table.id)
+        return None if other is None else other.url
+
+    def tags_by_column(self, table: Table) -> dict[str, tuple[str, ...]]:
+        """Return the tags of each column, those of the table among them."""
+        said = self.of(table)
+        return tagged_columns(said, {column.name: column for column in table.columns})
+
+
+def read_texts(store: Store) -> Texts:
+    """Read what is said of all tables now."""
+    return Texts(everything(store), _imported(store.read(IMPORTED)).tables)
+
+
+@dataclass(slots=True)
+class TextReader:
+    """The texts of a process, read again when they are older than `max_age` seconds. Thread-safe."""
+
+    store: Store
+    max_age: float
+    monotonic: Callable[[], float]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _texts: Texts = field(default_factory=Texts)
+    _versions: dict[str, str] = field(default_factory=dict)
+    _as_of: float = float("-inf")
+
+    def current(self) -> Texts:
+        """Return the texts; the same object as long as nothing has changed.
+
+        Raises:
+            UnavailableError: the store does not respond, or an object is damaged.
+        """
+        with self._lock:
+            if self.monotonic() - self._as_of >= self.max_age:
+                began = self.monotonic()
+                said, imported = self._changed(KEY), self._changed(IMPORTED)
+                if said is not None:
+                    self._texts = Texts(_all(said[0]).tables, self._texts.imported)
+                if imported is not None:
+                    self._texts = Texts(self._texts.said, _imported(imported[0]).tables)
+                self._as_of = began
+            return self._texts
+
+    def expire(self) -> None:
+        """Read the texts again before the next answer, because something has changed."""
+        self._as_of = float("-inf")
+
+    def _changed(self, key: str) -> tuple[Object | None] | None:
+        """Return an object that has changed since it was read last; `None` if it has not."""
+        known = self._versions.get(key)
+        found = self.store.read(key, unless=known)
+        if found is None:
+            return None if self._versions.pop(key, None) is None else (None,)
+        if found.version == known:
+            return None
+        self._versions[key] = found.version
+        return (found,)
+
+
+def _imported(found: Object | None) -> Imported:
+    try:
+        return Imported() if found is None else Imported.model_validate_json(found.data)
+    except ValidationError:  # written by another version: the next import replaces it
+        return Imported()
+
+
 def read(store: Store, table_id: str, registration: str | None) -> Described:
     """Return what people say of a table; what was said of an earlier registration of its id does not count."""
     return _of(_all(store.read(KEY)), table_id, registration)
@@ -83,11 +242,6 @@ def read(store: Store, table_id: str, registration: str | None) -> Described:
 def everything(store: Store) -> Mapping[str, Described]:
     """Return the descriptions of all tables by id."""
     return _all(store.read(KEY)).tables
-
-
-def all_of(data: bytes | None) -> Mapping[str, Described]:
-    """Return the descriptions of all tables by id, from the content of the object `KEY`."""
-    return _All.model_validate_json(data).tables if data else {}
 
 
 def tagged_columns(said: Description, columns: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -123,6 +277,19 @@ def change(
 
     swap(store, KEY, edit, done=lambda current: id_ in _all(current).recent)
     return made[-1]
+
+
+def without_hidden(said: Description, is_seen: Callable[[str], bool]) -> Description:
+    """Return a description without foreign keys to tables that a caller may not see."""
+    return said.model_copy(update={"foreign_keys": tuple(key for key in said.foreign_keys if is_seen(key.table))})
+
+
+def change_without_hidden(change_: DescriptionChange, is_seen: Callable[[str], bool]) -> DescriptionChange:
+    """Return an earlier state without foreign keys to tables that a caller may not see."""
+    if "foreign_keys" not in change_.before:
+        return change_
+    keys = [key for key in change_.before["foreign_keys"] if is_seen(key["table"])]
+    return change_.model_copy(update={"before": {**change_.before, "foreign_keys": keys}})
 
 
 def _changed(

@@ -1,20 +1,22 @@
 """The frame of every extract: run a connector, leave a record, request a rebuild, answer."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from analyst.contract.connector import Connector
-from analyst.contract.extraction import SIDE_BY_SIDE, Extraction, FanOut, Stage
-from analyst.errors import AnalystError
+from analyst.contract.connector import Connector, SourceTable
+from analyst.contract.extraction import SIDE_BY_SIDE, Ended, Extraction, FanOut, Stage
+from analyst.errors import AnalystError, UnavailableError
 from analyst.names import Name
 from analyst.quality.checks import Checks
-from analyst.runs import RunRecord, RunStatus, TableResult, new_run_id
+from analyst.runs import RunRecord, RunStatus, TableResult, earlier_parts, keep_part, new_run_id
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from analyst.validation import Matching
@@ -40,6 +42,10 @@ class ExtractRequest(BaseModel):
     tables: tuple[Name, ...] | None = Field(default=None, max_length=10_000)
     run_id: RunId | None = None
     """The id of the run's record; generated if not given."""
+    part: int = Field(default=0, ge=0, le=100_000)
+    """The number of this part of a run that was cut because its time was up."""
+    is_part: bool = False
+    """Another extract made this call for one of its tables, and requests the rebuild itself."""
 
 
 class RebuildOutcome(BaseModel):
@@ -65,7 +71,8 @@ class ProfileOutcome(BaseModel):
 class ExtractAnswer(BaseModel):
     """The result of an extract. `rebuild` is null if the newest snapshot already contains everything.
 
-    `profiled` is null if no table was profiled.
+    `profiled` is null if no table was profiled. If the run continues, because its time was up, `left` are the tables that
+    its next part reads.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,6 +85,7 @@ class ExtractAnswer(BaseModel):
     notes: tuple[str, ...] = ()
     rebuild: RebuildOutcome | None = None
     profiled: ProfileOutcome | None = None
+    left: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -97,8 +105,8 @@ class ExtractAnswer(BaseModel):
 
     @property
     def http_status(self) -> int:
-        """The HTTP status of the answer."""
-        return HTTP_STATUS[self.status]
+        """The HTTP status of the answer; 202 if the run continues."""
+        return HTTPStatus.ACCEPTED if self.left else HTTP_STATUS[self.status]
 
 
 class Caller(Protocol):
@@ -112,21 +120,33 @@ class Caller(Protocol):
         """
 
 
+NextPart = Callable[[dict[str, Any]], object]
+"""Has the extract function called with a body."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rebuilds:
-    """Requests rebuilds after something was published. `call` reaches the rebuild function."""
+    """Requests rebuilds after something was published. `call` reaches the rebuild function.
+
+    `later` requests one that comes when the lease of a dead rebuild has ended.
+    """
 
     snapshots: Snapshots
     call: Caller
+    later: Callable[[], object]
 
     def request(self, source: str, version: str | None) -> RebuildOutcome | None:
         """Request a rebuild unless the newest snapshot contains this version of a source (`None`: nothing published).
 
-        A failed rebuild is reported, not raised: what was published stays, and the next run requests a rebuild again.
+        A failed rebuild is reported, not raised: what was published stays, and another rebuild is requested for later.
         """
         if version is None or self.snapshots.is_built_from(source, version):
             return None
-        return ask_for_rebuild(self.call, source)
+        outcome = ask_for_rebuild(self.call, source)
+        if outcome.status in ("running", "failed"):  # the one that runs may be dead, and its lease has not ended yet
+            with suppress(UnavailableError):
+                self.later()
+        return outcome
 
 
 def ask_for_rebuild(call: Caller, source: str | None = None) -> RebuildOutcome:
@@ -150,6 +170,53 @@ def ask_for_profiles(call: Caller, tables: Sequence[str]) -> ProfileOutcome | No
     return ProfileOutcome(tables=len(made) - len(failed), failed=failed) if made else None
 
 
+FEWEST_SPREAD: Final = 10
+"""Changed tables from which on each is extracted by a call of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableCalls:
+    """Extracts each of many changed tables by a call of its own, which another process may answer.
+
+    `path` is the extract function, `parallel` returns how many calls are made at the same time; it is asked when needed.
+    """
+
+    call: Caller
+    path: str
+    source: str
+    parallel: Callable[[], int]
+    is_time_up: Callable[[], bool] = lambda: False
+
+    def __call__(self, tables: Sequence[SourceTable]) -> list[TableResult] | None:
+        """Return the results of the tables; `None` if they are too few. A call that fails is a failed table."""
+        if len(tables) < FEWEST_SPREAD:
+            return None
+        names = [table.name for table in tables]
+        with ThreadPoolExecutor(self.parallel()) as pool:
+            results = pool.map(lambda name: self._extracted(name, is_first=name == names[0]), names)
+            return [result for result in results if result is not None]
+
+    def _extracted(self, table: str, *, is_first: bool) -> TableResult | None:
+        if self.is_time_up() and not is_first:
+            return None
+        try:
+            answer = self.call(self.path, {"source": self.source, "tables": [table], "is_part": True})
+        except AnalystError as error:
+            found = error.details.get("answer")
+            answer, reason = found if isinstance(found, dict) else {}, str(error)
+        else:
+            reason = "its call gave no result"
+        return _result(table, answer) or TableResult(table=table, status="failed", error=reason)
+
+
+def _result(table: str, answer: dict[str, Any]) -> TableResult | None:
+    try:
+        found = [TableResult.model_validate(one) for one in answer.get("tables") or ()]
+    except ValidationError:
+        return None
+    return next((one for one in found if one.table == table), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Extracting:
     """The dependencies of extract functions. `call` reaches the rebuild function."""
@@ -157,11 +224,16 @@ class Extracting:
     store: Store
     snapshots: Snapshots
     call: Caller
+    rebuild_later: Callable[[], object]
     now: Callable[[], datetime]
     memory_limit: str
     scratch: Path | None = None
     side_by_side: int = SIDE_BY_SIDE
     fan_out: FanOut | None = None
+    is_time_up: Callable[[], bool] = lambda: False
+    """Whether the run is cut: tables that are not read yet are left to its next part."""
+    next_part: NextPart | None = None
+    """Has the next part of a run called; without it, runs are never cut."""
     wants_rebuild: bool = True
     """Whether a rebuild is requested; not by a part of another extract, which requests one for all."""
 
@@ -194,12 +266,22 @@ class Extracting:
             side_by_side=self.side_by_side,
             fan_out=self.fan_out,
             check=Checks(self.store, request.source, self.now, self.memory_limit),
+            is_time_up=self.is_time_up if self.next_part is not None else lambda: False,
+            before=earlier_parts(self.store, run_id, request.part),
         )
         ended = extraction.run_in_turn(stages)
         rebuild = None
         if self.wants_rebuild:
-            rebuild = Rebuilds(self.snapshots, self.call).request(request.source, ended.version)
+            rebuild = Rebuilds(self.snapshots, self.call, self.rebuild_later).request(request.source, ended.version)
+        if ended.left and self.next_part is not None:
+            keep_part(self.store, ended.record, request.part)
+            self.next_part(_next_part(request, run_id, ended))
         changed = [f"{request.source}.{table.table}" for table in ended.record.tables if table.status == "ok"]
-        return ExtractAnswer.of(
-            ended.record, rebuild, ask_for_profiles(self.call, changed if self.wants_rebuild else [])
-        )
+        profiled = ask_for_profiles(self.call, changed if self.wants_rebuild else [])
+        return ExtractAnswer.of(ended.record, rebuild, profiled).model_copy(update={"left": ended.left})
+
+
+def _next_part(request: ExtractRequest, run_id: str, ended: Ended) -> dict[str, Any]:
+    """Return the body of the call that reads the tables that are left."""
+    body = request.model_copy(update={"tables": ended.left, "run_id": run_id, "part": request.part + 1})
+    return body.model_dump(mode="json")

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst.access import AccessList, Caller
 from analyst.catalog import Column, File, QueryMode, Table
+from analyst.descriptions import Description, Texts
 from analyst.snapshots import Snapshot
 from analyst.visible_tables import visible
 
@@ -31,10 +32,23 @@ Edition = tuple[int, datetime]
 """The identity of a snapshot; in a new bucket, numbers start again."""
 
 
+class ManifestAbout(BaseModel):
+    """What is said of a table besides its description; empty fields are left out."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tags: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    tier: str | None = None
+    grain: str | None = None
+    notes: tuple[str, ...] = ()
+
+
 class ManifestTable(BaseModel):
     """A table. Equal hashes mean equal data. Remote and server-only tables have no files.
 
-    `notice` is present only if there is something to report, such as missing files at the source.
+    `notice` is present only if there is something to report, such as missing files at the source, and `about` if anything
+    is said of the table.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +64,7 @@ class ManifestTable(BaseModel):
     columns: tuple[Column, ...]
     files: tuple[File, ...]
     notice: str | None = None
+    about: ManifestAbout | None = None
 
 
 class ManifestDocument(BaseModel):
@@ -126,14 +141,18 @@ class Manifests:
     """Makes manifests, and keeps those made last. Safe to share between threads."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _texts: Texts = field(default_factory=Texts)
     _made: "OrderedDict[tuple[Edition, int, Caller], Manifest]" = field(default_factory=OrderedDict)
-    _tables: dict[str, tuple[Table, bool, str | None, bytes]] = field(default_factory=dict)
+    _tables: dict[str, tuple[Table, bool, str | None, Description, bytes]] = field(default_factory=dict)
     """The encoded tables by id. A table that has not changed is the same object in the next snapshot."""
 
-    def manifest(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
+    def manifest(self, snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts) -> Manifest:
         """Make the caller's manifest of a snapshot."""
         key = (_edition(snapshot), access.version, caller)
         with self._lock:
+            if texts is not self._texts:
+                self._texts = texts
+                self._made.clear()
             made = self._made.get(key)
             if made is None:
                 made = self._make(snapshot, access, caller)
@@ -159,12 +178,13 @@ class Manifests:
     def _encoded(self, table: Table, access: AccessList) -> bytes:
         registration = access.tables.get(table.id)
         server_only = registration is not None and registration.server_only
-        description = access.description(table.id, table.description)
+        description, said = self._texts.description(table, access), self._texts.of(table)
         known = self._tables.get(table.id)
-        if known is not None and known[0] is table and known[1:3] == (server_only, description):
-            return known[3]
-        encoded = _json(table.id) + b":" + _json(_entry(table, description, server_only=server_only))
-        self._tables[table.id] = (table, server_only, description, encoded)
+        if known is not None and known[0] is table and known[1:4] == (server_only, description, said):
+            return known[4]
+        described = table.model_copy(update={"columns": self._texts.columns(table), "description": description})
+        encoded = _json(table.id) + b":" + _json(_entry(described, said, server_only=server_only))
+        self._tables[table.id] = (table, server_only, description, said, encoded)
         return encoded
 
 
@@ -172,11 +192,11 @@ def _edition(snapshot: Snapshot) -> Edition:
     return snapshot.number, snapshot.catalog.built_at
 
 
-def _entry(table: Table, description: str | None, *, server_only: bool) -> dict[str, object]:
+def _entry(table: Table, said: Description, *, server_only: bool) -> dict[str, object]:
     """Lay out one table of the manifest; only files that may be downloaded are in it."""
     entry = ManifestTable(
         view=table.view,
-        description=description,
+        description=table.description,
         query_mode=table.query_mode,
         server_only=server_only,
         hash=table.hash,
@@ -186,8 +206,10 @@ def _entry(table: Table, description: str | None, *, server_only: bool) -> dict[
         columns=table.columns,
         files=() if server_only else table.files,
         notice=table.notice,
-    ).model_dump(mode="json")
-    return entry if table.notice else {name: value for name, value in entry.items() if name != "notice"}
+    ).model_dump(mode="json", exclude={"about", "notice"})
+    about = said.model_dump(mode="json", include=set(ManifestAbout.model_fields), exclude_defaults=True)
+    optional = {"notice": table.notice, "about": about}
+    return {**entry, **{name: value for name, value in optional.items() if value}}
 
 
 def _json(value: object) -> bytes:

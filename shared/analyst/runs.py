@@ -1,6 +1,7 @@
 """Runs of extracts, jobs and rebuilds. Each run leaves one immutable record, stored under the day on which it started."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -21,8 +22,12 @@ from analyst.store.port import StoreConflictError, UnsureWriteError
 
 PREFIX = "state/runs/"
 _PROGRESS = "state/progress/"
-_STALE: Final = 3600.0
+_PARTS: Final = "state/parts/"
+_PARTS_KEPT: Final = 7 * 86_400.0
+_STALE: Final = 60.0
 """Seconds after which the progress of a run that never ended is ignored, and deleted by the next run."""
+_SIGN_OF_LIFE: Final = 20.0
+"""Seconds after which the progress of a run is published again although nothing has changed."""
 
 RunKind = Literal["extract", "rebuild", "job"]
 RunStatus = Literal["ok", "unchanged", "partial", "failed"]
@@ -87,16 +92,18 @@ class RunProgress(BaseModel):
 
 
 class Reading:
-    """Publishes the progress of a run while the block runs, at most every two seconds, and removes it at the end.
+    """Publishes the progress of a run while the block runs, and removes it at the end.
 
-    A run that ends within two seconds publishes nothing. A write that fails is left to the next one: nobody depends on it.
+    It is published when it has changed, at most every two seconds, and every 20 seconds as a sign of life. A run that ends
+    within two seconds publishes nothing. A write that fails is left to the next one.
     """
 
-    def __init__(self, run: "Run", total: int, *, interval: float = 2.0) -> None:
+    def __init__(self, run: "Run", *, interval: float = 2.0, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = run.store
         self._key = f"{_PROGRESS}{run.run_id}.json"
-        self._progress = RunProgress(run_id=run.run_id, source=run.source or "", started_at=run.started_at, total=total)
+        self._progress = RunProgress(run_id=run.run_id, source=run.source or "", started_at=run.started_at, total=0)
         self._interval = interval
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._publish, daemon=True)
@@ -108,6 +115,11 @@ class Reading:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
         self._thread.join()
+
+    def expect(self, total: int) -> None:
+        """Note how many tables will be read."""
+        with self._lock:
+            self._progress = self._progress.model_copy(update={"total": total})
 
     def begin(self, table: str) -> None:
         """Note that a table is being read."""
@@ -123,13 +135,14 @@ class Reading:
 
     def _publish(self) -> None:
         written: RunProgress | None = None
+        at = self._monotonic()
         while not self._ended.wait(self._interval):
             with self._lock:
                 progress = self._progress
-            if progress is not written:
+            if progress is not written or self._monotonic() - at > _SIGN_OF_LIFE:
                 with suppress(AnalystError, StoreConflictError, UnsureWriteError):
                     self._store.put(self._key, progress.model_dump_json().encode(), if_version=ANY)
-                    written = progress
+                    written, at = progress, self._monotonic()
         if written is not None:
             with suppress(AnalystError):
                 self._store.delete(self._key)
@@ -148,6 +161,24 @@ def progress_of(store: Store, run_id: str) -> tuple[RunProgress, timedelta] | No
     if found is None:
         return None
     return RunProgress.model_validate_json(found.data), timedelta(seconds=found.age)
+
+
+def keep_part(store: Store, record: RunRecord, part: int) -> None:
+    """Keep what a run that was cut has done so far, for its next part; delete what runs of earlier days have left."""
+    for entry in store.list(_PARTS):
+        if entry.age > _PARTS_KEPT:
+            store.delete(entry.key)
+    store.put(_part_key(record.run_id, part), record.model_dump_json().encode(), if_version=ANY)
+
+
+def earlier_parts(store: Store, run_id: str, part: int) -> RunRecord | None:
+    """Return what a run has done before this part of it; `None` for the first one."""
+    found = store.read(_part_key(run_id, part - 1)) if part else None
+    return None if found is None else RunRecord.model_validate_json(found.data)
+
+
+def _part_key(run_id: str, part: int) -> str:
+    return f"{_PARTS}{run_id}-{part}.json"
 
 
 def under_way(store: Store, limit: int) -> Iterator[RunProgress]:

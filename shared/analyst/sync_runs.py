@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -15,16 +14,17 @@ from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
 from analyst.state.sources import Source, no_source
 from analyst.store import Store
+from analyst.tasks import is_waiting
 
-LOST_AFTER = timedelta(hours=1)
-"""The time without a record after which a run counts as lost; no host lets a function run longer."""
+LOST_AFTER = timedelta(seconds=60)
+"""The time without a sign of life after which a run counts as lost."""
 
 
 class Enqueue(Protocol):
-    """Runs one of our functions in the background; see `analyst.tasks`."""
+    """Has one of our functions run after the answer; see `analyst.tasks`."""
 
-    def __call__(self, path: str, body: dict[str, Any], failed: Callable[[Exception], object]) -> None:
-        """Run the function at `path`; `failed` is called if that is impossible."""
+    def __call__(self, path: str, body: dict[str, Any], *, name: str | None = None, delay: float = 0.0) -> None:
+        """Have the function at `path` run, at least once."""
 
 
 class TriggeredRun(BaseModel):
@@ -48,14 +48,14 @@ class Extract:
     type: str
     tables: tuple[str, ...] | None
 
-    def enqueue(self, enqueue: Enqueue, failed: Failed) -> None:
-        """Run it in the background.
+    def enqueue(self, enqueue: Enqueue) -> None:
+        """Have it run.
 
         Raises:
-            UnavailableError: too many tasks are waiting.
+            UnavailableError: tasks can't be added.
         """
         body = {"source": self.run.source, "tables": self.tables, "run_id": self.run.run_id}
-        enqueue(f"/extract/{self.type}", body, partial(failed, self.run))
+        enqueue(f"/extract/{self.type}", body)
 
 
 class Triggered(BaseModel):
@@ -67,7 +67,7 @@ class Triggered(BaseModel):
 
 
 class RunView(BaseModel):
-    """A run. `pending`: it has not started or not ended; `lost`: it recorded no result within an hour."""
+    """A run. `pending`: it has not started or not ended; `lost`: it left no record, and nothing works on it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -118,14 +118,14 @@ def trigger(
     Raises:
         NotFoundError: a source is not configured.
         InvalidInputError: both sources and tables are given.
-        UnavailableError: too many tasks are waiting, or `note` raises it.
+        UnavailableError: tasks can't be added, or `note` raises it.
     """
     extracts = list(_planned(configured, sources, tables))
     if extracts:
         note(extracts)
     for index, extract in enumerate(extracts):
         try:
-            extract.enqueue(enqueue, failed)
+            extract.enqueue(enqueue)
         except UnavailableError as error:
             for left in extracts[index:]:
                 failed(left.run, error)
@@ -149,15 +149,26 @@ def _planned(
             yield Extract(run, types[source], None if names is None else tuple(names))
 
 
-def record_failure(store: Store, run: TriggeredRun, error: Exception, now: datetime) -> None:
+def record_failure(store: Store, run: TriggeredRun, reason: str, now: datetime) -> None:
     """Record an extract that could not be run; a record that it left itself stays."""
     started_at = runs.began(run.run_id)
-    Run(store, lambda: now, "extract", run.source, run.run_id, started_at, error=explain(error)).end()
+    Run(store, lambda: now, "extract", run.source, run.run_id, started_at, error=reason).end()
 
 
 def explain(error: Exception) -> str:
     """Return why something could not be run; unexpected errors are only in the log."""
     return str(error) if isinstance(error, AnalystError) else "unexpected error; see the log of the server"
+
+
+def progress_of(store: Store, run_id: str) -> RunProgress | None:
+    """Return the progress of a run whose process shows signs of life."""
+    found = runs.progress_of(store, run_id)
+    return None if found is None or found[1] > LOST_AFTER else found[0]
+
+
+def is_alive(store: Store, run_id: str) -> bool:
+    """Return whether a run without a record waits as a task, or shows signs of life."""
+    return is_waiting(store, run_id) or progress_of(store, run_id) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +195,16 @@ class Following:
         return self._status(view)
 
     def _unrecorded(self, run_id: str) -> RunView:
-        found = runs.progress_of(self.store, run_id)
-        if found is not None and found[1] < LOST_AFTER:
-            return _pending(found[0])
-        if self.now - runs.began(run_id) < LOST_AFTER:
+        progress = progress_of(self.store, run_id)
+        if progress is not None:
+            return _pending(progress)
+        if self.now - runs.began(run_id) < LOST_AFTER or is_waiting(self.store, run_id):
             return RunView(run_id=run_id, status="pending")
-        error = (
-            "the run is lost: it left no record for an hour, so its process ended or never started; trigger it again"
-        )
-        return RunView(run_id=run_id, status="lost", error=error)
+        try:  # it may have ended between our looks at its record and at its task
+            return _view(runs.read(self.store, run_id, today=self.now.date()))
+        except NotFoundError:
+            error = "the run is lost: it left no record and shows no sign of life, so its process has ended; trigger it again"
+            return RunView(run_id=run_id, status="lost", error=error)
 
     def _status(self, *runs: RunView) -> SyncStatus:
         newest = self.snapshots.current()

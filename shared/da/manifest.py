@@ -5,7 +5,7 @@ The manifest is the JSON of `GET /api/sync/manifest`; the mirror's own state sto
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from da.errors import DaError
@@ -49,7 +49,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of the manifest. `updated` is an ISO 8601 time; `notice` is a remark, e.g. that its files are gone."""
+    """One table of the manifest.
+
+    `updated` is an ISO 8601 time; `notice` is a remark, e.g. that its files are gone; `about` has tags, owners, tier, grain
+    and notes, as far as people have named any.
+    """
 
     id: str
     view: str
@@ -63,6 +67,7 @@ class Table:
     columns: tuple[Column, ...] = ()
     files: tuple[File, ...] = ()
     notice: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_mirrored(self) -> bool:
@@ -102,6 +107,7 @@ class Table:
             columns=tuple(_column(each) for each in _list(entry.get("columns", []), "columns")),
             files=_files(_list(entry.get("files", []), "files")),
             notice=_optional_text(entry.get("notice"), "notice"),
+            about=_about(entry.get("about") or {}),
         )
 
 
@@ -109,8 +115,8 @@ class Table:
 class Manifest:
     """All tables the user can read. `refused` are invalid entries: `{id as given: reason}`.
 
-    `sources` are the ETags of the manifests of sources; older servers send none. `changed` are the sources whose tables
-    may differ from those of the mirror, or `None` if all may.
+    `sources` are the ETags of the manifests of sources; older servers send none. If only the sources in `changed` may
+    differ from those of the mirror, `tables` are theirs; if it is `None`, all tables.
     """
 
     snapshot: int
@@ -135,21 +141,31 @@ class Manifest:
         return cls(snapshot, *_tables(entries), _etags(top.get("sources")))
 
     @classmethod
-    def with_changes(
-        cls, listed: "SourceList", documents: Iterable[object], known: Mapping[str, Table], changed: Collection[str]
+    def of_changes(
+        cls,
+        listed: "SourceList",
+        documents: Iterable[object],
+        known: Iterable[tuple[str, str]],
+        changed: Collection[str],
     ) -> Self:
-        """Combine the manifests of changed sources with the `known` tables of the others.
+        """Combine the manifests of changed sources; it has their tables only.
+
+        `known` are the IDs and views of the tables that the mirror has.
 
         Raises:
             DaError: a document is not a manifest.
         """
         parts = [cls.from_json(document) for document in documents]
-        entries = {table_id: table for part in parts for table_id, table in part.tables.items()}
         refused = {table_id: reason for part in parts for table_id, reason in part.refused.items()}
         same = listed.sources.keys() - set(changed)
-        tables = {table_id: table for table_id, table in known.items() if source_of(table_id) in same}
-        views = {table.view: table_id for table_id, table in tables.items()}
-        for table_id, table in entries.items():
+        views, gone = dict[str, str](), set[str]()
+        for table_id, view in known:
+            if (source := source_of(table_id)) in same:
+                views[view] = table_id
+            elif source not in listed.sources:
+                gone.add(source)
+        tables = dict[str, Table]()
+        for table_id, table in sorted((key, table) for part in parts for key, table in part.tables.items()):
             owner = views.setdefault(table.view, table_id)
             if owner == table_id and source_of(table_id) in changed:
                 tables[table_id] = table
@@ -157,8 +173,14 @@ class Manifest:
                 refused[table_id] = _already_used(table.view, owner)
         etags = {source: etag for part in parts for source, etag in part.sources.items() if source in changed}
         etags |= {source: listed.sources[source] for source in same}
-        gone = {source_of(table_id) for table_id in known} - listed.sources.keys()
-        return cls(listed.snapshot, dict(sorted(tables.items())), refused, etags, frozenset(changed) | gone)
+        return cls(listed.snapshot, tables, refused, etags, frozenset(changed) | gone)
+
+    def whole(self, known: Mapping[str, Table]) -> Self:
+        """Add the `known` tables of the sources that have not changed."""
+        if self.changed is None:
+            return self
+        same = {table_id: table for table_id, table in known.items() if source_of(table_id) not in self.changed}
+        return replace(self, tables=dict(sorted({**same, **self.tables}.items())), changed=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +247,19 @@ def _tables(entries: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str
         else:
             refused[table_id] = _already_used(table.view, owner)
     return tables, refused
+
+
+def _about(value: object) -> dict[str, Any]:
+    """Read what is said of a table; fields of a newer server are ignored."""
+    said = _mapping(value, "about")
+    made: dict[str, Any] = {}
+    for name in ("tier", "grain"):
+        if text := _optional_text(said.get(name), name):
+            made[name] = text
+    for name in ("tags", "owners", "notes"):
+        if listed := _list(said.get(name) or [], name):
+            made[name] = [_text(each, name) for each in listed]
+    return made
 
 
 def _column(document: object) -> Column:

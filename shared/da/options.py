@@ -33,7 +33,7 @@ def _known() -> dict[str, str]:
     """Return the tables of the last sync: view names by ID."""
     from da.workspace import Workspace
 
-    return {table.id: table.view for table in Workspace.find().state().tables.values()}
+    return {table_id: entry.view for table_id, entry in sorted(Workspace.find().state().tables.index())}
 
 
 def _starting(incomplete: str, names: Iterable[str]) -> list[str]:

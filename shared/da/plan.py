@@ -10,7 +10,7 @@ from types import MappingProxyType
 from da.errors import DaError
 from da.manifest import File, Manifest, Table
 from da.pieces import Wanted
-from da.workspace import State, Workspace
+from da.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,15 @@ class Plan:
         """Bytes to fetch, including parts that are already here."""
         return sum(each.file.size_bytes for each in self.wanted)
 
-    def outcome(self, state: State, unfinished: Collection[str]) -> dict[str, Table]:
-        """Return the tables of the mirror after the sync; unfinished tables keep their last state."""
-        older = {table_id: table for table_id, table in state.tables.items() if table_id not in self.removed}
+    def outcome(self, known: Mapping[str, Table], unfinished: Collection[str]) -> dict[str, Table]:
+        """Return the tables of the mirror after the sync; unfinished tables stay as they are `known`."""
+        older = {table_id: table for table_id, table in known.items() if table_id not in self.removed}
         newer = {table_id: table for table_id, table in self.chosen.items() if table_id not in unfinished}
         return dict(sorted({**older, **newer}.items()))
 
 
-def plan(manifest: Manifest, state: State, workspace: Workspace, request: Request) -> Plan:
-    """Plan the sync of a mirror.
+def plan(manifest: Manifest, known: Mapping[str, Table], workspace: Workspace, request: Request) -> Plan:
+    """Plan the sync of a mirror, whose tables are `known`; of both, those that the manifest is about.
 
     Raises:
         DaError: `request.only` names an unknown table.
@@ -65,8 +65,8 @@ def plan(manifest: Manifest, state: State, workspace: Workspace, request: Reques
         if not here(each.path, each.file)
     }
     absent = {each.table_id for each in wanted.values()}
-    updated = frozenset(table_id for table_id, table in chosen.items() if _is_new(state, table) or table_id in absent)
-    return Plan(chosen, tuple(wanted.values()), updated, tuple(_removed(manifest, state, chosen, request)))
+    updated = frozenset(table_id for table_id, table in chosen.items() if _is_new(known, table) or table_id in absent)
+    return Plan(chosen, tuple(wanted.values()), updated, tuple(_removed(manifest, known, chosen, request)))
 
 
 def choose(
@@ -97,19 +97,21 @@ def _files(workspace: Workspace, table: Table) -> Iterable[Wanted]:
             yield Wanted(table.id, file, workspace.path(table.id, file))
 
 
-def _is_new(state: State, table: Table) -> bool:
-    known = state.tables.get(table.id)
+def _is_new(known: Mapping[str, Table], table: Table) -> bool:
+    before = known.get(table.id)
     if not table.is_mirrored:
         return False
-    return known is None or not known.is_mirrored or _content(known) != _content(table)
+    return before is None or not before.is_mirrored or _content(before) != _content(table)
 
 
 def _content(table: Table) -> list[str]:
     return [file.sha256 for file in table.files]
 
 
-def _removed(manifest: Manifest, state: State, chosen: Collection[str], request: Request) -> Iterable[str]:
-    for table_id, table in state.tables.items():
+def _removed(
+    manifest: Manifest, known: Mapping[str, Table], chosen: Collection[str], request: Request
+) -> Iterable[str]:
+    for table_id, table in known.items():
         now = manifest.tables.get(table_id)
         if now is None:
             if not request.only and table_id not in manifest.refused:

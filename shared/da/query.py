@@ -93,6 +93,15 @@ def as_json(columns: Sequence[Column]) -> str:
     return f"json_object({', '.join(members)})"
 
 
+def as_array(columns: Sequence[Column]) -> str:
+    """Select a row as the text of one JSON array; infinities and NaN become null."""
+    values = (
+        f"case when isfinite(c{index}) then c{index} end" if column.type in {"FLOAT", "DOUBLE"} else f"c{index}"
+        for index, column in enumerate(columns)
+    )
+    return f"cast(json_array({', '.join(values)}) as varchar)"
+
+
 def run(connection: duckdb.DuckDBPyConnection, sql: str, shape: Shape) -> Result:
     """Run one or more statements and return the shaped result of the last one.
 

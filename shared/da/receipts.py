@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from da.errors import DaError
 from da.manifest import Table
-from da.workspace import State
+from da.state import State
 
 if TYPE_CHECKING:
     import duckdb

@@ -11,29 +11,31 @@ read are deleted immediately.
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from da.errors import DaError, RefusedError
-from da.manifest import Manifest, SourceList, Table, noticed
+from da.manifest import Manifest, SourceList, Table, noticed, source_of
 from da.pieces import assembly
 from da.plan import Plan, Request, choose, plan
 from da.progress import Bar, Progress
 from da.server import Backoff, Server
-from da.text import bytes_text, count_text, seconds_text
+from da.state import Entry, State, Tables
+from da.text import bytes_text, clean, count_text, seconds_text
 from da.web import Web
-from da.workspace import LAYOUT, State, Workspace, is_too_long
+from da.workspace import LAYOUT, Workspace, is_too_long
 
 if TYPE_CHECKING:
+    from da.database import Draft, InPlace
     from da.download import Outcome
-    from da.views import Published
+    from da.views import Mirrored, Published
 
 _NAMED = 5
 """Tables that are listed by name."""
@@ -127,6 +129,71 @@ CHECKPOINT = 30.0
 """Seconds of downloading after which complete tables get their views, before the others are complete."""
 
 
+_MANY, _FEW_BYTES = 100, 16 << 20
+_BATCH = 200
+_LONGEST_LOCK = 1.0
+"""Seconds for which other programs can't open the database because of a download."""
+
+
+class _EarlyViews:
+    """The work on the database that is done in a thread while files are downloaded.
+
+    Of many tables, the views of those that are complete are created in a copy. For a few changes that will not take long to
+    arrive, the database is opened, which takes half a second if it has 20,000 views. Otherwise, DuckDB is loaded. An error
+    stays for the work that follows.
+    """
+
+    def __init__(self, path: Path, todo: Plan) -> None:
+        self._path, self._count, self._size_bytes = path, len(todo.chosen), todo.size_bytes
+        self._complete: SimpleQueue[list[Mirrored] | None] = SimpleQueue()
+        self._begun: InPlace | Draft | None = None
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def add(self, tables: "list[Mirrored]") -> None:
+        """Take tables whose files have all arrived."""
+        self._complete.put(tables)
+
+    def finished(self) -> "InPlace | Draft | None":
+        """Wait for the work to end; return what it was done to."""
+        self._complete.put(None)
+        self._thread.join()
+        return self._begun
+
+    def _work(self) -> None:
+        from da.database import MOST_IN_PLACE, Draft, InPlace
+
+        if self._count <= MOST_IN_PLACE:
+            if self._size_bytes <= _FEW_BYTES and (database := InPlace.of(self._path)):
+                if self._is_ending(within=_LONGEST_LOCK):
+                    self._begun = database
+                else:
+                    database.close()
+                return
+            if self._count < _MANY:
+                return
+        with suppress(DaError):
+            draft: Draft | None = None
+            batch: list[Mirrored] = []
+            tables: list[Mirrored] | None = []
+            while tables is not None:
+                tables = self._complete.get()
+                batch += tables or ()
+                if batch and (tables is None or len(batch) >= _BATCH):
+                    self._begun = draft = draft or Draft(self._path)
+                    draft.add(batch)
+                    batch = []
+
+    def _is_ending(self, within: float) -> bool:
+        """Return whether the download ends in time."""
+        ends = monotonic() + within
+        with suppress(Empty):
+            while self._complete.get(timeout=max(0.0, ends - monotonic())) is not None:
+                pass
+            return True
+        return False
+
+
 class Sync:
     """One run of `da sync`, in a workspace that is locked for it."""
 
@@ -139,9 +206,15 @@ class Sync:
         self._bar = bar
         self._backoff = backoff or Backoff()
         self._before = workspace.state()
-        self._shown: Mapping[str, Table] = self._before.tables
-        self._changed: frozenset[str] | None = None
-        """The sources whose views may differ; `None` if all may."""
+        self._scope: frozenset[str] | None = None
+        """The sources that may differ from the mirror; `None` if all may. Everything below is limited to them."""
+        self._known: Mapping[str, Table] = {}
+        """Their tables in the mirror."""
+        self._others: Mapping[str, Entry] = {}
+        """The tables of the other sources."""
+        self._shown: set[Path] = set()
+        """The files of the views that this run has published already."""
+        self._early: _EarlyViews | None = None
         self._report = Report(str(workspace.root))
 
     def run(self, request: Request) -> Report:
@@ -159,7 +232,11 @@ class Sync:
         if found is None:
             self._unchanged(request)
         else:
-            self._take_over(*found, request)
+            try:
+                self._take_over(*found, request)
+            finally:
+                if self._early and (begun := self._early.finished()):
+                    begun.close()
         self._report.seconds = monotonic() - began
         self._report.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         return self._report
@@ -189,7 +266,8 @@ class Sync:
             return whole and (Manifest.from_json(whole[1]), whole[0])
         batches = [changed[start : start + _AT_ONCE] for start in range(0, len(changed), _AT_ONCE)]
         documents = [self._server.manifest_of(batch) for batch in batches]
-        manifest = Manifest.with_changes(listed, documents, before.tables, changed)
+        known = ((table_id, entry.view) for table_id, entry in before.tables.index())
+        manifest = Manifest.of_changes(listed, documents, known, changed)
         # What is published between two requests makes them disagree: the next sync compares again.
         return manifest, answer[0] if manifest.sources == listed.sources else None
 
@@ -205,53 +283,59 @@ class Sync:
         """Return whether the mirror has what the last sync left there, and it was one with this server."""
         state, workspace = self._before, self._workspace
         same = state.server == self._server.address and state.root == str(workspace.root) and not request.verify
-        return (
-            same
-            and state.layout == LAYOUT
-            and all(map(workspace.holds, _mirrored(state.tables)))
-            and self._has_sound_database()
-        )
+        return same and state.layout == LAYOUT and workspace.holds_all(state.tables) and self._has_sound_database()
 
     def _has_sound_database(self) -> bool:
         """Check the database only if it changed since the last check, because DuckDB loads slowly."""
         stamp = self._workspace.database_stamp()
         if stamp is None or stamp == self._before.database:
             return stamp is not None
-        from da.views import is_sound
+        from da.database import is_sound
 
         return is_sound(self._workspace.duckdb)
 
     def _unchanged(self, request: Request) -> None:
         self._report.snapshot = self._before.snapshot
         self._report.readable = len(self._before.tables)
-        self._count(choose(self._before.tables, request.only))
+        self._others = self._beyond(None if request.only else frozenset())
+        self._count(choose(self._before.tables, request.only) if request.only else {})
         if request.dry_run:
             return
         stamp = self._workspace.database_stamp()
-        if self._before.superseded or self._workspace.has_readers():
-            self._workspace.prune(self._referred(self._before.tables) | self._workspace.read_elsewhere())
+        if self._workspace.has_readers():
+            read = self._workspace.read_elsewhere()
+            self._workspace.prune(self._workspace.files(self._before.tables) | read)
+        elif self._before.superseded:
+            sources = self._before.superseded_in
+            self._workspace.prune(self._workspace.files(self._before.tables, sources), sources)
         if self._before.superseded or stamp != self._before.database:
             self._workspace.save(replace(self._before, superseded=False, database=stamp))
         else:
             self._workspace.touch()
 
     def _take_over(self, manifest: Manifest, etag: str | None, request: Request) -> None:
-        todo = plan(manifest, self._before, self._workspace, request)
+        before, workspace = self._before, self._workspace
+        if request.only or workspace.database_stamp() != before.database:  # somebody else may have changed any view
+            manifest = manifest.whole(before.tables)
+        self._scope = scope = manifest.changed
+        self._others = self._beyond(scope)
+        self._known = before.tables if scope is None else before.tables.of_sources(scope)
+        todo = plan(manifest, self._known, workspace, request)
         self._report.snapshot = manifest.snapshot
-        self._report.readable = len(manifest.tables) + len(manifest.refused)
+        self._report.readable = len(manifest.tables) + len(manifest.refused) + len(self._others)
         self._report.removed = list(todo.removed)
         self._report.failed = {} if request.only else dict(manifest.refused)
         unfinished: set[str] = set()
         if request.dry_run:
             self._report.files, self._report.size_bytes = len(todo.wanted), todo.size_bytes
         else:
-            self._workspace.doubt(self._before)
-            if self._workspace.database_stamp() == self._before.database and not request.only:
-                self._changed = manifest.changed
+            workspace.doubt(before)
             # Files of the state before the last one, kept for readers until now. Deleted before the download, not after
             # it, because their space may be needed.
-            if self._before.superseded:
-                self._workspace.prune(self._kept(todo))
+            if before.superseded:
+                sources = None if scope is None else before.superseded_in
+                files = self._without(todo.removed, workspace.files(before.tables, sources))
+                workspace.prune(self._kept(todo) | files, sources)
             unfinished = self._fetch(todo)
             tables, broken = self._publish(todo, unfinished)
             unfinished |= broken
@@ -259,11 +343,12 @@ class Sync:
             # state therefore stay until the next sync (`superseded`), except those of tables that the user may no
             # longer read.
             kept = self._kept(todo)
-            self._workspace.prune(self._referred(tables) | kept)
-            superseded = bool(self._referred(self._before.tables) & kept - self._referred(tables))
+            workspace.prune(self._referred(tables) | kept, scope)
+            superseded = self._sources_of(self._referred(self._known) & kept - self._referred(tables))
             # ETags are saved only if everything of this manifest is here; otherwise the next run plans again.
             is_complete = not (unfinished or self._report.failed or request.only)
-            self._save(tables, etag if is_complete else None, manifest.sources if is_complete else {}, superseded)
+            sources_etags = manifest.sources if is_complete else {}
+            self._save(tables, etag if is_complete else None, sources_etags, superseded)
         self._report.updated = sorted(todo.updated - unfinished)
         self._count({table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished})
 
@@ -285,13 +370,16 @@ class Sync:
     def _download(self, todo: Plan, progress: Progress, missing: Counter[str]) -> None:
         from da.download import Downloads, SignedUrls
 
-        Thread(target=import_module, args=("da.views",), daemon=True).start()  # DuckDB loads while the network is busy
+        self._early = _EarlyViews(self._workspace.duckdb, todo)
         downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._backoff)
         published_at = monotonic()
         for outcome in downloads.run(todo.wanted):
             self._note(outcome, missing)
+            if outcome[1] is None and not missing[table_id := outcome[0].table_id]:
+                self._early.add(self._mirrored([todo.chosen[table_id]]))
             if monotonic() - published_at > CHECKPOINT:
                 self._checkpoint(todo, set(+missing))
+                self._early = _EarlyViews(self._workspace.duckdb, todo)
                 published_at = monotonic()
 
     def _note(self, outcome: "Outcome", missing: Counter[str]) -> None:
@@ -306,58 +394,93 @@ class Sync:
     def _checkpoint(self, todo: Plan, unfinished: set[str]) -> None:
         """Publish the views of complete tables early; errors are reported at the end."""
         try:
-            self._publish_views(todo.outcome(self._before, unfinished))
+            self._publish_views(todo.outcome(self._known, unfinished))
         except DaError:
             return
 
     def _publish(self, todo: Plan, unfinished: set[str]) -> tuple[dict[str, Table], set[str]]:
         """Replace the database; return its tables, and those whose new files are unreadable."""
-        published = self._publish_views(todo.outcome(self._before, unfinished))
+        published = self._publish_views(todo.outcome(self._known, unfinished))
         broken = set(published.failed)
         if broken:
-            again = self._publish_views(todo.outcome(self._before, unfinished | broken))
+            again = self._publish_views(todo.outcome(self._known, unfinished | broken))
             self._report.failed |= {**again.failed, **published.failed}
         self._report.notes += published.notes
-        tables = todo.outcome(self._before, unfinished | broken)
+        tables = todo.outcome(self._known, unfinished | broken)
         return tables, broken
 
     def _publish_views(self, tables: Mapping[str, Table]) -> "Published":
-        from da.views import Mirrored, publish
+        from da.database import publish
 
-        path = self._workspace.path
-        mirrored = [Mirrored(each, tuple(path(each.id, file) for file in each.files)) for each in _mirrored(tables)]
         aside = self._workspace.aside_for_readers()
-        shown = [each for each in mirrored if self._workspace.holds(each.table)]
-        published = publish(self._workspace.duckdb, shown, aside, self._changed)
+        shown = [each for each in self._mirrored(tables.values()) if self._workspace.holds(each.table)]
+        begun = self._early.finished() if self._early else None
+        self._early = None
+        published = publish(self._workspace.duckdb, shown, aside, self._scope, self._other_views, begun=begun)
         if aside.exists():  # somebody reads the replaced database: remember which files it needs
-            self._workspace.note_read(aside, self._referred(self._shown))
-        self._shown = tables
+            self._workspace.note_read(aside, self._workspace.files(self._before.tables) | self._shown)
+        self._shown = self._referred(tables)
         return published
 
+    def _mirrored(self, tables: Iterable[Table]) -> "list[Mirrored]":
+        from da.views import Mirrored
+
+        path = self._workspace.path
+        return [
+            Mirrored(each, tuple(path(each.id, file) for file in each.files)) for each in tables if each.is_mirrored
+        ]
+
+    def _other_views(self) -> "list[Mirrored]":
+        """Return what the views of the sources read that this run is not about."""
+        others = self._others
+        return self._mirrored(table for table in self._before.tables.values() if table.id in others)
+
     def _save(
-        self, tables: Mapping[str, Table], etag: str | None, sources: Mapping[str, str], superseded: bool
+        self, tables: Mapping[str, Table], etag: str | None, sources: Mapping[str, str], superseded: Collection[str]
     ) -> None:
+        if self._scope is None:
+            all_tables = Tables.of(tables)
+        else:
+            all_tables = self._before.tables.with_changes(tables.values(), self._scope)
         state = State(
             server=self._server.address,
             snapshot=self._report.snapshot,
             etag=etag,
             changed_at=datetime.now(UTC).isoformat(timespec="seconds"),
             root=str(self._workspace.root),
-            tables=tables,
+            tables=all_tables,
             failed=self._report.failed,
             database=self._workspace.database_stamp(),
             layout=LAYOUT,
-            superseded=superseded,
+            superseded=bool(superseded),
+            superseded_in=tuple(sorted(superseded)),
             sources=sources,
         )
         self._workspace.save(state)
 
     def _kept(self, todo: Plan) -> set[Path]:
         """List the files that are needed or may still be read, except those of removed tables."""
-        still = {table_id: table for table_id, table in self._before.tables.items() if table_id not in todo.removed}
-        removed = {self._workspace.folder(table_id) for table_id in todo.removed}
-        read = {path for path in self._workspace.read_elsewhere() if path.parent not in removed}
+        still = {table_id: table for table_id, table in self._known.items() if table_id not in todo.removed}
+        read = self._without(todo.removed, self._workspace.read_elsewhere())
         return self._referred(still) | self._referred(todo.chosen) | _partial(todo) | read
+
+    def _without(self, tables: Iterable[str], files: set[Path]) -> set[Path]:
+        """Exclude the files of some tables."""
+        folders = {self._workspace.folder(table_id) for table_id in tables}
+        return {path for path in files if path.parent not in folders}
+
+    def _sources_of(self, files: Collection[Path]) -> set[str]:
+        """Return the sources of files of the state before."""
+        path = self._workspace.path
+        return {
+            source_of(each.id) for each in self._known.values() for file in each.files if path(each.id, file) in files
+        }
+
+    def _beyond(self, scope: Collection[str] | None) -> dict[str, Entry]:
+        """Return the tables of the mirror that are not of these sources."""
+        if scope is None:
+            return {}
+        return {table_id: each for table_id, each in self._before.tables.index() if source_of(table_id) not in scope}
 
     def _referred(self, tables: Mapping[str, Table]) -> set[Path]:
         return {self._workspace.path(each.id, file) for each in _mirrored(tables) for file in each.files}
@@ -398,10 +521,12 @@ class Sync:
             )
 
     def _count(self, tables: Mapping[str, Table]) -> None:
-        mirrored = len(list(_mirrored(tables)))
-        self._report.not_mirrored = len(tables) - mirrored
+        others = self._others
+        mirrored = len(list(_mirrored(tables))) + sum(entry.is_mirrored for entry in others.values())
+        self._report.not_mirrored = len(tables) + len(others) - mirrored
         self._report.unchanged = mirrored - len(self._report.updated)
-        self._report.notes += noticed(tables.values())
+        noted = [clean(f"{table_id}: {entry.notice}") for table_id, entry in others.items() if entry.notice]
+        self._report.notes += sorted([*noticed(tables.values()), *noted])
 
 
 def _here(todo: Plan, table_id: str | None = None) -> int:

@@ -1,29 +1,21 @@
 """The user's database: the server's tables as views, next to the user's own tables.
 
 Each table has a view with a short name in the schema `main`, and one named `table` in a schema named after its source,
-so that both `orders` and `shop.orders` work in SQL. Changes are made in a copy that then replaces the database, so that
-readers are not disturbed. `_da.tables` and `_da.qualified` record our views with their comments; a view that the user
-has replaced no longer has its comment.
+so that both `orders` and `shop.orders` work in SQL. `_da.tables` and `_da.qualified` record our views with their
+comments; a view that the user has replaced no longer has its comment.
 """
 
 import json
-import os
-import re
-import shutil
-import tempfile
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 
-from da.errors import DaError, cause_of
+from da.errors import DaError
 from da.manifest import Table, source_of
 from da.sql import quote, quote_path, quote_text
 from da.types import checked_type
-from da.workspace import is_read
 
 _OURS = """
 create schema if not exists _da;
@@ -46,12 +38,16 @@ select count(*) from (
 where lower(schema_name) = $schema and database_name = current_database()
 """
 _RECORDED = """
-select 'main', view, comment, definition from _da.tables where $all or list_contains($sources, split_part(id, '.', 1))
+select 'main', view, comment, definition from _da.tables where $all or list_contains(cast($sources as varchar[]), split_part(id, '.', 1))
 union all
-select schema, view, comment, definition from _da.qualified where $all or list_contains($sources, split_part(id, '.', 1))
+select schema, view, comment, definition from _da.qualified where $all or list_contains(cast($sources as varchar[]), split_part(id, '.', 1))
 """
-_FORGET_SHORT = "delete from _da.tables where $all or list_contains($sources, split_part(id, '.', 1))"
-_FORGET_QUALIFIED = "delete from _da.qualified where $all or list_contains($sources, split_part(id, '.', 1))"
+_FORGET_SHORT = (
+    "delete from _da.tables where $all or list_contains(cast($sources as varchar[]), split_part(id, '.', 1))"
+)
+_FORGET_QUALIFIED = (
+    "delete from _da.qualified where $all or list_contains(cast($sources as varchar[]), split_part(id, '.', 1))"
+)
 _RECORD_SHORT = """
 insert into _da.tables
 select row->>0, row->>1, row->>2, (row->>3)::bigint, (row->>4)::bigint, row->>5, row->>6
@@ -63,6 +59,8 @@ select row->>0, row->>1, row->>2, row->>3, row->>4 from (select unnest(cast(? as
 """
 _RESERVED = frozenset({"main", "temp", "system", "information_schema", "pg_catalog", "_da"})
 """Names that mean something else in DuckDB; a source of such a name gets no schema."""
+
+_AT_ONCE = 500
 
 Name = tuple[str, str]
 """The schema and the name of a view."""
@@ -105,167 +103,23 @@ class _BatchError(Exception):
     """One of the views can't be created."""
 
 
-def publish(
-    path: Path, tables: Sequence[Mirrored], aside: Path | None = None, changed: Collection[str] | None = None
-) -> Published:
-    """Update the views of the database at `path` to match these tables; everything else in it is kept.
-
-    The replaced database is kept at `aside` if another process reads it. If nobody else has changed the database since the
-    last time, only the views of sources that have `changed` need to be compared.
-
-    Raises:
-        DaError: another program has it open for writing, or it can't be written.
-    """
-    published = Published()
-    link, path = path, Path(os.path.realpath(path))
-    # A new file, not changes in place: DuckDB admits no writer beside readers, and a crash in the middle would leave a
-    # database with half of the views. In the same folder, so that the rename is atomic.
-    fresh = path.with_name(f".{path.name}.new")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in (fresh, Path(f"{fresh}.wal")):
-        stale.unlink(missing_ok=True)
-    _copy(path, fresh, published, link)
-    with _open(fresh) as connection:
-        is_new = not connection.execute("select 1 from duckdb_tables() where schema_name = '_da'").fetchall()
-        _give_views(connection, list(tables), published, path.stem.lower(), None if is_new else changed)
-    _replace(path, fresh, aside)
-    return published
+def is_new(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether a database has no record of our views."""
+    return not connection.execute("select 1 from duckdb_tables() where schema_name = '_da'").fetchall()
 
 
-def is_sound(path: Path) -> bool:
-    """Return whether a database can be opened and still has the views that `publish` created.
-
-    A database that another program writes to counts as sound, because it can't be inspected.
-    """
-    if not path.is_file():
-        return False
+def add_views(connection: duckdb.DuckDBPyConnection, tables: Sequence[Mirrored], database: str) -> None:
+    """Create the views of some more tables; none of these if one can't be created."""
+    connection.execute("begin")
     try:
-        with duckdb.connect(path, read_only=True) as connection:
-            there = _relations(connection)
-            names = "select 'main', view from _da.tables union all select schema, view from _da.qualified"
-            return all(name in there for name in connection.execute(names).fetchall())
-    except duckdb.Error as error:
-        return _is_locked(str(error))
-
-
-def _copy(path: Path, fresh: Path, published: Published, link: Path) -> None:
-    if not path.exists():
-        with duckdb.connect() as connection:
-            connection.execute(f"attach {quote_text(str(fresh))} as fresh (storage_version 'v1.0.0', block_size 16384)")
-        return
-    if not path.is_file():
-        raise DaError(f"'{path}' is not a regular file; move it away and run da sync again")
-    try:
-        if Path(f"{path}.wal").exists():  # left by a program that died; merge it into the file
-            duckdb.connect(path).close()
-        with duckdb.connect(path, read_only=True):  # no other program can write to it while this is open
-            shutil.copy(path, fresh)
-    except duckdb.Error as error:
-        _explain(path, link, str(error))
-        fresh.unlink(missing_ok=True)
-        published.notes.append(_moved_aside(path, str(error)))
-        _copy(path, fresh, published, link)
-
-
-def _explain(path: Path, link: Path, reason: str) -> None:
-    """Raise an error that the user can fix; return if this DuckDB can't read the file as a database."""
-    if _is_locked(reason):
-        holder = re.search(r"\(PID (\d+)\)", reason)
-        who = f"process {holder[1]}" if holder else "another program"
-        raise DaError(f"can't update '{path}': {who} has it open for writing; close it and run da sync again") from None
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise DaError(f"can't read '{path}': {cause_of(error)}; fix that and run da sync again") from None
-    if link.is_symlink() or not path.is_file():  # not a file of ours: don't move it
-        raise DaError(
-            f"'{link}' is a link to '{path}', which is not a DuckDB database; remove the link and run da sync again"
-        )
-
-
-def _is_locked(reason: str) -> bool:
-    return "Could not set lock" in reason or "being used by another process" in reason
-
-
-def _moved_aside(path: Path, reason: str) -> str:
-    """Rename a database and its log; return a note for the user. Nothing is deleted."""
-    newer = _newer_version(path, reason)
-    word, stamp = ("newer" if newer else "broken"), time.strftime("%Y%m%d-%H%M%S")
-    names = (path.with_name(f"{path.stem}.{word}-{stamp}{n}{path.suffix}") for n in ("", *(f"-{i}" for i in range(99))))
-    aside = next(name for name in names if not name.exists())
-    path.replace(aside)
-    wal = Path(f"{path}.wal")
-    if wal.exists():
-        wal.replace(f"{aside}.wal")
-    if newer:
-        what = f"was written by {newer}, which is newer than the installed DuckDB {duckdb.__version__}"
-        how = "open that file with the newer DuckDB"
+        _write(connection, _names(tables, database), [], None, at_once=True, only_add=True)
+    except (_BatchError, _ViewError):
+        connection.execute("rollback")
     else:
-        what, how = f"was damaged ({reason.splitlines()[0]})", "try to open that file with DuckDB"
-    return (
-        f"{path} {what}; it was renamed to {aside.name} and replaced by a new database."
-        f" To recover your own tables, {how} and run: copy TABLE to 'TABLE.parquet'"
-    )
+        connection.execute("commit")
 
 
-def _newer_version(path: Path, reason: str) -> str | None:
-    """Return the name of the DuckDB that wrote a file, if this DuckDB can't read its newer storage format.
-
-    A database starts with a checksum of 8 bytes, `DUCK`, the version of the format (8 bytes, little endian) and, at
-    byte 52, the version of the library.
-    """
-    with path.open("rb") as file:
-        head = file.read(84)
-    if head[8:12] != b"DUCK" or len(head) < 84:  # noqa: PLR2004
-        return None
-    library = head[52:84].rstrip(b"\0").decode("ascii", "replace")
-    name = f"DuckDB {library}" if re.fullmatch(r"v\d[\w.+-]*", library) else "a DuckDB"
-    if "version number" in reason or "newer version" in reason:
-        return name
-    return name if int.from_bytes(head[12:20], "little") > _newest_format() else None
-
-
-def _newest_format() -> int:
-    """Return the newest storage format that this DuckDB writes."""
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
-        sample = Path(folder) / "sample.duckdb"
-        connection.execute(f"attach {quote_text(str(sample))} as sample (storage_version 'latest')")
-        connection.execute("create table sample.t(i integer); detach sample")
-        return int.from_bytes(sample.read_bytes()[12:20], "little")
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect(path)
-    try:
-        connection.execute("set TimeZone = 'UTC'; set parquet_metadata_cache = true")  # each file has two views
-        yield connection
-    finally:
-        connection.close()
-
-
-def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
-    # Readers keep the old file open by its inode, so they are not disturbed by the rename, but the views in it refer to
-    # parquet files that a later sync deletes. A second name for the inode lets a later sync ask whether it is still in
-    # use. The name is made before the rename: afterwards, the old file has none and can't be found any more.
-    if aside and path.exists():
-        aside.parent.mkdir(exist_ok=True)
-        with suppress(OSError):  # a file system without hard links
-            os.link(path, aside)
-    try:
-        fresh.replace(path)
-    except PermissionError:  # Windows does not replace what somebody has open
-        raise DaError(f"can't replace '{path}': another program has it open; close it and run da sync again") from None
-    finally:
-        # Checked only after the rename: until then, a new reader could still open the old file.
-        if aside and not is_read(aside):
-            aside.unlink(missing_ok=True)
-            with suppress(OSError):
-                aside.parent.rmdir()
-
-
-def _give_views(
+def give_views(
     connection: duckdb.DuckDBPyConnection,
     tables: list[Mirrored],
     published: Published,
@@ -320,16 +174,21 @@ def _write(
     sources: Collection[str] | None,
     *,
     at_once: bool,
+    only_add: bool = False,
 ) -> None:
     """Create the wanted views of some sources (`None`: all), drop those of ours that are not wanted any more, record ours.
+
+    With `only_add`, nothing is dropped.
 
     All views are created `at_once`, because each call into DuckDB from Python takes longer than creating a view (with
     1,000 tables, half of the time of a sync). Only one at a time, an error says to which table it belongs.
     """
     connection.execute(_OURS)
     (catalog,) = connection.execute("select current_database()").fetchall()[0]
-    there = _relations(connection)
-    limits = {"all": sources is None, "sources": list(sources or ())}
+    there = relations(connection)
+    if only_add:  # the batches of a draft must not cost what there is already
+        sources = {each.source for each in all_wanted.values()}
+    limits = {"all": sources is None, "sources": json.dumps(sorted(sources or ()))}
     recorded = connection.execute(_RECORDED, limits).fetchall()
     wanted = {name: each for name, each in all_wanted.items() if sources is None or each.source in sources}
     ours = {
@@ -337,10 +196,11 @@ def _write(
         for schema, view, comment, definition in recorded
         if there.get((schema, view)) == comment
     }
-    for schema, view in ours.keys() - wanted.keys():
+    for schema, view in () if only_add else ours.keys() - wanted.keys():
         connection.execute(f"drop view {quote(catalog)}.{quote(schema)}.{quote(view)}")
     schemas = _schemas(connection)
-    created = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()} & schemas
+    known = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()}
+    created = known & schemas
     for schema in {schema for schema, _ in all_wanted} - schemas:
         connection.execute(f"create schema {quote(catalog)}.{quote(schema)}")
         created.add(schema)
@@ -353,8 +213,13 @@ def _write(
         for name, definition in changed.items():
             _create(connection, wanted[name].table.id, definition)
     notes += _taken_notes(wanted, taken)
-    _remove_empty_schemas(connection, catalog, created, {schema for schema, _ in all_wanted})
-    _record(connection, wanted, definitions, limits)
+    if not only_add:
+        unwanted = created - {schema for schema, _ in all_wanted}
+        created -= set(_removed_schemas(connection, catalog, unwanted if sources is None else unwanted & set(sources)))
+    if created != known:
+        connection.execute("delete from _da.schemas")
+        connection.execute("insert into _da.schemas select unnest(cast(? as varchar[]))", [json.dumps(sorted(created))])
+    _record(connection, wanted, definitions, limits, only_add=only_add)
 
 
 def _taken_notes(wanted: Mapping[Name, Mirrored], taken: set[Name]) -> Iterator[str]:
@@ -375,18 +240,14 @@ def _schemas(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in found}
 
 
-def _remove_empty_schemas(
-    connection: duckdb.DuckDBPyConnection, catalog: str, created: set[str], wanted: set[str]
-) -> None:
-    """Drop the schemas that we created and that hold nothing any more, also nothing of the user's; record the others."""
-    for schema in created - wanted:
+def _removed_schemas(connection: duckdb.DuckDBPyConnection, catalog: str, unwanted: Collection[str]) -> Iterator[str]:
+    """Drop those of the schemas that hold nothing any more, also nothing of the user's."""
+    for schema in unwanted:
         # Asked beforehand, because a statement that fails would abort the transaction.
         found = connection.execute(_CONTENT, {"schema": schema}).fetchone()
         if found == (0,):
             connection.execute(f"drop schema {quote(catalog)}.{quote(schema)}")
-    connection.execute("delete from _da.schemas")
-    for schema in created & _schemas(connection):
-        connection.execute("insert into _da.schemas values (?)", [schema])
+            yield schema
 
 
 def _record(
@@ -394,10 +255,12 @@ def _record(
     wanted: Mapping[Name, Mirrored],
     definitions: Mapping[Name, str],
     limits: Mapping[str, object],
+    *,
+    only_add: bool,
 ) -> None:
-    """Record our views in place of the ones within the limits.
+    """Record our views in place of the ones within the limits, or with `only_add` in place of those of their tables.
 
-    The rows are passed as one JSON text: for each null in a list of Python values, DuckDB looks for pandas on the disk.
+    The rows are passed as one JSON text: for each value of a Python list, DuckDB looks for pandas on the disk.
     """
     short, qualified = [], []
     for (schema, view), definition in definitions.items():
@@ -407,13 +270,18 @@ def _record(
             short.append((table.id, view, each.comment, table.rows, table.size_bytes, table.updated, definition))
         else:
             qualified.append((table.id, schema, view, each.comment, definition))
-    connection.execute(_FORGET_SHORT, limits)
-    connection.execute(_FORGET_QUALIFIED, limits)
+    if only_add:
+        ids = [json.dumps(sorted({each.table.id for each in wanted.values()}))]
+        connection.execute("delete from _da.tables where id in (select unnest(cast(? as varchar[])))", ids)
+        connection.execute("delete from _da.qualified where id in (select unnest(cast(? as varchar[])))", ids)
+    else:
+        connection.execute(_FORGET_SHORT, limits)
+        connection.execute(_FORGET_QUALIFIED, limits)
     connection.execute(_RECORD_SHORT, [json.dumps(short)])
     connection.execute(_RECORD_QUALIFIED, [json.dumps(qualified)])
 
 
-def _relations(connection: duckdb.DuckDBPyConnection) -> dict[Name, str | None]:
+def relations(connection: duckdb.DuckDBPyConnection) -> dict[Name, str | None]:
     """List tables (without a comment) and views by name, in lower case, as DuckDB compares names."""
     views = "select lower(schema_name), lower(view_name), comment from duckdb_views()"
     tables = "select lower(schema_name), lower(table_name), null from duckdb_tables()"
@@ -433,9 +301,10 @@ def _definitions(catalog: str, wanted: Mapping[Name, Mirrored]) -> dict[Name, st
 
 
 def _create_at_once(connection: duckdb.DuckDBPyConnection, definitions: Mapping[Name, str]) -> None:
+    statements = list(definitions.values())
     try:
-        if definitions:
-            connection.execute(";\n".join(definitions.values()))
+        for start in range(0, len(statements), _AT_ONCE):  # parsed statements take 40 kB each
+            connection.execute(";\n".join(statements[start : start + _AT_ONCE]))
     except (duckdb.Error, ValueError):
         raise _BatchError from None
 
@@ -471,6 +340,8 @@ def _definition(catalog: str, name: Name, each: Mirrored) -> str:
 
 
 def _select(each: Mirrored) -> str:
+    if len(each.paths) == 1:  # binding this takes two thirds of the time
+        return f"select * from system.main.read_parquet({quote_path(each.paths[0])})"
     if each.paths:
         paths = ", ".join(quote_path(path) for path in each.paths)
         return f"select * from system.main.read_parquet([{paths}], union_by_name = true)"

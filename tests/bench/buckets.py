@@ -56,11 +56,13 @@ def tables(source: str, count: int) -> list[str]:
     return [f"{source}_{number:02}" for number in range(count)]
 
 
-def extract(store: Store, source: str, names: list[str]) -> bytes:
-    """Publish tables of a source without their parquet, and give the extract.duckdb."""
+def extract(store: Store, source: str, names: list[str], content: bytes | None = None) -> bytes:
+    """Publish tables of a source, of one parquet file of this `content` each or without it; give the extract.duckdb."""
     with tempfile.TemporaryDirectory() as folder:
         uploads = Uploads(store, source, lambda: "none")
-        new = [_table(source, name) for name in names]
+        new = [_table(source, name, content) for name in names]
+        for table in new if content else ():
+            store.put(str(table.files[0].path), content or b"", if_version=ANY)
         publishing.publish(store, source, new, [], run_id=source, uploads=uploads, now=lambda: NOW, folder=Path(folder))
     found = store.read(extract_key(source))
     assert found is not None
@@ -85,9 +87,10 @@ def put_extract(store: Store, source: str, content: bytes) -> None:
     store.put(extract_key(source), content, if_version=ANY)
 
 
-def _table(source: str, name: str) -> NewTable:
-    sha256 = hashlib.sha256(f"{source}.{name}".encode()).hexdigest()
-    file = FileRow(f"extracts/{source}/data/{name}/{sha256[:32]}.parquet", None, 1000, 90_000, sha256, _STATS)
+def _table(source: str, name: str, content: bytes | None) -> NewTable:
+    sha256 = hashlib.sha256(content or f"{source}.{name}".encode()).hexdigest()
+    size = len(content) if content else 90_000
+    file = FileRow(f"extracts/{source}/data/{name}/{sha256[:32]}.parquet", None, 1000, size, sha256, _STATS)
     return NewTable(name, f"Table {name} of {source}", COLUMNS, (file,), "1", None, TableState(), NOW)
 
 

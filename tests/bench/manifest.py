@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from analyst.access import AccessList, Caller, Role
 from analyst.catalog import Table
+from analyst.descriptions import Texts
 from analyst.manifest import Manifests
 from analyst.snapshots import Snapshot, Snapshots
 from tests.bench.buckets import analyst_with_half_granted, extract, file_store, rebuild, tables
@@ -47,9 +48,9 @@ def _one_source() -> list[Row]:
     changed = [table.model_copy(update={"hash": "x"}) if table.source == "s50" else table for table in copies]
     first, second = (_snapshot(shop, number, made) for number, made in enumerate((copies, changed), 1))
     manifests, admin = Manifests(), Caller("admin", "admin@example.com", Role.ADMIN, frozenset())
-    manifests.manifest(first, AccessList(), admin)
+    manifests.manifest(first, AccessList(), admin, Texts())
     began = time.process_time()
-    made = manifests.manifest(second, AccessList(), admin)
+    made = manifests.manifest(second, AccessList(), admin, Texts())
     sent = len(made.listed.gzipped) + len(made.of(["s50"]).gzipped)
     taken = time.process_time() - began
     what = "manifest of 10,000 tables, one source of 100 changed"

@@ -26,7 +26,7 @@ NAMES = (
         "objects",
         "profiles",
     ),
-    *("jira_transform", "jira_backfill", "jira", "keboola"),
+    *("jira_transform", "jira_backfill", "jira", "keboola", "bigquery"),
     "query",
 )
 

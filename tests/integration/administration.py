@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from analyst.access import CURRENT, StatePointer
 from analyst.state import State
-from analyst.state.files import attached
 from analyst.state.projection import project
 from analyst.store import Store
 from tests.clouds import Cloud
@@ -100,12 +101,8 @@ def _list_of(store: Store, system: str, folder: Path) -> str:
     """Tell the key of the access list that a system file should have."""
     path = folder / Path(system).name
     store.download(system, path)
-    con = attached(path)
-    path.unlink()
-    try:
+    with duckdb.connect(path, read_only=True) as con:
         return f"state/access-{hashlib.sha256(project(con, _version(system), now())).hexdigest()}.json"
-    finally:
-        con.close()
 
 
 def _version(system: str) -> int:

@@ -17,4 +17,4 @@ def begun(new_cloud: "NewCloud", tmp_path_factory: pytest.TempPathFactory) -> "I
 
     folder = tmp_path_factory.mktemp("begun")
     with new_cloud(folder) as cloud:
-        yield Begun(cloud, World(folder, cloud).admin)
+        yield Begun(cloud, World(folder, cloud).admin, folder)

@@ -20,9 +20,10 @@ Made = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def moved(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Begun:
     """The registry of an older system: one table of one source."""
-    world = begun.world(tmp_path_factory.mktemp("moved"))
+    folder = tmp_path_factory.mktemp("moved")
+    world = begun.world(folder)
     world.ask("POST", "/api/admin/import", {"rows": {"table_registry": [REGISTERED]}})
-    return Begun(world.cloud, world.admin)
+    return Begun(world.cloud, world.admin, folder)
 
 
 @pytest.fixture

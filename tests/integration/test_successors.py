@@ -227,7 +227,9 @@ def test_a_run_that_began_for_the_predecessor_gives_its_rows_to_nobody(shop: Sho
     registered = discovery.look_up()
     assert shop.send("DELETE", "/api/admin/tables/shop.pay").status_code == 204
     shop.ask("POST", "/api/admin/tables/shop.pay", {"is_public": True})
-    late = Extracting(process.store, process.snapshots, shop_call(shop), process.clock, settings.memory_limit)
+    late = Extracting(
+        process.store, process.snapshots, shop_call(shop), lambda: None, process.clock, settings.memory_limit
+    )
     request = ExtractRequest(source="shop", tables=("pay",))
     late.run(request, lambda: discovery.connector(registered), lambda: discovery.registrations)
     shop.rebuild()

@@ -24,7 +24,7 @@ def published(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(folder / "sources")}})
     world.ask("POST", "/extract/csv", {"source": "shop"})
     shutil.copytree(folder / "sources", folder / "files")
-    return folder, Begun(world.cloud, world.admin)
+    return folder, Begun(world.cloud, world.admin, folder)
 
 
 @pytest.fixture

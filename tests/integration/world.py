@@ -1,9 +1,11 @@
 """All functions on a bucket, with an administrator and something to administrate."""
 
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
 from werkzeug.test import Client, TestResponse
 
@@ -19,16 +21,36 @@ JIRA_SECRET = "It's a Secret to Everybody"
 FUNCTIONS: list[HttpFunction] = discover(["functions"])
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A bucket in which something was done, and the token of its administrator; tests work on copies."""
+    """A bucket in which something was done, its folder, and the token of its administrator; tests work on copies."""
 
     cloud: Cloud
     admin: str
+    folder: Path
+    _filled: dict[Callable[..., Any], tuple["Begun", Any]] = field(default_factory=dict)
 
     def world(self, folder: Path, **more: Any) -> "World":
-        """Serve a copy that lies in a folder."""
+        """Serve a copy that lies in a folder, with the files of the sources."""
+        if (self.folder / "sources").exists():
+            shutil.copytree(self.folder / "sources", folder / "sources", dirs_exist_ok=True)
         return World(folder, self.cloud.copy(folder), admin=self.admin, **more)
+
+    def filled(self, fill: Callable[["World", Path], T]) -> tuple["Begun", T]:
+        """Return a bucket that a function has filled, and what it returned; it is called once in all tests.
+
+        Paths of sources should be relative, for the copies.
+        """
+        if fill not in self._filled:
+            folder = self.folder / uuid4().hex
+            world = self.world(folder)
+            found = fill(world, folder)
+            world.process.close()
+            self._filled[fill] = (Begun(world.cloud, self.admin, folder), found)
+        return self._filled[fill]
 
 
 class World:

@@ -11,6 +11,7 @@ from analyst.access import AccessList, Caller, Registration, Role
 from analyst.access.rules import Granted, Grants, User
 from analyst.catalog import Catalog, Column, Table
 from analyst.catalog_search import CatalogSearch, words_of
+from analyst.descriptions import Texts, read_texts
 from analyst.snapshots import Snapshot
 from tests.doubles.memory_store import MemoryStore
 
@@ -50,7 +51,7 @@ SHOP = snapshot(
 
 
 def found(text: str, caller: Caller = ADMIN, *granted: str, store: MemoryStore | None = None) -> list[str]:
-    answer = CatalogSearch(store or MemoryStore()).find(text, SHOP, access(SHOP, *granted), caller, limit=10)
+    answer = CatalogSearch(store or MemoryStore()).find(text, SHOP, access(SHOP, *granted), caller, Texts(), limit=10)
     return [each.id.removeprefix("shop.") for each in answer.hits]
 
 
@@ -83,13 +84,13 @@ def test_what_people_say_is_found_at_once() -> None:
     store = MemoryStore()
     search = CatalogSearch(store)
     rules = access(SHOP)
-    assert search.find("gold", SHOP, rules, ADMIN, limit=10).hits == ()
+    assert search.find("gold", SHOP, rules, ADMIN, read_texts(store), limit=10).hits == ()
     fields = {"tier": "gold", "notes": ("Orders before 2020 have no channel",), "description": "What was bought"}
     columns = {column.name: column for column in SHOP.by_id["shop.orders"].columns}
     descriptions.change(store, "shop.orders", "orders", fields, columns, by="ann", at=AT)
-    (hit,) = search.find("gold", SHOP, rules, ADMIN, limit=10).hits
+    (hit,) = search.find("gold", SHOP, rules, ADMIN, read_texts(store), limit=10).hits
     assert (hit.id, hit.description) == ("shop.orders", "What was bought")
-    assert len(search.find("channel", SHOP, rules, ADMIN, limit=10).hits) == 1
+    assert len(search.find("channel", SHOP, rules, ADMIN, read_texts(store), limit=10).hits) == 1
 
 
 def test_words() -> None:
@@ -105,11 +106,12 @@ def test_ten_thousand_tables_are_searched_in_20_ms() -> None:
         )
     )
     rules, search = access(many, *(f"orders_{number}" for number in range(0, 10_000, 2))), CatalogSearch(MemoryStore())
-    search.find("orders", many, rules, ANN, limit=50)
+    texts = Texts()
+    search.find("orders", many, rules, ANN, texts, limit=50)
 
     def taken(text: str) -> float:
         began = time.process_time()
-        assert search.find(text, many, rules, ANN, limit=50).hits
+        assert search.find(text, many, rules, ANN, texts, limit=50).hits
         return time.process_time() - began
 
     for text in ("orders 4242", "column 7", "ord"):

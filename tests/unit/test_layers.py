@@ -25,6 +25,8 @@ LAYERS = (
         "audit_search",
         "auth",
         "catalog_view",
+        "glossary",
+        "lineage",
         "profiles",
         "feedback",
         "query_answer",
@@ -42,14 +44,15 @@ LAYERS = (
         "sync_runs",
     ),
     ("scheduling", "catalog_search"),
+    ("agents", "sharing"),
     ("context", "pages"),
     ("http",),
     ("connectors",),
 )
 """Modules and packages of `analyst` from the ground up; those of one layer may import each other but for circles."""
 
-SHARED = ("da.profiles.", "da.metrics.", "da.sql.", "da.errors.")
-"""What the library uses of `da`: the computation of profiles and the compilation of metrics, which both need."""
+SHARED = ("da.profiles.", "da.metrics.", "da.agents.", "da.sql.", "da.errors.")
+"""What the library uses of `da`: profiles, the compilation of metrics and the tools of agents, which both need."""
 
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
@@ -107,7 +110,7 @@ def test_the_library_and_the_command_line_stand_alone(folder: str, strangers: tu
     assert [(path, name) for path, name in found if not name.startswith(SHARED)] == []
 
 
-@pytest.mark.parametrize("folder", ["profiles", "metrics"])
+@pytest.mark.parametrize("folder", ["profiles", "metrics", "agents"])
 def test_what_the_server_shares_with_the_command_line_stands_alone(folder: str) -> None:
     """The server imports it, and must not load the command line with it."""
     found = {name for path in modules(f"shared/da/{folder}") for name in imports(path) if name.startswith("da.")}

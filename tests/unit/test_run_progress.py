@@ -37,7 +37,8 @@ def wait_until(is_so: Callable[[], object]) -> None:
 def test_a_run_publishes_what_it_has_read_and_is_reading_and_removes_it_at_the_end(store: MemoryStore) -> None:
     run = begun(store)
     following = Following(store, Snapshots(store), datetime.now(UTC))
-    with Reading(run, 3, interval=0.005) as reading:
+    with Reading(run, interval=0.005) as reading:
+        reading.expect(3)
         reading.begin("orders")
         reading.begin("customers")
         reading.end(DONE)
@@ -51,7 +52,7 @@ def test_a_run_publishes_what_it_has_read_and_is_reading_and_removes_it_at_the_e
 
 
 def test_a_run_that_ends_at_once_publishes_nothing(store: MemoryStore) -> None:
-    with Reading(begun(store), 1) as reading:
+    with Reading(begun(store)) as reading:
         reading.begin("orders")
         reading.end(DONE)
     assert list(store.list("state/progress/")) == []
@@ -66,7 +67,7 @@ def test_a_store_that_fails_does_not_fail_the_run() -> None:
             raise UnavailableError("the store does not answer")
 
     failing = Failing()
-    with Reading(begun(failing), 1, interval=0.005) as reading:
+    with Reading(begun(failing), interval=0.005) as reading:
         reading.begin("orders")
         assert tried.wait(10)
     assert list(failing.list("state/progress/")) == []
@@ -78,11 +79,11 @@ def test_what_is_no_id_of_a_run_has_no_progress(store: MemoryStore) -> None:
     assert progress_of(store, "../../x") is None
 
 
-def test_a_run_without_progress_is_lost_after_an_hour_and_one_with_it_is_not(store: MemoryStore) -> None:
+def test_a_run_without_progress_is_lost_after_a_minute_and_one_with_it_is_not(store: MemoryStore) -> None:
     run = begun(store)
-    later = Following(store, Snapshots(store), datetime.now(UTC) + timedelta(hours=2))
+    later = Following(store, Snapshots(store), datetime.now(UTC) + timedelta(seconds=61))
     assert later.of(run.run_id).runs[0].status == "lost"
-    with Reading(run, 1, interval=0.005) as reading:
+    with Reading(run, interval=0.005) as reading:
         reading.begin("orders")
         wait_until(lambda: progress_of(store, run.run_id))
         assert later.of(run.run_id).runs[0].status == "pending"

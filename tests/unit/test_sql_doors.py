@@ -214,6 +214,7 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/imports/state_import.py": {"table"},
     "shared/analyst/metrics/checking.py": {"query"},
     "shared/analyst/profiles/profiling.py": {"read"},
+    "shared/analyst/profiles/relations.py": {"child", "parent"},
     "shared/analyst/quality/checks.py": {"listed", "' or '.join(terms)", "_statement(one.sql or '')"},
     "functions/api/table_data.py": {"sql_name(table.id, table.view)"},
     "shared/analyst/query/canonical.py": {"value", "values"},
@@ -240,8 +241,10 @@ LISTED: dict[str, set[str]] = {
     "shared/da/imports/old_state.py": {"', '.join(values)"},
     "shared/da/commands/explore.py": {"sql_name"},  # the server's own name of a table, for a statement at the server
     "shared/da/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
-    "shared/da/query.py": {"names", "shape(columns)", "index", "query"},
+    "shared/da/query.py": {"names", "shape(columns)", "index", "query", "', '.join(values)"},
     "shared/da/views.py": {"_select(each)"},
+    "shared/da/agents/tools.py": {"_unended(asked['sql'])", "_unended(question.sql)", "offset", "table.sql_name"},
+    "shared/da/mirror_warehouse.py": {"facts.sql_name", "folders", "shape", "text", "names", "limit + 1", "most"},
 }
 """What was looked at and is SQL of ours (or, of metrics and expectations, SQL of people who may define them, in a DuckDB
 that can read nothing else), by module: names of our own tables and columns, queries that other functions

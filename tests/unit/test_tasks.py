@@ -9,12 +9,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.test import Client
 
-from analyst.context import Context, Process
+from analyst.context import Context, Process, utc_now
 from analyst.errors import AnalystError, ConflictError, InvalidInputError, SettingsError, UnavailableError
 from analyst.http import Allow, app, function
 from analyst.http_client import HttpClient
 from analyst.settings import read_settings
-from analyst.tasks import Background, Tasks
+from analyst.tasks import TASK_ID, Background, HostDelivery, TaskLedger, Tasks
 from tests.doubles.memory_store import MemoryStore
 
 TOKEN = "service-" + "0" * 32
@@ -95,19 +95,21 @@ def elsewhere() -> Iterator[Elsewhere]:
 
 def tasks(
     base_url: str | None,
-    background: Background | None = None,
     *,
     here: tuple[int, bytes] | None = None,
+    background: Background | None = None,
     **environ: str,
 ) -> Tasks:
     """Make what calls functions; `here` is what those of this process answer."""
     said = {"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN, "BASE_URL": base_url or "", **environ}
+    ledger, delivery = TaskLedger(MemoryStore(), utc_now), HostDelivery(lambda: background or Background())
     return Tasks(
         read_settings(said),
         lambda *_: here,
-        lambda: background or Background(),
         "abc",
         HttpClient(),
+        lambda: ledger,
+        lambda: delivery,
         pauses=lambda: repeat(0.0, 2),
     )
 
@@ -176,13 +178,47 @@ def test_without_a_token_nothing_is_called(elsewhere: Elsewhere) -> None:
         tasks(None, TASKS_URL=elsewhere.url, SERVICE_TOKEN="").call("/rebuild", {})
 
 
-def test_a_task_runs_after_its_request(elsewhere: Elsewhere) -> None:
-    elsewhere.answers = [(200, {}), (422, {"detail": "only logged"})]
-    background = Background()
-    tasks(elsewhere.url, background).enqueue("/rebuild", {"n": 1})
-    tasks(elsewhere.url, background).enqueue("/rebuild", {"n": 2})
+def test_a_task_of_another_process_is_sent_to_it_by_its_id(elsewhere: Elsewhere) -> None:
+    elsewhere.answers = [(200, {"task": "done"}), (409, {"task": "running"}), (503, {})]
+    background = Background(workers=1)
+    sent = tasks(None, background=background, TASKS_URL=elsewhere.url)
+    for number in range(3):
+        sent.enqueue("/extract/csv", {"n": number})
     background.close()
-    assert sorted(body["n"] for _, _, body in elsewhere.asked) == [1, 2]
+    ids = {task.id for task in sent.ledger().waiting()}
+    assert {headers[TASK_ID] for _, headers, _ in elsewhere.asked} == ids
+    assert [(path, body) for path, _, body in elsewhere.asked] == [("/extract/csv", {})] * 3
+
+
+def test_a_process_that_does_not_answer_uses_up_no_attempts(elsewhere: Elsewhere) -> None:
+    url = elsewhere.url
+    elsewhere.server_close()
+    background = Background(workers=1)
+    sent = tasks(None, background=background, TASKS_URL=url)
+    sent.enqueue("/extract/csv", {})
+    background.close()
+    assert [task.attempts for task in sent.ledger().waiting()] == [0]
+
+
+def test_a_task_runs_once_in_the_process_that_serves_it_however_often_it_is_delivered() -> None:
+    ran = threading.Semaphore(0)
+
+    @function("POST", "/once", allow=Allow.SERVICE)
+    def once(ctx: Context) -> None:
+        """Count."""
+        assert ctx.request_id == "abc"
+        ran.release()
+
+    store = MemoryStore()
+    client = Client(app(Process({"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN}, store=store), [once]))
+    task = TaskLedger(store, utc_now).add("/once", {}, request_id="abc")
+    assert task is not None
+    headers = {"Authorization": f"Bearer {TOKEN}", TASK_ID: task.id}
+    assert client.post("/once", headers={TASK_ID: task.id}).status_code == 401
+    assert client.post("/once", headers=headers).json == {"task": "done"}
+    assert client.post("/once", headers=headers).json == {"task": "not_here"}
+    assert ran.acquire(blocking=False)
+    assert not ran.acquire(blocking=False)
 
 
 def test_more_tasks_than_there_is_room_for_are_refused() -> None:

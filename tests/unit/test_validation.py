@@ -15,6 +15,8 @@ FOREIGN = re.compile(
     r"\^|\\x|\[a-z|\b(tuple|dict|dictionary|frozenset|None|str|int|float|regex|pattern|class)\b", re.IGNORECASE
 )
 """What people who do not program in Python need not know."""
+QUOTED = re.compile(r"'[^']*'")
+"""Values to choose from, such as 'none'."""
 
 WRONG: tuple[Any, ...] = (
     None,
@@ -51,7 +53,7 @@ def test_every_input_of_every_function_is_refused_in_words(model: type[BaseModel
     documents = [{}, *({str(name): value} for name in names for value in WRONG)]
     found = {text for document in documents for text in told(model, document)}
     assert found or not names
-    assert [text for text in found if FOREIGN.search(text)] == []
+    assert [text for text in found if FOREIGN.search(QUOTED.sub("", text))] == []
 
 
 class Thing(BaseModel):

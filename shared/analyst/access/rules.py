@@ -196,6 +196,10 @@ class AccessList(_Value):
         kept = registration is not None and registration.server_only
         return not kept and self.may_read(caller, table_id)
 
+    def granted_to_group(self, group: str) -> frozenset[str]:
+        """Return the ids of the tables that are granted to a group; who may read them is for `may_read` to say."""
+        return frozenset().union(*self._index.reach(("group", group)))
+
     def description(self, table_id: str, extracted: str | None) -> str | None:
         """Return the description of a table: from the registry, or the one that was extracted."""
         registration = self.tables.get(table_id)

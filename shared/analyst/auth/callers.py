@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from analyst.access import SERVICE, TOKEN_PREFIX, AccessList, AccessReader, Caller, Role
 from analyst.addresses import normal_email
-from analyst.auth import sessions
-from analyst.auth.keys import Keys
+from analyst.auth import agent_grants, sessions
+from analyst.auth.keys import Keys, Purpose
 from analyst.auth.oidc import Issuer
 from analyst.errors import UnauthenticatedError
 from analyst.settings import Settings
@@ -88,13 +88,15 @@ class Credentials:
 class Identification:
     """Identifies callers. `keys` and `services` are created when they are first needed.
 
-    `services` identifies a service by its identity token.
+    `services` identifies a service by its identity token. `resource` is the address of the function, if agents may call it
+    with tokens of their own.
     """
 
     access: AccessReader
     service_token: SecretStr | None
     keys: Callable[[], Keys]
     services: Callable[[str, datetime], Caller]
+    resource: str | None = None
 
     def caller(self, shown: Credentials, now: datetime) -> Caller | None:
         """Identify the caller of a request, `None` without credentials. The header overrides the cookie.
@@ -114,6 +116,8 @@ class Identification:
             return SERVICE
         if not token.startswith(TOKEN_PREFIX) and token.count(".") == 2:  # noqa: PLR2004 - a JWT
             keys = self.keys()
+            if keys.is_for(token, Purpose.AGENT):
+                return agent_grants.identify(keys, token, self.access, self.resource, now)
             return sessions.identify(keys, token, self.access, now) if keys.knows(token) else self.services(token, now)
         return self.access.caller_of(token, now)
 

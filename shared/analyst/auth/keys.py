@@ -29,6 +29,11 @@ class Purpose(StrEnum):
     DESKTOP = "desktop"
     OAUTH = "oauth"
     """The state that a browser keeps during a visit to an identity provider."""
+    AGENT = "agent"
+    AGENT_REFRESH = "agent-refresh"
+    AGENT_CODE = "agent-code"
+    AGENT_CLIENT = "agent-client"
+    """The registration of an OAuth client, which is its id."""
     RECEIPT = "receipt"
     """What the result of a query was computed from; its subject is the hash of that."""
 
@@ -99,6 +104,17 @@ class Keys:
             return jwt.get_unverified_header(token).get("kid") in self._secrets
         except (jwt.InvalidTokenError, TypeError, UnicodeError):
             return False
+
+    @staticmethod
+    def is_for(token: str, purpose: Purpose) -> bool:
+        """Return whether a token says that it is for a purpose; whether that is true, only `verify` finds out."""
+        import jwt
+
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False})
+        except (jwt.InvalidTokenError, TypeError, UnicodeError):
+            return False
+        return bool(claims.get("aud") == purpose.value)
 
     def _key(self, kid: object, purpose: Purpose) -> bytes:
         return hmac.new(self._secrets[str(kid)], f"da {purpose} 1".encode(), hashlib.sha256).digest()

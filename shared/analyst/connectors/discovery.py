@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from analyst.connectors.bigquery import discovery as bigquery
 from analyst.connectors.files import discovery as files
 from analyst.connectors.jira import source as jira
 from analyst.connectors.jira.issue.tables import TABLES
@@ -176,8 +177,39 @@ def _of_keboola(source: str, found: FoundTable) -> DiscoveredTable:
     )
 
 
+def _bigquery(look: _Look) -> list[_Found]:
+    source, ctx = look.source, look.ctx
+    project = bigquery.project_of_source(
+        ctx.settings,
+        source.name,
+        source.config,
+        tables=look.registered,
+        http=ctx.process.http,
+        environ=os.environ,
+    )
+    return [
+        (_of_bigquery(source.name, one), one.registration(source.name)) for one in project.detailed(project.found())
+    ]
+
+
+def _of_bigquery(source: str, found: bigquery.FoundTable) -> DiscoveredTable:
+    info = found.info
+    return DiscoveredTable(
+        id=f"{source}.{found.name}",
+        source=source,
+        name=found.name,
+        source_table=info.id,
+        bucket=info.dataset,
+        description=info.description,
+        columns=tuple(one.name for one in info.schema),
+        rows=info.rows,
+        size_bytes=info.size_bytes,
+        last_change=None if info.modified is None else info.modified.isoformat(),
+    )
+
+
 _LISTED: Final[Mapping[str, Callable[[_Look], list[_Found]]]] = MappingProxyType(
-    {"csv": _files, "jira": _jira, "keboola": _keboola}
+    {"csv": _files, "jira": _jira, "keboola": _keboola, "bigquery": _bigquery}
 )
 """How the tables of a source are listed, by its type."""
 

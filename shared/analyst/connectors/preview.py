@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from analyst import duckdb_files
 from analyst.catalog import Column
+from analyst.connectors.bigquery import discovery as bigquery
+from analyst.connectors.bigquery.columns import planned_columns as bigquery_columns
 from analyst.connectors.files.connector import CsvConnector
 from analyst.connectors.files.discovery import connector_of
 from analyst.connectors.files.formats.compression import opened
@@ -170,6 +172,8 @@ def preview(ctx: Context, request: PreviewRequest) -> SourcePreview:
             return _jira(asked)
         if kind == "keboola":
             return _keboola(asked)
+        if kind == "bigquery":
+            return _bigquery(asked)
         return _published(asked)
     except AnalystError as error:
         return asked.answer(problem=str(error), checks=[Check(what="source", ok=False, message=str(error))])
@@ -454,6 +458,44 @@ def _keboola(asked: _Asked) -> SourcePreview:
         )
         for one in found
     ]
+    new = sum(not one.is_registered for one in found)
+    notes = [f"{new:,} of them are not registered; to register tables, run: da admin discover {source} --register"]
+    return asked.answer(tables, checks=checks, notes=notes if new and not project.config.discover else [])
+
+
+def _bigquery(asked: _Asked) -> SourcePreview:
+    """Preview a BigQuery source: the credentials, and the tables of the project with the columns that they would have."""
+    source, ctx = asked.request.source, asked.ctx
+    project = bigquery.project_of_source(
+        ctx.settings,
+        source,
+        asked.config,
+        tables=asked.registered,
+        http=ctx.process.http,
+        environ=os.environ,
+    )
+    found = project.found()
+    checks = [Check(what="credentials", ok=True, message=f"work for the project '{project.api.project}'")]
+    count = len(found)
+    what = f"{count:,} {'table' if count == 1 else 'tables'} in the configured datasets"
+    hint = "" if count else "; give the account the role BigQuery Data Viewer, and check the option 'datasets'"
+    checks.append(Check(what="tables", ok=count > 0, message=f"{what}{hint}"))
+    tables = []
+    for one in project.detailed(found) if asked.request.columns else found:
+        described = FoundTable(
+            name=one.name,
+            source_table=one.info.id,
+            size_bytes=one.info.size_bytes,
+            rows=one.info.rows,
+            is_registered=one.is_registered,
+        )
+        if asked.wants_columns(one.name):
+            try:
+                listed = bigquery_columns(one.info.schema, one.info.id)
+                described = described.model_copy(update={"columns": _columns(each.column for each in listed)})
+            except SourceError as error:
+                described = described.model_copy(update={"problem": str(error)})
+        tables.append(described)
     new = sum(not one.is_registered for one in found)
     notes = [f"{new:,} of them are not registered; to register tables, run: da admin discover {source} --register"]
     return asked.answer(tables, checks=checks, notes=notes if new and not project.config.discover else [])

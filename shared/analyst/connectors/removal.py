@@ -53,7 +53,7 @@ def remove_source(ctx: Context, name: str, *, dry_run: bool) -> Removal:
                 ctx.state, ctx.store, actor(ctx), table_id, now=ctx.process.clock, scratch=ctx.settings.scratch_dir
             )
         ctx.state.edit(lambda db: sources.delete_source(db, actor(ctx), name))
-        ctx.tasks.enqueue("/rebuild", {})
+        ctx.tasks.enqueue("/rebuild", {}, name="all")
     return Removal(
         source=name, tables=tuple(ids), grants=int(found[0]) if found else 0, kept=tuple(kept), dry_run=dry_run
     )

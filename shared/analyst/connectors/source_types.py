@@ -4,6 +4,7 @@ import difflib
 from types import MappingProxyType
 from typing import Final
 
+from analyst.connectors.bigquery.options import BigQuerySource, BigQueryTableOptions
 from analyst.connectors.files.options import CsvSource, CsvTableOptions
 from analyst.connectors.jira.source import JiraSource, JiraTableOptions
 from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
@@ -24,9 +25,11 @@ SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
                 Job("attachments", "/extract/jira/attachments", "every 15m"),
                 Job("check", "/extract/jira/check", "daily 03:30"),
             ),
+            is_outside=True,
         ),
         "keboola": SourceType(KeboolaSource, KeboolaTableOptions),
         "materialized": SourceType(MaterializedSource, MaterializedOptions),
+        "bigquery": SourceType(BigQuerySource, BigQueryTableOptions),
     }
 )
 
@@ -41,6 +44,6 @@ def check_connector(type_: str) -> None:
         near = difflib.get_close_matches(type_, [*SOURCE_TYPES, EXTERNAL], 1)
         hint = f"did you mean '{near[0]}'? There are" if near else "there are"
         raise InvalidInputError(
-            f"this version has no connector for sources of type '{type_}'; {hint} csv (files), jira, keboola, materialized "
-            "(SQL over other tables) and external (an extract that you write to the bucket)"
+            f"this version has no connector for sources of type '{type_}'; {hint} csv (files), jira, keboola, bigquery, "
+            "materialized (SQL over other tables) and external (an extract that you write to the bucket)"
         )

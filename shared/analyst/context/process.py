@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
+from analyst.descriptions import TextReader
 from analyst.errors import UnavailableError
 from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
 from analyst.store import Store
-from analyst.tasks import Background
+from analyst.tasks import Background, Delivery, HostDelivery, TaskLedger
 
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from analyst.auth.oidc import Issuer
     from analyst.catalog_search import CatalogSearch
     from analyst.query.engine import Engine
+    from analyst.sharing.statistics import Sharing
     from analyst.state import State
 
 T = TypeVar("T")
@@ -65,6 +67,8 @@ class Process:
         self._given: dict[str, Any] = {"configuration": settings and Configuration(settings), "store": store}
         self._made = {name: value for name, value in self._given.items() if value is not None}
         self._making = threading.RLock()
+        self.stopping = threading.Event()
+        """Set when the process has been told to stop: requests are still finished, and new work is left to others."""
         self.clock = clock
         self.monotonic = monotonic
 
@@ -109,9 +113,19 @@ class Process:
         return self._once("manifests", Manifests)
 
     @property
+    def texts(self) -> TextReader:
+        """What is said of tables."""
+        return self._once("texts", lambda: TextReader(self.store, self.settings.access_max_age, self.monotonic))
+
+    @property
     def catalog_search(self) -> "CatalogSearch":
         """The index of the catalog."""
         return self._once("catalog_search", self._make_catalog_search)
+
+    @property
+    def sharing(self) -> "Sharing":
+        """What requests of Delta Sharing share."""
+        return self._once("sharing", self._make_sharing)
 
     @property
     def access(self) -> AccessReader:
@@ -171,6 +185,16 @@ class Process:
         return self._once("background", Background)
 
     @property
+    def task_ledger(self) -> TaskLedger:
+        """The tasks that are to be run."""
+        return self._once("task_ledger", lambda: TaskLedger(self.store, self.clock))
+
+    @property
+    def delivery(self) -> Delivery:
+        """What has tasks run."""
+        return self._once("delivery", self._make_delivery)
+
+    @property
     def large(self) -> threading.Lock:
         """Held while a request needs much memory, so that only one does at a time."""
         return self._once("large", threading.Lock)
@@ -214,6 +238,11 @@ class Process:
 
         return CatalogSearch(self.store)
 
+    def _make_sharing(self) -> "Sharing":
+        from analyst.sharing.statistics import Sharing
+
+        return Sharing.over(self.store)
+
     def _make_access(self) -> AccessReader:
         def renew() -> None:
             self.state.edit(lambda _db: None)  # migrates an older state to the current schema, and publishes the result
@@ -254,6 +283,13 @@ class Process:
                 self.background.run(task)
 
         return Engine(Pool(limits, folder / "workers"), files, Results(self.store, later))
+
+    def _make_delivery(self) -> Delivery:
+        if self.settings.tasks == "host":
+            return HostDelivery(lambda: self.background, self.stopping.is_set)
+        from analyst.tasks.cloud_tasks import CloudTasks
+
+        return CloudTasks(self.settings, self.clock)
 
     def _issuer(self, url: str) -> "Issuer":
         from analyst.auth.oidc import Issuer

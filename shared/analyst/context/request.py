@@ -14,12 +14,15 @@ from analyst.access import AccessReader, Caller
 from analyst.audit import Note, Noting
 from analyst.clients import ClientKind, client_address, client_kind, network_of
 from analyst.context.process import Process
+from analyst.descriptions import TextReader
 from analyst.errors import UnauthenticatedError, UnavailableError
 from analyst.manifest import Manifests
+from analyst.scheduling.failures import note_failure
 from analyst.settings import Settings
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from analyst.tasks import LocalCall, Tasks
+from analyst.tasks.ledger import LEASE_ENDS
 
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PACE: Final = 5.0
 _THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -106,6 +110,11 @@ class Context(Noting):
         return self.process.manifests
 
     @property
+    def texts(self) -> TextReader:
+        """What is said of tables."""
+        return self.process.texts
+
+    @property
     def access(self) -> AccessReader:
         """The access list."""
         return self.process.access
@@ -164,27 +173,60 @@ class Context(Noting):
             lambda: tuple(self.access.current().tables),
             self.settings.scratch_dir,
             of_now=lambda: self.access.current().is_of_now,
-            later=lambda: self.tasks.enqueue_alone("/rebuild", {"file": True}),
+            later=lambda: self.tasks.enqueue("/rebuild", {"file": True}, name="file"),
         )
+
+    def rebuild_later(self) -> None:
+        """Have a rebuild run when the lease of one that died has ended.
+
+        Raises:
+            UnavailableError: tasks can't be added.
+        """
+        self.tasks.enqueue("/rebuild", {}, name="later", delay=LEASE_ENDS)
+
+    def is_time_up(self) -> bool:
+        """Return whether work that can be cut is left to another task: it takes long, or the process is stopping."""
+        return self.process.stopping.is_set() or time.perf_counter() - self.began > self.settings.task_seconds
 
     @property
     def tasks(self) -> Tasks:
         """The other functions."""
-        return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id, self.process.http)
+        return tasks_of(self.process, self.local, self.request_id, self.request.headers.get("traceparent"))
 
     def after_answer(self, what: str, task: Callable[[], object]) -> None:
-        """Run a task after the response, so that its timing reveals nothing. Failures are logged.
+        """Run a task so that the timing of the response reveals nothing. Failures are logged.
+
+        It runs after the response, unless the process is frozen then: there, the response comes after a whole number of
+        five seconds.
 
         Raises:
             UnavailableError: too many tasks are waiting.
         """
-        self.process.background.run(lambda: _logged(what, task, self.request_id))
+        if self.settings.tasks == "host":
+            self.process.background.run(lambda: _logged(what, task, self.request_id))
+            return
+        _logged(what, task, self.request_id)
+        time.sleep(-(time.perf_counter() - self.began) % _PACE)
 
     def absolute(self, url: str) -> str:
         """Make a URL that starts with `/` one of our own address; without `BASE_URL` it stays relative to the request."""
         if not url.startswith("/") or self.settings.base_url is None:
             return url
         return self.base_url + url
+
+
+def tasks_of(process: Process, local: LocalCall, request_id: str, trace: str | None = None) -> Tasks:
+    """Return what calls functions on behalf of a request; `local` calls those of this process."""
+    return Tasks(
+        process.settings,
+        local,
+        request_id,
+        process.http,
+        lambda: process.task_ledger,
+        lambda: process.delivery,
+        lambda task, reason: note_failure(process.store, task, reason, process.clock()),
+        trace,
+    )
 
 
 def _logged(what: str, task: Callable[[], object], request_id: str) -> None:

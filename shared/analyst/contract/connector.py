@@ -74,6 +74,20 @@ class SourceTable:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteTable:
+    """A table whose rows stay at its source: readers attach the source by a DuckDB extension and select from it.
+
+    `origin` is the name under which the source is attached, a schema and a table; `extension`, `url` and `token_env` are as
+    in `_remote_attach`.
+    """
+
+    origin: tuple[str, str, str]
+    extension: str
+    url: str
+    token_env: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Extracted:
     """The rows that a connector read from one table.
 
@@ -107,6 +121,8 @@ class Extracted:
     """Whether the table is now as its source; if not, the next run reads it again although it has not changed."""
     description: str | None = None
     """The description of the table, if it is not that of the `SourceTable`."""
+    remote: RemoteTable | None = None
+    """Where the rows are, if they were not read."""
 
 
 class Connector(Protocol):

@@ -47,14 +47,21 @@ SIDE_BY_SIDE = 2
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The result of an extract: its record, and the current version of the source's extract.duckdb."""
+    """The result of an extract: its record, and the current version of the source's extract.duckdb.
+
+    If tables are `left` because the time was up, the record is not written: the run continues with these.
+    """
 
     record: RunRecord
     version: str | None
+    left: tuple[str, ...] = ()
 
 
 FanOut = Callable[[Sequence[SourceTable]], Sequence[TableResult] | None]
-"""Has changed tables extracted elsewhere and returns their results; `None` if they are to be extracted here."""
+"""Has changed tables extracted elsewhere and returns their results; `None` if they are to be extracted here.
+
+Tables without a result are left to the next part of the run.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,10 @@ class Extraction:
     fan_out: "FanOut | None" = None
     """Hands the changed tables to other processes, if they are many."""
     check: Checker | None = None
+    is_time_up: Callable[[], bool] = lambda: False
+    """Whether tables that nobody reads yet are left to the next part of the run; one is always read."""
+    before: RunRecord | None = None
+    """What the earlier parts of the run did."""
     _merges: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(SIDE_BY_SIDE))
 
     def run(self, connector: Callable[[], Connector], only: frozenset[str] | None = None) -> Ended:
@@ -123,21 +134,31 @@ class Extraction:
         The tables of a stage are published before the next stage is taken.
         """
         run = Run.begin(self.store, self.now, "extract", self.source, run_id=self.run_id)
+        if self.before is not None:
+            run.started_at, run.notes = self.before.started_at, [*self.before.notes]
+            run.add(*self.before.tables)
         version = None
+        left: tuple[str, ...] = ()
         try:
-            for connector, only in stages:
-                with duckdb_files.scratch(self.scratch) as folder:
-                    opened = connector()
-                    results, version = self._extract(opened, only, folder, run)
-                    run.add(*results)
-                    run.notes += opened.notes()
+            with Reading(run) as reading:
+                for connector, only in stages:
+                    if left:  # the time is up, so all that comes later is left, too
+                        left += tuple(sorted(only or ()))
+                        continue
+                    with duckdb_files.scratch(self.scratch) as folder:
+                        opened = connector()
+                        results, version, left = self._extract(opened, only, folder, run, reading)
+                        run.add(*results)
+                        run.notes += opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
             run.error = self._explain(failure)
+        if left and run.error is None:
+            return Ended(run.record(), version, left)
         return Ended(run.end(), version)
 
     def _extract(
-        self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run
-    ) -> tuple[list[TableResult], str | None]:
+        self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run, reading: Reading
+    ) -> tuple[list[TableResult], str | None, tuple[str, ...]]:
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder, with_details=True)
         listed = [table for table in connector.tables() if only is None or table.name in only]
@@ -149,17 +170,24 @@ class Extraction:
         spread = None if self.fan_out is None else self.fan_out(changed)
         if spread is not None:
             unchanged = [_unchanged(table, base) for table in tables if table not in changed]
-            return [*spread, *unchanged, *twins], read_extract(self.store, self.source, folder)[1]
+            version, done = read_extract(self.store, self.source, folder)[1], {result.table for result in spread}
+            left = tuple(table.name for table in changed if table.name not in done)
+            return [*spread, *unchanged, *twins], version, left
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
-        with Reading(run, len(changed)) as reading, ThreadPoolExecutor(self.side_by_side) as pool:
+        reading.expect(len(changed))
+        with ThreadPoolExecutor(self.side_by_side) as pool:
 
-            def read_one(table: SourceTable) -> tuple[TableResult, NewTable | None]:
+            def read_one(table: SourceTable) -> tuple[TableResult, NewTable | None] | None:
+                if table is not changed[0] and self.is_time_up():
+                    return None
                 reading.begin(table.name)
                 result, made = self._read(connector, table, base, uploads, folder)
                 reading.end(result)
                 return result, made
 
-            read = list(pool.map(read_one, changed))
+            attempted = list(pool.map(read_one, changed))
+        read = [one for one in attempted if one is not None]
+        left = tuple(table.name for table, one in zip(changed, attempted, strict=True) if one is None)
         if time.monotonic() - began > LONGEST:
             raise UnavailableError(
                 "the extract took longer than 12 hours, so nothing is published; extract fewer tables at once"
@@ -173,7 +201,7 @@ class Extraction:
             _missing(self.source, name, base, absent | base.meta.keys())
             for name in sorted((only or frozenset()) - absent)
         ]
-        return [*results, *unchanged, *vanished, *missing, *twins], published or version
+        return [*results, *unchanged, *vanished, *missing, *twins], published or version, left
 
     def _read(
         self, connector: Connector, table: SourceTable, base: Extract, uploads: Uploads, folder: Path
@@ -218,7 +246,7 @@ class Extraction:
         return result, made
 
     def _verdict(self, table: SourceTable, made: NewTable, base: Extract, uploads: Uploads, folder: Path) -> Verdict:
-        if self.check is None:
+        if self.check is None or made.remote is not None:
             return Verdict()
         before = {column.name: column for file in base.files.get(table.name, ()) for column in columns_of(file)}
         meta, files = base.meta.get(table.name), publishing.rows_of(made, base, uploads)
@@ -419,6 +447,7 @@ def _kept_import(source: str, table: SourceTable, base: Extract, made: NewTable)
     meta, is_imported = base.meta.get(table.name), base.state(table.name).is_imported
     if (
         made.rows_read
+        or made.remote is not None
         or meta is None
         or not meta.rows
         or not (is_imported or (table.keeps_rows and not _has_rows(made)))
@@ -444,6 +473,8 @@ def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> boo
 
 def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTable) -> str | None:
     """Return the note on a table that was read: rows that came too late, or no rows."""
+    if made.remote is not None:
+        return None
     old, known = base.own_files(table.name), base.notices.get(table.name)
     late = extracted.passed_over + made.rows_read - sum(file.rows for file in made.files)
     if late > 0 and not table.primary_key:

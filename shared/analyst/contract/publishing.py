@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 from analyst import logs
 from analyst.catalog import Column, Input
-from analyst.contract.connector import Cursor
+from analyst.contract.connector import Cursor, RemoteTable
 from analyst.contract.delta import Commit, DeltaLog, delta_schema, next_commit, restating_commit
 from analyst.contract.extract_edit import delete_rows, edit_extract, read_extract, replace_rows
 from analyst.contract.extract_file import read_commits
 from analyst.contract.model import Extract, FileRow, PartRow, TableState, data_prefix, dropped_key
 from analyst.contract.parquet import ParquetFile
-from analyst.contract.views import write_view
+from analyst.contract.views import write_remote_view, write_view
 from analyst.errors import AnalystError, ConflictError, ContractError, SourceError
 from analyst.names import quote, quote_text
 from analyst.store import ANY, Store
@@ -77,6 +77,8 @@ class NewTable:
     repeated_keys: int = 0
     parts: tuple[PartRow, ...] | None = None
     inputs: tuple[Input, ...] = ()
+    remote: RemoteTable | None = None
+    """Where the rows are, if they stay at the source."""
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
@@ -456,6 +458,7 @@ def _write_tables(
         with _trouble_of(table.name):
             listed += [_file_row(table.name, row) for row in rows[table.name]]
     replace_rows(con, "_meta", [_meta_row(table, rows[table.name]) for table in tables])
+    delete_rows(con, "_files", [table.name for table in tables if table.remote is not None])
     replace_rows(con, "_files", listed)
     replace_rows(con, "_state", [_state_row(table, base.state(table.name)) for table in tables])
     delete_rows(con, "_registrations", [table.name for table in tables])
@@ -464,10 +467,21 @@ def _write_tables(
     replace_rows(con, "_parts", [row for table in tables for row in _part_rows(table)])
     delete_rows(con, "_inputs", [table.name for table in tables])
     replace_rows(con, "_inputs", [row for table in tables for row in _input_rows(table)])
+    for remote in {table.remote.origin[0]: table.remote for table in tables if table.remote is not None}.values():
+        con.execute("delete from extract.main._remote_attach where alias = ?", [remote.origin[0]])
+        row = [remote.origin[0], remote.extension, remote.url, remote.token_env]
+        con.execute(
+            "insert into extract.main._remote_attach (alias, extension, url, token_env) values (?, ?, ?, ?)", row
+        )
 
 
 def _write_view(con: "DuckDBPyConnection", table: NewTable, rows: Sequence[FileRow], url: str, home: Path) -> None:
-    write_view(con, "extract", table.name, rows, table.columns, data_url=url, home=home)
+    if table.remote is None:
+        write_view(con, "extract", table.name, rows, table.columns, data_url=url, home=home)
+    else:  # DuckDB's transactions write to one database, and the view is bound to another; the file is swapped as a whole
+        con.execute("commit")
+        write_remote_view(con, "extract", table.name, table.remote.origin, table.columns)
+        con.execute("begin")
     if table.description:
         view = f"extract.main.{quote(table.name)}"
         con.execute(f"comment on view {view} is {quote_text(table.description)}")
@@ -475,7 +489,7 @@ def _write_view(con: "DuckDBPyConnection", table: NewTable, rows: Sequence[FileR
 
 def _meta_row(table: NewTable, rows: Sequence[FileRow]) -> list[object]:
     count, size = sum(row.rows for row in rows), sum(row.size_bytes for row in rows)
-    return [table.name, table.description, count, size, table.read_at, "local"]
+    return [table.name, table.description, count, size, table.read_at, "local" if table.remote is None else "remote"]
 
 
 def _file_row(table: str, row: FileRow) -> list[object]:

@@ -52,6 +52,8 @@ class Staging:
 
     def stage(self, extracted: Extracted, state: TableState, base: tuple[FileRow, ...]) -> NewTable:
         """Return the table to publish: what was extracted, merged with the base; files that the base lacks are uploaded."""
+        if extracted.remote is not None:
+            return replace(self._new_table(extracted, state, (), (), rows_read=0), remote=extracted.remote)
         with self._connect() as con:
             read = tuple(parquet.inspect(con, path) for path in extracted.files)
         self._check(read, is_unread=any(part.files is None for part in extracted.parts))

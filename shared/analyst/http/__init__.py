@@ -1,6 +1,6 @@
 """HTTP functions: a decorator declares method, path, access and responses; everything else is derived from that."""
 
-from analyst.http.answers import Answer, Encoded, FileAnswer, Page, Redirect, Spooled, View
+from analyst.http.answers import Accepted, Answer, Encoded, FileAnswer, Page, Redirect, Spooled, Text, View
 from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
 from analyst.http.request_input import blocks
@@ -9,6 +9,7 @@ from analyst.http.spec import Allow, FunctionSpec
 
 __all__ = [
     "CLIENT_GONE",
+    "Accepted",
     "Allow",
     "Answer",
     "Encoded",
@@ -18,6 +19,7 @@ __all__ = [
     "Page",
     "Redirect",
     "Spooled",
+    "Text",
     "View",
     "app",
     "blocks",

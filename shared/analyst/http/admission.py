@@ -39,7 +39,8 @@ def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller |
     if spec.allow is Allow.ANYBODY:
         return None
     token = process.settings.service_token
-    identification = Identification(process.access, token, lambda: process.keys, process.identify_service)
+    resource = None if spec.resource is None else (process.settings.base_url or "").rstrip("/") + spec.resource
+    identification = Identification(process.access, token, lambda: process.keys, process.identify_service, resource)
     caller = identification.caller(shown, process.clock())
     if caller is None:
         raise UnauthenticatedError(_NONE)

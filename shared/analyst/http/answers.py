@@ -36,6 +36,20 @@ class Answer(Generic[M]):
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """A text of some media type, for programs."""
+
+    body: str
+    media_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Nothing to say: 202 without a body."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cookie:
     """A cookie for our own pages, which no script can read; `max_age` is in seconds, 0 removes it."""
 
@@ -120,7 +134,7 @@ class Spooled(Generic[M]):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def render(answer: object, status: int, request: Request) -> Response:  # noqa: PLR0911 - one per kind
+def render(answer: object, status: int, request: Request) -> Response:  # noqa: C901, PLR0911 - one per kind
     """Convert the result of a function to a response; `status` is the function's own.
 
     Raises:
@@ -131,6 +145,10 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
             return Response(status=HTTPStatus.NO_CONTENT)
         case BaseModel():
             return _json(answer, status, {})
+        case Text():
+            return Response(answer.body.encode(), status=status, headers=answer.headers, content_type=answer.media_type)
+        case Accepted():
+            return Response(status=HTTPStatus.ACCEPTED)
         case Answer():
             return _json(answer.body, answer.status, answer.headers)
         case Redirect():

@@ -1,5 +1,6 @@
 """Dispatch of a request: find the function, admit the caller, read the input, call it, build the response."""
 
+import json
 import logging
 import time
 from functools import cache, partial
@@ -12,7 +13,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from analyst.access import SERVICE, Caller, redacted
-from analyst.context import Context, Process
+from analyst.context import Context, Process, tasks_of
 from analyst.errors import AnalystError, UnauthenticatedError
 from analyst.http import problems
 from analyst.http.admission import authorize, identify, seen_through
@@ -24,8 +25,9 @@ from analyst.http.request_ids import REQUEST_ID, request_id_of
 from analyst.http.request_input import check_size, read_input
 from analyst.http.response import BUFFERED, Response
 from analyst.http.routing import Router
-from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec
+from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec, describe
 from analyst.pages import Site
+from analyst.tasks import TASK_ID
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
     A given `caller` needs no credentials: this is how functions call each other in one process.
     """
     exchange = Exchange(request, request_id_of(request), caller=caller)
+    if caller is None and TASK_ID in request.headers:
+        return _finished(exchange, _task(functions, exchange, process))
     try:
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
@@ -50,6 +54,29 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
     if not request.environ.get(BUFFERED):
         _drain(request)
     return _finished(exchange, response)
+
+
+def task(_ctx: Context) -> None:
+    """Run a task; whoever may call service functions may have one run."""
+
+
+_TASK: Final = describe(task, "POST", "/", allow=Allow.SERVICE, hidden=True)
+
+
+def _task(functions: Router, exchange: Exchange, process: Process) -> Response:
+    """Run a task of the ledger for whoever delivers it. The call of the function in it is audited and logged by itself."""
+    request, exchange.spec = exchange.request, _TASK
+    try:
+        exchange.caller = identify(_TASK, request, process)
+        authorize(_TASK, exchange.caller)
+        local = partial(_local, functions, process)
+        tasks = tasks_of(process, local, exchange.request_id, request.headers.get("traceparent"))
+        ran = tasks.runner().run(request.headers[TASK_ID], request.path)
+    except Exception as error:  # noqa: BLE001 - the other place where failures become answers
+        return _failure(exchange, error, process)
+    # a task that runs elsewhere is asked for again later, in case that process dies
+    status = HTTPStatus.CONFLICT if ran == "running" else HTTPStatus.OK
+    return Response(json.dumps({"task": ran}), status=status, mimetype="application/json")
 
 
 def refuse(request: Request, error: Exception) -> Response:
@@ -112,9 +139,24 @@ def _failure(exchange: Exchange, error: Exception, process: Process) -> Response
         path = request.full_path.rstrip("?")
         return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
     page_for = request if is_page or problems.wants_page(request) else None
-    return problems.answer(
+    response = problems.answer(
         error, exchange.request_id, page_for=page_for, site=None if page_for is None else site_of(process)
     )
+    if spec is not None and spec.resource is not None and response.status_code == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = _challenge(spec.resource, process)
+    return response
+
+
+def _challenge(resource: str, process: Process) -> str:
+    """Say where an agent learns how to get a token (RFC 9728, section 5.1); without BASE_URL, there is no such place."""
+    try:
+        base = process.settings.base_url
+    except AnalystError:
+        base = None
+    if base is None:
+        return "Bearer"
+    metadata = f"{base.rstrip('/')}/.well-known/oauth-protected-resource{resource}"
+    return f'Bearer resource_metadata="{metadata}", scope="read query sync"'
 
 
 def _is_open(spec: FunctionSpec | None) -> bool:

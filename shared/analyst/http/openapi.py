@@ -13,12 +13,14 @@ from pydantic import BaseModel
 
 from analyst.access import Role
 from analyst.http import problems
-from analyst.http.answers import SPOOLED_TYPES, Answer, Encoded, FileAnswer, Redirect, Spooled
+from analyst.http.answers import SPOOLED_TYPES, Accepted, Answer, Encoded, FileAnswer, Redirect, Spooled, Text
 from analyst.http.schemas import Schemas
 from analyst.http.spec import BINARY, Allow, FunctionSpec, Json
 
 _JSON: Final = "application/json"
 _NOT_MODIFIED: Final = "The version in `If-None-Match` is the current one."
+
+_TEXTS: Final = ("text/plain", "text/markdown", "application/json", "application/x-ndjson")
 
 _FAILURES: Final = {
     400: "The request is malformed.",
@@ -116,6 +118,10 @@ def _successes(spec: FunctionSpec) -> Iterator[Outcome]:
         kind, models = get_origin(output) or output, tuple(filter(_is_model, get_args(output)))
         if kind is None or kind is type(None):
             yield Outcome(HTTPStatus.NO_CONTENT, HTTPStatus.NO_CONTENT.phrase)
+        elif kind is Text:
+            yield Outcome(spec.status, phrase, media_types=_TEXTS)
+        elif kind is Accepted:
+            yield Outcome(HTTPStatus.ACCEPTED, HTTPStatus.ACCEPTED.phrase)
         elif kind is Redirect:
             yield Outcome(HTTPStatus.TEMPORARY_REDIRECT, "Redirects to `Location`.", headers=("Location",))
         elif kind is FileAnswer:

@@ -68,7 +68,7 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
     _refuse(source, given.keys() & path.keys(), "the path already sets it")
     parts = _typed(spec.input, {name: [text] for name, text in path.items()})
     read = _validate(spec.input, {**given, **parts}, source, frozenset(path))
-    if spec.binary:
+    if spec.binary and not spec.foreign:
         _require_type(request, BINARY)
     return read
 

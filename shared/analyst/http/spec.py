@@ -117,6 +117,8 @@ class Options(TypedDict, total=False):
     """It always acts for the caller, also while an administrator looks at pages through another user's eyes."""
     foreign: bool
     """Another system defines the calls: unknown query parameters and any content type of a binary body are accepted."""
+    resource: str
+    """The path under which agents know it as a protected resource of OAuth: their tokens are valid for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class FunctionSpec:
     binary: bool = False
     own_eyes: bool = False
     foreign: bool = False
+    resource: str | None = None
     is_twin: bool = False
     """It returns the data of a page as JSON."""
 

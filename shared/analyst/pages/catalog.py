@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst.access import AccessList, Caller
 from analyst.catalog import QueryMode, Table
-from analyst.catalog_search import CatalogSearch, Hit, words_of
-from analyst.descriptions import Described, Description
+from analyst.catalog_search import CatalogSearch, Hit, Kind, words_of
+from analyst.descriptions import Description, Texts
 from analyst.snapshots import Snapshot
 from analyst.visible_tables import visible
 
@@ -25,11 +25,11 @@ Freshness = Literal["day", "week", "older", "notice"]
 
 
 class Entry(BaseModel):
-    """A table or metric of the catalog. `why` are the places where the words of the search were found."""
+    """A table, metric or term of the catalog. `why` are the places where the words of the search were found."""
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["table", "metric"]
+    kind: Kind
     id: str
     title: str
     source: str | None = None
@@ -90,15 +90,13 @@ class Browsing:
     access: AccessList
     caller: Caller
     now: datetime
+    texts: Texts
 
     def page(self, wanted: Filter) -> CatalogPage:
         """Return one page of what is wanted."""
-        said = self.search.described()
         readable = visible(self.snapshot, self.access, self.caller)
         words = tuple(words_of(wanted.q))
-        found, has_more = (
-            self._found(wanted, readable, said) if words else (self._filtered(readable, wanted, said), False)
-        )
+        found, has_more = self._found(wanted, readable) if words else (self._filtered(readable, wanted), False)
         pages = max(1, -(-len(found) // PAGE))
         number = min(wanted.page, pages)
         return CatalogPage(
@@ -109,42 +107,39 @@ class Browsing:
             page=number,
             pages=pages,
             entries=tuple(
-                one if isinstance(one, Entry) else self._entry(one, said, words)
+                one if isinstance(one, Entry) else self._entry(one, words)
                 for one in found[(number - 1) * PAGE : number * PAGE]
             ),
-            **_choices(readable, said),
+            **_choices(readable, self.texts),
         )
 
     def entries(self, tables: Iterable[Table]) -> list[Entry]:
         """Return tables that the caller can read as entries."""
-        said = self.search.described()
-        return [self._entry(table, said, ()) for table in tables]
+        return [self._entry(table, ()) for table in tables]
 
-    def _found(
-        self, wanted: Filter, readable: Iterable[Table], said: Mapping[str, Described]
-    ) -> tuple[list[Table | Entry], bool]:
-        answer = self.search.find(wanted.q, self.snapshot, self.access, self.caller, limit=_MOST_HITS)
-        kept = {table.id: table for table in self._filtered(readable, wanted, said)}
+    def _found(self, wanted: Filter, readable: Iterable[Table]) -> tuple[list[Table | Entry], bool]:
+        answer = self.search.find(wanted.q, self.snapshot, self.access, self.caller, self.texts, limit=_MOST_HITS)
+        kept = {table.id: table for table in self._filtered(readable, wanted)}
         is_narrowed = any((wanted.source, wanted.tag, wanted.owner, wanted.fresh, wanted.mine))
         found: list[Table | Entry] = []
         for hit in answer.hits:
             if hit.kind == "table" and hit.id in kept:
                 found.append(kept[hit.id])
-            elif hit.kind == "metric" and not is_narrowed:
-                found.append(_metric(hit))
+            elif hit.kind != "table" and not is_narrowed:
+                found.append(_named(hit))
         return found, answer.has_more
 
-    def _filtered(self, tables: Iterable[Table], wanted: Filter, said: Mapping[str, Described]) -> list[Table | Entry]:
-        return [table for table in tables if self._is_wanted(table, wanted, said)]
+    def _filtered(self, tables: Iterable[Table], wanted: Filter) -> list[Table | Entry]:
+        return [table for table in tables if self._is_wanted(table, wanted)]
 
-    def _is_wanted(self, table: Table, wanted: Filter, said: Mapping[str, Described]) -> bool:
+    def _is_wanted(self, table: Table, wanted: Filter) -> bool:
         if wanted.source is not None and table.source != wanted.source:
             return False
         if wanted.fresh is not None and wanted.fresh != self._freshness(table, wanted.fresh):
             return False
         if wanted.tag is None and wanted.owner is None and not wanted.mine:
             return True
-        people = said_of(table, said)
+        people = self.texts.of(table)
         return (
             (wanted.tag is None or wanted.tag in people.tags)
             and (wanted.owner is None or wanted.owner in map(owner_key, people.owners))
@@ -159,9 +154,9 @@ class Browsing:
         age = self.now - (table.extracted_at if table.extracted_at.tzinfo else table.extracted_at.replace(tzinfo=UTC))
         return "day" if age < _DAY else "week" if age < 7 * _DAY else "older"
 
-    def _entry(self, table: Table, said: Mapping[str, Described], words: tuple[str, ...]) -> Entry:
-        people, registration = said_of(table, said), self.access.tables.get(table.id)
-        description = people.description or self.access.description(table.id, table.description)
+    def _entry(self, table: Table, words: tuple[str, ...]) -> Entry:
+        people, registration = self.texts.of(table), self.access.tables.get(table.id)
+        description = self.texts.description(table, self.access)
         return Entry(
             kind="table",
             id=table.id,
@@ -187,14 +182,8 @@ def owner_key(owner: str) -> str:
     return hashlib.sha256(owner.encode()).hexdigest()[:12]
 
 
-def said_of(table: Table, said: Mapping[str, Described]) -> Description:
-    """Return what people say of a table; what was said of an earlier registration of its id does not count."""
-    known = said.get(table.id)
-    return known.said if known is not None and known.registration == table.registration else Description()
-
-
-def _metric(hit: Hit) -> Entry:
-    return Entry(kind="metric", id=hit.id, title=hit.title, description=hit.description, why=("metric",))
+def _named(hit: Hit) -> Entry:
+    return Entry(kind=hit.kind, id=hit.id, title=hit.title, description=hit.description, why=(hit.kind,))
 
 
 def _reasons(table: Table, description: str | None, people: Description, words: tuple[str, ...]) -> Iterator[str]:
@@ -226,14 +215,14 @@ def _reasons(table: Table, description: str | None, people: Description, words: 
     yield from (f"description of {name}" for name in about[:2] if name not in columns)
 
 
-def _choices(readable: Iterable[Table], said: Mapping[str, Described]) -> dict[str, dict[str, int]]:
+def _choices(readable: Iterable[Table], texts: Texts) -> dict[str, dict[str, int]]:
     sources: Counter[str] = Counter()
     tags: Counter[str] = Counter()
     owners: Counter[str] = Counter()
     for table in readable:
         sources[table.source] += 1
-        if table.id in said:
-            people = said_of(table, said)
+        if table.id in texts.said or table.id in texts.imported:
+            people = texts.of(table)
             tags.update(people.tags)
             owners.update(people.owners)
     return {

@@ -18,9 +18,11 @@ from ulid import ULID
 
 from analyst import duckdb_files, logs
 from analyst.catalog import Column, File, Table
+from analyst.descriptions import Texts, read_texts
 from analyst.errors import AnalystError, InvalidInputError, SourceError
 from analyst.names import quote, quote_text
 from analyst.profiles import stored
+from analyst.profiles.relations import write_summary
 from analyst.profiles.stored import StoredProfile
 from analyst.snapshots import Snapshot
 from analyst.store import Store
@@ -29,8 +31,10 @@ from analyst.store.transfer import delete_all, local_copy
 from analyst.types import checked_type
 from da.profiles.aggregates import kind_of
 from da.profiles.drift import changes_since, drift_alerts, summary_of
-from da.profiles.report import Described, profile_of
+from da.profiles.report import Described as About
+from da.profiles.report import profile_of
 from da.profiles.scan import EXACT_ROWS, Scanned, scan
+from da.profiles.sensitive import by_tag
 from da.profiles.sketches import absent
 
 if TYPE_CHECKING:
@@ -38,11 +42,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(f"{logs.ROOT}.profiles")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The version of the sketches. It changes when they are computed otherwise; then files are read again."""
 
 SIDE_BY_SIDE: Final = 2
 _READ_AT_ONCE: Final = 16
+_FEW_ROWS: Final = 50_000
 _ROW_NUMBER: Final = "file_row_number"
 
 
@@ -138,7 +143,7 @@ class Profiling:
         for con in made:
             free.put(con)
         try:
-            yield _Connections(free)
+            yield _Connections(free, read_texts(self.store))
         finally:
             for con in made:
                 con.close()
@@ -172,6 +177,7 @@ class Profiling:
             history=history,
         )
         stored.write(self.store, made)
+        write_summary(self.store, table, whole)
         if known is not None:
             gone = set(known.files) - set(made.files)
             delete_all(self.store, (stored.sketch_key(table.id, sha256) for sha256 in gone))
@@ -185,13 +191,15 @@ class Profiling:
         columns = {column.name: checked_type(column.type) for column in table.columns}
         is_alone = len(table.files) == 1
         key = registered.primary_key if is_alone and set(registered.primary_key) <= columns.keys() else ()
-        how = _How(columns, key, exact=is_alone and rows <= EXACT_ROWS)
-        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-            known = list(pool.map(lambda file: self._known(table, file, how), table.files))
+        how = _How(columns, key, exact=is_alone and rows <= EXACT_ROWS, hidden=connections.hidden(table))
+        if is_alone:  # a thread costs more than the request
+            known = [self._known(table, table.files[0], how)]
+        else:
+            with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+                known = list(pool.map(lambda file: self._known(table, file, how), table.files))
 
         def sketch(file: File, threads: int = 1) -> Scanned:
-            with connections.one() as con:
-                con.execute(f"set threads = {int(threads)}")
+            with connections.one(threads) as con:
                 made = self._scan(con, file, how, folder)
             text = gzip.compress(json.dumps({**how.mark, **made.to_json()}).encode(), 1, mtime=0)
             put_once(self.store, stored.sketch_key(table.id, file.sha256), text)
@@ -199,8 +207,10 @@ class Profiling:
 
         missing = [file for file, one in zip(table.files, known, strict=True) if one is None]
         read = len(missing)
-        if read == 1:  # both processors are free for it
+        if read == 1 and missing[0].rows > _FEW_ROWS:  # both processors are free for it
             made = [sketch(missing[0], threads=SIDE_BY_SIDE)]
+        elif read <= 1:
+            made = [sketch(each) for each in missing]
         else:
             with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
                 made = list(pool.map(sketch, missing))
@@ -252,6 +262,7 @@ class Profiling:
                 exact=how.exact,
                 row_number=_ROW_NUMBER if is_numbered else None,
                 bytes_per_row=4 * file.size_bytes / max(file.rows, 1),
+                hidden=how.hidden,
             )
         finally:
             copy.unlink(missing_ok=True)
@@ -264,13 +275,15 @@ class _How:
     columns: Mapping[str, str]
     key: tuple[str, ...]
     exact: bool
+    hidden: tuple[str, ...] = ()
+    """Columns that are sensitive by their tags."""
 
     @property
     def mark(self) -> dict[str, Any]:
         """What sketches depend on besides the file."""
         import duckdb
 
-        made_by = [FORMAT, duckdb.__version__, *map(list, self.columns.items())]
+        made_by = [FORMAT, duckdb.__version__, *map(list, self.columns.items()), list(self.hidden)]
         return {"mark": made_by, "key": list(self.key), "exact": self.exact}
 
     def is_met_by(self, document: Mapping[str, Any]) -> bool:
@@ -289,17 +302,28 @@ _LITERAL: Final = {ord("*"): "[*]", ord("?"): "[?]", ord("["): "[[]"}
 
 @dataclass(frozen=True, slots=True)
 class _Connections:
-    """Connections that take turns; each is used by one thread at a time."""
+    """Connections that take turns, each used by one thread at a time; and what people say of the tables."""
 
     free: "SimpleQueue[DuckDBPyConnection]"
+    texts: Texts
+
+    def hidden(self, table: Table) -> tuple[str, ...]:
+        """Return the columns whose tags say that they are sensitive; their values are not even stored."""
+        return tuple(sorted(name for name, tags in self.texts.tags_by_column(table).items() if by_tag(tags)))
 
     @contextmanager
-    def one(self) -> Iterator["DuckDBPyConnection"]:
+    def one(self, threads: int) -> Iterator["DuckDBPyConnection"]:
         con = self.free.get()
         try:
+            if threads > 1:
+                con.execute(f"set threads = {int(threads)}")
             yield con
-        finally:
+        except BaseException:
             con.execute("drop table if exists t; drop table if exists s")
+            raise
+        finally:
+            if threads > 1:
+                con.execute("set threads = 1")
             self.free.put(con)
 
 
@@ -317,8 +341,8 @@ def _in_order(whole: Scanned, columns: Sequence[Column]) -> Scanned:
     return replace(whole, columns=ordered)
 
 
-def _described(table: Table, registered: Registered, at: datetime) -> Described:
-    return Described(
+def _described(table: Table, registered: Registered, at: datetime) -> About:
+    return About(
         table=table.id,
         at=int(at.timestamp() * 1000),
         size_bytes=sum(file.size_bytes for file in table.files),

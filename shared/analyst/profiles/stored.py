@@ -4,22 +4,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from analyst import descriptions
-from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import NotFoundError
-from analyst.snapshots import Snapshot
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import swap
-from analyst.visible_tables import require
-from da.profiles.report import without_values
-from da.profiles.sensitive import by_tag
 
 PREFIX: Final = "profiles/"
 _HISTORY: Final = 50
-_VALUES: Final = frozenset({"min", "max", "mean", "median"})
 
 
 class StoredProfile(BaseModel):
@@ -42,24 +35,6 @@ class StoredProfile(BaseModel):
     """Figures that differ from those of the profile before: column, figure, before, after."""
     history: tuple[dict[str, Any], ...] = ()
     """Summaries of earlier profiles, newest first."""
-
-
-class ProfileView(BaseModel):
-    """The profile of a table.
-
-    `profile` has the names of OpenMetadata's table and column profiles. It is stale if the table has changed since.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    table: str
-    created_at: datetime
-    is_stale: bool
-    ms: int
-    scanned_files: int = Field(description="Files that were read; sketches of the others were known.")
-    profile: dict[str, Any]
-    changes: tuple[dict[str, Any], ...]
-    history: tuple[dict[str, Any], ...]
 
 
 def folder_of(table_id: str) -> str:
@@ -99,40 +74,17 @@ def write(store: Store, new: StoredProfile) -> None:
     swap(store, f"{folder_of(new.table)}profile.json", change, done=done)
 
 
-def view(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str, store: Store) -> ProfileView:
+def require_profile(store: Store, table: Table) -> StoredProfile:
     """Return the profile of a table that the caller may read.
 
     Raises:
-        NotFoundError: the table does not exist, the caller may not read it, or it has no profile.
+        NotFoundError: it has none.
     """
-    table = require(snapshot, access, caller, table_id)
     found = read(store, table)
     if found is None:
         advice = "remote tables are not profiled" if table.query_mode == "remote" else "an administrator can create it"
-        raise NotFoundError(f"the table {table_id!r} has no profile yet; {advice}")
-    return shown(found, table, access, store)
-
-
-def shown(found: StoredProfile, table: Table, access: AccessList, store: Store) -> ProfileView:
-    """Return a stored profile as it may be shown: with what people say of its table, without values that a tag hides."""
-    said = descriptions.read(store, table.id, table.registration).said
-    columns = {each["name"]: each for each in found.profile["columnProfile"]}
-    hidden = [name for name, tags in descriptions.tagged_columns(said, columns).items() if by_tag(tags)]
-    profile = without_values(found.profile, hidden)
-    described = profile | {"description": said.description or access.description(table.id, table.description)}
-    return ProfileView(
-        table=found.table,
-        created_at=found.created_at,
-        is_stale=found.hash != table.hash,
-        ms=found.ms,
-        scanned_files=found.scanned,
-        profile=described,
-        changes=tuple(
-            {**each, "before": None, "after": None} if each["column"] in hidden and each["figure"] in _VALUES else each
-            for each in found.changes
-        ),
-        history=found.history,
-    )
+        raise NotFoundError(f"the table {table.id!r} has no profile yet; {advice}")
+    return found
 
 
 def next_history(known: StoredProfile | None, summary: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -7,7 +7,6 @@ ends between marking and starting, a later call starts it. A run reports its res
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,10 +14,11 @@ from analyst import runs
 from analyst.runs import RunRecord
 from analyst.scheduling import ledger
 from analyst.scheduling.due import Decision, JobOutcome, SourceOutcome, SweepOutcome, decide, folded
-from analyst.scheduling.ledger import Attempt, Ledger, Start
+from analyst.scheduling.failures import JOB, SWEEP
+from analyst.scheduling.ledger import Ledger, Start
 from analyst.scheduling.timetable import Registry
 from analyst.store import Store
-from analyst.sync_runs import Enqueue, Extract, TriggeredRun, explain, record_failure
+from analyst.sync_runs import Enqueue, Extract, TriggeredRun
 
 
 class ScheduleAnswer(BaseModel):
@@ -45,7 +45,8 @@ class Scheduler:
         """Start what is due. Missed times are caught up once.
 
         Raises:
-            UnavailableError: the store does not respond, the ledger is damaged, or too many tasks are waiting. Runs that were started continue, and a later call starts the rest.
+            UnavailableError: the store does not respond, the ledger is damaged, or tasks can't be added. Runs that were started continue, and a later
+                call starts the rest.
         """
         # Marked first, started second: a process that dies in between leaves a mark that a later call acts upon. In the
         # other order, two concurrent calls would both start the same extract.
@@ -65,34 +66,25 @@ class Scheduler:
 
         def change(before: Ledger) -> tuple[Ledger, Decision]:
             known.update(ledger.records(self.store, before, known, at))
-            current = folded(before, self.registry, known, at)
+            current = folded(before, self.registry, known, at, ledger.lost(self.store, before, known, at))
             return decide(self.registry, current, self.sweep_schedule, at, lambda: runs.new_run_id(at))
 
         return ledger.edit(self.store, change)
 
     def _hand_over(self, start: Start) -> None:
         if start.source is None:
-            self.enqueue("/sweep", {}, self._note_sweep)
+            self.enqueue("/sweep", {}, name=SWEEP)
         elif start.job is not None:
             job = next(
                 found for found in self.registry.jobs() if (found.source, found.job.name) == (start.source, start.job)
             )
-            self.enqueue(job.job.path, {"source": job.source}, partial(self._note_job, job.id))
+            self.enqueue(job.job.path, {"source": job.source}, name=f"{JOB}{job.id}")
         else:
             run = TriggeredRun(source=start.source, run_id=start.run_id)
-            Extract(run, self._type_of(start.source), start.tables).enqueue(self.enqueue, self._record)
+            Extract(run, self._type_of(start.source), start.tables).enqueue(self.enqueue)
 
     def _type_of(self, source: str) -> str:
         return next(found.type for found in self.registry.sources if found.name == source)
-
-    def _record(self, run: TriggeredRun, error: Exception) -> None:
-        record_failure(self.store, run, error, self.now())
-
-    def _note_job(self, job: str, error: Exception) -> None:
-        ledger.edit(self.store, lambda before: (_job_failed(before, job, explain(error)), None))
-
-    def _note_sweep(self, error: Exception) -> None:
-        ledger.edit(self.store, lambda before: (_sweep_failed(before, explain(error)), None))
 
 
 def note(store: Store, extracts: Sequence[Extract], at: datetime) -> None:
@@ -118,15 +110,3 @@ def _under_way(before: Ledger, handed_over: Sequence[Start]) -> Ledger:
         if marked and start.is_extract:
             left[start.run_id] = marked.model_copy(update={"under_way": True})
     return before.model_copy(update={"starts": left})
-
-
-def _job_failed(before: Ledger, job: str, error: str) -> Ledger:
-    last = before.jobs.get(job)
-    failed = {job: Attempt(at=last.at, failures=last.failures + 1, error=error)} if last else {}
-    return before.model_copy(update={"jobs": {**before.jobs, **failed}})
-
-
-def _sweep_failed(before: Ledger, error: str) -> Ledger:
-    last = before.sweep
-    failed = last and Attempt(at=last.at, failures=last.failures + 1, error=error)
-    return before.model_copy(update={"sweep": failed})

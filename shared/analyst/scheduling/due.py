@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict
 from analyst.runs import RunRecord, TableResult
 from analyst.scheduling.ledger import Attempt, Ledger, Start
 from analyst.scheduling.timetable import Entry, Registry, SourceJob, entries, judge, judge_attempt
-from analyst.sync_runs import LOST_AFTER
 
-_LOST = "the run was lost: it recorded no result within an hour, so its process ended or never started"
+_LOST = "the run was lost: it left no record and showed no sign of life, so its process ended"
 _LONGEST_ERROR = 500
 _CLOCKS_DIFFER = timedelta(minutes=10)
+_FORGOTTEN_AFTER = timedelta(hours=1)
+"""How long a mark is kept whose source is gone, or of a job that nobody started again."""
 
 T = TypeVar("T", Attempt, Start)
 
@@ -22,8 +23,13 @@ _Result = tuple[str, str | None]
 """The target of an attempt (a table's uuid or a source's name), and its error; `None` if it succeeded."""
 
 
-def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord], now: datetime) -> Ledger:
-    """Return the ledger with the results of its starts. `records` are those of the runs that have ended."""
+def folded(
+    ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord], now: datetime, lost: Collection[str]
+) -> Ledger:
+    """Return the ledger with the results of its starts.
+
+    `records` are those of the runs that have ended; `lost` are runs that ended without one.
+    """
     names = {source.name for source in registry.sources}
     sources = _believed(ledger.sources, now, names)
     tables = _believed(ledger.tables, now, {table.uuid for table in registry.tables})
@@ -31,7 +37,7 @@ def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord],
     starts = _believed(ledger.starts, now)
     for start in sorted(starts.values(), key=lambda start: start.at):
         record = records.get(start.run_id)
-        if record is None and not _is_lost(start, names, now):
+        if record is None and not _has_ended(start, names, now, lost):
             continue
         del starts[start.run_id]
         if not start.is_extract:
@@ -49,11 +55,11 @@ def _believed(noted: Mapping[str, T], now: datetime, keys: Collection[str] | Non
     return {key: it for key, it in noted.items() if (keys is None or key in keys) and it.at <= now + _CLOCKS_DIFFER}
 
 
-def _is_lost(start: Start, names: Collection[str], now: datetime) -> bool:
-    """Return whether a start is lost; one that was never handed over is started again instead."""
-    if start.source is None or (start.is_extract and start.source in names and not start.under_way):
-        return False
-    return now - start.at > LOST_AFTER
+def _has_ended(start: Start, names: Collection[str], now: datetime, lost: Collection[str]) -> bool:
+    """Return whether a start without a record is over; one that was never handed over is started again instead."""
+    if start.is_extract and start.source in names:
+        return start.run_id in lost
+    return start.source is not None and now - start.at > _FORGOTTEN_AFTER
 
 
 def _outcomes(start: Start, record: RunRecord | None, registry: Registry) -> Iterator[_Result]:

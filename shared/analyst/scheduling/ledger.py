@@ -13,6 +13,7 @@ from analyst.errors import NotFoundError, UnavailableError
 from analyst.runs import RunRecord
 from analyst.store import Object, Store
 from analyst.store.compare_and_swap import swap
+from analyst.sync_runs import LOST_AFTER, is_alive
 
 T = TypeVar("T")
 
@@ -126,6 +127,26 @@ def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], now: d
             with suppress(NotFoundError):
                 found[start.run_id] = known.get(start.run_id) or runs.read(store, start.run_id, today=today)
     return found
+
+
+def lost(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], now: datetime) -> frozenset[str]:
+    """Return the runs that have ended without a record: they show no sign of life, and no task of theirs waits.
+
+    Raises:
+        UnavailableError: the store does not respond.
+    """
+    silent = {
+        start.run_id: start
+        for start in ledger.starts.values()
+        if start.is_extract
+        and start.under_way
+        and start.run_id not in known
+        and now - start.at > LOST_AFTER
+        and not is_alive(store, start.run_id)
+    }
+    # a run may have ended between our looks at its record and at its task
+    left = records(store, ledger.model_copy(update={"starts": silent}), {}, now) if silent else {}
+    return frozenset(silent.keys() - left.keys())
 
 
 class _UnchangedError(Exception):

@@ -67,7 +67,8 @@ def view(store: Store, registry: Registry, sweep_schedule: str, now: datetime) -
         UnavailableError: the store does not respond, or the ledger is damaged.
     """
     found = ledger.read(store)
-    current = folded(found, registry, ledger.records(store, found, {}, now), now)
+    records = ledger.records(store, found, {}, now)
+    current = folded(found, registry, records, now, ledger.lost(store, found, records, now))
     running = {start.source for start in current.starts.values() if start.is_extract}
     return ScheduleView(
         at=now,

@@ -65,6 +65,14 @@ Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
 Word = Annotated[str, AfterValidator(_word)]
 """A secret shared by machines."""
 
+QueueName = Annotated[
+    str,
+    Matching(
+        r"^projects/[^/\s]+/locations/[^/\s]+/queues/[^/\s]+$", "projects/<project>/locations/<region>/queues/<name>"
+    ),
+]
+"""The name of a queue of Cloud Tasks."""
+
 When = Annotated[str, AfterValidator(_schedule)]
 """A schedule."""
 

@@ -21,6 +21,7 @@ from analyst.settings.kinds import (
     Logo,
     ProjectKey,
     Provider,
+    QueueName,
     Secret,
     Size,
     SourceKind,
@@ -56,6 +57,16 @@ class Settings(BaseModel):
     """The public address of the functions. Links need it: the host that a request names may be forged."""
     tasks_url: ServerUrl | None = None
     """Where functions called by other functions run, such as extracts. Defaults to the same process."""
+    tasks: Literal["host", "cloud"] = "host"
+    """What delivers tasks: the processes of this host, or Cloud Tasks, where processes are frozen after an answer."""
+    tasks_queue: QueueName | None = None
+    """Queue of Cloud Tasks: `projects/<project>/locations/<region>/queues/<name>`."""
+    tasks_account: EmailAddress | None = None
+    """Service account whose identity tokens Cloud Tasks sends; one of `service_account_emails`."""
+    tasks_endpoint: str | None = None
+    """Endpoint of a server with the API of Cloud Tasks. Defaults to Google's."""
+    task_seconds: float = Field(default=1500.0, ge=1, le=36_000)
+    """Seconds after which an extract continues as another task, at the next table or batch."""
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     """Number of own proxies that every request passes. The first of them reports the client's address."""
     instance_name: Line = DEFAULT_NAME
@@ -202,6 +213,10 @@ class Settings(BaseModel):
     """Storage API token of the Keboola project."""
     keboola_project_id: Word | None = None
     """Id of the Keboola project. If it is set, a token of another project is rejected."""
+    bigquery_project: Word | None = None
+    """Id of the Google Cloud project with the tables of BigQuery sources."""
+    bigquery_location: Word | None = None
+    """Location in which BigQuery runs queries, such as `EU`. By default that of their data."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -218,7 +233,7 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("gcs_endpoint", "s3_endpoint", "s3_public_endpoint")
+    @field_validator("gcs_endpoint", "s3_endpoint", "s3_public_endpoint", "tasks_endpoint")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value is not None and not _ADDRESS.fullmatch(value):
@@ -306,6 +321,8 @@ KEYS: Final = {
     "keboola.stack_url": "keboola_stack_url",
     "keboola.storage_token": "keboola_storage_token",
     "keboola.project_id": "keboola_project_id",
+    "bigquery.project": "bigquery_project",
+    "bigquery.location": "bigquery_location",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from weakref import finalize
 
 from ulid import ULID
 
 from analyst import duckdb_files
 from analyst.access import CURRENT, StatePointer
 from analyst.backoff import within
-from analyst.state.files import ALIAS, attached, edited, fetch_file, read_pointer, renewed
+from analyst.names import quote
+from analyst.state.files import ALIAS, Writer, attach, fetch_file, read_pointer
 from analyst.state.projection import project
 from analyst.state.rows import execute, insert
 from analyst.state.schema import is_current
@@ -42,12 +45,15 @@ class Attempts(Generic[T]):
         store: Store,
         now: Callable[[], datetime],
         scratch: Path | None,
+        writer: Writer,
         change: "Callable[[DuckDBPyConnection], T]",
+        *,
         sleep: Callable[[float], None],
     ) -> None:
         self._store = store
         self._now = now
         self._scratch = scratch
+        self._writer = writer
         self._change = change
         self._sleep = sleep
         self._results: dict[str, T] = {}
@@ -90,10 +96,11 @@ class Attempts(Generic[T]):
         import duckdb
 
         try:
-            return self._edit(edited, before, edit_id, folder / "next.duckdb")
+            return self._edit(self._writer.edited, before, edit_id, folder / "next.duckdb")
         except duckdb.Error:
-            # An edit in place fails if an index of the file is damaged, which a copy of its rows repairs. An error of the # change itself occurs again there, and is raised.
-            return self._edit(renewed, before, edit_id, folder / "renewed.duckdb")
+            # An edit in place fails if an index of the file is damaged, which a copy of its rows repairs. An error of the
+            # change itself occurs again there, and is raised.
+            return self._edit(self._writer.renewed, before, edit_id, folder / "renewed.duckdb")
 
     def _edit(self, opened: _Opener, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, bytes]:
         """Run the change in a file at `path`, and return it with its access list."""
@@ -126,23 +133,33 @@ def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: byte
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class _Opened:
     """An open file. It is closed when nothing refers to it any more."""
 
     version: str | None
     con: "DuckDBPyConnection"
+    alias: str
 
     def cursor(self) -> "DuckDBPyConnection":
         cursor = self.con.cursor()
-        cursor.execute(f"use {ALIAS}")
+        cursor.execute(f"use {quote(self.alias)}")
         return cursor
+
+    def is_current(self) -> bool:
+        """Return whether it has the schema of this program."""
+        cursor = self.cursor()
+        try:
+            return is_current(cursor)
+        finally:
+            cursor.close()
 
 
 class StateReader:
     """Opens the current state for readers.
 
-    A version stays open until the next one is requested and its readers are done.
+    A version stays open until the next one is requested and its readers are done. All are attached to one connection: to
+    open another one takes longer than to attach a file.
     """
 
     def __init__(self, store: Store, now: Callable[[], datetime], scratch: Path | None) -> None:
@@ -150,7 +167,9 @@ class StateReader:
         self._now = now
         self._scratch = scratch
         self._lock = threading.Lock()
+        self._con: DuckDBPyConnection | None = None
         self._opened: _Opened | None = None
+        self._aliases = (f"{ALIAS}_{number}" for number in count())
 
     @contextmanager
     def open(self) -> "Iterator[DuckDBPyConnection]":
@@ -172,21 +191,26 @@ class StateReader:
         return known
 
     def _open(self, current: Object | None, version: str | None) -> _Opened:
-        """Open the file; its name may disappear at once, because the connection holds it open."""
+        """Open the file, or a migrated copy if it is missing or older.
+
+        Its name may disappear at once, because the connection holds it open.
+        """
         with duckdb_files.scratch(self._scratch) as folder:
             fetched = fetch_file(self._store, read_pointer(current), folder)
-            return _Opened(version, self._current(fetched, folder / "renewed.duckdb"))
+            opened = None if fetched is None else self._attached(version, fetched)
+            if opened is None or not opened.is_current():
+                path = folder / "renewed.duckdb"
+                with Writer().renewed(fetched, path, self._now()):
+                    pass
+                opened = self._attached(version, path)
+            return opened
 
-    def _current(self, fetched: Path | None, path: Path) -> "DuckDBPyConnection":
-        """Open the fetched file, or a migrated copy if it is missing or older."""
-        if fetched is not None:
-            con = attached(fetched)
-            if is_current(con):
-                return con
-            con.close()
-        with renewed(fetched, path, self._now()):
-            pass
-        return attached(path)
+    def _attached(self, version: str | None, path: Path) -> _Opened:
+        con = self._con = self._con or duckdb_files.connect(threads=1)
+        opened = _Opened(version, con, next(self._aliases))
+        attach(con, path, opened.alias)
+        finalize(opened, duckdb_files.detach, con, opened.alias).atexit = False
+        return opened
 
 
 _PATIENCE: Final = 60.0
@@ -217,6 +241,7 @@ class State:
         self._sleep = sleep
         self._reader = StateReader(store, now, scratch)
         self._editing = threading.Lock()
+        self._writer = Writer()
 
     def read(self) -> "AbstractContextManager[DuckDBPyConnection]":
         """Open the current state for reading only.
@@ -238,7 +263,7 @@ class State:
             UnsureWriteError: a write got no response and cannot be read back; the change may have been made.
             StateTooNewError: the state was written by a newer version.
         """
-        attempts = Attempts(self._store, self._now, self._scratch, change, self._sleep)
+        attempts = Attempts(self._store, self._now, self._scratch, self._writer, change, sleep=self._sleep)
         with self._editing:  # one at a time in this process: they would only conflict with each other
             try:
                 pauses = self._pauses(attempts)

@@ -21,7 +21,7 @@ LEGACY: Final = "state/system.duckdb"
 """The location of an older system's state. The first edit migrates it, and it is never written."""
 
 ALIAS: Final = "state"
-"""The alias of the file in a connection; statements may omit it."""
+"""The alias of a file in a connection, or how it begins; statements omit it."""
 
 _OLD: Final = "old"
 _REMEDY: Final = "restore it from a backup or an earlier object version"
@@ -50,63 +50,61 @@ def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path
     return path if _download_legacy(store, path) else None
 
 
-@contextmanager
-def renewed(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
-    """Copy the old file to `path` in the current schema, and open it for writing.
+class Writer:
+    """The connection in which edits open their files, one after the other: to open one takes longer than most edits."""
 
-    When the block ends, everything is in the file.
+    def __init__(self) -> None:
+        self._idle: DuckDBPyConnection | None = None
 
-    Raises:
-        StateTooNewError: the old file was written by a newer version.
-        ContractError: it can't be opened.
-    """
-    with _writing() as con:
-        _renew(con, old, path, now)
-        yield con
+    @contextmanager
+    def renewed(self, old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
+        """Copy the old file to `path` in the current schema, and open it for writing.
 
+        When the block ends, everything is in the file.
 
-@contextmanager
-def edited(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
-    """Move the old file to `path` and open it for writing, in a time that does not grow with its size.
-
-    It is copied instead if its schema is older, or if most of it is free space from earlier edits.
-
-    Raises:
-        StateTooNewError: the old file was written by a newer version.
-        ContractError: it can't be opened.
-    """
-    with _writing() as con:
-        if old is None or not _is_fit(con, old):
+        Raises:
+            StateTooNewError: the old file was written by a newer version.
+            ContractError: it can't be opened.
+        """
+        with self._connected() as con:
             _renew(con, old, path, now)
-        else:
-            old.replace(path)
-            duckdb_files.attach(con, path, ALIAS, what=_WHAT, writable=True)
-            con.execute(f"use {ALIAS}")
-        yield con
+            yield con
+
+    @contextmanager
+    def edited(self, old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
+        """Move the old file to `path` and open it for writing, in a time that does not grow with its size.
+
+        It is copied instead if its schema is older, or if most of it is free space from earlier edits.
+
+        Raises:
+            StateTooNewError: the old file was written by a newer version.
+            ContractError: it can't be opened.
+        """
+        with self._connected() as con:
+            if old is None or not _opens(con, old, path):
+                _renew(con, old, path, now)
+            yield con
+
+    @contextmanager
+    def _connected(self) -> "Iterator[DuckDBPyConnection]":
+        """Lend the connection; the block attaches a file as `ALIAS`. After an error, the next block gets a new one."""
+        con, self._idle = self._idle or duckdb_files.connect(threads=1), None
+        try:
+            yield con
+            _leave(con)
+        except BaseException:
+            con.close()
+            raise
+        self._idle = con
 
 
-def attached(path: Path) -> "DuckDBPyConnection":
-    """Open a file for reading, for as long as the connection is referenced.
+def attach(con: "DuckDBPyConnection", path: Path, alias: str) -> None:
+    """Open a file for reading as `alias`.
 
     Raises:
         ContractError: it can't be opened.
     """
-    con = duckdb_files.connect(threads=1)
-    duckdb_files.attach(con, path, ALIAS, what=_WHAT)
-    con.execute(f"use {ALIAS}")
-    return con
-
-
-@contextmanager
-def _writing() -> "Iterator[DuckDBPyConnection]":
-    """Lend a connection, in which the block opens a file; after a successful block, everything is in the file."""
-    con = duckdb_files.connect(threads=1)
-    try:
-        yield con
-        con.execute("use memory")
-        duckdb_files.detach(con, ALIAS)
-    finally:
-        con.close()
+    duckdb_files.attach(con, path, alias, what=_WHAT)
 
 
 def _renew(con: "DuckDBPyConnection", old: Path | None, path: Path, now: datetime) -> None:
@@ -119,15 +117,23 @@ def _renew(con: "DuckDBPyConnection", old: Path | None, path: Path, now: datetim
     migrate(con, now)
 
 
-def _is_fit(con: "DuckDBPyConnection", old: Path) -> bool:
-    """Return whether a file can be edited in place."""
-    duckdb_files.attach(con, old, _OLD, what=_WHAT)
-    con.execute(f"use {_OLD}")
-    used = fetch_one(con, "from pragma_database_size() where database_name = ? and free_blocks <= used_blocks", [_OLD])
-    fit = used is not None and is_current(con)
+def _opens(con: "DuckDBPyConnection", old: Path, path: Path) -> bool:
+    """Open an old file at `path` if it can be edited in place; return whether it was."""
+    old.replace(path)
+    duckdb_files.attach(con, path, ALIAS, what=_WHAT, writable=True)
+    con.execute(f"use {ALIAS}")
+    used = fetch_one(con, "from pragma_database_size() where database_name = ? and free_blocks <= used_blocks", [ALIAS])
+    if used is not None and is_current(con):
+        return True
+    _leave(con)
+    path.replace(old)
+    return False
+
+
+def _leave(con: "DuckDBPyConnection") -> None:
+    """Detach the file, which writes its log into it."""
     con.execute("use memory")
-    duckdb_files.detach(con, _OLD)
-    return fit
+    duckdb_files.detach(con, ALIAS)
 
 
 def _download(store: Store, pointer: StatePointer, path: Path) -> None:

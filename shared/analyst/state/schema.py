@@ -24,11 +24,12 @@ class StateTooNewError(AnalystError):
 
 def schema_version(db: "DuckDBPyConnection") -> int:
     """Return the version of the open file; 0 if it has no schema yet."""
-    if not fetch_one(
-        db, "from duckdb_tables() where database_name = current_database() and table_name = 'schema_version'"
-    ):
+    import duckdb
+
+    try:
+        found = fetch_one(db, "select coalesce(max(version), 0) as version from schema_version")
+    except duckdb.CatalogException:
         return 0
-    found = fetch_one(db, "select coalesce(max(version), 0) as version from schema_version")
     return int(found["version"]) if found else 0
 
 

@@ -36,11 +36,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class SourceType:
-    """The schemas of a connector: the `config` of a source, the `options` of one of its tables; and its jobs."""
+    """The schemas of a connector: the `config` of a source, the `options` of one of its tables; and its jobs.
+
+    `is_outside` is whether people outside the company write the texts of its tables; agents are given these as data.
+    """
 
     config: type[BaseModel]
     options: type[BaseModel]
     jobs: tuple[Job, ...] = ()
+    is_outside: bool = False
 
 
 SourceTypes = Mapping[str, SourceType]

@@ -35,6 +35,7 @@ from analyst.auth.sessions import REFRESH_LASTS
 from analyst.auth.single_use import USED
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.publishing import restate
+from analyst.contract.source_jobs import PREFIX as JOBS
 from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
@@ -55,7 +56,7 @@ _DAY: Final = timedelta(days=1)
 
 
 def spent(store: Store) -> Iterator[Entry]:
-    """List what has expired: one-time secrets, counters, all but the last day of a token's use, and results of queries.
+    """List what has expired: secrets, counters, all but the last day of a token's use, results of queries, sources' jobs.
 
     A one-time secret must be remembered as used for as long as the longest-lived secret would be valid.
     """
@@ -63,6 +64,7 @@ def spent(store: Store) -> Iterator[Entry]:
     yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
     yield from (entry for entry in store.list(RESULTS) if is_older(entry, _DAY))
     yield from (entry for entry in store.list(CACHED) if is_older(entry, 7 * _DAY))
+    yield from (entry for entry in store.list(JOBS) if is_older(entry, _DAY))
     for entry, following in pairwise(store.list(USES)):
         if entry.key.rpartition("/")[0] == following.key.rpartition("/")[0] and is_older(entry, _DAY):
             yield entry

@@ -4,6 +4,7 @@ from da.commands import (
     access_requests,
     admin_audit,
     admin_config,
+    admin_describe,
     admin_discover,
     admin_grants,
     admin_import,
@@ -13,7 +14,9 @@ from da.commands import (
     admin_schedule,
     admin_sources,
     admin_tables,
+    admin_tasks,
     admin_users,
+    catalog,
     tokens,
 )
 from da.help import Commands
@@ -32,10 +35,13 @@ app.command("audit", rich_help_panel=_PEOPLE)(admin_audit.audit)
 app.add_typer(admin_sources.app, name="sources", rich_help_panel=_SOURCES)
 app.add_typer(admin_tables.app, name="tables", rich_help_panel=_SOURCES)
 app.add_typer(admin_materialized.app, name="materialized", rich_help_panel=_SOURCES)
+app.command("describe", rich_help_panel=_SOURCES)(admin_describe.describe)
+app.add_typer(catalog.terms_app, name="glossary", rich_help_panel=_SOURCES)
 app.command("discover", rich_help_panel=_SOURCES)(admin_discover.discover)
 app.add_typer(admin_jira.app, name="jira", rich_help_panel=_SOURCES)
 app.command("sync", rich_help_panel=_RUNS)(admin_runs.sync)
 app.command("runs", rich_help_panel=_RUNS)(admin_runs.runs)
+app.add_typer(admin_tasks.app, name="tasks", rich_help_panel=_RUNS)
 app.command("schedule", rich_help_panel=_RUNS)(admin_schedule.schedule)
 app.command("set-schedule", rich_help_panel=_RUNS)(admin_schedule.set_schedule)
 app.command("rebuild", rich_help_panel=_RUNS)(admin_runs.rebuild)

@@ -22,10 +22,12 @@ def setup(
     domain: Annotated[Text, typer.Option(help="Email domain of your company, e.g. example.com.")] = None,
     name: Annotated[Text, typer.Option(help="Name of the instance.")] = None,
     email: Annotated[Text, typer.Option(help="Your email; you become the first administrator.")] = None,
-    source: Annotated[Text, typer.Option(help="Type of the data source: csv or keboola.")] = None,
+    source: Annotated[Text, typer.Option(help="Type of the data source: csv, keboola or bigquery.")] = None,
     data: Annotated[Text, typer.Option(metavar="FOLDER", help="Folder with your data files.")] = None,
     stack: Annotated[Text, typer.Option(metavar="URL", help="Address of your Keboola stack.")] = None,
     buckets: Annotated[Text, typer.Option(help="Buckets of Keboola to mirror, e.g. in.c-crm,out.*.")] = None,
+    project: Annotated[Text, typer.Option(metavar="ID", help="Google Cloud project with your tables.")] = None,
+    datasets: Annotated[Text, typer.Option(help="Datasets of BigQuery to mirror, e.g. sales,crm_*.")] = None,
     source_name: Annotated[Text, typer.Option(help="Name of the source, used in table names.")] = None,
     server: Annotated[Text, typer.Option(metavar="URL", help="URL of the server, running or planned.")] = None,
     mirror: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the mirror.")] = Path("analysis"),
@@ -44,12 +46,14 @@ def setup(
     and mirrors it to this machine. If it is interrupted, run it again: it resumes where it stopped. Exits with 1 if
     something failed.
 
-    For a Keboola project it asks for the stack, the Storage API token (KEBOOLA_STORAGE_TOKEN) and the buckets to mirror.
+    For a Keboola project it asks for the stack, the Storage API token (KEBOOLA_STORAGE_TOKEN) and the buckets to mirror;
+    for BigQuery, for the project and the datasets, whose credentials are Google's own (GOOGLE_APPLICATION_CREDENTIALS).
 
     Examples:
       da setup
       da setup --domain example.com --email ann@example.com --yes
       KEBOOLA_STORAGE_TOKEN=… da setup --source keboola --buckets in.c-crm
+      da setup --source bigquery --project my-project-123 --datasets sales
     """
     folder = Path.cwd()
     if not (folder / "docker-compose.yml").is_file():
@@ -65,6 +69,8 @@ def setup(
         "stack": stack,
         "token": os.environ.get("KEBOOLA_STORAGE_TOKEN") or read_dotenv(folder / ".env").get("KEBOOLA_STORAGE_TOKEN"),
         "buckets": buckets,
+        "project": project,
+        "datasets": datasets,
         "source_name": source_name,
         "server": server,
     }

@@ -14,9 +14,10 @@ from da.output import print_json, say, say_fact
 from da.plan import Request, plan
 from da.server import Backoff
 from da.session import server_of
+from da.state import State
 from da.text import ago_text, bytes_text, count_text, local_time
 from da.web import Web
-from da.workspace import State, Workspace
+from da.workspace import Workspace
 
 EXIT_CODES = {"up to date": 0, "behind": 3, "incomplete": 3, "moved": 3, "never synced": 3, "unknown": 4}
 _TIMEOUT = 5.0
@@ -115,7 +116,7 @@ def _incomplete(workspace: Workspace, state: State) -> tuple[str, str]:
 
 def _behind(workspace: Workspace, state: State, document: object) -> tuple[str, str]:
     manifest = Manifest.from_json(document)
-    todo = plan(manifest, state, workspace, Request())
+    todo = plan(manifest, state.tables, workspace, Request())
     news = (
         [f"{count_text(len(todo.updated), 'table')} to fetch ({bytes_text(todo.size_bytes)})"] if todo.updated else []
     )

@@ -9,7 +9,7 @@ import typer
 from da.errors import DaError
 from da.manifest import NO_TABLES, Table, noticed
 from da.options import Json, complete_tables
-from da.output import print_json, print_table, say
+from da.output import print_json, print_table, say, say_fact
 from da.session import session
 from da.text import ago_text, bytes_text, count_text, local_time
 from da.workspace import Workspace
@@ -100,6 +100,11 @@ def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
     say(f"{table.view} ({table.id}): {', '.join(fact for fact in facts if fact)}")
     if table.description:
         say(table.description)
+    for label in ("grain", "tier", "owners", "tags"):
+        if value := table.about.get(label):
+            say_fact(label, value if isinstance(value, str) else ", ".join(value))
+    for note in table.about.get("notes") or ():
+        say(f"Know: {note}")
     for notice in noticed([table]):
         say(f"Note: {notice}.")
     say()
@@ -125,6 +130,7 @@ def _document(workspace: Workspace, table: Table) -> dict[str, Any]:
         "size_bytes": table.size_bytes,
         "updated": table.updated,
         "description": table.description,
+        "about": dict(table.about),
         "notice": table.notice,
         "folder": str(workspace.folder(table.id)) if table.is_mirrored else None,
     }

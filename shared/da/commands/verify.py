@@ -30,7 +30,7 @@ def verify(receipt: Receipt, offline: Offline = False, json: Json = False) -> No
     from da.receipts import read
 
     document = read(receipt)
-    answer = _on_the_mirror(document) if offline else _at_the_server(document)
+    answer = on_the_mirror(document) if offline else _at_the_server(document)
     if json:
         print_json(answer)
     else:
@@ -46,7 +46,8 @@ def _at_the_server(document: dict[str, Any]) -> dict[str, Any]:
         return server.post("/api/receipts/verify", {"receipt": document}, again=True)
 
 
-def _on_the_mirror(document: dict[str, Any]) -> dict[str, Any]:
+def on_the_mirror(document: dict[str, Any]) -> dict[str, Any]:
+    """Compute the result of a receipt on the mirror, and compare it."""
     from da.query import opened
     from da.receipts import changed, compute, engine
     from da.workspace import Workspace

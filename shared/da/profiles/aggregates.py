@@ -1,4 +1,4 @@
-"""Aggregates: what one query over a piece of a table asks of each column, and how the answers enter its sketch."""
+"""Aggregates: what queries over a piece of a table ask of each column, and how the answers enter its sketch."""
 
 import math
 from dataclasses import replace
@@ -54,8 +54,12 @@ def has_hash(sketch: Sketch, *, is_long: bool) -> bool:
 
 
 def is_finite(sketch: Sketch) -> bool:
-    """Return whether all numbers are finite: DuckDB orders NaN after infinity."""
-    return all(math.isfinite(float(each)) for each in (sketch.least, sketch.greatest) if each is not None)
+    """Return whether all numbers and times are finite: DuckDB orders NaN after infinity."""
+    if sketch.kind in {"date", "timestamp"}:
+        return sketch.spanned is not None
+    return sketch.kind != "number" or all(
+        math.isfinite(float(each)) for each in (sketch.least, sketch.greatest) if each is not None
+    )
 
 
 def finite_value(i: int, sketch: Sketch) -> str:
@@ -72,39 +76,39 @@ def squarable_value(i: int, sketch: Sketch) -> str:
 
 
 def counting(i: int, sketch: Sketch, place: str, *, is_long: bool) -> str:
-    """Return the query of the most frequent values: column, number of distinct values, value, count, hash."""
+    """Return the query of the most frequent values: column, number of distinct values, and the fields of `Known`."""
+    is_text = sketch.kind in {"text", "nested"}
     if has_hash(sketch, is_long=is_long):
-        grouped = f"select any_value(c{i}) v, h{i} h, count(*) n from {place} where c{i} is not null group by h{i}"
-    else:
-        grouped = f"select c{i} v, 0 h, count(*) n from {place} where c{i} is not null group by c{i}"
-    hashed = "h" if has_hash(sketch, is_long=is_long) else "hash(v)"
+        at = f"any_value(e{i})" if is_text else "false"
+        grouped = f"select any_value(c{i}) v, any_value(l{i}) m, {at} e, h{i} h, count(*) n"
+        grouped += f" from {place} where c{i} is not null group by h{i}"
+        return (
+            f"(with g as materialized ({grouped}) select {i} i, (select count(*) from g) d, left(v, {LONG}) v, n, h, m, e "
+            f"from (from g order by n desc, v, h limit {MOST_COUNTED}))"
+        )
+    measure = {"date": _MICROSECONDS, "timestamp": _MICROSECONDS}.get(sketch.kind, "length(v)" if is_text else "null")
+    at = "contains(v, '@')" if is_text else "false"
     return (
-        f"(with g as materialized ({grouped}) select {i} i, (select count(*) from g) d, left(v::varchar, {LONG}) v, n, "
-        f"{hashed} h from (from g order by n desc, v, h limit {MOST_COUNTED}))"
+        f"(with g as materialized (select c{i} v, count(*) n from {place} where c{i} is not null group by c{i}) "
+        f"select {i} i, (select count(*) from g) d, left(v::varchar, {LONG}) v, n, hash(v) h, ({measure})::bigint m, {at} e "
+        f"from (from g order by n desc, v limit {MOST_COUNTED}))"
     )
 
 
-def extremes(i: int, sketch: Sketch, *, is_long: bool) -> list[tuple[str, str]]:
-    """Return the aggregates that bound the values of a column."""
+_MICROSECONDS: Final = "case when isfinite(v) then epoch_us(v) end"
+
+
+def bounds(i: int, sketch: Sketch) -> list[tuple[str, str]]:
+    """Return the aggregates that count and bound the values of a column; DuckDB answers most from Parquet's statistics."""
     value, made = f"c{i}", [("values", f"count(c{i})")]
     if sketch.kind == "number":
         made += [("least", f"min({value})::varchar"), ("greatest", f"max({value})::varchar")]
     elif sketch.kind in {"date", "timestamp"}:
-        made += time_extremes(value)
-    elif sketch.kind == "boolean":
-        made.append(("trues", f"count_if({value})"))
-    else:
-        length = f"l{i}" if has_hash(sketch, is_long=is_long) else f"length({value})"
-        made += [("shortest", f"min({length})"), ("longest", f"max({length})"), ("characters", f"sum({length})")]
-        made.append(("blanks", f"count_if({length} = 0)"))
-        if sketch.kind != "binary":
-            made += [("least", f"left(min({value}), {LONG})"), ("greatest", f"left(max({value}), {LONG})")]
-            made.append(("emails", f"count_if(e{i})" if is_long else f"count_if(contains({value}, '@'))"))
+        made += _times(value)
     return made
 
 
-def time_extremes(value: str) -> list[tuple[str, str]]:
-    """Return the aggregates that bound times."""
+def _times(value: str) -> list[tuple[str, str]]:
     made: list[tuple[str, str]] = []
     for name, function in (("least", "min"), ("greatest", "max")):
         made.append((name, f"{function}({value})::varchar"))
@@ -113,20 +117,20 @@ def time_extremes(value: str) -> list[tuple[str, str]]:
     return made
 
 
-def with_extremes(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:
+def with_bounds(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:
     """Return a sketch with the counts and extremes that were found in so many rows."""
     said = {name: value for name, value in found.items() if value is not None and not name.endswith("_us")}
     if found.get("least_us") is not None and found.get("greatest_us") is not None:
         said["spanned"] = (found["least_us"], found["greatest_us"])
-    if "characters" in said:
-        said["characters"] = int(said["characters"])
     if sketch.kind == "number":
         said["numbers"] = said["values"]
     return replace(sketch, nulls=rows - said["values"], **said)
 
 
-def finite_extremes(i: int) -> list[tuple[str, str]]:
-    """Return the aggregates that bound the finite ones of numbers."""
+def finite_bounds(i: int, sketch: Sketch) -> list[tuple[str, str]]:
+    """Return the aggregates that bound the finite ones of numbers or times."""
+    if sketch.kind != "number":
+        return _times(f"case when isfinite(c{i}) then c{i} end")
     finite = f"case when isfinite(c{i}::double) then c{i} end"
     return [
         ("numbers", f"count({finite})"),
@@ -135,13 +139,10 @@ def finite_extremes(i: int) -> list[tuple[str, str]]:
     ]
 
 
-def with_finite_extremes(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:  # noqa: ARG001 - like the others
-    """Return a sketch with the extremes of its finite numbers."""
-    return replace(sketch, **found)
-
-
-def with_finite_times(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:  # noqa: ARG001 - like the others
-    """Return a sketch with the extremes of its finite times."""
+def with_finite_bounds(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:  # noqa: ARG001 - like the others
+    """Return a sketch with the extremes of its finite values."""
+    if sketch.kind == "number":
+        return replace(sketch, **found)
     spanned = None if found["least_us"] is None else (found["least_us"], found["greatest_us"])
     return replace(sketch, least=found["least"], greatest=found["greatest"], spanned=spanned)
 
@@ -152,30 +153,78 @@ def with_mean(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:  # no
     return replace(sketch, mean=mean if mean is not None and math.isfinite(mean) else 0.0)
 
 
-def sums(i: int, sketch: Sketch) -> list[tuple[str, str]]:
-    """Return the aggregates that add numbers; deviations from a mean of the sample are exact where sums of squares are not."""
-    finite, squarable = finite_value(i, sketch), squarable_value(i, sketch)
-    apart = f"({squarable} - ({sketch.mean!r}))"
-    if sketch.type in SMALL_INTEGERS or sketch.type.startswith(("DECIMAL(1", "DECIMAL(2")):
-        total = f"sum({finite})::varchar"
-    else:
-        total = f"fsum(({finite})::double)::varchar"
-    made = [("total", total), ("squared", f"count({squarable})")]
-    made += [("apart", f"sum({apart})"), ("squares", f"sum({apart} * {apart})")]
-    if float(sketch.least or 0) <= 0 <= float(sketch.greatest or 0):
-        made.append(("zeros", f"count_if(c{i} = 0)"))
-    if float(sketch.least or 0) < 0:
-        made.append(("negatives", f"count_if({finite} < 0)"))
+def summing(i: int, sketch: Sketch, *, is_long: bool, is_grouped: bool) -> list[tuple[str, str, str]]:
+    """Return the aggregates of a column: name, the function that joins those of groups, and the expression.
+
+    Deviations from a mean of the sample are exact where sums of squares are not. `is_grouped`: the rows are the values of
+    the column with the number of their rows, `n`.
+    """
+    if sketch.kind == "number":
+        return _of_numbers(i, sketch, is_grouped=is_grouped)
+    if sketch.kind not in {"text", "nested", "binary"}:
+        return []
+    length, times = f"l{i}" if has_hash(sketch, is_long=is_long) else f"length(c{i})", " * n" if is_grouped else ""
+    made = [("shortest", "min", f"min({length})"), ("longest", "max", f"max({length})")]
+    made += [("characters", "sum", f"sum({length}{times})"), ("blanks", "sum", _rows(f"{length} = 0", is_grouped))]
+    if sketch.kind != "binary":
+        made += [("least", "min", f"min(c{i})"), ("greatest", "max", f"max(c{i})")]
+        made.append(("emails", "sum", _rows(f"e{i}" if is_long else f"contains(c{i}, '@')", is_grouped)))
     return made
 
 
-def with_sums(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:  # noqa: ARG001 - like the others
+def _rows(condition: str, is_grouped: bool) -> str:
+    return f"sum(n) filter (where {condition})" if is_grouped else f"count_if({condition})"
+
+
+def _of_numbers(i: int, sketch: Sketch, *, is_grouped: bool) -> list[tuple[str, str, str]]:
+    finite, squarable, times = finite_value(i, sketch), squarable_value(i, sketch), " * n" if is_grouped else ""
+    apart = f"({squarable} - ({sketch.mean!r}))"
+    if sketch.type in SMALL_INTEGERS:
+        made = [("total", "sum", f"sum({finite}::hugeint{times})" if is_grouped else f"sum({finite})")]
+    elif _width(sketch.type) in range(1, 30):
+        wide = f"{finite}::decimal(38, {sketch.type[8:-1].partition(',')[2]})"
+        made = [("total", "sum", f"sum({wide}{times})" if is_grouped else f"sum({finite})")]
+    else:
+        made = [("total", "fsum", f"fsum(({finite})::double{times})")]
+    made += [("apart", "fsum", f"sum({apart}{times})"), ("squares", "fsum", f"sum({apart} * {apart}{times})")]
+    if squarable != f"c{i}::double":
+        made.append(
+            (
+                "squared",
+                "sum",
+                f"sum(n) filter (where {squarable} is not null)" if is_grouped else f"count({squarable})",
+            )
+        )
+    if float(sketch.least or 0) <= 0 <= float(sketch.greatest or 0):
+        made.append(("zeros", "sum", _rows(f"c{i} = 0", is_grouped)))
+    if float(sketch.least or 0) < 0:
+        made.append(("negatives", "sum", _rows(f"{finite} < 0", is_grouped)))
+    return made
+
+
+def _width(type_: str) -> int:
+    """Return the digits of a DECIMAL; 0 of another type."""
+    return int(type_[8:].partition(",")[0]) if type_.startswith("DECIMAL(") else 0
+
+
+def with_sums(sketch: Sketch, found: dict[str, Any]) -> Sketch:
     """Return a sketch with the sums, and the moments that follow from them."""
-    said = dict(found)
-    count, apart, squares = said.pop("squared"), said.pop("apart") or 0.0, said.pop("squares") or 0.0
+    said: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
+    if sketch.kind != "number":
+        said |= {name: int(value) for name, value in said.items() if name in {"characters", "blanks", "emails"}}
+        said |= {name: value[:LONG] for name, value in said.items() if name in {"least", "greatest"}}
+        return replace(sketch, **said)
+    count, apart, squares = int(said.pop("squared", sketch.numbers)), said.pop("apart", 0.0), said.pop("squares", 0.0)
     mean, deviations = sketch.mean, 0.0
     if count:
         mean += apart / count
         deviations = max(0.0, squares - apart * apart / count)
-    is_whole = count == sketch.numbers and math.isfinite(deviations)
-    return replace(sketch, mean=mean, squares=deviations if is_whole else None, **said)
+    total = said.pop("total", None)
+    return replace(
+        sketch,
+        mean=mean,
+        squares=deviations if count == sketch.numbers and math.isfinite(deviations) else None,
+        total=None if total is None else repr(total) if isinstance(total, float) else format(total, "f"),
+        zeros=int(said.get("zeros", 0)),
+        negatives=int(said.get("negatives", 0)),
+    )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Final
 
 from da.profiles import sensitive
@@ -66,7 +66,7 @@ class Described:
 
 def profile_of(scanned: Scanned, about: Described) -> Json:
     """Return the profile of a table."""
-    reasons = {name: _reason(name, sketch) for name, sketch in scanned.columns.items()}
+    reasons = {name: sensitive.reason_of(name, sketch) for name, sketch in scanned.columns.items()}
     hidden = frozenset(name for name, reason in reasons.items() if reason)
     columns = [_column(name, sketch, scanned, reasons[name], about) for name, sketch in scanned.columns.items()]
     correlations = _correlations(scanned, hidden)
@@ -132,13 +132,7 @@ _COUNTS: Final = (
 """What is shown of a sensitive column: counts, and no values."""
 
 
-def _reason(name: str, sketch: Sketch) -> sensitive.Reason | None:
-    if sensitive.by_name(name, sketch.kind) or sensitive.by_name_in_type(sketch.type):
-        return "name"
-    return sensitive.by_content(sketch)
-
-
-def _column(name: str, sketch: Sketch, scanned: Scanned, reason: sensitive.Reason | None, about: Described) -> Json:
+def _column(name: str, sketch: Sketch, scanned: Scanned, reason: str | None, about: Described) -> Json:
     rows = scanned.rows
     made: Json = {
         "name": name,
@@ -333,15 +327,15 @@ def _frequent(sketch: Sketch, some: Sequence[str | None], estimated: Json) -> Js
     """Return the most frequent values, and some values as examples; nothing of a binary column."""
     if sketch.kind in {"binary", "boolean"}:
         return {}
-    shown = [(each, _shown_as(sketch, each.value)) for each in sketch.counted]
-    kept = [(each, value) for each, value in shown if value is not None]
-    seen = (_shown_as(sketch, each) for each in some if each is not None)
+    shown = ((each, _shown_as(sketch, each.value)) for each in sketch.counted)
+    kept = list(islice(((each, value) for each, value in shown if value is not None), SHOWN_VALUES))
+    seen = (_shown_as(sketch, each) for each in some if each is not None and each != sensitive.WITHHELD)
     values = dict.fromkeys([*(value for _, value in kept), *(each for each in seen if each is not None)])
     made: Json = {"sampleValues": list(values)[:_SAMPLE_VALUES]}
     if sketch.counted and (sketch.counted[0].count > 1 or sketch.is_whole):
         made["topValues"] = [
             {"value": value, "count": each.count, "proportion": _share(each.count, sketch.values)}
-            for each, value in kept[:SHOWN_VALUES]
+            for each, value in kept
         ]
         if sketch.is_sampled or sketch.is_partial:
             estimated["topValues"] = None
@@ -369,7 +363,8 @@ def _alerts(sketch: Sketch, column: Json, rows: int) -> Iterable[Json]:
     missing = 100 * sketch.nulls / rows if rows else 0.0
     if missing > 5:  # noqa: PLR2004 - the limits of the alerts
         yield _alert("high_missing" if missing > 30 else "missing", f"has no value in {missing:.1f} % of the rows")  # noqa: PLR2004
-    yield from _ALERTS.get(sketch.kind, _no_alerts)(sketch, column)
+    if not column["isSensitive"]:
+        yield from _ALERTS.get(sketch.kind, _no_alerts)(sketch, column)
 
 
 def _no_alerts(sketch: Sketch, column: Json) -> Iterable[Json]:  # noqa: ARG001 - like the others
@@ -464,7 +459,7 @@ def _rows(scanned: Scanned, hidden: frozenset[str]) -> list[Json]:
         for name, value in row.items():
             if value is None:
                 shown[name] = None
-            elif name in hidden:
+            elif name in hidden or value == sensitive.WITHHELD:
                 shown[name] = sensitive.WITHHELD
             else:
                 kept = _shown_as(scanned.columns[name], value)
@@ -481,7 +476,7 @@ def _shown_as(sketch: Sketch, value: str) -> str | float | int | None:
 
 def _shown(value: str | None) -> str | None:
     """Return a text as it may be shown, shortened; `None` if it looks sensitive."""
-    if value is None or sensitive.content_of(value) is not None:
+    if value is None or value.startswith(sensitive.MASK) or sensitive.content_of(value) is not None:
         return None
     return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
 

@@ -1,43 +1,41 @@
 """Scanning a file: DuckDB reads its rows once, in pieces of bounded size, and each piece becomes a sketch per column."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from da.profiles import sensitive
 from da.profiles.aggregates import (
-    INTEGERS,
     LONG,
     SMALL_INTEGERS,
     as_read,
+    bounds,
     counting,
-    extremes,
-    finite_extremes,
+    finite_bounds,
     finite_value,
     has_hash,
     is_finite,
     kind_of,
     squarable_value,
-    sums,
-    time_extremes,
-    with_extremes,
-    with_finite_extremes,
-    with_finite_times,
+    summing,
+    with_bounds,
+    with_finite_bounds,
     with_mean,
     with_sums,
 )
 from da.profiles.correlation import Moments, moments_of
-from da.profiles.sensitive import content_of
 from da.profiles.sketches import (
     MOST_COUNTED,
     MOST_DAYS,
     PROBABILITIES,
+    TOP,
     Counted,
     Sketch,
     absent,
     registers_of,
 )
+from da.profiles.values import Known, examined, is_examined, whole
 from da.sql import quote
 
 if TYPE_CHECKING:
@@ -53,16 +51,17 @@ EXACT_ROWS: Final = 500_000
 _CELLS: Final = 10_000_000
 _ROWS: Final = 500_000
 _COLUMNS: Final = 100
-_EXAMINED: Final = 500
-_RUN: Final = 12
-_LONGEST_SHAPE: Final = 64
 _LONG_ROW: Final = 1000
 _BITS: Final = 1 << 27
 _SHOWN_ROWS: Final = 5
 _CORRELATED: Final = 30
 _CORRELATED_ROWS: Final = 5000
 _POINTS: Final = 128
+_EXAMINED: Final = 500
 _RARE: Final = 5
+_FREQUENT: Final = 20
+_REPEATED: Final = 0.4
+"""The share of values in the sample that occur once, below which about 10,000 values make up most rows (Good-Turing)."""
 _TIMES: Final = frozenset({"date", "timestamp"})
 
 
@@ -131,6 +130,7 @@ def scan(
     exact: bool = False,
     row_number: str | None = None,
     bytes_per_row: float = 0.0,
+    hidden: Collection[str] = (),
 ) -> Scanned:
     """Scan the rows of a relation.
 
@@ -142,23 +142,26 @@ def scan(
         key: the columns that identify a row, to count duplicates.
         exact: whether to compute quantiles, histograms and distinct values exactly, which takes longer.
         row_number: the column that numbers its rows from 0, by which it is read in pieces; `None` reads it as a whole.
-        bytes_per_row: an estimate, which bounds the size of a piece.
+        bytes_per_row: an estimate, by which texts count as long.
+        hidden: columns whose values are withheld because of their tags.
     """
-    most = min(_ROWS, _CELLS // max(1, min(len(columns), _COLUMNS)), int(96e6 / max(bytes_per_row, 1.0)))
-    size = max(2048, most) if row_number else max(rows, 1)
+    most = min(_ROWS, _CELLS // max(1, min(len(columns), _COLUMNS)), int(512e6 / max(bytes_per_row, 1.0)))
+    pieces = max(1, math.ceil(rows / max(2048, most))) if row_number else 1
+    size = max(1, math.ceil(rows / pieces))
     names = list(columns)
     groups = [names[start : start + _COLUMNS] for start in range(0, len(names), _COLUMNS)] or [[]]
     whole: Scanned | None = None
     for start in range(0, max(rows, 1), size):
         count = min(size, rows - start)
-        where = f"where {quote(row_number)} between {int(start)} and {int(start + count - 1)}" if row_number else ""
+        where = f"where {quote(row_number or '')} between {int(start)} and {int(start + count - 1)}"
+        part = _Part(relation, where if pieces > 1 else "", count, row_number, bytes_per_row > _LONG_ROW)
         is_exact = exact and size >= rows
         piece = Scanned(count)
         for group in groups:
             asked = {name: columns[name] for name in group}
-            made = _Piece(con, f"{relation} {where}", asked, count, is_exact, bytes_per_row > _LONG_ROW).scanned()
-            piece = _beside(piece, made)
-        if key and is_exact and rows:
+            piece = _beside(piece, _Piece(con, part, asked, is_exact, hidden).scanned())
+        is_known = len(key) == 1 and piece.columns[key[0]].distinct is not None
+        if key and is_exact and rows and not is_known:
             piece = replace(piece, duplicates=_duplicates(con, relation, key, rows))
         whole = piece if whole is None else whole.merged(piece)
     return whole or Scanned()
@@ -183,44 +186,65 @@ def _duplicates(con: "DuckDBPyConnection", relation: str, key: Sequence[str], ro
     return rows - int(found[0] if found else 0)
 
 
-@dataclass(slots=True)
-class _Piece:
-    """Some rows, as the table `t` of columns c0, c1, …, and a sample of them as the table `s`."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some rows of a relation."""
 
-    con: "DuckDBPyConnection"
     relation: str
-    columns: Mapping[str, str]
+    where: str
     rows: int
-    is_exact: bool
+    row_number: str | None
     is_long: bool
     """Whether texts may be long: then only their beginning is kept, with length, hash and whether there is an `@`."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Some rows, as columns c0, c1, …, and a sample of them as the table `s`.
+
+    Few rows are copied to a table. Many are read from their file by each query: DuckDB decodes a column of Parquet in
+    less time than it takes to copy it, and works on the dictionaries of repeated values.
+    """
+
+    con: "DuckDBPyConnection"
+    part: _Part
+    columns: Mapping[str, str]
+    is_exact: bool
+    hidden: Collection[str]
     sketches: list[Sketch] = field(default_factory=list)
+    place: str = "t"
     factor: int = 1
-    """One of so many rows is in the sample; 1 if the sample is `t` itself."""
+    """One of so many rows is in the sample; 1 if the sample has all of them."""
+    unique: set[int] = field(default_factory=set)
+    """Columns with no value twice in the sample."""
+    repeated: set[int] = field(default_factory=set)
+    """Columns whose values repeat so often that they are grouped first."""
 
     def scanned(self) -> Scanned:
         """Compute everything, with a handful of queries."""
         if not self.columns:
-            return Scanned(self.rows)
+            return Scanned(self.part.rows)
         self._read()
-        self._add_basics()
-        counted = self._choose_counted()
-        self._add_counts(counted)
-        self._add_registers([i for i in range(len(self.sketches)) if not self.sketches[i].is_whole])
-        self._add_exact_integers()
-        self._add_days()
-        self._add_quantiles()
-        self._add_texts()
+        self._add_counts(self._choose_counted())
+        rest = [i for i, sketch in enumerate(self.sketches) if not sketch.is_whole]
+        self._add_bounds(rest)
+        self._add_sums(rest)
+        self._add_exact_integers([i for i in rest if i in self.unique or self.factor == 1])
+        self._add_days(rest)
+        self._add_quantiles(rest)
+        self._add_texts(rest)
         names = list(self.columns)
-        sketches = dict(zip(names, self.sketches, strict=True))
-        made = Scanned(self.rows, sketches, self._correlated(names), self._sample(names))
+        sample = self._sample(names)
+        correlated = self._correlated(names)
         self.con.execute("drop table if exists t; drop table if exists s")
-        return made
+        return _withheld(
+            Scanned(self.part.rows, dict(zip(names, self.sketches, strict=True)), correlated, sample), self.hidden
+        )
 
     @property
     def sample(self) -> str:
         """The table of the sampled rows."""
-        return "s" if self.factor > 1 else "t"
+        return "s" if self.factor > 1 else self.place
 
     def _all(self, sql: str) -> list[tuple[Any, ...]]:
         return self.con.execute(sql).fetchall()
@@ -229,128 +253,149 @@ class _Piece:
         parts: list[str] = []
         for i, (name, type_) in enumerate(self.columns.items()):
             self.sketches.append(Sketch(type_, kind_of(type_)))
-            parts.append(as_read(i, name, type_, self.sketches[-1].kind, is_long=self.is_long))
-        self.con.execute(f"create or replace temp table t as select {', '.join(parts)} from {self.relation}")
-        self.factor = max(1, math.ceil(self.rows / SAMPLED))
+            parts.append(as_read(i, name, type_, self.sketches[-1].kind, is_long=self.part.is_long))
+        part, listed = self.part, ", ".join(parts)
+        self.factor = max(1, part.rows // SAMPLED)
+        is_copied = part.row_number is None or self.factor == 1
+        if is_copied:
+            self.con.execute(f"create or replace temp table t as select {listed} from {part.relation} {part.where}")
+        else:
+            self.place = f"(select {listed} from {part.relation} {part.where})"
         if self.factor > 1:  # by a hash, because rows often repeat something at regular distances
-            self.con.execute(f"create or replace temp table s as from t where hash(rowid) % {self.factor} = 0")
-
-    def _add_basics(self) -> None:
-        """Add counts and extremes, then sums: those depend on the extremes, which tell whether all numbers are finite."""
-        self._ask(
-            {i: extremes(i, sketch, is_long=self.is_long) for i, sketch in enumerate(self.sketches)}, with_extremes
-        )
-        numbers = {i: sketch for i, sketch in enumerate(self.sketches) if sketch.kind == "number" and sketch.values}
-        dirty = {i: finite_extremes(i) for i, sketch in numbers.items() if not is_finite(sketch)}
-        self._ask(dirty, with_finite_extremes)
-        endless = [
-            i
-            for i, sketch in enumerate(self.sketches)
-            if sketch.kind in _TIMES and sketch.values and not sketch.spanned
-        ]
-        self._ask({i: time_extremes(f"case when isfinite(c{i}) then c{i} end") for i in endless}, with_finite_times)
-        means = {i: [("mean", f"avg({squarable_value(i, self.sketches[i])})")] for i in numbers}
-        self._ask(means, with_mean, place=self.sample)
-        self._ask({i: sums(i, self.sketches[i]) for i in numbers}, with_sums)
+            if is_copied:
+                source = f"from t where hash(rowid) % {self.factor} = 0"
+            else:
+                both = "and" if part.where else "where"
+                taken = f"{both} hash({quote(part.row_number or '')}) % {self.factor} = 0"
+                source = f"select {listed} from {part.relation} {part.where} {taken}"
+            self.con.execute(f"create or replace temp table s as {source}")
 
     def _ask(
         self,
         asked: Mapping[int, Sequence[tuple[str, str]]],
         add: Callable[[Sketch, dict[str, Any], int], Sketch],
-        place: str = "t",
+        place: str | None = None,
     ) -> None:
         """Run one query for aggregates of columns, and add what was found to their sketches."""
         listed = [(i, name, sql) for i, each in asked.items() for name, sql in each]
         if not listed:
             return
-        row = self._all(f"select {', '.join(sql for _, _, sql in listed)} from {place}")[0]
+        row = self._all(f"select {', '.join(sql for _, _, sql in listed)} from {place or self.place}")[0]
         found: dict[int, dict[str, Any]] = {}
         for (i, name, _), value in zip(listed, row, strict=True):
             found.setdefault(i, {})[name] = value
         for i, each in found.items():
-            self.sketches[i] = add(self.sketches[i], each, self.rows)
+            self.sketches[i] = add(self.sketches[i], each, self.part.rows)
 
     def _choose_counted(self) -> list[int]:
-        """Return the columns whose values are counted: all of them, or those with few distinct ones in the sample."""
-        candidates = [i for i, s in enumerate(self.sketches) if s.values and s.kind != "boolean"]
-        if self.is_exact or self.factor == 1 or not candidates:
-            return candidates
-        row = self._all(
-            f"select {', '.join(f'count(distinct {self._key(i)})' for i in candidates)} from {self.sample}"
-        )[0]
-        return [i for i, count in zip(candidates, row, strict=True) if count <= 2 * MOST_COUNTED]
+        """Return the columns whose values are counted.
+
+        The values of all columns of an exact or small piece are counted, otherwise those of columns with few distinct
+        ones in the sample. The others get the frequent values of the sample.
+        """
+        everything = list(range(len(self.sketches)))
+        if self.is_exact or self.factor == 1:
+            return everything
+        parts = [
+            f"select {i} i, count(*) d, count(*) filter (where n = 1) u, sum(n) m, (max(struct_pack(n, v, h), {_FREQUENT}) filter (where n >= {_RARE}))"
+            f"::struct(n bigint, v varchar, h ubigint)[] f from (select any_value(c{i}) v, any_value({self._hash(i)}) h, "
+            f"count(*) n from s where c{i} is not null group by {self._key(i)})"
+            for i in everything
+        ]
+        distinct: dict[int, int] = {}
+        for i, count, once, rows, often in self._all(" union all ".join(parts)):
+            distinct[i] = count
+            if once == rows:
+                self.unique.add(i)
+            elif once < _REPEATED * rows:
+                self.repeated.add(i)
+            listed = [Counted(each["v"][:LONG], each["n"] * self.factor, each["h"]) for each in often or ()]
+            self.sketches[i] = replace(self.sketches[i], counted=tuple(listed), is_sampled=True)
+        chosen = [i for i in everything if distinct.get(i, 0) <= 2 * MOST_COUNTED]
+        for i in set(everything) - set(chosen):
+            self.sketches[i] = replace(self.sketches[i], is_whole=False, distinct=None)
+        return chosen
 
     def _add_counts(self, counted: Sequence[int]) -> None:
-        """Count the values of columns; of those with many distinct values, count them in the sample."""
-        rest = [i for i, s in enumerate(self.sketches) if s.values and s.kind != "boolean" and i not in set(counted)]
-        for i, sketch in enumerate(self.sketches):
-            if sketch.kind == "boolean":
-                self.sketches[i] = _booleans(sketch)
-            elif i in set(rest):
-                self.sketches[i] = replace(sketch, is_whole=False, distinct=None)
-        # the columns are joined to one query: a query takes at least a millisecond, and a small table nothing else
-        for some in (counted, rest):
-            if not some:
-                continue
-            place = "t" if some is counted else self.sample
-            parts = [counting(i, self.sketches[i], place, is_long=self.is_long) for i in some]
-            found: dict[int, list[tuple[int, str, int, int]]] = {}
-            for i, distinct, value, count, hash_ in self._all(" union all ".join(parts)):
-                found.setdefault(i, []).append((distinct, value, count, hash_))
-            for i in some:
-                self.sketches[i] = self._with_counts(self.sketches[i], found.get(i, []), is_sampled=some is rest)
-
-    def _with_counts(self, sketch: Sketch, found: list[tuple[int, str, int, int]], *, is_sampled: bool) -> Sketch:
-        distinct = found[0][0] if found else 0
-        if is_sampled:
-            often = [Counted(v, n * self.factor, h) for _, v, n, h in found if n >= _RARE and v is not None]
-            return replace(sketch, counted=tuple(often[:20]), is_sampled=True)
-        is_whole = distinct <= MOST_COUNTED
-        values = [Counted(v, n, h) for _, v, n, h in found if v is not None]
-        if not is_whole:
-            values = values[:50]
-        return replace(sketch, counted=tuple(values), is_whole=is_whole, distinct=distinct)
-
-    def _add_registers(self, columns: Sequence[int]) -> None:
-        if not columns:
+        """Count the values of columns; the sketch of one with few distinct values follows from them."""
+        if not counted:
             return
-        parts = [
-            f"select {i} i, list(b) b, list(m) m from (select h & 4095 b, min(h >> 12) m from "
-            f"(select {self._hash(i)} h from t where c{i} is not null) group by 1)"
-            for i in columns
-        ]
-        for i, buckets, least in self._all(" union all ".join(parts)):
-            made = registers_of(zip(buckets or [], least or [], strict=True))
-            self.sketches[i] = replace(self.sketches[i], registers=made)
+        # the columns are joined to one query: a query takes at least a millisecond, and a small table nothing else
+        parts = [counting(i, self.sketches[i], self.place, is_long=self.part.is_long) for i in counted]
+        found: dict[int, list[Known]] = {i: [] for i in counted}
+        distinct = dict.fromkeys(counted, 0)
+        for i, d, *known in self._all(" union all ".join(parts)):
+            distinct[i] = d
+            found[i].append(Known(*known))
+        for i in counted:
+            sketch = replace(self.sketches[i], counted=(), is_sampled=False)
+            if distinct[i] <= MOST_COUNTED:
+                self.sketches[i] = whole(sketch, found[i], self.part.rows)
+            else:
+                top = tuple(Counted(each.value, each.count, each.hash) for each in found[i][:TOP])
+                self.sketches[i] = replace(sketch, counted=top, is_whole=False, distinct=distinct[i])
 
-    def _add_exact_integers(self) -> None:
+    def _add_bounds(self, rest: Sequence[int]) -> None:
+        """Add counts and extremes, which tell whether all numbers are finite."""
+        self._ask({i: bounds(i, self.sketches[i]) for i in rest}, with_bounds)
+        dirty = [i for i in rest if self.sketches[i].values and not is_finite(self.sketches[i])]
+        self._ask({i: finite_bounds(i, self.sketches[i]) for i in dirty}, with_finite_bounds)
+
+    def _add_sums(self, rest: Sequence[int]) -> None:
+        """Add sums, and the registers of distinct values: both in one query, grouped by register."""
+        numbers = [i for i in rest if self.sketches[i].kind == "number"]
+        means = {i: [("mean", f"avg({squarable_value(i, self.sketches[i])})")] for i in numbers}
+        self._ask(means, with_mean, place=self.sample)
+        for i in rest:
+            is_grouped = i in self.repeated
+            asked = summing(i, self.sketches[i], is_long=self.part.is_long, is_grouped=is_grouped)
+            inner = "".join(f", {sql} a{n}" for n, (_, _, sql) in enumerate(asked))
+            outer = "".join(f", {function}(a{n})" for n, (_, function, _) in enumerate(asked))
+            buckets, least, *found = self._all(
+                f"select list(b), list(m){outer} from (select h & 4095 b, min(h >> 12) m{inner} from "
+                f"({self._values(i, is_grouped=is_grouped)}) group by 1)"
+            )[0]
+            made = with_sums(self.sketches[i], {name: value for (name, _, _), value in zip(asked, found, strict=True)})
+            self.sketches[i] = replace(made, registers=registers_of(zip(buckets or [], least or [], strict=True)))
+
+    def _values(self, i: int, *, is_grouped: bool) -> str:
+        """Return the query of the values of a column with their hashes; grouped, each value once with its rows."""
+        if not is_grouped:
+            return f"select *, {self._hash(i)} h from {self.place} where c{i} is not null"
+        there = f"from {self.place} where c{i} is not null"
+        if not has_hash(self.sketches[i], is_long=self.part.is_long):
+            return f"select *, hash(c{i}) h from (select c{i}, count(*) n {there} group by 1)"
+        more = f", any_value(e{i}) e{i}" if self.sketches[i].kind != "binary" else ""
+        return f"select any_value(c{i}) c{i}, any_value(l{i}) l{i}{more}, h{i} h, count(*) n {there} group by h{i}"
+
+    def _add_exact_integers(self, candidates: Sequence[int]) -> None:
         """Count the distinct values of integers with a bit for each number of their range; such columns are often keys."""
         wide = {
-            i: s
-            for i, s in enumerate(self.sketches)
-            if s.distinct is None and s.kind == "number" and s.type in SMALL_INTEGERS
+            i: self.sketches[i]
+            for i in candidates
+            if self.sketches[i].distinct is None and self.sketches[i].type in SMALL_INTEGERS
         }
         spans = {i: (int(s.least or 0), int(s.greatest or 0)) for i, s in wide.items()}
-        spans = {i: (low, high) for i, (low, high) in spans.items() if high - low < min(_BITS, 64 * self.rows)}
+        spans = {i: (low, high) for i, (low, high) in spans.items() if high - low < min(_BITS, 64 * self.part.rows)}
         if not spans:
             return
         asked = ", ".join(f"bit_count(bitstring_agg(c{i}, {low}, {high}))" for i, (low, high) in spans.items())
-        for i, found in zip(spans, self._all(f"select {asked} from t")[0], strict=True):
+        for i, found in zip(spans, self._all(f"select {asked} from {self.place}")[0], strict=True):
             self.sketches[i] = replace(self.sketches[i], distinct=int(found))
 
     def _key(self, i: int) -> str:
-        return f"h{i}" if has_hash(self.sketches[i], is_long=self.is_long) else f"c{i}"
+        return f"h{i}" if has_hash(self.sketches[i], is_long=self.part.is_long) else f"c{i}"
 
     def _hash(self, i: int) -> str:
-        return f"h{i}" if has_hash(self.sketches[i], is_long=self.is_long) else f"hash(c{i})"
+        return f"h{i}" if has_hash(self.sketches[i], is_long=self.part.is_long) else f"hash(c{i})"
 
-    def _add_days(self) -> None:
-        times = [i for i, s in enumerate(self.sketches) if s.kind in {"date", "timestamp"} and s.values]
+    def _add_days(self, rest: Sequence[int]) -> None:
+        times = [i for i in rest if self.sketches[i].kind in _TIMES]
         if not times:
             return
         parts = [
-            f"(select {i} i, c{i}::date - date '1970-01-01' d, count(*) n from t where isfinite(c{i}) group by c{i}::date "
-            f"limit {MOST_DAYS + 1})"
+            f"(select {i} i, c{i}::date - date '1970-01-01' d, count(*) n from {self.place} where isfinite(c{i}) "
+            f"group by c{i}::date limit {MOST_DAYS + 1})"
             for i in times
         ]
         days: dict[int, dict[int, int]] = {i: {} for i in times}
@@ -359,8 +404,8 @@ class _Piece:
         for i in times:
             self.sketches[i] = replace(self.sketches[i], days=days[i] if len(days[i]) <= MOST_DAYS else None)
 
-    def _add_quantiles(self) -> None:
-        numbers = [i for i, s in enumerate(self.sketches) if s.kind == "number" and s.numbers]
+    def _add_quantiles(self, rest: Sequence[int]) -> None:
+        numbers = [i for i in rest if self.sketches[i].kind == "number" and self.sketches[i].numbers]
         if not numbers:
             return
         parts = [f"list_sort(list(c{i}::double) filter (where isfinite(c{i}::double)))" for i in numbers]
@@ -375,19 +420,17 @@ class _Piece:
             made = tuple((each, weight) for each in points or ())
             self.sketches[i] = replace(self.sketches[i], points=made, sampled=sampled or 0)
         if self.is_exact:
-            self._add_exact_quantiles([i for i in numbers if not self.sketches[i].is_whole])
+            self._add_exact_quantiles(numbers)
 
     def _add_exact_quantiles(self, numbers: Sequence[int]) -> None:
-        if not numbers:
-            return
         asked = ", ".join(f"quantile_cont({finite_value(i, self.sketches[i])}, {list(PROBABILITIES)})" for i in numbers)
-        for i, found in zip(numbers, self._all(f"select {asked} from t")[0], strict=True):
+        for i, found in zip(numbers, self._all(f"select {asked} from {self.place}")[0], strict=True):
             self.sketches[i] = replace(self.sketches[i], quantiles=tuple(found))
         spans = {i: (float(self.sketches[i].least or 0), float(self.sketches[i].greatest or 0)) for i in numbers}
         usable = {i: span for i, span in spans.items() if span[1] > span[0] and math.isfinite(span[1] - span[0])}
         parts = [
             f"select {i} i, least({BINS - 1}, floor((c{i}::double - {low!r}) / {(high - low) / BINS!r}))::int b, "
-            f"count(*) n from t where isfinite(c{i}::double) group by all"
+            f"count(*) n from {self.place} where isfinite(c{i}::double) group by all"
             for i, (low, high) in usable.items()
         ]
         bins: dict[int, list[int]] = {i: [0] * BINS for i in usable}
@@ -396,26 +439,18 @@ class _Piece:
         for i, counts in bins.items():
             self.sketches[i] = replace(self.sketches[i], bins=tuple(counts))
 
-    def _add_texts(self) -> None:
-        """Examine some texts: their shapes, and whether they look like addresses, numbers or keys of people."""
-        texts = [i for i, s in enumerate(self.sketches) if s.values and _is_examined(s)]
+    def _add_texts(self, rest: Sequence[int]) -> None:
+        """Examine some texts of each column, from the sample."""
+        texts = [i for i in rest if self.sketches[i].values and is_examined(self.sketches[i])]
         if not texts:
             return
-        step = max(1, self.rows // self.factor // _EXAMINED)
+        step = max(1, self.part.rows // self.factor // _EXAMINED)
         asked = ", ".join(f"list(left(c{i}::varchar, {LONG})) filter (where c{i} is not null)" for i in texts)
         row = self._all(
             f"select {asked} from (select *, row_number() over () r from {self.sample}) where hash(r) % {step} = 0 or r <= 20"
         )[0]
         for i, found in zip(texts, row, strict=True):
-            sketch, content, shapes = self.sketches[i], dict[str, int](), dict[str, int]()
-            for text in found or []:
-                if reason := content_of(text):
-                    content[reason] = content.get(reason, 0) + 1
-                if sketch.kind == "text":
-                    shape = shape_of(text)
-                    shapes[shape] = shapes.get(shape, 0) + 1
-            most = dict(sorted(shapes.items(), key=lambda item: (-item[1], item[0]))[:50])
-            self.sketches[i] = replace(sketch, content=content, patterns=most, examined=len(found or []))
+            self.sketches[i] = examined(self.sketches[i], ((text, 1) for text in found or ()))
 
     def _correlated(self, names: Sequence[str]) -> dict[str, Moments]:
         numbers = [
@@ -425,7 +460,7 @@ class _Piece:
             self.con,
             self.sample,
             {names[i]: (f"c{i}", self.sketches[i].mean) for i in numbers[:_CORRELATED]},
-            self.rows // self.factor,
+            self.part.rows // self.factor,
             _CORRELATED_ROWS,
         )
 
@@ -437,25 +472,22 @@ class _Piece:
         return tuple(dict(zip(names, row, strict=True)) for row in rows)
 
 
-def _is_examined(sketch: Sketch) -> bool:
-    """Return whether values are examined as texts: texts, and integers long enough to be numbers of cards."""
-    if sketch.kind in {"text", "nested"}:
-        return True
-    return sketch.type in INTEGERS and len(sketch.greatest or "") > 12  # noqa: PLR2004 - the digits of a card
+def _withheld(scanned: Scanned, hidden: Collection[str]) -> Scanned:
+    """Return what may be stored: no value of a sensitive column, and no text that looks sensitive."""
+    columns: dict[str, Sketch] = {}
+    for name, sketch in scanned.columns.items():
+        reason = "tag" if name in hidden else sensitive.reason_of(name, sketch)
+        columns[name] = sketch.bare(reason) if reason else sensitive.masked(sketch)
+    gone = {name for name, sketch in columns.items() if sketch.withheld}
 
+    def shown(name: str, value: str | None) -> str | None:
+        is_text = columns[name].kind in {"text", "nested"}
+        is_shown = name not in gone and not (value and is_text and sensitive.content_of(value))
+        return value if is_shown or value is None else sensitive.WITHHELD
 
-def _booleans(sketch: Sketch) -> Sketch:
-    falses = sketch.values - sketch.trues
-    counted = [Counted("true", sketch.trues, 1), Counted("false", falses, 0)]
-    there = tuple(sorted((each for each in counted if each.count), key=lambda each: (-each.count, each.value)))
-    return replace(sketch, counted=there, distinct=len(there))
-
-
-def shape_of(text: str) -> str:
-    """Return the shape of a text: letters as `A` or `a`, digits as `9`, all else as it is; long runs end in `+`.
-
-    `AB-1234` has the shape `AA-9999`.
-    """
-    marks = ("9" if c.isdigit() else ("A" if c.isupper() else "a") if c.isalpha() else c for c in text[:_LONGEST_SHAPE])
-    runs = ((mark, len(list(same))) for mark, same in groupby(marks))
-    return "".join(mark * length if length <= _RUN else f"{mark * _RUN}+" for mark, length in runs)
+    return replace(
+        scanned,
+        columns=columns,
+        correlated={pair: each for pair, each in scanned.correlated.items() if not gone & set(pair.split("\n"))},
+        sample=tuple({name: shown(name, value) for name, value in row.items()} for row in scanned.sample),
+    )

@@ -7,9 +7,10 @@ rows. The rules err on the side of withholding.
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, Literal
 
-from da.profiles.sketches import Kind, Sketch
+from da.profiles.sketches import Counted, Kind, Sketch
 
 Reason = Literal["tag", "name", "email", "phone", "card", "token"]
 
@@ -53,11 +54,21 @@ _TOKEN: Final = re.compile(
     r"|\bBasic\s+[A-Za-z0-9+/]{16,}={0,2}|://[^/\s:@]+:[^/\s:@]+@|(?:password|passwd|pwd|secret|token|api_?key)\s*[=:]\s*\S{4,}",
     re.IGNORECASE,
 )
+_EMAIL_SIGN: Final = re.compile(r"[@\uff20%&\[({]")
+_TOKEN_SIGN: Final = re.compile(r"[$:=]|[\w+/.-]{13}|bearer|basic|begin", re.IGNORECASE)
+_PHONE_SIGN: Final = re.compile(r"\d(?:\D{0,2}\d){5}")
+"""What every match of the expensive expressions has; most values have none of it."""
+
 _LONG_WORD: Final = re.compile(r"[A-Za-z0-9_]{32,}|[A-Za-z0-9_+/=-]{40,}")
 _DATE: Final = re.compile(r"(?<!\d)\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?!\d)")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _IBAN: Final = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){3,7}(?:[ ]?[A-Z0-9]{1,3})?(?!\w)")
 
+MASK: Final = "\x00"
+"""What a masked value starts with; its hash follows, by which it is counted."""
+
+_LONG: Final = 32
+_SHORTEST_CARD: Final = 13
 _OFTEN: Final = 0.2
 """The share of examined texts above which content of a kind makes the column sensitive."""
 
@@ -99,13 +110,20 @@ def by_tag(tags: Iterable[str]) -> bool:
 
 def content_of(value: str) -> Reason | None:
     """Return the kind of sensitive content that a text contains."""
-    if _EMAIL.search(value):
+    if _EMAIL_SIGN.search(value) and _EMAIL.search(value):
         return "email"
-    if _TOKEN.search(value) or any(map(_is_random, _LONG_WORD.findall(_UUID.sub(" ", value)))):
+    length = len(value)
+    if _TOKEN_SIGN.search(value) and (_TOKEN.search(value) or (length >= _LONG and _has_random_word(value))):
         return "token"
-    if any(map(_is_card, _CARD.findall(value))) or _IBAN.search(value):
+    if length >= _SHORTEST_CARD and (any(map(_is_card, _CARD.findall(value))) or _IBAN.search(value)):
         return "card"
-    return "phone" if _PHONE.search(_DATE.sub(" ", value)) else None
+    if _PHONE_SIGN.search(value) and _PHONE.search(_DATE.sub(" ", value)):
+        return "phone"
+    return None
+
+
+def _has_random_word(value: str) -> bool:
+    return any(map(_is_random, _LONG_WORD.findall(_UUID.sub(" ", value))))
 
 
 def by_content(sketch: Sketch) -> Reason | None:
@@ -118,6 +136,31 @@ def by_content(sketch: Sketch) -> Reason | None:
         if sketch.examined and sketch.content.get(kind, 0) > _OFTEN * sketch.examined:
             return kind
     return None
+
+
+def reason_of(name: str, sketch: Sketch) -> str | None:
+    """Return why the values of a column are sensitive; `None` if they are not."""
+    if sketch.withheld:
+        return sketch.withheld
+    if by_name(name, sketch.kind) or by_name_in_type(sketch.type):
+        return "name"
+    return by_content(sketch)
+
+
+def masked(sketch: Sketch) -> Sketch:
+    """Return the sketch of a column that is not sensitive, without single texts that look so."""
+    if sketch.kind not in {"text", "nested"}:
+        return sketch
+    is_searched = bool(sketch.content) or not sketch.is_whole
+    if is_searched and any(each is not None and content_of(each) for each in (sketch.least, sketch.greatest)):
+        sketch = replace(sketch, least=None, greatest=None, is_masked=True)
+    if not is_searched:
+        return sketch
+    counted = (
+        Counted(f"{MASK}{each.hash:x}", each.count, each.hash) if content_of(each.value) else each
+        for each in sketch.counted
+    )
+    return replace(sketch, counted=tuple(counted))
 
 
 def _is_random(word: str) -> bool:

@@ -100,20 +100,24 @@ class Sketch:
     """Examined texts by the kind of sensitive content in them."""
     emails: int = 0
     """Rows with an `@`."""
+    withheld: str | None = None
+    """Why the values are sensitive; then the sketch has counts only."""
+    is_masked: bool = False
+    """Whether an extreme looks sensitive, so that both are unknown."""
 
     def merged(self, other: Self) -> Self:
         """Return the statistics of the rows of both."""
-        if not other.values:
-            return replace(self, nulls=self.nulls + other.nulls)
-        if not self.values:
-            return replace(other, nulls=self.nulls + other.nulls)
+        withheld, nulls = self.withheld or other.withheld, self.nulls + other.nulls
+        if not other.values or not self.values:
+            made = replace(self if self.values else other, nulls=nulls)
+            return made.bare(withheld) if withheld else made
         least, greatest = _extremes(self, other)
         mean, squares, numbers = _moments(self, other)
         counted = _counted(self, other)
-        return replace(
+        made = replace(
             self,
             values=self.values + other.values,
-            nulls=self.nulls + other.nulls,
+            nulls=nulls,
             least=least,
             greatest=greatest,
             spanned=_spanned(self.spanned, other.spanned),
@@ -129,8 +133,8 @@ class Sketch:
             characters=self.characters + other.characters,
             blanks=self.blanks + other.blanks,
             registers=_joined(self, other),
-            points=_thinned((*self.points, *other.points)),
-            sampled=self.sampled + other.sampled,
+            points=() if counted["is_whole"] else _thinned((*_points(self), *_points(other))),
+            sampled=0 if counted["is_whole"] else _sampled(self) + _sampled(other),
             quantiles=(),
             bins=(),
             days=_days(self.days, other.days),
@@ -138,7 +142,25 @@ class Sketch:
             examined=self.examined + other.examined,
             content=dict(Counter(self.content) + Counter(other.content)),
             emails=self.emails + other.emails,
+            is_masked=self.is_masked or other.is_masked,
             **counted,
+        )
+        return made.bare(withheld) if withheld else made
+
+    def bare(self, reason: str) -> Self:
+        """Return the counts only: the sketch of a sensitive column, in which no value can be found."""
+        return type(self)(
+            self.type,
+            self.kind,
+            values=self.values,
+            nulls=self.nulls,
+            is_whole=False,
+            distinct=self.distinct,
+            registers=_registers(self),
+            examined=self.examined,
+            content=self.content,
+            emails=self.emails,
+            withheld=reason,
         )
 
     @property
@@ -304,6 +326,8 @@ def _key(sketch: Sketch, value: str | None) -> Any:
 
 
 def _extremes(one: Sketch, other: Sketch) -> tuple[str | None, str | None]:
+    if one.is_masked or other.is_masked:
+        return None, None
     lows = [each for each in (one, other) if each.least is not None]
     highs = [each for each in (one, other) if each.greatest is not None]
     least = min(lows, key=lambda each: _key(each, each.least), default=None)
@@ -361,6 +385,18 @@ def _most(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     made = Counter(one)
     made.update(other)
     return dict(sorted(made.items(), key=lambda item: (-item[1], item[0]))[:_PATTERNS_KEPT])
+
+
+def _points(sketch: Sketch) -> Sequence[tuple[float, float]]:
+    """Return the points of a sketch; those of one that lists all its values are these."""
+    if sketch.points or not sketch.is_whole or sketch.kind != "number":
+        return sketch.points
+    values = [(float(each.value), float(each.count)) for each in sketch.counted]
+    return [(value, count) for value, count in values if math.isfinite(value)]
+
+
+def _sampled(sketch: Sketch) -> int:
+    return sketch.values if sketch.is_whole else sketch.sampled
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

@@ -48,11 +48,10 @@ class Kept:
         write_atomically(self.path, json.dumps(document, indent=2), mode=0o600)
 
 
-AVAILABLE: Final = ("csv", "keboola")
+AVAILABLE: Final = ("csv", "keboola", "bigquery")
 """Source types that a setup can add."""
 
 AFTERWARDS: Final = {"jira": "set up a csv source first, then connect Jira as described in README.md"}
-LATER: Final = ("bigquery",)
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.(?!\d+$){_LABEL}")
@@ -87,8 +86,6 @@ def _source(text: str) -> str:
     kind = text.lower()
     if kind in AFTERWARDS:
         raise UsageError(f"{kind!r} can't be added by da setup: {AFTERWARDS[kind]}")
-    if kind in LATER:
-        raise UsageError(f"{kind!r} is not supported yet (supported: {', '.join((*AVAILABLE, *AFTERWARDS))})")
     if kind not in AVAILABLE:
         raise UsageError(f"{text!r} is not a valid source type (expected {', '.join(AVAILABLE)})")
     return kind
@@ -183,6 +180,26 @@ def _buckets(text: str) -> str:
     return ",".join(names)
 
 
+_PROJECT: Final = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_DATASET: Final = re.compile(r"[A-Za-z0-9_*?\[\]-]{1,200}")
+
+
+def _project(text: str) -> str:
+    if not _PROJECT.fullmatch(text):
+        raise UsageError(f"{text!r} is not the id of a Google Cloud project (expected something like my-project-123)")
+    return text
+
+
+def _datasets(text: str) -> str:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if not _DATASET.fullmatch(name):
+            raise UsageError(f"{name!r} is not a dataset or a pattern of datasets (expected something like sales)")
+    if not names:
+        raise UsageError("no dataset is given (expected something like sales, or * for all)")
+    return ",".join(names)
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One question. `usual` derives a default from the earlier answers; `check` returns the normalized answer.
@@ -209,9 +226,12 @@ def _usual_title(answers: Answers) -> str:
     return f"{answers['domain'].partition('.')[0].capitalize()} Data Analyst"
 
 
+_USUAL_NAMES: Final = {"keboola": "kbc", "bigquery": "bq"}
+
+
 def _usual_source_name(answers: Answers) -> str:
-    if answers["source"] == "keboola":
-        return "kbc"
+    if answers["source"] in _USUAL_NAMES:
+        return _USUAL_NAMES[answers["source"]]
     name = re.sub(r"[^a-z0-9]+", "_", Path(answers["data"]).name.lower()).strip("_")[:63]
     return name if _NAME.fullmatch(name) else "files"
 
@@ -225,9 +245,14 @@ QUESTIONS: Final = (
     Question("stack", "Address of your Keboola stack", server_address, lambda _: _STACK, only_for="keboola"),
     Question("token", "Storage API token of the project", _token, only_for="keboola", is_secret=True),
     Question("buckets", "Buckets to mirror, such as in.c-crm,out.c-sales or *", _buckets, only_for="keboola"),
+    Question("project", "Id of the Google Cloud project with your tables", _project, only_for="bigquery"),
+    Question("datasets", "Datasets to mirror, such as sales,crm_* or *", _datasets, only_for="bigquery"),
     Question("source_name", "Name of the source, used in table names", _source_name, _usual_source_name),
     Question("server", "URL of the server", server_address, lambda _: "http://localhost:8000"),
 )
+
+
+_NO_DEFAULTS: Final = frozenset({"domain", "email", "token", "buckets", "project", "datasets"})
 
 
 def gather(
@@ -267,7 +292,7 @@ def _how(question: Question) -> str:
 
 
 def _is_answered(question: Question, given: Mapping[str, str | None], kept: Answers, source: str) -> bool:
-    has_usual = question.name not in {"domain", "email", "token", "buckets"} or question.only_for not in (None, source)
+    has_usual = question.name not in _NO_DEFAULTS or question.only_for not in (None, source)
     return bool(given.get(question.name) or kept.get(question.name)) or has_usual
 
 

@@ -48,6 +48,12 @@ _BUCKETS: Final = """\
       discover: true
       buckets: {buckets}
 """
+_DATASETS: Final = """\
+      # each sync registers the tables that are new in these datasets
+      discover: true
+      datasets: {datasets}
+"""
+_CONFIGS: Final = {"csv": _FOLDER, "keboola": _BUCKETS, "bigquery": _DATASETS}
 _SERVER: Final = """
 server:
   # public URL; used for links in emails
@@ -106,13 +112,15 @@ def _env_file(folder: Path, answers: Answers) -> _File:
     if "data" in answers:
         above = Path(answers["data"]).parent
         plain["SOURCES"] = f"./{SOURCES}" if above == folder / SOURCES else str(above)
-    else:
+    elif answers["source"] == "keboola":
         plain |= {"KEBOOLA_STACK_URL": answers["stack"], "KEBOOLA_STORAGE_TOKEN": answers["token"]}
+    else:
+        plain["BIGQUERY_PROJECT"] = answers["project"]
     port = port_of(answers["server"])
     if is_loopback(answers["server"]) and port != _USUAL_PORT:
         plain["PORT"] = str(port)
     ours = {name: before.get(name) or secrets.token_hex(32) for name in SECRETS} | plain
-    named = ("SOURCES", "PORT", "KEBOOLA_STACK_URL", "KEBOOLA_STORAGE_TOKEN")
+    named = ("SOURCES", "PORT", "KEBOOLA_STACK_URL", "KEBOOLA_STORAGE_TOKEN", "BIGQUERY_PROJECT")
     if path.exists() and all(
         before.get(name) in (None, "", plain.get(name)) or name not in {*plain, "PORT"} for name in named
     ):
@@ -136,12 +144,11 @@ def _completed(text: str, missing: Mapping[str, str]) -> str:
 
 def _instance_file(folder: Path, answers: Answers) -> _File:
     path = folder / "config" / "instance.yaml"
-    text = _INSTANCE + (_FOLDER if "data" in answers else _BUCKETS) + _SERVER
+    text = _INSTANCE + _CONFIGS[answers["source"]] + _SERVER
     quoted = {name: _quoted(answers[name]) for name in ("name", "domain", "server")}
     if "data" in answers:
         quoted["path"] = _quoted(Path(answers["data"]).name)
-    else:
-        quoted["buckets"] = _quoted(answers["buckets"])
+    quoted |= {name: _quoted(answers[name]) for name in ("buckets", "datasets") if name in answers}
     text = text.format(source=answers["source"], source_name=answers["source_name"], **quoted)
     return _File(path, text, 0o644, path.exists() and path.read_bytes() == text.encode())
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-import da.views  # noqa: F401 - here, so that no process has to
+import da.database  # noqa: F401 - here, so that no process has to
 from da import sync
 from da.config import Login
 from tests.e2e.faults.laptops import Laptop

@@ -13,11 +13,14 @@ GOOD = "id,kind,total,email,at\n1,a,1.5,ann@example.com,2024-01-01\n2,b,2.5,bob@
 @pytest.fixture
 def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
     """A published table `shop.t`."""
-    made = begun.world(tmp_path)
-    made.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
-    (tmp_path / "sources/t.csv").write_text(GOOD)
-    extract(made)
-    return made
+    return begun.filled(published)[0].world(tmp_path)
+
+
+def published(world: World, folder: Path) -> None:
+    (folder / "sources/shop").mkdir()
+    (folder / "sources/shop/t.csv").write_text(GOOD)
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": "shop"}})
+    extract(world)
 
 
 def extract(world: World, status: int = 200) -> dict[str, Any]:
@@ -66,7 +69,7 @@ BAD = "id,kind,total,email,at\n1,a,1.5,ann@example.com,2024-01-01\n2,b,2.5,bob@e
 
 def test_a_table_that_meets_them_is_published(world: World, tmp_path: Path) -> None:
     expect(world, *({**each, "severity": "block"} for each in MET))
-    (tmp_path / "sources/t.csv").write_text(GOOD + "3,a,3.5,c@example.com,2024-01-03\n")
+    (tmp_path / "sources/shop/t.csv").write_text(GOOD + "3,a,3.5,c@example.com,2024-01-03\n")
     assert extract(world)["tables"][0]["status"] == "ok"
     (check,) = state(world)["checks"]
     assert (check["rows"], check["published"], {each["passed"] for each in check["results"]}) == (3, True, {True})
@@ -74,7 +77,7 @@ def test_a_table_that_meets_them_is_published(world: World, tmp_path: Path) -> N
 
 def test_warnings_show_in_answer_catalog_manifest_and_history_until_they_end(world: World, tmp_path: Path) -> None:
     expect(world, *(each for each, _ in UNMET))
-    (tmp_path / "sources/t.csv").write_text(BAD)
+    (tmp_path / "sources/shop/t.csv").write_text(BAD)
     (table,) = extract(world)["tables"]
     assert table["status"] == "ok"
     for _, message in UNMET:
@@ -87,20 +90,20 @@ def test_warnings_show_in_answer_catalog_manifest_and_history_until_they_end(wor
     for value in ("C-7", "99", "x@y.z"):
         assert value not in table["note"]
     expect(world)
-    (tmp_path / "sources/t.csv").write_text(GOOD)
+    (tmp_path / "sources/shop/t.csv").write_text(GOOD)
     extract(world)
     assert world.ask("GET", "/api/catalog/tables/shop.t")["notice"] is None
 
 
 def test_a_blocked_version_is_not_published_and_the_next_good_one_is(world: World, tmp_path: Path) -> None:
     expect(world, {"kind": "unique", "columns": ["id"], "severity": "block"}, {"kind": "row_count", "max": 1})
-    (tmp_path / "sources/t.csv").write_text(BAD)
+    (tmp_path / "sources/shop/t.csv").write_text(BAD)
     (table,) = extract(world, 422)["tables"]
     assert table["status"] == "failed"
     assert table["error"].startswith("not published, because expectations are not met: unique id: 1 of 4 rows fail")
     assert world.ask("GET", "/api/catalog/tables/shop.t")["rows"] == 2
     assert [each["published"] for each in state(world)["checks"]] == [False]
-    (tmp_path / "sources/t.csv").write_text(GOOD + "3,a,1,c@example.com,2024-01-03\n")
+    (tmp_path / "sources/shop/t.csv").write_text(GOOD + "3,a,1,c@example.com,2024-01-03\n")
     extract(world)
     assert world.ask("GET", "/api/catalog/tables/shop.t")["rows"] == 3
     assert [each["published"] for each in state(world)["checks"]] == [True, False]
@@ -108,12 +111,12 @@ def test_a_blocked_version_is_not_published_and_the_next_good_one_is(world: Worl
 
 def test_a_share_of_rows_may_fail(world: World, tmp_path: Path) -> None:
     expect(world, {"kind": "not_null", "columns": ["kind"], "max_share": 0.25, "severity": "block"})
-    (tmp_path / "sources/t.csv").write_text(BAD)
+    (tmp_path / "sources/shop/t.csv").write_text(BAD)
     assert extract(world)["tables"][0]["note"] is None
 
 
 def test_changes_of_columns_are_recorded(world: World, tmp_path: Path) -> None:
-    (tmp_path / "sources/t.csv").write_text("id,kind,new\nx,a,1\n")
+    (tmp_path / "sources/shop/t.csv").write_text("id,kind,new\nx,a,1\n")
     extract(world)
     (change,) = state(world)["column_changes"]
     assert change["added"] == {"new": "BIGINT"}

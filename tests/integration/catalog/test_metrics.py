@@ -33,12 +33,15 @@ def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
     def process(environ: Mapping[str, str], store: Store) -> Process:
         return Process({**environ, "METRICS_DIR": str(tmp_path / "metrics"), "ACCESS_MAX_AGE": "0"}, store=store)
 
-    made = begun.world(tmp_path, process=process)
     (tmp_path / "metrics").mkdir()
-    (tmp_path / "sources/orders.csv").write_text("id,total,channel,at\n1,1.5,web,2024-01-01\n2,2.5,app,2024-02-01\n")
-    (tmp_path / "sources/pay.csv").write_text("id,salary\n1,1000\n")
-    made.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
-    return made
+    return begun.filled(stocked)[0].world(tmp_path, process=process)
+
+
+def stocked(world: World, folder: Path) -> None:
+    (folder / "sources/shop").mkdir()
+    (folder / "sources/shop/orders.csv").write_text("id,total,channel,at\n1,1.5,web,2024-01-01\n2,2.5,app,2024-02-01\n")
+    (folder / "sources/shop/pay.csv").write_text("id,salary\n1,1000\n")
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": "shop"}})
 
 
 def extract(world: World) -> None:
@@ -142,7 +145,7 @@ def test_a_file_that_can_not_be_used_is_reported_and_the_others_count(world: Wor
 def test_a_metric_whose_table_changed_shape_is_broken_until_it_fits_again(world: World, tmp_path: Path) -> None:
     write(tmp_path, "revenue.yml", REVENUE)
     extract(world)
-    orders = tmp_path / "sources/orders.csv"
+    orders = tmp_path / "sources/shop/orders.csv"
     before = orders.read_text()
     orders.write_text(before.replace("total", "amount"))
     extract(world)

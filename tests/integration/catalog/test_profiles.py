@@ -244,6 +244,33 @@ def test_figures_of_the_flights_are_those_of_sql(begun: Begun, tmp_path: Path) -
             assert found["profile"]["tableProfile"]["rowCount"] == rows
             for each in found["profile"]["columnProfile"]:
                 check(con, table, each)
+        con.execute(f"create table airports as from read_csv('{DATA / 'airports.csv'}')")
+        check_relations(con, world)
+
+
+RELATIONS = {
+    ("carrier", "nyc.airlines", "carrier"),
+    ("tailnum", "nyc.planes", "tailnum"),
+    ("origin", "nyc.airports", "faa"),
+    ("dest", "nyc.airports", "faa"),
+}
+
+
+def check_relations(con: duckdb.DuckDBPyConnection, world: World) -> None:
+    related = profile(world, "nyc.flights")["profile"]["relatedTables"]
+    proposed = {(each["columns"][0], each["table"], each["references"][0]): each for each in related}
+    assert RELATIONS - {("tailnum", "nyc.planes", "tailnum")} <= set(proposed)
+    assert set(proposed) <= RELATIONS
+    for (column, table, key), each in proposed.items():
+        if table == "nyc.airports":
+            query = f"select avg(({column} in (select {key} from airports))::int) from flights"
+            assert each["coverage"] == pytest.approx(con.execute(query).fetchall()[0][0], abs=1e-6)
+        assert (each["direction"], each["is_declared"]) == ("belongs_to", False)
+    back = world.ask("GET", "/api/tables/nyc.airports/relations")["relations"]
+    assert {(each["direction"], each["references"][0]) for each in back} >= {
+        ("has_many", "dest"),
+        ("has_many", "origin"),
+    }
 
 
 def check(con: duckdb.DuckDBPyConnection, table: str, found: dict[str, Any]) -> None:

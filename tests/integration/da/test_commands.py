@@ -10,7 +10,8 @@ from da import options
 from da.commands import admin
 from da.main import COMMANDS, execute
 from da.manifest import Table
-from da.workspace import State, Workspace
+from da.state import State, Tables
+from da.workspace import Workspace
 from tests.integration.da.conftest import Da
 
 PEOPLE = ["users", "groups", "grants", "access", "requests", "tokens", "add-user", "list-users", "grant", "revoke"]
@@ -83,7 +84,7 @@ def test_the_shell_completes_commands_and_tables(
 ) -> None:
     tables = {f"shop.{name}": Table(f"shop.{name}", name, "") for name in ("orders", "items")}
     with workspace.locked():
-        workspace.save(State(tables=tables))
+        workspace.save(State(tables=Tables.of(tables)))
     monkeypatch.setenv("_DA_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))

@@ -8,9 +8,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from da.database import publish
 from da.manifest import Table
 from da.sync import Report
-from da.views import Mirrored, publish
+from da.views import Mirrored
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 

@@ -85,6 +85,7 @@ def test_what_commands_print_fits_their_schemas(
         _sources(eve, files)
         _own_data(eve)
         _people(eve)
+        eve("mcp")
         requester = eve("admin.tokens.create", "ann@example.com", "agent")
         with monkeypatch.context() as ann:
             ann.setenv("DA_TOKEN", requester["token"])
@@ -166,6 +167,7 @@ def _sources(eve: Checked, files: Path) -> None:
     eve("admin.set-schedule", "shop", "every", "12h")
     eve("admin.set-schedule", "shop.orders", "never")
     eve("admin.schedule")
+    eve("admin.tasks.list")
     eve("admin.schedule", "--start")
 
 
@@ -195,6 +197,15 @@ def _own_data(eve: Checked) -> None:
     eve("tables", "--snapshots")
     assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
     eve("metrics")
+    eve("catalog")
+    eve("catalog", "orders")
+    eve("lineage", "orders")
+    eve("lineage")
+    eve("admin.glossary.set", "turnover", "--definition", "What is sold", "--link", "shop.orders.total")
+    eve("glossary")
+    eve("glossary", "turnover")
+    eve("admin.glossary.remove", "turnover")
+    eve("admin.describe", "shop.orders", "--tier", "gold", "--column", "total=With VAT")
     eve("feedback", "shop.orders", "The total is wrong")
     eve("feedback")
     eve("profile", "shop.orders")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from da.setup.answers import AFTERWARDS, AVAILABLE, LATER
+from da.setup.answers import AFTERWARDS, AVAILABLE
 from tests.doubles.functions_api import ADMIN, TOKEN, FunctionsApi
 from tests.integration.da.conftest import Da, Ran
 
@@ -98,7 +98,7 @@ def test_what_was_answered_is_not_asked_again(typed: Typed, ready: FunctionsApi,
     ran = typed("example.com", "", "ann@example.com")
     assert (ran.code, ran.err) == (
         2,
-        "da: no answer to 'Type of your data source (csv, keboola)': the input ended; give --source\n",
+        "da: no answer to 'Type of your data source (csv, keboola, bigquery)': the input ended; give --source\n",
     )
     assert not (project / ".env").exists()
     ran = typed("", "", "", ready.address)
@@ -199,12 +199,11 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no files": ({"data": "sources/zero"}, "has no data files (.csv"),
     "elsewhere": ({"data": "gs://bucket/x"}, "da admin sources add"),
     "odd folder": ({"data": "sources/it's"}, "rename it"),
-    "source": ({"source": "oracle"}, "'oracle' is not a valid source type (expected csv, keboola)"),
+    "source": ({"source": "oracle"}, "'oracle' is not a valid source type (expected csv, keboola, bigquery)"),
     "afterwards": (
         {"source": "jira"},
         "'jira' can't be added by da setup: set up a csv source first, then connect Jira",
     ),
-    "later": ({"source": "BigQuery"}, "'bigquery' is not supported yet (supported: csv, keboola, jira)"),
     "source name": ({"source-name": "My Shop"}, "is not a valid source name"),
     "server": ({"server": "data.example.com"}, "is not a valid server URL"),
 }
@@ -294,7 +293,6 @@ def test_the_kinds_of_sources_are_those_that_there_are() -> None:
     from analyst.connectors.source_types import SOURCE_TYPES
 
     assert {*AVAILABLE, *AFTERWARDS} == set(SOURCE_TYPES)
-    assert not {*AVAILABLE, *AFTERWARDS} & set(LATER)
 
 
 def test_a_keboola_project_is_set_up_from_its_token(
@@ -313,6 +311,22 @@ def test_a_keboola_project_is_set_up_from_its_token(
     assert "type: keboola" in instance
     assert 'buckets: "in.c-crm,out.*"' in instance
     assert "secret" not in (project / ".setup.json").read_text() + instance + ran.out + ran.err
+
+
+def test_a_bigquery_project_is_set_up(da: Da, project: Path, ready: FunctionsApi) -> None:
+    ready.answers["POST", APPLY] = [(200, {"sources": [{"name": "bq", "type": "bigquery", "outcome": "created"}]})]
+    said = {"domain": "example.com", "email": "ann@example.com", "source": "bigquery", "datasets": "sales, crm_*"}
+    given = {**said, "project": "my-project-123", "server": ready.address}
+    ran = da("setup", "--yes", *(part for name, value in given.items() for part in (f"--{name}", value)))
+    assert ran.code == 0, ran
+    assert "BIGQUERY_PROJECT=my-project-123\n" in (project / ".env").read_text()
+    instance = (project / "config/instance.yaml").read_text()
+    assert "type: bigquery" in instance
+    assert 'datasets: "sales,crm_*"' in instance
+    refused = da(
+        "setup", "--yes", *(f"--{name}={value}" for name, value in (given | {"project": "My Project"}).items())
+    )
+    assert "'My Project' is not the id of a Google Cloud project" in refused.err
 
 
 def test_without_a_token_or_buckets_a_keboola_project_is_not_set_up(

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.running import BIN, ROOT, Host, free_port
+from tests.running import BIN, ROOT, Host, free_port, run_da
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -40,10 +40,7 @@ class Installation:
 
     def da(self, *arguments: str, cwd: str = ".") -> str:
         """Run another command, which must succeed."""
-        command = [str(BIN / "da"), *arguments]
-        ran = subprocess.run(
-            command, cwd=self.folder / cwd, env=self.environ, capture_output=True, text=True, check=False
-        )
+        ran = run_da(*arguments, environ=self.environ, cwd=self.folder / cwd)
         assert ran.returncode == 0, (ran.stdout, ran.stderr)
         return ran.stdout
 

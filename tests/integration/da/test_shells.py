@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from da.manifest import Table
-from da.workspace import State, Workspace
+from da.state import State, Tables
+from da.workspace import Workspace
 
 pty = pytest.importorskip("pty")
 
@@ -63,7 +64,7 @@ def test_a_shell_completes_commands_options_and_tables(
         pytest.skip(f"{command[0]} is not installed")
     assert not config_dir.exists()
     with workspace.locked():
-        workspace.save(State(tables={"shop.orders": Table("shop.orders", "orders", "")}))
+        workspace.save(State(tables=Tables.of({"shop.orders": Table("shop.orders", "orders", "")})))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{DA}:{os.environ['PATH']}")
     monkeypatch.setenv("TERM", "xterm" if name == "fish" else "dumb")

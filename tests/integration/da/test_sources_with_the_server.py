@@ -61,7 +61,7 @@ REFUSED = {
     "a wrong value": (["--path", "{files}/shop", "-o", "header=maybe"], 1, "'header' should be true or false"),
     "a misspelt type": (["--path", "{files}/shop", "--type", "cvs"], 1, "did you mean 'csv'?"),
     "a type that is not there": (
-        ["--path", "x", "--type", "bigquery"],
+        ["--path", "x", "--type", "salesforce"],
         1,
         "this version has no connector for sources of",
     ),

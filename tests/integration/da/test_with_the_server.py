@@ -3,7 +3,6 @@
 import json
 import os
 import stat
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from tests.running import BIN, BOOTSTRAP_SECRET, Host, host
+from tests.running import BOOTSTRAP_SECRET, Host, host, run_da
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
     from tests.clouds import Cloud
@@ -31,8 +30,7 @@ class Laptop:
         self.home.mkdir(exist_ok=True)
         plain = {name: value for name, value in os.environ.items() if not name.startswith("DA_")}
         ours = {"DA_CONFIG_DIR": str(self.home / "config"), "DA_LOCAL_DIR": str(self.home / "work"), **environ}
-        command = [str(BIN / "da"), *arguments]
-        ran = subprocess.run(command, env=plain | ours, input=stdin, capture_output=True, text=True, check=False)
+        ran = run_da(*arguments, environ=plain | ours, cwd=Path.cwd(), stdin=stdin)
         assert ran.returncode == code, (ran.stdout, ran.stderr)
         return ran.stdout + ran.stderr
 

@@ -110,7 +110,7 @@ def test_another_config_shows_what_would_no_longer_be_read(world: World, files: 
         ),
         ({"type": "csv", "config": {"path": "/x", "quote": "ab"}}, "the option 'quote' must be one ASCII character"),
         ({"type": "csv", "config": {"path": "/x", "types": {"a": "int5"}}}, "'int5' is not a column type; available: "),
-        ({"type": "bigquery", "config": {}}, "this version has no connector for sources of type 'bigquery'"),
+        ({"type": "salesforce", "config": {}}, "this version has no connector for sources of type 'salesforce'"),
         ({"type": "jira", "config": {"jql": "a order by b"}}, "the option 'jql'"),
     ],
 )

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from infra.dev import readable
-from tests.running import BOOTSTRAP_SECRET, ROOT, Host, free_port
+from tests.running import BOOTSTRAP_SECRET, ROOT, Host, free_port, wait_for
 
 DEV = ROOT / "infra" / "dev.py"
 
@@ -30,15 +31,6 @@ def dev(place: Path, port: int) -> subprocess.Popen[str]:
     )
 
 
-def status(server: Host, path: str, process: subprocess.Popen[str]) -> int:
-    while process.poll() is None:
-        try:
-            return server.ask("GET", path)[0]
-        except OSError:
-            continue
-    raise AssertionError("it has ended")
-
-
 def test_all_functions_are_served_on_a_bucket_of_their_own_with_secrets_that_stay(tmp_path: Path) -> None:
     secrets = []
     for _ in range(2):
@@ -46,8 +38,8 @@ def test_all_functions_are_served_on_a_bucket_of_their_own_with_secrets_that_sta
         with dev(tmp_path / "dev", port) as process:
             try:
                 server = Host(f"http://localhost:{port}")
-                assert status(server, "/api/health", process) == 200
-                assert status(server, "/docs", process) == 200
+                wait_for(server, process, "/api/health")
+                assert server.ask("GET", "/docs")[0] == 200
             finally:
                 process.terminate()
         secrets.append((tmp_path / "dev" / "env").read_text())
@@ -66,13 +58,14 @@ def test_what_the_files_of_the_instance_say_is_taken_as_soon_as_it_is_written(tm
     server = Host(f"http://localhost:{port}")
     with dev(tmp_path / "dev", port) as process:
         try:
-            assert status(server, "/api/health", process) == 200
+            wait_for(server, process, "/api/health")
             token = server.bootstrap()
             assert setting(server, token, "source_roots") == [str(tmp_path / "my files")]
             assert setting(server, token, "instance_name") == "Example"
             file.write_text("instance: {name: Other}\n")
             while setting(server, token, "instance_name") != "Other":
                 assert process.poll() is None
+                time.sleep(0.02)
         finally:
             process.terminate()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.readme import clone, shell, steps
-from tests.running import Host, free_port
+from tests.running import Host, free_port, wait_for
 
 HEADING = "Your own data"
 
@@ -30,7 +30,7 @@ def test_the_steps_work_as_they_stand_with_make_dev(tmp_path: Path) -> None:
         ["make", "dev", f"PORT={port}"], cwd=project, env=environ, stdout=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        _wait(server, port)
+        wait_for(Host(f"http://localhost:{port}"), server, "/api/health")
         path = f'export PATH="{project}/.venv/bin:$PATH"'
         shown = shell(project, path, *rest, environ=environ, port=port, files=files)
         assert "shop.orders: ok, 2 rows" in shown
@@ -49,13 +49,3 @@ def _second_source(project: Path, environ: dict[str, str], port: int, path: str)
     shown = shell(project, path, more, environ=environ, port=port, files=project)
     assert "shop.orders: unchanged" in shown
     assert "erp.orders: ok, 1 rows" in shown or "erp.orders: ok, 1 row" in shown
-
-
-def _wait(server: "subprocess.Popen[bytes]", port: int) -> None:
-    while True:
-        assert server.poll() is None
-        try:
-            if Host(f"http://localhost:{port}").ask("GET", "/api/health")[0] == 200:
-                return
-        except OSError:
-            continue

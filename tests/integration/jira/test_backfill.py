@@ -93,7 +93,7 @@ def test_a_run_that_has_had_its_time_leaves_the_rest_to_the_next(
     asking: Jira, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 10)
-    monkeypatch.setattr("analyst.connectors.jira.sync.backfill._SECONDS", -1.0)
+    monkeypatch.setattr("analyst.connectors.jira.sync.backfill._seconds", lambda _opened: -1.0)
     for _ in range(15):
         instance.create()
     answer = extract(asking)

@@ -40,7 +40,7 @@ def test_all_issues_are_read_anew_a_part_at_a_time(
     cursor = asking.rows("select cursor from _state where table_name = 'raw_issues'")
     rename(instance)
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 3)
-    monkeypatch.setattr("analyst.connectors.jira.sync.backfill._SECONDS", -1.0)
+    monkeypatch.setattr("analyst.connectors.jira.sync.backfill._seconds", lambda _opened: -1.0)
     ask = asking.world.ask
     told = ask("POST", "/api/admin/jira/refresh", {"all_issues": True})
     assert (told["is_complete"], told["counts"]["fetched"]) == (False, 3)

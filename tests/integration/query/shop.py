@@ -88,8 +88,18 @@ def publish(world: World, folder: Path, source: str, **files: str) -> None:
     place.mkdir(parents=True)
     for name, text in files.items():
         (place / f"{name}.csv").write_text(text)
-    world.ask("POST", f"/api/admin/sources/{source}", {"type": "csv", "config": {"path": str(place)}})
+    world.ask("POST", f"/api/admin/sources/{source}", {"type": "csv", "config": {"path": source}})
     world.ask("POST", "/extract/csv", {"source": source})
+
+
+def stocked(world: World, folder: Path) -> tuple[str, str]:
+    """Fill a bucket; return the token of an analyst, and the id of the grant."""
+    publish(world, folder, "shop", orders=ORDERS, plans=PLANS)
+    publish(world, folder, "vault", salaries=SALARIES)
+    world.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"})
+    token = str(world.ask("POST", "/auth/tokens", {"name": "test", "user": "ann@example.com"})["token"])
+    grant = world.ask("POST", "/api/admin/permissions", {"user": "ann@example.com", "table": "shop.orders"})
+    return token, str(grant["id"])
 
 
 @contextmanager
@@ -97,13 +107,9 @@ def shop(folder: Path, begun: Begun, **environ: str) -> Iterator[Shop]:
     def process(given: dict[str, str], store: Store) -> Process:
         return Process({**given, "ACCESS_MAX_AGE": "0", "SCRATCH_DIR": str(folder / "scratch"), **environ}, store=store)
 
-    world = begun.world(folder, process=process)
-    publish(world, folder, "shop", orders=ORDERS, plans=PLANS)
-    publish(world, folder, "vault", salaries=SALARIES)
-    world.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"})
-    token = str(world.ask("POST", "/auth/tokens", {"name": "test", "user": "ann@example.com"})["token"])
-    grant = world.ask("POST", "/api/admin/permissions", {"user": "ann@example.com", "table": "shop.orders"})
+    bucket, (token, grant) = begun.filled(stocked)
+    world = bucket.world(folder, process=process)
     try:
-        yield Shop(world, token, str(grant["id"]))
+        yield Shop(world, token, grant)
     finally:
         world.process.close()

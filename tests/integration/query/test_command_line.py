@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.query.shop import ORDERS, PLANS
-from tests.running import BIN, Host, host
+from tests.running import Host, host, run_da
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -32,9 +32,7 @@ class Laptop:
             "DA_LOCAL_DIR": str(self.home),
             "DA_CONFIG_DIR": str(self.home / ".config"),
         }
-        ran = subprocess.run(
-            [BIN / "da", *arguments], env=environ, cwd=self.home, capture_output=True, text=True, check=False
-        )
+        ran = run_da(*arguments, environ=environ, cwd=self.home)
         assert ran.returncode == code, (ran.stdout, ran.stderr)
         return ran
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from da.errors import DaError
 from da.profiles.files import profile_path
-from da.profiles.scan import Scanned, shape_of
+from da.profiles.scan import Scanned
 from da.profiles.sketches import DISTINCT_ERROR
+from da.profiles.values import shape_of
 from tests.examples import examples
 
 Profile = dict[str, Any]

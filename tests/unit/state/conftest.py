@@ -8,7 +8,7 @@ import pytest
 from duckdb import DuckDBPyConnection
 
 from analyst.state import Actor, State
-from analyst.state.files import renewed
+from analyst.state.files import Writer
 from analyst.store import Store
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -36,5 +36,5 @@ def state(store: Store) -> State:
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[DuckDBPyConnection]:
-    with renewed(None, tmp_path / "state.duckdb", NOW) as con:
+    with Writer().renewed(None, tmp_path / "state.duckdb", NOW) as con:
         yield con

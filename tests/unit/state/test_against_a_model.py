@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from analyst.access import EVERY_SCOPE, AccessList, Caller, Role
 from analyst.errors import AnalystError, ConflictError, NotFoundError, UnauthenticatedError
 from analyst.state import Actor
-from analyst.state.files import renewed
+from analyst.state.files import Writer
 from analyst.state.grants import NewPermission, PermissionQuery, create_permission, delete_permission, list_permissions
 from analyst.state.groups import NewGroup, add_member, create_group, delete_group, get_group, remove_member
 from analyst.state.projection import project
@@ -88,7 +88,7 @@ class Administration(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        self.file = renewed(None, Path(self.folder.name) / "state.duckdb", NOW)
+        self.file = Writer().renewed(None, Path(self.folder.name) / "state.duckdb", NOW)
         self.db = self.file.__enter__()
         self.model = Model()
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -17,7 +17,7 @@ from analyst.errors import AnalystError, InvalidInputError, UnavailableError
 from analyst.extract_run import HTTP_STATUS, RebuildOutcome, RunId
 from analyst.http import Answer
 from analyst.names import Name
-from analyst.runs import Run, RunKind, RunStatus, TableResult, new_run_id
+from analyst.runs import Reading, Run, RunKind, RunStatus, TableResult, new_run_id
 from analyst.settings import Settings
 from analyst.state.fields import Input
 
@@ -167,7 +167,8 @@ class Job(JobRun):
     def attempt(self, work: Callable[[], object]) -> None:
         """Do work. An error of Jira or the store becomes that of the run; what was published before it stays."""
         try:
-            work()
+            with Reading(self) if self.kind == "extract" else nullcontext():
+                work()
         except AnalystError as error:
             self.error = str(error)
 
@@ -185,7 +186,7 @@ class Job(JobRun):
             self.end()
         if next(iter(opened.inbox.waiting()), None) is not None:
             with suppress(UnavailableError):  # the next webhook or the scheduler starts it
-                opened.ctx.tasks.enqueue_alone(FOLD, {"source": opened.source})
+                opened.ctx.tasks.enqueue(FOLD, {"source": opened.source}, name=opened.source)
         opened.ctx.audited(run_id=self.run_id, status=status, is_unchanged=status == "unchanged")
         return status
 

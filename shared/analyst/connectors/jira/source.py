@@ -267,7 +267,7 @@ class Opened:
 
     def rebuild(self, version: str | None) -> RebuildOutcome | None:
         """Request a rebuild unless the newest snapshot contains this version of the extract; see `Rebuilds`."""
-        return Rebuilds(self.ctx.snapshots, self.ctx.tasks.call).request(self.source, version)
+        return Rebuilds(self.ctx.snapshots, self.ctx.tasks.call, self.ctx.rebuild_later).request(self.source, version)
 
 
 def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again: bool = False) -> Opened:

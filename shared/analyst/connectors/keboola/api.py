@@ -182,10 +182,10 @@ class StorageApi:
             if patience.monotonic() + pause > deadline:
                 raise UnavailableError(
                     f"the export of {table!r} (job {job}) is still {status!r} after {patience.job:.0f} s; the next sync "
-                    "starts it again"
+                    "resumes it"
                 )
             patience.sleep(pause)
-        raise UnavailableError(f"the export of {table!r} (job {job}) did not end; the next sync starts it again")
+        raise UnavailableError(f"the export of {table!r} (job {job}) did not end; the next sync resumes it")
 
     def _failed(self, error: Mapping[str, Any], job: str, table: str, status: str) -> JobError:
         reason = self.connection.hidden(str(error.get("message") or f"the job ended as {status!r}"))

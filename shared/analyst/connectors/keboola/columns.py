@@ -5,17 +5,16 @@ a person's are preferred, then those of Keboola's own services in the order of t
 untyped table has only text; a value that does not fit the column's type without loss is counted, not guessed.
 """
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 from analyst.catalog import Column
 from analyst.connectors.keboola.api import Entry, TableInfo, description_in
+from analyst.connectors.naming import column_names
 from analyst.errors import InvalidInputError, SourceError
-from analyst.names import identity, name_of
 
 SchemaChanges = Literal["evolve", "freeze", "discard"]
 
@@ -54,7 +53,6 @@ _CHOICES: Final[Mapping[str, str]] = {
     **dict.fromkeys((INSTANT, "TIMESTAMPTZ", "TIMESTAMP_TZ", "TIMESTAMP_LTZ"), INSTANT),
     "BLOB": "BLOB",
 }
-_HASH_DIGITS: Final = 6
 
 
 def chosen_type(text: str) -> str:
@@ -121,20 +119,6 @@ def planned_columns(
         for original, name in names.items()
         if not wanted or original in read
     )
-
-
-def column_names(originals: Iterable[str]) -> dict[str, str]:
-    """Return the published name of each column; of several with one name, all but the first get a hash of their own."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for original in originals:
-        name = name_of(original)
-        if name in taken:
-            mark = hashlib.sha256(identity(original).encode()).hexdigest()[:_HASH_DIGITS]
-            name = f"{name[: 62 - _HASH_DIGITS]}_{mark}"
-        taken.add(name)
-        names[original] = name
-    return names
 
 
 def _planned(info: TableInfo, original: str, name: str, chosen: str | None) -> PlannedColumn:

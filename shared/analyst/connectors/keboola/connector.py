@@ -18,18 +18,20 @@ from analyst.connectors.keboola.api import Project, StorageApi, TableInfo, momen
 from analyst.connectors.keboola.columns import (
     PlannedColumn,
     as_published,
-    column_names,
     missing_columns,
     planned_columns,
     schema_change,
 )
+from analyst.connectors.keboola.exports import FRESH, Exports
 from analyst.connectors.keboola.extension import Catalog, obstacle, read_catalog
-from analyst.connectors.keboola.files import ExportedFile
-from analyst.connectors.keboola.http import InvalidRequestError, MissingError
+from analyst.connectors.keboola.http import MissingError
 from analyst.connectors.keboola.options import KeboolaTableOptions, seconds
-from analyst.connectors.keboola.slices import CONVERSIONS, Conversion, FileType, Written, read_export
+from analyst.connectors.keboola.slices import CONVERSIONS, Conversion, FileType, Room, Written, read_export
+from analyst.connectors.naming import column_names
 from analyst.contract.connector import Cursor, Extracted, SourceTable
-from analyst.errors import SourceError, UnavailableError
+from analyst.contract.source_jobs import SourceJobs
+from analyst.duckdb_files import shared
+from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.http_client import HttpClient
 
 
@@ -41,7 +43,6 @@ def utc_now() -> datetime:
 _FEW: Final = 3
 """Tables up to this number are asked for one by one, instead of listing the project."""
 _NAMED: Final = 5
-_FRESH: Final = timedelta(seconds=2)
 _CHUNK_SECONDS: Final = 1200.0
 """The time after which a first load in windows publishes what it has read so far."""
 
@@ -111,7 +112,7 @@ class _Reading:
 class KeboolaConnector:
     """The registered tables of one project. `only` names those that the run is about.
 
-    `jobs` is the most exports at the same time; `None` asks the project. `memory_limit` is shared by the conversions.
+    `most` is the most exports at the same time; `None` asks the project. `memory_limit` is shared by the conversions.
     """
 
     api: StorageApi
@@ -119,11 +120,15 @@ class KeboolaConnector:
     http: HttpClient
     memory_limit: str = "300MB"
     only: frozenset[str] | None = None
-    jobs: int | None = None
+    most: int | None = None
     endpoint: str | None = None
     now: Callable[[], datetime] = utc_now
     catalog: Catalog | None = None
     """The project as a catalog, by the DuckDB extension; tables that it can't read exactly are exported."""
+    jobs: SourceJobs | None = None
+    """The exports that were started, which the run after one that died resumes."""
+    room: Room = field(default_factory=Room)
+    """What the downloads and conversions of all tables share."""
     _ways: dict[str, str | None] = field(default_factory=dict, init=False)
     _projects: list[Project] = field(default_factory=list, init=False)
     _infos: dict[str, TableInfo] = field(default_factory=dict, init=False)
@@ -131,7 +136,6 @@ class KeboolaConnector:
     _slots: list[threading.BoundedSemaphore] = field(default_factory=list, init=False)
     _csv_only: set[str] = field(default_factory=set, init=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _conversions: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(1), init=False)
 
     def tables(self) -> Iterable[SourceTable]:
         """List the registered tables, by one call for the whole project, or one for each of a few tables.
@@ -260,7 +264,7 @@ class KeboolaConnector:
             if options.row_limit is not None:
                 order["limit"] = options.row_limit
             if options.max_history_days is not None:
-                order["changedSince"] = _unix(self.now() - timedelta(days=options.max_history_days))
+                order["changedSince"] = _unix(_days_ago(self.now(), options.max_history_days))
             written, is_stable = self._by_catalog(reading) or self._exported(reading, order, "whole")
         if is_stable and self._is_countable(reading) and written.rows != info.rows:
             raise UnavailableError(
@@ -283,7 +287,7 @@ class KeboolaConnector:
         if why is not None:
             return None
         try:
-            with self._conversions:
+            with self.room.whole():
                 written = read_catalog(self.catalog, info, reading.columns, reading.into / "catalog", self.memory_limit)
         except SourceError as error:
             self._ways[name] = str(error)
@@ -389,7 +393,7 @@ class KeboolaConnector:
     def _is_fresh(self, info: TableInfo) -> bool:
         """Return whether the table may change again without a new `lastChangeDate`, which has seconds only."""
         changed = moment_of(info.mark)
-        return changed is not None and timedelta() <= self.now() - changed < _FRESH
+        return changed is not None and timedelta() <= self.now() - changed < FRESH
 
     def _keeps_absent(self, reading: _Reading) -> bool:
         return reading.options.schema_changes == "discard"
@@ -402,7 +406,7 @@ class KeboolaConnector:
             absent=absent,
             backend=reading.info.backend,
             file_type=file_type,
-            memory_limit=_share(self.memory_limit, CONVERSIONS),
+            memory_limit=shared(self.memory_limit, CONVERSIONS),
         )
 
     def _exported(self, reading: _Reading, order: Mapping[str, Any], name: str) -> tuple[Written, bool]:
@@ -417,37 +421,34 @@ class KeboolaConnector:
                 else {}
             ),
         }
+        exports, table = (
+            Exports(self.api, self.http, self.endpoint, self.now, self.jobs, self._csv_only),
+            reading.wanted.name,
+        )
         with self._slot():
-            file, file_type = self._file(info, asked, options.file_type)
-        with self._conversions:  # downloads and conversions of one table use all that there is
-            written = read_export(file, self._conversion(reading, file_type), reading.into / name)
-        if not self._is_countable(reading):
-            return written, False
-        return written, self.api.table(info.id).mark == info.mark
-
-    def _file(self, info: TableInfo, asked: Mapping[str, Any], wanted: str) -> tuple[ExportedFile, FileType]:
-        """Export as parquet where the backend can, else as CSV."""
-        kinds: list[FileType] = ["parquet", "csv"]
-        if wanted != "auto":
-            kinds = [kind for kind in kinds if kind == wanted]
-        elif info.backend in self._csv_only:
-            kinds = ["csv"]
-        for kind in kinds:
-            more = {"fileType": "parquet"} if kind == "parquet" else {"fileType": "csv", "gzip": True}
-            try:
-                job = self.api.export(info.id, {**asked, **more})
-                return ExportedFile(self.api, self.api.wait(job, info.id), self.http, self.endpoint, self.now), kind
-            except InvalidRequestError as error:
-                if kind == kinds[-1] or not _is_about_parquet(error):
-                    raise
-                with self._turn:
-                    self._csv_only.add(info.backend)
-        raise SourceError(f"{info.id!r} can't be exported as {wanted}")
+            export = exports.begin(table, info, asked, options.file_type)
+        if export.resumed is not None:
+            reading.notes.append(f"the export that an earlier run started at {export.resumed:%H:%M} UTC was resumed")
+        try:
+            written = read_export(export.file, self._conversion(reading, export.type), reading.into / name, self.room)
+            if not self._is_countable(reading):
+                return written, False
+            is_stable = self.api.table(info.id).mark == info.mark
+            if is_stable and "changedSince" not in order and written.rows != info.rows:
+                exports.forget(table, export)
+        except UnavailableError:
+            if export.resumed is not None:  # what could not be read twice may be damaged for good
+                exports.forget(table, export)
+            raise
+        except AnalystError:
+            exports.forget(table, export)
+            raise
+        return written, is_stable
 
     def parallel(self) -> int:
         """Return the number of exports at the same time: the project's limit, or a lower one of the source."""
         jobs = self._project().jobs
-        return min(self.jobs or jobs, jobs)
+        return min(self.most or jobs, jobs)
 
     def _slot(self) -> threading.BoundedSemaphore:
         """Return the semaphore of the jobs that may run at the same time; the project is asked before the first export."""
@@ -458,16 +459,16 @@ class KeboolaConnector:
             return self._slots[0]
 
 
-def _is_about_parquet(error: InvalidRequestError) -> bool:
-    said = f"{error} {error.details.get('reason')}".lower()
-    return any(word in said for word in ("parquet", "filetype", "file type", "not supported"))
-
-
 def _joined(parts: Sequence[Written]) -> Written:
     files = [path for part in parts if part.rows for path in part.files]
     rows = sum(part.rows for part in parts)
     misfits = {name: found for part in parts for name, found in part.misfits.items()}
     return Written(tuple(files) or parts[0].files[:1], rows, misfits)
+
+
+def _days_ago(now: datetime, days: int) -> datetime:
+    """Return the beginning of a day, so that an export of the same day is the same order."""
+    return (now - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _unix(moment: datetime) -> int:
@@ -530,14 +531,6 @@ def _fingerprint(options: KeboolaTableOptions, info: TableInfo, now: datetime) -
     said = options.model_dump(mode="json", exclude={"where_filters", "full_reload", "overlap"})
     parts = [info.id, info.mark or now.isoformat(), info.rows, info.columns, info.primary_key, types, filters, said]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _share(memory_limit: str, parts: int) -> str:
-    """Return a part of a memory limit such as `300MB`."""
-    digits = memory_limit.rstrip("KMGTiIbBkmgt ")
-    unit = memory_limit[len(digits) :].strip() or "MB"
-    smaller = {"KB": "B", "MB": "KB", "GB": "MB", "TB": "GB", "KIB": "B", "MIB": "KB", "GIB": "MB", "TIB": "GB"}
-    return f"{int(float(digits) * 1000) // parts}{smaller[unit.upper()]}"
 
 
 def project_of(api: StorageApi, expected: str | None) -> Project:

@@ -2,33 +2,29 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import SecretStr
 
 from analyst.connectors.keboola.api import StorageApi, TableInfo
 from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable, project_of, utc_now
 from analyst.connectors.keboola.extension import Extension, is_installed
 from analyst.connectors.keboola.http import TOKEN, Connection
 from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
+from analyst.connectors.naming import unique_names
+from analyst.connectors.registered import RegisteredSource, read_model
+from analyst.contract.source_jobs import SourceJobs
 from analyst.errors import InvalidInputError, SourceError
 from analyst.http_client import HttpClient
 from analyst.names import name_of
 from analyst.settings import Settings
-from analyst.state import Actor, State, registry
-from analyst.state.registry import NewTable, RegisteredTable, Source
-from analyst.state.source_types import problems_of
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from analyst.state.registry import NewTable, RegisteredTable
 
 TYPE: Final = "keboola"
 _LONGEST_NAME: Final = 63
-
-M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +42,7 @@ class Project:
         http: HttpClient,
         only: Iterable[str] | None = None,
         now: Callable[[], datetime] = utc_now,
+        jobs: SourceJobs | None = None,
     ) -> KeboolaConnector:
         """Return the connector of the registered tables, or of some of them."""
         return KeboolaConnector(
@@ -58,6 +55,7 @@ class Project:
             self.config.file_endpoint,
             now,
             Extension(self.api.connection) if self.config.extension == "auto" and is_installed() else None,
+            jobs,
         )
 
     def check(self, settings: Settings) -> str:
@@ -75,7 +73,8 @@ class Project:
         seen = [info for info in infos if self.config.has_bucket(info.bucket)]
         known = {keboola_id(table): table.name for table in self.tables}
         taken = {table.name for table in self.tables}
-        names = unique_names([info for info in seen if info.id not in known], taken)
+        spellings = {info.id: [spell(info) for spell in _SPELLINGS] for info in seen if info.id not in known}
+        names = unique_names(spellings, taken)
         return [FoundTable(known.get(info.id) or names[info.id], info, is_registered=info.id in known) for info in seen]
 
 
@@ -92,71 +91,32 @@ class FoundTable:
         return NewTable(id=f"{source}.{self.name}", source_table=self.info.name, bucket=self.info.bucket)
 
 
-@dataclass(frozen=True, slots=True)
-class Discovery:
-    """One Keboola source, and the registry of its tables. `registrations` are the uuids of its tables by name."""
+def connector_of(
+    registered: RegisteredSource,
+    settings: Settings,
+    only: Iterable[str] | None,
+    *,
+    http: HttpClient,
+    now: Callable[[], datetime] = utc_now,
+    jobs: SourceJobs | None = None,
+) -> KeboolaConnector:
+    """Return the connector of a registered source, after registering new tables if its config says so.
 
-    state: State
-    settings: Settings
-    source: str
-    actor: Actor
-    http: HttpClient
-    now: Callable[[], datetime] = utc_now
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    registrations: dict[str, str] = field(default_factory=dict, init=False)
-
-    def look_up(self) -> tuple[Source, list[RegisteredTable]]:
-        """Read the source and its tables from the registry.
-
-        Raises:
-            NotFoundError: the source does not exist.
-        """
-        with self.state.read() as db:
-            found = registry.get_source(db, self.source), registry.list_tables(db, self.source)
-        self.registrations.update({table.name: table.uuid for table in found[1]})
-        return found
-
-    def connector(
-        self, source: Source, tables: Sequence[RegisteredTable], only: Iterable[str] | None
-    ) -> KeboolaConnector:
-        """Return the connector of the source, after registering new tables if its config says so.
-
-        Raises:
-            InvalidInputError: it is of another type, or its config can't be used.
-            SourceError: the stack or the token is missing, or the token is not accepted.
-        """
-        if source.type != TYPE:
-            raise InvalidInputError(f"the source '{self.source}' is of type '{source.type}', not '{TYPE}'")
-        project = project_of_source(
-            self.settings,
-            self.source,
-            source.config,
-            tables=tables,
-            http=self.http,
-            environ=self.environ,
-        )
-        if not project.config.discover or only is not None:
-            return project.connector(self.settings, self.http, only, self.now)
-        listed = project.api.tables()
-        found = [one for one in project.found(listed) if not one.is_registered and one.name not in source.excluded]
-        if new := [one.registration(self.source) for one in found]:
-            tables = self.register(new)
-            project = Project(self.source, project.config, project.api, tuple(tables))
-        connector = project.connector(self.settings, self.http, only, self.now)
-        connector.use(listed)
-        return connector
-
-    def register(self, new: Sequence[NewTable]) -> list[RegisteredTable]:
-        """Register tables in one edit, and return all of the source."""
-
-        def change(db: "DuckDBPyConnection") -> list[RegisteredTable]:
-            registry.register_discovered(db, self.actor, self.source, new, public=self.settings.tables_public)
-            return registry.list_tables(db, self.source)
-
-        tables = self.state.edit(change)
-        for table in tables:
-            self.registrations.setdefault(table.name, table.uuid)
-        return tables
+    Raises:
+        InvalidInputError: it is of another type, or its config can't be used.
+        SourceError: the stack or the token is missing, or the token is not accepted.
+    """
+    source, tables = registered.look_up(TYPE)
+    project = project_of_source(settings, source.name, source.config, tables=tables, http=http, environ=os.environ)
+    if not project.config.discover or only is not None:
+        return project.connector(settings, http, only, now, jobs)
+    listed = project.api.tables()
+    found = [one for one in project.found(listed) if not one.is_registered and one.name not in source.excluded]
+    if new := [one.registration(source.name) for one in found]:
+        project = Project(source.name, project.config, project.api, tuple(registered.register(new)))
+    connector = project.connector(settings, http, only, now, jobs)
+    connector.use(listed)
+    return connector
 
 
 def project_of_source(
@@ -174,7 +134,7 @@ def project_of_source(
         InvalidInputError: the config can't be used.
         SourceError: the stack or the token is missing.
     """
-    read = _read(KeboolaSource, dict(config), f"the config of the source '{source}'")
+    read = read_model(KeboolaSource, dict(config), f"the config of the source '{source}'")
     stack = read.stack_url or settings.keboola_stack_url
     if stack is None:
         raise SourceError(
@@ -218,34 +178,10 @@ def _wanted(table: RegisteredTable) -> WantedTable:
     }
     values = {**{name: value for name, value in columns.items() if value}, **table.options}
     try:
-        options = _read(KeboolaTableOptions, values, f"what {table.id} is registered with")
+        options = read_model(KeboolaTableOptions, values, f"what {table.id} is registered with")
     except InvalidInputError as error:
         return WantedTable(table.name, id_, problem=str(error))
     return WantedTable(table.name, id_, options)
-
-
-def _read(model: type[M], values: dict[str, Any], what: str) -> M:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise InvalidInputError(f"{what} can't be used: {'; '.join(problems_of(error, model))}") from None
-
-
-def unique_names(infos: Sequence[TableInfo], taken: Iterable[str]) -> dict[str, str]:
-    """Return a name for each table by its id: the table's own, and with its bucket where several would share one.
-
-    The names do not depend on the order of the tables. A name in `taken` is not used again.
-    """
-    used, names = set(taken), dict[str, str]()
-    left = sorted(infos, key=lambda info: info.id)
-    for spelling in (_short, _with_bucket, _with_stage, _with_hash):
-        wanted: dict[str, list[TableInfo]] = {}
-        for info in left:
-            wanted.setdefault(spelling(info), []).append(info)
-        names |= {group[0].id: name for name, group in wanted.items() if len(group) == 1 and name not in used}
-        used |= set(names.values())
-        left = [info for info in left if info.id not in names]
-    return names
 
 
 def _short(info: TableInfo) -> str:
@@ -264,3 +200,7 @@ def _with_stage(info: TableInfo) -> str:
 def _with_hash(info: TableInfo) -> str:
     mark = hashlib.sha256(info.id.encode()).hexdigest()[:12]
     return f"{_short(info)[: _LONGEST_NAME - 13]}_{mark}"
+
+
+_SPELLINGS: Final = (_short, _with_bucket, _with_stage, _with_hash)
+"""The names that a table may get: its own; with its bucket, where several would share one; and so on."""

@@ -93,6 +93,14 @@ class ExportedFile:
     _detail: _Detail | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
+    def check(self) -> None:
+        """Check that Keboola still has the file.
+
+        Raises:
+            MissingError: it was deleted.
+        """
+        self._current()
+
     @property
     def is_sliced(self) -> bool:
         """Return whether it consists of slices; CSV slices have no header."""

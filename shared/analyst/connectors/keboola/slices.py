@@ -7,9 +7,11 @@ depends on their sizes alone, so the same export gives the same files.
 import csv
 import re
 import shutil
+import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -20,7 +22,7 @@ from analyst.connectors.keboola.columns import PlannedColumn, Value, value_of
 from analyst.connectors.keboola.files import ExportedFile, Slice
 from analyst.contract import parquet
 from analyst.duckdb_files import told_as
-from analyst.errors import SourceError
+from analyst.errors import SourceError, UnavailableError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 FileType = Literal["csv", "parquet"]
 
+TABLES: Final = 4
+"""Tables whose exports are downloaded and converted at the same time: while one waits for the network, others convert."""
 DOWNLOADS: Final = 4
 """Slices that are downloaded at the same time."""
 CONVERSIONS: Final = 2
@@ -36,6 +40,8 @@ CONVERSIONS: Final = 2
 BATCH_BYTES: Final = 64 << 20
 _AHEAD: Final = 8
 """Slices that are downloaded or on the disk before they are converted."""
+_EXPANSION: Final = 5
+"""How many times as large as gzipped CSV its text is, at most as a rule."""
 _USUAL_LINE: Final = 2 << 20
 _LONGEST_LINE: Final = 32 << 20
 _LONG: Final = "maximum line size"
@@ -210,26 +216,89 @@ def _rows(con: "DuckDBPyConnection", path: Path) -> int:
     return int(found[0]) if found else 0
 
 
-def read_export(file: ExportedFile, conversion: Conversion, into: Path) -> Written:
+@dataclass(slots=True)
+class Room:
+    """What the exports of several tables share: downloads, conversions and the free disk. Safe to use from many threads.
+
+    `free` returns the free bytes of the disk that has a folder.
+    """
+
+    free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
+    tables: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(TABLES))
+    downloads: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(DOWNLOADS))
+    conversions: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(CONVERSIONS))
+    _all: threading.Lock = field(default_factory=threading.Lock)
+    _reserved: list[int] = field(default_factory=list)
+    _released: threading.Condition = field(default_factory=threading.Condition)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Use the memory of all conversions."""
+        with self._all:
+            for _ in range(CONVERSIONS):
+                self.conversions.acquire()
+        try:
+            yield
+        finally:
+            self.conversions.release(CONVERSIONS)
+
+    @contextmanager
+    def reserve(self, size: int, folder: Path, what: str) -> Iterator[None]:
+        """Reserve disk space; while other tables use theirs, wait for them to end.
+
+        Raises:
+            UnavailableError: the disk does not have it.
+        """
+        with self._released:
+            while size > (free := self.free(folder)) - sum(self._reserved):
+                if not self._reserved:
+                    raise UnavailableError(
+                        f"the {what} needs about {size / 1e9:,.1f} GB of disk space, and {free / 1e9:,.1f} GB are free; free "
+                        "space in SCRATCH_DIR, or set it to a larger disk"
+                    )
+                self._released.wait()
+            self._reserved.append(size)
+        try:
+            yield
+        finally:
+            with self._released:
+                self._reserved.remove(size)
+                self._released.notify_all()
+
+
+def _disk_needed(size: int, slices: int, file_type: FileType) -> int:
+    """Return about how many bytes the disk must have for an export: what is written, and the slices that are on it at once.
+
+    Parquet is written about as large as gzipped CSV or Snowflake's own Parquet.
+    """
+    raw = size * (_EXPANSION if file_type == "csv" else 1)
+    waiting = (_AHEAD + CONVERSIONS + 1) * raw // slices + (CONVERSIONS + 1) * BATCH_BYTES
+    return size + min(raw, waiting)
+
+
+def read_export(file: ExportedFile, conversion: Conversion, into: Path, room: Room) -> Written:
     """Download the objects of an export and convert them, batch by batch.
 
     Raises:
-        UnavailableError: an object can't be downloaded completely.
+        UnavailableError: an object can't be downloaded completely, or the disk is too small.
         SourceError: the export can't be read.
     """
-    slices, has_header = file.slices(), not file.is_sliced
-    if not slices:
-        return conversion.nothing(into / "empty")
-    raw = into / "raw"
-    raw.mkdir(parents=True)
-    downloads, conversions = ThreadPoolExecutor(DOWNLOADS), ThreadPoolExecutor(CONVERSIONS)
-    try:
-        done = _Pipeline(file, conversion, into, raw, downloads, conversions, has_header).run(slices)
-    finally:
-        downloads.shutdown(cancel_futures=True)
-        conversions.shutdown(cancel_futures=True)
-        shutil.rmtree(raw, ignore_errors=True)
-    return _united(done)
+    with room.tables:
+        slices, has_header = file.slices(), not file.is_sliced
+        if not slices:
+            return conversion.nothing(into / "empty")
+        raw = into / "raw"
+        raw.mkdir(parents=True)
+        needed = _disk_needed(file.size_bytes or 0, len(slices), conversion.file_type)
+        downloads, conversions = ThreadPoolExecutor(DOWNLOADS), ThreadPoolExecutor(CONVERSIONS)
+        try:
+            with room.reserve(needed, into, f"export of {conversion.table!r}"):
+                done = _Pipeline(file, conversion, into, raw, room, downloads, conversions, has_header).run(slices)
+        finally:
+            downloads.shutdown(cancel_futures=True)
+            conversions.shutdown(cancel_futures=True)
+            shutil.rmtree(raw, ignore_errors=True)
+        return _united(done)
 
 
 @dataclass(slots=True)
@@ -238,6 +307,7 @@ class _Pipeline:
     conversion: Conversion
     into: Path
     raw: Path
+    room: Room
     downloads: ThreadPoolExecutor
     conversions: ThreadPoolExecutor
     has_header: bool
@@ -262,7 +332,8 @@ class _Pipeline:
 
     def _download(self, one: Slice) -> Path:
         path = self.raw / f"{one.number:06}"
-        self.file.download(one, path)
+        with self.room.downloads:
+            self.file.download(one, path)
         return path
 
     def _convert(self, batch: Sequence[Path], number: int) -> None:
@@ -271,7 +342,8 @@ class _Pipeline:
         self.running.append(self.conversions.submit(self._converted, tuple(batch), number))
 
     def _converted(self, batch: Sequence[Path], number: int) -> Written:
-        written = self.conversion.write(batch, self.into / f"batch-{number:05}", has_header=self.has_header)
+        with self.room.conversions:
+            written = self.conversion.write(batch, self.into / f"batch-{number:05}", has_header=self.has_header)
         for path in batch:
             path.unlink()
         return written

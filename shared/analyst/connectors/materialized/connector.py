@@ -192,7 +192,15 @@ def compute(ctx: Context, request: ExtractRequest) -> ExtractAnswer:
     try:
         computing = Computing.begin(ctx, request, Engine(pool, ctx.queries.files, ctx.queries.results))
         extracting = Extracting(
-            ctx.store, ctx.snapshots, ctx.tasks.call, ctx.clock, settings.memory_limit, settings.scratch_dir
+            ctx.store,
+            ctx.snapshots,
+            ctx.tasks.call,
+            ctx.rebuild_later,
+            ctx.clock,
+            settings.memory_limit,
+            settings.scratch_dir,
+            is_time_up=ctx.is_time_up,
+            next_part=lambda body: ctx.tasks.enqueue("/extract/materialized", body),
         )
         uuids = {name: table.uuid for name, table in computing.tables.items()}
         return extracting.run_in_turn(request, computing.stages(), lambda: uuids)
@@ -219,4 +227,4 @@ def follow(ctx: Context) -> None:
         if source in own and table is not None and not (table.sync_schedule or own[source].sync_schedule):
             wanted.setdefault(source, []).append(name)
     for source, names in sorted(wanted.items()):
-        ctx.tasks.enqueue_alone("/extract/materialized", {"source": source, "tables": names})
+        ctx.tasks.enqueue("/extract/materialized", {"source": source, "tables": names}, name=" ".join([source, *names]))

@@ -12,6 +12,7 @@ from gunicorn.workers.base import Worker as GunicornWorker
 from waitress.wasyncore import file_dispatcher
 
 from analyst.errors import AnalystError
+from analyst.http.function import process
 from analyst.http.routing import Router
 from analyst.http.server.connections import Loop, Server, Threads
 from analyst.http.spec import BODY_LIMIT
@@ -59,6 +60,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
         while self.alive and self.ppid == os.getppid():
             self.notify()
             loop.turn(_TURN)
+        process().stopping.set()
         for server in servers:
             server.stop()
         ends = time.monotonic() + self.cfg.graceful_timeout * 2 / 3  # afterwards we are killed

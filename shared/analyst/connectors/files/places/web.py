@@ -52,6 +52,18 @@ class WebPlace:
                 )
         return copy
 
+    def read(self, most: int) -> bytes:
+        """Read a small file.
+
+        Raises:
+            SourceError: it has more than `most` bytes.
+        """
+        with self._answer("GET", self.url) as answer:
+            data = answer.read(most + 1)
+        if len(data) > most:
+            raise SourceError(f"'{self.url}' can't be read: it has more than {most} bytes")
+        return data
+
     def mark(self, file: SourceFile) -> str:
         """Request the file's headers again."""
         return self._mark(file.path)

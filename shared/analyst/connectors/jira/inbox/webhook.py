@@ -158,5 +158,5 @@ class Webhooks:
         source = ctx.settings.jira_source
         is_new = Inbox(ctx.store, source).put(body, ctx.request.headers.get(_IDENTIFIER), moment)
         with suppress(UnavailableError):  # the event is stored: the next webhook or the scheduler starts a fold
-            ctx.tasks.enqueue_alone(FOLD, {"source": source})
+            ctx.tasks.enqueue(FOLD, {"source": source}, name=source)
         return is_new

@@ -32,7 +32,6 @@ from analyst.errors import AnalystError, SourceError
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 _BATCH: Final = 500
 _BATCH_BYTES: Final = 12 << 20
-_SECONDS: Final = 3000.0
 _FILES: Final = 2
 
 Absorb = Callable[[Mapping[str, Change], Progress | None], Absorbed]
@@ -228,7 +227,12 @@ def of_job(job: Job) -> Backfill:
         return job.absorb(changes, None if progress is None else progress.cursor())
 
     opened = job.opened
-    return Backfill(job.jira, opened.scope, opened.warehouse.find, absorb, lambda: _recent(opened), _SECONDS)
+    return Backfill(job.jira, opened.scope, opened.warehouse.find, absorb, lambda: _recent(opened), _seconds(opened))
+
+
+def _seconds(opened: Opened) -> float:
+    """Return the seconds after which a run leaves the rest to the next one."""
+    return opened.ctx.settings.task_seconds
 
 
 def read_issues(job: Job, since: datetime | None, jql: str | None, tally: Tally) -> None:
@@ -327,7 +331,7 @@ def refresh_all(job: Job, created: datetime | None, tally: Tally) -> datetime | 
         return job.absorb(changes)
 
     opened = job.opened
-    backfill = Backfill(job.jira, opened.scope, opened.warehouse.find, absorb, seconds=_SECONDS, is_forced=True)
+    backfill = Backfill(job.jira, opened.scope, opened.warehouse.find, absorb, seconds=_seconds(opened), is_forced=True)
     reached = backfill.anew(_millis(created) or 0, tally)
     job.jira.settle()
     return times.of_micros(reached * 1000)

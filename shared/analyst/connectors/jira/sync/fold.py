@@ -284,7 +284,7 @@ def fold(opened: Opened, run_id: str | None = None) -> FoldAnswer:
         # the lease taken and left. Nobody else will look, so the one that gave the lease back looks once more.
         is_over = tally.error is not None or tally.is_cut or tally.is_stuck or not folding.waits(tally)
     if tally.is_cut:
-        ctx.tasks.enqueue_alone(FOLD, {"source": opened.source})
+        ctx.tasks.enqueue(FOLD, {"source": opened.source}, name=opened.source)
     if tally.error is None and tally.left:
         tally.error = _failure(tally)
     if not tally.is_idle:

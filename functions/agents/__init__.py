@@ -1,0 +1,1 @@
+"""Doors for AI agents and their clients."""

@@ -1,0 +1,136 @@
+"""The glossary: the words of the company, what they mean and what they stand for."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from analyst import glossary
+from analyst.access import Role
+from analyst.context import Context
+from analyst.descriptions import Lines, Text
+from analyst.errors import InvalidInputError
+from analyst.glossary import Entry, Link, TermName
+from analyst.http import function
+from analyst.metrics import checked
+from analyst.metrics.checked import visible_metrics
+from analyst.visible_tables import require
+
+_NONE = "The term does not exist."
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GlossaryQuery(_Input):
+    """Filter for terms: `q` is searched for in their names, synonyms and definitions, without regard to case."""
+
+    q: Annotated[str, StringConstraints(max_length=200)] | None = None
+
+
+class TermRequest(_Input):
+    """The name of a term, or a synonym of it."""
+
+    name: TermName
+
+
+class NewTerm(_Input):
+    """The fields to change; others keep their values. A term that does not exist is created."""
+
+    name: TermName
+    definition: Text | None = None
+    synonyms: Lines | None = None
+    related: Lines | None = None
+    tags: Lines | None = None
+    owners: Lines | None = None
+    links: Annotated[tuple[Link, ...], Field(max_length=200)] | None = None
+
+
+class Glossary(BaseModel):
+    """The terms by name, with links to what the caller may see."""
+
+    model_config = ConfigDict(frozen=True)
+
+    terms: tuple[Entry, ...]
+
+
+class Removed(BaseModel):
+    """The name of the removed term."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+
+
+@function("GET", "/api/glossary", allow=Role.VIEWER)
+def list_terms(query: GlossaryQuery, ctx: Context) -> Glossary:
+    """List the terms of the glossary."""
+    text = (query.q or "").lower()
+    found = [each for each in glossary.entries(ctx.store) if text in _text(each)]
+    seen = _metrics(ctx)
+    return Glossary(terms=tuple(_shown(ctx, each, seen) for each in found))
+
+
+@function("GET", "/api/glossary/{name}", allow=Role.VIEWER, answers={404: _NONE})
+def get_term(request: TermRequest, ctx: Context) -> Entry:
+    """Return a term by its name or a synonym. Those who may edit it see the history of its changes."""
+    return _shown(ctx, glossary.require(ctx.store, request.name), _metrics(ctx))
+
+
+@function(
+    "PUT",
+    "/api/admin/glossary/{name}",
+    allow=Role.KM_ADMIN,
+    body_limit=8 << 20,
+    answers={404: "A linked table does not exist.", 422: "A linked column or metric does not exist."},
+    audit="glossary.change",
+)
+def change_term(new: NewTerm, ctx: Context) -> Entry:
+    """Create or change a term: its definition, synonyms, and the tables, columns and metrics that it stands for."""
+    given = {name: getattr(new, name) for name in new.model_fields_set if name != "name"}
+    empty = glossary.Term(name=new.name)
+    fields = {name: getattr(empty, name) if value is None else value for name, value in given.items()}
+    ctx.audited(f"term:{new.name}", fields=sorted(fields))
+    seen = _metrics(ctx)
+    for link in fields.get("links", ()):
+        _require(ctx, link, seen)
+    changed = glossary.change(ctx.store, new.name, fields, by=ctx.caller.email, at=ctx.now)
+    return _shown(ctx, changed, seen)
+
+
+@function("DELETE", "/api/admin/glossary/{name}", allow=Role.KM_ADMIN, answers={404: _NONE}, audit="glossary.remove")
+def remove_term(request: TermRequest, ctx: Context) -> Removed:
+    """Remove a term from the glossary."""
+    ctx.audited(f"term:{request.name}")
+    glossary.remove(ctx.store, request.name, by=ctx.caller.email, at=ctx.now)
+    return Removed(name=request.name)
+
+
+def _require(ctx: Context, link: Link, metrics: frozenset[str]) -> None:
+    if link.kind == "metric":
+        if link.column is not None:
+            raise InvalidInputError(f"the link to the metric {link.id!r} names a column; metrics have none")
+        if link.id not in metrics:
+            raise InvalidInputError(f"there is no metric {link.id!r}; to list them, run: da metrics")
+        return
+    table = require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, link.id)
+    if link.column is not None and all(link.column != column.name for column in table.columns):
+        raise InvalidInputError(f"the table {link.id!r} has no column {link.column!r}")
+
+
+def _metrics(ctx: Context) -> frozenset[str]:
+    known = checked.read(ctx.store).metrics
+    found = visible_metrics(known, ctx.snapshots.current(), ctx.access.current(), ctx.caller) if known else ()
+    return frozenset(metric.name for metric in found)
+
+
+def _shown(ctx: Context, entry: Entry, metrics: frozenset[str]) -> Entry:
+    is_editor = ctx.caller.includes(Role.KM_ADMIN)
+    return glossary.shown(
+        entry, ctx.snapshots.current(), ctx.access.current(), ctx.caller, metrics, is_editor=is_editor
+    )
+
+
+def _text(entry: Entry) -> str:
+    term = entry.term
+    return "\n".join((term.name, *term.synonyms, term.definition)).lower()

@@ -1,0 +1,1 @@
+"""Doors for readers of Delta Sharing."""

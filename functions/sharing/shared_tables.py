@@ -1,0 +1,215 @@
+"""A Delta Sharing server: shares, schemas and tables of the caller, and the files and changes of a table.
+
+Source: the Delta Sharing protocol, https://github.com/delta-io/delta-sharing/blob/main/PROTOCOL.md.
+"""
+
+import json
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from analyst.access import Role, Scope
+from analyst.context import Context
+from analyst.http import Text, blocks, function
+from analyst.sharing.shares import Share, Shares, table_id
+from analyst.sharing.table_lines import (
+    Capabilities,
+    Lines,
+    SharedTable,
+    SharingError,
+    asked_of,
+    listed,
+    page_of,
+    parse_time,
+    read_body,
+)
+
+BASE: Final = "/delta-sharing"
+_LINES: Final = "application/x-ndjson; charset=utf-8"
+_JSON: Final = "application/json; charset=utf-8"
+_TABLE: Final = BASE + "/shares/{share}/schemas/{schema_}/tables/{table}"
+_NONE: Final = {400: "The request is not valid.", 404: "It does not exist.", 429: "Too many requests."}
+
+Named = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+class _Place(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SharePlace(_Place):
+    """The name of a share."""
+
+    share: Named
+
+
+class SchemaPlace(SharePlace):
+    """The names of a share and a schema."""
+
+    schema_: Named
+
+
+class TablePlace(SchemaPlace):
+    """The names of a share, a schema and a table."""
+
+    table: Named
+
+
+@function("GET", BASE + "/shares", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+def list_shares(ctx: Context) -> Text:
+    """List the shares of the caller."""
+    return _list(ctx, [_share(share) for share in _shares(ctx).all])
+
+
+@function("GET", BASE + "/shares/{share}", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+def get_share(place: SharePlace, ctx: Context) -> Text:
+    """Return a share."""
+    return Text(json.dumps({"share": _share(_shares(ctx).share(place.share))}), _JSON)
+
+
+@function("GET", BASE + "/shares/{share}/schemas", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+def list_schemas(place: SharePlace, ctx: Context) -> Text:
+    """List the schemas of a share: the sources of its tables."""
+    share = _shares(ctx).share(place.share)
+    return _list(ctx, [{"name": name, "share": share.name} for name in share.schemas])
+
+
+@function(
+    "GET", BASE + "/shares/{share}/schemas/{schema_}/tables", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True,
+    answers=_NONE,
+)  # fmt: skip
+def list_shared_tables(place: SchemaPlace, ctx: Context) -> Text:
+    """List the tables of a schema."""
+    share, source = _shares(ctx).schema(place.share, place.schema_)
+    return _list(ctx, [each for each in _tables(share) if each["schema"] == source])
+
+
+@function("GET", BASE + "/shares/{share}/all-tables", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+def list_all_tables(place: SharePlace, ctx: Context) -> Text:
+    """List the tables of a share."""
+    return _list(ctx, _tables(_shares(ctx).share(place.share)))
+
+
+@function("GET", _TABLE + "/version", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+def table_version(place: TablePlace, ctx: Context) -> Text:
+    """Return the version of a table in the header `Delta-Table-Version`; with `startingTimestamp`, the first one from then."""
+    return _version(place, ctx)
+
+
+@function("GET", _TABLE, allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+def older_table_version(place: TablePlace, ctx: Context) -> Text:
+    """Return the version of a table in the header `Delta-Table-Version`, for readers that ask with HEAD."""
+    return _version(place, ctx)
+
+
+def _version(place: TablePlace, ctx: Context) -> Text:
+    shared = _table(place, ctx)
+    start = ctx.request.args.get("startingTimestamp")
+    version = shared.current if start is None else shared.version_at(parse_time(start), following=True)
+    return Text("", _JSON, {"Delta-Table-Version": str(version.number)})
+
+
+@function("GET", _TABLE + "/metadata", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+def shared_table_metadata(place: TablePlace, ctx: Context) -> Text:
+    """Return the protocol and metadata of a table."""
+    return _lines(_table(place, ctx).metadata(_capabilities(ctx)))
+
+
+@function(
+    "POST", _TABLE + "/query", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, binary=True, answers=_NONE,
+    audit="sharing.query",
+)  # fmt: skip
+def query_shared_table(place: TablePlace, ctx: Context) -> Text:
+    """Return the files of a table with signed URLs: of the newest version or of an earlier one, whole or in pages."""
+    shared = _table(place, ctx)
+    found = shared.query(asked_of(read_body(b"".join(blocks(ctx.request)))), _capabilities(ctx))
+    ctx.audited(f"table:{shared.table.id}", version=found.version, files=len(found.lines) - 2)
+    return _lines(found)
+
+
+@function(
+    "GET", _TABLE + "/changes", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE, audit="sharing.changes",
+)  # fmt: skip
+def shared_table_changes(place: TablePlace, ctx: Context) -> Text:
+    """Return the files that were added and removed between versions."""
+    shared = _table(place, ctx)
+    given = ctx.request.args
+    bounds: list[int | None] = []
+    for name, following in (("starting", True), ("ending", False)):
+        version, timestamp = given.get(f"{name}Version"), given.get(f"{name}Timestamp")
+        if version is not None and timestamp is not None:
+            raise SharingError(f"{name}Version and {name}Timestamp can't be combined")
+        if timestamp is not None:
+            bounds.append(shared.version_at(parse_time(timestamp), following=following).number)
+        else:
+            bounds.append(_whole(f"{name}Version", version))
+    first, last = bounds
+    if first is None:
+        raise SharingError("startingVersion or startingTimestamp is missing")
+    ctx.audited(f"table:{shared.table.id}", version=last)
+    return _lines(shared.changes(first, last, _capabilities(ctx)))
+
+
+def _shares(ctx: Context) -> Shares:
+    ctx.process.sharing.pace.take(ctx.caller.user_id or "", ctx.process.monotonic())
+    return Shares(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
+
+
+def _table(place: TablePlace, ctx: Context) -> SharedTable:
+    shares = _shares(ctx)
+    share, table = shares.table(place.share, place.schema_, place.table)
+    settings, store = ctx.settings, ctx.store
+    return SharedTable(
+        share=share,
+        table=table,
+        published=shares.snapshot.catalog.built_at,
+        access=shares.access,
+        caller=ctx.caller,
+        snapshots=ctx.snapshots,
+        keep_hours=settings.keep_hours,
+        statistics=ctx.process.sharing.statistics,
+        sign=lambda key, name: ctx.absolute(store.sign(key, expires=settings.url_expires, filename=name)),
+        expires=settings.url_expires,
+        now=ctx.now,
+        description=shares.access.description(table.id, table.description),
+    )
+
+
+def _capabilities(ctx: Context) -> Capabilities:
+    return Capabilities.of(ctx.request.headers.get("delta-sharing-capabilities"))
+
+
+def _lines(found: Lines) -> Text:
+    return Text(found.text, _LINES, found.headers)
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return {"name": share.name, "id": share.id, "comment": share.comment}
+
+
+def _tables(share: Share) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "schema": source,
+            "share": share.name,
+            "shareId": share.id,
+            "id": table_id(table),
+            "accessModes": ["url"],
+        }
+        for (source, name), table in sorted(share.tables.items())
+    ]
+
+
+def _list(ctx: Context, items: list[dict[str, Any]]) -> Text:
+    most = _whole("maxResults", ctx.request.args.get("maxResults"))
+    page, token = page_of(items, most, ctx.request.args.get("pageToken"))
+    return Text(listed(page, token), _JSON)
+
+
+def _whole(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:  # noqa: PLR2004 - of an int64
+        raise SharingError(f"'{name}' must be a whole number that is not negative")
+    return int(text)

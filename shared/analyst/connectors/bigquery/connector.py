@@ -1,0 +1,358 @@
+"""The connector of BigQuery: tables through the Storage Read API, views and queries through a job and its result.
+
+A table is read at one moment of BigQuery's clock, which all streams share. What changed is told by `lastModifiedTime`; of
+views and queries BigQuery does not say, so they are read at each sync.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from analyst.catalog import Column
+from analyst.connectors.bigquery.api import BigQueryApi, MissingError, TableInfo
+from analyst.connectors.bigquery.columns import (
+    PlannedColumn,
+    in_partition,
+    is_cursor,
+    not_before,
+    planned_columns,
+    remote_type_of,
+    selection,
+    text_literal,
+    texts_for_numbers,
+    type_of,
+)
+from analyst.connectors.bigquery.options import BigQueryTableOptions
+from analyst.connectors.bigquery.reading import Order, Piece, Readers, Result
+from analyst.contract.connector import Cursor, Extracted, Part, RemoteTable, SourceTable
+from analyst.errors import SourceError
+from analyst.names import quote
+
+_AT_ONCE: Final = 8
+"""Tables that are looked up at the same time."""
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTable:
+    """A registered table: its dataset and name at BigQuery, and its options; `problem` says why they can't be used.
+
+    A materialized one is the result of its `options.sql`.
+    """
+
+    name: str
+    dataset: str
+    table: str
+    options: BigQueryTableOptions = field(default_factory=BigQueryTableOptions)
+    problem: str | None = None
+    is_remote: bool = False
+    """Whether its rows stay in BigQuery, and readers attach it."""
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return self.name if self.options.sql is not None else f"{self.dataset}.{self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The project that pays, where queries run, the most bytes that one may bill (0: no cap), and the streams of a table."""
+
+    billing: str
+    location: str | None = None
+    cap: int = 0
+    streams: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class BigQueryConnector:
+    """The registered tables of one project. `only` names those that the run is about."""
+
+    api: BigQueryApi
+    wanted: Sequence[WantedTable]
+    readers: Readers
+    limits: Limits
+    only: frozenset[str] | None = None
+    now: Callable[[], datetime] = utc_now
+    alias: str = "bigquery"
+    """The name under which readers of remote tables attach the project; no source may have it."""
+    _infos: dict[str, TableInfo] = field(default_factory=dict, init=False)
+    _billed: list[tuple[str, int]] = field(default_factory=list, init=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def tables(self) -> Iterable[SourceTable]:
+        """Look up the registered tables, several at a time.
+
+        Raises:
+            SourceError: the credentials are not accepted.
+            UnavailableError: BigQuery does not respond.
+        """
+        wanted = [one for one in self.wanted if self.only is None or one.name in self.only]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(self._source_table, wanted))
+
+    def notes(self) -> tuple[str, ...]:
+        """Report what queries billed, or that no table is registered."""
+        if not self.wanted:
+            return ("no table is registered; to list those of the project and register them, run: da admin discover",)
+        if not self._billed:
+            return ()
+        total = sum(size for _, size in self._billed)
+        return (f"{len(self._billed):,} queries billed {total:,} bytes: {', '.join(name for name, _ in self._billed)}",)
+
+    def _source_table(self, wanted: WantedTable) -> SourceTable:
+        if wanted.problem is not None:
+            return SourceTable(
+                wanted.name, wanted.label, fingerprint=f"problem: {wanted.problem}", problem=wanted.problem
+            )
+        options = wanted.options
+        info = None
+        if options.sql is None:
+            try:
+                info = self.api.table(wanted.dataset, wanted.table)
+            except MissingError:
+                problem = (
+                    f"BigQuery has no table '{wanted.label}' in the project '{self.api.project}' that the account can see; "
+                    "the published rows stay; restore the table or the account's role, or remove the table: da admin tables "
+                    "remove"
+                )
+                return SourceTable(wanted.name, wanted.label, fingerprint=f"problem: {problem}", problem=problem)
+            self._infos[wanted.name] = info
+        return SourceTable(
+            name=wanted.name,
+            original=wanted.label,
+            fingerprint=_remote_mark(info)
+            if info is not None and wanted.is_remote
+            else _fingerprint(options, info, self.now()),
+            description=None if info is None else info.description,
+            primary_key=options.primary_key if options.is_incremental else (),
+            sync_strategy="incremental" if options.is_incremental else "full_refresh",
+            cursor_column=options.cursor_column if options.is_incremental else None,
+            keeps_rows=not options.allow_empty and not wanted.is_remote,
+            read_at=self.now(),
+        )
+
+    def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
+        """Read one table into parquet files: all rows, those from a cursor on, or those of changed partitions.
+
+        Raises:
+            SourceError: BigQuery rejects the read, or a query would bill too much.
+            UnavailableError: BigQuery does not respond.
+        """
+        wanted = next(one for one in self.wanted if one.name == table.name)
+        if wanted.options.sql is not None:
+            return self._query_result(wanted, table, since, into)
+        info = self._infos.get(wanted.name) or self.api.table(wanted.dataset, wanted.table)
+        if wanted.is_remote:
+            return self._remote(info)
+        options = wanted.options
+        needed = [*options.primary_key, *([options.cursor_column] if options.cursor_column else [])]
+        columns = planned_columns(info.schema, info.id, options.columns, needed)
+        if options.by_partition:
+            return self._partitions(wanted, info, columns, table, into)
+        cursor = _cursor_of(columns, options, info.id)
+        condition = self._condition(options, cursor, table, since)
+        order = self._order(wanted, into, columns, cursor=None if cursor is None else cursor.field.name)
+        result = self.readers.read(_of_table(order, info, columns, condition))
+        return self._extracted(wanted, columns, result, since, is_whole=since is None)
+
+    def _remote(self, info: TableInfo) -> Extracted:
+        """Describe a table whose rows stay in BigQuery, for readers with DuckDB's extension `bigquery`."""
+        billing = "" if self.limits.billing == info.project else f" billing_project={self.limits.billing}"
+        origin = (self.alias, info.dataset, info.name)
+        columns = tuple(
+            Column(name=one.name, type=remote_type_of(one), description=one.description) for one in info.schema
+        )
+        return Extracted(
+            files=(), columns=columns, remote=RemoteTable(origin, "bigquery", f"project={info.project}{billing}")
+        )
+
+    def _condition(
+        self, options: BigQueryTableOptions, cursor: PlannedColumn | None, table: SourceTable, since: Cursor
+    ) -> str | None:
+        conditions = [f"({options.row_filter})"] if options.row_filter else []
+        if cursor is not None and since is not None and not table.lacks_cursors:
+            newer = not_before(cursor.field, since, options.cursor_lag)
+            conditions += [newer] if newer is not None else []
+        return " AND ".join(conditions) or None
+
+    def _partitions(
+        self,
+        wanted: WantedTable,
+        info: TableInfo,
+        columns: tuple[PlannedColumn, ...],
+        table: SourceTable,
+        into: Path,
+    ) -> Extracted:
+        """Read the partitions that changed since they were published; the others keep their files."""
+        partitioning = info.partitioning
+        if partitioning is None or info.way == "query":
+            raise SourceError(f"{info.id!r} is not a partitioned table; set by_partition to false")
+        listed = self._listed_partitions(wanted, info)
+        published = {part.name: part.mark for part in table.parts}
+        mark = _options_mark(wanted.options, columns)
+        marks = {name: f"{when} {mark}" for name, when in listed}
+        if info.is_streaming:  # rows arrive in any partition, and its time stays
+            marks = {name: f"{one} {self.now().isoformat()}" for name, one in marks.items()}
+        changed = [name for name in marks if published.get(name) != marks[name]]
+        files: dict[str, tuple[Path, ...]] = {}
+        if changed or not marks:
+            pieces = []
+            for name in changed or ["empty"]:
+                inside = in_partition(partitioning, info.schema, name) if changed else "FALSE"
+                extra = f" AND ({wanted.options.row_filter})" if wanted.options.row_filter else ""
+                pieces.append(Piece(name=name, restriction=f"{inside}{extra}"))
+            order = self._order(wanted, into, columns).model_copy(update={"pieces": tuple(pieces)})
+            result = self.readers.read(_at_snapshot(order, info))
+            files = {one.name: tuple(map(Path, one.files)) for one in result.pieces}
+        names = list(marks) or ["empty"]
+        parts = tuple(Part(name, marks.get(name, ""), "{}", files.get(name)) for name in names)
+        return Extracted(
+            files=tuple(path for part in parts for path in part.files or ()),
+            columns=tuple(one.column for one in columns),
+            notes=_big_numbers(columns),
+            parts=parts,
+        )
+
+    def _listed_partitions(self, wanted: WantedTable, info: TableInfo) -> list[tuple[str, str]]:
+        """Return the ids of the partitions, in their order, with the times at which they changed."""
+        schema = f"`{info.project}.{info.dataset}.INFORMATION_SCHEMA.PARTITIONS`"
+        sql = (
+            f"SELECT partition_id, CAST(last_modified_time AS STRING) FROM {schema} "
+            f"WHERE table_name = {text_literal(info.name)} AND total_rows > 0 ORDER BY partition_id"
+        )
+        order = self._order(wanted, Path(), ()).model_copy(
+            update={"kind": "rows", "sql": sql, "location": info.location, "label": f"the partitions of {info.id}"}
+        )
+        return [(str(name), str(when)) for name, when in self.readers.read(order).values]
+
+    def _query_result(self, wanted: WantedTable, table: SourceTable, since: Cursor, into: Path) -> Extracted:
+        """Run the query of a materialized table and read its result."""
+        sql = wanted.options.sql or ""
+        result = self.readers.read(self._order(wanted, into, ()).model_copy(update={"sql": sql}))
+        self._note_billed(wanted, result)
+        notes = () if result.rows else ("the query returned no rows",)
+        del table, since
+        return Extracted(files=_files(result), columns=result.columns, notes=notes)
+
+    def _extracted(
+        self,
+        wanted: WantedTable,
+        columns: Sequence[PlannedColumn],
+        result: Result,
+        since: Cursor,
+        *,
+        is_whole: bool,
+    ) -> Extracted:
+        self._note_billed(wanted, result)
+        is_incremental = wanted.options.is_incremental
+        return Extracted(
+            files=_files(result),
+            columns=tuple(one.column for one in columns),
+            cursor=(result.cursor or since) if is_incremental else None,
+            notes=_big_numbers(columns),
+            is_whole=is_incremental and is_whole,
+        )
+
+    def _note_billed(self, wanted: WantedTable, result: Result) -> None:
+        if result.billed is not None:
+            with self._turn:
+                self._billed.append((wanted.name, result.billed))
+
+    def _order(
+        self, wanted: WantedTable, into: Path, columns: tuple[PlannedColumn, ...], *, cursor: str | None = None
+    ) -> Order:
+        access, limits, options = self.api.access, self.limits, wanted.options
+        return Order(
+            label=wanted.label,
+            billing=limits.billing,
+            api=access.api,
+            storage=access.storage,
+            key_file=access.key_file,
+            location=limits.location,
+            columns=columns,
+            cursor=cursor,
+            cap=limits.cap if options.max_bytes_billed is None else options.max_bytes_billed,
+            streams=limits.streams,
+            into=str(into),
+        )
+
+
+def _of_table(order: Order, info: TableInfo, columns: Sequence[PlannedColumn], condition: str | None) -> Order:
+    """Complete an order by how the table is read: a table directly, a view by a query."""
+    if info.way == "storage":
+        return _at_snapshot(order.model_copy(update={"pieces": (Piece(restriction=condition),)}), info)
+    sql = selection(info, columns, condition)
+    return order.model_copy(update={"sql": sql, "location": info.location or order.location})
+
+
+def _at_snapshot(order: Order, info: TableInfo) -> Order:
+    """Read at the moment at which BigQuery described the table, so that all streams and the fingerprint agree."""
+    moments = [moment for moment in (info.seen, info.modified) if moment is not None]
+    snapshot = max(moments).isoformat() if moments else None
+    return order.model_copy(update={"table": info.path, "snapshot": snapshot})
+
+
+def _remote_mark(info: TableInfo) -> str:
+    """Return what changes with the columns of a table; changes of its rows do not concern the views of readers."""
+    return hashlib.sha256(json.dumps(["remote", info.project, info.id, _schema(info)]).encode()).hexdigest()
+
+
+def _schema(info: TableInfo) -> list[Any]:
+    return [[one.name, type_of(one), one.description] for one in info.schema]
+
+
+def _files(result: Result) -> tuple[Path, ...]:
+    return tuple(Path(path) for piece in result.pieces for path in piece.files)
+
+
+def _big_numbers(columns: Sequence[PlannedColumn]) -> tuple[str, ...]:
+    if not (names := texts_for_numbers(columns)):
+        return ()
+    listed = ", ".join(map(quote, names))
+    return (
+        f"numbers of more than 38 digits are texts in {listed}, because no DECIMAL holds them; cast them in queries",
+    )
+
+
+def _cursor_of(columns: Sequence[PlannedColumn], options: BigQueryTableOptions, table: str) -> PlannedColumn | None:
+    if not options.is_incremental:
+        return None
+    found = next(one for one in columns if options.cursor_column in (one.name, one.field.name))
+    if not is_cursor(found.field):
+        raise SourceError(
+            f"the cursor column {found.field.name!r} of {table!r} has the type {found.field.type}; use a number, a date, a "
+            "time or a text"
+        )
+    return found
+
+
+def _options_mark(options: BigQueryTableOptions, columns: Sequence[PlannedColumn]) -> str:
+    said: list[Any] = [options.row_filter, [[one.name, one.type] for one in columns]]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+
+def _fingerprint(options: BigQueryTableOptions, info: TableInfo | None, now: datetime) -> str:
+    """Return what changes when the rows of a table, or how they are read, may have changed.
+
+    A view, a query, an external table, and a table into which rows are streamed, is read every time.
+    """
+    said: Mapping[str, Any] = options.model_dump(mode="json", exclude={"max_bytes_billed"})
+    parts: list[Any] = [said]
+    if info is None or info.way == "query" or info.is_streaming or info.modified is None:
+        parts.append(now.isoformat())
+    if info is not None:
+        schema = [[one.name, one.type, one.mode, one.description] for one in info.schema]
+        modified = None if info.modified is None else info.modified.isoformat()
+        parts += [info.project, info.id, info.kind, modified, info.rows, schema]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

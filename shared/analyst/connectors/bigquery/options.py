@@ -1,0 +1,141 @@
+"""The config of a BigQuery source, and the options of its tables."""
+
+import re
+from fnmatch import fnmatchcase
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from analyst.contract import cursors
+from analyst.errors import InvalidInputError
+from analyst.names import name_of
+
+GIB: Final = 1 << 30
+MOST_BILLED: Final = 10 * GIB
+"""The most bytes that a query may bill, unless another cap is set."""
+
+_PROJECT: Final = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_KEY_ENV: Final = re.compile(r"(?:BQ|BIGQUERY)(?:_[A-Z0-9]+)*_KEY_FILE")
+_GOOGLES: Final = ".googleapis.com"
+
+
+def project_id(text: str) -> str:
+    """Return the id of a project unchanged.
+
+    Raises:
+        ValueError: no project can have this id.
+    """
+    if not _PROJECT.fullmatch(text):
+        raise ValueError(f"is not the id of a project: '{text}' (expected something like my-project-123)")
+    return text
+
+
+def _key_env(name: str) -> str:
+    if not _KEY_ENV.fullmatch(name):
+        raise ValueError(f"is not a variable for a key file: '{name}' (expected something like BIGQUERY_CRM_KEY_FILE)")
+    return name
+
+
+def _endpoint(url: str) -> str:
+    """Accept servers of Google, and addresses without TLS, to which no credentials are sent."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    is_plain = parts.scheme == "http" and bool(host)
+    is_googles = parts.scheme == "https" and host.endswith(_GOOGLES)
+    if not (is_plain or is_googles) or parts.username or parts.query or parts.path not in ("", "/"):
+        raise ValueError(
+            f"is not an address of BigQuery: '{url}' (expected https://….googleapis.com, or http:// for an emulator, which "
+            "gets no credentials)"
+        )
+    return url.rstrip("/")
+
+
+def _names(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _normalised(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name_of(name) for name in names)
+
+
+def _lag(text: str) -> str:
+    try:
+        return cursors.lag(text)
+    except InvalidInputError as error:
+        raise ValueError(f"can't be used: {error}") from None
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+ProjectId = Annotated[str, AfterValidator(project_id)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+
+
+class BigQuerySource(BaseModel):
+    """The config of a BigQuery source.
+
+    `project_id` has the tables, `billing_project` pays for queries and reads (by default the same); they are those of the
+    settings unless they are given here. `datasets` are patterns of the datasets whose tables are discovered. With
+    `discover`, every sync registers the tables that are new in them. `key_env` names the environment variable with the path
+    of the key file of another service account. `max_bytes_billed` is the most bytes that a query may bill; 0 turns the cap
+    off. `streams` is the most streams in which a table is read. `api_endpoint` and `storage_endpoint` replace the addresses
+    of Google's services.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project_id: ProjectId | None = None
+    billing_project: ProjectId | None = None
+    location: str | None = None
+    datasets: Names = ()
+    discover: bool = False
+    key_env: Annotated[str, AfterValidator(_key_env)] | None = None
+    max_bytes_billed: Annotated[int, Field(ge=0)] = MOST_BILLED
+    streams: Annotated[int, Field(ge=1, le=64)] = 8
+    api_endpoint: Endpoint | None = None
+    storage_endpoint: Endpoint | None = None
+
+    def has_dataset(self, dataset: str) -> bool:
+        """Return whether the tables of a dataset are discovered; without patterns, those of all but hidden ones are."""
+        if not self.datasets:
+            return not dataset.startswith("_")
+        return any(fnmatchcase(dataset, pattern) for pattern in self.datasets)
+
+
+class BigQueryTableOptions(BaseModel):
+    """The options of one table.
+
+    `columns`: those to read, and the key. `row_filter`: a condition in GoogleSQL that rows must meet. `sql`: the query of a
+    materialized table. `max_bytes_billed`: the most bytes that a query of this table may bill. `cursor_lag`: how far before
+    the cursor an increment begins. `by_partition`: of a partitioned table, only partitions that changed are read.
+    `allow_empty`: a read without rows may empty the table.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sync_strategy: Literal["full_refresh", "incremental"] = "full_refresh"
+    primary_key: Annotated[Names, AfterValidator(_normalised)] = ()
+    cursor_column: Annotated[str, AfterValidator(name_of)] | None = None
+    cursor_lag: Annotated[str, AfterValidator(_lag)] | None = None
+    columns: Names = ()
+    row_filter: str | None = None
+    sql: str | None = None
+    max_bytes_billed: Annotated[int, Field(ge=0)] | None = None
+    by_partition: bool = False
+    allow_empty: bool = False
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if self.sync_strategy == "incremental" and self.cursor_column is None:
+            raise ValueError(
+                "an incremental table needs cursor_column, a column whose values grow; for a partitioned table, set "
+                "by_partition to true and sync_strategy to full_refresh instead"
+            )
+        if self.by_partition and (self.is_incremental or self.sql is not None):
+            raise ValueError("by_partition needs the sync_strategy full_refresh and a table, not sql")
+        return self
+
+    @property
+    def is_incremental(self) -> bool:
+        """Whether only new and changed rows are read."""
+        return self.sync_strategy == "incremental"

@@ -1,0 +1,342 @@
+"""The process that reads BigQuery: it runs queries, and writes the streams of the Storage Read API to parquet.
+
+It is a process of its own, because Google's clients load pyarrow and grpc, whose memory a process that serves functions
+would keep. It reads orders from standard input, one JSON object a line, and writes an answer for each to standard output;
+it ends when standard input does, so that it does not outlive the process that started it.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from google.api_core import exceptions as google_errors
+from google.api_core.client_options import ClientOptions
+from google.api_core.retry import Retry, if_exception_type
+from google.auth import exceptions as auth_errors
+from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
+from pyarrow import compute, parquet
+
+from analyst.connectors.bigquery.access import Access, CredentialsError
+from analyst.connectors.bigquery.api import Field, failure
+from analyst.connectors.bigquery.columns import PlannedColumn, planned_columns, shown_value
+from analyst.connectors.bigquery.converting import converted
+from analyst.connectors.bigquery.reading import BudgetError, Order, Piece, ReadPiece, Result
+from analyst.errors import AnalystError, SourceError, UnavailableError
+
+_GROUP_ROWS: Final = 100_000
+_GROUP_BYTES: Final = 16 << 20
+_FILE_BYTES: Final = 96 << 20
+_PATIENCE: Final = 120.0
+"""Seconds for which a call is repeated while the service is unavailable."""
+_CHANNEL: Final = [("grpc.max_receive_message_length", -1), ("grpc.max_metadata_size", 1 << 20)]
+_PASSING: Final = if_exception_type(
+    google_errors.ServiceUnavailable, google_errors.TooManyRequests, google_errors.InternalServerError
+)
+
+
+def _retry() -> Any:
+    return Retry(predicate=_PASSING, initial=0.1, maximum=10.0, timeout=_PATIENCE)
+
+
+@dataclass(slots=True)
+class Clients:
+    """Google's clients for one access, made when they are needed."""
+
+    access: Access
+    _storage: list[Any] = field(default_factory=list)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def storage(self) -> Any:
+        """Return the client of the Storage Read API."""
+        with self._turn:
+            if not self._storage:
+                self._storage.append(self._made())
+            return self._storage[0]
+
+    def _made(self) -> Any:
+        parts = urlsplit(self.access.storage)
+        if parts.scheme == "http":
+            import grpc
+
+            channel = grpc.insecure_channel(parts.netloc, options=_CHANNEL)
+            return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))  # type: ignore[no-untyped-call]
+        options = ClientOptions(api_endpoint=parts.netloc)
+        return BigQueryReadClient(  # type: ignore[no-untyped-call]
+            credentials=self.access.credentials(), client_options=options
+        )
+
+    def jobs(self, project: str, location: str | None) -> Any:
+        """Return the client of jobs, which the project pays for."""
+        options = ClientOptions(api_endpoint=self.access.api)
+        return bigquery.Client(
+            project=project, credentials=self.access.credentials(), client_options=options, location=location
+        )
+
+
+@dataclass(slots=True)
+class _Files:
+    """The parquet files of one stream. A row group ends after a number of rows or bytes, whichever comes first."""
+
+    folder: Path
+    prefix: str
+    schema: Any
+    paths: list[Path] = field(default_factory=list)
+    rows: int = 0
+    _waiting: list[Any] = field(default_factory=list)
+    _size: int = 0
+    _count: int = 0
+    _sink: Any = None
+    _writer: Any = None
+
+    def add(self, batch: Any) -> None:
+        """Add rows."""
+        self._waiting.append(batch)
+        self._size += batch.nbytes
+        self._count += batch.num_rows
+        if self._count >= _GROUP_ROWS or self._size >= _GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._waiting:
+            self._flush()
+        self._end()
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            self.paths.append(self.folder / f"{self.prefix}-{len(self.paths):04}.parquet")
+            self._sink = pa.OSFile(str(self.paths[-1]), "wb")
+            self._writer = _writer(self._sink, self.schema)
+        table = pa.Table.from_batches(self._waiting, self.schema)
+        self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        self.rows += self._count
+        self._waiting, self._size, self._count = [], 0, 0
+        if self._sink.tell() >= _FILE_BYTES:
+            self._end()
+
+    def _end(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._sink.close()
+            self._writer = None
+
+
+def _writer(sink: Any, schema: Any) -> Any:
+    return parquet.ParquetWriter(sink, schema, compression="zstd", compression_level=1, store_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One order."""
+
+    order: Order
+    clients: Clients
+
+    def result(self) -> Result:
+        """Carry out the order.
+
+        Raises:
+            SourceError: what the owner of the source must fix.
+            UnavailableError: BigQuery does not respond.
+        """
+        order = self.order
+        if order.kind == "rows":
+            job, _ = self._job(order.sql or "")
+            return Result(values=[[_plain(value) for value in row.values()] for row in job.result()])
+        if order.kind == "estimate":
+            return Result(estimate=self._estimate(order.sql or ""))
+        if order.sql is None:
+            return self._read(order.table or "", order.columns)
+        job, estimate = self._job(order.sql)
+        job.result(max_results=0)
+        columns = order.columns or planned_columns(
+            tuple(Field.of(one.to_api_repr()) for one in job.schema), order.label
+        )
+        found = job.destination
+        path = f"projects/{found.project}/datasets/{found.dataset_id}/tables/{found.table_id}"
+        read = self._read(path, columns)
+        return read.model_copy(update={"estimate": estimate, "job": job.job_id, "billed": job.total_bytes_billed or 0})
+
+    def _estimate(self, sql: str) -> int:
+        config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
+        return int(self._query(sql, config).total_bytes_processed or 0)
+
+    def _job(self, sql: str) -> tuple[Any, int]:
+        """Start a query, unless it would process more bytes than it may bill."""
+        order, estimate = self.order, self._estimate(sql)
+        if order.cap and estimate > order.cap:
+            raise BudgetError(
+                f"the query of {order.label!r} would process {estimate:,} bytes, and may bill {order.cap:,}; it was not "
+                "run; read fewer columns or partitions, or raise max_bytes_billed"
+            )
+        config = bigquery.QueryJobConfig(labels={"application": "ai-data-analyst"})
+        if order.cap:
+            config.maximum_bytes_billed = order.cap
+        return self._query(sql, config), estimate
+
+    def _query(self, sql: str, config: Any) -> Any:
+        client = self.clients.jobs(self.order.billing, self.order.location)
+        again = DEFAULT_JOB_RETRY.with_timeout(_PATIENCE)
+        return client.query(sql, job_config=config, retry=DEFAULT_RETRY.with_timeout(_PATIENCE), job_retry=again)
+
+    def _read(self, path: str, columns: Sequence[PlannedColumn]) -> Result:
+        """Read the pieces of a table, several at a time."""
+        with ThreadPoolExecutor(self.order.streams) as pool:
+            pieces = list(pool.map(lambda piece: self._session(path, columns, piece), self.order.pieces))
+            jobs = [
+                (number, pool.submit(self._stream, session, stream.name, columns, f"{number:05}-{place:03}"))
+                for number, session in enumerate(pieces)
+                for place, stream in enumerate(session.streams)
+            ]
+            try:
+                done = [(number, job.result()) for number, job in jobs]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        made = []
+        for number, (piece, session) in enumerate(zip(self.order.pieces, pieces, strict=True)):
+            own = [files for owner, (files, _) in done if owner == number]
+            paths = [path for files in own for path in files.paths] or [self._nothing(session, columns, number)]
+            made.append(ReadPiece(name=piece.name, files=list(map(str, paths)), rows=sum(files.rows for files in own)))
+        greatest = [value for _, (_, value) in done if value is not None]
+        cursor = shown_value(max(greatest)) if greatest else None
+        return Result(
+            pieces=made,
+            rows=sum(one.rows for one in made),
+            cursor=None if cursor is None else str(cursor),
+            columns=[one.column for one in columns],
+        )
+
+    def _session(self, path: str, columns: Sequence[PlannedColumn], piece: Piece) -> Any:
+        options = types.ReadSession.TableReadOptions(
+            selected_fields=[one.field.name for one in columns],
+            row_restriction=piece.restriction or "",
+            arrow_serialization_options=types.ArrowSerializationOptions(
+                buffer_compression=types.ArrowSerializationOptions.CompressionCodec.LZ4_FRAME
+            ),
+        )
+        session = types.ReadSession(table=path, data_format=types.DataFormat.ARROW, read_options=options)
+        if self.order.snapshot is not None and self.order.sql is None:
+            session.table_modifiers = types.ReadSession.TableModifiers(snapshot_time=self.order.snapshot)
+        return self.clients.storage().create_read_session(
+            parent=f"projects/{self.order.billing}",
+            read_session=session,
+            max_stream_count=self.order.streams,
+            retry=_retry(),
+        )
+
+    def _stream(self, session: Any, stream: str, columns: Sequence[PlannedColumn], prefix: str) -> tuple[_Files, Any]:
+        """Write one stream; the client resumes one that breaks at the row that it has reached."""
+        files = _Files(Path(self.order.into), prefix, _written_schema(session, columns))
+        greatest = None
+        for batch in self._batches(session, stream):
+            if self.order.cursor is not None and batch.num_rows:
+                value = compute.max(batch.column(self.order.cursor)).as_py()
+                greatest = value if greatest is None or (value is not None and value > greatest) else greatest
+            files.add(_published(batch, columns))
+        files.close()
+        return files, greatest
+
+    def _batches(self, session: Any, stream: str) -> Iterator[Any]:
+        schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+        for response in self.clients.storage().read_rows(stream, retry=_retry()):
+            data = response._pb.arrow_record_batch.serialized_record_batch  # noqa: SLF001 - without a copy
+            yield pa.ipc.read_record_batch(pa.py_buffer(data), schema)
+
+    def _nothing(self, session: Any, columns: Sequence[PlannedColumn], number: int) -> Path:
+        """Write a file without rows, which has the columns."""
+        path = Path(self.order.into) / f"{number:05}-none.parquet"
+        with pa.OSFile(str(path), "wb") as sink, _writer(sink, _written_schema(session, columns)):
+            pass
+        return path
+
+
+def _published(batch: Any, columns: Sequence[PlannedColumn]) -> Any:
+    arrays = [converted(batch.column(one.field.name), one.field) for one in columns]
+    return pa.RecordBatch.from_arrays(arrays, names=[one.name for one in columns])
+
+
+def _written_schema(session: Any, columns: Sequence[PlannedColumn]) -> Any:
+    schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+    empty = pa.RecordBatch.from_arrays([pa.array([], one.type) for one in schema], schema=schema)
+    return _published(empty, columns).schema
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float | bool) else shown_value(value)
+
+
+def _explained(error: Exception, label: str) -> AnalystError:  # noqa: PLR0911 - one for each kind
+    """Return an error of Google's clients as one of ours."""
+    if isinstance(error, AnalystError):
+        return error
+    if isinstance(error, google_errors.RetryError):
+        return UnavailableError(
+            f"BigQuery does not respond, here for {label!r}: {_first_line(error.cause)}; try again later"
+        )
+    if isinstance(error, google_errors.GoogleAPICallError):
+        said: Mapping[str, Any] = error.errors[0] if error.errors and isinstance(error.errors[0], dict) else {}
+        message = str(said.get("message") or error.message)
+        if said.get("reason") == "bytesBilledLimitExceeded":
+            return BudgetError(f"BigQuery did not run the query of {label!r}: {message}")
+        return failure(int(error.code or 500), str(said.get("reason") or ""), message, repr(label))
+    if isinstance(error, auth_errors.TransportError | auth_errors.TimeoutError):
+        return UnavailableError(f"Google gives no token at the moment: {_first_line(error)}")
+    if isinstance(error, auth_errors.GoogleAuthError):
+        return CredentialsError(f"Google does not accept the credentials: {_first_line(error)}")
+    if isinstance(error, pa.ArrowInvalid | pa.ArrowNotImplementedError):
+        return SourceError(f"the rows of {label!r} can't be written as parquet: {_first_line(error)}")
+    if isinstance(error, OSError):
+        return UnavailableError(
+            f"{label!r} can't be written: {os.strerror(error.errno or 0)}; free space in SCRATCH_DIR"
+        )
+    raise error
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).split("\n")[0][:300]
+
+
+def answer(line: str, known: dict[Access, Clients]) -> dict[str, Any]:
+    """Carry out one order, given as JSON; return the answer: the result, or the error."""
+    order = Order.model_validate_json(line)
+    access = Access(order.api, order.storage, order.key_file)
+    try:
+        return {"result": Reading(order, known.setdefault(access, Clients(access))).result().model_dump(mode="json")}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other process raises it
+        try:
+            found = _explained(error, order.label)
+        except Exception as unknown:  # noqa: BLE001
+            return {"error": {"kind": "unexpected", "message": f"{type(unknown).__name__}: {_first_line(unknown)}"}}
+        return {"error": {"kind": type(found).__name__, "message": str(found)}}
+
+
+def main() -> None:
+    """Carry out orders until standard input ends."""
+    orders: SimpleQueue[str] = SimpleQueue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            orders.put(line)
+        os._exit(0)  # the process that ordered is gone, and with it the reason to go on reading
+
+    threading.Thread(target=listen, daemon=True).start()
+    known: dict[Access, Clients] = {}
+    while True:
+        print(json.dumps(answer(orders.get(), known)), flush=True)  # noqa: T201 - the answer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Predicate hints of readers: which files can have rows that they select, by least and greatest values.
+
+A hint only saves work, so whatever is not understood keeps all files. Source: the Delta Sharing protocol, 'SQL Expressions
+for Filtering' and 'JSON predicates for Filtering'.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+Stats = Mapping[str, Any]
+"""`numRecords`, and by column `minValues`, `maxValues`, `nullCount`."""
+
+Test = Callable[[Stats], bool]
+"""Whether a file may have a matching row."""
+
+_COMPARED: Final = re.compile(
+    r"""\s*(?:`([^`]+)`|"([^"]+)"|([A-Za-z_][A-Za-z0-9_]*))\s*(<=|>=|<>|!=|=|<|>)\s*(.+?)\s*""", re.DOTALL
+)
+_NULLNESS: Final = re.compile(
+    r"""\s*(?:`([^`]+)`|"([^"]+)"|([A-Za-z_][A-Za-z0-9_]*))\s+is\s+(not\s+)?null\s*""", re.IGNORECASE
+)
+_LITERAL: Final = re.compile(
+    r"""(?:(date|timestamp)\s*)?'((?:[^']|'')*)'|(-?\d+(?:\.\d+)?)|(true|false)""", re.IGNORECASE
+)
+_DEEPEST: Final = 50
+_FLIPPED: Final = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_OPERATORS: Final = {
+    "equal": "=",
+    "lessThan": "<",
+    "lessThanOrEqual": "<=",
+    "greaterThan": ">",
+    "greaterThanOrEqual": ">=",
+}
+
+
+class _UnknownError(Exception):
+    """A hint is not understood."""
+
+
+def test_of(sql: Sequence[str], document: str | None) -> Test:
+    """Return the test that all hints make together; a hint that is not understood keeps every file."""
+    tests: list[Test] = []
+    for each in sql:
+        try:
+            tests.append(_of_sql(each))
+        except _UnknownError:
+            continue
+    if document is not None:
+        with suppress(ValueError, _UnknownError, KeyError, TypeError, AttributeError, RecursionError, IndexError):
+            tests.append(_of_json(json.loads(document), 0))
+    return lambda stats: all(test(stats) for test in tests)
+
+
+def _of_sql(text: str) -> Test:
+    if found := _NULLNESS.fullmatch(text):
+        return _nullness(found[1] or found[2] or found[3], is_null=found[4] is None)
+    found = _COMPARED.fullmatch(text)
+    if found is None or (literal := _LITERAL.fullmatch(found[5])) is None:
+        raise _UnknownError
+    column, operator = found[1] or found[2] or found[3], found[4]
+    value: Any = None
+    if literal[2] is not None:
+        value = literal[2].replace("''", "'")
+    elif literal[3] is not None:
+        value = float(literal[3]) if "." in literal[3] else int(literal[3])
+    else:
+        value = literal[4].lower() == "true"
+    return _comparison(column, operator, value)
+
+
+def _of_json(node: Mapping[str, Any], depth: int) -> Test:
+    if depth > _DEEPEST:
+        raise _UnknownError
+    operator, children = node["op"], node.get("children", [])
+    if operator in {"and", "or"}:
+        tests = []
+        for child in children:
+            try:
+                tests.append(_of_json(child, depth + 1))
+            except _UnknownError:
+                if operator == "or":  # that side may select any row
+                    raise
+        combine = all if operator == "and" else any
+        return lambda stats: combine(test(stats) for test in tests)
+    if operator == "isNull":
+        return _nullness(_column(children[0]), is_null=True)
+    if operator == "not" and children[0].get("op") == "isNull":
+        return _nullness(_column(children[0]["children"][0]), is_null=False)
+    if operator not in _OPERATORS:
+        raise _UnknownError
+    left, right = children
+    sign = _OPERATORS[operator]
+    if left["op"] == "literal":
+        left, right, sign = right, left, _FLIPPED[sign]
+    return _comparison(_column(left), sign, _literal(right))
+
+
+def _column(node: Mapping[str, Any]) -> str:
+    if node["op"] != "column":
+        raise _UnknownError
+    return str(node["name"])
+
+
+def _literal(node: Mapping[str, Any]) -> Any:
+    if node["op"] != "literal":
+        raise _UnknownError
+    text, kind = str(node["value"]), node["valueType"]
+    if kind in {"int", "long"}:
+        return int(text)
+    if kind in {"string", "date", "timestamp"}:
+        return text
+    raise _UnknownError
+
+
+def _nullness(column: str, *, is_null: bool) -> Test:
+    def test(stats: Stats) -> bool:
+        nulls = stats.get("nullCount", {}).get(column)
+        return nulls is None or (nulls > 0 if is_null else nulls < stats["numRecords"])
+
+    return test
+
+
+def _comparison(column: str, operator: str, value: Any) -> Test:
+    if operator in {"<>", "!="}:
+        raise _UnknownError
+
+    def test(stats: Stats) -> bool:
+        least, greatest = stats.get("minValues", {}).get(column), stats.get("maxValues", {}).get(column)
+        if least is None or greatest is None or not _is_comparable(value, least):
+            return True
+        low, high, wanted = (_plain(each) for each in (least, greatest, value))
+        match operator:
+            case "=":
+                return bool(low <= wanted <= high)
+            case "<":
+                return bool(low < wanted)
+            case "<=":
+                return bool(low <= wanted)
+            case ">":
+                return bool(high > wanted)
+        return bool(high >= wanted)
+
+    return test
+
+
+def _is_comparable(value: Any, bound: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number if isinstance(bound, int | float) else isinstance(value, str) and isinstance(bound, str)
+
+
+def _plain(value: Any) -> Any:
+    """Give times one form: readers separate date and time by a space or a T, with or without a Z."""
+    if isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}[T ]", value):
+        return value.replace("T", " ").removesuffix("Z")
+    return value

@@ -1,0 +1,113 @@
+"""What the requests of a process share: statistics of data files, from the Delta log of their table, and a limit on requests.
+
+Statistics only serve hints, so a log that lags, or is in a checkpoint, costs nothing but work: a file without them is kept.
+"""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from analyst.catalog import File, Table
+from analyst.errors import AnalystError, RateLimitedError
+from analyst.store import Store
+
+_MOST_COMMITS: Final = 64
+_MOST_TABLES: Final = 500
+_AT_ONCE: Final = 8
+_MOST_KEPT: Final = 10_000
+
+
+@dataclass(slots=True)
+class FileStatistics:
+    """The statistics of the tables that were asked for last. Thread-safe."""
+
+    store: Store
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _known: "OrderedDict[str, tuple[str, Mapping[str, Mapping[str, Any]]]]" = field(default_factory=OrderedDict)
+
+    def of(self, table: Table) -> Mapping[str, Mapping[str, Any]]:
+        """Return the statistics of a table's files by key, as far as they are known."""
+        with self._lock:
+            known = self._known.get(table.id)
+            if known is not None and known[0] == table.hash:
+                self._known.move_to_end(table.id)
+                return known[1]
+        read = self._read(table)
+        with self._lock:
+            self._known[table.id] = (table.hash, read)
+            while len(self._known) > _MOST_TABLES:
+                self._known.popitem(last=False)
+        return read
+
+    def _read(self, table: Table) -> Mapping[str, Mapping[str, Any]]:
+        home = f"extracts/{table.source}/data/{table.name}/"
+        wanted = {file.path: file for file in table.files}
+        found: dict[str, Mapping[str, Any]] = {}
+        with suppress(AnalystError):
+            keys = sorted(each.key for each in self.store.list(f"{home}_delta_log/") if each.key.endswith(".json"))
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                for commit in pool.map(self.store.read, keys[-_MOST_COMMITS:]):
+                    for path, stats in _added(commit.data if commit else b""):
+                        if home + path in wanted:
+                            found[home + path] = stats
+        return found
+
+
+def _added(commit: bytes) -> "list[tuple[str, Mapping[str, Any]]]":
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    for line in commit.splitlines():
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            added = json.loads(line).get("add")
+            if added:
+                found.append((str(added["path"]), json.loads(added["stats"])))
+    return found
+
+
+def stats_of(file: File, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the statistics of a file; the number of rows is always known."""
+    return {**known.get(file.path, {}), "numRecords": file.rows}
+
+
+@dataclass(slots=True)
+class Pace:
+    """Allows each caller `per_second` requests on average, and `burst` at once. Thread-safe."""
+
+    per_second: float = 50.0
+    burst: float = 500.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _left: "OrderedDict[str, tuple[float, float]]" = field(default_factory=OrderedDict)
+
+    def take(self, caller: str, now: float) -> None:
+        """Count a request; `now` is in seconds of a monotonic clock.
+
+        Raises:
+            RateLimitedError: there were too many; `retry_after` says when the next one is allowed.
+        """
+        with self._lock:
+            left, at = self._left.get(caller, (self.burst, now))
+            left = min(self.burst, left + (now - at) * self.per_second)
+            if left < 1:
+                wait = max(1, round((1 - left) / self.per_second))
+                raise RateLimitedError("too many requests; wait and try again", retry_after=wait)
+            self._left[caller] = (left - 1, now)
+            self._left.move_to_end(caller)
+            while len(self._left) > _MOST_KEPT:
+                self._left.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What the requests of a process share."""
+
+    statistics: FileStatistics
+    pace: Pace
+
+    @classmethod
+    def over(cls, store: Store) -> "Sharing":
+        """Begin without anything known."""
+        return cls(FileStatistics(store), Pace())

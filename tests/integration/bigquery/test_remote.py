@@ -1,0 +1,69 @@
+"""Remote tables stay in BigQuery: a snapshot has views of them, which readers attach by DuckDB's extension."""
+
+from datetime import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tests.doubles.bigquery.project import Project, column
+from tests.integration.bigquery.conftest import Opened
+from tests.reading import data, pointer
+
+FIELDS = [
+    column("id", "INTEGER"),
+    column("hour", "TIME", description="When it opens"),
+    column("tags", "STRING", "REPEATED"),
+]
+
+
+def attached(con: Any) -> None:
+    """Stand in for the extension: attach a database with the tables of the project, which is called as readers attach it."""
+    con.execute("attach ':memory:' as bq_bigquery; create schema bq_bigquery.d")
+    con.execute("create table bq_bigquery.d.Visits as select 1::bigint as id, time '08:00' as hour, ['a'] as tags")
+
+
+def test_a_remote_table_is_a_view_of_what_readers_attach(opened: Opened, tmp_path: Path) -> None:
+    project = Project()
+    table = project.table("d.Visits", FIELDS, [{"id": 1, "hour": time(8), "tags": ["a"]}], description="Who came")
+    bigquery = opened(project, billing_project="other-project")
+    bigquery.register("d.Visits", query_mode="remote")
+    result = bigquery.sync()["visits"]
+    assert (result["status"], result["rows"], result["note"]) == ("ok", 0, None)
+    assert project.sessions == []
+    assert bigquery.extract("select query_mode, rows, description from _meta") == [("remote", 0, "Who came")]
+    assert bigquery.extract("from _remote_attach") == [
+        ("bq_bigquery", "bigquery", "project=shop-123456 billing_project=other-project", "")
+    ]
+    catalog = bigquery.world.ask("GET", "/api/catalog/tables/bq.visits")
+    assert catalog["query_mode"] == "remote"
+    assert {one["name"]: one["type"] for one in catalog["columns"]} == {
+        "id": "BIGINT",
+        "hour": "TIME",
+        "tags": "VARCHAR[]",
+    }
+    (tmp_path / "analytics.duckdb").write_bytes(data(bigquery.store, pointer(bigquery.store).duckdb))
+    with duckdb.connect(tmp_path / "analytics.duckdb") as con:
+        attached(con)
+        assert con.execute("from bq.visits").fetchall() == [(1, time(8), ["a"])]
+    project.tick()
+    project.load(table, [])
+    assert bigquery.sync()["visits"]["status"] == "unchanged"
+    table.fields.append(column("more", "INTEGER"))
+    project.tick()
+    assert bigquery.sync()["visits"]["status"] == "ok"
+
+
+def test_a_table_may_become_remote_and_local_again(opened: Opened) -> None:
+    project = Project()
+    project.table("d.Visits", FIELDS, [{"id": 1, "hour": time(8), "tags": ["a"]}])
+    bigquery = opened(project)
+    bigquery.register("d.Visits")
+    assert bigquery.sync()["visits"]["rows"] == 1
+    bigquery.change("visits", query_mode="remote")
+    assert bigquery.sync()["visits"]["rows"] == 0
+    assert bigquery.extract("select query_mode from _meta") == [("remote",)]
+    assert bigquery.extract("select count(*) from _files") == [(0,)]
+    bigquery.change("visits", query_mode="local")
+    assert bigquery.sync()["visits"]["rows"] == 1
+    assert bigquery.rows("from bq.visits") == [(1, "08:00:00", ["a"])]

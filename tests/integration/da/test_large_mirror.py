@@ -1,0 +1,273 @@
+"""A mirror of many tables: what a change reads and writes, and what is left if it is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from da.database import Draft, InPlace, publish
+from da.manifest import Column, Table
+from da.state import State
+from da.views import Mirrored
+from da.workspace import Workspace
+from tests.doubles.functions_api import FunctionsApi
+from tests.integration.da.conftest import Da
+
+pytestmark = pytest.mark.duckdb
+
+Rows = Callable[[str], list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def many(api: FunctionsApi) -> FunctionsApi:
+    """A server of 20 sources with 12 tables each, one of which has rows."""
+    api.lists_sources = True
+    for source in range(20):
+        for table in range(11):
+            api.declare(f"s{source:02}.t{source:02}_{table:02}", columns=[{"name": "n", "type": "INTEGER"}])
+        api.put(f"s{source:02}.rows_{source:02}", "select 1 as n")
+    return api
+
+
+def parts(workspace: Workspace) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (workspace.root / ".da/tables").iterdir()}
+
+
+def test_a_change_writes_the_part_of_its_source(
+    many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    assert logged_in("sync").code == 0
+    before = parts(workspace)
+    many.put("s07.rows_07", "select 2 as n")
+    ran = logged_in("sync")
+    assert ran.out.startswith("Updated s07.rows_07: 1 file, ")
+    assert "; 239 tables unchanged. Snapshot 241." in ran.out
+    after = parts(workspace)
+    assert len(after.items() - before.items()) == 1
+    assert rows("select n from rows_07 union all select n from s06.rows_06") == [(2,), (1,)]
+    state = workspace.state()
+    assert (len(state.tables), list(state.tables) == sorted(many.tables)) == (240, True)
+    assert state.tables["s07.rows_07"].files[0].sha256 == many.tables["s07.rows_07"]["files"][0]["sha256"]
+    many.forget()
+    assert logged_in("sync").out == "Already up to date; 240 tables unchanged. Snapshot 241.\n"
+    assert many.counts() == {"GET /api/sync/sources": 1}
+    assert len(list(workspace.folder("s07.rows_07").iterdir())) == 1, "the file before is deleted one sync later"
+
+
+def test_a_source_that_comes_and_one_that_goes_are_all_that_changes(
+    many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    assert logged_in("sync").code == 0
+    for table_id in [each for each in many.tables if each.startswith("s03.")]:
+        many.withdraw(table_id)
+    many.put("new.new_rows", "select 5 as n")
+    assert logged_in("sync").out.startswith("Updated new.new_rows: 1 file, ")
+    assert not workspace.folder("s03.rows_03").exists()
+    assert len(workspace.state().tables) == 229
+    assert rows("select n from new.new_rows") == [(5,)]
+    schemas = {name for (name,) in rows("select schema_name from duckdb_schemas() where not internal")}
+    assert schemas == {"_da", "new", *(f"s{n:02}" for n in range(20) if n != 3)}
+
+
+def test_a_state_in_one_file_of_an_older_version_is_read(
+    many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    assert logged_in("sync").code == 0
+    path = workspace.root / ".da/state.json"
+    document = json.loads(path.read_text())
+    for name in ("parts", "superseded_in"):
+        del document[name]
+    tables = {table_id: table.to_json() for table_id, table in workspace.state().tables.items()}
+    path.write_text(json.dumps({**document, "version": 1, "tables": tables}))
+    many.forget()
+    assert logged_in("sync").out.startswith("Already up to date; 240 tables unchanged.")
+    many.put("s07.rows_07", "select 2 as n")
+    assert logged_in("sync").out.startswith("Updated s07.rows_07: 1 file, ")
+    assert many.counts()["GET /api/sync/manifest"] == 1
+    assert rows("select n from rows_07") == [(2,)]
+    assert json.loads(path.read_text())["version"] == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_text("[]\n")]
+)
+def test_without_a_part_the_next_sync_compares_everything(
+    many: FunctionsApi, logged_in: Da, workspace: Workspace, damage: Callable[[Path], object]
+) -> None:
+    assert logged_in("sync").code == 0
+    damage(next((workspace.root / ".da/tables").iterdir()))
+    assert workspace.state() == State()
+    many.forget()
+    assert logged_in("sync").code == 0
+    assert many.count("/files/") == 0
+    assert len(workspace.state().tables) == 240
+
+
+def test_a_part_that_is_damaged_within_is_removed(many: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    assert logged_in("sync").code == 0
+    path = next((workspace.root / ".da/tables").iterdir())
+    path.write_bytes(path.read_bytes()[:-20] + b"x" * 20)
+    ran = logged_in("tables")
+    assert (ran.code, "was damaged and has been removed; run da sync again" in ran.err) == (1, True)
+    assert logged_in("sync").code == 0
+    assert logged_in("tables").code == 0
+    assert many.tables
+
+
+def test_a_small_change_is_made_in_place_unless_somebody_reads(
+    many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    assert logged_in("sync").code == 0
+    inode = workspace.duckdb.stat().st_ino
+    many.put("s07.rows_07", "select 2 as n")
+    assert logged_in("sync").code == 0
+    assert workspace.duckdb.stat().st_ino == inode
+    assert not Path(f"{workspace.duckdb}.wal").exists()
+    with read_elsewhere(workspace.duckdb):
+        many.put("s07.rows_07", "select 3 as n")
+        assert logged_in("sync").code == 0
+    assert workspace.duckdb.stat().st_ino != inode
+    assert rows("select n from rows_07") == [(3,)]
+
+
+@contextmanager
+def read_elsewhere(path: Path) -> Iterator[None]:
+    """Have another process read a database."""
+    code = f"import duckdb, sys; c = duckdb.connect({str(path)!r}, read_only=True); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        yield
+        reader.communicate(b"")
+
+
+_KILLED = """
+import os, signal, sys
+left, watched = int(sys.argv[1]), {"open", "os.rename", "os.remove", "os.rmdir", "os.utime", "os.link", "shutil.copyfile"}
+def hook(event, arguments):
+    global left
+    if event in watched and str(arguments[0]).startswith(sys.argv[2]):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+from da.main import execute
+sys.exit(execute(["sync", "--quiet"]))
+"""
+
+
+def test_killed_at_any_point_a_sync_leaves_one_of_both_states(
+    api: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    api.lists_sources = True
+    for name in ("crm", "shop"):
+        api.put(f"{name}.{name}_rows", "select 0 as n", "select 0 as n")
+    assert logged_in("sync").code == 0
+    with duckdb.connect(workspace.duckdb) as connection:
+        connection.execute("create table mine as select 42 as answer")
+    point, generation, is_killed = 0, 0, True
+    while is_killed:
+        generation += 1
+        for name in ("crm", "shop"):
+            api.put(f"{name}.{name}_rows", f"select {generation} as n", f"select {generation} as n, {generation} as m")
+        command = [sys.executable, "-c", _KILLED, str(point), str(workspace.root)]
+        code = subprocess.run(command, check=False, capture_output=True, env={**os.environ}).returncode
+        is_killed = code == -signal.SIGKILL
+        assert is_killed or code == 0
+        found = rows("select distinct n from crm_rows union select distinct n from shop.shop_rows")
+        assert found in ([(generation,)], [(generation - 1,)]), point
+        assert rows("select answer from mine") == [(42,)]
+        assert logged_in("sync").code == 0
+        assert rows("select distinct n from crm_rows union select distinct n from shop.shop_rows") == [(generation,)]
+        point += 5
+    assert point > 20, "the hook sees what the sync does to its files"
+
+
+COLUMNS = (Column("n", "INTEGER"),)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A database of 4,200 views, two per table, which none of their tables' files are read for."""
+    path = tmp_path / "analytics.duckdb"
+    publish(path, [_empty(f"s{n % 10}.t{n}") for n in range(2100)])
+    return path
+
+
+def _empty(table_id: str, *columns: Column) -> Mirrored:
+    return Mirrored(Table(table_id, table_id.partition(".")[2], "", columns=columns or COLUMNS), ())
+
+
+def _asked(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(path, read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+_COLUMNS_OF = "select column_name from duckdb_columns() where table_name = 't5' and schema_name = 'main' order by 1"
+
+
+def test_changes_of_a_large_database_stay_in_its_log_until_it_is_copied(large: Path) -> None:
+    log, size = Path(f"{large}.wal"), large.stat().st_size
+    theirs = [_empty(f"s5.t{n}", *COLUMNS, Column("new", "DATE")) for n in range(5, 2100, 10)]
+    assert publish(large, theirs, None, {"s5"}).failed == {}
+    assert (log.exists(), large.stat().st_size) == (True, size)
+    assert _asked(large, _COLUMNS_OF) == [("n",), ("new",)]
+    with read_elsewhere(large):
+        theirs = [_empty(f"s5.t{n}", Column("newest", "DATE")) for n in range(5, 2100, 10)]
+        assert publish(large, theirs, large.parent / "readers" / "1.duckdb", {"s5"}).failed == {}
+    assert not log.exists()
+    assert _asked(large, _COLUMNS_OF) == [("newest",)]
+    assert _asked(large, "select count(*) from _da.tables") == [(2100,)]
+
+
+def test_a_log_that_was_taken_away_before_a_crash_is_put_back(tmp_path: Path) -> None:
+    path = tmp_path / "analytics.duckdb"
+    publish(path, [_empty("shop.orders")])
+    code = f"""
+import duckdb, os
+c = duckdb.connect({str(path)!r})
+c.execute("pragma disable_checkpoint_on_shutdown; create table mine as select 42 as answer")
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    found = path.stat()
+    for name in (f"{found.st_size}-{found.st_mtime_ns}", "1-1"):  # that of this database, and that of a replaced one
+        (tmp_path / f".analytics.duckdb.{name}.wal").write_bytes(Path(f"{path}.wal").read_bytes())
+    Path(f"{path}.wal").unlink()
+    publish(path, [_empty("shop.orders")], None, {"shop"})
+    assert _asked(path, "select answer from mine") == [(42,)]
+    assert [each.name for each in tmp_path.iterdir()] == ["analytics.duckdb"]
+
+
+def test_what_the_user_writes_while_a_copy_is_made_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "analytics.duckdb"
+    publish(path, [_empty("shop.orders")])
+    draft = Draft(path)
+    draft.add([_empty("shop.items")])
+    with duckdb.connect(path) as connection:
+        connection.execute("create table mine as select 42 as answer")
+    publish(path, [_empty("shop.orders"), _empty("shop.items")], begun=draft)
+    assert _asked(path, "select answer, (select count(*) from shop.items) from mine") == [(42, 0)]
+
+
+def test_a_new_database_gets_the_views_of_all_sources(tmp_path: Path) -> None:
+    path = tmp_path / "analytics.duckdb"
+    publish(path, [_empty("shop.orders")], None, {"shop"}, lambda: [_empty("crm.people")])
+    assert _asked(path, "select id from _da.tables order by 1") == [("crm.people",), ("shop.orders",)]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database at all"])
+def test_only_a_database_is_opened_in_place(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "analytics.duckdb"
+    if content is not None:
+        path.write_bytes(content)
+    assert InPlace.of(path) is None
+    assert (path.read_bytes() if path.exists() else None) == content
