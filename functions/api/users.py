@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from analyst import saved_queries
 from analyst.access import Role
 from analyst.auth.invitations import Invitation, InvitationRequest, invite
 from analyst.context import Context
@@ -55,8 +56,9 @@ def update_user(change: UserChange, ctx: Context) -> User:
 
 @function("DELETE", "/api/users/{id}", allow=Role.ADMIN, answers={404: _NONE, 409: _LAST})
 def delete_user(request: UserRequest, ctx: Context) -> None:
-    """Delete a user with all their grants, group memberships, tokens and requests."""
+    """Delete a user with all their grants, group memberships, tokens, requests and their history of queries."""
     ctx.state.edit(lambda db: users.delete_user(db, actor(ctx), request.id))
+    saved_queries.forget(ctx.store, request.id)
 
 
 @function(

@@ -28,6 +28,7 @@ class Response(flask.Response):
 def html_response(html: str, status: int, form_targets: Iterable[str] = ()) -> Response:
     """Make the response of a page. Its forms can be sent only to us and to the `form_targets`."""
     response = Response(html, status=status, content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = security_policy(None, ("'self'", *form_targets))
+    style = html.partition("<style>")[2].partition("</style>")[0]  # ours: texts before it are escaped
+    response.headers["Content-Security-Policy"] = security_policy(style, ("'self'", *form_targets))
     response.headers["Referrer-Policy"] = "same-origin"  # with none at all, browsers don't say where a form comes from
     return response

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analyst.pages import plots
+from analyst.pages import plots, theme
 from analyst.settings import Settings
 from analyst.settings.model import DEFAULT_NAME
 
@@ -50,17 +50,18 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What every page shows of the instance. `logo` is the URL of an image, a `data:` URL so that nothing is fetched."""
+    """What every page shows of the instance. `logo` is a `data:` URL, so nothing is fetched; `theme` are rules of style."""
 
     name: str = DEFAULT_NAME
     subtitle: str | None = None
     logo: str | None = None
+    theme: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Take it from the settings."""
         logo = settings.instance_logo
-        return cls(settings.instance_name, settings.instance_subtitle, logo and _logo_url(logo))
+        return cls(settings.instance_name, settings.instance_subtitle, logo and _logo_url(logo), theme.rules(settings))
 
     @property
     def shown_logo(self) -> str:
@@ -100,7 +101,7 @@ def render(
         "current": current,
         "script": script(),
         "navigation": NAVIGATION,
-        "style": Markup(_style()),  # noqa: S704 - ours
+        "style": Markup(_style() + site.theme),  # noqa: S704 - ours
         "twin": None,
         "now": None,
     }

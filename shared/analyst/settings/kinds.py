@@ -138,6 +138,18 @@ KeboolaStack = Annotated[ServerUrl, BeforeValidator(_stack)]
 """The address of a Keboola stack."""
 
 
+Colour = Annotated[str, Matching(r"^#[0-9A-Fa-f]{6}$", "a colour such as #1a56c4")]
+"""A colour of the pages."""
+
+Fonts = Annotated[
+    str, Matching(r"^[A-Za-z0-9 ,\"'_-]{1,200}$", "names of fonts separated by commas, such as Inter, sans-serif")
+]
+"""Fonts of the pages, which must be installed where pages are read: they are fetched from nowhere."""
+
+Length = Annotated[str, Matching(r"^[0-9]{1,2}(\.[0-9]{1,3})?(px|rem|em)?$", "a length such as 8px")]
+"""A length in CSS."""
+
+
 class DeclaredSource(BaseModel):
     """A source declared in the file of an instance. Without a `type`, it has the type of the instance."""
 

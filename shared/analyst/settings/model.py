@@ -10,10 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from analyst.addresses import Domain, EmailAddress, HostName, IssuerUrl, Sender, ServerUrl, Site
 from analyst.names import Name
 from analyst.settings.kinds import (
+    Colour,
     Commas,
     CustomField,
     DeclaredSource,
+    Fonts,
     KeboolaStack,
+    Length,
     Line,
     Logo,
     ProjectKey,
@@ -72,6 +75,30 @@ class Settings(BaseModel):
     """Text below the name."""
     instance_logo: Logo | None = None
     """Logo on pages: the path of an SVG or PNG file of at most 64 KiB, or a `data:` URL."""
+    theme_primary: Colour | None = None
+    """Colour of links and buttons."""
+    theme_primary_light: Colour | None = None
+    """Colour behind what is selected."""
+    theme_text_primary: Colour | None = None
+    """Colour of text."""
+    theme_text_secondary: Colour | None = None
+    """Colour of secondary text."""
+    theme_background: Colour | None = None
+    """Colour behind the panels."""
+    theme_surface: Colour | None = None
+    """Colour of the panels."""
+    theme_border: Colour | None = None
+    """Colour of lines."""
+    theme_success: Colour | None = None
+    """Colour of good news."""
+    theme_warning: Colour | None = None
+    """Colour of warnings."""
+    theme_error: Colour | None = None
+    """Colour of errors."""
+    theme_font: Fonts | None = None
+    """Fonts of the pages. They are not fetched, so they must be installed where pages are read."""
+    theme_radius: Length | None = None
+    """Radius of corners."""
     environment: Literal["production", "development"] = "production"
     """`development` may reveal things that production must not, such as mailed links in the log."""
     secret_key: Secret | None = None
@@ -227,6 +254,18 @@ KEYS: Final = {
     "instance.subtitle": "instance_subtitle",
     "instance.logo": "instance_logo",
     "instance.environment": "environment",
+    "theme.primary": "theme_primary",
+    "theme.primary_light": "theme_primary_light",
+    "theme.text_primary": "theme_text_primary",
+    "theme.text_secondary": "theme_text_secondary",
+    "theme.background": "theme_background",
+    "theme.surface": "theme_surface",
+    "theme.border": "theme_border",
+    "theme.success": "theme_success",
+    "theme.warning": "theme_warning",
+    "theme.error": "theme_error",
+    "theme.font": "theme_font",
+    "theme.radius": "theme_radius",
     "server.base_url": "base_url",
     "server.trusted_proxies": "trusted_proxies",
     "server.source_roots": "source_roots",
@@ -294,7 +333,9 @@ KEYS: Final = {
 }
 """`{key: setting}`, in the order of the file. Settings that are missing here can be set only by variables."""
 
-FILE_ONLY: Final = frozenset({"sources", "jira_custom_fields"})
+FILE_ONLY: Final = frozenset(
+    {"sources", "jira_custom_fields", *(name for name in Settings.model_fields if name.startswith("theme_"))}
+)
 """Settings that only the file can set."""
 
 VARIABLES: Final = {name.upper(): name for name in Settings.model_fields if name not in FILE_ONLY}

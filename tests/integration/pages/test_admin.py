@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from analyst import saved_queries
 from tests.integration.pages.conftest import Browser
 from tests.integration.world import World
 
@@ -110,7 +111,10 @@ def test_people_groups_and_grants(admin: Browser) -> None:
     assert admin.post(f"/admin/access/{grant['id']}/revoke").status_code == 303
     assert admin.post(f"/admin/groups/{group['id']}/delete").status_code == 303
     assert admin.post(f"{path}/delete", confirm="nobody").status_code == 422
+    eve, store = path.rpartition("/")[2], admin.world.process.store
+    saved_queries.remember(store, eve, "select 1", admin.world.process.clock())
     assert admin.post(f"{path}/delete", confirm="eve@example.com").status_code == 303
+    assert saved_queries.history(store, eve) == ()
     assert admin.get(path).status_code == 404
 
 

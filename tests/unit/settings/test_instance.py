@@ -105,7 +105,7 @@ def test_the_problems_of_both_are_told_together(tmp_path: Path) -> None:
         ("email: {smtp_pasword: x}", "did you mean email.smtp_password"),
         ("server: {keep_hours: 3}", "did you mean bucket.keep_hours"),
         ("sources: {shop: {typ: csv, config: {path: /x}}}", "sources.shop.typ: .* did you mean type"),
-        ("theme: {primary: red}", "theme: is not a known key and is ignored$"),
+        ("palette: {primary: red}", "palette: is not a known key and is ignored$"),
     ],
 )
 def test_an_unknown_key_is_told_with_the_nearest_known_one(key: str, meant: str) -> None:

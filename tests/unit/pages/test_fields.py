@@ -1,0 +1,40 @@
+"""Forms are made of the options of a type of source, and their texts become its config again."""
+
+import pytest
+
+from analyst.connectors.source_types import SOURCE_TYPES
+from analyst.errors import InvalidInputError
+from analyst.pages.fields import fields_of, read
+
+
+@pytest.mark.parametrize("kind", SOURCE_TYPES)
+def test_every_option_has_a_field(kind: str) -> None:
+    model = SOURCE_TYPES[kind].config
+    assert {field.name for field in fields_of(model, {})} == set(model.model_fields)
+
+
+CONFIG = {
+    "path": "/x",
+    "header": False,
+    "skip": 2,
+    "nullstr": ["NA", "-"],
+    "types": {"id": "VARCHAR"},
+    "on_error": "collect",
+    "delimiter": ";",
+    "primary_key": ["id"],
+}
+
+
+def test_a_config_survives_its_form() -> None:
+    fields = fields_of(SOURCE_TYPES["csv"].config, CONFIG)
+    assert fields[0].name == "path"
+    assert read(SOURCE_TYPES["csv"].config, [each.name for each in fields], [each.value for each in fields]) == CONFIG
+    assert {each.kind for each in fields} == {"text", "choice", "number", "lines", "json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("nothing", "x"), ("skip", "many"), ("types", "id: VARCHAR"), ("header", "perhaps")]
+)
+def test_what_is_no_option_or_no_value_is_refused(name: str, text: str) -> None:
+    with pytest.raises(InvalidInputError, match=name):
+        read(SOURCE_TYPES["csv"].config, [name], [text])
