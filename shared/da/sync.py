@@ -21,6 +21,7 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from da import snapshots
 from da.errors import DaError, RefusedError
 from da.manifest import Manifest, SourceList, Table, noticed
 from da.pieces import assembly
@@ -328,7 +329,9 @@ class Sync:
         mirrored = [Mirrored(each, tuple(path(each.id, file) for file in each.files)) for each in _mirrored(tables)]
         aside = self._workspace.aside_for_readers()
         shown = [each for each in mirrored if self._workspace.holds(each.table)]
-        published = publish(self._workspace.duckdb, shown, aside, self._changed)
+        changed = None if self._changed is None else {*self._changed, snapshots.SOURCE}
+        kept = snapshots.Snapshots(self._workspace).views()
+        published = publish(self._workspace.duckdb, [*kept, *shown], aside, changed)
         if aside.exists():  # somebody reads the replaced database: remember which files it needs
             self._workspace.note_read(aside, self._referred(self._shown))
         self._shown = tables
