@@ -297,7 +297,7 @@ def test_a_snapshot_is_a_local_table_with_its_receipt(own: Laptop) -> None:
     assert told.startswith("Created snapshots.pages: 3 rows")
     count = "select sum(n)::int as n from pages join snapshots.pages p using (page, n)"
     assert json.loads(own.da("query", count, "--scope", "local", "--json").stdout) == [{"n": 50}]
-    joined = "select page, label from snapshots.pages, mine, clicks c where c.id = mine.id and c.page = pages.page order by 2"
+    joined = "select c.page, label from snapshots.pages, mine, clicks c where c.id = mine.id and c.page = pages.page order by 2"
     assert len(json.loads(own.da("query", joined, "--json").stdout)) == 2
     (kept,) = json.loads(own.da("snapshot", "list", "--json").stdout)
     assert kept["receipt"]["tables"][0]["id"] == "shop.clicks"
