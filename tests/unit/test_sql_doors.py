@@ -241,6 +241,7 @@ LISTED: dict[str, set[str]] = {
     "shared/da/commands/explore.py": {"sql_name"},  # the server's own name of a table, for a statement at the server
     "shared/da/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
     "shared/da/query.py": {"names", "shape(columns)", "index", "query"},
+    "shared/da/scope.py": {"rows"},  # a quoted path, or a quoted name of the mirror
     "shared/da/views.py": {"_select(each)"},
 }
 """What was looked at and is SQL of ours (or, of metrics and expectations, SQL of people who may define them, in a DuckDB
