@@ -264,17 +264,17 @@ def _as_written(name: str, sql: str) -> str:
 
 
 def _table(result: "Result", rows: _Counted) -> None:
-    from da.text import count_text, layout, terminal_width
+    from da.text import count_text, laid_out, terminal_width
 
     if not result.columns:
         return
     numbers = [column.is_number for column in result.columns]
     names = [column.name for column in result.columns]
-    text = layout(names, rows, right=numbers, width=terminal_width())
-    print("\n".join(text.lines))
-    if text.hidden:
-        hidden = count_text(text.hidden, "column")
-        say(f"{hidden} of {len(names)} hidden; use --format csv or json to see all.", err=True)
+    lines, hidden = laid_out(names, rows, right=numbers, width=terminal_width())
+    for line in lines:
+        print(line)
+    if hidden:
+        say(f"{count_text(hidden, 'column')} of {len(names)} hidden; use --format csv or json to see all.", err=True)
 
 
 def _csv(result: "Result", rows: _Counted) -> None:
