@@ -23,6 +23,7 @@ SECTIONS = {
         "query": "da.commands.query:app",
         "profile": "da.commands.profile:profile",
         "explore": "da.commands.explore:explore",
+        "snapshot": "da.commands.snapshots:app",
         "verify": "da.commands.verify:verify",
         "catalog": "da.commands.catalog:catalog",
         "glossary": "da.commands.catalog:glossary",

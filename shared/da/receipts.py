@@ -80,8 +80,8 @@ def of_mirror(connection: "duckdb.DuckDBPyConnection", state: State, sql: str, l
     """
     statement, node = _parsed(connection, sql)
     tables = _tables(node, state)
-    names = {str(each["function_name"]).lower() for each in _objects(node) if "function_name" in each}
-    volatile = bool(names & _volatile(connection)) or any(each.get("sample") for each in _objects(node))
+    names = {str(each["function_name"]).lower() for each in objects(node) if "function_name" in each}
+    volatile = bool(names & _volatile(connection)) or any(each.get("sample") for each in objects(node))
     ordered = any(each["type"] == "ORDER_MODIFIER" for each in node["modifiers"])
     computed = compute(connection, statement, {}, limit, ordered=ordered)
     return {
@@ -119,9 +119,9 @@ def _parsed(connection: "duckdb.DuckDBPyConnection", sql: str) -> tuple[str, dic
 
 def _tables(node: Mapping[str, Any], state: State) -> list[Table]:
     by_name = {name: table for table in state.tables.values() for name in (table.view, table.id)}
-    local = {str(cte["key"]).lower() for each in _objects(node) if "cte_map" in each for cte in each["cte_map"]["map"]}
+    local = {str(cte["key"]).lower() for each in objects(node) if "cte_map" in each for cte in each["cte_map"]["map"]}
     found: dict[str, Table] = {}
-    for each in _objects(node):
+    for each in objects(node):
         if each.get("type") == "BASE_TABLE" and "table_name" in each:
             schema, name = str(each["schema_name"]).lower(), str(each["table_name"]).lower()
             table = by_name.get(name if schema in {"", "main"} else f"{schema}.{name}")
@@ -132,7 +132,8 @@ def _tables(node: Mapping[str, Any], state: State) -> list[Table]:
     return list(found.values())
 
 
-def _objects(tree: Any) -> Iterator[dict[str, Any]]:
+def objects(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield all objects of a JSON value, the outer ones first."""
     left = [tree]
     while left:
         value = left.pop()

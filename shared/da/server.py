@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -35,6 +36,8 @@ class Backoff:
         return failures >= self.attempts or (asked or 0.0) > 4 * self.longest
 
 
+_BLOCK = 1 << 20
+_OK = 200
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
 _NOT_MODIFIED = 304
@@ -76,6 +79,37 @@ class Server:
 
         answered: tuple[dict[str, str], str] = self._try("POST", path, *_body(document), read, again=True)
         return answered
+
+    def download(self, url: str, path: Path, size: int) -> None:
+        """Download a signed URL to a file, which must have `size` bytes.
+
+        Raises:
+            BrokenError: the connection broke, several times.
+            OSError: the file can't be written.
+        """
+        failures = 0
+        while True:
+            try:
+                self._download(url, path, size)
+            except (BrokenError, RefusedError) as error:
+                failures += 1
+                if self._backoff.is_over(failures) or (isinstance(error, RefusedError) and not error.passes):
+                    raise
+                self._backoff.pause(self._backoff.delay(failures))
+            else:
+                return
+
+    def _download(self, url: str, path: Path, size: int) -> None:
+        with self._web.exchange("GET", url, {"Accept-Encoding": "identity"}) as answer, path.open("wb") as file:
+            if answer.status != _OK:
+                raise answer.refusal()
+            if answer.is_web_page:
+                raise BrokenError(answer.web_page())
+            buffer = memoryview(bytearray(_BLOCK))
+            while got := answer.readinto(buffer):
+                file.write(buffer[:got])
+            if file.tell() != size:
+                raise BrokenError(f"the connection to '{self.address}' ended before the file did")
 
     def put_bytes(self, path: str, data: bytes) -> None:
         """PUT bytes to a path derived from their content, so that retries are safe."""

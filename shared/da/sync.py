@@ -21,6 +21,7 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from da import snapshots
 from da.errors import DaError, RefusedError
 from da.manifest import Manifest, SourceList, Table, noticed, source_of
 from da.pieces import assembly
@@ -414,9 +415,15 @@ class Sync:
 
         aside = self._workspace.aside_for_readers()
         shown = [each for each in self._mirrored(tables.values()) if self._workspace.holds(each.table)]
+        shown += snapshots.Snapshots(self._workspace).views()
+        scope = self._scope
+        if scope is not None:
+            scope |= {snapshots.SOURCE}
+            if any(source_of(table_id) == snapshots.SOURCE for table_id in self._others):
+                shown += [each for each in self._other_views() if source_of(each.table.id) == snapshots.SOURCE]
         begun = self._early.finished() if self._early else None
         self._early = None
-        published = publish(self._workspace.duckdb, shown, aside, self._scope, self._other_views, begun=begun)
+        published = publish(self._workspace.duckdb, shown, aside, scope, self._other_views, begun=begun)
         if aside.exists():  # somebody reads the replaced database: remember which files it needs
             self._workspace.note_read(aside, self._workspace.files(self._before.tables) | self._shown)
         self._shown = self._referred(tables)

@@ -120,6 +120,10 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+_IN_MEMORY = 8 << 20
+"""Bytes of rows that are kept in memory while a table is laid out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """A table as lines; `hidden` counts the columns that did not fit."""
@@ -139,16 +143,49 @@ def layout(
 
     With a `width`, long cells are truncated, and columns in the middle are hidden if they do not fit.
     """
-    cells = [[clean(cell) for cell in columns]]
-    cells += [["NULL" if cell is None else clean(cell) for cell in row] for row in rows]
-    if width is not None:
-        cells = [[_shortened(cell, _LONGEST) for cell in line] for line in cells]
-    widths = [max(map(columns_of, column)) for column in zip(*cells, strict=True)]
+    lines, hidden = laid_out(columns, rows, right=right, width=width)
+    return Layout(list(lines), hidden)
+
+
+def laid_out(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | None]],
+    *,
+    right: Sequence[bool] = (),
+    width: int | None = None,
+) -> tuple[Iterator[str], int]:
+    """Lay out a result of any size like `layout`; return the lines and the number of hidden columns.
+
+    The width of a column depends on all rows, so these are read first, and those of a large result are kept in a file.
+    """
+    import json
+    from tempfile import SpooledTemporaryFile
+
+    longest = None if width is None else _LONGEST
+    head = [_shown(cell, longest) for cell in columns]
+    widths = [columns_of(cell) for cell in head]
+    kept = SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", errors="surrogatepass")  # noqa: SIM115 - read lazily
+    for row in rows:
+        cells = [_shown(cell, longest) for cell in row]
+        widths = [max(known, columns_of(cell)) for known, cell in zip(widths, cells, strict=True)]
+        kept.write(f"{json.dumps(cells)}\n")
     shown = _fitting(widths, width)
-    lines = [_line(line, widths, shown, right) for line in cells]
-    line = rule()
-    lines.insert(1, "  ".join(line * (widths[index] if index >= 0 else 1) for index in shown))
-    return Layout(lines, len(widths) - sum(index >= 0 for index in shown))
+
+    def lines() -> Iterator[str]:
+        yield _line(head, widths, shown, right)
+        line = rule()
+        yield "  ".join(line * (widths[index] if index >= 0 else 1) for index in shown)
+        with kept:
+            kept.seek(0)
+            for text in kept:
+                yield _line(json.loads(text), widths, shown, right)
+
+    return lines(), len(widths) - sum(index >= 0 for index in shown)
+
+
+def _shown(cell: str | None, longest: int | None) -> str:
+    text = "NULL" if cell is None else clean(cell)
+    return text if longest is None else _shortened(text, longest)
 
 
 def listing(

@@ -122,6 +122,12 @@ class Workspace:
             # The modification time says when the mirror last matched the server; this is no news from the server.
             os.utime(self._state_path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
+    def note_database(self) -> None:
+        """Record that the database is as `da` has just written it; that is no news from the server."""
+        times = self._state_path.stat()
+        self.save(replace(self.state(), database=self.database_stamp()))
+        os.utime(self._state_path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
     def touch(self) -> None:
         """Record that the mirror was up to date now."""
         os.utime(self._state_path)

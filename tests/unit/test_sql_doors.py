@@ -242,6 +242,7 @@ LISTED: dict[str, set[str]] = {
     "shared/da/commands/explore.py": {"sql_name"},  # the server's own name of a table, for a statement at the server
     "shared/da/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
     "shared/da/query.py": {"names", "shape(columns)", "index", "query", "', '.join(values)"},
+    "shared/da/scope.py": {"rows"},  # a quoted path, or a quoted name of the mirror
     "shared/da/views.py": {"_select(each)"},
     "shared/da/agents/tools.py": {"_unended(asked['sql'])", "_unended(question.sql)", "offset", "table.sql_name"},
     "shared/da/mirror_warehouse.py": {"facts.sql_name", "folders", "shape", "text", "names", "limit + 1", "most"},

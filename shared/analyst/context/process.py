@@ -276,7 +276,7 @@ class Process:
         settings = self.settings
         limits = Limits(settings.query_workers, bytes_of(settings.query_memory), result=bytes_of(settings.query_result))
         folder = private_folder(settings.scratch_dir)
-        files = FileCache(self.store, folder / "files", bytes_of(settings.query_cache))
+        files = FileCache(self.store, folder / "files", bytes_of(settings.query_cache), self.http)
 
         def later(task: Callable[[], object]) -> None:
             with suppress(UnavailableError):  # too many tasks wait

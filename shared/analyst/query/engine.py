@@ -224,7 +224,7 @@ class Engine:
             StatementError: it fails.
             UnavailableError: there is no free place, or a file is not available.
         """
-        with self.pool.worker(person) as worker, self.files.held(sources.files, must_fit=False) as paths:
+        with self.pool.worker(person) as worker, self.files.held(sources.files) as paths:
             job = Job(
                 statement.text,
                 {},
@@ -235,6 +235,8 @@ class Engine:
                 None,
                 seconds,
                 statement.ordered,
+                [file.size_bytes for file in sources.files],
+                lambda number, offset, size: self.files.read(sources.files[number], offset, size),
             )
             return worker.write(job, into)
 
@@ -307,6 +309,8 @@ class Engine:
                 query.limit,
                 query.seconds,
                 statement.ordered if query.receipt else None,
+                [file.size_bytes for file in sources.files],
+                lambda number, offset, size: self.files.read(sources.files[number], offset, size),
             )
             try:
                 return worker.run(job, is_gone)

@@ -18,7 +18,8 @@ from typing import Final
 
 from analyst.catalog import File
 from analyst.errors import UnavailableError
-from analyst.query.statement import refused
+from analyst.http_client import HttpClient
+from analyst.query.ranges import Ranges
 from analyst.store import ObjectMissingError, Store
 
 _AT_ONCE: Final = 8
@@ -44,8 +45,9 @@ def private_folder(parent: Path | None) -> Path:
 class FileCache:
     """Files of a bucket, at most `size` bytes of copies in `folder`. Thread-safe; processes may share the folder."""
 
-    def __init__(self, store: Store, folder: Path, size: int) -> None:
+    def __init__(self, store: Store, folder: Path, size: int, http: HttpClient | None = None) -> None:
         self._store = store
+        self._ranges = Ranges(store, http or HttpClient())
         self._folder = folder
         self._size = size
         self._lock = threading.Lock()
@@ -53,38 +55,41 @@ class FileCache:
         self._fetching: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def held(self, files: Sequence[File], *, must_fit: bool = True) -> Iterator[list[Path]]:
+    def held(self, files: Sequence[File]) -> Iterator[list[Path | None]]:
         """Return the local paths of files, in their order, which stay until the block ends.
 
-        Unless they `must_fit`, the cache may exceed its size until then.
+        If they are larger than the cache, only those in it have one; the others are read by ranges (`read`).
 
         Raises:
-            StatementError: they are larger than the cache.
             UnavailableError: a file is missing or damaged, or the store does not respond.
         """
         local = [self._store.local_path(file.path) for file in files]
         if all(path is not None for path in local):
-            yield [path for path in local if path is not None]
+            yield [*local]
             return
         distinct = {file.sha256: file for file in files}
         total = sum(file.size_bytes for file in distinct.values())
-        if must_fit and total > self._size:
-            raise refused(
-                f"the tables of this statement have {total // 1_000_000:,} MB, more than the {self._size // 1_000_000:,} MB of "
-                "files that this server keeps at hand; an administrator can increase QUERY_CACHE",
-                "too_large",
-            )
+        is_whole = total <= self._size
         with self._lock:
             self._held.update(distinct.keys())
         try:
-            with ThreadPoolExecutor(_AT_ONCE) as threads:
-                list(threads.map(self._fetch, distinct.values()))
-            yield [self._path(file.sha256) for file in files]
+            if is_whole:
+                with ThreadPoolExecutor(_AT_ONCE) as threads:
+                    list(threads.map(self._fetch, distinct.values()))
+            yield [path if is_whole or path.exists() else None for path in (self._path(file.sha256) for file in files)]
         finally:
             with self._lock:
                 self._held.subtract(distinct.keys())
                 self._held = +self._held
             self._evict()
+
+    def read(self, file: File, offset: int, size: int) -> bytes:
+        """Return a range of a file of the bucket.
+
+        Raises:
+            UnavailableError: the file is gone, or the store does not respond.
+        """
+        return self._ranges.read(file, offset, size)
 
     def _path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256

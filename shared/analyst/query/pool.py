@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Final
 from analyst.contract.parquet import copied
 from analyst.errors import AnalystError, UnavailableError
 from analyst.query.messages import GoneError, Json, receive, send
+from analyst.query.ranges import Read, Serving
 from analyst.query.run import RESULT, View
 from analyst.query.statement import Statement, StatementError, refused
 
@@ -56,18 +57,21 @@ class Limits:
 class Job:
     """A statement to run. `files` are paths, `tables` the id of the table of each, `limit` the number of rows.
 
-    The result is hashed in its order or as a multiset, by `ordered`, unless that is `None`.
+    The result is hashed in its order or as a multiset, by `ordered`, unless that is `None`. Files without a path have a size
+    in bytes in `sizes`, and `read` returns ranges of them.
     """
 
     sql: str
     parameters: Mapping[str, Any] | Sequence[Any]
     views: Sequence[View]
-    files: Sequence[Path]
+    files: Sequence[Path | None]
     tables: Sequence[str]
     format: str
     limit: int | None
     seconds: float
     ordered: bool | None = None
+    sizes: Sequence[int] = ()
+    read: Read | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +277,21 @@ class Lease:
         }
         worker = self._worker
         assert worker is not None  # noqa: S101 - a lease runs once
-        return self._ask(request, job.files, job.seconds, is_gone), worker.scratch / RESULT
+        result = worker.scratch / RESULT
+        paths = [path for path in job.files if path is not None]
+        if job.read is None or len(paths) == len(job.files):
+            return self._ask(request, paths, job.seconds, is_gone), result
+        serving = Serving(job.read)
+        request["parts"] = {str(number): job.sizes[number] for number, path in enumerate(job.files) if path is None}
+        channels = [theirs.fileno() for theirs in serving.theirs]
+        try:
+            return self._ask(request, [*paths, *channels], job.seconds, is_gone), result
+        except StatementError:
+            if serving.error is not None:
+                raise serving.error from None
+            raise
+        finally:
+            serving.close()
 
     def end(self) -> None:
         """Return the worker if it has run nothing, else end it."""
@@ -285,7 +303,7 @@ class Lease:
         else:
             worker.discard()
 
-    def _ask(self, request: Json, files: Sequence[Path], seconds: float, is_gone: Callable[[], bool]) -> Json:
+    def _ask(self, request: Json, files: Sequence[Path | int], seconds: float, is_gone: Callable[[], bool]) -> Json:
         worker = self._worker
         assert worker is not None  # noqa: S101 - a lease ends once
         worker.is_fresh = False

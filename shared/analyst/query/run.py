@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
 from analyst.errors import AnalystError
 from analyst.names import quote, quote_text
 from analyst.query.canonical import ResultHash, row_digest
+from analyst.query.ranges import Parts
 from analyst.query.statement import Json, StatementError, position, refused
 from analyst.types import checked_type, portable
 
@@ -86,10 +88,19 @@ class Run:
             for each in request["views"]
         ]
         self._tables: Sequence[str] = request["tables"]
-        self._paths = [f"/dev/fd/{file}" for file in files]
+        sizes = {int(number): size for number, size in request.get("parts", {}).items()}
+        opened = iter(files)
+        self._paths = [
+            Parts.path(number) if number in sizes else f"/dev/fd/{next(opened)}" for number in range(len(self._tables))
+        ]
+        channels = [socket.socket(fileno=file) for file in opened]
+        self._parts = Parts(channels, sizes) if sizes else None
+        owners = [table for number, table in enumerate(self._tables) if number not in sizes]
+        self.opened = files[: len(owners)]
+        """The files that the server has opened."""
         self._hidden = [
             *zip(self._paths, self._tables, strict=True),
-            *_targets(files, self._tables),
+            *_targets(self.opened, owners),
             (str(scratch), ""),
         ]
         self._target = scratch / RESULT
@@ -99,6 +110,8 @@ class Run:
 
     def prepare(self) -> None:
         """Allow DuckDB to open the files of the tables and its scratch folder, and nothing else."""
+        if self._parts is not None:
+            self._parts.register(self._con)
         if self._paths:
             listed = ", ".join(map(quote_text, self._paths))
             self._con.execute(f"set allowed_paths = [{listed}]")
@@ -275,7 +288,8 @@ class Run:
     def _bytes_read(self) -> int | None:
         if self._io is None:
             return None
-        return int(os.pread(self._io, 100, 0).split(b"\n", 1)[0].split()[1])
+        read = int(os.pread(self._io, 100, 0).split(b"\n", 1)[0].split()[1])
+        return read + (0 if self._parts is None else self._parts.count)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -26,6 +26,8 @@ _SHARED: Final = (
     "pyarrow.ipc",
     "pyarrow.parquet",
     "analyst.query.run",
+    "fsspec.spec",
+    "duckdb.filesystem",
     "analyst.contract.column_names",
     "analyst.contract.parquet",
     "decimal",
@@ -199,7 +201,7 @@ class Worker:
                 file_bytes=self._spill,
                 processor_seconds=int(request["seconds"] * threads) + 10,
             )
-            sandbox.confine(self._scratch, files)
+            sandbox.confine(self._scratch, run.opened)
             run.lock(threads)
             return run.execute()
         except StatementError as error:

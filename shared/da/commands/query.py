@@ -18,12 +18,17 @@ from da.workspace import Workspace
 
 if TYPE_CHECKING:
     from da.query import Result, Row
+    from da.scope import Named
 
 Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="SQL to run; - reads it from stdin.")]
 File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help="Read the SQL from a file.")]
 Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f", help="Output format.")]
 Json = Annotated[bool, typer.Option("--json", help="Same as --format json: an array of objects.")]
-Remote = Annotated[bool, typer.Option("--remote", help="Run it at the server, over the current tables.")]
+Scope = Annotated[
+    Literal["auto", "local", "server"],
+    typer.Option("--scope", help="Where it runs: auto chooses by the tables it names."),
+]
+Remote = Annotated[bool, typer.Option("--remote", help="Same as --scope server: over the current tables.")]
 Receipt = Annotated[
     Path | None,
     typer.Option("--receipt", metavar="FILE", help="Write a receipt, with which da verify computes the result again."),
@@ -31,7 +36,7 @@ Receipt = Annotated[
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Maximum number of rows to print; 0 prints all.")]
 
 
-_LONGEST_QUERY = 3700.0
+LONGEST_QUERY = 3700.0
 """Seconds; the server itself stops queries earlier."""
 
 
@@ -57,10 +62,15 @@ def query(
     form: Format = "table",
     limit: Limit = 1000,
     json: Json = False,
+    scope: Scope = "auto",
     remote: Remote = False,
     receipt: Receipt = None,
 ) -> None:
-    """Run SQL on the mirror, offline, or with --remote at the server.
+    """Run SQL on the mirror, offline; or at the server, over tables that are not mirrored.
+
+    With --scope auto, the default, SQL runs on the mirror if all of its tables are there, and at the server if one is not.
+    If it also names tables of your own or snapshots, the rows of the others are fetched, as far as the SQL may read them,
+    and it runs here. --scope local never asks the server.
 
     A table has the short name that da tables lists, and a full name: source.table. Times with a time zone are shown in UTC. If the result has
     more rows than the limit, a note is printed to stderr.
@@ -70,30 +80,62 @@ def query(
       da query "select * from shop.orders" --format csv > orders.csv
       da query --file report.sql --limit 0
       echo "from customers" | da query --json
-      da query --remote "select count(*) from events.clicks"
+      da query --scope server "select count(*) from events.clicks"
       da query "select count(*) from orders" --receipt orders.json
     """
-    from da.query import as_json, as_text, opened, relations, run
+    from da.query import opened
     from da.receipts import write
+    from da.scope import Named, named
 
     form = "json" if json else form
     text = read_sql(sql, file)
-    if remote:
+    if remote and scope == "local":
+        raise UsageError("can't use both '--remote' and '--scope local'; give one of them")
+    if remote or scope == "server":
         _ask_server(text, form, limit, receipt)
         return
     workspace = Workspace.find()
     with opened(workspace.duckdb) as connection:
-        try:
-            result = run(connection, text, as_json if form == "json" else as_text)
-        except DaError as error:
-            raise DaError(_explained(str(error), workspace, relations(connection), text)) from None
-        made = None if receipt is None else _receipt(connection, workspace, text, limit)
-        counted = _Counted(result.rows, limit)
-        {"table": _table, "csv": _csv, "json": _json}[form](result, counted)
-    if counted.truncated:
-        say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
+        found = named(connection, text, workspace.state()) if scope == "auto" else Named()
+        if not found.remote:
+            made = _run_here(connection, workspace, text, form=form, limit=limit, receipt=receipt is not None)
+    if found.remote:
+        names = ", ".join(each.table.id for each in found.remote)
+        if not found.has_own:
+            _ask_server(text, form, limit, receipt, why=f"{names} is not mirrored, so the query runs at the server")
+            return
+        made = _run_together(workspace, found, text, form=form, limit=limit, receipt=receipt is not None)
     if receipt is not None and made is not None:
         write(receipt, made)
+
+
+def _run_here(
+    connection: Any, workspace: Workspace, sql: str, *, form: str, limit: int, receipt: bool
+) -> dict[str, Any] | None:
+    """Run SQL on a local database, print its result and return its receipt, if one is wanted."""
+    from da.query import as_json, as_text, relations, run
+
+    try:
+        result = run(connection, sql, as_json if form == "json" else as_text)
+    except DaError as error:
+        raise DaError(_explained(str(error), workspace, relations(connection), sql)) from None
+    made = _receipt(connection, workspace, sql, limit) if receipt else None
+    counted = _Counted(result.rows, limit)
+    {"table": _table, "csv": _csv, "json": _json}[form](result, counted)
+    if counted.truncated:
+        say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
+    return made
+
+
+def _run_together(
+    workspace: Workspace, found: "Named", sql: str, *, form: str, limit: int, receipt: bool
+) -> dict[str, Any] | None:
+    from da.scope import together
+    from da.session import session
+
+    with session(timeout=LONGEST_QUERY) as server, together(workspace.duckdb, found, server) as connection:
+        say(f"Fetched from the server: {', '.join(each.table.id for each in found.remote)}.", err=True)
+        return _run_here(connection, workspace, sql, form=form, limit=limit, receipt=receipt)
 
 
 def _receipt(connection: Any, workspace: Workspace, sql: str, limit: int) -> dict[str, Any]:
@@ -104,13 +146,21 @@ def _receipt(connection: Any, workspace: Workspace, sql: str, limit: int) -> dic
         return of_mirror(other, workspace.state(), sql, limit or None)
 
 
-def _ask_server(sql: str, form: str, limit: int, receipt: Path | None) -> None:
+def _ask_server(sql: str, form: str, limit: int, receipt: Path | None, *, why: str = "") -> None:
+    """Run SQL at the server; `why` is the reason if the user has not asked for that."""
     from da.receipts import write
     from da.remote_query import ask
     from da.session import session
 
-    with session(timeout=_LONGEST_QUERY) as server:
-        answer = ask(server, sql, limit=limit or None, as_json=form == "json")
+    try:
+        with session(timeout=LONGEST_QUERY) as server:
+            answer = ask(server, sql, limit=limit or None, as_json=form == "json")
+    except DaError as error:
+        if why:
+            raise DaError(f"{why}: {error}") from None
+        raise
+    if why:
+        say(f"Note: {why}.", err=True)
     {"table": _table, "csv": _csv, "json": _json}[form](answer.result, _Counted(answer.result.rows, 0))
     if answer.is_truncated:
         say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
@@ -214,17 +264,17 @@ def _as_written(name: str, sql: str) -> str:
 
 
 def _table(result: "Result", rows: _Counted) -> None:
-    from da.text import count_text, layout, terminal_width
+    from da.text import count_text, laid_out, terminal_width
 
     if not result.columns:
         return
     numbers = [column.is_number for column in result.columns]
     names = [column.name for column in result.columns]
-    text = layout(names, rows, right=numbers, width=terminal_width())
-    print("\n".join(text.lines))
-    if text.hidden:
-        hidden = count_text(text.hidden, "column")
-        say(f"{hidden} of {len(names)} hidden; use --format csv or json to see all.", err=True)
+    lines, hidden = laid_out(names, rows, right=numbers, width=terminal_width())
+    for line in lines:
+        print(line)
+    if hidden:
+        say(f"{count_text(hidden, 'column')} of {len(names)} hidden; use --format csv or json to see all.", err=True)
 
 
 def _csv(result: "Result", rows: _Counted) -> None:

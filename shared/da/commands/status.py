@@ -14,6 +14,7 @@ from da.output import print_json, say, say_fact
 from da.plan import Request, plan
 from da.server import Backoff
 from da.session import server_of
+from da.snapshots import Snapshots
 from da.state import State
 from da.text import ago_text, bytes_text, count_text, local_time
 from da.web import Web
@@ -41,6 +42,7 @@ class Status:
     size_bytes: int
     free_bytes: int
     notices: list[str]
+    snapshots: int = 0
 
 
 def status(json: Json = False) -> None:
@@ -80,6 +82,7 @@ def _status(workspace: Workspace, config: Config) -> Status:
         size_bytes=sum(file.size_bytes for table in mirrored for file in table.files),
         free_bytes=shutil.disk_usage(workspace.root).free if workspace.root.exists() else 0,
         notices=noticed(state.tables.values()),
+        snapshots=sum(1 for _ in Snapshots(workspace)),
     )
 
 
@@ -133,6 +136,8 @@ def _print(found: Status, workspace: Workspace) -> None:
         else "never"
     )
     tables = f"{found.mirrored} mirrored, {found.not_mirrored} on the server only"
+    if found.snapshots:
+        tables += f", {count_text(found.snapshots, 'snapshot')}"
     lines = {
         "server": found.server or "none",
         "user": found.user or "unknown",

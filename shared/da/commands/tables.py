@@ -11,6 +11,7 @@ from da.manifest import NO_TABLES, Table, noticed
 from da.options import Json, complete_tables
 from da.output import print_json, print_table, say, say_fact
 from da.session import session
+from da.snapshots import Snapshots, is_snapshot
 from da.text import ago_text, bytes_text, count_text, local_time
 from da.workspace import Workspace
 
@@ -20,13 +21,14 @@ Name = Annotated[
         metavar="[TABLE]", help="Show the columns of this table, by view name or ID.", autocompletion=complete_tables
     ),
 ]
-Snapshots = Annotated[bool, typer.Option("--snapshots", help="List the snapshots on the server instead.")]
+OfServer = Annotated[bool, typer.Option("--snapshots", help="List the snapshots on the server instead.")]
 
 
-def tables(name: Name = None, snapshots: Snapshots = False, json: Json = False) -> None:
+def tables(name: Name = None, snapshots: OfServer = False, json: Json = False) -> None:
     """List tables, or the columns of one table.
 
-    Shows the state at the last sync: mirrored tables, and tables that can only be queried on the server.
+    Shows the state at the last sync: mirrored tables, and tables that can only be queried on the server; and your snapshots,
+    which da snapshot makes.
 
     Examples:
       da tables
@@ -39,11 +41,12 @@ def tables(name: Name = None, snapshots: Snapshots = False, json: Json = False) 
     workspace = Workspace.find()
     if workspace.checked_at() is None:
         raise workspace.missing()
-    known = workspace.state().tables
+    kept = [each.table for each in Snapshots(workspace)]
+    known = [*workspace.state().tables.values(), *kept]
     if name is None:
-        _list(workspace, list(known.values()), json=json)
+        _list(workspace, known, json=json)
     else:
-        _show(workspace, _named(name, list(known.values())), json=json)
+        _show(workspace, _named(name, known), json=json)
 
 
 def _list_snapshots(*, json: bool) -> None:
@@ -93,6 +96,8 @@ def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
     if json:
         columns = [{"name": each.name, "type": each.type, "description": each.description} for each in table.columns]
         files = [str(workspace.path(table.id, file)) for file in table.files]
+        if is_snapshot(table):
+            files = [str(Snapshots(workspace).path(Snapshots(workspace).find(table.view)))]
         print_json({**_document(workspace, table), "columns": columns, "files": files})
         return
     rows = "" if table.rows is None else count_text(table.rows, "row")
@@ -125,19 +130,25 @@ def _document(workspace: Workspace, table: Table) -> dict[str, Any]:
     return {
         "id": table.id,
         "view": table.view,
-        "where": table.place,
+        "where": "snapshot" if is_snapshot(table) else table.place,
         "rows": table.rows,
         "size_bytes": table.size_bytes,
         "updated": table.updated,
         "description": table.description,
         "about": dict(table.about),
         "notice": table.notice,
-        "folder": str(workspace.folder(table.id)) if table.is_mirrored else None,
+        "folder": _folder(workspace, table),
     }
 
 
+def _folder(workspace: Workspace, table: Table) -> str | None:
+    if is_snapshot(table):
+        return str(Snapshots(workspace).folder)
+    return str(workspace.folder(table.id)) if table.is_mirrored else None
+
+
 def _place(table: Table) -> str:
-    return table.place.replace("_", " ")
+    return "snapshot" if is_snapshot(table) else table.place.replace("_", " ")
 
 
 def _size(table: Table) -> str:

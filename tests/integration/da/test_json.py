@@ -195,6 +195,12 @@ def _own_data(eve: Checked) -> None:
     assert eve("verify", "receipt.json")["verdict"] == "equal"
     assert eve("verify", "receipt.json", "--offline")["verdict"] == "equal"
     eve("tables", "--snapshots")
+    eve("snapshot.create", "large", "--sql", "from shop.orders where total > 2")
+    assert [each["rows"] for each in eve("snapshot.list")] == [1]
+    assert eve("tables")[-1]["where"] == "snapshot"
+    eve("tables", "large")
+    eve("snapshot.refresh", "large")
+    eve("snapshot.drop", "large", "--yes")
     assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
     eve("metrics")
     eve("catalog")

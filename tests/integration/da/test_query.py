@@ -135,7 +135,7 @@ def test_every_kind_of_statement_is_printed(mirror: Da, sql: str, expected: str)
     [
         ("selec 1", 'syntax error at or near "selec"'),
         ("select * from nothing", "there is no table 'nothing' in the mirror"),
-        ("select * from clicks", "clicks (events.clicks) is not mirrored; it can only be queried on the server."),
+        ("select * from clicks", "events.clicks is not mirrored, so the query runs at the server: "),
         ("create table x as select 1", "can't change the mirror: da query only reads. For tables of your own, open"),
         ("drop view orders", "can't change the mirror: da query only reads."),
         ("select error('odd \x1b[2J')", "odd"),

@@ -1,10 +1,11 @@
 """Numbers, times and tables as people read them."""
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from da.text import ago_text, bytes_text, clean, columns_of, layout, seconds_text
+from da.text import ago_text, bytes_text, clean, columns_of, laid_out, layout, seconds_text
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -63,3 +64,17 @@ def test_wide_characters_take_two_columns() -> None:
     text = layout(["名前", "n"], [["東京", "1"], ["e\u0301a", "22"]], right=[False, True])
     assert text.lines == ["名前   n", "────  ──", "東京   1", "e\u0301a    22"]
     assert columns_of(layout(["a"], [["東" * 100]], width=80).lines[2]) == 59
+
+
+def test_a_large_table_is_not_held_in_memory() -> None:
+    rows = ([f"{number}", "x" * 3000, "\ud800" if number == 7 else None] for number in range(10_000))
+    tracemalloc.start()
+    lines, hidden = laid_out(["n", "text", "none"], rows)
+    count, last = 0, ""
+    for last in lines:  # noqa: B007 - the last one is wanted
+        count += 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (count, hidden) == (10_002, 0)
+    assert last.split() == ["9999", "x" * 3000, "NULL"]
+    assert peak < 20_000_000, "its rows have 30 MB"

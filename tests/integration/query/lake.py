@@ -64,7 +64,11 @@ class Lake:
 
 @contextmanager
 def lake(
-    folder: Path, files: Mapping[str, Path], limits: Limits | None = None, store: Store | None = None
+    folder: Path,
+    files: Mapping[str, Path],
+    limits: Limits | None = None,
+    store: Store | None = None,
+    cache: int = 1 << 30,
 ) -> Iterator[Lake]:
     """Serve parquet files as tables, by their ids."""
     store = store or open_store(read_settings({"DATA_URL": (folder / "bucket").as_uri()}))
@@ -82,7 +86,7 @@ def lake(
     try:
         results = Results(store, lambda task: task())
         yield Lake(
-            Engine(pool, FileCache(store, folder / "cache", 1 << 30), results),
+            Engine(pool, FileCache(store, folder / "cache", cache), results),
             Reader(snapshot, AccessList(), ADMIN),
             plain,
         )

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.integration.query.shop import ORDERS, PLANS
-from tests.running import Host, host, run_da
+from tests.running import BIN, Host, host, run_da
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -23,6 +24,10 @@ class Laptop:
     server: Host
     token: str
     admin: str
+
+    @property
+    def database(self) -> Path:
+        return self.home / "user/duckdb/analytics.duckdb"
 
     def da(self, *arguments: str, code: int = 0, token: str = "") -> subprocess.CompletedProcess[str]:
         environ = {
@@ -44,6 +49,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     place.mkdir()
     (place / "orders.csv").write_text(ORDERS)
     (place / "plans.csv").write_text(PLANS)
+    (place / "clicks.csv").write_text("id,page,secs\n" + "".join(f"{n},p{n % 3},{n}\n" for n in range(50)))
     with host(home, ACCESS_MAX_AGE="0") as running:
         admin = running.bootstrap()
         _, token = running.user(admin, "ann@example.com")
@@ -52,9 +58,12 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
             ("/api/admin/sources/shop", source),
             ("/extract/csv", {"source": "shop"}),
             ("/api/admin/permissions", {"user": "ann@example.com", "table": "shop.orders"}),
+            ("/api/admin/permissions", {"user": "ann@example.com", "table": "shop.clicks"}),
         ):
             status, answer = running.ask("POST", path, body, token=admin)
             assert status < 300, answer
+        status, answer = running.ask("PUT", "/api/admin/tables/shop.clicks", {"server_only": True}, token=admin)
+        assert status < 300, answer
         work = home / "work"
         work.mkdir()
         it = Laptop(work, running, token, admin)
@@ -202,3 +211,128 @@ def test_a_table_is_computed_with_sql_from_the_command_line(laptop: Laptop) -> N
     laptop.da("sync")
     assert laptop.da("query", "select count(*) as n from marts.days", "--json").stdout == '[\n{"n":100}\n]\n'
     assert "Removed marts.days." in admin("remove", "marts.days", "--yes").stdout
+
+
+@pytest.fixture
+def own(laptop: Laptop) -> Iterator[Laptop]:
+    """The machine, with a table of its user."""
+    with duckdb.connect(laptop.database) as con:
+        con.execute("create or replace table mine as select 1 as id, 'a' as label union all select 4, 'b'")
+    yield laptop
+    with duckdb.connect(laptop.database) as con:
+        con.execute("drop table mine")
+
+
+JOINED = "select label, page, c.secs from mine join shop.clicks c using (id) order by id"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows", "says"),
+    [
+        (["select count(*) as n from orders"], [{"n": 100}], ""),
+        (
+            ["select count(*) as n from clicks"],
+            [{"n": 50}],
+            "shop.clicks is not mirrored, so the query runs at the server",
+        ),
+        (["select count(*) as n from shop.clicks join orders using (id)"], [{"n": 50}], "runs at the server"),
+        ([JOINED], [{"label": "a", "page": "p1", "secs": 1}, {"label": "b", "page": "p1", "secs": 4}], "Fetched"),
+        (
+            ["select clicks.page from mine, clicks where clicks.id = mine.id and label = 'b'"],
+            [{"page": "p1"}],
+            "Fetched",
+        ),
+        (
+            ["select c from clicks c, mine where c.id = 4 and mine.id = 4"],
+            [{"c": {"id": 4, "page": "p1", "secs": 4}}],
+            "Fetched",
+        ),
+        (["with clicks as (select 1 as a) select a from clicks, mine where id = 4"], [{"a": 1}], ""),
+        (["--scope", "server", "select count(*) as n from orders"], [{"n": 100}], ""),
+    ],
+)
+def test_a_query_runs_where_its_tables_are(own: Laptop, arguments: list[str], rows: object, says: str) -> None:
+    ran = own.da("query", *arguments, "--json")
+    assert json.loads(ran.stdout) == rows
+    assert says in ran.stderr
+    assert bool(says) is bool(ran.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (
+            ["--scope", "local", "from clicks"],
+            1,
+            "clicks (shop.clicks) is not mirrored; it can only be queried on the server",
+        ),
+        (["--scope", "local", "--remote", "select 1"], 2, "can't use both '--remote' and '--scope local'"),
+        (["--scope", "server", "from mine"], 1, "there is no table 'mine'"),
+        (["select nope from mine, clicks"], 1, '"nope" not found'),
+        (["select * from mine, plans"], 1, "there is no table 'plans' in the mirror"),
+        ([JOINED, "--receipt", "r.json"], 1, "a receipt covers only tables of the server"),
+    ],
+)
+def test_where_a_query_cannot_run_is_told(own: Laptop, arguments: list[str], code: int, says: str) -> None:
+    assert says in own.da("query", *arguments, code=code).stderr
+
+
+def test_without_a_login_the_mirror_still_answers(own: Laptop) -> None:
+    environ = {**os.environ, "DA_LOCAL_DIR": str(own.home), "DA_CONFIG_DIR": str(own.home / "nobody")}
+    environ.pop("DA_TOKEN", None)
+
+    def ask(sql: str) -> subprocess.CompletedProcess[str]:
+        command = [str(BIN / "da"), "query", sql, "-f", "csv"]
+        return subprocess.run(command, env=environ, cwd=own.home, capture_output=True, text=True, check=False)
+
+    assert ask("select count(*) as n from orders, mine where orders.id = mine.id").stdout == "n\n2\n"
+    assert "shop.clicks is not mirrored, so the query runs at the server: " in ask("from clicks").stderr
+
+
+def test_a_snapshot_is_a_local_table_with_its_receipt(own: Laptop) -> None:
+    assert "There are none" in own.da("snapshot", "list").stdout
+    told = own.da("snapshot", "create", "Pages", "--sql", "select page, count(*) as n from clicks group by page").stdout
+    assert told.startswith("Created snapshots.pages: 3 rows")
+    count = "select sum(n)::int as n from pages join snapshots.pages p using (page, n)"
+    assert json.loads(own.da("query", count, "--scope", "local", "--json").stdout) == [{"n": 50}]
+    joined = "select c.page, label from snapshots.pages, mine, clicks c where c.id = mine.id and c.page = pages.page order by 2"
+    assert len(json.loads(own.da("query", joined, "--json").stdout)) == 2
+    (kept,) = json.loads(own.da("snapshot", "list", "--json").stdout)
+    assert kept["receipt"]["tables"][0]["id"] == "shop.clicks"
+    assert own.da("verify", "user/snapshots/pages.json").stdout.startswith("equal: the result is the same.")
+    (shown,) = [each for each in json.loads(own.da("tables", "--json").stdout) if each["id"] == "snapshots.pages"]
+    assert (shown["where"], shown["rows"]) == ("snapshot", 3)
+    assert "snapshot of: select page" in own.da("tables", "pages").stdout
+    assert "1 snapshot" in own.da("status").stdout
+    own.da("sync")
+    own.database.unlink()
+    own.da("sync")
+    assert json.loads(own.da("query", count.replace("sum(n)", "sum(p.n)"), "--json").stdout) == [{"n": 50}], (
+        "it survives a new database"
+    )
+    with duckdb.connect(own.database) as con:
+        con.execute("create table mine as select 1 as id")
+    own.da("snapshot", "refresh")
+    assert len(list((own.home / "user/snapshots").iterdir())) == 2, "the rows of before are gone"
+    assert "Dropped snapshots.pages." in own.da("snapshot", "drop", "pages", "--yes").stdout
+    assert list((own.home / "user/snapshots").iterdir()) == []
+    assert "there is no table 'pages'" in own.da("query", "from pages", code=1).stderr
+    assert own.da("status").stdout.count("snapshot") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["create", "orders", "--sql", "select 1 as a"], 1, "'orders' is the name of the table shop.orders"),
+        (["create", "clicks", "--sql", "select 1 as a"], 1, "'clicks' is the name of the table shop.clicks"),
+        (["create", "../x", "--sql", "select 1 as a"], 1, "not a valid name"),
+        (["create", "x", "--sql", "from plans"], 1, "there is no table 'plans'"),
+        (["create", "x", "--sql", "drop table clicks"], 1, "only queries"),
+        (["create", "x"], 2, "no SQL given"),
+        (["refresh", "nope"], 1, "there is no snapshot 'nope'"),
+        (["drop", "nope", "--yes"], 1, "there is no snapshot 'nope'"),
+    ],
+)
+def test_what_cannot_be_a_snapshot_is_refused(laptop: Laptop, arguments: list[str], code: int, says: str) -> None:
+    assert says in laptop.da("snapshot", *arguments, code=code).stderr
+    assert not list((laptop.home / "user").glob("snapshots/*"))

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from analyst.catalog_search import CatalogSearch
+from analyst.descriptions import Texts
 from analyst.pages import Reader, Site, render
 from analyst.pages.catalog import PAGE, Browsing, CatalogPage, Filter, owner_key
 from tests.doubles.memory_store import MemoryStore
@@ -22,7 +23,7 @@ MANY = snapshot(
 @pytest.fixture(scope="module")
 def browsing() -> dict[str, Browsing]:
     rules, search = access(MANY, *(f"orders_{number}" for number in range(0, 10_000, 2))), CatalogSearch(MemoryStore())
-    return {caller.user_id or "": Browsing(search, MANY, rules, caller, AT) for caller in (ADMIN, ANN)}
+    return {caller.user_id or "": Browsing(search, MANY, rules, caller, AT, Texts()) for caller in (ADMIN, ANN)}
 
 
 def shown(found: CatalogPage, wanted: Filter) -> str:

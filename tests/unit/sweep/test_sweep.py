@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from analyst.errors import UnavailableError
 from analyst.imports.parts import Parts
+from analyst.query import CACHED, RESULTS
 from analyst.rebuild import Rebuild
 from analyst.rebuild.rollback import roll_back
 from analyst.snapshots import Snapshots, parts, read_catalog
@@ -42,6 +43,24 @@ def test_nothing_goes_before_its_time_and_all_of_it_then(bucket: Bucket) -> None
     assert answer.deleted_bytes > 0
     assert (bucket.delta(), Snapshots(bucket.store).current().number) == ([2], 2)
     assert bucket.sweep().deleted == 0
+
+
+def test_results_of_queries_go_after_a_day_and_those_that_queries_find_again_after_a_week(bucket: Bucket) -> None:
+    whole, kept = f"{RESULTS}01m8.parquet", f"{CACHED}ab/abcd"
+    for key in (whole, kept):
+        bucket.store.put(key, b"rows", if_version=ANY)
+
+    def left() -> set[str]:
+        bucket.sweep()
+        return {entry.key for entry in bucket.store.list("query/")}
+
+    assert left() == {whole, kept}
+    bucket.wait(25)
+    assert left() == {kept}
+    bucket.wait(6 * 24 - 2)
+    assert left() == {kept}
+    bucket.wait(2)
+    assert left() == set()
 
 
 def test_a_dry_run_tells_the_same_and_changes_nothing(bucket: Bucket) -> None:
