@@ -64,7 +64,7 @@ def render(template: str, site: Site, *, title: str, user: str | None = None, cu
 
 @cache
 def security_policy(style: str | None = None, form_targets: tuple[str, ...] = ("'self'",)) -> str:
-    """Write the policy of a page: it loads nothing, runs no script, cannot be framed, and has one style, by its hash.
+    """Write the policy of a page: it loads nothing, runs no script, can't be framed, and has one style, by its hash.
 
     A hash, not `'unsafe-inline'`: a style that an attacker manages to inject does not apply.
     """
@@ -147,7 +147,7 @@ def _default_logo() -> str:
 
 @cache
 def _logo_url(logo: str) -> str | None:
-    """Return the logo of the settings as a `data:` URL. One that cannot be read is logged, and must not cost a page."""
+    """Return the logo of the settings as a `data:` URL. One that can't be read is logged, and must not cost a page."""
     if logo.startswith("data:"):
         return logo
     try:
@@ -157,7 +157,7 @@ def _logo_url(logo: str) -> str | None:
             return None
         return _data_url(path)
     except OSError as error:
-        log.warning("the logo %s cannot be read: %s; pages show the default one", logo, error.strerror)
+        log.warning("the logo %s can't be read: %s; pages show the default one", logo, error.strerror)
         return None
 
 
