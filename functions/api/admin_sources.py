@@ -60,7 +60,7 @@ def create_source(new: NewSource, ctx: Context) -> Source:
     "PUT",
     "/api/admin/sources/{name}",
     allow=Role.ADMIN,
-    answers={404: _NONE, 409: "The type cannot change while tables of the source are registered.", 422: _CONFIG},
+    answers={404: _NONE, 409: "The type can't change while tables of the source are registered.", 422: _CONFIG},
 )
 def update_source(change: SourceChange, ctx: Context) -> Source:
     """Change the given fields of a source."""

@@ -41,7 +41,7 @@ class QueryRequest(BaseModel):
     scope=Scope.QUERY,
     answers={
         404: "The snapshot does not exist, or is no longer kept.",
-        422: "The statement is refused, cannot be parsed, or fails.",
+        422: "The statement is refused, can't be parsed, or fails.",
     },
     audit="query",
 )

@@ -22,8 +22,8 @@ class VerifyRequest(BaseModel):
     allow=Role.ANALYST,
     scope=Scope.QUERY,
     answers={
-        404: "The caller cannot read a table of the receipt, or it no longer exists.",
-        422: "The receipt was changed, or its statement is refused, cannot be parsed, or fails.",
+        404: "The caller can't read a table of the receipt, or it no longer exists.",
+        422: "The receipt was changed, or its statement is refused, can't be parsed, or fails.",
     },
     audit="receipt.verify",
 )

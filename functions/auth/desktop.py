@@ -75,7 +75,7 @@ def desktop_code(request: DesktopRequest, ctx: Context) -> Redirect | Page:
     """Return the code to `da`: by redirect to its port, or on a page for pasting. Requires a browser session."""
     require(PROVIDER, ctx.settings)
     if ctx.caller.session_id is None:
-        raise ForbiddenError("an access token cannot start a session; sign in with a browser")
+        raise ForbiddenError("an access token can't start a session; sign in with a browser")
     code = give_code(ctx.keys, ctx.caller, request.challenge, ctx.now)
     if request.port is None:
         return page(ctx, "desktop_code.html", title="Your code for da", code=shorten(ctx.store, code))

@@ -185,7 +185,7 @@ def change_own_password(request: PasswordChange, ctx: Context) -> None:
     with ctx.state.read() as db:
         account = find_account(db, ctx.caller.user_id or "")
     if account is None:
-        raise UnauthenticatedError("the password cannot be changed without a user; sign in first")
+        raise UnauthenticatedError("the password can't be changed without a user; sign in first")
     passwords.change(
         account,
         request.old.get_secret_value(),
@@ -219,7 +219,7 @@ def _require_mail(ctx: Context) -> None:
     if not can_send(ctx.settings):
         missing = "a mail server (SMTP_HOST)" if ctx.settings.base_url else "its address (BASE_URL)"
         raise NotFoundError(
-            f"this server cannot mail reset links until an administrator sets {missing}; ask for a new invitation"
+            f"this server can't mail reset links until an administrator sets {missing}; ask for a new invitation"
         )
 
 

@@ -64,7 +64,7 @@ class RateLimitedError(AnalystError):
 
 
 class SourceError(AnalystError):
-    """A source or table cannot be read as it is configured."""
+    """A source or table can't be read as it is configured."""
 
     status = 422
     code = "source"

@@ -65,7 +65,7 @@ class HttpClient:
             redirects: how many to follow; for requests that carry no credentials.
 
         Raises:
-            UnavailableError: the server cannot be reached, or the connection broke off.
+            UnavailableError: the server can't be reached, or the connection broke off.
         """
         from urllib3 import Retry, Timeout  # imported late: most requests to our functions make no calls
         from urllib3.exceptions import HTTPError

@@ -26,11 +26,11 @@ def send(settings: Settings, to: str, subject: str, text: str) -> None:
         UnavailableError: the server rejects it or is not configured, or `BASE_URL`, needed for links, is not set.
     """
     if settings.base_url is None:
-        raise UnavailableError("mail cannot be sent because links need the address of this server; set BASE_URL")
+        raise UnavailableError("mail can't be sent because links need the address of this server; set BASE_URL")
     if settings.smtp_host is None:
         if settings.environment != "development":
             raise UnavailableError(
-                "mail cannot be sent because no mail server is configured; set SMTP_HOST and SMTP_FROM"
+                "mail can't be sent because no mail server is configured; set SMTP_HOST and SMTP_FROM"
             )
         log.warning("mail to %s: %s\n%s", to, subject, text)
         return

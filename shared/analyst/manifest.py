@@ -107,7 +107,7 @@ class Manifest:
     def etag(self) -> str:
         """The ETag of all sources.
 
-        It does not depend on the number of the snapshot: a publish of tables that this caller cannot read must not make
+        It does not depend on the number of the snapshot: a publish of tables that this caller can't read must not make
         every laptop ask again.
         """
         return _digest(_json(self.etags))

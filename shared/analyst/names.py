@@ -113,14 +113,14 @@ _LIKELY = 50
 def quote(identifier: str) -> str:
     """Quote an identifier for SQL."""
     if "\x00" in identifier:
-        raise InvalidInputError("a name cannot contain a NUL character")
+        raise InvalidInputError("a name can't contain a NUL character")
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def quote_text(text: str) -> str:
     """Quote a text literal for the few statements (ATTACH, COPY … TO, COMMENT) that take no parameters."""
     if "\x00" in text:
-        raise InvalidInputError("a text in SQL cannot contain a NUL character")
+        raise InvalidInputError("a text in SQL can't contain a NUL character")
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -163,7 +163,7 @@ def normalise(original: str) -> str:
     plain = unicodedata.normalize("NFKD", original).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_") if not _NAME.fullmatch(plain) else plain
     if not name:
-        raise InvalidInputError(f"{original!r} cannot become a name because it has no letters or digits; rename it")
+        raise InvalidInputError(f"{original!r} can't become a name because it has no letters or digits; rename it")
     if name[0].isdigit():
         name = f"_{name}"
     return name[:63]
@@ -185,7 +185,7 @@ def name_of(original: str, kind: str = "column") -> str:
         InvalidInputError: the text is empty or blank.
     """
     if not original or original.isspace():
-        raise InvalidInputError("an empty text cannot become a name")
+        raise InvalidInputError("an empty text can't become a name")
     plain, is_lossy = _transliterated(original)
     if not is_lossy and original.isascii() and re.search("[A-Za-z0-9]|^_+$", original):
         return normalise(original)

@@ -181,7 +181,7 @@ class Verifier:
 
         Raises:
             InvalidInputError: it was changed.
-            NotFoundError: the caller cannot read one of its tables, or it no longer exists.
+            NotFoundError: the caller can't read one of its tables, or it no longer exists.
         """
         receipt.require_untouched(keys, now)
         current = self.snapshots.current()

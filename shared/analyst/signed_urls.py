@@ -76,7 +76,7 @@ class Distribution:
     def _none_of(self, current: Snapshot, missing: Sequence[str], wanted: Mapping[str, object]) -> str:
         known = (table.id for table in visible_tables.visible(current, self.access, self.caller))
         hint = did_you_mean(missing[0], known) if missing[0] in wanted else ""
-        return f"none of these tables or files exists, or you cannot download them: {', '.join(missing[:5])}{hint}"
+        return f"none of these tables or files exists, or you can't download them: {', '.join(missing[:5])}{hint}"
 
     def download(self, table_id: str) -> str:
         """Sign the one file of a table.

@@ -108,7 +108,7 @@ def test_a_damaged_pointer_is_named_with_its_remedy(installation: Installation, 
     for answer in (installation.get(client), installation.get(client, "/auth/tokens"), bootstrap):
         detail = answer.get_json()["detail"]
         assert answer.status_code == 503
-        assert "'state/current.json' cannot be read" in detail
+        assert "'state/current.json' can't be read" in detail
         assert "restore it from a backup or an earlier object version" in detail
         assert "try again" not in detail
     found = installation.store.read(CURRENT)

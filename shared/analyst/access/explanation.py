@@ -1,4 +1,4 @@
-"""Explanations of why a user can or cannot read a table, consistent with `AccessList.may_read`."""
+"""Explanations of why a user can or can't read a table, consistent with `AccessList.may_read`."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -20,7 +20,7 @@ _TEXTS: dict[Kind, str] = {
     "not_registered": "the table is not registered, so only administrators can read it",
     "no_grant": "the table is not public, and neither the user nor their groups have a grant on it",
     "server_only": "the table is server-only: it can be queried on the server, but not downloaded",
-    "viewer": "the role viewer cannot download files",
+    "viewer": "the role viewer can't download files",
     "not_published": "the table has not been published yet",
 }
 

@@ -53,7 +53,7 @@ def parse_pointer(data: bytes) -> StatePointer:
         return StatePointer.model_validate_json(data)
     except ValidationError as error:
         raise DamagedStateError(
-            f"{CURRENT!r} cannot be read: it is damaged, or was written by a newer version; restore it from a backup "
+            f"{CURRENT!r} can't be read: it is damaged, or was written by a newer version; restore it from a backup "
             "or an "
             "earlier object version, or install the newer version; do not delete it"
         ) from error
@@ -67,7 +67,7 @@ _REFRESHES_PER_SECOND: Final = 5.0
 
 
 class _UnreadableError(UnavailableError):
-    """A list cannot be read, but can be published again."""
+    """A list can't be read, but can be published again."""
 
 
 class AccessReader:
@@ -195,7 +195,7 @@ class AccessReader:
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:
             if self._failure is not None and not self._failure.retryable:
-                raise DamagedStateError(f"the access list cannot be read: {self._failure}") from self._failure
+                raise DamagedStateError(f"the access list can't be read: {self._failure}") from self._failure
             raise UnavailableError(
                 "the access list is temporarily unavailable; try again in a moment"
             ) from self._failure

@@ -1,6 +1,6 @@
 """Rate limits of credential endpoints, shared by all instances: one small object in the bucket per limit and key.
 
-An attempt is counted before it is answered, by compare-and-swap, so that concurrent attempts cannot evade the limit. If
+An attempt is counted before it is answered, by compare-and-swap, so that concurrent attempts can't evade the limit. If
 attempts on one key arrive faster than the object can be swapped, they are refused as too many.
 """
 

@@ -1,7 +1,7 @@
 """Identity tokens of OpenID Connect, verified offline against the issuer's published keys.
 
 The keys are cached. A token that names an unknown key triggers a new fetch, but at most once a minute, so that forged
-tokens cannot make us call the issuer all the time.
+tokens can't make us call the issuer all the time.
 """
 
 import json

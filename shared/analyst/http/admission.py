@@ -156,5 +156,5 @@ def _whom(allow: Role | Allow) -> str:
     if allow is Allow.SERVICE:
         return "the service token, or the role admin"
     if allow is Role.VIEWER:
-        return "a user; services cannot call it"
+        return "a user; services can't call it"
     return f"the role {allow.value}{' or higher' if allow is not Role.ADMIN else ''}"

@@ -26,7 +26,7 @@ _FAILURES: Final = {
     400: "The request is malformed.",
     401: "The credentials are missing or invalid.",
     403: "The caller's role or the scope of the token is not sufficient.",
-    404: "The resource does not exist, or the caller cannot see it.",
+    404: "The resource does not exist, or the caller can't see it.",
     413: "The request body is too large.",
     415: "The media type of the request body is not supported.",
     422: "The input is invalid; `errors` lists where and why.",
@@ -169,7 +169,7 @@ def _alternatives(output: Any) -> tuple[Any, ...]:
 _TITLE: Final = "AI Data Analyst"
 _ABOUT: Final = (
     "The API of AI Data Analyst. Every response has an `X-Request-Id` header, and every error is a problem document "
-    "(RFC 9457). Tables that the caller cannot read are answered as if they did not exist."
+    "(RFC 9457). Tables that the caller can't read are answered as if they did not exist."
 )
 _SECURITY_SCHEMES: Final[Json] = {
     "accessToken": {

@@ -54,7 +54,7 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
     """Read the model that a function takes; `None` if it takes none.
 
     Raises:
-        MalformedError, MediaTypeError, TooLargeError: the body cannot be read.
+        MalformedError, MediaTypeError, TooLargeError: the body can't be read.
         InvalidInputError: the input does not match the model; `errors` has the places and reasons, not the values.
     """
     query = {} if spec.foreign else _query(request)
@@ -247,7 +247,7 @@ def _data(request: Request, limit: int) -> bytes:
     try:
         data = request.get_data()
     except Exception as error:  # servers raise exceptions of their own for a truncated or malformed body
-        raise MalformedError("the body cannot be read") from error
+        raise MalformedError("the body can't be read") from error
     if len(data) > limit:
         raise _too_large(limit)
     if len(data) < (request.content_length or 0):

@@ -107,7 +107,7 @@ def look_up(parts: Parts, request: ImportedTables) -> ImportStanding:
     """Return the states of tables, and the missing parts of those that are wanted.
 
     Raises:
-        ContractError: the extract of the source cannot be read.
+        ContractError: the extract of the source can't be read.
     """
     with duckdb_files.scratch(parts.scratch) as folder:
         extract, _version = read_extract(parts.store, request.source, folder)

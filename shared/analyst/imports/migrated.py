@@ -98,7 +98,7 @@ class Migrated:
 
 
 def migrated(old: OldSystem, now: datetime, report: Gathered) -> Migrated:
-    """Bring an older system to the current schema. The report lists what cannot be converted."""
+    """Bring an older system to the current schema. The report lists what can't be converted."""
     users = _users(read_rows(old, "users", OldUser, ("id",), report), report)
     registry = read_rows(old, "table_registry", OldTable, ("id",), report)
     permissions = read_rows(old, "dataset_permissions", OldPermission, ("user_id", "dataset"), report)

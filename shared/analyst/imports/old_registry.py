@@ -146,7 +146,7 @@ _WAYS: Sequence[tuple[Callable[[OldTable], str], Callable[[str], str]]] = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The table id that files belong to, or the reason why they cannot be imported."""
+    """The table id that files belong to, or the reason why they can't be imported."""
 
     id: str | None
     reason: str | None = None

@@ -110,7 +110,7 @@ def render(
 
 @cache
 def security_policy(style: str | None = None, form_targets: tuple[str, ...] = ("'self'",)) -> str:
-    """Write the policy of a page: it loads only our script, has one style, by its hash, and cannot be framed.
+    """Write the policy of a page: it loads only our script, has one style, by its hash, and can't be framed.
 
     A hash, not `'unsafe-inline'`: a style that an attacker manages to inject does not apply. Scripts in the page do not run;
     files of ours that are not scripts do not either, since every answer has `nosniff`. Trusted types keep the script itself
@@ -216,7 +216,7 @@ def _default_logo() -> str:
 
 @cache
 def _logo_url(logo: str) -> str | None:
-    """Return the logo of the settings as a `data:` URL. One that cannot be read is logged, and must not cost a page."""
+    """Return the logo of the settings as a `data:` URL. One that can't be read is logged, and must not cost a page."""
     if logo.startswith("data:"):
         return logo
     try:
@@ -226,7 +226,7 @@ def _logo_url(logo: str) -> str | None:
             return None
         return _data_url(path)
     except OSError as error:
-        log.warning("the logo %s cannot be read: %s; pages show the default one", logo, error.strerror)
+        log.warning("the logo %s can't be read: %s; pages show the default one", logo, error.strerror)
         return None
 
 

@@ -1,7 +1,7 @@
 """Queries: from SQL and its caller to a result.
 
 The statement is checked in a worker, its tables are looked up among those that the caller can read, and their files are
-opened for the worker, which sees nothing else. A table that the caller cannot read is answered like one that does not
+opened for the worker, which sees nothing else. A table that the caller can't read is answered like one that does not
 exist.
 """
 
@@ -140,7 +140,7 @@ class Sources:
         for table in tables.values():
             if table.query_mode == "remote":
                 raise refused(
-                    f"the table {table.id!r} is remote: its rows stay in its source, and queries at this server cannot read them; "
+                    f"the table {table.id!r} is remote: its rows stay in its source, and queries at this server can't read them; "
                     "query the source itself",
                     "remote",
                 )
@@ -196,7 +196,7 @@ class Engine:
         """Check a statement; one that was checked before needs no worker.
 
         Raises:
-            StatementError: it is refused, or cannot be parsed.
+            StatementError: it is refused, or can't be parsed.
         """
         statement = self.statements.find(sql)
         if statement is None:

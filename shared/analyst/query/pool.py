@@ -115,7 +115,7 @@ class Pool:
         With several places, one person does not get all of them, so that nobody locks out the others.
 
         Raises:
-            UnavailableError: there was no place in time, or workers cannot be started.
+            UnavailableError: there was no place in time, or workers can't be started.
         """
         with self._place(person):
             lease = Lease(self, self._limits)
@@ -169,7 +169,7 @@ class Pool:
         """Return a worker that is ready, and have another one started in its place.
 
         Raises:
-            UnavailableError: workers cannot be started.
+            UnavailableError: workers can't be started.
         """
         for _attempt in range(_ATTEMPTS):
             try:
@@ -183,7 +183,7 @@ class Pool:
             if worker.wait_ready():
                 return worker
             worker.discard()
-        raise UnavailableError("the processes that run queries cannot be started; see the server's log", retry_after=5)
+        raise UnavailableError("the processes that run queries can't be started; see the server's log", retry_after=5)
 
     def give_back(self, worker: "_Worker") -> None:
         """Keep a worker that has run nothing."""
@@ -208,7 +208,7 @@ class Lease:
         """Check a statement.
 
         Raises:
-            StatementError: it is refused, or cannot be parsed.
+            StatementError: it is refused, or can't be parsed.
         """
         request = {"do": "check", "sql": sql}
         try:

@@ -83,7 +83,7 @@ class Results:
             found = self._store.read(_path(key))
             kept = None if found is None else Kept.decode(found.data)
         except (AnalystError, ValueError, KeyError, TypeError):
-            log.warning("a kept result cannot be read", exc_info=True)
+            log.warning("a kept result can't be read", exc_info=True)
             return None
         if kept is not None:
             self._remember(key, kept)

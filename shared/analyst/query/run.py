@@ -54,7 +54,7 @@ class View:
             return f"create view {name} as select {columns} where false"
         listed = ", ".join(quote_text(paths[each]) for each in self.files)
         columns = ", ".join(map(quote, (column for column, _kind in self.columns))) or "*"
-        # with its columns, so that the virtual column `filename` cannot be selected from the view
+        # with its columns, so that the virtual column `filename` can't be selected from the view
         return f"create view {name} as select {columns} from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
 
 
@@ -309,7 +309,7 @@ class Run:
         except OSError as error:
             if error.errno is None:
                 self._translate(error)
-            raise refused(f"the result cannot be written: {error.strerror}", "too_large") from None
+            raise refused(f"the result can't be written: {error.strerror}", "too_large") from None
 
     def _translate(self, error: Exception) -> NoReturn:
         text = str(error)

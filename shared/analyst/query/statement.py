@@ -255,13 +255,13 @@ class _Walk:
     def _function(self, function: Json) -> None:
         name = str(function["function_name"]).lower()
         if name in REFUSED_FUNCTIONS or name.startswith(_REFUSED_PREFIXES):
-            raise self._error(f"the function {name!r} cannot be used in a query at the server", function)
+            raise self._error(f"the function {name!r} can't be used in a query at the server", function)
         self.is_volatile = self.is_volatile or name in self._volatile
 
     def _source(self, source: Json) -> None:
         kind = source["type"]
         if kind not in _SOURCES:
-            raise self._error(f"a query at the server cannot select from a {kind.lower()}", source)
+            raise self._error(f"a query at the server can't select from a {kind.lower()}", source)
         self.columns.update(name.lower() for name in source.get("using_columns") or ())
         renames = bool(source.get("column_name_alias")) or source.get("ref_type") == "NATURAL"
         self._stars = self._stars or renames or kind in {"PIVOT", "SHOW_REF"}
@@ -273,10 +273,10 @@ class _Walk:
         elif kind == "TABLE_FUNCTION":
             name = str(source["function"].get("function_name", "")).lower()
             if name not in TABLE_FUNCTIONS:
-                raise self._error(f"the table function {name!r} cannot be used in a query at the server", source)
+                raise self._error(f"the table function {name!r} can't be used in a query at the server", source)
         elif kind == "SHOW_REF" and source["query"] is None:
             raise self._error(
-                "a query at the server cannot list tables, databases or settings; "
+                "a query at the server can't list tables, databases or settings; "
                 "GET /api/catalog/tables lists the tables",
                 source,
             )
@@ -302,7 +302,7 @@ def _syntax_error(tree: Json, sql: str) -> StatementError:
     where: dict[str, Any] = position(sql, int(tree["position"])) if str(tree.get("position", "")).isdecimal() else {}
     at = f" (line {where['line']}, column {where['column']})" if where else ""
     return refused(
-        f"the SQL cannot be parsed: {message.splitlines()[0] if message else 'unknown error'}{at}", "syntax", **where
+        f"the SQL can't be parsed: {message.splitlines()[0] if message else 'unknown error'}{at}", "syntax", **where
     )
 
 
@@ -371,4 +371,4 @@ def _require_plain_functions(tokens: Sequence[tuple[int, bytes]]) -> None:
         if following.startswith(b"(") and (
             plain in REFUSED_FUNCTIONS or plain.startswith((*_REFUSED_PREFIXES, "glob", "sniff"))
         ):
-            raise refused(f"the function {plain!r} cannot be used in a query at the server")
+            raise refused(f"the function {plain!r} can't be used in a query at the server")

@@ -157,4 +157,4 @@ def _ledger(found: Object | None) -> Ledger:
     try:
         return Ledger() if found is None else Ledger.model_validate_json(found.data)
     except ValidationError as error:
-        raise UnavailableError(f"{KEY!r} cannot be read; delete it, and the next call syncs everything") from error
+        raise UnavailableError(f"{KEY!r} can't be read; delete it, and the next call syncs everything") from error

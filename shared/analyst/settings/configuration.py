@@ -117,7 +117,7 @@ def _file(environ: Mapping[str, str], default: Path | None, fetch: Fetch | None)
         data = fetch(name, environ) if fetch and name.startswith(("gs://", "s3://")) else Path(name).read_bytes()
         return name, data.decode("utf-8-sig")
     except OSError as error:
-        raise SettingsError(f"CONFIG_FILE: {name!r} cannot be read: {error.strerror}") from error
+        raise SettingsError(f"CONFIG_FILE: {name!r} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"CONFIG_FILE: {name!r} is not UTF-8 text; save it as UTF-8") from error
 

@@ -50,14 +50,14 @@ def parse(text: str) -> Document:
     """Parse a text. Its `problems` do not prevent the rest from being read."""
     document = Document()
     if len(text) > _LONGEST:
-        document.problem((), f"the file is larger than {_LONGEST // 1024} kB; it cannot be a configuration file")
+        document.problem((), f"the file is larger than {_LONGEST // 1024} kB; it can't be a configuration file")
         return document
     try:
         _refuse_knots(text)
         root = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+        what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it can't be read"
         line = mark.line + 1 if mark else None
         written = "".join(text.splitlines()[line - 1 : line]) if line else ""
         document.problem((), f"the file is not valid YAML: {what}{_yaml_advice(str(what), written)}", line)
@@ -152,14 +152,14 @@ def variable(name: str, environ: Mapping[str, str]) -> str:
     such as /dev/null, is ignored.
 
     Raises:
-        SettingsError: the file cannot be read.
+        SettingsError: the file can't be read.
     """
     if not (file := environ.get(name + _FILE)):
         return environ.get(name, "")
     try:
         text = Filesystem(file).read_text(encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"{name}{_FILE}: {file!r} cannot be read: {error.strerror}") from error
+        raise SettingsError(f"{name}{_FILE}: {file!r} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{name}{_FILE}: {file!r} is not text in UTF-8") from error
     return text.strip("\r\n") or environ.get(name, "")

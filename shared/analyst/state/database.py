@@ -260,7 +260,7 @@ class State:
 
         Raises:
             UnavailableError: the store does not respond, others were always faster, or the state is damaged.
-            UnsureWriteError: a write got no response and cannot be read back; the change may have been made.
+            UnsureWriteError: a write got no response and can't be read back; the change may have been made.
             StateTooNewError: the state was written by a newer version.
         """
         attempts = Attempts(self._store, self._now, self._scratch, self._writer, change, sleep=self._sleep)

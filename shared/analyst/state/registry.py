@@ -114,7 +114,7 @@ def coherent(table: RegisteredTable) -> RegisteredTable:
     """
     if table.sync_strategy == "incremental" and not table.primary_key and table.cursor_column is None:
         raise InvalidInputError(
-            f"{table.id!r} cannot be incremental without a primary_key or a cursor_column; set one of them"
+            f"{table.id!r} can't be incremental without a primary_key or a cursor_column; set one of them"
         )
     if table.query_mode == "remote" and table.sync_strategy == "incremental":
         raise InvalidInputError(f"{table.id!r} is remote, so it is not synced; set sync_strategy to full_refresh")

@@ -103,7 +103,7 @@ def create_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, new: Ne
     missing = frozenset(new.scopes) - caller.scopes
     if missing:
         raise ForbiddenError(
-            f"this access token does not have the scope {', '.join(sorted(missing))}, so it cannot grant it"
+            f"this access token does not have the scope {', '.join(sorted(missing))}, so it can't grant it"
         )
     owner = _owner(db, caller, new.user)
     bound = None if caller.token_id is None else _expiry(db, actor, caller.token_id)
@@ -174,7 +174,7 @@ def revoke_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, token_i
         raise NotFoundError(f"there is no token {token_id!r}")
     if not caller.scopes.issuperset(token["scopes"]):
         raise ForbiddenError(
-            "an access token cannot revoke a token with scopes that it does not have itself; sign in, or use one that "
+            "an access token can't revoke a token with scopes that it does not have itself; sign in, or use one that "
             "has them"
         )
     if token["revoked_at"] is None:
@@ -196,7 +196,7 @@ def _owner(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> str:
         raise ForbiddenError("a service has no access tokens of its own")
     if caller.lacks_scope_for(Role.ADMIN):
         raise ForbiddenError(
-            "this access token does not have the scope 'admin', so it cannot act for others; sign in, or use one that "
+            "this access token does not have the scope 'admin', so it can't act for others; sign in, or use one that "
             "has the scope"
         )
     if not caller.includes(Role.ADMIN):

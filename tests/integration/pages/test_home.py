@@ -34,7 +34,7 @@ def test_it_gives_the_exact_commands_to_install_and_connect(ann: Browser) -> Non
 
 def test_who_can_read_nothing_is_told_what_to_do(browser: Browser) -> None:
     page = browser.sign_in("bob@example.com").get("/").text
-    assert "You cannot read any table yet" in page
+    assert "You can't read any table yet" in page
     assert 'href="/account#requests"' in page
     assert "shop.orders" not in page
 

@@ -152,7 +152,7 @@ def test_it_follows_its_inputs_through_all_levels(marts: Marts) -> None:
         ("select * from query('select 1')", "query"),
         ("from enable_logging(storage='file')", "enable_logging"),
         ("", "the option 'sql' must not be empty"),
-        ("select", "cannot be parsed"),
+        ("select", "can't be parsed"),
     ],
 )
 def test_what_cannot_be_computed_is_refused_when_it_is_registered(whole: Marts, sql: str, says: str) -> None:

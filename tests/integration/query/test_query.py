@@ -131,7 +131,7 @@ def test_a_whole_result_is_put_into_the_bucket(it: Shop) -> None:
         ("drop table orders", "refused", "only queries can be run at the server", None),
         ("select 1; select 2", "refused", "only one statement", None),
         ("-- nothing", "refused", "there is no SQL to run", None),
-        ("from read_csv('x')", "refused", "the table function 'read_csv' cannot be used", (1, 6)),
+        ("from read_csv('x')", "refused", "the table function 'read_csv' can't be used", (1, 6)),
         ("select nofunc(1)", "unknown", "nofunc", (1, 8)),
         ("select customer::int from orders", "conversion", "Could not convert string", (1, 16)),
         ("select customer + day from orders", "binding", "add explicit type casts", (1, 17)),

@@ -233,7 +233,7 @@ class TestWhereItIs:
         )
 
     def test_one_that_is_named_must_be_there(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match=r"CONFIG_FILE: .*nowhere.yaml' cannot be read: No such file"):
+        with pytest.raises(SettingsError, match=r"CONFIG_FILE: .*nowhere.yaml' can't be read: No such file"):
             read_settings({**PLAIN, "CONFIG_FILE": str(tmp_path / "nowhere.yaml")})
         (tmp_path / "latin.yaml").write_bytes(b"instance: {name: \xe9}")
         with pytest.raises(SettingsError, match="is not UTF-8 text"):

@@ -49,7 +49,7 @@ def test_a_variable_in_the_file_of_the_instance_can_be_in_a_file_too(tmp_path: P
     assert shown(read_settings(environ).service_token) == SECRET
 
 
-@pytest.mark.parametrize(("content", "reason"), [(None, "cannot be read"), (b"\xff\xfe", "UTF-8")])
+@pytest.mark.parametrize(("content", "reason"), [(None, "can't be read"), (b"\xff\xfe", "UTF-8")])
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "secret"
     if content is not None:

@@ -91,7 +91,7 @@ RESETS_FROM: Final = Limit("reset-from", 20, _QUARTER)
 
 
 class Password:
-    """The provider. It is always available; users without a password cannot use it."""
+    """The provider. It is always available; users without a password can't use it."""
 
     name = "password"
 

@@ -92,7 +92,7 @@ class Backfill:
         until = self.monotonic() + self.seconds
         self._read(self.query(since, jql), "updated", None, tally, until)
 
-    def anew(self, created: int, tally: Tally) -> int:
+    def reread(self, created: int, tally: Tally) -> int:
         """Read what was created since a time, in epoch ms, and return the creation time that was reached."""
         progress = Progress(0, created=created)
         until = self.monotonic() + self.seconds
@@ -332,6 +332,6 @@ def refresh_all(job: Job, created: datetime | None, tally: Tally) -> datetime | 
 
     opened = job.opened
     backfill = Backfill(job.jira, opened.scope, opened.warehouse.find, absorb, seconds=_seconds(opened), is_forced=True)
-    reached = backfill.anew(_millis(created) or 0, tally)
+    reached = backfill.reread(_millis(created) or 0, tally)
     job.jira.settle()
     return times.of_micros(reached * 1000)

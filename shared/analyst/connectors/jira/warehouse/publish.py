@@ -148,9 +148,9 @@ class Absorbing:
             note = self._about_imports() if is_empty and _is_whole(cursor) else None
             if not changed and not stale and cursor == known:
                 return Absorbed(self.version, withheld=withheld, doubt=doubt, note=note)
-            anew = writers.rewritten(self._rewritings(changed, kept, report))
-            files = {name: self._files(name, anew.get(name, {}), writers) for name in kept}
-            files |= self._made_anew(files[RAW], stale, writers, report)
+            new = writers.rewritten(self._rewritings(changed, kept, report))
+            files = {name: self._files(name, new.get(name, {}), writers) for name in kept}
+            files |= self._remade(files[RAW], stale, writers, report)
             published, version = self._publish(files, writers.uploads, cursor, began)
         ids = frozenset(one.after.issue_id for one in changed)
         return Absorbed(version, ids, published, dict(report.misshapen), withheld, doubt, note)
@@ -253,15 +253,15 @@ class Absorbing:
             _LOG.exception("an issue could not be transformed to rows", extra={"fields": fields})
             return {name: [raw(state)] if name == RAW else [] for name in self.options.tables}
 
-    def _files(self, name: str, anew: NewFiles, writers: Writers) -> list[ParquetFile | FileRow]:
+    def _files(self, name: str, new: NewFiles, writers: Writers) -> list[ParquetFile | FileRow]:
         """Return the files of a table, with some parts rewritten."""
         listed = self.base.files.get(name, ())
         empty: list[ParquetFile | FileRow] = [file for file in listed if file.partition is None]
         empty = empty or [writers.empty(self.options.tables[name])]
-        there: dict[str, Sequence[ParquetFile | FileRow]] = {**parts.by_part(listed), **anew}
+        there: dict[str, Sequence[ParquetFile | FileRow]] = {**parts.by_part(listed), **new}
         return [*empty, *(file for part in parts.in_order(there) for file in there[part])]
 
-    def _made_anew(
+    def _remade(
         self, raw: Iterable[ParquetFile | FileRow], stale: Collection[str], writers: Writers, report: Report
     ) -> dict[str, list[ParquetFile | FileRow]]:
         """Rebuild tables from `raw_issues`, month by month."""
