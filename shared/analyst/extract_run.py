@@ -1,6 +1,6 @@
 """The frame of every extract: run a connector, leave a record, request a rebuild, answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Protocol, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from analyst.contract.connector import Connector, SourceTable
-from analyst.contract.extraction import SIDE_BY_SIDE, Earlier, Ended, Extraction, FanOut
+from analyst.contract.extraction import SIDE_BY_SIDE, Earlier, Ended, Extraction, FanOut, Stage
 from analyst.errors import AnalystError, UnavailableError
 from analyst.names import Name
 from analyst.quality.checks import Checks
@@ -259,6 +259,13 @@ class Extracting:
 
         `registrations` returns the uuids of the registered tables by name; it is called after `connector`.
         """
+        only = None if request.tables is None else frozenset(request.tables)
+        return self.run_in_turn(request, [(connector, only)], registrations)
+
+    def run_in_turn(
+        self, request: ExtractRequest, stages: Iterable[Stage], registrations: Callable[[], Mapping[str, str]]
+    ) -> ExtractAnswer:
+        """Extract the tables of several connectors of one source in turn, as one run; see `run`."""
         run_id = request.run_id or new_run_id()
         extraction = Extraction(
             self.store,
@@ -274,7 +281,7 @@ class Extracting:
             is_time_up=self.is_time_up if self.next_part is not None else lambda: False,
             before=_earlier(request.earlier),
         )
-        ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
+        ended = extraction.run_in_turn(stages)
         rebuild = None
         if self.wants_rebuild:
             rebuild = Rebuilds(self.snapshots, self.call, self.rebuild_later).request(request.source, ended.version)
