@@ -21,7 +21,7 @@ def test_the_template_explains_every_setting(name: str) -> None:
 
 def test_the_template_names_nothing_that_is_not_read() -> None:
     compose = (ROOT / "docker-compose.yml").read_text()
-    named = set(re.findall(r"^#?([A-Z_]+)=", TEMPLATE, re.MULTILINE))
+    named = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", TEMPLATE, re.MULTILINE))
     read = set(re.findall(r"\$\{(\w+)", compose)) | {"LOCAL_ADDRESS"}
     assert named - set(SETTINGS) == read - set(SETTINGS)
 
