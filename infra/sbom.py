@@ -18,12 +18,12 @@ _FILES: Final = ("licen", "copying", "notice")
 def licence_of(package: Distribution) -> str:
     """Return the licence that a package states, as an SPDX expression where it has one."""
     stated = package.metadata
-    if expression := stated.get("License-Expression"):
-        return str(expression)
+    if expressions := stated.get_all("License-Expression"):
+        return str(expressions[0])
     classes = [text for text in stated.get_all("Classifier") or () if text.startswith(_CLASSIFIER)]
     if classes:
         return ", ".join(text.rpartition(" :: ")[2] for text in classes)
-    text = (stated.get("License") or "").strip()
+    text = "".join(stated.get_all("License") or ()).strip()
     return text if text and "\n" not in text and len(text) <= _LONGEST else "see its licence file"
 
 

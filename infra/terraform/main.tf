@@ -127,6 +127,7 @@ resource "google_cloud_run_v2_service" "groups" {
           TASKS_ACCOUNT          = google_service_account.tasks.email
           SERVICE_ACCOUNT_EMAILS = join(",", local.callers)
           TRUSTED_PROXIES        = "2"
+          GOOGLE_CLOUD_PROJECT   = var.project
           FUNCTIONS              = each.value.functions
           WORKERS                = "1"
         }, each.value.variables, var.settings)

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import hcl2  # type: ignore[import-untyped]
+import hcl2
 import pytest
 
 from infra.deployment import routes, services
