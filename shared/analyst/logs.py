@@ -2,12 +2,26 @@
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from typing import Any
 
 ROOT = "analyst"
 """The logger above all of ours."""
+
+
+def trace_fields(trace: str) -> dict[str, str]:
+    """Return the fields by which Cloud Logging joins the lines of a trace (`traceparent`), also across services.
+
+    Its name of a trace has the project, which Cloud Run does not tell; GOOGLE_CLOUD_PROJECT names it.
+    """
+    _, trace_id, span_id, *_ = [*trace.split("-"), "", "", ""]
+    if not trace_id:
+        return {}
+    project = os.environ.get("GOOGLE_CLOUD_PROJECT")
+    name = f"projects/{project}/traces/{trace_id}" if project else trace_id
+    return {"logging.googleapis.com/trace": name, "logging.googleapis.com/spanId": span_id}
 
 
 class JsonLines(logging.Formatter):

@@ -68,3 +68,16 @@ def test_what_the_registry_says_of_a_table_is_told_at_once_and_goes_before_what_
     assert world.ask("GET", "/api/catalog/tables?q=WAS+ordered")["count"] == 1
     world.ask("PUT", "/api/admin/tables/shop.orders", {"description": None})
     assert told() == {None}
+
+
+def test_administrators_see_the_last_good_run_and_the_error_of_each_source(world: World, tmp_path: Path) -> None:
+    world.ask("POST", "/extract/csv", {"source": "shop"})
+    (tmp_path / "sources/orders.csv").write_text("a\n1,2\n")
+    assert world.send("POST", "/extract/csv", {"source": "shop"}).status_code == 422
+    found = world.ask("GET", "/api/admin/health")
+    (source,) = found["sources"]
+    assert (source["source"], source["status"]) == ("shop", "failed")
+    assert source["last_good"] < source["last_run"]
+    assert source["error"].startswith("orders: orders.csv:2: has 2 values")
+    assert found["snapshot_age"] >= 0
+    assert "sources" not in world.ask("GET", "/api/health", token=None)

@@ -11,6 +11,7 @@ from analyst.settings.model import SECRETS, VARIABLES
 ROOT = Path(__file__).parents[2]
 TEMPLATE = (ROOT / "config/.env.template").read_text()
 SETTINGS = sorted(VARIABLES)
+CREDENTIALS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -20,17 +21,16 @@ def test_the_template_explains_every_setting(name: str) -> None:
 
 def test_the_template_names_nothing_that_is_not_read() -> None:
     compose = (ROOT / "docker-compose.yml").read_text()
-    named = set(re.findall(r"^#?([A-Z_]+)=", TEMPLATE, re.MULTILINE))
+    named = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", TEMPLATE, re.MULTILINE))
     read = set(re.findall(r"\$\{(\w+)", compose)) | {"LOCAL_ADDRESS"}
     assert named - set(SETTINGS) == read - set(SETTINGS)
 
 
 def test_compose_passes_every_setting_to_the_functions() -> None:
     app = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["app"]
-    of_other_buckets = {"DATA_URL", "GCS_ENDPOINT", "S3_ENDPOINT", "S3_PUBLIC_ENDPOINT"}
     files = {f"{name.upper()}_FILE" for name in SECRETS}
-    others = {"DATA_DIR", "WORKERS", "LOCAL_ADDRESS", "TMPDIR"}
-    assert set(app["environment"]) - others - files == set(SETTINGS) - of_other_buckets - {"CONFIG_FILE"}
+    others = {"DATA_DIR", "WORKERS", "LOCAL_ADDRESS", "TMPDIR", *CREDENTIALS}
+    assert set(app["environment"]) - others - files == set(SETTINGS) - {"CONFIG_FILE"}
 
 
 def test_compose_takes_every_secret_from_a_file() -> None:
@@ -44,7 +44,7 @@ def test_compose_takes_every_secret_from_a_file() -> None:
         assert compose["services"]["app"]["environment"][f"{name.upper()}_FILE"] == f"/run/secrets/{name}"
 
 
-@pytest.mark.parametrize("service", ["app", "worker", "scheduler", "extract"])
+@pytest.mark.parametrize("service", ["app", "worker", "scheduler", "extract", "s3"])
 def test_compose_confines_every_service(service: str) -> None:
     said = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][service]
     assert said["read_only"]

@@ -221,6 +221,30 @@ def test_a_task_runs_once_in_the_process_that_serves_it_however_often_it_is_deli
     assert not ran.acquire(blocking=False)
 
 
+def test_a_trace_goes_through_calls_and_tasks(caplog: pytest.LogCaptureFixture) -> None:
+    traces: list[str | None] = []
+
+    @function("POST", "/inner", allow=Allow.SERVICE)
+    def inner(ctx: Context) -> None:
+        """Note the trace."""
+        traces.append(ctx.trace)
+
+    @function("POST", "/first", allow=Allow.ANYBODY)
+    def first(ctx: Context) -> None:
+        """Call one function now, and one after the answer."""
+        ctx.tasks.call("/inner", {})
+        ctx.tasks.enqueue("/inner", {})
+
+    process = Process({"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN}, store=MemoryStore())
+    given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with caplog.at_level("INFO", "analyst"):
+        Client(app(process, [inner, first])).post("/first", headers={"traceparent": given})
+        process.background.close()
+    assert traces == [given, given]
+    lines = [vars(record)["fields"] for record in caplog.records if "status" in getattr(record, "fields", {})]
+    assert {line["logging.googleapis.com/trace"].rpartition("/")[2] for line in lines} == {given.split("-")[1]}
+
+
 def test_more_tasks_than_there_is_room_for_are_refused() -> None:
     background, done = Background(workers=1, room=2), threading.Event()
     background.run(done.wait)

@@ -54,6 +54,8 @@ class Context(Noting):
     """The start of the request, by `time.perf_counter`."""
     note: Note = field(default_factory=Note)
     """The notes for the audit log."""
+    trace: str | None = None
+    """The `traceparent` of the request."""
 
     @property
     def caller(self) -> Caller:
@@ -191,7 +193,7 @@ class Context(Noting):
     @property
     def tasks(self) -> Tasks:
         """The other functions."""
-        return tasks_of(self.process, self.local, self.request_id, self.request.headers.get("traceparent"))
+        return tasks_of(self.process, self.local, self.request_id, self.trace)
 
     def after_answer(self, what: str, task: Callable[[], object]) -> None:
         """Run a task so that the timing of the response reveals nothing. Failures are logged.

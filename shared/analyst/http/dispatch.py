@@ -21,11 +21,12 @@ from analyst.http.answers import View, render
 from analyst.http.audit_trail import audit
 from analyst.http.exchange import Exchange
 from analyst.http.pages import shown
-from analyst.http.request_ids import REQUEST_ID, request_id_of
+from analyst.http.request_ids import REQUEST_ID, TRACE, request_id_of, trace_of
 from analyst.http.request_input import check_size, read_input
 from analyst.http.response import BUFFERED, Response
 from analyst.http.routing import Router
 from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec, describe
+from analyst.logs import trace_fields
 from analyst.pages import Site
 from analyst.tasks import TASK_ID
 
@@ -43,7 +44,8 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
 
     A given `caller` needs no credentials: this is how functions call each other in one process.
     """
-    exchange = Exchange(request, request_id_of(request), caller=caller)
+    request_id = request_id_of(request)
+    exchange = Exchange(request, request_id, caller=caller, trace=trace_of(request, request_id))
     if caller is None and TASK_ID in request.headers:
         return _finished(exchange, _task(functions, exchange, process))
     try:
@@ -69,8 +71,8 @@ def _task(functions: Router, exchange: Exchange, process: Process) -> Response:
     try:
         exchange.caller = identify(_TASK, request, process)
         authorize(_TASK, exchange.caller)
-        local = partial(_local, functions, process)
-        tasks = tasks_of(process, local, exchange.request_id, request.headers.get("traceparent"))
+        local = partial(_local, functions, process, trace=exchange.trace)
+        tasks = tasks_of(process, local, exchange.request_id, exchange.trace)
         ran = tasks.runner().run(request.headers[TASK_ID], request.path)
     except Exception as error:  # noqa: BLE001 - the other place where failures become answers
         return _failure(exchange, error, process)
@@ -116,9 +118,10 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
         exchange.request_id,
         process.clock(),
         caller,
-        partial(_local, functions, process),
+        partial(_local, functions, process, trace=exchange.trace),
         exchange.began,
         exchange.note,
+        exchange.trace,
     )
     arguments: tuple[Any, ...] = (context,) if model is None else (model, context)
     answer = exchange.spec.call(*arguments)
@@ -187,12 +190,18 @@ def _status(exchange: Exchange, response: Response) -> int:
     return exchange.error.status if isinstance(exchange.error, UnauthenticatedError) else response.status_code
 
 
-def _local(functions: Router, process: Process, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
+def _local(
+    functions: Router, process: Process, path: str, body: bytes, request_id: str, *, trace: str
+) -> tuple[int, bytes] | None:
     """Run a function for another one of this process, with the rights of a service."""
     if not any(spec.method == "POST" and spec.path.match(path) is not None for spec in functions.functions):
         return None
     builder = EnvironBuilder(
-        path, method="POST", data=body, content_type="application/json", headers=[(REQUEST_ID, request_id)]
+        path,
+        method="POST",
+        data=body,
+        content_type="application/json",
+        headers=[(REQUEST_ID, request_id), (TRACE, trace)],
     )
     response = serve(functions, builder.get_request(), process, SERVICE)
     return response.status_code, response.get_data()
@@ -226,6 +235,7 @@ def _log(exchange: Exchange, response: Response) -> None:
         return
     fields = {
         "request_id": exchange.request_id,
+        **trace_fields(exchange.trace),
         "function": spec.name if spec else None,
         "method": exchange.request.method,
         "path": spec.path.text if spec else redacted(exchange.request.path)[:200],

@@ -20,4 +20,5 @@ class Exchange:
     spec: FunctionSpec | None = None
     caller: Caller | None = None
     error: Exception | None = None
+    trace: str = ""
     note: Note = field(default_factory=Note)

@@ -131,7 +131,9 @@ class Tasks:
                 raise
 
     def _send(self, task: Task) -> None:
-        status, answer = self._post(task.path, b"{}", {TASK_ID: task.id, REQUEST_ID: task.request_id})
+        status, answer = self._post(
+            task.path, b"{}", {TASK_ID: task.id, REQUEST_ID: task.request_id, **_traced(task.trace)}
+        )
         if status >= HTTPStatus.MULTIPLE_CHOICES and status != HTTPStatus.CONFLICT:  # 409: another process runs it
             raise UnavailableError(document_of(answer).get("detail") or f"{task.path} answered {status}")
 
@@ -167,11 +169,15 @@ class Tasks:
         sent = {
             "Authorization": f"Bearer {self.settings.service_token.get_secret_value()}",
             "Content-Type": "application/json",
-            **({} if self.trace is None else {TRACE: self.trace}),
+            **_traced(self.trace),
             **headers,
         }
         answer = self.http.request("POST", url.rstrip("/") + path, headers=sent, body=data, read=_LONGEST_CALL)
         return answer.status, answer.data
+
+
+def _traced(trace: str | None) -> dict[str, str]:
+    return {} if trace is None else {TRACE: trace}
 
 
 def _log_retry(error: Exception, pause: float) -> None:

@@ -212,7 +212,7 @@ def follow(ctx: Context) -> None:
     """Start the computation of tables without a schedule whose inputs have other data in the newest snapshot.
 
     Raises:
-        UnavailableError: the store does not respond, or too many tasks are waiting.
+        UnavailableError: the store does not respond, or tasks can't be added.
     """
     due = outdated(ctx.snapshots.current().by_id, ctx.now)
     if not due:
@@ -227,4 +227,5 @@ def follow(ctx: Context) -> None:
         if source in own and table is not None and not (table.sync_schedule or own[source].sync_schedule):
             wanted.setdefault(source, []).append(name)
     for source, names in sorted(wanted.items()):
-        ctx.tasks.enqueue("/extract/materialized", {"source": source, "tables": names}, name=" ".join([source, *names]))
+        named = f"{source}: {', '.join(names)}"  # while these wait, they are not requested again
+        ctx.tasks.enqueue("/extract/materialized", {"source": source, "tables": names}, name=named)

@@ -1,0 +1,147 @@
+resource "google_monitoring_notification_channel" "email" {
+  display_name = "AI Data Analyst"
+  type         = "email"
+  labels       = { email_address = var.alert_email }
+}
+
+resource "google_monitoring_uptime_check_config" "health" {
+  display_name = "${var.name} health"
+  timeout      = "10s"
+  period       = "300s"
+  http_check {
+    path         = "/api/health"
+    port         = 443
+    use_ssl      = true
+    validate_ssl = true
+  }
+  monitored_resource {
+    type   = "uptime_url"
+    labels = { project_id = var.project, host = var.domain }
+  }
+}
+
+locals {
+  # what the functions log, as metrics: see the messages in the code
+  logged = {
+    failed_task = {
+      filter  = "jsonPayload.message=\"a task failed for good\""
+      about   = "A task failed for good; da admin tasks list shows it."
+      minutes = 5
+    }
+    failed_extract = {
+      filter  = "jsonPayload.function=~\"^extract_\" AND jsonPayload.status=422"
+      about   = "An extract failed; da admin runs shows why."
+      minutes = 15
+    }
+  }
+}
+
+resource "google_logging_metric" "logged" {
+  for_each = local.logged
+  name     = "${var.name}/${each.key}"
+  filter   = "resource.type=\"cloud_run_revision\" AND ${each.value.filter}"
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+  }
+}
+
+resource "google_monitoring_alert_policy" "logged" {
+  for_each     = local.logged
+  display_name = "${var.name}: ${replace(each.key, "_", " ")}"
+  combiner     = "OR"
+  conditions {
+    display_name = each.value.about
+    condition_threshold {
+      filter          = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.logged[each.key].name}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "${each.value.minutes * 60}s"
+        per_series_aligner = "ALIGN_SUM"
+      }
+    }
+  }
+  notification_channels = [google_monitoring_notification_channel.email.id]
+}
+
+resource "google_monitoring_alert_policy" "down" {
+  display_name = "${var.name}: does not answer"
+  combiner     = "OR"
+  conditions {
+    display_name = "/api/health does not answer"
+    condition_threshold {
+      filter          = "resource.type=\"uptime_url\" AND metric.type=\"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.labels.check_id=\"${google_monitoring_uptime_check_config.health.uptime_check_id}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 1
+      duration        = "600s"
+      aggregations {
+        alignment_period     = "600s"
+        per_series_aligner   = "ALIGN_NEXT_OLDER"
+        cross_series_reducer = "REDUCE_COUNT_FALSE"
+        group_by_fields      = ["resource.label.host"]
+      }
+    }
+  }
+  notification_channels = [google_monitoring_notification_channel.email.id]
+}
+
+resource "google_monitoring_alert_policy" "errors" {
+  display_name = "${var.name}: server errors"
+  combiner     = "OR"
+  conditions {
+    display_name = "more than 10 answers of 5xx in five minutes"
+    condition_threshold {
+      filter          = "resource.type=\"cloud_run_revision\" AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 10
+      duration        = "0s"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+  notification_channels = [google_monitoring_notification_channel.email.id]
+}
+
+# The scheduler is called every minute; if it is not, nothing is synced and the snapshot becomes stale.
+resource "google_monitoring_alert_policy" "stale" {
+  display_name = "${var.name}: stale snapshot"
+  combiner     = "OR"
+  conditions {
+    display_name = "the scheduler has not been called for 30 minutes"
+    condition_absent {
+      filter   = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.name}-tasks\" AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"2xx\""
+      duration = "1800s"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+  notification_channels = [google_monitoring_notification_channel.email.id]
+}
+
+resource "google_billing_budget" "month" {
+  count           = var.billing_account == null ? 0 : 1
+  billing_account = var.billing_account
+  display_name    = var.name
+  budget_filter {
+    projects = ["projects/${var.project}"]
+  }
+  amount {
+    specified_amount {
+      units = tostring(var.monthly_budget)
+    }
+  }
+  dynamic "threshold_rules" {
+    for_each = [0.5, 0.9, 1.0]
+    content {
+      threshold_percent = threshold_rules.value
+    }
+  }
+}

@@ -1,0 +1,126 @@
+"""The configuration of Terraform is well-formed, and what it grants follows from the groups of functions."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+
+from infra.deployment import routes, services
+
+FOLDER = Path(__file__).parents[2] / "infra/terraform"
+TEXT = "\n".join(path.read_text() for path in sorted(FOLDER.glob("*.tf")))
+GENERATED = json.loads((FOLDER / "services.json").read_text())
+FOUND = services()
+
+
+def plain(value: Any) -> Any:
+    """Remove the quotes that versions of the parser leave around names and texts, and its own keys."""
+    if isinstance(value, dict):
+        return {plain(key): plain(one) for key, one in value.items() if not str(key).startswith("__")}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return value[1:-1] if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+@cache
+def parsed() -> dict[str, list[Any]]:
+    """All files together, by kind of block."""
+    found: dict[str, list[Any]] = {}
+    for path in sorted(FOLDER.glob("*.tf")):
+        with path.open() as file:
+            document = plain(hcl2.load(file))
+        for kind, blocks in document.items():
+            found.setdefault(kind, []).extend(blocks if isinstance(blocks, list) else [blocks])
+    return found
+
+
+def resources() -> dict[tuple[str, str], Any]:
+    return {
+        (kind, name): body
+        for block in parsed()["resource"]
+        for kind, named in block.items()
+        for name, body in named.items()
+    }
+
+
+def names(kind: str) -> set[str]:
+    return {name for block in parsed()[kind] for name in block}
+
+
+def test_everything_that_is_referred_to_is_there() -> None:
+    assert set(re.findall(r"\bvar\.(\w+)", TEXT)) == names("variable")
+    assert set(re.findall(r"\blocal\.(\w+)", TEXT)) <= names("locals")
+    known = {f"{kind}.{name}" for kind, name in resources()}
+    used = set(re.findall(r"(?<![\w./\"-])(google_\w+\.\w+)", TEXT))
+    assert used <= known
+    assert used
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "google_artifact_registry_repository",
+        "google_billing_budget",
+        "google_cloud_run_v2_service",
+        "google_cloud_scheduler_job",
+        "google_cloud_tasks_queue",
+        "google_compute_url_map",
+        "google_monitoring_alert_policy",
+        "google_monitoring_uptime_check_config",
+        "google_secret_manager_secret",
+        "google_service_account",
+        "google_storage_bucket",
+    ],
+)
+def test_it_has_each_kind_of_resource(kind: str) -> None:
+    assert kind in {found for found, _ in resources()}
+
+
+def test_the_bucket_is_private_and_bills_no_overwritten_objects() -> None:
+    bucket = resources()["google_storage_bucket", "data"]
+    assert bucket["uniform_bucket_level_access"] is True
+    assert bucket["public_access_prevention"] == "enforced"
+    assert bucket["soft_delete_policy"][0]["retention_duration_seconds"] == 0
+    assert bucket["versioning"][0]["enabled"] is False
+    assert bucket["cors"][0]["method"] == ["GET", "HEAD"]
+
+
+def test_processors_are_billed_by_request() -> None:
+    """This is why tasks exist: with instances that are billed all the time, a small installation would cost much more."""
+    service = resources()["google_cloud_run_v2_service", "groups"]
+    assert service["template"][0]["containers"][0]["resources"][0]["cpu_idle"] is True
+    assert service["ingress"] == "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+
+
+def test_nobody_gets_a_role_of_the_whole_project() -> None:
+    assert not {kind for kind, _ in resources() if kind.startswith("google_project_iam")}
+    assert "roles/owner" not in TEXT
+    assert "roles/editor" not in TEXT
+    assert "roles/storage.admin" not in TEXT
+
+
+def test_only_groups_that_add_tasks_may_create_them() -> None:
+    for name in ("google_cloud_tasks_queue_iam_member", "google_service_account_iam_member"):
+        (body,) = [
+            one for (kind, of), one in resources().items() if kind == name and of in ("enqueuers", "act_as_tasks")
+        ]
+        assert "group.enqueues" in body["for_each"]
+    assert {group for group, said in GENERATED["groups"].items() if said["enqueues"]} == {
+        service.name for service in FOUND if service.group.enqueues
+    }
+
+
+def test_the_routes_are_those_of_the_functions_and_valid_templates() -> None:
+    assert [(route["path"], route["service"]) for route in GENERATED["routes"]] == routes(FOUND)
+    for route in GENERATED["routes"]:
+        assert re.fullmatch(r"(/[A-Za-z0-9._~-]+|/\*)+(/\*\*)?", route["path"]), route
+    assert len(GENERATED["routes"]) <= 200  # the rules that a path matcher may have
+
+
+def test_a_timeout_leaves_room_for_the_cut_of_an_extract() -> None:
+    extract = GENERATED["groups"]["extract"]
+    assert int(extract["variables"]["TASK_SECONDS"]) < 1800 < extract["timeout"] <= 3600
