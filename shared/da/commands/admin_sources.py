@@ -23,7 +23,8 @@ _TIMEOUT = 120.0
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the source.")]
 Kind = Annotated[
-    str | None, typer.Option("--type", help="Type of the source: csv, jira, keboola, bigquery or external.")
+    str | None,
+    typer.Option("--type", help="Type of the source: csv, jira, keboola, bigquery, materialized or external."),
 ]
 Place = Annotated[str | None, typer.Option("--path", help="Folder or URL of its files, as seen by the server.")]
 Options = Annotated[
@@ -94,7 +95,7 @@ def add(
     name: Name,
     *,
     kind: Annotated[
-        str, typer.Option("--type", help="Type of the source: csv, jira, keboola, bigquery or external.")
+        str, typer.Option("--type", help="Type of the source: csv, jira, keboola, bigquery, materialized or external.")
     ] = "csv",
     path: Place = None,
     sync_schedule: SyncSchedule = None,
