@@ -171,6 +171,7 @@ class Readers:
         environ = {
             **os.environ,
             "ARROW_DEFAULT_MEMORY_POOL": "system",
+            "MALLOC_ARENA_MAX": "2",  # otherwise each thread that reads a stream keeps memory of its own
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         command: Sequence[str] = [sys.executable, "-m", "analyst.connectors.bigquery.reader"]
