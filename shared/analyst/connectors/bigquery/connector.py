@@ -17,7 +17,9 @@ from typing import Any, Final
 from analyst.catalog import Column
 from analyst.connectors.bigquery.api import BigQueryApi, MissingError, TableInfo
 from analyst.connectors.bigquery.columns import (
+    Condition,
     PlannedColumn,
+    condition_on,
     in_partition,
     is_cursor,
     not_before,
@@ -176,6 +178,27 @@ class BigQueryConnector:
         return Extracted(
             files=(), columns=columns, remote=RemoteTable(origin, "bigquery", f"project={info.project}{billing}")
         )
+
+    def remote_rows(
+        self, dataset: str, table: str, columns: Sequence[str], conditions: Sequence[Condition], into: Path
+    ) -> Result:
+        """Read some columns of the rows of a table that meet all conditions, which BigQuery applies, into parquet files.
+
+        It serves queries of remote tables where DuckDB's extension can't be loaded. A view is read by a query, under the cap
+        of the source. Columns and conditions are named as BigQuery names them.
+
+        Raises:
+            SourceError: a column does not exist, a condition can't be applied to it, or the query would bill too much.
+            UnavailableError: BigQuery does not respond.
+        """
+        info = self.api.table(dataset, table)
+        known = {one.name: one for one in info.schema}
+        planned = planned_columns(info.schema, info.id, columns)
+        if missing := [one.column for one in conditions if one.column not in known]:
+            raise SourceError(f"the table {info.id!r} has no column {missing[0]!r}")
+        condition = " AND ".join(condition_on(known[one.column], one) for one in conditions) or None
+        order = self._order(WantedTable(table, dataset, table), into, planned)
+        return self.readers.read(_of_table(order, info, planned, condition))
 
     def _condition(
         self, options: BigQueryTableOptions, cursor: PlannedColumn | None, table: SourceTable, since: Cursor
