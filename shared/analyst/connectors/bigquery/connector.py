@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -162,11 +162,18 @@ class BigQueryConnector:
         columns = planned_columns(info.schema, info.id, options.columns, needed)
         if options.by_partition:
             return self._partitions(wanted, info, columns, table, into)
+        is_anew = since is not None and _has_changed(columns, table)
+        since = None if is_anew else since
         cursor = _cursor_of(columns, options, info.id)
         condition = self._condition(options, cursor, table, since)
         order = self._order(wanted, into, columns, cursor=None if cursor is None else cursor.field.name)
         result = self.readers.read(_of_table(order, info, columns, condition))
-        return self._extracted(wanted, columns, result, since, is_whole=since is None)
+        made = self._extracted(wanted, columns, result, since, is_whole=since is None)
+        if is_anew:
+            made = replace(
+                made, replaces=True, notes=(*made.notes, "all rows were read: the columns of the table changed")
+            )
+        return made
 
     def _remote(self, info: TableInfo) -> Extracted:
         """Describe a table whose rows stay in BigQuery, for readers with DuckDB's extension `bigquery`."""
@@ -309,6 +316,12 @@ class BigQueryConnector:
             streams=limits.streams,
             into=str(into),
         )
+
+
+def _has_changed(columns: Sequence[PlannedColumn], table: SourceTable) -> bool:
+    """Return whether columns are new or have other types than those that are published; then old rows lack their values."""
+    before = {column.name: column.type for column in table.before}
+    return bool(before) and any(before.get(one.name) != one.type for one in columns)
 
 
 def _of_table(order: Order, info: TableInfo, columns: Sequence[PlannedColumn], condition: str | None) -> Order:
