@@ -36,7 +36,7 @@ from analyst.connectors.bigquery.reading import BudgetError, Order, Piece, ReadP
 from analyst.errors import AnalystError, SourceError, UnavailableError
 
 _GROUP_ROWS: Final = 100_000
-_GROUP_BYTES: Final = 16 << 20
+_GROUP_BYTES: Final = 8 << 20
 _ENCODERS: Final = 2
 """Row groups that are encoded at the same time; each keeps a processor busy, and takes about three times its size."""
 _FILE_BYTES: Final = 96 << 20
