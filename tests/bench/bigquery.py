@@ -131,7 +131,7 @@ def serve() -> None:
     project = Project()
     table = project.table("d.orders", fields)
     with duckdb.connect() as con:
-        con.execute("set TimeZone = 'UTC'")
+        con.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")  # a bar would precede the address
         made = con.execute(
             """
             select i as id, (hash(i) % 100000)::bigint as customer,

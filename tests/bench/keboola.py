@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from analyst.contract.extraction import Extraction
 from analyst.http_client import HttpClient
 from analyst.runs import new_run_id
 from analyst.settings import Settings
+from analyst.store import Store
 from tests.bench.buckets import file_store
 from tests.bench.measuring import ROOT, Row, at_most, cost, python
 from tests.doubles.keboola.project import TOKEN, Column, Project
@@ -75,30 +76,43 @@ def measure() -> list[Row]:
 
 
 def _unchanged() -> list[Row]:
+    """Look at a project in which nothing changed, once here, to count the calls, and then in a process of its own."""
+    project, taken = _many_tables(), list[float]()
+    with tempfile.TemporaryDirectory() as folder, serving(project) as served:
+        store = file_store(Path(folder))
+        wanted = _wanted(project.tables)
+        _extracted(served.url, wanted, Path(folder))
+        project.requests.clear()
+        _looked(served.url, wanted, store)
+        calls = len(project.requests)
+        with _served("unchanged", TABLES) as url:
+            for _ in range(TIMES):
+                began = time.perf_counter()
+                _looked(url, wanted, store)
+                taken.append(time.perf_counter() - began)
+    what = f"a project of {TABLES:,} tables, nothing changed"
+    return [at_most(f"{what}: calls", calls, "", 1), at_most(what, statistics.median(taken), "s", 1)]
+
+
+def _many_tables() -> Project:
     project = Project()
     for number in range(TABLES):
         columns = [f"column {place}" for place in range(10)]
         types = {column: {"basetype": "STRING", "type": "VARCHAR", "length": "255"} for column in columns}
         project.table(f"in.c-main.table_{number}", columns, types=types)
-    with tempfile.TemporaryDirectory() as folder, serving(project) as served:
-        store = file_store(Path(folder))
-        names = [table.rpartition(".")[2] for table in project.tables]
-        wanted = [WantedTable(name, f"in.c-main.{name}", KeboolaTableOptions(allow_empty=True)) for name in names]
-        _extracted(served.url, wanted, Path(folder))
-        taken = []
-        for _ in range(TIMES):
-            project.requests.clear()
-            began = time.perf_counter()
-            extraction = Extraction(store, "bench", new_run_id(), lambda: datetime.now(UTC), "300MB")
-            run = extraction.run(partial(_connector, served.url, wanted))
-            taken.append(time.perf_counter() - began)
-            if run.record.status != "unchanged":
-                raise RuntimeError(f"the run is not unchanged: {run.record.error}")
-    what = f"a project of {TABLES:,} tables, nothing changed"
-    return [
-        at_most(f"{what}: calls", len(project.requests), "", 1),
-        at_most(what, statistics.median(taken), "s", 1, "the double's own time included"),
-    ]
+    return project
+
+
+def _wanted(tables: Iterable[str]) -> list[WantedTable]:
+    options = KeboolaTableOptions(allow_empty=True)
+    return [WantedTable(id_.rpartition(".")[2], id_, options) for id_ in tables]
+
+
+def _looked(url: str, wanted: list[WantedTable], store: Store) -> None:
+    extraction = Extraction(store, "bench", new_run_id(), lambda: datetime.now(UTC), "300MB")
+    record = extraction.run(partial(_connector, url, wanted)).record
+    if record.status != "unchanged":
+        raise RuntimeError(f"the run is not unchanged: {record.error}")
 
 
 def _connector(url: str, wanted: list[WantedTable]) -> KeboolaConnector:
@@ -153,6 +167,11 @@ def serve(kind: str, rows: int) -> None:
     """Serve a project with the table until standard input ends."""
     import gzip
 
+    if kind == "unchanged":
+        with serving(_many_tables()) as served:
+            print(json.dumps({"url": served.url}), flush=True)
+            sys.stdin.read()
+        return
     project = Project(parquet=kind == "parquet")
     table = project.table("in.c-main.orders", COLUMNS, key=["id"], typed=True)
     table.count, table.slices = rows, []

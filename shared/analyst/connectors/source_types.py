@@ -28,8 +28,8 @@ SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
             is_outside=True,
         ),
         "keboola": SourceType(KeboolaSource, KeboolaTableOptions),
-        "materialized": SourceType(MaterializedSource, MaterializedOptions),
         "bigquery": SourceType(BigQuerySource, BigQueryTableOptions),
+        "materialized": SourceType(MaterializedSource, MaterializedOptions),
     }
 )
 

@@ -76,9 +76,9 @@ class NewTable:
     rows_read: int = 0
     repeated_keys: int = 0
     parts: tuple[PartRow, ...] | None = None
-    inputs: tuple[Input, ...] = ()
     remote: RemoteTable | None = None
     """Where the rows are, if they stay at the source."""
+    inputs: tuple[Input, ...] = ()
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
@@ -465,14 +465,14 @@ def _write_tables(
     replace_rows(con, "_registrations", [[t.name, t.registration] for t in tables if t.registration is not None])
     delete_rows(con, "_parts", [table.name for table in tables if table.parts is not None])
     replace_rows(con, "_parts", [row for table in tables for row in _part_rows(table)])
-    delete_rows(con, "_inputs", [table.name for table in tables])
-    replace_rows(con, "_inputs", [row for table in tables for row in _input_rows(table)])
     for remote in {table.remote.origin[0]: table.remote for table in tables if table.remote is not None}.values():
         con.execute("delete from extract.main._remote_attach where alias = ?", [remote.origin[0]])
         row = [remote.origin[0], remote.extension, remote.url, remote.token_env]
         con.execute(
             "insert into extract.main._remote_attach (alias, extension, url, token_env) values (?, ?, ?, ?)", row
         )
+    delete_rows(con, "_inputs", [table.name for table in tables])
+    replace_rows(con, "_inputs", [row for table in tables for row in _input_rows(table)])
 
 
 def _write_view(con: "DuckDBPyConnection", table: NewTable, rows: Sequence[FileRow], url: str, home: Path) -> None:

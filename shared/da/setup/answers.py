@@ -51,7 +51,10 @@ class Kept:
 AVAILABLE: Final = ("csv", "keboola", "bigquery")
 """Source types that a setup can add."""
 
-AFTERWARDS: Final = {"jira": "set up a csv source first, then connect Jira as described in README.md"}
+AFTERWARDS: Final = {
+    "jira": "set up a csv source first, then connect Jira as described in README.md",
+    "materialized": "set up the source of its inputs first, then add it with: da admin sources add",
+}
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.(?!\d+$){_LABEL}")

@@ -89,6 +89,22 @@ def test_an_increment_reads_from_the_cursor_on(opened: Opened, cursor: str, lag:
     assert content(bigquery)[3:] == [(3, "c"), (4, "d")]
 
 
+def test_an_incremental_table_whose_columns_change_is_read_anew(opened: Opened) -> None:
+    project = Project()
+    table = project.table("d.t", FIELDS, [row(1), row(2)])
+    project.tick()
+    bigquery = opened(project)
+    bigquery.register("d.t", sync_strategy="incremental", primary_key=["id"], cursor_column="at")
+    bigquery.sync()
+    table.fields += [column("more")]
+    table.fields[0] = column("id", "NUMERIC")
+    project.load(table, [{**row(n), "id": Decimal(n), "more": "x"} for n in (1, 2, 3)])
+    result = bigquery.sync()["t"]
+    assert (result["rows"], result["notes"]) == (3, ["all rows were read: the columns of the table changed"])
+    assert project.sessions[-1].restriction == ""
+    assert bigquery.rows("select distinct more from bq.t") == [("x",)]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -1,9 +1,15 @@
 """Types, names and conditions of BigQuery's columns."""
 
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
 import pytest
 
 from analyst.connectors.bigquery.api import Field, Partitioning
 from analyst.connectors.bigquery.columns import (
+    Condition,
+    condition_on,
     in_partition,
     not_before,
     planned_columns,
@@ -123,3 +129,40 @@ def test_what_is_no_partition_is_rejected(partitioning: Partitioning, id_: str) 
 def test_names_and_texts_can_not_end_their_quotes() -> None:
     assert quoted("a`b\\") == r"`a\`b\\`"
     assert text_literal("a'b\\") == r"'a\'b\\'"
+
+
+@pytest.mark.parametrize(
+    ("field", "operator", "value", "condition"),
+    [
+        (Field("a", "INT64"), ">=", 5, "`a` >= 5"),
+        (Field("a", "NUMERIC"), "<", Decimal("1E-3"), "`a` < 0.001"),
+        (Field("a", "STRING"), "=", "it's", r"`a` = 'it\'s'"),
+        (Field("a", "BOOL"), "<>", True, "`a` <> TRUE"),
+        (Field("a", "DATE"), ">", date(2026, 1, 2), "`a` > DATE '2026-01-02'"),
+        (
+            Field("a", "TIMESTAMP"),
+            "<=",
+            datetime(2026, 1, 2, tzinfo=UTC),
+            "`a` <= TIMESTAMP '2026-01-02 00:00:00+00:00'",
+        ),
+        (Field("a", "JSON"), "is not null", None, "`a` IS NOT NULL"),
+    ],
+)
+def test_simple_conditions_are_pushed_down(field: Field, operator: Any, value: Any, condition: str) -> None:
+    assert condition_on(field, Condition("a", operator, value)) == condition
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (Field("a", "INT64"), "1 OR 1=1"),
+        (Field("a", "INT64"), True),
+        (Field("a", "STRING", "REPEATED"), "x"),
+        (Field("a", "DATE"), datetime(2026, 1, 2, tzinfo=UTC)),
+        (Field("a", "TIMESTAMP"), datetime(2026, 1, 2)),  # noqa: DTZ001
+        (Field("a", "GEOGRAPHY"), "POINT(1 1)"),
+    ],
+)
+def test_a_value_of_another_type_is_rejected(field: Field, value: Any) -> None:
+    with pytest.raises(SourceError, match="can't be compared with"):
+        condition_on(field, Condition("a", "=", value))

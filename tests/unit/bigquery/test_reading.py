@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from analyst.connectors.bigquery.access import Access
+from analyst.connectors.bigquery.api import BigQueryApi
+from analyst.connectors.bigquery.columns import Condition
+from analyst.connectors.bigquery.connector import BigQueryConnector, Limits
 from analyst.connectors.bigquery.reading import Order, Readers
-from analyst.errors import UnavailableError
+from analyst.errors import SourceError, UnavailableError
 from tests.doubles.bigquery.project import Fault, Project, column
 from tests.doubles.bigquery.serving import Served, serving
 from tests.running import ROOT
@@ -45,6 +50,26 @@ def test_a_process_that_dies_fails_one_read(tmp_path: Path) -> None:
         assert readers.read(asked).values == ()
         pids = readers.pids
     assert all(not Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_remote_rows_are_read_with_columns_and_conditions_pushed_down(tmp_path: Path) -> None:
+    project = Project()
+    rows = [{"id": number, "name": f"n{number}", "more": "x"} for number in range(9)]
+    project.table("d.t", [column("id", "INTEGER"), column("name"), column("more")], rows)
+    project.view("d.v", f"SELECT id, name FROM `{project.id}.d.t`")
+    with serving(project) as served, Readers(most=1) as readers:
+        api = BigQueryApi(project.id, Access(served.url, served.storage))
+        connector = BigQueryConnector(api, (), readers, Limits(project.id, cap=1 << 20))
+        for name in ("t", "v"):
+            into = tmp_path / name
+            into.mkdir()
+            found = connector.remote_rows("d", name, ["name"], [Condition("id", ">=", 7)], into)
+            paths = [path for piece in found.pieces for path in piece.files]
+            shown = duckdb.sql("from read_parquet(?) order by 1", params=[paths]).fetchall()
+            assert (found.rows, shown) == (2, [("n7",), ("n8",)])
+        assert (project.sessions[0].selected, project.sessions[0].restriction) == (("name",), "`id` >= 7")
+        with pytest.raises(SourceError, match="has no column 'nothing'"):
+            connector.remote_rows("d", "t", [], [Condition("nothing", "=", 1)], tmp_path)
 
 
 def test_the_functions_load_neither_pyarrow_nor_googles_clients() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, Literal
 
 from analyst.catalog import Column
 from analyst.connectors.bigquery.api import Field, Partitioning, TableInfo
@@ -170,6 +170,50 @@ def _bound(field: Field, text: str, lag: str | None) -> str | None:
     back = timedelta(seconds=float(lag[:-1]) * _SECONDS[lag[-1]]) if lag else timedelta()
     first = datetime(1, 1, 1)  # noqa: DTZ001 - as the moment
     return _time_literal(field.type, moment - back if moment - first > back else first)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A simple condition on a column: a comparison with a value, or `is null` and `is not null` without one."""
+
+    column: str
+    operator: Literal["=", "<>", "<", "<=", ">", ">=", "is null", "is not null"]
+    value: str | int | Decimal | date | datetime | bool | None = None
+
+
+def condition_on(field: Field, condition: Condition) -> str:
+    """Return a condition in GoogleSQL.
+
+    Raises:
+        SourceError: the value can't be compared with the column.
+    """
+    if condition.operator in ("is null", "is not null"):
+        return f"{quoted(field.name)} {condition.operator.upper()}"
+    return f"{quoted(field.name)} {condition.operator} {_literal(field, condition.value)}"
+
+
+def _literal(field: Field, value: object) -> str:
+    """Write a value as a literal of the type of a column."""
+    kind = _PLAIN.get(field.type) or ("DECIMAL" if field.type in ("NUMERIC", "DECIMAL", *_BIG) else "")
+    match value:
+        case _ if field.mode == "REPEATED":
+            pass
+        case bool() if kind == "BOOLEAN":
+            return str(value).upper()
+        case int() | Decimal() if kind in ("BIGINT", "DOUBLE", "DECIMAL") and not isinstance(value, bool):
+            return f"{Decimal(value):f}"
+        case str() if field.type == "STRING":
+            return text_literal(value)
+        case datetime() if field.type in ("DATETIME", "TIMESTAMP") and (value.tzinfo is None) == (
+            field.type == "DATETIME"
+        ):
+            return _time_literal(field.type, value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value)
+        case date() if field.type == "DATE" and not isinstance(value, datetime):
+            return f"DATE '{value.isoformat()}'"
+    raise SourceError(
+        f"the column {field.name!r} has the type {field.type}, and can't be compared with {value!r}; compare it in the query "
+        "after reading"
+    )
 
 
 def text_literal(text: str) -> str:

@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,9 @@ from typing import Any, Final
 from analyst.catalog import Column
 from analyst.connectors.bigquery.api import BigQueryApi, MissingError, TableInfo
 from analyst.connectors.bigquery.columns import (
+    Condition,
     PlannedColumn,
+    condition_on,
     in_partition,
     is_cursor,
     not_before,
@@ -160,11 +162,18 @@ class BigQueryConnector:
         columns = planned_columns(info.schema, info.id, options.columns, needed)
         if options.by_partition:
             return self._partitions(wanted, info, columns, table, into)
+        is_anew = since is not None and _has_changed(columns, table)
+        since = None if is_anew else since
         cursor = _cursor_of(columns, options, info.id)
         condition = self._condition(options, cursor, table, since)
         order = self._order(wanted, into, columns, cursor=None if cursor is None else cursor.field.name)
         result = self.readers.read(_of_table(order, info, columns, condition))
-        return self._extracted(wanted, columns, result, since, is_whole=since is None)
+        made = self._extracted(wanted, columns, result, since, is_whole=since is None)
+        if is_anew:
+            made = replace(
+                made, replaces=True, notes=(*made.notes, "all rows were read: the columns of the table changed")
+            )
+        return made
 
     def _remote(self, info: TableInfo) -> Extracted:
         """Describe a table whose rows stay in BigQuery, for readers with DuckDB's extension `bigquery`."""
@@ -176,6 +185,27 @@ class BigQueryConnector:
         return Extracted(
             files=(), columns=columns, remote=RemoteTable(origin, "bigquery", f"project={info.project}{billing}")
         )
+
+    def remote_rows(
+        self, dataset: str, table: str, columns: Sequence[str], conditions: Sequence[Condition], into: Path
+    ) -> Result:
+        """Read some columns of the rows of a table that meet all conditions, which BigQuery applies, into parquet files.
+
+        It serves queries of remote tables where DuckDB's extension can't be loaded. A view is read by a query, under the cap
+        of the source. Columns and conditions are named as BigQuery names them.
+
+        Raises:
+            SourceError: a column does not exist, a condition can't be applied to it, or the query would bill too much.
+            UnavailableError: BigQuery does not respond.
+        """
+        info = self.api.table(dataset, table)
+        known = {one.name: one for one in info.schema}
+        planned = planned_columns(info.schema, info.id, columns)
+        if missing := [one.column for one in conditions if one.column not in known]:
+            raise SourceError(f"the table {info.id!r} has no column {missing[0]!r}")
+        condition = " AND ".join(condition_on(known[one.column], one) for one in conditions) or None
+        order = self._order(WantedTable(table, dataset, table), into, planned)
+        return self.readers.read(_of_table(order, info, planned, condition))
 
     def _condition(
         self, options: BigQueryTableOptions, cursor: PlannedColumn | None, table: SourceTable, since: Cursor
@@ -286,6 +316,12 @@ class BigQueryConnector:
             streams=limits.streams,
             into=str(into),
         )
+
+
+def _has_changed(columns: Sequence[PlannedColumn], table: SourceTable) -> bool:
+    """Return whether columns are new or have other types than those that are published; then old rows lack their values."""
+    before = {column.name: column.type for column in table.before}
+    return bool(before) and any(before.get(one.name) != one.type for one in columns)
 
 
 def _of_table(order: Order, info: TableInfo, columns: Sequence[PlannedColumn], condition: str | None) -> Order:

@@ -36,7 +36,9 @@ from analyst.connectors.bigquery.reading import BudgetError, Order, Piece, ReadP
 from analyst.errors import AnalystError, SourceError, UnavailableError
 
 _GROUP_ROWS: Final = 100_000
-_GROUP_BYTES: Final = 16 << 20
+_GROUP_BYTES: Final = 8 << 20
+_ENCODERS: Final = 2
+"""Row groups that are encoded at the same time; each keeps a processor busy, and takes about three times its size."""
 _FILE_BYTES: Final = 96 << 20
 _PATIENCE: Final = 120.0
 """Seconds for which a call is repeated while the service is unavailable."""
@@ -92,6 +94,7 @@ class _Files:
     folder: Path
     prefix: str
     schema: Any
+    encoders: threading.BoundedSemaphore
     paths: list[Path] = field(default_factory=list)
     rows: int = 0
     _waiting: list[Any] = field(default_factory=list)
@@ -119,8 +122,11 @@ class _Files:
             self.paths.append(self.folder / f"{self.prefix}-{len(self.paths):04}.parquet")
             self._sink = pa.OSFile(str(self.paths[-1]), "wb")
             self._writer = _writer(self._sink, self.schema)
-        table = pa.Table.from_batches(self._waiting, self.schema)
-        self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        with self.encoders:
+            table = pa.Table.from_batches(self._waiting, self.schema)
+            self._waiting = []
+            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            del table
         self.rows += self._count
         self._waiting, self._size, self._count = [], 0, 0
         if self._sink.tell() >= _FILE_BYTES:
@@ -143,6 +149,7 @@ class Reading:
 
     order: Order
     clients: Clients
+    encoders: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_ENCODERS))
 
     def result(self) -> Result:
         """Carry out the order.
@@ -239,7 +246,7 @@ class Reading:
 
     def _stream(self, session: Any, stream: str, columns: Sequence[PlannedColumn], prefix: str) -> tuple[_Files, Any]:
         """Write one stream; the client resumes one that breaks at the row that it has reached."""
-        files = _Files(Path(self.order.into), prefix, _written_schema(session, columns))
+        files = _Files(Path(self.order.into), prefix, _written_schema(session, columns), self.encoders)
         greatest = None
         for batch in self._batches(session, stream):
             if self.order.cursor is not None and batch.num_rows:

@@ -171,6 +171,8 @@ class Readers:
         environ = {
             **os.environ,
             "ARROW_DEFAULT_MEMORY_POOL": "system",
+            "MALLOC_ARENA_MAX": "2",  # otherwise each thread that reads a stream keeps memory of its own
+            "MALLOC_MMAP_THRESHOLD_": "262144",  # otherwise what batches leave is kept, and does not fit the next ones
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         command: Sequence[str] = [sys.executable, "-m", "analyst.connectors.bigquery.reader"]
