@@ -26,6 +26,10 @@ SECTIONS = {
         "verify": "da.commands.verify:verify",
         "metrics": "da.commands.metrics:metrics",
         "mcp": "da.commands.mcp:mcp",
+        "share": "da.commands.share:app",
+        "init": "da.commands.init:init",
+        "update": "da.commands.init:update",
+        "skills": "da.commands.init:skills",
         "feedback": "da.commands.feedback:feedback",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
@@ -58,7 +62,6 @@ ELSEWHERE = {
     "download": "sync",
     "get": "sync",
     "info": "status",
-    "init": "setup",
     "list": "tables",
     "ls": "tables",
     "pull": "sync",
@@ -68,7 +71,6 @@ ELSEWHERE = {
     "signin": "login",
     "signout": "logout",
     "sql": "query",
-    "update": "sync",
     "version": "--version",
 }
 """Commands that people know from similar programs, and ours."""

@@ -86,6 +86,13 @@ def test_what_commands_print_fits_their_schemas(
         _own_data(eve)
         _people(eve)
         eve("mcp")
+        eve("share.list")
+        eve("init", str(tmp_path / "agents"))
+        eve("update")
+        eve("skills.list")
+        eve("skills.show", "explore-data")
+        eve("skills.install", "explore-data")
+        eve("share.profile", "-o", str(tmp_path / "x.share"))
         requester = eve("admin.tokens.create", "ann@example.com", "agent")
         with monkeypatch.context() as ann:
             ann.setenv("DA_TOKEN", requester["token"])
