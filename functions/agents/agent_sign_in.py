@@ -117,7 +117,6 @@ def authorization_server(ctx: Context) -> Answer[Document]:
 )
 def register_client(ctx: Context) -> Answer[Document]:
     """Register a public client (RFC 7591), for clients that have no metadata document. Nothing is stored."""
-    ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     try:
         document = json.loads(b"".join(blocks(ctx.request)))
         client = oauth_clients.register(ctx.keys, document, ctx.now)
@@ -125,6 +124,7 @@ def register_client(ctx: Context) -> Answer[Document]:
         return _failed(
             "invalid_client_metadata", str(error) if isinstance(error, InvalidInputError) else "it is not JSON"
         )
+    ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     made = {
         "client_id": client.id,
         "client_id_issued_at": int(ctx.now.timestamp()),
@@ -236,9 +236,9 @@ def exchange_token(ctx: Context) -> Answer[Document]:
 )
 def revoke_grant(ctx: Context) -> Answer[Document]:
     """End the grant of a token (RFC 7009): its access and refresh tokens are void at once. Unknown tokens are ignored."""
-    ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     grant = agent_grants.find(ctx.keys, _form(ctx).get("token", ""), ctx.now)
     if grant is not None:
+        ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
         expires = ctx.now + agent_grants.REFRESH_LASTS
         by = actor(ctx)
         ctx.state.edit(lambda db: end_session(db, by, grant.session.id, grant.session.user_id, expires))

@@ -25,6 +25,7 @@ SECTIONS = {
         "explore": "da.commands.explore:explore",
         "verify": "da.commands.verify:verify",
         "metrics": "da.commands.metrics:metrics",
+        "diff": "da.commands.diff:diff",
         "mcp": "da.commands.mcp:mcp",
         "share": "da.commands.share:app",
         "init": "da.commands.init:init",

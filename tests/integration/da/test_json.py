@@ -86,6 +86,7 @@ def test_what_commands_print_fits_their_schemas(
         _own_data(eve)
         _people(eve)
         eve("mcp")
+        eve("diff", "--since", "1")
         eve("share.list")
         eve("init", str(tmp_path / "agents"))
         eve("update")
