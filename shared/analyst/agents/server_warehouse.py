@@ -242,7 +242,8 @@ class ServerWarehouse:
     def _outside_columns(self, table: Table) -> frozenset[str]:
         """Return the columns with text that strangers write: by the source's connector, and by the tags that people set."""
         said = self._description(table)
-        by_default = _has(said.tags, UNTRUSTED) or (table.source in self._outside and not _has(said.tags, TRUSTED))
+        is_from_outside = table.source in self._outside or self._is_computed_from_outside(table)
+        by_default = _has(said.tags, UNTRUSTED) or (is_from_outside and not _has(said.tags, TRUSTED))
         found = set()
         for column in table.columns:
             own = said.columns[column.name].tags if column.name in said.columns else ()
@@ -250,6 +251,18 @@ class ServerWarehouse:
             if is_outside and (has_text(column.type) or _has(own, UNTRUSTED)):
                 found.add(column.name)
         return frozenset(found)
+
+    def _is_computed_from_outside(self, table: Table, above: frozenset[str] = frozenset()) -> bool:
+        """Return whether a materialized table has an input with such a column, whether or not the caller can read that one."""
+        inputs = (self._current.by_id.get(each.id) for each in table.inputs if each.id not in above)
+        return any(each is not None and self._has_outside(each, above | {table.id}) for each in inputs)
+
+    def _has_outside(self, table: Table, above: frozenset[str]) -> bool:
+        said = self._description(table)
+        if any(_has(tags, UNTRUSTED) for tags in (said.tags, *(column.tags for column in said.columns.values()))):
+            return True
+        is_from_outside = table.source in self._outside or self._is_computed_from_outside(table, above)
+        return is_from_outside and not _has(said.tags, TRUSTED)
 
     def _relations(self, table: Table) -> Iterator[Relation]:
         """Yield the tables that metrics join, and those that have a column in common that looks like a key."""
@@ -349,7 +362,11 @@ class ServerWarehouse:
         kept = {file.path for file in old.files} & {file.path for file in table.files}
         sides = {
             side: each.model_copy(
-                update={"view": side, "name": side, "files": tuple(file for file in each.files if file.path not in kept)}
+                update={
+                    "view": side,
+                    "name": side,
+                    "files": tuple(file for file in each.files if file.path not in kept),
+                }
             )
             for side, each in (("before", old), ("after", table))
         }
