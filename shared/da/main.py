@@ -26,6 +26,7 @@ SECTIONS = {
         "verify": "da.commands.verify:verify",
         "metrics": "da.commands.metrics:metrics",
         "diff": "da.commands.diff:diff",
+        "test": "da.commands.questions:check",
         "mcp": "da.commands.mcp:mcp",
         "share": "da.commands.share:app",
         "init": "da.commands.init:init",

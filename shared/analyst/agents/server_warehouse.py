@@ -254,7 +254,7 @@ class ServerWarehouse:
 
     def _is_computed_from_outside(self, table: Table, above: frozenset[str] = frozenset()) -> bool:
         """Return whether a materialized table has an input with such a column, whether or not the caller can read that one."""
-        inputs = (self._current.by_id.get(each.id) for each in table.inputs if each.id not in above)
+        inputs = (self._current.by_id.get(each.table) for each in table.inputs if each.table not in above)
         return any(each is not None and self._has_outside(each, above | {table.id}) for each in inputs)
 
     def _has_outside(self, table: Table, above: frozenset[str]) -> bool:

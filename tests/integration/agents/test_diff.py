@@ -144,10 +144,10 @@ def test_counts_are_those_of_the_two_versions(before: list[Any], after: list[Any
                 new.remove(each)
         assert counted == {kind: len(left) for kind, left in (("added", new), ("removed", old)) if left}
         unique_before, unique_after = dict(before), dict(after)
-        for name, values in (("before", unique_before), ("after", unique_after)):
+        for name, unique in (("before", unique_before), ("after", unique_after)):
             connection.execute(f"delete from {name}")
-            if values:
-                connection.executemany(f"insert into {name} values (?, ?)", list(values.items()))
+            if unique:
+                connection.executemany(f"insert into {name} values (?, ?)", list(unique.items()))
         keyed = dict(connection.execute(counted_sql(diff_sql(kinds, kinds, ["k"]))).fetchall())
         common = unique_before.keys() & unique_after.keys()
         expected = {
