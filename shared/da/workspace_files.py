@@ -27,7 +27,12 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     },
     "hooks": {
         "SessionStart": [
-            {"hooks": [{"type": "command", "command": "da update --background", "timeout": 10}]},
+            {
+                "hooks": [
+                    {"type": "command", "command": "da update --background", "timeout": 10},
+                    {"type": "command", "command": "da diff --since yesterday", "timeout": 20},
+                ]
+            },
         ],
     },
 }
