@@ -76,6 +76,9 @@ class MirrorWarehouse:
     allowed: frozenset[str] = field(default=frozenset({"read", "query", "sync"}), init=False)
     _known: Json | None = None
     _next: float = 0.0
+    _last: tuple[object, State] | None = None
+    _names: tuple[object, frozenset[str]] | None = None
+    """The state and the names in the database, as they were read last, with what changes when they do."""
 
     def edition(self) -> Edition:
         """Return the snapshot of the last sync, and when the mirror last matched the server."""
@@ -83,7 +86,10 @@ class MirrorWarehouse:
         return Edition(self._state().snapshot, None if checked is None else checked.isoformat(timespec="seconds"))
 
     def _state(self) -> State:
-        state = self.workspace.state()
+        stamp = self.workspace.checked_at()
+        if self._last is None or self._last[0] != stamp or stamp is None:
+            self._last = (stamp, self.workspace.state())
+        state = self._last[1]
         if not state.tables and not self.workspace.duckdb.exists():
             raise self.workspace.missing()
         return state
@@ -176,7 +182,7 @@ class MirrorWarehouse:
         )
         if known is None:
             return plain
-        mirrored = {each.id for each in self._tables()}
+        mirrored = {each.id for each in self._tables()} if known.relations else set()
         return replace(
             plain,
             description=known.description,
@@ -191,8 +197,11 @@ class MirrorWarehouse:
         )
 
     def _relations(self) -> frozenset[str]:
-        with opened(self.workspace.duckdb) as connection:
-            return frozenset(relations(connection))
+        stamp = self.workspace.database_stamp()
+        if self._names is None or self._names[0] != stamp:
+            with opened(self.workspace.duckdb) as connection:
+                self._names = (stamp, frozenset(relations(connection)))
+        return self._names[1]
 
     def _metrics(self) -> list[Json]:
         found = self._catalog().get("metrics", [])
