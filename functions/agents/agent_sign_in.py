@@ -229,14 +229,17 @@ def exchange_token(ctx: Context) -> Answer[Document]:
     "POST",
     "/oauth/revoke",
     allow=Allow.ANYBODY,
-    answers={429: "Too many attempts."},
+    answers={400: Document, 429: "Too many attempts."},
     binary=True,
     foreign=True,
     body_limit=64_000,
 )
 def revoke_grant(ctx: Context) -> Answer[Document]:
     """End the grant of a token (RFC 7009): its access and refresh tokens are void at once. Unknown tokens are ignored."""
-    grant = agent_grants.find(ctx.keys, _form(ctx).get("token", ""), ctx.now)
+    form = _form(ctx)
+    if "token" not in form:
+        return _failed("invalid_request", "'token' is missing")
+    grant = agent_grants.find(ctx.keys, form["token"], ctx.now)
     if grant is not None:
         ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
         expires = ctx.now + agent_grants.REFRESH_LASTS
