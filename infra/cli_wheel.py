@@ -18,7 +18,9 @@ def main(folder: str = f"{sys.prefix}/share/ai-data-analyst") -> None:
     """Build the wheel unless the one that is there is newer than its sources."""
     target = Path(folder)
     built = [path.stat().st_mtime for path in target.glob("ai_data_analyst_cli-*.whl")]
-    changed = max(path.stat().st_mtime for path in SOURCES.rglob("*") if path.suffix in {".py", ".toml", ".typed"})
+    changed = max(
+        path.stat().st_mtime for path in SOURCES.rglob("*") if path.suffix in {".py", ".toml", ".typed", ".md"}
+    )
     if len(built) == 1 and built[0] >= changed:
         return
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,6 @@ def authorization_server(ctx: Context) -> Answer[Document]:
 )
 def register_client(ctx: Context) -> Answer[Document]:
     """Register a public client (RFC 7591), for clients that have no metadata document. Nothing is stored."""
-    ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     try:
         document = json.loads(b"".join(blocks(ctx.request)))
         client = oauth_clients.register(ctx.keys, document, ctx.now)
@@ -125,6 +124,7 @@ def register_client(ctx: Context) -> Answer[Document]:
         return _failed(
             "invalid_client_metadata", str(error) if isinstance(error, InvalidInputError) else "it is not JSON"
         )
+    ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     made = {
         "client_id": client.id,
         "client_id_issued_at": int(ctx.now.timestamp()),
@@ -229,7 +229,7 @@ def exchange_token(ctx: Context) -> Answer[Document]:
     "POST",
     "/oauth/revoke",
     allow=Allow.ANYBODY,
-    answers={429: "Too many attempts."},
+    answers={400: Document, 429: "Too many attempts."},
     binary=True,
     foreign=True,
     body_limit=64_000,
@@ -237,9 +237,10 @@ def exchange_token(ctx: Context) -> Answer[Document]:
 def revoke_grant(ctx: Context) -> Answer[Document]:
     """End the grant of a token (RFC 7009): its access and refresh tokens are void at once. Unknown tokens are ignored."""
     token = _form(ctx).get("token")
-    if token:
-        ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
-    grant = agent_grants.find(ctx.keys, token, ctx.now) if token else None
+    if not token:
+        return _failed("invalid_request", "'token' is missing")
+    ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
+    grant = agent_grants.find(ctx.keys, token, ctx.now)
     if grant is not None:
         expires = ctx.now + agent_grants.REFRESH_LASTS
         by = actor(ctx)

@@ -4,7 +4,9 @@ What people say of tables, and metrics, come from the server and are kept in `.d
 as written by outsiders. Statements run in a DuckDB that reads the mirror and nothing else of this machine.
 """
 
+import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from da.agents.marking import has_text
 from da.agents.warehouse import (
     ColumnFacts,
+    Comparison,
     Edition,
     Hit,
     Json,
@@ -29,17 +32,19 @@ from da.agents.warehouse import (
 )
 from da.atomic import write_atomically
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.manifest import Table
+from da.manifest import File, Table
 from da.query import as_array, opened, relations
 from da.receipts import of_mirror
-from da.sql import quote, quote_text
+from da.sql import quote, quote_path, quote_text
 from da.state import State
+from da.types import checked_type
 from da.workspace import Workspace
 
 if TYPE_CHECKING:
     import duckdb
 
     from da.server import Server
+    from da.web import Web
 
 CACHE: Final = ".da/agents.json"
 _FRESH: Final = 600.0
@@ -72,6 +77,9 @@ class MirrorWarehouse:
     allowed: frozenset[str] = field(default=frozenset({"read", "query", "sync"}), init=False)
     _known: Json | None = None
     _next: float = 0.0
+    _last: tuple[object, State] | None = None
+    _names: tuple[object, frozenset[str]] | None = None
+    """The state and the names in the database, as they were read last, with what changes when they do."""
 
     def edition(self) -> Edition:
         """Return the snapshot of the last sync, and when the mirror last matched the server."""
@@ -79,7 +87,10 @@ class MirrorWarehouse:
         return Edition(self._state().snapshot, None if checked is None else checked.isoformat(timespec="seconds"))
 
     def _state(self) -> State:
-        state = self.workspace.state()
+        stamp = self.workspace.checked_at()
+        if self._last is None or self._last[0] != stamp or stamp is None:
+            self._last = (stamp, self.workspace.state())
+        state = self._last[1]
         if not state.tables and not self.workspace.duckdb.exists():
             raise self.workspace.missing()
         return state
@@ -172,7 +183,7 @@ class MirrorWarehouse:
         )
         if known is None:
             return plain
-        mirrored = {each.id for each in self._tables()}
+        mirrored = {each.id for each in self._tables()} if known.relations else set()
         return replace(
             plain,
             description=known.description,
@@ -187,8 +198,11 @@ class MirrorWarehouse:
         )
 
     def _relations(self) -> frozenset[str]:
-        with opened(self.workspace.duckdb) as connection:
-            return frozenset(relations(connection))
+        stamp = self.workspace.database_stamp()
+        if self._names is None or self._names[0] != stamp:
+            with opened(self.workspace.duckdb) as connection:
+                self._names = (stamp, frozenset(relations(connection)))
+        return self._names[1]
 
     def _metrics(self) -> list[Json]:
         found = self._catalog().get("metrics", [])
@@ -301,6 +315,81 @@ class MirrorWarehouse:
         tables = [Table.from_json(id_, entry) for id_, entry in document["tables"].items()]
         return Edition(snapshot, None), {table.id: _state_of(table) for table in tables if table.is_mirrored}
 
+    def compare(self, name: str, snapshot: int) -> Comparison:
+        """Compare a table of the mirror with an earlier snapshot, whose other files are fetched from the server."""
+        table, state = self._named(name), self._state()
+        document = self._from_server(f"/api/sync/manifest?snapshot={snapshot:d}")
+        if table.id not in document["tables"]:
+            raise ToolError(f"the table '{table.id}' is not in the snapshot {snapshot}, or was another one")
+        old = Table.from_json(table.id, document["tables"][table.id])
+        ours, theirs = {file.sha256 for file in table.files}, {file.sha256 for file in old.files}
+        after = [self.workspace.path(table.id, file) for file in table.files if file.sha256 not in theirs]
+        gone = [file for file in old.files if file.sha256 not in ours]
+        facts = self._facts(table)
+
+        def run(sql: str, limit: int) -> Rows:
+            before = self._fetched(table.id, gone)
+            sides = {"before": (before, old), "after": (after, table)}
+            rows, columns = self._compared(sql, limit, sides)
+            return Rows(columns, rows[:limit], len(rows) > limit, self.edition(), (table.id,), None, is_outside=False)
+
+        return Comparison(
+            then=_state_of(old),
+            now=_state_of(table),
+            since=Edition(snapshot, old.updated),
+            edition=Edition(state.snapshot, table.updated),
+            key=facts.primary_key,
+            is_outside=bool(facts.outside),
+            run=run,
+        )
+
+    def _fetched(self, table_id: str, files: Sequence[File]) -> list[Path]:
+        """Fetch files that the mirror no longer has into `.da/earlier`, where they are found again the next time."""
+        folder = self.workspace.root / ".da" / "earlier"
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{file.sha256}.parquet" for file in files]
+        missing = [file for file, path in zip(files, paths, strict=True) if not path.exists()]
+        if missing:
+            from da.web import Web
+
+            with self._server() as server, Web(timeout=60) as web:
+                urls, _expires = server.urls({table_id: [file.path for file in missing]})
+                for file in missing:
+                    if file.path not in urls:
+                        raise ToolError(f"earlier files of '{table_id}' are no longer kept; choose a later snapshot")
+                    _download(web, urls[file.path], folder / f"{file.sha256}.parquet", file)
+        return paths
+
+    def _compared(
+        self, sql: str, limit: int, sides: Mapping[str, tuple[list[Path], Table]]
+    ) -> tuple[list[list[Any]], tuple[tuple[str, str], ...]]:
+        import duckdb
+
+        from da.query import Column
+
+        with duckdb.connect() as connection:
+            connection.execute("set TimeZone = 'UTC'; set python_enable_replacements = false")
+            for name, (paths, table) in sides.items():
+                listed = ", ".join(quote_path(path) for path in paths)
+                source = f"read_parquet([{listed}], union_by_name = true)"
+                columns = ", ".join(quote(column.name) for column in table.columns)
+                empty = ", ".join(
+                    f"cast(null as {checked_type(each.type)}) as {quote(each.name)}" for each in table.columns
+                )
+                query = f"select {columns} from {source}" if paths else f"select {empty} limit 0"
+                connection.execute(f"create view {quote(name)} as {query}")
+            try:
+                described = connection.execute(f"describe {sql}").fetchall()
+                kinds = tuple((str(each[0]), str(each[1])) for each in described)
+                shape = as_array([Column(*each) for each in kinds])
+                names = ", ".join(f"c{index}" for index in range(len(kinds)))
+                found = connection.execute(
+                    f"select {shape} from (\n{sql}\n) as result({names}) limit {limit + 1:d}"
+                ).fetchall()
+            except duckdb.Error as error:
+                raise _StatementError(str(error).strip(), is_data=True) from None
+        return [json.loads(row[0]) for row in found], kinds
+
     def snapshots_kept(self) -> Sequence[tuple[int, str]]:
         """Return the snapshots that the server keeps."""
         found = self._from_server("/api/snapshots")
@@ -367,6 +456,19 @@ class MirrorWarehouse:
 
         with session(timeout=_PATIENCE) as server:
             yield server
+
+
+def _download(web: "Web", url: str, path: Path, file: File) -> None:
+    fresh, digest = path.with_suffix(f".{os.getpid()}"), hashlib.sha256()
+    with web.exchange("GET", url) as answer, fresh.open("wb") as target:
+        block = memoryview(bytearray(1 << 18))
+        while size := answer.readinto(block):
+            digest.update(block[:size])
+            target.write(block[:size])
+    if digest.hexdigest() != file.sha256:
+        fresh.unlink()
+        raise ToolError("a file arrived damaged; try again")
+    fresh.replace(path)
 
 
 def _read(cache: Path) -> Json:

@@ -41,7 +41,8 @@ def refuses_more(operation: Any) -> bool:
 
     What a source may hold is known to its connector alone, and what a good password is to no schema.
     """
-    return "$ref" not in operation.definition.raw["responses"]["422"]
+    responses = operation.definition.raw["responses"]
+    return any("$ref" not in responses[status] for status in ("400", "422"))
 
 
 @pytest.fixture

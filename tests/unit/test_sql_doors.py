@@ -245,7 +245,17 @@ LISTED: dict[str, set[str]] = {
     "shared/da/scope.py": {"rows"},  # a quoted path, or a quoted name of the mirror
     "shared/da/views.py": {"_select(each)"},
     "shared/da/agents/tools.py": {"_unended(asked['sql'])", "_unended(question.sql)", "offset", "table.sql_name"},
-    "shared/da/mirror_warehouse.py": {"facts.sql_name", "folders", "shape", "text", "names", "limit + 1", "most"},
+    "shared/da/agents/row_diff.py": {"_struct('a', after)", "_struct('b', before)", "new", "old", "sql"},
+    "shared/da/mirror_warehouse.py": {
+        "facts.sql_name",
+        "folders",
+        "shape",
+        "text",
+        "names",
+        "limit + 1",
+        "most",
+        "sql",
+    },
 }
 """What was looked at and is SQL of ours (or, of metrics and expectations, SQL of people who may define them, in a DuckDB
 that can read nothing else), by module: names of our own tables and columns, queries that other functions

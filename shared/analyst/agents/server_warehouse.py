@@ -25,7 +25,7 @@ from analyst.metrics.checked import CheckedMetric, visible_metrics
 from analyst.names import quote
 from analyst.profiles import profile_view, stored
 from analyst.query.engine import Engine, Query, Reader
-from analyst.query.statement import StatementError
+from analyst.query.statement import StatementError, TableName
 from analyst.rebuild.view_names import TAKEN_SCHEMAS
 from analyst.receipts import Receipt, Verifier
 from analyst.signed_urls import FILES_AT_ONCE, Distribution
@@ -35,6 +35,7 @@ from analyst.validation import reason
 from da.agents.marking import has_text
 from da.agents.warehouse import (
     ColumnFacts,
+    Comparison,
     Edition,
     Hit,
     Json,
@@ -234,7 +235,8 @@ class ServerWarehouse:
     def _outside_columns(self, table: Table) -> frozenset[str]:
         """Return the columns with text that strangers write: by the source's connector, and by the tags that people set."""
         said = self.texts.of(table)
-        by_default = _has(said.tags, UNTRUSTED) or (table.source in self._outside and not _has(said.tags, TRUSTED))
+        is_from_outside = table.source in self._outside or self._is_computed_from_outside(table)
+        by_default = _has(said.tags, UNTRUSTED) or (is_from_outside and not _has(said.tags, TRUSTED))
         found = set()
         for column in table.columns:
             own = said.columns[column.name].tags if column.name in said.columns else ()
@@ -242,6 +244,18 @@ class ServerWarehouse:
             if is_outside and (has_text(column.type) or _has(own, UNTRUSTED)):
                 found.add(column.name)
         return frozenset(found)
+
+    def _is_computed_from_outside(self, table: Table, above: frozenset[str] = frozenset()) -> bool:
+        """Return whether a materialized table has an input with such a column, whether or not the caller can read that one."""
+        inputs = (self._current.by_id.get(each.table) for each in table.inputs if each.table not in above)
+        return any(each is not None and self._has_outside(each, above | {table.id}) for each in inputs)
+
+    def _has_outside(self, table: Table, above: frozenset[str]) -> bool:
+        said = self.texts.of(table)
+        if any(_has(tags, UNTRUSTED) for tags in (said.tags, *(column.tags for column in said.columns.values()))):
+            return True
+        is_from_outside = table.source in self._outside or self._is_computed_from_outside(table, above)
+        return is_from_outside and not _has(said.tags, TRUSTED)
 
     def _relations(self, table: Table) -> Iterator[Relation]:
         """Yield the tables that metrics join, and those that have a column in common that looks like a key."""
@@ -321,17 +335,56 @@ class ServerWarehouse:
     def tables_at(self, snapshot: int | None) -> tuple[Edition, Mapping[str, TableState]]:
         """Return the tables of a snapshot that the caller can read today."""
         found = self.snapshots.at(snapshot)
-        states = {
-            table.id: TableState(
-                table.hash,
-                table.rows,
-                _iso(table.extracted_at),
-                {column.name: column.type for column in table.columns},
-                frozenset(file.sha256 for file in table.files),
-            )
-            for table in visible_tables.visible(found, self.access, self.caller)
-        }
+        tables = visible_tables.visible(found, self.access, self.caller)
+        states = {table.id: _state_of(table) for table in tables}
         return _edition(found), states
+
+    def compare(self, name: str, snapshot: int) -> Comparison:
+        """Compare a table with an earlier snapshot: a statement sees the changed files as the tables `before` and `after`.
+
+        Raises:
+            NotFoundError: the caller can't read the table, or the snapshot is not kept.
+            ConflictError: the table did not exist then.
+        """
+        table, then = self._named(name), self.snapshots.at(snapshot)
+        old = visible_tables.find(then, self.access, self.caller, table.id)
+        if old is None:
+            raise ConflictError(f"the table {table.id!r} is not in the snapshot {snapshot}, or was another one")
+        if "remote" in {old.query_mode, table.query_mode}:
+            raise ConflictError(f"the table {table.id!r} is remote; its rows are not kept")
+        kept = {file.path for file in old.files} & {file.path for file in table.files}
+        sides = {
+            side: each.model_copy(
+                update={
+                    "view": side,
+                    "name": side,
+                    "files": tuple(file for file in each.files if file.path not in kept),
+                }
+            )
+            for side, each in (("before", old), ("after", table))
+        }
+        reader = _DiffReader(self._current, self.access, self.caller, sides)
+
+        def run(sql: str, limit: int) -> Rows:
+            self.using((table,), self._current.number)
+            result = self.engine().run(
+                Query(sql, limit=limit, seconds=self.seconds, receipt=False, reuse=False), reader, is_gone=self.is_gone
+            )
+            with result.file:
+                result.file.seek(0)
+                rows = json.loads(result.file.read() + b"]}")["rows"]
+            edition = _edition(self._current)
+            return Rows(result.columns, rows, result.truncated, edition, (table.id,), None, is_outside=False)
+
+        return Comparison(
+            then=_state_of(old),
+            now=_state_of(table),
+            since=_edition(then),
+            edition=_edition(self._current),
+            key=self.registered(table.id).primary_key,
+            is_outside=bool(self._outside_columns(table)),
+            run=run,
+        )
 
     def snapshots_kept(self) -> Sequence[tuple[int, str]]:
         """Return the kept snapshots, newest first."""
@@ -385,6 +438,27 @@ class ServerWarehouse:
         if isinstance(error, AnalystError) and (error.status < _OWN_FAULTS or error.retryable):
             return ToolError(str(error))
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _DiffReader(Reader):
+    """Reads two versions of a table that the caller can read, and nothing else."""
+
+    sides: Mapping[str, Table] = field(default_factory=dict)
+
+    def find(self, name: TableName) -> Table | None:
+        """Find one of the two by its name."""
+        return None if name.schema or name.catalog else self.sides.get(name.name.lower())
+
+
+def _state_of(table: Table) -> TableState:
+    return TableState(
+        table.hash,
+        table.rows,
+        _iso(table.extracted_at),
+        {column.name: column.type for column in table.columns},
+        frozenset(file.sha256 for file in table.files),
+    )
 
 
 def sql_name(table: Table) -> str:

@@ -19,6 +19,7 @@ from analyst.store import Store
 _MOST_COMMITS: Final = 64
 _MOST_TABLES: Final = 500
 _AT_ONCE: Final = 8
+_MOST_TEXTS: Final = 50_000
 _MOST_KEPT: Final = 10_000
 
 
@@ -28,6 +29,7 @@ class FileStatistics:
 
     store: Store
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _texts: dict[str, str] = field(default_factory=dict)
     _known: "OrderedDict[str, tuple[str, Mapping[str, Mapping[str, Any]]]]" = field(default_factory=OrderedDict)
 
     def of(self, table: Table) -> Mapping[str, Mapping[str, Any]]:
@@ -43,6 +45,15 @@ class FileStatistics:
             while len(self._known) > _MOST_TABLES:
                 self._known.popitem(last=False)
         return read
+
+    def text(self, file: File, stats: Mapping[str, Any]) -> str:
+        """Return the statistics of a file as JSON; that of a file is written once."""
+        text = self._texts.get(file.path)
+        if text is None:
+            if len(self._texts) > _MOST_TEXTS:
+                self._texts.clear()
+            text = self._texts[file.path] = json.dumps(stats, ensure_ascii=False, separators=(",", ":"))
+        return text
 
     def _read(self, table: Table) -> Mapping[str, Mapping[str, Any]]:
         home = f"extracts/{table.source}/data/{table.name}/"

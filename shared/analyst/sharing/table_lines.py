@@ -301,7 +301,7 @@ class SharedTable:
             yield {"metaData": {**about, **facts}}
 
     def _file(self, file: File, stats: Json, version: Version, form: str) -> Json:
-        text = json.dumps(stats, ensure_ascii=False, separators=(",", ":"))
+        text = self.statistics.text(file, stats)
         url, plain = self._url(file), self._plain(file, version)
         if form == "parquet":
             return {"file": {"url": url, **plain, "partitionValues": {}, "stats": text}}

@@ -72,6 +72,20 @@ class Marks:
         )
 
 
+class Unmarked(Marks):
+    """No marks, for answers that people read."""
+
+    __slots__ = ()
+
+    def text(self, text: str) -> str:
+        """Return a text as it is."""
+        return text
+
+    def cell(self, value: Any, kind: str) -> Any:  # noqa: ARG002 - as marks have it
+        """Return a value as it is."""
+        return value
+
+
 def is_plain(kind: str) -> bool:
     """Return whether values of a DuckDB type cannot contain text."""
     return _PLAIN.fullmatch(kind) is not None

@@ -230,6 +230,31 @@ TOOLS: Final = (
         _output(since=_ANY_OBJECT, tables={"type": "array", "items": _ANY_OBJECT}),
     ),
     Tool(
+        "diff_table",
+        "Rows that changed since a snapshot",
+        "Return the rows of a table that were added, changed or removed since an earlier snapshot or time, by its key if it "
+        "has one. Only files that changed are read. 'counts' has the numbers, 'rows' the first rows.",
+        _object(
+            ("table", "since"),
+            table=_TABLE,
+            since={
+                "type": ["string", "integer"],
+                "description": "The number of a snapshot, 'yesterday', or a time such as 2026-03-01.",
+                "maxLength": 40,
+            },
+            limit=_LIMIT,
+        ),
+        _output(
+            since=_ANY_OBJECT,
+            key={"type": "array", "items": {"type": "string"}},
+            counts=_ANY_OBJECT,
+            schema_changes=_ANY_OBJECT,
+            columns=_COLUMNS,
+            rows=_ROWS,
+        ),
+        "query",
+    ),
+    Tool(
         "file_urls",
         "URLs of a table's files",
         "Return signed URLs of the Parquet files of tables (on a mirror: paths), for programs that process whole tables. "

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from da.agents.marking import Marks
+from da.agents.marking import Marks, Unmarked
+from da.agents.row_diff import counted_sql, diff_sql
 from da.agents.schemas import BY_NAME, TOOLS, Tool, check
 from da.agents.warehouse import ColumnFacts, Edition, Json, Question, Rows, TableFacts, TableState, ToolError, Warehouse
 from da.errors import DaError
@@ -24,10 +25,11 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The tools over the data of one caller. `now` is the time of the call."""
+    """The tools over the data of one caller. `now` is the time of the call. Only for people, text is not marked."""
 
     warehouse: Warehouse
     now: datetime
+    marking: bool = True
 
     def offered(self) -> list[Tool]:
         """Return the tools that the caller may call, in a stable order."""
@@ -47,7 +49,7 @@ class Tools:
                 "does not have; ask the user for another token",
                 scope=tool.needs,
             )
-        marks = Marks()
+        marks = Marks() if self.marking else Unmarked()
         run: Callable[[Json, Marks], Json] = getattr(self, f"_{name}")
         try:
             found = run(check(tool, arguments), marks)
@@ -167,6 +169,35 @@ class Tools:
             "truncated": shown < len(changed),
             "total": len(changed),
             "rest": "call changes for one table with the argument table" if shown < len(changed) else None,
+        }
+
+    def _diff_table(self, asked: Json, marks: Marks) -> Json:
+        found = self.warehouse.compare(asked["table"], self._snapshot_of(asked["since"]))
+        sql = diff_sql(found.then.columns, found.now.columns, found.key)
+        counts = {"added": 0, "changed": 0, "removed": 0}
+        rows: Rows | None = None
+        if found.then.files != found.now.files:
+            counts |= {str(change): int(count) for change, count in found.run(counted_sql(sql), 10).rows}
+            rows = found.run(sql, asked["limit"])
+        known = frozenset({*found.key, "change", "columns", "before", "after"})
+        fitted = None if rows is None else fit(replace(rows, is_outside=found.is_outside, known=known), sql, marks)
+        total, shown = sum(counts.values()), 0 if fitted is None else fitted.rows
+        change = next(iter(changes_between({"": found.then}, {"": found.now})), {})
+        return {
+            **_edition(found.edition),
+            "since": {"snapshot": found.since.snapshot, "as_of": found.since.as_of},
+            "key": list(found.key),
+            "counts": counts,
+            "schema_changes": {name: each for name, each in change.items() if name.startswith("columns_") and each},
+            "columns": fitted.columns if fitted else [],
+            "rows": fitted.shown if fitted else [],
+            "truncated": shown < total,
+            "total": total,
+            "rest": "call diff_table with a greater limit, or download both versions" if shown < total else None,
+            "notes": [
+                *(fitted.notes if fitted else ()),
+                *([] if found.key else ["the table has no key: a changed row counts as removed and added"]),
+            ],
         }
 
     def _file_urls(self, asked: Json, marks: Marks) -> Json:  # noqa: ARG002 - a tool; nothing in it is text of people

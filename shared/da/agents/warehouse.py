@@ -1,6 +1,6 @@
 """What the tools read: the port that the server implements for a caller, and `da` for the mirror."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol, Self
 
@@ -158,6 +158,19 @@ class TableFiles:
     """Seconds for which the URLs are valid."""
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two versions of a table. `run` runs SQL over `before` and `after`, the files that only one of them has."""
+
+    then: TableState
+    now: TableState
+    since: Edition
+    edition: Edition
+    key: tuple[str, ...]
+    is_outside: bool
+    run: Callable[[str, int], Rows]
+
+
 class Warehouse(Protocol):
     """The data that one caller can read. Every method raises only errors that `explain` knows, or unexpected ones."""
 
@@ -189,6 +202,9 @@ class Warehouse(Protocol):
 
     def snapshots_kept(self) -> Sequence[tuple[int, str]]:
         """Return the kept snapshots, newest first, and when each was published (ISO 8601, UTC)."""
+
+    def compare(self, name: str, snapshot: int) -> Comparison:
+        """Compare a table with what it was in an earlier snapshot."""
 
     def files(self, tables: Sequence[str]) -> Sequence[TableFiles]:
         """Return the files of tables."""

@@ -141,6 +141,17 @@ def test_numbers_and_trusted_tables_stay_as_they_are(it: Shop) -> None:
     assert (trusted["rows"], trusted["notes"]) == ([["c0"]], [])
 
 
+def test_a_table_computed_from_text_of_outsiders_is_marked_too(it: Shop) -> None:
+    world = it.world
+    world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
+    world.ask("POST", "/api/admin/tables/marts.bodies", {"options": {"sql": "select id, body as b from desk.comments"}})
+    world.ask("POST", "/extract/materialized", {"source": "marts", "tables": ["bodies"]})
+    answer = shown(it, "query", sql="select b from marts.bodies")
+    assert numbers(answer)
+    assert numbers(unmarked(answer)) == set()
+    assert call(it.world, "describe_table", table="marts.bodies")["table"]["written_by_outsiders"] == ["b"]
+
+
 def test_a_tag_takes_a_column_out_of_the_marks(it: Shop) -> None:
     about = call(it.world, "describe_table", table="desk.comments")
     assert about["table"]["written_by_outsiders"] == ["body"]

@@ -1,0 +1,66 @@
+"""Workspaces of agents: the text of their AGENTS.md, and its template."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from analyst.access import Role
+from analyst.agents import workspace_text
+from analyst.context import Context
+from analyst.http import function
+from functions.agents.agent_tools import warehouse_of
+
+
+class Workspace(BaseModel):
+    """The text of `AGENTS.md` for the caller, its SHA-256, and the seconds for which it is valid."""
+
+    model_config = ConfigDict(frozen=True)
+
+    agents_md: str
+    sha256: str
+    ttl_s: int
+
+
+class Template(BaseModel):
+    """The template of `AGENTS.md`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    placeholders: tuple[str, ...] = workspace_text.NAMES
+
+
+class TemplateChange(BaseModel):
+    """A new template; null restores the default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=workspace_text.LONGEST)] | None = Field()
+
+
+@function("GET", "/api/agents/workspace", allow=Role.VIEWER)
+def get_workspace(ctx: Context) -> Workspace:
+    """Return the text of `AGENTS.md`, with the tables and metrics that the caller can read."""
+    warehouse = warehouse_of(ctx)
+    made = workspace_text.rendered(
+        workspace_text.template(ctx.store), ctx.settings.instance_name, warehouse.find("", "all"), warehouse.edition()
+    )
+    return Workspace(agents_md=made.text, sha256=made.sha256, ttl_s=made.ttl_s)
+
+
+@function("GET", "/api/admin/agents/template", allow=Role.KM_ADMIN)
+def get_template(ctx: Context) -> Template:
+    """Return the template of `AGENTS.md`."""
+    return Template(text=workspace_text.template(ctx.store))
+
+
+@function(
+    "PUT",
+    "/api/admin/agents/template",
+    allow=Role.KM_ADMIN,
+    answers={422: "The template has a placeholder that does not exist."},
+    audit="agents.template",
+)
+def put_template(change: TemplateChange, ctx: Context) -> Template:
+    """Replace the template of `AGENTS.md`. Agents follow it: write only what you would tell a colleague to do."""
+    return Template(text=workspace_text.set_template(ctx.store, change.text))

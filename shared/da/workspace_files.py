@@ -1,0 +1,155 @@
+"""The files that make a folder a workspace for AI agents.
+
+A file is written if it does not exist, or if it still is what was written last (`.da/agent_files.json` has the hashes). All
+others belong to the person: they stay as they are, and the new text is put into `.da/agent_files/` beside them.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from da.atomic import write_atomically
+from da.errors import DaError, cause_of
+from da.sql import quote_text
+
+RECORD: Final = ".da/agent_files.json"
+ASIDE: Final = ".da/agent_files"
+SKILLS: Final = Path(__file__).parent / "skills"
+
+_SETTINGS: Final[Mapping[str, Any]] = {
+    "permissions": {
+        "allow": ["Bash(da query *)", "Bash(da tables *)", "Bash(da explore *)", "Bash(da metrics *)", "mcp__da__*"],
+        "deny": ["Edit(./server/**)", "Edit(./.da/**)"],
+    },
+    "hooks": {
+        "SessionStart": [
+            {
+                "hooks": [
+                    {"type": "command", "command": "da update --background", "timeout": 10},
+                    {"type": "command", "command": "da diff --since yesterday", "timeout": 20},
+                ]
+            },
+        ],
+    },
+}
+_SERVERS: Final[Mapping[str, Any]] = {"mcpServers": {"da": {"type": "stdio", "command": "da", "args": ["mcp"]}}}
+
+
+@dataclass(slots=True)
+class Written:
+    """What was done: files that were written, that were left, because they are the person's, and that did not change."""
+
+    written: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+
+
+def skill_names() -> list[str]:
+    """List the skills that `da` brings along."""
+    return sorted(folder.name for folder in SKILLS.iterdir() if (folder / "SKILL.md").is_file())
+
+
+def skill(name: str) -> str:
+    """Return the text of a skill.
+
+    Raises:
+        DaError: there is none of this name.
+    """
+    if name not in skill_names():
+        raise DaError(f"there is no skill '{name}'; there are {', '.join(skill_names())}")
+    return (SKILLS / name / "SKILL.md").read_text(encoding="utf-8")
+
+
+def files_of(root: Path, agents_md: str) -> dict[str, str]:
+    """Return the files of a workspace by their place in it."""
+    database = (root / "user" / "duckdb" / "analytics.duckdb").as_posix()
+    made = {
+        "AGENTS.md": agents_md,
+        "CLAUDE.md": "@AGENTS.md\n",
+        ".claude/settings.json": _json(_SETTINGS),
+        ".mcp.json": _json(_SERVERS),
+        ".cursor/mcp.json": _json({"mcpServers": {"da": {"command": "da", "args": ["mcp"]}}}),
+        ".duckdb-skills/state.sql": f"attach if not exists {quote_text(database)} as da (read_only);\nuse da;\n",
+        "server/.gitignore": "*\n",
+        ".da/.gitignore": "*\n",
+    }
+    return {**made, **{skill_place(name): skill(name) for name in skill_names()}}
+
+
+def skill_place(name: str) -> str:
+    """Return where a skill lies in a workspace."""
+    return f".claude/skills/{name}/SKILL.md"
+
+
+def write(root: Path, files: Mapping[str, str]) -> Written:
+    """Write files, and leave those of the person.
+
+    Raises:
+        DaError: the folder is not writable.
+    """
+    record, done = _recorded(root), Written()
+    try:
+        for place, text in files.items():
+            _write(root, place, text, record, done)
+        (root / ".da").mkdir(parents=True, exist_ok=True)
+        write_atomically(root / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        raise DaError(f"can't write to '{root}': {cause_of(error)}; choose another folder") from None
+    return done
+
+
+def _write(root: Path, place: str, text: str, record: dict[str, str], done: Written) -> None:
+    path = root / place
+    if _leads_elsewhere(root, path):
+        done.left.append(place)
+        return
+    found = _hash(path.read_bytes()) if path.is_file() else None
+    wanted = _hash(text.encode())
+    if found == wanted:
+        record[place] = wanted
+        done.unchanged.append(place)
+    elif path.exists() and (found is None or found != record.get(place)):
+        aside = root / ASIDE / place
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(aside, text)
+        done.left.append(place)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+        record[place] = wanted
+        done.written.append(place)
+
+
+def _leads_elsewhere(root: Path, path: Path) -> bool:
+    """Return whether a link, or a file in place of a folder, is on the way: what is behind it is not ours."""
+    for part in (path, *path.parents):
+        if part == root:
+            return False
+        if part.is_symlink() or (part != path and part.exists() and not part.is_dir()):
+            return True
+    return False
+
+
+def _recorded(root: Path) -> dict[str, str]:
+    try:
+        found = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(place): str(sha256) for place, sha256 in found.items()} if isinstance(found, dict) else {}
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def is_writable(root: Path) -> bool:
+    """Return whether files can be made in a folder that exists."""
+    return os.access(root, os.W_OK | os.X_OK)
