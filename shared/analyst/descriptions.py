@@ -177,9 +177,14 @@ class Texts:
         return tagged_columns(said, {column.name: column for column in table.columns})
 
 
+def read_imported(store: Store) -> Imported:
+    """Read what another catalog says of tables, as of the last import."""
+    return _imported(store.read(IMPORTED))
+
+
 def read_texts(store: Store) -> Texts:
     """Read what is said of all tables now."""
-    return Texts(everything(store), _imported(store.read(IMPORTED)).tables)
+    return Texts(everything(store), read_imported(store).tables)
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from werkzeug.test import Client, TestResponse
@@ -43,6 +44,7 @@ class World:
         process: Callable[..., Process] = Process,
         base_url: str = "http://localhost",
         profiles: bool = False,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Serve a bucket by a `process` of settings and a store; it is empty unless the token of its `admin` is given.
 
@@ -52,6 +54,7 @@ class World:
         (folder / "sources").mkdir(parents=True, exist_ok=True)
         environ = {
             **cloud.settings,
+            **variables,
             "BASE_URL": base_url,
             "SOURCE_ROOTS": str(folder / "sources"),
             "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,

@@ -175,6 +175,14 @@ class Settings(BaseModel):
     """Storage API token of the Keboola project."""
     keboola_project_id: Word | None = None
     """Id of the Keboola project. If it is set, a token of another project is rejected."""
+    openmetadata_url: ServerUrl | None = None
+    """Address of an OpenMetadata server, such as `https://catalog.example.com`. Its descriptions of tables are imported."""
+    openmetadata_token: SecretStr | None = None
+    """Token of a bot of OpenMetadata."""
+    openmetadata_data_product: str | None = None
+    """Data product of OpenMetadata whose tables and metrics count. Without it, all do."""
+    openmetadata_filter_tag: str | None = None
+    """Tag that a metric of OpenMetadata needs to be exported."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -267,6 +275,10 @@ KEYS: Final = {
     "keboola.stack_url": "keboola_stack_url",
     "keboola.storage_token": "keboola_storage_token",
     "keboola.project_id": "keboola_project_id",
+    "openmetadata.url": "openmetadata_url",
+    "openmetadata.token": "openmetadata_token",
+    "openmetadata.data_product": "openmetadata_data_product",
+    "openmetadata.filter_tag": "openmetadata_filter_tag",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",

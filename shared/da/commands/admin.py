@@ -10,6 +10,7 @@ from da.commands import (
     admin_import,
     admin_jira,
     admin_materialized,
+    admin_openmetadata,
     admin_runs,
     admin_schedule,
     admin_sources,
@@ -47,6 +48,7 @@ app.command("rollback", rich_help_panel=_RUNS)(admin_runs.rollback)
 app.command("release", rich_help_panel=_RUNS)(admin_runs.release)
 app.command("sweep", rich_help_panel=_SERVER)(admin_runs.sweep)
 app.add_typer(admin_config.app, name="config", rich_help_panel=_SERVER)
+app.add_typer(admin_openmetadata.app, name="openmetadata", rich_help_panel=_SERVER)
 app.command("import", rich_help_panel=_SERVER)(admin_import.import_)
 
 # Former names, kept for compatibility.

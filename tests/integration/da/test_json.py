@@ -21,6 +21,8 @@ jsonschema = pytest.importorskip("jsonschema")
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (Path(da.__file__).parent / "schemas").glob("*.json")}
 FORMER = {"auth.login", "auth.logout", "admin.add-user", "admin.list-users", "admin.grant", "admin.revoke"}
 FORMER |= {"admin.add-source", "admin.list-sources", "admin.register-table", "admin.list-tables"}
+OPENMETADATA = {"admin.openmetadata.import", "admin.openmetadata.export"}
+"""Commands that need OpenMetadata."""
 JIRA = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
 """Commands that need Jira."""
 
@@ -104,7 +106,7 @@ def test_what_commands_print_fits_their_schemas(
         eve("logout")
         eve("logout")
         eve("diagnose", code=1)
-    assert set(SCHEMAS) - eve.checked == JIRA | {"setup"}
+    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | {"setup"}
 
 
 @pytest.mark.server
@@ -195,6 +197,7 @@ def _own_data(eve: Checked) -> None:
     eve("tables", "--snapshots")
     assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
     eve("metrics")
+    eve("admin.openmetadata.status")
     eve("catalog")
     eve("catalog", "orders")
     eve("lineage", "orders")
