@@ -28,6 +28,7 @@ SECTIONS = {
         "glossary": "da.commands.catalog:glossary",
         "lineage": "da.commands.catalog:lineage",
         "metrics": "da.commands.metrics:metrics",
+        "expectations": "da.commands.expectations:expectations",
         "feedback": "da.commands.feedback:feedback",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",

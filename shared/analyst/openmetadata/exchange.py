@@ -1,4 +1,4 @@
-"""Importing what OpenMetadata says of tables into `catalog/imported.json`, and exporting its entities as YAML files."""
+"""Importing what OpenMetadata says of tables, and exporting its entities as YAML files."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from analyst.catalog import Table
-from analyst.descriptions import IMPORTED, Imported, ImportedTable
+from analyst.descriptions import Imported, ImportedTable, put_imported
 from analyst.openmetadata import entities
 from analyst.openmetadata.client import OpenMetadata
 from analyst.snapshots import Snapshot
-from analyst.store import ANY, Store
+from analyst.store import Store
 
 MARK: Final = "# AUTO-GENERATED from OpenMetadata"
 """The first line of exported files. Files without it were written by people."""
@@ -66,7 +66,7 @@ class Exchange:
         found, ambiguous = _matched(snapshot.catalog.tables, listed)
         tables = {id_: entities.table_of(each, self.client.url) for id_, each in found.items()}
         made = Imported(origin=self.client.url, fetched_at=at, tables=tables)
-        store.put(IMPORTED, made.model_dump_json(exclude_defaults=True).encode(), if_version=ANY)
+        put_imported(store, made)
         return Import(fetched_at=at, tables=len(tables), ambiguous=tuple(ambiguous))
 
     def export(self, at: datetime) -> Export:

@@ -17,6 +17,7 @@ from da.commands import (
     admin_tables,
     admin_users,
     catalog,
+    expectations,
     tokens,
 )
 from da.help import Commands
@@ -35,6 +36,7 @@ app.command("audit", rich_help_panel=_PEOPLE)(admin_audit.audit)
 app.add_typer(admin_sources.app, name="sources", rich_help_panel=_SOURCES)
 app.add_typer(admin_tables.app, name="tables", rich_help_panel=_SOURCES)
 app.command("describe", rich_help_panel=_SOURCES)(admin_describe.describe)
+app.command("expect", rich_help_panel=_SOURCES)(expectations.set_expectations)
 app.add_typer(catalog.terms_app, name="glossary", rich_help_panel=_SOURCES)
 app.add_typer(admin_materialized.app, name="materialized", rich_help_panel=_SOURCES)
 app.command("discover", rich_help_panel=_SOURCES)(admin_discover.discover)

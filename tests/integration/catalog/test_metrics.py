@@ -13,6 +13,7 @@ from analyst.context import Process
 from analyst.metrics import dbt, ossie
 from analyst.metrics.definition import MetricDefinition
 from analyst.store import Store
+from tests.integration.schedule.conftest import OneByOne
 from tests.integration.world import Begun, World
 from tests.running import ROOT
 
@@ -34,6 +35,7 @@ def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
         return Process({**environ, "METRICS_DIR": str(tmp_path / "metrics"), "ACCESS_MAX_AGE": "0"}, store=store)
 
     made = begun.world(tmp_path, process=process)
+    made.process._made["background"] = OneByOne()
     (tmp_path / "metrics").mkdir()
     (tmp_path / "sources/orders.csv").write_text("id,total,channel,at\n1,1.5,web,2024-01-01\n2,2.5,app,2024-02-01\n")
     (tmp_path / "sources/pay.csv").write_text("id,salary\n1,1000\n")
@@ -43,6 +45,9 @@ def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
 
 def extract(world: World) -> None:
     world.ask("POST", "/extract/csv", {"source": "shop"})
+    background = world.process.background
+    assert isinstance(background, OneByOne)
+    background.wait()
 
 
 def write(tmp_path: Path, name: str, document: Any) -> None:

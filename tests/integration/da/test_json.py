@@ -85,7 +85,8 @@ def test_what_commands_print_fits_their_schemas(
         eve = Checked(da)
         eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
         _sources(eve, files)
-        _own_data(eve)
+        (tmp_path / "expected.json").write_text('[{"kind": "unique", "columns": ["id"]}]')
+        _own_data(eve, tmp_path / "expected.json")
         _people(eve)
         requester = eve("admin.tokens.create", "ann@example.com", "agent")
         with monkeypatch.context() as ann:
@@ -182,7 +183,7 @@ def _materialized(eve: Checked) -> None:
     eve("admin.materialized.remove", "marts.total", "--yes")
 
 
-def _own_data(eve: Checked) -> None:
+def _own_data(eve: Checked, expected: Path) -> None:
     eve("status", code=3)
     eve("sync", "--dry-run")
     assert eve("sync")["updated"] == ["shop.customers", "shop.orders"]
@@ -198,6 +199,8 @@ def _own_data(eve: Checked) -> None:
     assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
     eve("metrics")
     eve("admin.openmetadata.status")
+    eve("admin.expect", "shop.orders", str(expected))
+    eve("expectations", "shop.orders")
     eve("catalog")
     eve("catalog", "orders")
     eve("lineage", "orders")
