@@ -9,7 +9,6 @@ from analyst.connectors.materialized.connector import follow
 from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import Allow, Answer, function
-from analyst.metrics.checking import Checking, metrics_folder
 from analyst.names import Name
 from analyst.rebuild import RebuildAnswer
 
@@ -54,9 +53,8 @@ def _follow(ctx: Context) -> None:
 
 
 def _check_metrics(ctx: Context) -> None:
-    """Check the metrics against the new snapshot; whatever fails there does not fail the rebuild."""
-    folder = metrics_folder(ctx.settings, ctx.process.configuration.file)
+    """Have the metrics checked against the new snapshot; the answer does not wait for it."""
     try:
-        Checking(ctx.store, ctx.clock, folder).run(ctx.snapshots.current())
+        ctx.tasks.enqueue("/metrics/check", {}, name="all")
     except AnalystError as error:
         _LOG.warning("metrics could not be checked", extra={"fields": {"reason": str(error)}})

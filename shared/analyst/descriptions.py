@@ -1,7 +1,8 @@
 """Descriptions of tables by people: texts, tags, owners, tier, grain, things to know; with the history of their changes.
 
-`catalog/descriptions.json` has those of all tables. They belong to a registration, and override what the registry, another
-catalog (`catalog/imported.json`) or the source says, in this order. A tag such as `PII` hides the values of a column, or of
+`catalog/descriptions.json` has those of all tables, and what was imported from another catalog: one object, so that a
+process that starts makes one request. What people say belongs to a registration, and overrides what the registry, the other
+catalog or the source says, in this order. A tag such as `PII` hides the values of a column, or of
 a whole table, in profiles.
 """
 
@@ -22,7 +23,6 @@ from analyst.store import Object, Store
 from analyst.store.compare_and_swap import swap
 
 KEY: Final = "catalog/descriptions.json"
-IMPORTED: Final = "catalog/imported.json"
 _KEPT: Final = 50
 _RECENT: Final = 50
 
@@ -85,13 +85,6 @@ class Described(BaseModel):
     history: tuple[DescriptionChange, ...] = ()
 
 
-class _All(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    recent: tuple[str, ...] = ()
-    tables: dict[str, Described] = {}
-
-
 class ImportedTable(BaseModel):
     """What another catalog says of a table. `url` is its page there; names of `columns` are in lowercase."""
 
@@ -113,6 +106,14 @@ class Imported(BaseModel):
     origin: str = ""
     fetched_at: datetime | None = None
     tables: dict[str, ImportedTable] = {}
+
+
+class _All(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    recent: tuple[str, ...] = ()
+    tables: dict[str, Described] = {}
+    imported: Imported = Imported()
 
 
 _EMPTY: Final = Description()
@@ -177,9 +178,27 @@ class Texts:
         return tagged_columns(said, {column.name: column for column in table.columns})
 
 
+def read_imported(store: Store) -> Imported:
+    """Read what another catalog says of tables, as of the last import."""
+    return _all(store.read(KEY)).imported
+
+
+def put_imported(store: Store, imported: Imported) -> None:
+    """Replace what another catalog says of tables."""
+    id_ = str(ULID())
+
+    def edit(current: Object | None) -> bytes:
+        known = _all(current)
+        new = known.model_copy(update={"recent": (*known.recent, id_)[-_RECENT:], "imported": imported})
+        return new.model_dump_json(exclude_defaults=True).encode()
+
+    swap(store, KEY, edit, done=lambda current: id_ in _all(current).recent)
+
+
 def read_texts(store: Store) -> Texts:
     """Read what is said of all tables now."""
-    return Texts(everything(store), _imported(store.read(IMPORTED)).tables)
+    known = _all(store.read(KEY))
+    return Texts(known.tables, known.imported.tables)
 
 
 @dataclass(slots=True)
@@ -191,7 +210,7 @@ class TextReader:
     monotonic: Callable[[], float]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _texts: Texts = field(default_factory=Texts)
-    _versions: dict[str, str] = field(default_factory=dict)
+    _version: str | None = None
     _as_of: float = float("-inf")
 
     def current(self) -> Texts:
@@ -203,35 +222,17 @@ class TextReader:
         with self._lock:
             if self.monotonic() - self._as_of >= self.max_age:
                 began = self.monotonic()
-                said, imported = self._changed(KEY), self._changed(IMPORTED)
-                if said is not None:
-                    self._texts = Texts(_all(said[0]).tables, self._texts.imported)
-                if imported is not None:
-                    self._texts = Texts(self._texts.said, _imported(imported[0]).tables)
+                found = self.store.read(KEY, unless=self._version)
+                version = None if found is None else found.version
+                if version != self._version:
+                    known = _all(found)
+                    self._texts, self._version = Texts(known.tables, known.imported.tables), version
                 self._as_of = began
             return self._texts
 
     def expire(self) -> None:
         """Read the texts again before the next answer, because something has changed."""
         self._as_of = float("-inf")
-
-    def _changed(self, key: str) -> tuple[Object | None] | None:
-        """Return an object that has changed since it was read last; `None` if it has not."""
-        known = self._versions.get(key)
-        found = self.store.read(key, unless=known)
-        if found is None:
-            return None if self._versions.pop(key, None) is None else (None,)
-        if found.version == known:
-            return None
-        self._versions[key] = found.version
-        return (found,)
-
-
-def _imported(found: Object | None) -> Imported:
-    try:
-        return Imported() if found is None else Imported.model_validate_json(found.data)
-    except ValidationError:  # written by another version: the next import replaces it
-        return Imported()
 
 
 def read(store: Store, table_id: str, registration: str | None) -> Described:
@@ -272,7 +273,9 @@ def change(
         made.append(new)
         tables = {**known.tables, table_id: new}
         return (
-            _All(recent=(*known.recent, id_)[-_RECENT:], tables=tables).model_dump_json(exclude_defaults=True).encode()
+            known.model_copy(update={"recent": (*known.recent, id_)[-_RECENT:], "tables": tables})
+            .model_dump_json(exclude_defaults=True)
+            .encode()
         )
 
     swap(store, KEY, edit, done=lambda current: id_ in _all(current).recent)

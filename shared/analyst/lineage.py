@@ -66,15 +66,14 @@ def lineage(
         source = f"source:{table.source}"
         nodes.setdefault(source, Node(id=source, kind="source", name=table.source))
         description = texts.description(table, access)
-        kind: Kind = "materialized" if table.query_mode == "materialized" else "table"
+        kind: Kind = "materialized" if table.inputs or table.query_mode == "materialized" else "table"
         here = f"table:{table.id}"
         nodes[here] = Node(
             id=here, kind=kind, name=table.id, description=description, is_stale=_is_stale(table, tables)
         )
         inputs = [each for each in table.inputs if each.table in tables and each.table != table.id]
-        if kind == "materialized":
-            edges += [Edge(source=f"table:{each.table}", target=here, columns=each.columns) for each in inputs]
-        if not (kind == "materialized" and table.inputs):
+        edges += [Edge(source=f"table:{each.table}", target=here, columns=each.columns) for each in inputs]
+        if not inputs:  # also if all are hidden, so that nothing tells of them
             edges.append(Edge(source=source, target=here))
     for metric in visible_metrics(metrics, snapshot, access, caller) if metrics else ():
         here = f"metric:{metric.name}"

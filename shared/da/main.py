@@ -29,6 +29,7 @@ SECTIONS = {
         "glossary": "da.commands.catalog:glossary",
         "lineage": "da.commands.catalog:lineage",
         "metrics": "da.commands.metrics:metrics",
+        "expectations": "da.commands.expectations:expectations",
         "diff": "da.commands.diff:diff",
         "test": "da.commands.questions:check",
         "mcp": "da.commands.mcp:mcp",

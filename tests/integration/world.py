@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -65,6 +66,7 @@ class World:
         process: Callable[..., Process] = Process,
         base_url: str = "http://localhost",
         profiles: bool = False,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Serve a bucket by a `process` of settings and a store; it is empty unless the token of its `admin` is given.
 
@@ -74,6 +76,7 @@ class World:
         (folder / "sources").mkdir(parents=True, exist_ok=True)
         environ = {
             **cloud.settings,
+            **variables,
             "BASE_URL": base_url,
             "SOURCE_ROOTS": str(folder / "sources"),
             "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,

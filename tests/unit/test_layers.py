@@ -27,6 +27,7 @@ LAYERS = (
         "catalog_view",
         "glossary",
         "lineage",
+        "openmetadata",
         "profiles",
         "feedback",
         "query_answer",

@@ -217,6 +217,14 @@ class Settings(BaseModel):
     """Id of the Google Cloud project with the tables of BigQuery sources."""
     bigquery_location: Word | None = None
     """Location in which BigQuery runs queries, such as `EU`. By default that of their data."""
+    openmetadata_url: ServerUrl | None = None
+    """Address of an OpenMetadata server, such as `https://catalog.example.com`. Its descriptions of tables are imported."""
+    openmetadata_token: SecretStr | None = None
+    """Token of a bot of OpenMetadata."""
+    openmetadata_data_product: str | None = None
+    """Data product of OpenMetadata whose tables and metrics count. Without it, all do."""
+    openmetadata_filter_tag: str | None = None
+    """Tag that a metric of OpenMetadata needs to be exported."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -323,6 +331,10 @@ KEYS: Final = {
     "keboola.project_id": "keboola_project_id",
     "bigquery.project": "bigquery_project",
     "bigquery.location": "bigquery_location",
+    "openmetadata.url": "openmetadata_url",
+    "openmetadata.token": "openmetadata_token",
+    "openmetadata.data_product": "openmetadata_data_product",
+    "openmetadata.filter_tag": "openmetadata_filter_tag",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",

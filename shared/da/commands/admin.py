@@ -10,6 +10,7 @@ from da.commands import (
     admin_import,
     admin_jira,
     admin_materialized,
+    admin_openmetadata,
     admin_runs,
     admin_schedule,
     admin_sources,
@@ -17,6 +18,7 @@ from da.commands import (
     admin_tasks,
     admin_users,
     catalog,
+    expectations,
     tokens,
 )
 from da.help import Commands
@@ -36,6 +38,7 @@ app.add_typer(admin_sources.app, name="sources", rich_help_panel=_SOURCES)
 app.add_typer(admin_tables.app, name="tables", rich_help_panel=_SOURCES)
 app.add_typer(admin_materialized.app, name="materialized", rich_help_panel=_SOURCES)
 app.command("describe", rich_help_panel=_SOURCES)(admin_describe.describe)
+app.command("expect", rich_help_panel=_SOURCES)(expectations.set_expectations)
 app.add_typer(catalog.terms_app, name="glossary", rich_help_panel=_SOURCES)
 app.command("discover", rich_help_panel=_SOURCES)(admin_discover.discover)
 app.add_typer(admin_jira.app, name="jira", rich_help_panel=_SOURCES)
@@ -49,6 +52,7 @@ app.command("rollback", rich_help_panel=_RUNS)(admin_runs.rollback)
 app.command("release", rich_help_panel=_RUNS)(admin_runs.release)
 app.command("sweep", rich_help_panel=_SERVER)(admin_runs.sweep)
 app.add_typer(admin_config.app, name="config", rich_help_panel=_SERVER)
+app.add_typer(admin_openmetadata.app, name="openmetadata", rich_help_panel=_SERVER)
 app.command("import", rich_help_panel=_SERVER)(admin_import.import_)
 
 # Former names, kept for compatibility.

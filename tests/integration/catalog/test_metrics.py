@@ -13,6 +13,7 @@ from analyst.context import Process
 from analyst.metrics import dbt, ossie
 from analyst.metrics.definition import MetricDefinition
 from analyst.store import Store
+from tests.integration.schedule.conftest import OneByOne
 from tests.integration.world import Begun, World
 from tests.running import ROOT
 
@@ -34,7 +35,9 @@ def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
         return Process({**environ, "METRICS_DIR": str(tmp_path / "metrics"), "ACCESS_MAX_AGE": "0"}, store=store)
 
     (tmp_path / "metrics").mkdir()
-    return begun.filled(stocked)[0].world(tmp_path, process=process)
+    made = begun.filled(stocked)[0].world(tmp_path, process=process)
+    made.process._made["background"] = OneByOne()
+    return made
 
 
 def stocked(world: World, folder: Path) -> None:
@@ -46,6 +49,9 @@ def stocked(world: World, folder: Path) -> None:
 
 def extract(world: World) -> None:
     world.ask("POST", "/extract/csv", {"source": "shop"})
+    background = world.process.background
+    assert isinstance(background, OneByOne)
+    background.wait()
 
 
 def write(tmp_path: Path, name: str, document: Any) -> None:

@@ -21,6 +21,8 @@ jsonschema = pytest.importorskip("jsonschema")
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (Path(da.__file__).parent / "schemas").glob("*.json")}
 FORMER = {"auth.login", "auth.logout", "admin.add-user", "admin.list-users", "admin.grant", "admin.revoke"}
 FORMER |= {"admin.add-source", "admin.list-sources", "admin.register-table", "admin.list-tables"}
+OPENMETADATA = {"admin.openmetadata.import", "admin.openmetadata.export"}
+"""Commands that need OpenMetadata."""
 JIRA = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
 """Commands that need Jira."""
 
@@ -83,7 +85,8 @@ def test_what_commands_print_fits_their_schemas(
         eve = Checked(da)
         eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
         _sources(eve, files)
-        _own_data(eve)
+        (tmp_path / "expected.json").write_text('[{"kind": "unique", "columns": ["id"]}]')
+        _own_data(eve, tmp_path / "expected.json")
         _people(eve)
         eve("mcp")
         (tmp_path / "questions").mkdir()
@@ -116,7 +119,7 @@ def test_what_commands_print_fits_their_schemas(
         eve("logout")
         eve("logout")
         eve("diagnose", code=1)
-    assert set(SCHEMAS) - eve.checked == JIRA | {"setup"}
+    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | {"setup"}
 
 
 @pytest.mark.server
@@ -193,7 +196,7 @@ def _materialized(eve: Checked) -> None:
     eve("admin.materialized.remove", "marts.total", "--yes")
 
 
-def _own_data(eve: Checked) -> None:
+def _own_data(eve: Checked, expected: Path) -> None:
     eve("status", code=3)
     eve("sync", "--dry-run")
     assert eve("sync")["updated"] == ["shop.customers", "shop.orders"]
@@ -214,6 +217,9 @@ def _own_data(eve: Checked) -> None:
     eve("snapshot.drop", "large", "--yes")
     assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
     eve("metrics")
+    eve("admin.openmetadata.status")
+    eve("admin.expect", "shop.orders", str(expected))
+    eve("expectations", "shop.orders")
     eve("catalog")
     eve("catalog", "orders")
     eve("lineage", "orders")

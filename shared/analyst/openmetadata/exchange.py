@@ -1,0 +1,152 @@
+"""Importing what OpenMetadata says of tables, and exporting its entities as YAML files."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from analyst.catalog import Table
+from analyst.descriptions import Imported, ImportedTable, put_imported
+from analyst.openmetadata import entities
+from analyst.openmetadata.client import OpenMetadata
+from analyst.snapshots import Snapshot
+from analyst.store import Store
+
+MARK: Final = "# AUTO-GENERATED from OpenMetadata"
+"""The first line of exported files. Files without it were written by people."""
+
+_TABLE_FIELDS: Final = "columns,owners,tags,extension,dataProducts"
+_METRIC_FIELDS: Final = "owners,tags,dataProducts"
+
+
+class Import(BaseModel):
+    """An import: when it was made, how many of our tables it describes, and tables whose name fits several there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fetched_at: datetime
+    tables: int
+    ambiguous: tuple[str, ...] = ()
+
+
+class Export(BaseModel):
+    """Files by path, as of a time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    exported_at: datetime
+    files: dict[str, str]
+    metrics: int
+    tables: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """The exchange with a server. Entities of other data products, and metrics without the tag, are left out."""
+
+    client: OpenMetadata
+    product: str | None = None
+    tag: str | None = None
+
+    def import_tables(self, store: Store, snapshot: Snapshot, at: datetime) -> Import:
+        """Store what the server says of our tables; if it can't be read, the last import stays.
+
+        A table is found by the end of its qualified name: `<schema>.<table>` is our `<source>.<name>`, or else its name is
+        the only one of its kind.
+
+        Raises:
+            SourceError, UnavailableError: as of the client.
+        """
+        listed = [
+            each for each in self.client.list("tables", _TABLE_FIELDS) if entities.is_of_product(each, self.product)
+        ]
+        found, ambiguous = _matched(snapshot.catalog.tables, listed)
+        tables = {id_: entities.table_of(each, self.client.url) for id_, each in found.items()}
+        made = Imported(origin=self.client.url, fetched_at=at, tables=tables)
+        put_imported(store, made)
+        return Import(fetched_at=at, tables=len(tables), ambiguous=tuple(ambiguous))
+
+    def export(self, at: datetime) -> Export:
+        """Return the metrics and tables of the server as YAML files.
+
+        Raises:
+            SourceError, UnavailableError: as of the client.
+        """
+        files: dict[str, str] = {}
+        index: list[dict[str, Any]] = []
+        for each in self.client.list("metrics", _METRIC_FIELDS):
+            if entities.is_of_product(each, self.product) and entities.has_tag(each, self.tag):
+                metric = entities.metric_of(each, self.client.url)
+                path = _free(files, f"metrics/{metric['category']}/{metric['name']}")
+                files[path] = self._file([metric], f"metric/{entities.name_of(each)}", at)
+                listed = {name: metric.get(name) for name in ("name", "display_name", "category", "grain")}
+                index.append({**listed, "file": path.removeprefix("metrics/")})
+        metrics = len(files)
+        for each in self.client.list("tables", _TABLE_FIELDS) if self.product is not None else ():
+            if entities.is_of_product(each, self.product):
+                path = _free(files, f"tables/{entities.file_name(str(each.get('name')))}")
+                files[path] = self._file(_table_document(each, self.client.url), f"table/{entities.name_of(each)}", at)
+        tables = len(files) - metrics
+        if index:
+            files["metrics/metrics.yml"] = self._file({"metrics": index}, "metrics", at)
+        return Export(exported_at=at, files=files, metrics=metrics, tables=tables)
+
+    def _file(self, document: Any, page: str, at: datetime) -> str:
+        head = (
+            f"{MARK}\n# Source: {self.client.url}/{page}\n# Generated: {at.isoformat(timespec='seconds')}\n"
+            f"# DO NOT EDIT: the next export replaces it. To keep it, remove the first line.\n"
+        )
+        return head.replace("\r", " ") + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _matched(
+    tables: Iterable[Table], listed: Iterable[Mapping[str, Any]]
+) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+    by_tail: dict[str, list[Mapping[str, Any]]] = {}
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    for each in listed:
+        parts = [part.strip('"').lower() for part in entities.name_of(each).split(".")]
+        by_tail.setdefault(".".join(parts[-2:]), []).append(each)
+        by_name.setdefault(parts[-1], []).append(each)
+    found: dict[str, Mapping[str, Any]] = {}
+    ambiguous: list[str] = []
+    for table in tables:
+        fitting = by_tail.get(table.id) or by_name.get(table.name) or []
+        if len(fitting) == 1:
+            found[table.id] = fitting[0]
+        elif fitting:
+            ambiguous.append(table.id)
+    return found, ambiguous
+
+
+def _table_document(entity: Mapping[str, Any], base: str) -> dict[str, Any]:
+    said: ImportedTable = entities.table_of(entity, base)
+    columns = [each for each in entity.get("columns") or () if isinstance(each, Mapping)]
+    made = {
+        "name": str(entity.get("name")),
+        "fqn": entities.name_of(entity),
+        "description": said.description,
+        "owners": list(said.owners),
+        "tags": list(said.tags),
+        "tier": said.tier,
+        "columns": [
+            {
+                "name": str(each.get("name")),
+                "type": str(each.get("dataTypeDisplay") or each.get("dataType") or ""),
+                "description": entities.text_of(each.get("description")),
+            }
+            for each in columns
+        ],
+    }
+    return {name: value for name, value in made.items() if value}
+
+
+def _free(files: Mapping[str, str], path: str) -> str:
+    number, free = 1, f"{path}.yml"
+    while free in files or free == "metrics/metrics.yml":
+        number += 1
+        free = f"{path}_{number}.yml"
+    return free

@@ -1,0 +1,108 @@
+"""`da admin openmetadata`: import descriptions from OpenMetadata, and export its metrics and tables as files."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from da.atomic import write_atomically
+from da.errors import DaError
+from da.help import Commands
+from da.options import Json
+from da.output import print_json, respond, say, say_warning
+from da.session import session
+from da.text import ago_text, count_text
+
+app = Commands("Import descriptions from OpenMetadata, and export its metrics and tables as files.")
+
+MARK: Final = "# AUTO-GENERATED from OpenMetadata"
+_SAFE: Final = re.compile(r"(?:metrics|tables)/(?:[a-z0-9_]+/)?[a-z0-9_]+\.yml")
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that gets metrics/ and tables/.")]
+
+
+@app.command("status")
+def status(json: Json = False) -> None:
+    """Show when descriptions were imported, and for how many tables.
+
+    Examples:
+      da admin openmetadata status
+    """
+    with session() as server:
+        found = server.get("/api/admin/openmetadata")
+    if json:
+        print_json(found)
+    elif found["fetched_at"] is None:
+        hint = "run: da admin openmetadata import" if found["is_configured"] else "set OPENMETADATA_URL on the server"
+        say(f"Nothing has been imported from OpenMetadata yet; {hint}")
+    else:
+        when = ago_text(datetime.fromisoformat(found["fetched_at"]))
+        say(f"Descriptions of {count_text(len(found['tables']), 'table')} were imported from {found['origin']} {when}.")
+
+
+@app.command("import")
+def import_(json: Json = False) -> None:
+    """Import descriptions, tags, owners and tiers of tables.
+
+    Examples:
+      da admin openmetadata import
+    """
+    with session(timeout=600.0) as server:
+        made = server.post("/api/admin/openmetadata/import", {})
+    if made["ambiguous"] and not json:
+        say_warning(f"the names of {', '.join(made['ambiguous'])} fit several tables there; they were left out")
+    respond(made, f"Imported what OpenMetadata says of {count_text(made['tables'], 'table')}.", json=json)
+
+
+@app.command("export")
+def export(folder: Folder, json: Json = False) -> None:
+    """Write the metrics of OpenMetadata, and the tables of its data product, as YAML files.
+
+    Files that were exported earlier and are no longer there are removed. Files that people wrote are kept: they lack the
+    first line of an exported file. If OpenMetadata has nothing to export, all files stay.
+
+    Examples:
+      da admin openmetadata export ./config
+    """
+    with session(timeout=600.0) as server:
+        made = server.post("/api/admin/openmetadata/export", {})
+    result = write(folder, made["files"])
+    if not json:
+        for path in result["kept"]:
+            say_warning(f"'{path}' was written by a person; it is kept")
+    text = f"Wrote {count_text(len(result['written']), 'file')} to {folder}, removed {len(result['removed'])}."
+    respond(result, text if made["files"] else "OpenMetadata has nothing to export; all files stay.", json=json)
+
+
+def write(folder: Path, files: dict[str, str]) -> dict[str, Any]:
+    """Write exported files, remove stale ones, and keep those of people; return the paths of each kind.
+
+    Raises:
+        DaError: the server names a path outside of the folder.
+    """
+    for path in files:
+        if not _SAFE.fullmatch(path):
+            raise DaError(f"the server exports the file '{path}', which is not one of metrics/ or tables/; update da")
+    there = {
+        path.relative_to(folder).as_posix(): path
+        for kind in ("metrics", "tables")
+        for path in sorted((folder / kind).rglob("*.yml"))
+        if path.is_file()
+    }
+    stale = [name for name, path in there.items() if name not in files and _is_ours(path)] if files else []
+    kept = [name for name in files if name in there and not _is_ours(there[name])]
+    written = [name for name in files if name not in kept]
+    for name in written:
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, files[name])
+    for name in stale:
+        there[name].unlink()
+    return {"written": sorted(written), "removed": stale, "kept": kept}
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().startswith(MARK)

@@ -1,0 +1,190 @@
+"""OpenMetadata: what it says of tables shows here beneath what people say, and its metrics become files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from analyst.metrics.registry import from_files
+from analyst.openmetadata.entities import metric_of, text_of
+from da.commands.admin_openmetadata import write
+from da.errors import DaError
+from tests.doubles.openmetadata import TOKEN, OpenMetadataDouble, label, openmetadata, owner, table
+from tests.integration.world import Begun, World
+
+
+@pytest.fixture
+def catalog() -> Iterator[OpenMetadataDouble]:
+    with openmetadata() as double:
+        yield double
+
+
+@pytest.fixture
+def world(begun: Begun, tmp_path: Path, at_once: None, catalog: OpenMetadataDouble) -> World:  # noqa: ARG001
+    variables = {"OPENMETADATA_URL": catalog.url, "OPENMETADATA_TOKEN": TOKEN}
+    made = begun.world(tmp_path, profiles=True, variables=variables)
+    (tmp_path / "sources/orders.csv").write_text("id,total\n1,10\n")
+    (tmp_path / "sources/people.csv").write_text("id,nick\n1,planted\n")
+    made.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
+    made.ask("POST", "/extract/csv", {"source": "shop"})
+    return made
+
+
+ORDERS = table(
+    "bigquery.company.shop.orders",
+    description="<p>Orders of the <b>shop</b></p><ul><li>net</li><li>of tax &amp; returns</li></ul>",
+    owners=[owner("eve")],
+    tags=[label("Tier.Tier1"), label("Core"), label("Guess", state="Suggested")],
+    columns=[{"name": "Total", "dataType": "NUMERIC", "description": "In EUR", "tags": [label("Money")]}],
+)
+
+
+def test_what_it_says_shows_beneath_what_people_say(world: World, catalog: OpenMetadataDouble) -> None:
+    catalog.tables = [table(f"bigquery.company.other.t{n}") for n in range(25)] + [ORDERS]
+    catalog.largest = 10
+    made = world.ask("POST", "/api/admin/openmetadata/import", {})
+    assert (made["tables"], made["ambiguous"]) == (1, [])
+    assert len(catalog.asked) == 3
+    found = world.ask("GET", "/api/catalog/tables/shop.orders")
+    assert found["description"] == "Orders of the shop\n\n- net\n- of tax & returns"
+    assert (found["tier"], found["tags"], found["owners"]) == ("Tier1", ["Core"], ["eve"])
+    assert found["url"] == f"{catalog.url}/table/bigquery.company.shop.orders"
+    assert found["columns"][1]["description"] == "In EUR"
+    assert [each["id"] for each in world.ask("GET", "/api/catalog/search?q=returns")["hits"]] == ["shop.orders"]
+    world.ask("PUT", "/api/admin/tables/shop.orders/description", {"description": "Ours", "owners": ["ann"]})
+    world.ask("POST", "/api/admin/openmetadata/import", {})
+    found = world.ask("GET", "/api/catalog/tables/shop.orders")
+    assert (found["description"], found["owners"], found["tags"]) == ("Ours", ["ann"], ["Core"])
+    status = world.ask("GET", "/api/admin/openmetadata")
+    assert (status["tables"], status["is_configured"], status["age_seconds"] >= 0) == (["shop.orders"], True, True)
+    assert TOKEN not in str(status)
+
+
+def test_its_tags_hide_values(world: World, catalog: OpenMetadataDouble) -> None:
+    column = {"name": "nick", "dataType": "STRING", "tags": [label("PII.Sensitive")]}
+    catalog.tables = [table("x.y.shop.people", columns=[column])]
+    assert "planted" in world.send("GET", "/api/tables/shop.people/profile").text
+    world.ask("POST", "/api/admin/openmetadata/import", {})
+    assert "planted" not in world.send("GET", "/api/tables/shop.people/profile").text
+
+
+def test_a_name_that_fits_several_tables_is_left_out(world: World, catalog: OpenMetadataDouble) -> None:
+    catalog.tables = [table("a.b.c.orders"), table("a.b.d.orders"), table("a.b.c.people")]
+    assert world.ask("POST", "/api/admin/openmetadata/import", {})["ambiguous"] == ["shop.orders"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "said"),
+    [
+        ({"status": 403}, 422, "refuses the token"),
+        ({"status": 500}, 503, "status 500"),
+        ({"status": 429}, 503, "status 429"),
+        ({"status": 302}, 422, "does not answer like OpenMetadata"),
+        ({"body": b"<html>"}, 422, "does not answer like OpenMetadata"),
+        ({"body": b"[]"}, 422, "does not answer like OpenMetadata"),
+        ({"body": b'{"data": 1}'}, 422, "does not answer like OpenMetadata"),
+        ({"is_looping": True}, 422, "repeats a page"),
+    ],
+)
+def test_a_failed_import_keeps_the_last_one(
+    world: World, catalog: OpenMetadataDouble, wrong: dict[str, Any], status: int, said: str
+) -> None:
+    catalog.tables = [ORDERS]
+    world.ask("POST", "/api/admin/openmetadata/import", {})
+    for name, value in wrong.items():
+        setattr(catalog, name, value)
+    answer = world.send("POST", "/api/admin/openmetadata/import", {})
+    assert (answer.status_code, said in answer.get_json()["detail"], TOKEN in answer.text) == (status, True, False)
+    assert world.ask("GET", "/api/catalog/tables/shop.orders")["tier"] == "Tier1"
+
+
+METRIC: dict[str, Any] = {
+    "id": "m1",
+    "name": "Net Revenue",
+    "fullyQualifiedName": "Net Revenue",
+    "description": "<p>Sold</p>",
+    "metricExpression": {"language": "SQL", "code": "sum(total)"},
+    "metricType": "SUM",
+    "granularity": "MONTH",
+    "unitOfMeasurement": "DOLLARS",
+    "owners": [owner("eve")],
+    "tags": [label("MetricCategory.Finance"), label("Dimension.channel"), label("Certified")],
+    "assets": [{"id": "t", "type": "table", "name": "orders", "fullyQualifiedName": "bigquery.company.shop.orders"}],
+    "dataProducts": [{"id": "p", "type": "dataProduct", "name": "sales"}],
+}
+
+
+def test_exported_metrics_are_definitions_that_can_be_read(
+    world: World, catalog: OpenMetadataDouble, tmp_path: Path
+) -> None:
+    catalog.metrics = [METRIC, {**METRIC, "name": "net-revenue", "id": "m2"}]
+    made = world.ask("POST", "/api/admin/openmetadata/export", {})
+    assert set(made["files"]) == {
+        "metrics/finance/net_revenue.yml",
+        "metrics/finance/net_revenue_2.yml",
+        "metrics/metrics.yml",
+    }
+    write(tmp_path / "config", {name: text for name, text in made["files"].items() if not name.endswith("_2.yml")})
+    found, problems = from_files(tmp_path / "config/metrics")
+    assert problems == []
+    definition = found["net_revenue"].definition
+    assert (definition.table, definition.expression, definition.grain, definition.type) == (
+        "orders",
+        "sum(total)",
+        "month",
+        "sum",
+    )
+    assert ([each.name for each in definition.dimensions], definition.owners, definition.tags) == (
+        ["channel"],
+        ("eve",),
+        ("Certified",),
+    )
+    text = made["files"]["metrics/finance/net_revenue.yml"]
+    assert text.startswith("# AUTO-GENERATED")
+    assert yaml.safe_load(text)[0]["description"] == "Sold"
+
+
+def test_files_of_people_are_kept_and_stale_ones_removed(tmp_path: Path) -> None:
+    mark = "# AUTO-GENERATED from OpenMetadata\n"
+    old = {"metrics/a/one.yml": mark, "metrics/a/two.yml": mark, "tables/orders.yml": mark}
+    assert write(tmp_path, old) == {"written": sorted(old), "removed": [], "kept": []}
+    (tmp_path / "metrics/a/mine.yml").write_text("name: mine\n")
+    (tmp_path / "metrics/a/two.yml").write_text("name: now mine\n")
+    again = write(tmp_path, {"metrics/a/one.yml": mark + "x", "metrics/a/two.yml": mark})
+    assert again == {"written": ["metrics/a/one.yml"], "removed": ["tables/orders.yml"], "kept": ["metrics/a/two.yml"]}
+    assert (tmp_path / "metrics/a/mine.yml").read_text() == "name: mine\n"
+    assert (tmp_path / "metrics/a/two.yml").read_text() == "name: now mine\n"
+    assert write(tmp_path, {}) == {"written": [], "removed": [], "kept": []}
+    assert (tmp_path / "metrics/a/one.yml").is_file()
+    for path in ("../x.yml", "metrics/../../x.yml", "/etc/x.yml", "metrics/a/b/c.yml", "metrics/a.txt"):
+        with pytest.raises(DaError, match="is not one of"):
+            write(tmp_path, {path: mark})
+
+
+@pytest.mark.parametrize(
+    ("html", "wanted"),
+    [
+        ("plain", "plain"),
+        ("<p>a</p><p>b</p>", "a\n\nb"),
+        ("a<br/>b", "a\nb"),
+        ("<ul><li>x</li><li>y &lt; z</li></ul>", "- x\n- y < z"),
+        ("<script>x</script>", "x"),
+        ("", None),
+        (None, None),
+        (7, None),
+        ("  \n ", None),
+    ],
+)
+def test_descriptions_lose_their_html(html: object, wanted: str | None) -> None:
+    assert text_of(html) == wanted
+
+
+def test_a_metric_without_anything_is_still_one() -> None:
+    assert metric_of({"name": "x"}, "http://om") == {
+        "name": "x",
+        "display_name": "x",
+        "category": "general",
+        "notes": ["Source: http://om/metric/x"],
+    }
