@@ -5,6 +5,7 @@ import logging
 from pydantic import BaseModel, ConfigDict
 
 from analyst import logs
+from analyst.connectors.materialized.connector import follow
 from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import Allow, Answer, function
@@ -37,8 +38,17 @@ def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:
     answer = ctx.rebuilding.refresh_file() if request.file else ctx.rebuilding.run()
     if answer.status == "published":
         _check_metrics(ctx)
+        _follow(ctx)
     ctx.audited(snapshot=answer.snapshot, status=answer.status, is_unchanged=answer.status == "unchanged")
     return Answer(answer, status=answer.http_status)
+
+
+def _follow(ctx: Context) -> None:
+    """Start the materialized tables whose inputs have changed; otherwise their schedule does."""
+    try:
+        follow(ctx)
+    except AnalystError as error:
+        _LOG.warning("materialized tables could not be started", extra={"fields": {"reason": str(error)}})
 
 
 def _check_metrics(ctx: Context) -> None:

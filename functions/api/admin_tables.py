@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
-from analyst.connectors.source_types import SOURCE_TYPES
+from analyst.connectors.materialized import registration
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import Name, TableId
@@ -12,6 +12,7 @@ from analyst.state.fields import Input
 from analyst.state.registry import NewTable, RegisteredTable, TableChange, withdraw
 
 _NONE = "The table does not exist."
+_SQL = "The input is invalid, or the connector rejects the `options`: of a materialized table, its SQL can't be used."
 
 
 class RegistryQuery(Input):
@@ -53,18 +54,17 @@ def get_registered_table(request: RegistryRequest, ctx: Context) -> RegisteredTa
     "/api/admin/tables/{id}",
     allow=Role.ADMIN,
     status=201,
-    answers={404: "The source does not exist.", 409: "The table is already registered."},
+    answers={404: "The source does not exist.", 409: "The table is already registered.", 422: _SQL},
 )
 def register_table(new: NewTable, ctx: Context) -> RegisteredTable:
     """Register a table of a source. The next sync of the source includes it."""
-    public = ctx.settings.tables_public
-    return ctx.state.edit(lambda db: registry.register(db, actor(ctx), new, SOURCE_TYPES, public=public))
+    return registration.register(ctx, new)
 
 
-@function("PUT", "/api/admin/tables/{id}", allow=Role.ADMIN, answers={404: _NONE})
+@function("PUT", "/api/admin/tables/{id}", allow=Role.ADMIN, answers={404: _NONE, 422: _SQL})
 def update_table(change: TableChange, ctx: Context) -> RegisteredTable:
     """Change the given fields of a registered table. null clears a field."""
-    return ctx.state.edit(lambda db: registry.update_table(db, actor(ctx), change, SOURCE_TYPES))
+    return registration.update(ctx, change)
 
 
 @function("DELETE", "/api/admin/tables/{id}", allow=Role.ADMIN, answers={404: _NONE})

@@ -37,6 +37,17 @@ class File(_Value):
     partition: str | None = None
 
 
+class Input(_Value):
+    """A table from whose data a materialized table was computed: its id, and its `hash` at that time.
+
+    `columns` are those that the SQL may read, `None` if that is not known.
+    """
+
+    table: str
+    hash: str
+    columns: tuple[str, ...] | None = None
+
+
 class Table(_Value):
     """One published table. `view` is its permanent name in analytics.duckdb."""
 
@@ -59,6 +70,8 @@ class Table(_Value):
     """A finding although nothing failed: its files are gone, or its last increment was empty."""
     remote: tuple[str, str, str] | None = None
     """The database, schema and table that the view of a remote table selects from."""
+    inputs: tuple[Input, ...] = ()
+    """Of a materialized table, the tables that it was computed from, by id: its lineage."""
 
     @property
     def id(self) -> str:

@@ -1,6 +1,6 @@
 """The frame of every extract: run a connector, leave a record, request a rebuild, answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.contract.connector import Connector
-from analyst.contract.extraction import SIDE_BY_SIDE, Extraction, FanOut
+from analyst.contract.extraction import SIDE_BY_SIDE, Extraction, FanOut, Stage
 from analyst.errors import AnalystError
 from analyst.names import Name
 from analyst.quality.checks import Checks
@@ -175,6 +175,13 @@ class Extracting:
 
         `registrations` returns the uuids of the registered tables by name; it is called after `connector`.
         """
+        only = None if request.tables is None else frozenset(request.tables)
+        return self.run_in_turn(request, [(connector, only)], registrations)
+
+    def run_in_turn(
+        self, request: ExtractRequest, stages: Iterable[Stage], registrations: Callable[[], Mapping[str, str]]
+    ) -> ExtractAnswer:
+        """Extract the tables of several connectors of one source in turn, as one run; see `run`."""
         run_id = request.run_id or new_run_id()
         extraction = Extraction(
             self.store,
@@ -188,7 +195,7 @@ class Extracting:
             fan_out=self.fan_out,
             check=Checks(self.store, request.source, self.now, self.memory_limit),
         )
-        ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
+        ended = extraction.run_in_turn(stages)
         rebuild = None
         if self.wants_rebuild:
             rebuild = Rebuilds(self.snapshots, self.call).request(request.source, ended.version)

@@ -152,6 +152,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /extract/csv": (SERVICES, ADMINISTER),
     "POST /extract/discover": (SERVICES, ADMINISTER),
     "POST /extract/keboola": (SERVICES, ADMINISTER),
+    "POST /extract/materialized": (SERVICES, ADMINISTER),
     "POST /extract/imported": (SERVICES, ADMINISTER),
     "POST /extract/jira": (SERVICES, ADMINISTER),
     "POST /extract/preview": (SERVICES, ADMINISTER),

@@ -29,6 +29,7 @@ from analyst.connectors.jira.issue.custom_fields import TransformOptions
 from analyst.connectors.jira.source import JiraSource, Scope
 from analyst.connectors.keboola.columns import planned_columns
 from analyst.connectors.keboola.discovery import project_of_source
+from analyst.connectors.materialized.options import TYPE as MATERIALIZED
 from analyst.connectors.source_types import SOURCE_TYPES, check_connector
 from analyst.context import Context
 from analyst.contract.connector import SourceTable
@@ -484,6 +485,9 @@ def _published(asked: _Asked) -> SourcePreview:
             f"'{where}' has {len(tables)} tables" if version else f"'{where}' does not exist; write it to the bucket"
         )
         check = Check(what="extract", ok=version is not None, message=found)
+    elif asked.type == MATERIALIZED:
+        found = f"{len(asked.registered)} tables are registered, and {len(tables)} published"
+        check = Check(what="tables", ok=True, message=found)
     elif asked.type in SOURCE_TYPES:
         message = (
             "its tables were imported, and it has no path yet; to sync it, run: da admin sources update "

@@ -7,6 +7,7 @@ from typing import Final
 from analyst.connectors.files.options import CsvSource, CsvTableOptions
 from analyst.connectors.jira.source import JiraSource, JiraTableOptions
 from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
+from analyst.connectors.materialized.options import MaterializedOptions, MaterializedSource
 from analyst.errors import InvalidInputError
 from analyst.state.source_types import EXTERNAL, Job, SourceType, SourceTypes
 
@@ -25,6 +26,7 @@ SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
             ),
         ),
         "keboola": SourceType(KeboolaSource, KeboolaTableOptions),
+        "materialized": SourceType(MaterializedSource, MaterializedOptions),
     }
 )
 
@@ -39,6 +41,6 @@ def check_connector(type_: str) -> None:
         near = difflib.get_close_matches(type_, [*SOURCE_TYPES, EXTERNAL], 1)
         hint = f"did you mean '{near[0]}'? There are" if near else "there are"
         raise InvalidInputError(
-            f"this version has no connector for sources of type '{type_}'; {hint} csv (files), jira, keboola and external (an "
-            "extract that you write to the bucket)"
+            f"this version has no connector for sources of type '{type_}'; {hint} csv (files), jira, keboola, materialized "
+            "(SQL over other tables) and external (an extract that you write to the bucket)"
         )

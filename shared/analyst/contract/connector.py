@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from analyst.catalog import Column
+from analyst.catalog import Column, Input
 
 SyncStrategy = Literal["full_refresh", "incremental"]
 
@@ -69,6 +69,8 @@ class SourceTable:
     """Whether an extract without any row leaves the published rows as they are."""
     before: tuple[Column, ...] = ()
     """All columns of the published rows, whatever the strategy; set before the table is read."""
+    inputs: tuple[Input, ...] = ()
+    """The published tables from which it is computed, if its source is the snapshot itself."""
 
 
 @dataclass(frozen=True, slots=True)

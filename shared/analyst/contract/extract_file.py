@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from analyst import duckdb_files
+from analyst.catalog import Input
 from analyst.contract.delta import Commit
 from analyst.contract.model import (
     LONGEST_DESCRIPTION,
@@ -219,6 +220,7 @@ class _Reading:
         self._read_files(extract)
         self._read_states(extract)
         self._read_notices(extract)
+        self._read_inputs(extract)
         for table in extract.refused:
             extract.meta.pop(table, None)
             extract.files.pop(table, None)
@@ -356,6 +358,17 @@ class _Reading:
             if is_name(table or "") and status in NOTICED and text:
                 extract.notices[table] = Notice(status, text)
 
+    def _read_inputs(self, extract: Extract) -> None:
+        found: dict[str, list[Input]] = {}
+        for table, name, sha256, columns in self.rows("_inputs"):
+            if (
+                is_name(table or "")
+                and all(map(is_name, (name or "").split(".", 1)))
+                and _SHA256.fullmatch(sha256 or "")
+            ):
+                found.setdefault(table, []).append(Input(table=name, hash=sha256, columns=_names(columns)))
+        extract.inputs.update((table, tuple(inputs)) for table, inputs in found.items())
+
     def _read_states(self, extract: Extract) -> None:
         registered = {table: uuid for table, uuid in self.rows("_registrations") if table and uuid}
         for table, version, cursor, fingerprint in self.rows("_state"):
@@ -414,6 +427,12 @@ _EXPRESSIONS: Mapping[str, Sequence[str]] = {
         f"case when strlen(cast(about as varchar)) <= {LONGEST_STATS} then cast(about as varchar) end",
     ),
     "_runs": ("left(table_name, 200)", "left(status, 200)", f"left(error, {LONGEST_STATE})"),
+    "_inputs": (
+        "left(table_name, 200)",
+        "left(input, 200)",
+        "left(hash, 100)",
+        f"case when strlen(cast(columns as varchar)) <= {LONGEST_STATS} then cast(columns as varchar) end",
+    ),
     "_edits": ("left(id, 200)",),
     "_remote_attach": (
         "left(alias, 2000)",
@@ -428,6 +447,14 @@ _EXPRESSIONS: Mapping[str, Sequence[str]] = {
 def _is_odd(time: object) -> bool:
     """Return whether a time is infinite or outside Python's years: DuckDB returns `datetime.max` or a text for these."""
     return time is not None and (not isinstance(time, datetime) or time.replace(tzinfo=UTC) == _INFINITE)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    try:
+        found = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
+    return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else None
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -78,6 +78,9 @@ class Candidate:
     folder: Path
 
 
+Stage = tuple[Callable[[], Connector], frozenset[str] | None]
+"""A connector, and which of its tables to extract by name (`None`: all)."""
+
 Checker = Callable[[Candidate], Verdict]
 """Checks what a run is about to publish; see `analyst.quality`."""
 
@@ -112,14 +115,22 @@ class Extraction:
         A table that fails keeps its last good version and does not block the others. Problems of the source are not
         raised but recorded.
         """
+        return self.run_in_turn([(connector, only)])
+
+    def run_in_turn(self, stages: Iterable["Stage"]) -> Ended:
+        """Run connectors of the source one after the other, each with its tables, as one run.
+
+        The tables of a stage are published before the next stage is taken.
+        """
         run = Run.begin(self.store, self.now, "extract", self.source, run_id=self.run_id)
         version = None
         try:
-            with duckdb_files.scratch(self.scratch) as folder:
-                opened = connector()
-                results, version = self._extract(opened, only, folder, run)
-                run.add(*results)
-                run.notes += opened.notes()
+            for connector, only in stages:
+                with duckdb_files.scratch(self.scratch) as folder:
+                    opened = connector()
+                    results, version = self._extract(opened, only, folder, run)
+                    run.add(*results)
+                    run.notes += opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
             run.error = self._explain(failure)
         return Ended(run.end(), version)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from analyst.catalog import Input
 from analyst.contract.connector import Cursor
 from analyst.errors import ContractError
 from analyst.names import quote
@@ -46,6 +47,7 @@ SCHEMA: dict[str, dict[str, str]] = {
     },
     "_registrations": {"table_name": "varchar", "uuid": "varchar"},
     "_parts": {"table_name": "varchar", "name": "varchar", "mark": "varchar", "rows": "bigint", "about": "json"},
+    "_inputs": {"table_name": "varchar", "input": "varchar", "hash": "varchar", "columns": "json"},
     "_edits": {"id": "varchar", "at": "timestamp"},
     "_remote_attach": {"alias": "varchar", "extension": "varchar", "url": "varchar", "token_env": "varchar"},
 }
@@ -230,6 +232,8 @@ class Extract:
     """The parts of tables that are read by parts. Read only on request."""
     notices: dict[str, Notice] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, tuple[Input, ...]] = field(default_factory=dict)
+    """The tables that materialized tables were computed from."""
 
     def state(self, table: str) -> TableState:
         """Return a table's state; one that was never published has version 0."""
@@ -256,6 +260,7 @@ class Extract:
             parts={name: parts for name, parts in self.parts.items() if name not in foreign},
             notices={name: notice for name, notice in self.notices.items() if name not in foreign},
             refused={name: reason for name, reason in self.refused.items() if name not in foreign},
+            inputs={name: listed for name, listed in self.inputs.items() if name not in foreign},
         )
 
     def is_dropped(self, table: str) -> bool:

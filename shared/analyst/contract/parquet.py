@@ -117,12 +117,31 @@ def _one_thread(con: "DuckDBPyConnection") -> Iterator[None]:
 
 def _copy(con: "DuckDBPyConnection", select: str, folder: Path, file_bytes: int, group_rows: int) -> list[Path]:
     con.execute("set preserve_insertion_order = false")
-    con.execute(
+    con.execute(copy_statement(select, folder, file_bytes, group_rows))
+    return copied(folder)
+
+
+def copy_statement(select: str, folder: Path, file_bytes: int = _ENDED_AT, group_rows: int = ROW_GROUP_ROWS) -> str:
+    """Return the statement that writes the rows of a query of portable types, for a connection with one thread.
+
+    It also needs `preserve_insertion_order = false`. `copied` lists the files, which `pieces` makes small enough.
+    """
+    return (
         f"copy ({select}) to {quote_text(str(folder))} ({_FORMAT}, row_group_size {group_rows}, "
         f"row_group_size_bytes {_ROW_GROUP_BYTES}, file_size_bytes {min(file_bytes, _ENDED_AT)}, "
         "filename_pattern 'data_{i}', write_empty_file true)"
     )
+
+
+def copied(folder: Path) -> list[Path]:
+    """List the files of `copy_statement` in the order of their rows."""
     return sorted(folder.iterdir(), key=lambda path: int(path.stem.removeprefix("data_")))
+
+
+def pieces(con: "DuckDBPyConnection", paths: Iterable[Path]) -> list[Path]:
+    """Cut files that are larger than 128 MB."""
+    with told_as(SourceError), _one_thread(con):
+        return [piece for path in paths for piece in _cut(con, path)]
 
 
 def _cut(con: "DuckDBPyConnection", path: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import logs
-from analyst.catalog import Column
+from analyst.catalog import Column, Input
 from analyst.contract.connector import Cursor
 from analyst.contract.delta import Commit, DeltaLog, delta_schema, next_commit, restating_commit
 from analyst.contract.extract_edit import delete_rows, edit_extract, read_extract, replace_rows
@@ -59,7 +59,7 @@ class NewTable:
     the base, so readers that have the old files need not read the new ones. `registration` is the
     uuid of the registration that the table is published for. `rows_read` is the number of rows read from the source,
     and `repeated_keys` the number of primary keys that several of them share. `parts` are the parts of the source whose
-    rows the table has; `None` if they stay as they are listed.
+    rows the table has; `None` if they stay as they are listed. `inputs` are the tables that it was computed from.
     """
 
     name: str
@@ -76,6 +76,7 @@ class NewTable:
     rows_read: int = 0
     repeated_keys: int = 0
     parts: tuple[PartRow, ...] | None = None
+    inputs: tuple[Input, ...] = ()
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
@@ -262,7 +263,7 @@ def drop(
         store.put(dropped_key(source, table), json.dumps({"version": version}).encode(), if_version=ANY)
         con.execute(f"drop view if exists extract.main.{quote(table)}")
         committed = _Committing(con, log, now(), folder).commit(current, {table: []})
-        for listed in ("_meta", "_files", "_runs", "_registrations", "_parts"):
+        for listed in ("_meta", "_files", "_runs", "_registrations", "_parts", "_inputs"):
             delete_rows(con, listed, [table])
         replace_rows(con, "_state", [[table, version, None, None]])
         return committed
@@ -461,6 +462,8 @@ def _write_tables(
     replace_rows(con, "_registrations", [[t.name, t.registration] for t in tables if t.registration is not None])
     delete_rows(con, "_parts", [table.name for table in tables if table.parts is not None])
     replace_rows(con, "_parts", [row for table in tables for row in _part_rows(table)])
+    delete_rows(con, "_inputs", [table.name for table in tables])
+    replace_rows(con, "_inputs", [row for table in tables for row in _input_rows(table)])
 
 
 def _write_view(con: "DuckDBPyConnection", table: NewTable, rows: Sequence[FileRow], url: str, home: Path) -> None:
@@ -481,6 +484,10 @@ def _file_row(table: str, row: FileRow) -> list[object]:
 
 def _part_rows(table: NewTable) -> list[list[object]]:
     return [[table.name, part.name, part.mark, part.rows, json.loads(part.about)] for part in table.parts or ()]
+
+
+def _input_rows(table: NewTable) -> list[list[object]]:
+    return [[table.name, each.table, each.hash, each.columns and list(each.columns)] for each in table.inputs]
 
 
 def _state_row(table: NewTable, replaced: TableState) -> list[object]:

@@ -249,6 +249,7 @@ class Staging:
             rebase=rebase,
             registration=self.table.registration,
             parts=parts,
+            inputs=self.table.inputs,
         )
 
     def _upload(self, new: NewTable, base: Sequence[FileRow], keep: Sequence[ParquetFile]) -> None:

@@ -10,7 +10,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from analyst import visible_tables
@@ -31,6 +32,7 @@ Format = Literal["json", "csv", "arrow", "parquet"]
 Parameters = Mapping[str, Any] | Sequence[Any]
 
 _SLOW_MS: Final = 10_000
+_BINDING_SECONDS: Final = 20.0
 _MOST_KEPT: Final = 2000
 _LONGEST_KEPT: Final = 10_000
 
@@ -189,6 +191,52 @@ class Engine:
     files: FileCache
     results: Results
     statements: Statements = field(default_factory=Statements)
+
+    def check(self, sql: str, caller: Caller) -> Statement:
+        """Check a statement; one that was checked before needs no worker.
+
+        Raises:
+            StatementError: it is refused, or cannot be parsed.
+        """
+        statement = self.statements.find(sql)
+        if statement is None:
+            with self.pool.worker(caller.user_id or "") as worker:
+                statement = worker.check(sql)
+            self.statements.keep(sql, statement)
+        return statement
+
+    def bind(self, statement: Statement, sources: "Sources", caller: Caller) -> tuple[tuple[str, str], ...]:
+        """Bind a statement to the columns of its tables, without running it, and return the columns of its result.
+
+        Raises:
+            StatementError: a column or function does not exist, or types do not match.
+        """
+        views = [replace(view, files=()) for view in sources.views]
+        with self.pool.worker(caller.user_id or "") as worker:
+            outcome = worker.run(Job(statement.text, {}, views, (), (), "nothing", 0, _BINDING_SECONDS))
+        outcome.file.close()
+        return outcome.columns
+
+    def write(self, statement: Statement, sources: "Sources", into: Path, *, person: str, seconds: float) -> list[Path]:
+        """Write all rows of a statement to parquet files in a folder, like those of an extract; return them in order.
+
+        Raises:
+            StatementError: it fails.
+            UnavailableError: there is no free place, or a file is not available.
+        """
+        with self.pool.worker(person) as worker, self.files.held(sources.files, must_fit=False) as paths:
+            job = Job(
+                statement.text,
+                {},
+                sources.views,
+                paths,
+                sources.owners,
+                "table",
+                None,
+                seconds,
+                statement.ordered,
+            )
+            return worker.write(job, into)
 
     def run(
         self,

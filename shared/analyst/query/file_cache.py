@@ -53,8 +53,10 @@ class FileCache:
         self._fetching: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def held(self, files: Sequence[File]) -> Iterator[list[Path]]:
+    def held(self, files: Sequence[File], *, must_fit: bool = True) -> Iterator[list[Path]]:
         """Return the local paths of files, in their order, which stay until the block ends.
+
+        Unless they `must_fit`, the cache may exceed its size until then.
 
         Raises:
             StatementError: they are larger than the cache.
@@ -66,7 +68,7 @@ class FileCache:
             return
         distinct = {file.sha256: file for file in files}
         total = sum(file.size_bytes for file in distinct.values())
-        if total > self._size:
+        if must_fit and total > self._size:
             raise refused(
                 f"the tables of this statement have {total // 1_000_000:,} MB, more than the {self._size // 1_000_000:,} MB of "
                 "files that this server keeps at hand; an administrator can increase QUERY_CACHE",

@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from analyst.contract.parquet import copied
 from analyst.errors import AnalystError, UnavailableError
 from analyst.query.messages import GoneError, Json, receive, send
 from analyst.query.run import RESULT, View
@@ -222,6 +224,37 @@ class Lease:
             StatementError: it fails, or exceeds its time or memory.
             AbandonedError: the caller is gone.
         """
+        answer, path = self._run(job, is_gone)
+        # the worker may have put a link there, where the system does not confine it
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "r+b")
+        return Outcome(
+            tuple((name, kind) for name, kind in answer["columns"]),
+            answer["rows"],
+            answer["truncated"],
+            answer["hash"],
+            answer["elapsed_ms"],
+            answer["bytes_read"],
+            file,
+            os.fstat(file.fileno()).st_size,
+        )
+
+    def write(self, job: Job, into: Path) -> list[Path]:
+        """Run a statement whose format is `table`, and move the parquet files of its rows to a folder; return them in order.
+
+        Raises:
+            StatementError: it fails, or exceeds its time or memory.
+        """
+        _answer, folder = self._run(job, lambda: False)
+        if folder.is_symlink():
+            raise refused("the result of the statement is not a folder", "internal")
+        made = [Path(shutil.move(path, into / f"{number:05}.parquet")) for number, path in enumerate(copied(folder))]
+        for path in made:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                path.unlink()
+                raise refused("the result of the statement is not a file", "internal")
+        return made
+
+    def _run(self, job: Job, is_gone: Callable[[], bool]) -> tuple[Json, Path]:
         request = {
             "do": "run",
             "sql": job.sql,
@@ -240,18 +273,7 @@ class Lease:
         }
         worker = self._worker
         assert worker is not None  # noqa: S101 - a lease runs once
-        answer = self._ask(request, job.files, job.seconds, is_gone)
-        file = (worker.scratch / RESULT).open("r+b")
-        return Outcome(
-            tuple((name, kind) for name, kind in answer["columns"]),
-            answer["rows"],
-            answer["truncated"],
-            answer["hash"],
-            answer["elapsed_ms"],
-            answer["bytes_read"],
-            file,
-            os.fstat(file.fileno()).st_size,
-        )
+        return self._ask(request, job.files, job.seconds, is_gone), worker.scratch / RESULT
 
     def end(self) -> None:
         """Return the worker if it has run nothing, else end it."""

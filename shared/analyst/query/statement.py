@@ -88,7 +88,8 @@ class Statement:
     """A checked statement. `text` has no trailing semicolon or comment, so it can be put into parentheses.
 
     `local` are the names that it gives to subqueries (`with name as …`). It is `volatile` if its result can differ over
-    the same data: it uses the time, random numbers or the caller. It is `ordered` if it ends in `order by`.
+    the same data: it uses the time, random numbers or the caller. It is `ordered` if it ends in `order by`. `columns` are
+    the names, in lower case, of all columns that it may read; `None` if it may read all (`select *`).
     """
 
     text: str
@@ -97,10 +98,12 @@ class Statement:
     volatile: bool
     ordered: bool
     parameters: tuple[str, ...]
+    columns: frozenset[str] | None = None
 
     def to_json(self) -> Json:
         """Return it as a JSON value."""
-        return {**asdict(self), "local": sorted(self.local)}
+        columns = None if self.columns is None else sorted(self.columns)
+        return {**asdict(self), "local": sorted(self.local), "columns": columns}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Statement":
@@ -113,6 +116,7 @@ class Statement:
             value["volatile"],
             value["ordered"],
             tuple(value["parameters"]),
+            None if value["columns"] is None else frozenset(value["columns"]),
         )
 
 
@@ -146,6 +150,7 @@ def check(con: "DuckDBPyConnection", sql: str, volatile: frozenset[str]) -> Stat
         found.is_volatile,
         any(each["type"] == "ORDER_MODIFIER" for each in node["modifiers"]),
         tuple(str(each["key"]) for each in statements[0].get("named_param_map") or ()),
+        None if source is not text or found.reads_all else frozenset(found.columns),
     )
 
 
@@ -214,6 +219,15 @@ class _Walk:
         self.tables: list[TableName] = []
         self.local: set[str] = set()
         self.is_volatile = False
+        self.columns: set[str] = set()
+        self._stars = False
+        self._ends: set[str] = set()
+        self._rows: set[str] = set()
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether all columns of a table may be read: by a star, a pivot, or a row as a whole (`select t from t`)."""
+        return self._stars or not self._ends.isdisjoint(self._rows)
 
     def visit(self, tree: Json) -> None:
         """Visit a tree.
@@ -230,7 +244,11 @@ class _Walk:
                 self._function(each)
             elif each.get("class") == "COLUMN_REF":
                 names = each["column_names"]
+                self.columns.update(name.lower() for name in names)
+                self._ends.add(names[-1].lower())
                 self.is_volatile = self.is_volatile or (len(names) == 1 and names[0].lower() in _VALUE_FUNCTIONS)
+            elif each.get("class") == "STAR":
+                self._stars = True
             elif "class" not in each and "sample" in each and "type" in each and "select_list" not in each:
                 self._source(each)
 
@@ -244,7 +262,11 @@ class _Walk:
         kind = source["type"]
         if kind not in _SOURCES:
             raise self._error(f"a query at the server cannot select from a {kind.lower()}", source)
+        self.columns.update(name.lower() for name in source.get("using_columns") or ())
+        renames = bool(source.get("column_name_alias")) or source.get("ref_type") == "NATURAL"
+        self._stars = self._stars or renames or kind in {"PIVOT", "SHOW_REF"}
         if kind == "BASE_TABLE":
+            self._rows.add(str(source.get("alias") or source["table_name"]).lower())
             at = source["query_location"]
             place = at if at < _NOWHERE else None
             self.tables.append(TableName(source["catalog_name"], source["schema_name"], source["table_name"], place))

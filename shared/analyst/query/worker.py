@@ -26,6 +26,8 @@ _SHARED: Final = (
     "pyarrow.ipc",
     "pyarrow.parquet",
     "analyst.query.run",
+    "analyst.contract.column_names",
+    "analyst.contract.parquet",
     "decimal",
     "zoneinfo",
     "datetime",

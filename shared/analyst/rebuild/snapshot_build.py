@@ -130,6 +130,7 @@ def _table(source: str, placed: Placed, views: Mapping[str, str], columns: Mappi
             "columns": columns[table_id],
             "notice": placed.notice,
             "remote": remote,
+            "inputs": placed.inputs,
             "files": tuple(map(_file, files)),
         }
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from analyst.catalog import Column, Problem, RemoteAttach, Table
+from analyst.catalog import Column, Input, Problem, RemoteAttach, Table
 from analyst.contract import extract_file
 from analyst.contract.extract_file import BaseTables
 from analyst.contract.model import SCHEMA, Extract, FileRow, Meta, TableState, extract_key, is_ours
@@ -57,6 +57,7 @@ class Placed:
     state: TableState
     remote: tuple[str, str, str] | None = None
     notice: str | None = None
+    inputs: tuple[Input, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,8 @@ class Source:
             write_view(con, self.alias, name, files, columns, data_url=self.store.url, home=taking.home)
         if not is_proven:  # last: errors in the rows of `_files` cost no request
             verify(self.store, con, label, files, sizes=taking.sizes(self), known=known, folder=taking.home)
-        return Placed(meta, files, state, notice=None if notice is None else notice.text)
+        inputs = self.extract.inputs.get(name, ())
+        return Placed(meta, files, state, notice=None if notice is None else notice.text, inputs=inputs)
 
     def _place_remote(self, taking: "_Taking", name: str, stored: str | None) -> tuple[str, str, str]:
         label = f"{self.name}.{name}"

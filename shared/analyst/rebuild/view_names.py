@@ -9,7 +9,19 @@ from collections.abc import Iterable, Mapping
 from analyst.catalog import Table
 
 RESERVED = frozenset(
-    {"_tables", "_files", "_remote_attach", "_delta", "_meta", "_state", "_runs", "_registrations", "_edits"}
+    {
+        "_tables",
+        "_files",
+        "_remote_attach",
+        "_delta",
+        "_meta",
+        "_state",
+        "_runs",
+        "_registrations",
+        "_edits",
+        "_parts",
+        "_inputs",
+    }
 )
 """Names of our own tables in analytics.duckdb."""
 

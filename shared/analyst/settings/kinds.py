@@ -113,8 +113,9 @@ Provider = Annotated[str, AfterValidator(_provider)]
 ProjectKey = Annotated[str, AfterValidator(_project)]
 """The key of a project in Jira, in capitals."""
 
-SourceKind = Literal["csv", "keboola", "bigquery", "jira", "external"]
-"""The type of a source; an `external` one is a folder of the bucket that an external program writes."""
+SourceKind = Literal["csv", "keboola", "bigquery", "jira", "materialized", "external"]
+"""The type of a source. The tables of a `materialized` one are computed from others; an `external` one is a folder of the
+bucket that an external program writes."""
 
 
 def _stack(text: object) -> object:

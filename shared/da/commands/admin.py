@@ -8,6 +8,7 @@ from da.commands import (
     admin_grants,
     admin_import,
     admin_jira,
+    admin_materialized,
     admin_runs,
     admin_schedule,
     admin_sources,
@@ -30,6 +31,7 @@ app.add_typer(tokens.admin_app, name="tokens", rich_help_panel=_PEOPLE)
 app.command("audit", rich_help_panel=_PEOPLE)(admin_audit.audit)
 app.add_typer(admin_sources.app, name="sources", rich_help_panel=_SOURCES)
 app.add_typer(admin_tables.app, name="tables", rich_help_panel=_SOURCES)
+app.add_typer(admin_materialized.app, name="materialized", rich_help_panel=_SOURCES)
 app.command("discover", rich_help_panel=_SOURCES)(admin_discover.discover)
 app.add_typer(admin_jira.app, name="jira", rich_help_panel=_SOURCES)
 app.command("sync", rich_help_panel=_RUNS)(admin_runs.sync)

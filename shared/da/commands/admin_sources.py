@@ -22,7 +22,9 @@ _TIMEOUT = 120.0
 """Seconds that a preview may take: the server reads files for up to 20 s, and copies those of a bucket first."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the source.")]
-Kind = Annotated[str | None, typer.Option("--type", help="Type of the source: csv, jira, keboola or external.")]
+Kind = Annotated[
+    str | None, typer.Option("--type", help="Type of the source: csv, jira, keboola, materialized or external.")
+]
 Place = Annotated[str | None, typer.Option("--path", help="Folder or URL of its files, as seen by the server.")]
 Options = Annotated[
     list[str] | None,
@@ -91,7 +93,9 @@ def show(name: Name, json: Json = False) -> None:
 def add(
     name: Name,
     *,
-    kind: Annotated[str, typer.Option("--type", help="Type of the source: csv, jira, keboola or external.")] = "csv",
+    kind: Annotated[
+        str, typer.Option("--type", help="Type of the source: csv, jira, keboola, materialized or external.")
+    ] = "csv",
     path: Place = None,
     sync_schedule: SyncSchedule = None,
     option: Options = None,

@@ -77,7 +77,7 @@ def query(
     from da.receipts import write
 
     form = "json" if json else form
-    text = _text(sql, file)
+    text = read_sql(sql, file)
     if remote:
         _ask_server(text, form, limit, receipt)
         return
@@ -148,7 +148,13 @@ class _Counted:
         self.truncated = bool(self._limit) and next(self._rows, None) is not None
 
 
-def _text(sql: str | None, file: Path | None) -> str:
+def read_sql(sql: str | None, file: Path | None) -> str:
+    """Return the SQL that an argument or a file contains, or stdin.
+
+    Raises:
+        UsageError: there is none, or both.
+        DaError: it can't be read.
+    """
     if sql is not None and file is not None:
         raise UsageError("can't use both SQL and --file; give one of them")
     try:

@@ -96,6 +96,7 @@ def test_what_commands_print_fits_their_schemas(
         eve("admin.requests.approve", first["id"])
         eve("admin.requests.deny", second["id"])
         _server(eve, tmp_path)
+        _materialized(eve)
         eve("admin.tables.remove", "shop.extra", "--yes")
         eve("admin.sources.remove", "shop", "--dry-run")
         eve("admin.sources.remove", "shop", "--yes")
@@ -166,6 +167,17 @@ def _sources(eve: Checked, files: Path) -> None:
     eve("admin.set-schedule", "shop.orders", "never")
     eve("admin.schedule")
     eve("admin.schedule", "--start")
+
+
+def _materialized(eve: Checked) -> None:
+    eve("admin.materialized.add", "marts.total", "select sum(total) as total from shop.orders", "--no-run")
+    eve("admin.materialized.update", "marts.total", "--description", "All orders")
+    assert eve("admin.materialized.list")[0]["options"]["inputs"] == ["shop.orders"]
+    eve("admin.materialized.show", "marts.total")
+    assert eve("admin.materialized.run")["runs"][0]["tables"][0]["rows"] == 1
+    eve("admin.materialized.run", "marts.total", "--no-wait")
+    eve("admin.materialized.remove", "marts.total", "--dry-run")
+    eve("admin.materialized.remove", "marts.total", "--yes")
 
 
 def _own_data(eve: Checked) -> None:

@@ -177,3 +177,30 @@ def test_explore_knows_nothing_of_hidden_tables(laptop: Laptop, name: str) -> No
     told = laptop.da("explore", name, code=1).stderr
     assert "budget" not in told
     assert "nightjar" not in told
+
+
+def test_a_table_is_computed_with_sql_from_the_command_line(laptop: Laptop) -> None:
+    def admin(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        return laptop.da("admin", "materialized", *arguments, code=code, token=laptop.admin)
+
+    assert "There are none; to add one, run: da admin materialized add" in admin("list").stdout
+    assert "there are no materialized tables" in admin("run", code=1).stderr
+    told = admin("add", "marts.days", "select day, count(*) as n from shop.orders group by day").stdout
+    assert "Added marts.days, computed from shop.orders, readable by users with a grant." in told
+    assert "28 rows" in told
+    assert "after its inputs" in admin("list").stdout
+    shown = admin("show", "marts.days").stdout
+    assert "last run   ok" in shown
+    assert "select day, count(*) as n from shop.orders group by day" in shown
+    assert "the source 'shop' is of type 'csv'" in admin("add", "shop.days", "select 1", code=1).stderr
+    assert "is registered already" in admin("add", "marts.days", "select 1", code=1).stderr
+    assert "'shop.orders' is not computed with SQL" in admin("show", "shop.orders", code=1).stderr
+    assert "nothing to change" in admin("update", "marts.days", code=2).stderr
+    cycle = admin("add", "marts.loop", "--no-run", "-F", "/dev/null", code=1)
+    assert "must not be empty" in cycle.stderr
+    admin("update", "marts.days", "select day from shop.orders", "--sync-schedule", "daily 05:00")
+    assert "daily 05:00" in admin("show", "marts.days").stdout
+    laptop.da("admin", "grants", "add", "ann@example.com", "marts.days", token=laptop.admin)
+    laptop.da("sync")
+    assert laptop.da("query", "select count(*) as n from marts.days", "--json").stdout == '[\n{"n":100}\n]\n'
+    assert "Removed marts.days." in admin("remove", "marts.days", "--yes").stdout
