@@ -9,8 +9,10 @@ Every function that is called this way is idempotent: it may run twice if a resp
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -50,11 +52,21 @@ class LocalCall(Protocol):
 class Background:
     """Runs tasks after the response, a few at a time. `room` limits how many may run or wait."""
 
-    def __init__(self, workers: int = 2, room: int = 100) -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        room: int = 100,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        after: Callable[[float, Callable[[], None]], object] = lambda seconds, task: _daemon(seconds, task).start(),
+    ) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
         self._room = threading.BoundedSemaphore(room)
+        self._clock = clock
+        self._after = after
         self._turn = threading.Lock()
         self._again: dict[str, bool] = {}
+        self._began: dict[str, float] = {}
 
     def run(self, task: Callable[[], object]) -> None:
         """Run a task in the background.
@@ -66,8 +78,10 @@ class Background:
             raise UnavailableError("the server is busy: too many tasks are waiting; try again in a moment")
         self._pool.submit(task).add_done_callback(lambda _: self._room.release())
 
-    def run_alone(self, name: str, task: Callable[[], object]) -> None:
+    def run_alone(self, name: str, task: Callable[[], object], apart: float = 0.0) -> None:
         """Run a task in the background, but only one of a name at a time; while it runs, at most one more waits.
+
+        Its runs begin at least `apart` seconds after each other; one that was requested in between follows then.
 
         Raises:
             UnavailableError: too many tasks are waiting.
@@ -77,33 +91,54 @@ class Background:
                 self._again[name] = True
                 return
             self._again[name] = True
+        self._submit(name, task, apart)
+
+    def _submit(self, name: str, task: Callable[[], object], apart: float) -> None:
         try:
-            self.run(lambda: self._repeat(name, task))
-        except UnavailableError:
+            self.run(lambda: self._repeat(name, task, apart))
+        except (UnavailableError, RuntimeError):  # RuntimeError: closed
             self._again.pop(name)
             raise
 
-    def _repeat(self, name: str, task: Callable[[], object]) -> None:
+    def _repeat(self, name: str, task: Callable[[], object], apart: float) -> None:
         """Run a task again for as long as it was requested while it ran."""
         try:
-            while self._is_asked_for(name):
+            while (pause := self._pause(name, apart)) is not None:
+                if pause > 0:
+                    self._after(pause, lambda: self._submit(name, task, apart))
+                    return
                 task()
         except BaseException:
             self._again.pop(name, None)
             raise
 
-    def _is_asked_for(self, name: str) -> bool:
+    def _pause(self, name: str, apart: float) -> float | None:
+        """Return the seconds until a requested run may begin, `None` if none is requested; if it may now, note that."""
         with self._turn:
-            asked = self._again[name]
-            if asked:
-                self._again[name] = False
-            else:
+            if not self._again[name]:
                 del self._again[name]
-            return asked
+                return None
+            now = self._clock()
+            pause = self._began.get(name, float("-inf")) + apart - now
+            if pause <= 0:
+                self._again[name], self._began[name] = False, now
+            return max(pause, 0.0)
 
     def close(self) -> None:
         """Wait for all tasks, and accept no more."""
         self._pool.shutdown()
+
+
+def _daemon(seconds: float, task: Callable[[], None]) -> threading.Timer:
+    """Make a timer that does not keep the process alive."""
+
+    def run() -> None:
+        with suppress(UnavailableError, RuntimeError):  # the next request tries again
+            task()
+
+    timer = threading.Timer(seconds, run)
+    timer.daemon = True
+    return timer
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +173,16 @@ class Tasks:
         """
         self.background().run(lambda: self._call_logged(path, body, failed))
 
-    def enqueue_alone(self, path: str, body: Mapping[str, Any]) -> None:
+    def enqueue_alone(self, path: str, body: Mapping[str, Any], apart: float = 0.0) -> None:
         """Run a function (POST) in the background, with only one call with this body at a time and one waiting.
+
+        Calls begin at least `apart` seconds after each other.
 
         Raises:
             UnavailableError: too many tasks are waiting.
         """
         name = f"{path} {json.dumps(body, sort_keys=True)}"
-        self.background().run_alone(name, lambda: self._call_logged(path, body, lambda _: None))
+        self.background().run_alone(name, lambda: self._call_logged(path, body, lambda _: None), apart)
 
     def _call_logged(self, path: str, body: Mapping[str, Any], failed: Callable[[Exception], object]) -> None:
         fields = {"path": path, "request_id": self.request_id}

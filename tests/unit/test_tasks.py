@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import repeat
 from typing import Annotated, Any
@@ -230,3 +230,46 @@ def test_a_task_that_ran_alone_can_be_asked_for_again() -> None:
         background._pool.submit(lambda: None).result()  # the one worker has come to the end of it
     assert done.acquire(blocking=False)
     background.close()
+
+
+def test_runs_that_are_to_be_apart_wait_and_the_last_request_is_served() -> None:
+    now, waiting, ran = [100.0], list[tuple[float, Callable[[], None]]](), list[float]()
+    background = Background(1, clock=lambda: now[0], after=lambda seconds, task: waiting.append((seconds, task)))
+
+    def ask(at: float) -> None:
+        now[0] = at
+        background.run_alone("a", lambda: ran.append(now[0]), apart=60.0)
+        settle()
+
+    def settle() -> None:
+        """Wait for the one worker to be idle."""
+        idle = threading.Event()
+        background.run(idle.set)
+        assert idle.wait(10)
+
+    ask(100.0)
+    assert (ran, waiting) == ([100.0], [])
+    for second in range(101, 131):
+        ask(float(second))
+    assert ran == [100.0]
+    assert [seconds for seconds, _ in waiting] == [59.0]
+    now[0] = 160.0
+    waiting.pop()[1]()
+    settle()
+    assert (ran, waiting) == ([100.0, 160.0], [])
+    ask(400.0)
+    assert ran == [100.0, 160.0, 400.0]
+    background.close()
+
+
+def test_a_run_that_waits_when_the_process_ends_is_given_up() -> None:
+    waiting = list[Callable[[], None]]()
+    ran = list[int]()
+    background = Background(1, clock=lambda: 0.0, after=lambda _, task: waiting.append(task))
+    background.run_alone("a", lambda: ran.append(1), apart=60.0)
+    background.run_alone("a", lambda: ran.append(2), apart=60.0)
+    background.close()
+    for task in waiting:
+        with pytest.raises(RuntimeError):
+            task()
+    assert ran == [1]

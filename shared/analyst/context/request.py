@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
+_FILES_APART: Final = 60.0
+"""Seconds between two updates of a large analytics.duckdb, each of which takes some: webhooks publish all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class Context(Noting):
             lambda: tuple(self.access.current().tables),
             self.settings.scratch_dir,
             of_now=lambda: self.access.current().is_of_now,
-            later=lambda: self.tasks.enqueue_alone("/rebuild", {"file": True}),
+            later=lambda: self.tasks.enqueue_alone("/rebuild", {"file": True}, apart=_FILES_APART),
         )
 
     @property

@@ -37,7 +37,7 @@ class Later(Background):
         super().__init__(workers=1)
         self.waiting: dict[str, Any] = {}
 
-    def run_alone(self, name: str, task: Any) -> None:
+    def run_alone(self, name: str, task: Any, apart: float = 0.0) -> None:  # noqa: ARG002
         self.waiting[name] = task
 
     def run_all(self) -> None:
