@@ -4,6 +4,7 @@ The pauses are values that a caller passes on, so that a test replaces them (or 
 """
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -44,6 +45,26 @@ def attempts(
     for number, pause in enumerate(islice(pauses, None if most is None else most - 1), 2):
         sleep(pause)
         yield number
+
+
+class Pace:
+    """Keeps what is requested again and again apart. Thread-safe."""
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._last = float("-inf")
+
+    def pause(self) -> float:
+        """Return after how many seconds a request may be served; all that come until then share one time."""
+        with self._lock:
+            now = self._monotonic()
+            if now >= self._last + self._seconds:
+                self._last = now
+            elif now >= self._last:
+                self._last += self._seconds
+            return self._last - now
 
 
 def repeat(

@@ -1,6 +1,7 @@
 """Run SQL on the mirror. DuckDB itself formats the values, so that they are exact in every output format."""
 
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ class Result:
     shaped: bool = True
 
 
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between attempts to open the database: a sync changes it in less than two."""
+
 Shape = Callable[[Sequence[Column]], str]
 """Builds the select list over columns named c0, c1, …"""
 
@@ -55,7 +59,7 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     if not path.exists():
         raise Workspace(path.parents[2]).missing()
     try:
-        connection = duckdb.connect(path, read_only=True)
+        connection = _connected(path)
     except duckdb.Error as error:
         advice = (
             "close the program that has it open, or run da sync, which replaces a damaged database and keeps a copy"
@@ -67,6 +71,18 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
+
+
+def _connected(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open a database for reading; wait for a sync that is just changing it."""
+    for pause in _PAUSES:
+        try:
+            return duckdb.connect(path, read_only=True)
+        except duckdb.IOException as error:
+            if "Could not set lock" not in str(error):
+                raise
+        time.sleep(pause)
+    return duckdb.connect(path, read_only=True)
 
 
 def relations(connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -21,6 +21,7 @@ NAMES = (
         "manifest",
         "access",
         "sync",
+        "mirror",
         "startup",
         "store_requests",
         "objects",

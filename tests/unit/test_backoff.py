@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyst.backoff import attempts, growing, repeat, within
+from analyst.backoff import Pace, attempts, growing, repeat, within
 
 SECONDS = st.floats(min_value=0.001, max_value=100)
 
@@ -71,3 +71,13 @@ def test_attempts_are_numbered_and_limited(most: int | None, numbers: list[int])
     slept: list[float] = []
     assert list(attempts((0.5, 0.7), most, slept.append)) == numbers
     assert slept == [0.5, 0.7][: len(numbers) - 1]
+
+
+def test_what_is_requested_again_and_again_is_kept_apart_and_the_last_request_is_served() -> None:
+    now = [100.0]
+    pace = Pace(60.0, lambda: now[0])
+    pauses = []
+    for at in (100.0, 101.0, 130.0, 159.0, 160.0, 161.0, 400.0):
+        now[0] = at
+        pauses.append(pace.pause())
+    assert pauses == [0.0, 59.0, 30.0, 1.0, 60.0, 59.0, 0.0]

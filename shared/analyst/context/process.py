@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
+from analyst.backoff import Pace
 from analyst.descriptions import TextReader
 from analyst.errors import UnavailableError
 from analyst.http_client import HttpClient
@@ -38,6 +39,10 @@ T = TypeVar("T")
 def utc_now() -> datetime:
     """Return the current time."""
     return datetime.now(UTC)
+
+
+_FILES_APART: Final = 60.0
+"""Seconds between two updates of a large analytics.duckdb, each of which takes some: webhooks publish all the time."""
 
 
 class Process:
@@ -71,6 +76,7 @@ class Process:
         """Set when the process has been told to stop: requests are still finished, and new work is left to others."""
         self.clock = clock
         self.monotonic = monotonic
+        self.file_pace = Pace(_FILES_APART, monotonic)
 
     @property
     def settings(self) -> Settings:

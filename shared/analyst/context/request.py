@@ -175,8 +175,11 @@ class Context(Noting):
             lambda: tuple(self.access.current().tables),
             self.settings.scratch_dir,
             of_now=lambda: self.access.current().is_of_now,
-            later=lambda: self.tasks.enqueue("/rebuild", {"file": True}, name="file"),
+            later=self._update_file,
         )
+
+    def _update_file(self) -> None:
+        self.tasks.enqueue("/rebuild", {"file": True}, name="file", delay=self.process.file_pace.pause())
 
     def rebuild_later(self) -> None:
         """Have a rebuild run when the lease of one that died has ended.

@@ -8,8 +8,9 @@ The rows are read and written once more for this. That costs too much for every 
 DESIGN, "Decisions with measurements". The hash is DuckDB's own: a version that changes it cuts each table anew, once.
 """
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 FILE_BYTES = 16 << 20
 _FEWEST, _MOST = 4, 4
 """A file has at least a fourth of the usual number of rows, and at most four times as many."""
+
+_MARK = "stable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,17 @@ def cut(
         paths += parquet.write(con, "from file", home, is_portable=True)
     con.execute("drop table file")
     return paths
+
+
+def marked(file: ParquetFile) -> ParquetFile:
+    """Record in the statistics of a file that it ends by content, so that a sweep does not join it with others."""
+    stats = json.loads(file.stats or "{}") | {_MARK: True}
+    return replace(file, stats=json.dumps(stats, ensure_ascii=False, separators=(",", ":")))
+
+
+def is_marked(stats: str | None) -> bool:
+    """Return whether a file with these statistics ends by content."""
+    return f'"{_MARK}":true' in (stats or "") and json.loads(stats or "{}").get(_MARK) is True
 
 
 def _usual_rows(row_bytes: float, file_bytes: int) -> int:

@@ -103,7 +103,8 @@ class Staging:
         if not self.table.stable_files:
             return tuple(read)
         with self._connect() as con:
-            return tuple(parquet.inspect(con, path) for path in stable_cuts.cut(con, read, self._folder()))
+            paths = stable_cuts.cut(con, read, self._folder())
+            return tuple(stable_cuts.marked(parquet.inspect(con, path)) for path in paths)
 
     def _check(self, read: Sequence[ParquetFile], *, is_unread: bool) -> None:
         """Check what the connector wrote; nothing is enough if parts stay as they are published."""

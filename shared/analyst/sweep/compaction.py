@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from analyst.catalog import Column
-from analyst.contract import key_ranges
+from analyst.contract import key_ranges, stable_cuts
 from analyst.contract.key_ranges import FileSizes, Order
 from analyst.contract.model import FILE_NAME, Extract, FileRow, Meta, TableState, data_prefix
 from analyst.contract.parquet import MAX_FILE_BYTES
@@ -32,7 +32,8 @@ Files = tuple[FileRow, ...]
 class Rule:
     """Which files are compacted, and how many in one sweep.
 
-    They are at least `fewest` consecutive files of one partition, each smaller than `small_bytes`. They are rewritten in
+    They are at least `fewest` consecutive files of one partition, each smaller than `small_bytes`, which do not end by
+    content (`stable_files`). They are rewritten in
     batches of at most `batch_files` and `batch_bytes`, which bound memory and disk. One sweep rewrites at most
     `most_tables` and `most_bytes`.
     """
@@ -47,12 +48,14 @@ class Rule:
 
     def batches(self, files: Iterable[FileRow]) -> Iterator[Files]:
         """Yield the batches of a table's files to rewrite, in their order."""
-        for (is_small, _), in_a_row in groupby(
-            files, lambda file: (file.size_bytes < self.small_bytes, file.partition)
-        ):
+        for (is_small, _), in_a_row in groupby(files, lambda file: (self._is_small(file), file.partition)):
             found = tuple(in_a_row)
             if is_small and len(found) >= self.fewest:
                 yield from (batch for batch in self._cut(found) if len(batch) > 1)
+
+    def _is_small(self, file: FileRow) -> bool:
+        """Files that end by content stay: joined, all of them would be new, and again after the next full refresh."""
+        return file.size_bytes < self.small_bytes and not stable_cuts.is_marked(file.stats)
 
     def keyed_batches(self, con: "DuckDBPyConnection", files: Files, order: Order) -> Iterator[Files]:
         """Yield the files of a keyed table to rewrite: at least `fewest` of less than half the size of its files.

@@ -4,6 +4,7 @@ import json
 
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
+from tests.integration.da.test_json import Checked
 
 ID = "01KMQ000000000000000000000"
 TASK = {
@@ -31,7 +32,10 @@ def test_tasks_are_listed(api: FunctionsApi, logged_in: Da) -> None:
 
 def test_a_failed_task_is_retried_or_dropped(api: FunctionsApi, logged_in: Da) -> None:
     again = {**TASK, "status": "waiting", "run_id": "01KMQ000000000000000000001"}
-    api.answers["POST", f"/api/admin/tasks/{ID}/retry"] = [(200, {"tasks": [again]})]
+    checked = Checked(logged_in)
+    api.answers["POST", f"/api/admin/tasks/{ID}/retry"] = [(200, {"tasks": [again]}), (200, {"tasks": [again]})]
     assert "runs again as run 01KMQ000000000000000000001" in logged_in("admin", "tasks", "retry", ID).out
-    api.answers["DELETE", f"/api/admin/tasks/{ID}"] = [(204, {})]
+    assert checked("admin.tasks.retry", ID)
+    api.answers["DELETE", f"/api/admin/tasks/{ID}"] = [(204, {}), (204, {})]
     assert logged_in("admin", "tasks", "drop", ID).out == f"Dropped the task {ID}.\n"
+    assert checked("admin.tasks.drop", ID)

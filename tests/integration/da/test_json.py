@@ -23,6 +23,8 @@ FORMER = {"auth.login", "auth.logout", "admin.add-user", "admin.list-users", "ad
 FORMER |= {"admin.add-source", "admin.list-sources", "admin.register-table", "admin.list-tables"}
 OPENMETADATA = {"admin.openmetadata.import", "admin.openmetadata.export"}
 """Commands that need OpenMetadata."""
+TASKS = {"admin.tasks.drop", "admin.tasks.retry"}
+"""In test_admin_tasks.py."""
 JIRA = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
 """Commands that need Jira."""
 
@@ -119,7 +121,7 @@ def test_what_commands_print_fits_their_schemas(
         eve("logout")
         eve("logout")
         eve("diagnose", code=1)
-    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | {"setup"}
+    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | TASKS | {"setup"}
 
 
 @pytest.mark.server

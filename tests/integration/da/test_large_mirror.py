@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,6 +148,22 @@ def read_elsewhere(path: Path) -> Iterator[None]:
         reader.stdout.readline()
         yield
         reader.communicate(b"")
+
+
+def test_a_query_waits_for_a_sync_that_is_changing_the_database(
+    many: FunctionsApi, logged_in: Da, workspace: Workspace
+) -> None:
+    assert many.tables
+    assert logged_in("sync").code == 0
+    code = f"import duckdb, sys; c = duckdb.connect({str(workspace.duckdb)!r}); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        leaving = threading.Timer(0.1, writer.stdin.close)
+        leaving.start()
+        assert logged_in("query", "select n from rows_07").code == 0
+        leaving.join()
 
 
 _KILLED = """

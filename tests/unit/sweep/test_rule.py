@@ -1,6 +1,7 @@
 """Which files become few: those that are small, and many in a row."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -41,6 +42,14 @@ def names(batches: Sequence[Sequence[FileRow]]) -> list[str]:
 )
 def test_a_table_is_cut_into_batches(given: list[int | tuple[int, str]], batches: list[str]) -> None:
     assert names(list(RULE.batches(files(*given)))) == batches
+
+
+def test_files_that_end_by_content_stay() -> None:
+    stable = [replace(file, stats='{"columns":{},"stable":true}') for file in files(1, 1, 1, 1)]
+    assert list(RULE.batches(stable)) == []
+    assert names(list(RULE.batches([*files(1, 1, 1), *stable]))) == ["012"]
+    others = [replace(file, stats='{"columns":{"stable":{"min":true}}}') for file in files(1, 1, 1)]
+    assert names(list(RULE.batches(others))) == ["012"]
 
 
 def scattered(source: str, *sizes: int) -> Scattered:
