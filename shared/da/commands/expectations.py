@@ -53,7 +53,6 @@ def set_expectations(table: Table, file: File, json: Json = False) -> None:
     the kind needs. The next sync that reads the table checks them.
 
     Examples:
-      echo '[{"kind": "unique", "columns": ["id"], "severity": "block"}]' > orders.json
       da admin expect shop.orders orders.json
     """
     try:

@@ -38,7 +38,7 @@ def mcp(list_: ListOnly = False, json: Json = False) -> None:
             print_json([tool.described() for tool in TOOLS])
         else:
             for tool in TOOLS:
-                print(f"{tool.name:<16} {tool.title}")
+                say(f"{tool.name:<16} {tool.title}")
         return
     warehouse = MirrorWarehouse(Workspace.find())
     for line in iter(lambda: sys.stdin.buffer.readline(_LONGEST), b""):

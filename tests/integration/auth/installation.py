@@ -87,8 +87,9 @@ class Installation:
 
     def settle(self) -> None:
         """Wait for what is done after answers."""
-        done = threading.Barrier(3)
-        for _ in range(2):  # both workers are past what came before
+        workers = self.process.background._pool._max_workers
+        done = threading.Barrier(workers + 1)
+        for _ in range(workers):  # all of them are past what came before
             self.process.background.run(lambda: done.wait(30))
         done.wait(30)
 

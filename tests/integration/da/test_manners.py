@@ -46,6 +46,7 @@ def test_every_command_has_a_sentence_examples_and_help_on_each_option(path: tup
 def test_every_example_parses(name: str, line: str) -> None:
     for part in line.split(" | ")[-1:] if " | " in line else line.split(" || ")[:1]:
         words = shlex.split(part.split(" > ")[0], comments=True)
+        words = words[words.index("--") + 1 :] if "claude" in words else words  # the command of another program's own
         words = words[words.index("da") + 1 :]
         command, context = ROOT, CONTEXT
         while hasattr(command, "get_command") and words:

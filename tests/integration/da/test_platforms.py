@@ -53,8 +53,16 @@ def test_a_database_that_windows_does_not_replace_is_named(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", locked)
-    with pytest.raises(Exception, match=r"can't replace '.*analytics\.duckdb': another program has it open; close it"):
-        sync()
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(workspace.duckdb)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout
+        reader.stdout.readline()
+        with pytest.raises(
+            Exception, match=r"can't replace '.*analytics\.duckdb': another program has it open; close it"
+        ):
+            sync()
+        reader.communicate()
     monkeypatch.undo()
     assert sync().updated == ["shop.orders"]
 

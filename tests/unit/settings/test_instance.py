@@ -163,7 +163,7 @@ server:
   secret_keys_old: ["${{OLD}}", hunter2]
 email: {{smtp_user: u, smtp_password: "${{PASSWORD:-hunter2}}"}}
 service: {{token: "${{TOKEN}}"}}
-sources: {{shop: {{type: bigquery, config: {{storage_token: hunter2, token_env: A}}}}}}
+sources: {{shop: {{type: external, config: {{storage_token: hunter2, token_env: A}}}}}}
 """
     assert problems(text, OLD=KEY, TOKEN=KEY) == [
         "f:3 server.secret_keys_old[1]: must have at least 32 characters; create one with: openssl rand -hex 32"
