@@ -9,7 +9,7 @@ import typer
 
 from da import __version__
 from da.options import Json
-from da.output import print_json
+from da.output import print_json, say
 from da.workspace import Workspace
 
 ListOnly = Annotated[bool, typer.Option("--list", help="List the tools and exit.")]
