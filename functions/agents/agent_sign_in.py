@@ -171,7 +171,7 @@ def authorize_agent(ctx: Context) -> Redirect | Page:
 def decide_on_agent(consent: Consent, ctx: Context) -> Redirect | Page:
     """Send a code to the agent that the user allowed. Requires a browser session."""
     if ctx.caller.session_id is None:
-        raise ForbiddenError("an access token cannot connect an agent; sign in with a browser")
+        raise ForbiddenError("an access token can't connect an agent; sign in with a browser")
     _client_, redirect_uri = _client(ctx, consent.client_id, consent.redirect_uri)
     if consent.decision != "allow":
         return _back(ctx, redirect_uri, consent.state, error="access_denied")

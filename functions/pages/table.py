@@ -229,7 +229,7 @@ def _uses(ctx: Context, about: Any, sql_name: str) -> list[tuple[str, str, str]]
 
 
 def _hidden(query: TablePageQuery, ctx: Context, error: AnalystError) -> View:
-    """Answer for a table that the caller cannot read, or that does not exist: both look the same."""
+    """Answer for a table that the caller can't read, or that does not exist: both look the same."""
     ctx.audited(f"table:{query.id}")
     data = {"id": query.id, "url": query.url, "text": str(error)}
     return View("table_hidden.html", "No such table", data, current="/catalog", status=404, error=error)

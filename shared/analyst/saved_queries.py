@@ -87,7 +87,7 @@ def forget(store: Store, user_id: str) -> None:
 
 
 def share(store: Store, sql: str, by: str | None, at: datetime) -> SharedQuery:
-    """Keep a query under an id that cannot be guessed."""
+    """Keep a query under an id that can't be guessed."""
     made = SharedQuery(id=str(ULID()).lower(), at=at, by=by, sql=sql)
     put_once(store, f"{PREFIX}shared/{made.id}.json", made.model_dump_json().encode())
     return made

@@ -21,7 +21,7 @@ TIMES = 5
 _OURS = (
     "import sys; from pathlib import Path; from tests.bench.extract import publish; publish(*map(Path, sys.argv[1:]))"
 )
-_BARE = "import sys; from pathlib import Path; from tests.bench.extract import copy; copy(*map(Path, sys.argv[1:]))"
+BARE = "import sys; from pathlib import Path; from tests.bench.extract import copy; copy(*map(Path, sys.argv[1:]))"
 
 
 def measure() -> list[Row]:
@@ -45,7 +45,7 @@ def measure() -> list[Row]:
 
 
 def _round(home: Path, name: str) -> tuple[Cost, Cost]:
-    bare = cost(python(_BARE, home / "sources" / "large.csv", home / f"{name}.parquet"))
+    bare = cost(python(BARE, home / "sources" / "large.csv", home / f"{name}.parquet"))
     return bare, cost(python(_OURS, home / "sources", home / name))
 
 

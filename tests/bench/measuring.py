@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,24 +13,40 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measured figure. `target` is its bound, `ok` whether it is kept, `peer` what it was measured beside."""
+    """One measured figure, and what it was measured beside (`peer`). It must not be above `most`, nor below `least`."""
 
     what: str
     value: float
     unit: str
-    target: str
-    ok: bool
+    most: float | None = None
+    least: float | None = None
     peer: str = ""
+
+    @property
+    def target(self) -> str:
+        """The bound as text."""
+        return f"≤ {self.most:.3g}" if self.most is not None else f"≥ {self.least:.3g}"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the bound is kept."""
+        return (self.most is None or self.value <= self.most) and (self.least is None or self.value >= self.least)
+
+    def on_this_machine(self, slowness: float) -> "Row":
+        """Return it with a bound in time that fits a machine that takes as many times as long as the reference."""
+        if self.unit not in {"s", "ms"} or self.most is None:
+            return self
+        return replace(self, most=self.most * slowness)
 
 
 def at_most(what: str, value: float, unit: str, bound: float, peer: str = "") -> Row:
     """Make a row of a figure that must not be above a bound."""
-    return Row(what, value, unit, f"≤ {bound:g}", value <= bound, peer)
+    return Row(what, value, unit, most=bound, peer=peer)
 
 
 def at_least(what: str, value: float, unit: str, bound: float, peer: str = "") -> Row:
     """Make a row of a figure that must not be below a bound."""
-    return Row(what, value, unit, f"≥ {bound:g}", value >= bound, peer)
+    return Row(what, value, unit, least=bound, peer=peer)
 
 
 @dataclass(frozen=True, slots=True)

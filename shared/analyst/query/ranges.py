@@ -146,7 +146,7 @@ class Parts:
                 channel.sendall(_ASKED.pack(number, offset + len(data), min(size - len(data), _LONGEST)))
                 (length,) = _ANSWERED.unpack(_exactly(channel, _ANSWERED.size))
                 if length <= 0:
-                    raise OSError("a part of a file cannot be read")
+                    raise OSError("a part of a file can't be read")
                 data += _exactly(channel, length)
             finally:
                 self._free.put(channel)

@@ -1,6 +1,6 @@
 """Marking text that people wrote, so that an agent takes it for data and not for instructions.
 
-Text is enclosed in a pair of tags with a random number that is new in each answer. Whoever wrote the text cannot know it, so
+Text is enclosed in a pair of tags with a random number that is new in each answer. Whoever wrote the text can't know it, so
 the text can neither close its own mark nor open one that looks like ours.
 """
 
@@ -46,7 +46,7 @@ class Marks:
         return [self.text(text) for text in texts]
 
     def cell(self, value: Any, kind: str) -> Any:
-        """Enclose a value if it has text; numbers, times and truth values cannot have any."""
+        """Enclose a value if it has text; numbers, times and truth values can't have any."""
         if value is None or isinstance(value, bool | int | float) or is_plain(kind):
             return value
         return self.text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
@@ -87,7 +87,7 @@ class Unmarked(Marks):
 
 
 def is_plain(kind: str) -> bool:
-    """Return whether values of a DuckDB type cannot contain text."""
+    """Return whether values of a DuckDB type can't contain text."""
     return _PLAIN.fullmatch(kind) is not None
 
 

@@ -91,7 +91,7 @@ function grids(within) {
   }
 }
 
-// Forms that ask again before they change something that cannot be undone.
+// Forms that ask again before they change something that can't be undone.
 function confirming(within) {
   for (const form of $("form[data-confirm]", within)) {
     form.addEventListener("submit", (event) => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
