@@ -9,6 +9,7 @@ from analyst.connectors.materialized.connector import follow
 from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import Allow, Answer, function
+from analyst.metrics.checking import Checking, metrics_folder
 from analyst.names import Name
 from analyst.rebuild import RebuildAnswer
 
@@ -55,6 +56,7 @@ def _follow(ctx: Context) -> None:
 def _check_metrics(ctx: Context) -> None:
     """Have the metrics checked against the new snapshot; the answer does not wait for it."""
     try:
-        ctx.tasks.enqueue("/metrics/check", {}, name="all")
+        if Checking(ctx.store, ctx.clock, metrics_folder(ctx.settings, ctx.process.configuration.file)).has_any:
+            ctx.tasks.enqueue("/metrics/check", {}, name="all")
     except AnalystError as error:
         _LOG.warning("metrics could not be checked", extra={"fields": {"reason": str(error)}})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from analyst import duckdb_files
 from analyst.catalog import Table
 from analyst.errors import AnalystError, InvalidInputError
+from analyst.metrics import registry
 from analyst.metrics.checked import KEY, CheckedMetric, CheckedMetrics
 from analyst.metrics.definition import MetricDefinition
 from analyst.metrics.registry import Defined, MetricRegistry, from_files
@@ -47,6 +48,12 @@ class Checking:
     store: Store
     now: Callable[[], datetime]
     folder: Path
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is something to check: a file, or metrics in the bucket now or at the last check."""
+        files = self.folder.is_dir() and any(path.suffix in {".yml", ".yaml"} for path in self.folder.rglob("*.y*"))
+        return files or any(self.store.head(key) is not None for key in (registry.KEY, KEY))
 
     def run(self, snapshot: Snapshot) -> CheckedMetrics:
         """Check all metrics against a snapshot, and publish the result.
