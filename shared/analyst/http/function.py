@@ -27,8 +27,8 @@ _WORKER: Final = "analyst.http.server.worker.Worker"
 def adopt_framework() -> None:
     """Take over the application of the framework that is loading a function now, if there is one; idempotent.
 
-    The framework answers /robots.txt, /favicon.ico and its own failures itself, and has no setting for the worker class
-    of gunicorn, which reads the default when it starts.
+    The framework answers /robots.txt, /favicon.ico and its own failures itself, and has no settings for the worker class and
+    the control socket of gunicorn, which reads the defaults when it starts.
     """
     if not flask.has_app_context() or _ADOPTED in flask.current_app.extensions:
         return
@@ -38,9 +38,11 @@ def adopt_framework() -> None:
     for kind in (Exception, 500):
         app.register_error_handler(kind, _failed)
     with suppress(ImportError):  # without gunicorn, the framework uses another server
-        from gunicorn.config import WorkerClass
+        from gunicorn import config
 
-        WorkerClass.default = _WORKER
+        config.WorkerClass.default = _WORKER
+        if (control := getattr(config, "ControlSocketDisable", None)) is not None:
+            control.default = True  # its socket is in the home folder, which containers can't write to
 
 
 def _run() -> Response:
