@@ -27,7 +27,7 @@ class MetricsChecked(BaseModel):
     broken: tuple[str, ...]
 
 
-@function("POST", "/metrics/check", allow=Allow.SERVICE, audit="metrics.check")
+@function("POST", "/check-metrics", allow=Allow.SERVICE, audit="metrics.check")
 def check_metrics(_request: CheckRequest, ctx: Context) -> MetricsChecked:
     """Check all metrics against the newest snapshot."""
     folder = metrics_folder(ctx.settings, ctx.process.configuration.file)

@@ -57,6 +57,6 @@ def _check_metrics(ctx: Context) -> None:
     """Have the metrics checked against the new snapshot; the answer does not wait for it."""
     try:
         if Checking(ctx.store, ctx.clock, metrics_folder(ctx.settings, ctx.process.configuration.file)).has_any:
-            ctx.tasks.enqueue("/metrics/check", {}, name="all")
+            ctx.tasks.enqueue("/check-metrics", {}, name="all")
     except AnalystError as error:
         _LOG.warning("metrics could not be checked", extra={"fields": {"reason": str(error)}})

@@ -59,11 +59,11 @@ class DownloadForm(SqlForm):
 
 
 class Names(BaseModel):
-    """Names that a statement can use, each with its kind or type, and the table it belongs to."""
+    """Names that a statement can use, each a list of three: the name, its kind or type, and the table it belongs to."""
 
     model_config = ConfigDict(frozen=True)
 
-    names: tuple[tuple[str, str, str], ...]
+    names: tuple[tuple[str, ...], ...]
 
 
 @function("GET", "/query", allow=Role.ANALYST, scope=Scope.QUERY)
@@ -134,7 +134,7 @@ def clear_history_form(ctx: Context) -> View | Redirect:
 @function("GET", "/api/query/names", allow=Role.ANALYST, scope=Scope.QUERY)
 def list_names(ctx: Context) -> Names:
     """Return the names of tables and columns that the caller's statements can use, for completion."""
-    names: list[tuple[str, str, str]] = []
+    names: list[tuple[str, ...]] = []
     tables = visible(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
     for table in tables:
         name = readable_name(table.id, table.view)

@@ -268,7 +268,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /files/{path}": (ANYBODY, READ),
     "GET /login": (ANYBODY, READ),
     "POST /profile": (SERVICES, ADMINISTER),
-    "POST /metrics/check": (SERVICES, ADMINISTER),
+    "POST /check-metrics": (SERVICES, ADMINISTER),
     "POST /rebuild": (SERVICES, ADMINISTER),
     "POST /schedule": (SERVICES, ADMINISTER),
     "POST /sweep": (SERVICES, ADMINISTER),

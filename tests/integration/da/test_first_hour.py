@@ -85,7 +85,7 @@ def test_a_table_that_is_not_there_is_answered_with_the_nearest(
 ) -> None:
     shop.declare("events.clicks", query_mode="remote")
     assert logged_in("sync").code == 0
-    ran = logged_in("query", sql)
+    ran = logged_in("query", sql, "--scope", "local")
     assert (ran.code, ran.out) == (1, "")
     assert message in ran.err
     assert "pg_" not in ran.err + ran.out

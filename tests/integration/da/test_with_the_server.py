@@ -138,7 +138,8 @@ def test_tables_that_stay_at_the_server_are_told_of(admin: Laptop, tmp_path: Pat
     admin.da("admin", "register-table", "shop.salaries", "--server-only")
     admin.da("admin", "sync", "shop")
     assert "1 table can only be queried on the server." in admin.da("sync")
-    assert "salaries (shop.salaries) is not mirrored" in admin.da("query", "from salaries", code=1)
+    assert "salaries (shop.salaries) is not mirrored" in admin.da("query", "from salaries", "--scope", "local", code=1)
+    assert "1000" in admin.da("query", "from salaries")
     assert "salaries (shop.salaries): server only, 1 row, " in admin.da("tables", "salaries")
     assert not (admin.home / "work/server/parquet/shop/salaries").exists()
 

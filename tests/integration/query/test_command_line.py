@@ -290,6 +290,7 @@ def test_without_a_login_the_mirror_still_answers(own: Laptop) -> None:
 
 
 def test_a_snapshot_is_a_local_table_with_its_receipt(own: Laptop) -> None:
+    own.da("sync")  # of what other tests have changed at the server
     assert "There are none" in own.da("snapshot", "list").stdout
     told = own.da("snapshot", "create", "Pages", "--sql", "select page, count(*) as n from clicks group by page").stdout
     assert told.startswith("Created snapshots.pages: 3 rows")
