@@ -192,4 +192,8 @@ def test_a_host_may_serve_some_functions_only(tmp_path: Path, cloud: Cloud) -> N
     with host(tmp_path, cloud, FUNCTIONS="functions.api.health, functions.api.files") as running:
         assert running.ask("GET", "/api/health")[0] == 200
         assert running.ask("POST", "/auth/bootstrap", {})[0] == 404
-        assert sorted(running.ask("GET", "/openapi.json")[1]["paths"]) == ["/api/admin/health", "/api/health", "/files/{path}"]
+        assert sorted(running.ask("GET", "/openapi.json")[1]["paths"]) == [
+            "/api/admin/health",
+            "/api/health",
+            "/files/{path}",
+        ]
