@@ -165,10 +165,14 @@ def laid_out(
     head = [_shown(cell, longest) for cell in columns]
     widths = [columns_of(cell) for cell in head]
     kept = SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", errors="surrogatepass")  # noqa: SIM115 - read lazily
-    for row in rows:
-        cells = [_shown(cell, longest) for cell in row]
-        widths = [max(known, columns_of(cell)) for known, cell in zip(widths, cells, strict=True)]
-        kept.write(f"{json.dumps(cells)}\n")
+    try:
+        for row in rows:
+            cells = [_shown(cell, longest) for cell in row]
+            widths = [max(known, columns_of(cell)) for known, cell in zip(widths, cells, strict=True)]
+            kept.write(f"{json.dumps(cells)}\n")
+    except BaseException:
+        kept.close()
+        raise
     shown = _fitting(widths, width)
 
     def lines() -> Iterator[str]:

@@ -212,7 +212,7 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
     "shared/analyst/duckdb_files.py": {"table"},
     "shared/analyst/imports/state_import.py": {"table"},
-    "shared/analyst/check-metricsing.py": {"query"},
+    "shared/analyst/metrics/checking.py": {"query"},
     "shared/analyst/profiles/profiling.py": {"read"},
     "shared/analyst/profiles/relations.py": {"child", "parent"},
     "shared/analyst/quality/checks.py": {"listed", "' or '.join(terms)", "_statement(one.sql or '')"},
