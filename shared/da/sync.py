@@ -411,6 +411,9 @@ class Sync:
         return tables, broken
 
     def _publish_views(self, tables: Mapping[str, Table]) -> "Published":
+        begun = self._early.finished() if self._early else None
+        self._early = None
+        # Only now: an import that Ctrl-C interrupts while a thread imports the same module can wait for it forever.
         from da.database import publish
 
         aside = self._workspace.aside_for_readers()
@@ -421,8 +424,6 @@ class Sync:
             scope |= {snapshots.SOURCE}
             if any(source_of(table_id) == snapshots.SOURCE for table_id in self._others):
                 shown += [each for each in self._other_views() if source_of(each.table.id) == snapshots.SOURCE]
-        begun = self._early.finished() if self._early else None
-        self._early = None
         published = publish(self._workspace.duckdb, shown, aside, scope, self._other_views, begun=begun)
         if aside.exists():  # somebody reads the replaced database: remember which files it needs
             self._workspace.note_read(aside, self._workspace.files(self._before.tables) | self._shown)
