@@ -148,6 +148,11 @@ class _EarlyViews:
         self._path, self._count, self._size_bytes = path, len(todo.chosen), todo.size_bytes
         self._complete: SimpleQueue[list[Mirrored] | None] = SimpleQueue()
         self._begun: InPlace | Draft | None = None
+        # Imported before the thread starts: if Ctrl-C interrupts an import, Python may keep the lock of all imports, and the
+        # thread would wait for it forever.
+        import da.database
+        import da.views  # noqa: F401
+
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
 
