@@ -1,5 +1,6 @@
 """The extract of tables imported from an older system."""
 
+from analyst.connectors.extract_function import answered
 from analyst.connectors.imported import ImportedFiles
 from analyst.context import Context
 from analyst.contract.extraction import Extraction
@@ -40,6 +41,4 @@ def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAn
             parts, request.source, request.tables, ctx.now, settings.memory_limit, registrations=uuids
         )
     )
-    answer = ExtractAnswer.of(ended.record)
-    ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
-    return Answer(answer, status=answer.http_status)
+    return answered(ctx, ExtractAnswer.of(ended.record))

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from analyst import duckdb_files
 from analyst.catalog import Input, Table
+from analyst.connectors.extract_function import extracting
 from analyst.connectors.materialized.lineage import levels, outdated
 from analyst.connectors.materialized.options import TYPE, MaterializedOptions
 from analyst.connectors.materialized.registration import EVERYTHING, Inputs, graph, materialized_sources, options_of
@@ -20,7 +21,7 @@ from analyst.contract.connector import Connector, Cursor, Extracted, SourceTable
 from analyst.contract.extraction import Stage
 from analyst.contract.model import extract_key
 from analyst.errors import InvalidInputError, SourceError
-from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest
+from analyst.extract_run import ExtractAnswer, ExtractRequest
 from analyst.query.engine import Engine, Reader, Sources
 from analyst.query.file_cache import private_folder
 from analyst.query.pool import Limits, Pool
@@ -191,19 +192,8 @@ def compute(ctx: Context, request: ExtractRequest) -> ExtractAnswer:
     pool = Pool(limits, private_folder(settings.scratch_dir) / "workers")
     try:
         computing = Computing.begin(ctx, request, Engine(pool, ctx.queries.files, ctx.queries.results))
-        extracting = Extracting(
-            ctx.store,
-            ctx.snapshots,
-            ctx.tasks.call,
-            ctx.rebuild_later,
-            ctx.clock,
-            settings.memory_limit,
-            settings.scratch_dir,
-            is_time_up=ctx.is_time_up,
-            next_part=lambda body: ctx.tasks.enqueue("/extract/materialized", body),
-        )
         uuids = {name: table.uuid for name, table in computing.tables.items()}
-        return extracting.run_in_turn(request, computing.stages(), lambda: uuids)
+        return extracting(ctx, "/extract/materialized", request).run_in_turn(request, computing.stages(), lambda: uuids)
     finally:
         pool.close()
 

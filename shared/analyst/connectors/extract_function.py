@@ -1,0 +1,55 @@
+"""What the extract functions of all connectors share: how they are declared, what they run with, and how they answer."""
+
+from typing import Final
+
+from analyst.context import Context
+from analyst.contract.extraction import SIDE_BY_SIDE, FanOut
+from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest
+from analyst.http import Allow, Answer
+from analyst.http.spec import Options
+
+DECLARED: Final[Options] = {
+    "allow": Allow.SERVICE,
+    "answers": {202: ExtractAnswer, 207: ExtractAnswer, 404: "No such source exists.", 422: ExtractAnswer},
+    "body_limit": 8 << 20,
+    "audit": "source.extract",
+}
+"""The options of `@function`. 202: the time was up, and another call reads the tables that are left; 207: some tables failed;
+422: all failed."""
+
+
+def extracting(
+    ctx: Context,
+    path: str,
+    request: ExtractRequest,
+    *,
+    fan_out: FanOut | None = None,
+    side_by_side: int = SIDE_BY_SIDE,
+) -> Extracting:
+    """Return what the extract function at `path` runs its connector with; the next part of a run is a call of it, too."""
+    settings = ctx.settings
+    return Extracting(
+        ctx.store,
+        ctx.snapshots,
+        ctx.tasks.call,
+        ctx.rebuild_later,
+        ctx.clock,
+        settings.memory_limit,
+        settings.scratch_dir,
+        side_by_side=side_by_side,
+        fan_out=fan_out,
+        is_time_up=ctx.is_time_up,
+        next_part=lambda body: ctx.tasks.enqueue(path, body),
+        wants_rebuild=not request.is_part,
+    )
+
+
+def audited(ctx: Context, request: ExtractRequest) -> None:
+    """Note for the audit which source is extracted, and which of its tables."""
+    ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
+
+
+def answered(ctx: Context, answer: ExtractAnswer) -> Answer[ExtractAnswer]:
+    """Note the result for the audit, and answer with it."""
+    ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
+    return Answer(answer, status=answer.http_status)
