@@ -34,7 +34,7 @@ from da.atomic import write_atomically
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
 from da.manifest import File, Table
 from da.query import as_array, opened, relations
-from da.receipts import of_mirror
+from da.receipts import objects, of_mirror
 from da.sql import quote, quote_path, quote_text
 from da.state import State
 from da.types import checked_type
@@ -495,21 +495,10 @@ def _require_query(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
         raise _StatementError(f"the statement can't be parsed: {message}")
     if len(tree["statements"]) != 1:
         raise _StatementError("give exactly one statement")
-    for node in _objects(tree):
+    for node in objects(tree):
         if node.get("type") == "TABLE_FUNCTION":
             name = str(node.get("function", {}).get("function_name", "")).lower()
             if name not in _FUNCTIONS:
                 raise _StatementError(f"the function '{name}' can't be used here; query the tables that find lists")
         if node.get("type") == "BASE_TABLE" and "/" in str(node.get("table_name", "")):
             raise _StatementError("files can't be queried by their path; query the tables that find lists")
-
-
-def _objects(tree: Any) -> Iterator[Json]:
-    left = [tree]
-    while left:
-        value = left.pop()
-        if isinstance(value, dict):
-            yield value
-            left.extend(value.values())
-        elif isinstance(value, list):
-            left.extend(value)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 
-_NAMES = {
+TYPES = {
     "BOOLEAN": "boolean",
     "TINYINT": "byte",
     "SMALLINT": "short",
@@ -50,6 +50,7 @@ _NAMES = {
     "TIMESTAMP": "timestamp_ntz",
     "TIMESTAMP WITH TIME ZONE": "timestamp",
 }
+"""Simple types of DuckDB, and how Delta names them."""
 
 Schema = dict[str, Any]
 
@@ -85,7 +86,7 @@ def _type(kind: "DuckDBPyType") -> str | Schema:
         (_, precision), (_, scale) = kind.children
         return f"decimal({precision},{scale})"
     if kind.id not in ("struct", "list", "array", "map"):
-        return _NAMES[str(kind)]
+        return TYPES[str(kind)]
     children = cast("list[tuple[str, DuckDBPyType]]", kind.children)
     if kind.id == "struct":
         return {"type": "struct", "fields": [_field(name, member) for name, member in children]}
@@ -95,13 +96,14 @@ def _type(kind: "DuckDBPyType") -> str | Schema:
     return {"type": "array", "elementType": _type(children[0][1]), "containsNull": True}
 
 
-_PLAIN = {"minReaderVersion": 1, "minWriterVersion": 2}
-_WITH_TIMESTAMP_NTZ = {
+PLAIN = {"minReaderVersion": 1, "minWriterVersion": 2}
+WITH_TIMESTAMP_NTZ = {
     "minReaderVersion": 3,
     "minWriterVersion": 7,
     "readerFeatures": ["timestampNtz"],
     "writerFeatures": ["timestampNtz"],
 }
+"""The protocol of a table with times without a zone; that of any other is `PLAIN`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +338,7 @@ def _declared(
     needs, needed = needs_timestamp_ntz(schema), before is not None and needs_timestamp_ntz(before)
     actions: list[dict[str, Any]] = []
     if before is None or (needs and not needed):
-        actions.append({"protocol": _WITH_TIMESTAMP_NTZ if needs else _PLAIN})
+        actions.append({"protocol": WITH_TIMESTAMP_NTZ if needs else PLAIN})
     metadata = {
         "id": str(uuid5(NAMESPACE_URL, f"extracts/{source}/{table}")),
         "format": {"provider": "parquet", "options": {}},

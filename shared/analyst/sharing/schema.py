@@ -10,23 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from analyst.catalog import Column
+from analyst.contract.delta import TYPES, needs_timestamp_ntz
 from analyst.errors import InvalidInputError
 
-_SIMPLE: Final = {
-    "BOOLEAN": "boolean",
-    "TINYINT": "byte",
-    "SMALLINT": "short",
-    "INTEGER": "integer",
-    "BIGINT": "long",
-    "FLOAT": "float",
-    "DOUBLE": "double",
-    "VARCHAR": "string",
-    "JSON": "string",
-    "BLOB": "binary",
-    "DATE": "date",
-    "TIMESTAMP": "timestamp_ntz",
-    "TIMESTAMP WITH TIME ZONE": "timestamp",
-}
 _TOKEN: Final = re.compile(r'\s*("(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_]*|\d+|[(),\[\]])')
 
 
@@ -57,7 +43,7 @@ def schema_text(columns: Iterable[Column], *, with_ntz: bool = True) -> str:
 
 def has_ntz(columns: Iterable[Column]) -> bool:
     """Return whether there are times without a zone, for which readers of the delta format need a feature."""
-    return "'timestamp_ntz'" in repr(schema_of(columns))
+    return needs_timestamp_ntz(schema_of(columns))
 
 
 @dataclass(slots=True)
@@ -92,12 +78,12 @@ class _Parser:
             found = f"decimal({precision},{self._take()})"
             self._expect(")")
         else:
-            while word not in _SIMPLE or (word == "TIMESTAMP" and (self._peek() or "").upper() == "WITH"):
+            while word not in TYPES or (word == "TIMESTAMP" and (self._peek() or "").upper() == "WITH"):
                 following = self._peek()
                 if following is None or not following.isalpha():
                     raise self._unknown()
                 word = f"{word} {self._take().upper()}"
-            found = _SIMPLE[word]
+            found = TYPES[word]
             if found == "timestamp_ntz" and not self.with_ntz:
                 found = "timestamp"
         while self._peek() == "[":

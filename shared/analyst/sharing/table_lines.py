@@ -15,6 +15,7 @@ from typing import Any, Final
 from analyst import visible_tables
 from analyst.access import AccessList, Caller
 from analyst.catalog import File, Table
+from analyst.contract.delta import PLAIN, WITH_TIMESTAMP_NTZ
 from analyst.errors import InvalidInputError
 from analyst.sharing.hints import test_of
 from analyst.sharing.schema import has_ntz, schema_text
@@ -27,14 +28,6 @@ Json = dict[str, Any]
 MOST_FILES: Final = 10_000
 _DIGITS: Final = 18
 """Of a whole number that fits 64 bits."""
-
-_NTZ: Final = {
-    "minReaderVersion": 3,
-    "minWriterVersion": 7,
-    "readerFeatures": ["timestampNtz"],
-    "writerFeatures": ["timestampNtz"],
-}
-_PLAIN: Final = {"minReaderVersion": 1, "minWriterVersion": 2}
 
 
 class SharingError(InvalidInputError):
@@ -294,7 +287,7 @@ class SharedTable:
             "configuration": {},
         }
         if form == "delta":
-            yield {"protocol": {"deltaProtocol": _NTZ if ntz else _PLAIN}}
+            yield {"protocol": {"deltaProtocol": WITH_TIMESTAMP_NTZ if ntz else PLAIN}}
             yield {"metaData": {**facts, "deltaMetadata": about}}
         else:
             yield {"protocol": {"minReaderVersion": 1}}
