@@ -21,11 +21,13 @@ def extract_bigquery(request: ExtractRequest, ctx: Context) -> Answer[ExtractAns
     audited(ctx, request)
     settings = ctx.settings
     registered = RegisteredSource(ctx.state, request.source, actor(ctx), settings.tables_public)
-    registered.look_up(TYPE)
+    looked_up = registered.look_up(TYPE)
     with Readers() as readers:
 
         def connector() -> BigQueryConnector:
-            return connector_of(registered, settings, request.tables, readers, http=ctx.process.http, now=ctx.clock)
+            return connector_of(
+                registered, looked_up, settings, request.tables, readers, http=ctx.process.http, now=ctx.clock
+            )
 
         answer = extracting(ctx, "/extract/bigquery", request).run(request, connector, lambda: registered.registrations)
     return answered(ctx, answer)

@@ -22,12 +22,14 @@ def extract_keboola(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnsw
     audited(ctx, request)
     settings, opened = ctx.settings, list[KeboolaConnector]()
     registered = RegisteredSource(ctx.state, request.source, actor(ctx), settings.tables_public)
-    registered.look_up(TYPE)
+    looked_up = registered.look_up(TYPE)
     jobs = SourceJobs(ctx.store, request.source, ctx.clock)
 
     def connector() -> KeboolaConnector:
         opened.append(
-            connector_of(registered, settings, request.tables, http=ctx.process.http, now=ctx.clock, jobs=jobs)
+            connector_of(
+                registered, looked_up, settings, request.tables, http=ctx.process.http, now=ctx.clock, jobs=jobs
+            )
         )
         return opened[0]
 

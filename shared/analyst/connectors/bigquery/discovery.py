@@ -19,7 +19,7 @@ from analyst.errors import InvalidInputError, SourceError
 from analyst.http_client import HttpClient
 from analyst.names import name_of
 from analyst.settings import Settings
-from analyst.state.registry import NewTable, RegisteredTable
+from analyst.state.registry import NewTable, RegisteredTable, Source
 
 TYPE: Final = "bigquery"
 _LONGEST_NAME: Final = 63
@@ -94,6 +94,7 @@ class Project:
 
 def connector_of(
     registered: RegisteredSource,
+    looked_up: tuple[Source, Sequence[RegisteredTable]],
     settings: Settings,
     only: Iterable[str] | None,
     readers: Readers,
@@ -101,13 +102,13 @@ def connector_of(
     http: HttpClient,
     now: Callable[[], datetime] = utc_now,
 ) -> BigQueryConnector:
-    """Return the connector of a registered source, after registering new tables if its config says so.
+    """Return the connector of a source as it was looked up, after registering new tables if its config says so.
 
     Raises:
-        InvalidInputError: it is of another type, or its config can't be used.
+        InvalidInputError: its config can't be used.
         SourceError: the project or the credentials are missing, or not accepted.
     """
-    source, tables = registered.look_up(TYPE)
+    source, tables = looked_up
     project = project_of_source(settings, source.name, source.config, tables=tables, http=http, environ=os.environ)
     if project.config.discover and only is None:
         found = [one for one in project.found() if not one.is_registered and one.name not in source.excluded]

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,7 +21,7 @@ from analyst.errors import InvalidInputError, SourceError
 from analyst.http_client import HttpClient
 from analyst.names import name_of
 from analyst.settings import Settings
-from analyst.state.registry import NewTable, RegisteredTable
+from analyst.state.registry import NewTable, RegisteredTable, Source
 
 TYPE: Final = "keboola"
 _LONGEST_NAME: Final = 63
@@ -93,6 +93,7 @@ class FoundTable:
 
 def connector_of(
     registered: RegisteredSource,
+    looked_up: tuple[Source, Sequence[RegisteredTable]],
     settings: Settings,
     only: Iterable[str] | None,
     *,
@@ -100,13 +101,13 @@ def connector_of(
     now: Callable[[], datetime] = utc_now,
     jobs: SourceJobs | None = None,
 ) -> KeboolaConnector:
-    """Return the connector of a registered source, after registering new tables if its config says so.
+    """Return the connector of a source as it was looked up, after registering new tables if its config says so.
 
     Raises:
-        InvalidInputError: it is of another type, or its config can't be used.
+        InvalidInputError: its config can't be used.
         SourceError: the stack or the token is missing, or the token is not accepted.
     """
-    source, tables = registered.look_up(TYPE)
+    source, tables = looked_up
     project = project_of_source(settings, source.name, source.config, tables=tables, http=http, environ=os.environ)
     if not project.config.discover or only is not None:
         return project.connector(settings, http, only, now, jobs)

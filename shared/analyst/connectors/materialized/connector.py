@@ -204,17 +204,17 @@ def follow(ctx: Context) -> None:
     Raises:
         UnavailableError: the store does not respond, or tasks can't be added.
     """
-    due = outdated(ctx.snapshots.current().by_id, ctx.now)
-    if not due:
-        return
     with ctx.state.read() as db:
         own = {source.name: source for source in sources.list_sources(db) if source.type == TYPE}
-        tables = {table.id: table for table in registry.list_tables(db)}
+        tables = {table.id: table for name in own for table in registry.list_tables(db, name)}
+    if not tables:  # the snapshot of a large installation takes longer to read
+        return
+    due = outdated(ctx.snapshots.current().by_id, ctx.now)
     wanted: dict[str, list[str]] = {}
     for table_id in due:
         source, _, name = table_id.partition(".")
         table = tables.get(table_id)
-        if source in own and table is not None and not (table.sync_schedule or own[source].sync_schedule):
+        if table is not None and not (table.sync_schedule or own[source].sync_schedule):
             wanted.setdefault(source, []).append(name)
     for source, names in sorted(wanted.items()):
         named = f"{source}: {', '.join(names)}"  # while these wait, they are not requested again
