@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -53,7 +54,14 @@ def named(connection: "duckdb.DuckDBPyConnection", sql: str, state: State) -> Na
     if tree.get("error") or len(tree["statements"]) != 1:
         return Named()
     node = tree["statements"][0]["node"]
-    known = {name: table for table in state.tables.values() for name in (table.view, table.id) if not table.is_mirrored}
+
+    @cache
+    def known() -> dict[str, Table]:
+        """Return the tables that are not mirrored. Most queries name none, and a large mirror takes long to read."""
+        return {
+            name: table for table in state.tables.values() for name in (table.view, table.id) if not table.is_mirrored
+        }
+
     ours, there = _ours(connection), _relations(connection)
     defined = {str(cte["key"]).lower() for each in objects(node) if "cte_map" in each for cte in each["cte_map"]["map"]}
     remote: dict[tuple[str, str], Table] = {}
@@ -65,7 +73,7 @@ def named(connection: "duckdb.DuckDBPyConnection", sql: str, state: State) -> Na
         place = ("main" if schema in _PLAIN else schema, name)
         if place in there:
             local[place] = place in ours
-        elif (table := known.get(name if schema in _PLAIN else f"{schema}.{name}")) and name not in defined:
+        elif name not in defined and (table := known().get(name if schema in _PLAIN else f"{schema}.{name}")):
             remote[place] = table
     found = tuple(Remote(*place, table, _columns(node, table)) for place, table in sorted(remote.items()))
     return Named(found, tuple(sorted(local)), not all(local.values()))
