@@ -9,7 +9,7 @@ from analyst.context import Context
 from analyst.http import Answer, Text, function
 from analyst.names import TableId
 from da.agents.markdown import catalog_markdown, table_markdown
-from da.agents.marking import Marks
+from da.agents.marks import Marks
 from da.agents.tools import column_json, table_json
 from functions.agents.agent_tools import warehouse_of
 

@@ -2,7 +2,7 @@
 
 from analyst.connectors.bigquery.connector import BigQueryConnector
 from analyst.connectors.bigquery.discovery import TYPE, connector_of
-from analyst.connectors.bigquery.reading import Readers
+from analyst.connectors.bigquery.orders import Readers
 from analyst.connectors.extract_function import DECLARED, answered, audited, extracting
 from analyst.connectors.registered import RegisteredSource
 from analyst.context import Context

@@ -73,7 +73,7 @@ def lineage(
         )
         inputs = [each for each in table.inputs if each.table in tables and each.table != table.id]
         edges += [Edge(source=f"table:{each.table}", target=here, columns=each.columns) for each in inputs]
-        if not inputs:  # also if all are hidden, so that nothing tells of them
+        if not inputs:  # also if all are hidden, so that nothing shows that they exist
             edges.append(Edge(source=source, target=here))
     for metric in visible_metrics(metrics, snapshot, access, caller) if metrics else ():
         here = f"metric:{metric.name}"

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from da.agents.marking import has_text
+from da.agents.marks import has_text
 from da.agents.warehouse import (
     ColumnFacts,
     Comparison,

@@ -14,7 +14,7 @@ from pathlib import Path
 from analyst.connectors.bigquery.access import Access
 from analyst.connectors.bigquery.api import BigQueryApi
 from analyst.connectors.bigquery.connector import BigQueryConnector, Limits, WantedTable
-from analyst.connectors.bigquery.reading import Readers
+from analyst.connectors.bigquery.orders import Readers
 from analyst.contract.extraction import Extraction
 from analyst.runs import new_run_id
 from analyst.settings import Settings

@@ -32,7 +32,7 @@ from analyst.signed_urls import FILES_AT_ONCE, Distribution
 from analyst.snapshots import Snapshot, Snapshots
 from analyst.store import Store
 from analyst.validation import reason
-from da.agents.marking import has_text
+from da.agents.marks import has_text
 from da.agents.warehouse import (
     ColumnFacts,
     Comparison,

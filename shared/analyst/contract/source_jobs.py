@@ -1,6 +1,6 @@
 """The jobs that sources run for extracts, such as exports: remembered, so that the run after one that died resumes them.
 
-A job is found by what was ordered, including what tells that the source has not changed. So nothing has to delete it when
+A job is found by its order, which includes the mark that shows whether the source has changed. So nothing has to delete it when
 its rows are published: the next order is another one, and the sweep deletes what is older than a day.
 """
 

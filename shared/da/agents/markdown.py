@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from da.agents.marking import Marks
+from da.agents.marks import Marks
 from da.agents.tools import column_json, metric_json, table_json
 from da.agents.warehouse import Hit, Json, TableFacts, ToolError, Warehouse
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from da.agents.marking import Marks, Unmarked
+from da.agents.marks import Marks, Unmarked
 from da.agents.row_diff import counted_sql, diff_sql
 from da.agents.schemas import BY_NAME, TOOLS, Tool, check
 from da.agents.warehouse import ColumnFacts, Edition, Json, Question, Rows, TableFacts, TableState, ToolError, Warehouse

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from analyst.connectors.source_types import SOURCE_TYPES
-from da.agents.marking import Marks
+from da.agents.marks import Marks
 from tests.integration.agents.mcp import call, refusal, result
 from tests.integration.query.shop import Shop, publish, shop
 from tests.integration.world import Begun

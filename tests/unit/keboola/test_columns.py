@@ -9,7 +9,7 @@ import pytest
 from analyst.connectors.keboola.api import DefinedColumn, Entry, TableInfo
 from analyst.connectors.keboola.columns import PlannedColumn, chosen_type, planned_columns
 from analyst.connectors.keboola.slices import Conversion
-from analyst.connectors.naming import column_names
+from analyst.connectors.unique_names import column_names
 from analyst.errors import InvalidInputError, SourceError
 
 

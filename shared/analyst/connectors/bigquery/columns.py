@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from analyst.catalog import Column
 from analyst.connectors.bigquery.api import Field, Partitioning, TableInfo
-from analyst.connectors.naming import column_names
+from analyst.connectors.unique_names import column_names
 from analyst.contract.connector import Cursor
 from analyst.errors import SourceError
 from analyst.names import quote

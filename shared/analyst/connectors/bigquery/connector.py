@@ -31,7 +31,7 @@ from analyst.connectors.bigquery.columns import (
     type_of,
 )
 from analyst.connectors.bigquery.options import BigQueryTableOptions
-from analyst.connectors.bigquery.reading import Order, Piece, Readers, Result
+from analyst.connectors.bigquery.orders import Order, Piece, Readers, Result
 from analyst.contract.connector import Cursor, Extracted, Part, RemoteTable, SourceTable
 from analyst.errors import SourceError
 from analyst.names import quote

@@ -31,8 +31,8 @@ from pyarrow import compute, parquet
 from analyst.connectors.bigquery.access import Access, CredentialsError
 from analyst.connectors.bigquery.api import Field, failure
 from analyst.connectors.bigquery.columns import PlannedColumn, planned_columns, shown_value
-from analyst.connectors.bigquery.converting import converted
-from analyst.connectors.bigquery.reading import BudgetError, Order, Piece, ReadPiece, Result
+from analyst.connectors.bigquery.conversion import converted
+from analyst.connectors.bigquery.orders import BudgetError, Order, Piece, ReadPiece, Result
 from analyst.errors import AnalystError, SourceError, UnavailableError
 
 _GROUP_ROWS: Final = 100_000

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from analyst.catalog import Column
 from analyst.connectors.keboola.api import Entry, TableInfo, description_in
-from analyst.connectors.naming import column_names
+from analyst.connectors.unique_names import column_names
 from analyst.errors import InvalidInputError, SourceError
 
 SchemaChanges = Literal["evolve", "freeze", "discard"]

@@ -27,7 +27,7 @@ from analyst.connectors.keboola.extension import Catalog, obstacle, read_catalog
 from analyst.connectors.keboola.http import MissingError
 from analyst.connectors.keboola.options import KeboolaTableOptions, seconds
 from analyst.connectors.keboola.slices import CONVERSIONS, Conversion, FileType, Room, Written, read_export
-from analyst.connectors.naming import column_names
+from analyst.connectors.unique_names import column_names
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.source_jobs import SourceJobs
 from analyst.duckdb_files import shared

@@ -70,7 +70,7 @@ class Exports:
         raise SourceError(f"{info.id!r} can't be exported as {wanted}")
 
     def forget(self, name: str, export: Export) -> None:
-        """Have the next run start the export anew."""
+        """Have the next run start the export again."""
         if self.jobs is not None:
             self.jobs.forget(name, export.order)
 

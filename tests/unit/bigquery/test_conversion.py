@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyst.connectors.bigquery.api import Field
-from analyst.connectors.bigquery.converting import converted
+from analyst.connectors.bigquery.conversion import converted
 
 BIG = pa.decimal256(76, 38)
 NUMBERS = st.decimals(

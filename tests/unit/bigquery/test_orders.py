@@ -13,7 +13,7 @@ from analyst.connectors.bigquery.access import Access
 from analyst.connectors.bigquery.api import BigQueryApi
 from analyst.connectors.bigquery.columns import Condition
 from analyst.connectors.bigquery.connector import BigQueryConnector, Limits
-from analyst.connectors.bigquery.reading import Order, Readers
+from analyst.connectors.bigquery.orders import Order, Readers
 from analyst.errors import SourceError, UnavailableError
 from tests.doubles.bigquery.project import Fault, Project, column
 from tests.doubles.bigquery.serving import Served, serving
