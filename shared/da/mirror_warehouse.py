@@ -80,6 +80,8 @@ class MirrorWarehouse:
     _last: tuple[object, State] | None = None
     _names: tuple[object, frozenset[str]] | None = None
     """The state and the names in the database, as they were read last, with what changes when they do."""
+    _mirrored: tuple[State, dict[str, Table]] | None = None
+    """The mirrored tables of that state by id, in its order."""
 
     def edition(self) -> Edition:
         """Return the snapshot of the last sync, and when the mirror last matched the server."""
@@ -95,14 +97,19 @@ class MirrorWarehouse:
             raise self.workspace.missing()
         return state
 
-    def _tables(self) -> list[Table]:
-        return sorted((each for each in self._state().tables.values() if each.is_mirrored), key=lambda each: each.id)
+    def _tables(self) -> Mapping[str, Table]:
+        """Return the mirrored tables by id, in its order."""
+        state = self._state()
+        if self._mirrored is None or self._mirrored[0] is not state:
+            found = sorted((each for each in state.tables.values() if each.is_mirrored), key=lambda each: each.id)
+            self._mirrored = (state, {each.id: each for each in found})
+        return self._mirrored[1]
 
     def find(self, text: str, kind: str) -> Sequence[Hit]:
         """Return the tables and metrics in which all words occur."""
         words = text.lower().split()
         hits: list[tuple[int, Hit]] = []
-        for table in self._tables() if kind != "metric" else ():
+        for table in self._tables().values() if kind != "metric" else ():
             facts = self._facts(table)
             names = f"{facts.id} {facts.view}".lower()
             columns = " ".join(f"{each.name} {each.description or ''} {' '.join(each.tags)}" for each in facts.columns)
@@ -142,7 +149,7 @@ class MirrorWarehouse:
 
     def _named(self, name: str) -> Table:
         wanted = name.strip().replace('"', "").lower()
-        tables = self._tables()
+        tables = self._tables().values()
         for table in tables:
             if wanted in {table.id, table.view}:
                 return table
@@ -183,7 +190,7 @@ class MirrorWarehouse:
         )
         if known is None:
             return plain
-        mirrored = {each.id for each in self._tables()} if known.relations else set()
+        mirrored = self._tables() if known.relations else {}
         return replace(
             plain,
             description=known.description,
@@ -206,7 +213,7 @@ class MirrorWarehouse:
 
     def _metrics(self) -> list[Json]:
         found = self._catalog().get("metrics", [])
-        mirrored = {table.id for table in self._tables()}
+        mirrored = self._tables().keys()
         return [each for each in found if set(each.get("tables") or ()) <= mirrored]
 
     def metric(self, name: str) -> Json:
@@ -232,7 +239,7 @@ class MirrorWarehouse:
         rows, columns = self._rows(question.sql, question.parameters, question.limit)
         is_cut = question.limit is not None and len(rows) > question.limit
         receipt = None if question.parameters else self._receipt(question, state)
-        read = [state.tables[each["id"]] for each in receipt["tables"]] if receipt else self._tables()
+        read = [state.tables[each["id"]] for each in receipt["tables"]] if receipt else self._tables().values()
         facts = [self._facts(table) for table in read]
         times = [table.updated for table in read if table.updated]
         checked = self.edition().as_of
@@ -310,7 +317,7 @@ class MirrorWarehouse:
         """Return the tables of the mirror, or those of an earlier snapshot, for which the server is asked."""
         state = self._state()
         if snapshot is None or snapshot == state.snapshot:
-            return self.edition(), {table.id: _state_of(table) for table in self._tables()}
+            return self.edition(), {id_: _state_of(table) for id_, table in self._tables().items()}
         document = self._from_server(f"/api/sync/manifest?snapshot={snapshot:d}")
         tables = [Table.from_json(id_, entry) for id_, entry in document["tables"].items()]
         return Edition(snapshot, None), {table.id: _state_of(table) for table in tables if table.is_mirrored}
@@ -397,7 +404,7 @@ class MirrorWarehouse:
 
     def files(self, tables: Sequence[str]) -> Sequence[TableFiles]:
         """Return the paths of the files of tables."""
-        known = {table.id: table for table in self._tables()}
+        known = self._tables()
         return [
             TableFiles(
                 id_, tuple((str(self.workspace.path(id_, file)), file.size_bytes, None) for file in known[id_].files)
