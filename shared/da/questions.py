@@ -1,7 +1,7 @@
 """Questions with known answers, which show whether metrics, tables and tools still give the right figures.
 
 A file `config/questions/*.yml` is JSON, or a list in the small part of YAML that these files need: `- question: …` with the
-members `sql`, `metric`, `by`, `grain`, `where`, `expected`, `tolerance` and `calls`.
+members `sql`, `metric`, `by`, `grain`, `where`, `expected`, `expected_sql`, `tolerance` and `ordered`.
 """
 
 import json
