@@ -46,7 +46,7 @@ def server(tmp_path: Path, cloud: "Cloud") -> Iterator[Host]:
     files.mkdir()
     (files / "orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n")
     (files / "customers.csv").write_text("id,name\n1,Ann\n")
-    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as running:
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as running:
         yield running
 
 
