@@ -93,7 +93,9 @@ def test_bootstrap_works_once_and_with_the_secret_only(admin: Laptop, server: Ho
 
 
 def test_an_analyst_mirrors_what_is_granted_and_loses_what_is_revoked(admin: Laptop, ann: Laptop) -> None:
-    assert ann.da("sync").startswith("You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY\n")
+    assert ann.da("sync").startswith(
+        "You can't read any table yet; to request access, run: da request SOURCE.TABLE --reason WHY\n"
+    )
     admin.da("admin", "grant", "ann@example.com", "shop.orders")
     assert "already" in admin.da("admin", "grant", "ann@example.com", "shop.orders")
     assert ann.da("sync").startswith("Updated shop.orders: 1 file, ")
