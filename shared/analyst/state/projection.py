@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from analyst.access.parts import PREFIX, Part, PartList
+from analyst.names import quote_text
 from analyst.state.rows import fetch
 
 if TYPE_CHECKING:
@@ -170,7 +171,9 @@ def project(db: "DuckDBPyConnection", version: int, now: datetime) -> bytes:
 def rows_behind(db: "DuckDBPyConnection", now: datetime) -> Mapping[str, int]:
     """Return the number of rows of which the access list is made, by kind of owner."""
     sources = [(name, rows) for name, kind in _KINDS.items() for _, rows in kind.sources]
-    counts = " union all ".join(f"select '{name}' as kind, count(*) as rows from {rows}" for name, rows in sources)
+    counts = " union all ".join(
+        f"select {quote_text(name)} as kind, count(*) as rows from {rows}" for name, rows in sources
+    )
     found = _fetch(db, f"select kind, sum(rows)::bigint as rows from ({counts}) group by kind", now)
     return {row["kind"]: row["rows"] for row in found}
 
