@@ -138,11 +138,11 @@ class _Access:
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """Makes access lists: whole up to a number of rows, else in parts. `anew` writes all parts again, as if damaged."""
+    """Makes access lists: whole up to a number of rows, else in parts. `in_full` writes all parts again, as if damaged."""
 
     store: Store
     largest_whole: int
-    anew: bool
+    in_full: bool
 
     def of(self, db: "DuckDBPyConnection", now: datetime, before: StatePointer | None, edit_id: str) -> _Access:
         version = _version(before)
@@ -153,7 +153,7 @@ class _Lists:
         return _Access(listed.model_dump_json().encode(), parts.HASHED, written)
 
     def _parts_of(self, before: StatePointer | None) -> parts.PartList | None:
-        if self.anew or before is None or parts.HASHED not in before.sha256:
+        if self.in_full or before is None or parts.HASHED not in before.sha256:
             return None
         try:
             return parts.parse_list(list_text(self.store, before), before.access)
@@ -308,7 +308,7 @@ class State:
             UnsureWriteError: a write got no response and can't be read back; the change may have been made.
             StateTooNewError: the state was written by a newer version.
         """
-        return self._publish(change, anew=False)
+        return self._publish(change, in_full=False)
 
     def renew(self) -> None:
         """Publish the state and all of its access list again; an older state is migrated to the current schema.
@@ -316,10 +316,10 @@ class State:
         Raises:
             UnavailableError: as `edit`; and `UnsureWriteError`, `StateTooNewError`.
         """
-        self._publish(lambda _db: None, anew=True)
+        self._publish(lambda _db: None, in_full=True)
 
-    def _publish(self, change: "Callable[[DuckDBPyConnection], T]", *, anew: bool) -> T:
-        lists = _Lists(self._store, self._largest_whole, anew)
+    def _publish(self, change: "Callable[[DuckDBPyConnection], T]", *, in_full: bool) -> T:
+        lists = _Lists(self._store, self._largest_whole, in_full)
         attempts = Attempts(self._store, self._now, self._scratch, self._writer, change, lists=lists, sleep=self._sleep)
         with self._editing:  # one at a time in this process: they would only conflict with each other
             try:
