@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from analyst.access import Role
 from analyst.agents.server_warehouse import Registered, ServerWarehouse
-from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.connectors.bigquery.live import LiveTables
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.errors import ForbiddenError
 from analyst.http import CLIENT_GONE, Accepted, Answer, blocks, function

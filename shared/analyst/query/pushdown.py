@@ -214,7 +214,7 @@ def _filter(condition: Json) -> tuple[str, Filter] | None:
     return ("" if len(names) == 1 else names[0].lower()), made
 
 
-def _constant(expression: Json) -> Constant | None:
+def _constant(expression: Json) -> Constant | None:  # noqa: PLR0911 - one for each type
     if expression["type"] == "VALUE_PARAMETER":
         return Constant("PARAMETER", str(expression["identifier"]))
     kind = None
@@ -225,14 +225,15 @@ def _constant(expression: Json) -> Constant | None:
     said, value = str(expression["value"]["type"]["id"]), expression["value"]["value"]
     if kind is not None and (said != "VARCHAR" or kind not in {"DATE", "TIMESTAMP", "BOOLEAN"}):
         return None
-    if said == "DECIMAL" and isinstance(value, int):
-        scale = int(expression["value"]["type"]["type_info"]["scale"])
-        return Constant("DECIMAL", str(Decimal(value).scaleb(-scale)))
-    if isinstance(value, bool):
-        return Constant("BOOLEAN", str(value).lower())
-    if said in _WHOLE and isinstance(value, int):
-        return Constant("INTEGER", str(value))
-    return Constant(kind or said, value) if said == "VARCHAR" and isinstance(value, str) else None
+    match said, value:
+        case "DECIMAL", int():
+            scale = int(expression["value"]["type"]["type_info"]["scale"])
+            return Constant("DECIMAL", str(Decimal(value).scaleb(-scale)))
+        case "BOOLEAN", bool():
+            return Constant("BOOLEAN", str(value).lower())
+        case "VARCHAR", str():
+            return Constant(kind or "VARCHAR", value)
+    return Constant("INTEGER", str(value)) if said in _WHOLE and isinstance(value, int) else None
 
 
 def _read(kind: str, text: str) -> Value | None:

@@ -58,12 +58,15 @@ class View:
             )
             return f"create view {name} as select {columns} where false"
         listed = ", ".join(quote_text(paths[each]) for each in self.files)
-        columns = ", ".join(self._column(name, kind) for name, kind in self.columns) or "*"
+        if self.casts:
+            terms = [
+                f"cast({quote(column)} as {checked_type(kind)}) as {quote(column)}" for column, kind in self.columns
+            ]
+        else:
+            terms = [quote(column) for column, _kind in self.columns]
+        columns = ", ".join(terms) or "*"
         # with its columns, so that the virtual column `filename` can't be selected from the view
         return f"create view {name} as select {columns} from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-
-    def _column(self, name: str, kind: str) -> str:
-        return f"cast({quote(name)} as {checked_type(kind)}) as {quote(name)}" if self.casts else quote(name)
 
 
 @dataclass(frozen=True, slots=True)

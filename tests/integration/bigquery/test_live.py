@@ -411,12 +411,13 @@ def test_only_whom_an_administrator_lets_may_run_native_sql(live: Live) -> None:
         answer = live.ask("from sums", token=who, register={"sums": NATIVE})
         assert (answer.status_code, live.project.jobs) == (403, {}), answer.text
     assert live.audited()["params"]["register"] == [{"name": "sums", "source": None, "sql": NATIVE}]
-    group = world.ask("POST", "/api/groups", {"name": "Finance"})
+    group = world.ask("POST", "/api/admin/groups", {"name": "Finance"})["id"]
+    bob = next(user["id"] for user in world.ask("GET", "/api/users")["users"] if user["email"] == "bob@example.com")
     config = {**live.bigquery.served.config, "native_sql": ["group:finance"]}
     world.ask("PUT", "/api/admin/sources/bq", {"config": config})
     try:
         assert live.ask("from sums", token=str(token), register={"sums": NATIVE}).status_code == 403
-        world.ask("POST", f"/api/groups/{group['id']}/members", {"user": "bob@example.com"})
+        world.ask("PUT", f"/api/admin/groups/{group}/members/{bob}")
         assert live.ask("from sums", token=str(token), register={"sums": NATIVE}).status_code == 200
         assert live.ask("from sums", register={"sums": NATIVE}).status_code == 403
     finally:
