@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,8 +50,10 @@ class Attempts(Generic[T]):
         change: "Callable[[DuckDBPyConnection], T]",
         *,
         sleep: Callable[[float], None],
+        base: Path | None = None,
     ) -> None:
         self._store = store
+        self._base = base
         self._now = now
         self._scratch = scratch
         self._writer = writer
@@ -104,7 +107,7 @@ class Attempts(Generic[T]):
 
     def _edit(self, opened: _Opener, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, bytes]:
         """Run the change in a file at `path`, and return it with its access list."""
-        with opened(fetch_file(self._store, before, path.parent), path, self._now()) as db:
+        with opened(self._old(before, path.parent), path, self._now()) as db:
             db.execute("begin")
             self._results[edit_id] = self._change(db)
             insert(db, "_edits", {"id": edit_id, "at": self._now()})
@@ -113,6 +116,12 @@ class Attempts(Generic[T]):
             )
             db.execute("commit")
             return path, project(db, _version(before), self._now())
+
+    def _old(self, before: StatePointer | None, folder: Path) -> Path | None:
+        """Return a local file to build on, which the attempt may move: the current state, or a copy of `base`."""
+        if self._base is None:
+            return fetch_file(self._store, before, folder)
+        return Path(shutil.copyfile(self._base, folder / "fetched.duckdb"))
 
 
 def _version(before: StatePointer | None) -> int:
@@ -263,7 +272,17 @@ class State:
             UnsureWriteError: a write got no response and can't be read back; the change may have been made.
             StateTooNewError: the state was written by a newer version.
         """
-        attempts = Attempts(self._store, self._now, self._scratch, self._writer, change, sleep=self._sleep)
+        return self._publish(change, None)
+
+    def replace(self, file: Path, change: "Callable[[DuckDBPyConnection], T]") -> T:
+        """Publish a copy of another state in place of the current one, with a change; otherwise like `edit`.
+
+        `file` may have an older schema. Edits that others make in the meantime are replaced as well.
+        """
+        return self._publish(change, file)
+
+    def _publish(self, change: "Callable[[DuckDBPyConnection], T]", base: Path | None) -> T:
+        attempts = Attempts(self._store, self._now, self._scratch, self._writer, change, sleep=self._sleep, base=base)
         with self._editing:  # one at a time in this process: they would only conflict with each other
             try:
                 pauses = self._pauses(attempts)
