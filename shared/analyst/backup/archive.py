@@ -19,7 +19,7 @@ from ulid import ULID
 
 from analyst import duckdb_files
 from analyst.access import CURRENT as STATE_POINTER
-from analyst.access import parse_pointer
+from analyst.access import SCHEMA_VERSION, parse_pointer
 from analyst.backup.contents import Kind, kind_of
 from analyst.catalog import CURRENT, Catalog
 from analyst.contract import extract_file
@@ -28,7 +28,6 @@ from analyst.errors import ConflictError, ContractError, InvalidInputError
 from analyst.rebuild.contents import Contents
 from analyst.snapshots import current_listed, read_pointer
 from analyst.state.files import fetch_file
-from analyst.state.schema import SCHEMA_VERSION
 from analyst.store import Entry, Object, Store, look_into_folders
 from analyst.store.compare_and_swap import upload_once
 

@@ -17,7 +17,7 @@ from weakref import finalize
 from ulid import ULID
 
 from analyst import duckdb_files
-from analyst.access import CURRENT, StatePointer
+from analyst.access import CURRENT, SCHEMA_VERSION, StatePointer
 from analyst.backoff import within
 from analyst.names import quote
 from analyst.state.files import ALIAS, Writer, attach, fetch_file, read_pointer
@@ -139,6 +139,7 @@ def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: byte
         sha256=sha256,
         access_text=small_text(access),
         recent=(*recent, edit_id)[-_RECENT:],
+        schema_version=SCHEMA_VERSION,
     )
 
 

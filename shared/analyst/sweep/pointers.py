@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from analyst.access import CURRENT as STATE_POINTER
-from analyst.access import StatePointer
+from analyst.access import parse_pointer
 from analyst.catalog import CURRENT as SNAPSHOT_POINTER
 from analyst.catalog import CatalogList
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, kept_catalogs, parts, read_listed, read_pointer
@@ -71,7 +71,7 @@ def states(store: Store) -> list[Entry]:
     found = store.read(STATE_POINTER)
     if found is None:
         return []
-    pointer = StatePointer.model_validate_json(found.data)
+    pointer = parse_pointer(found.data)
     youngest = sorted(entry.age for entry in lists)[:STATES_KEPT]
     replaced = [entry for entry, match in systems if int(match[1]) <= pointer.version - STATES_KEPT]
     replaced += [entry for entry in lists if entry.age > youngest[-1]]
