@@ -1,8 +1,12 @@
 """Forks a host for each line of JSON that it is given: the functions and their libraries are imported only once."""
 
+import atexit
+import gc
 import json
 import os
 import sys
+import threading
+import traceback
 from typing import Any
 
 from functions_framework._cli import _cli
@@ -25,7 +29,19 @@ def act(*, environ: dict[str, str], cwd: str, log: str, nice: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     sys.argv = ["functions-framework"]
-    _cli()
+    code = 1
+    try:
+        _cli()
+    except SystemExit as exit_:  # of the server, or of a worker that it has forked
+        code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1
+    except BaseException:  # noqa: BLE001 - whatever it is, the log has it
+        traceback.print_exc()
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # to take all modules apart would cost more than most tests
 
 
 def ended(child: int, options: int, codes: dict[int, int]) -> int | None:
@@ -40,6 +56,7 @@ def ended(child: int, options: int, codes: dict[int, int]) -> int | None:
 
 def main() -> None:
     codes: dict[int, int] = {}
+    gc.freeze()  # so that collections in the forks copy no pages
     for line in sys.stdin:
         job: dict[str, Any] = json.loads(line)
         if "poll" in job:
