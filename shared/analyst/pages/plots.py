@@ -119,9 +119,9 @@ def line(labels: Sequence[str], values: Sequence[float | None], title: str) -> M
     return _plot([*parts, _labels(labels, x)], title)
 
 
-def line_of(values: Sequence[float | None], title: str) -> Markup:
-    """Draw values in order, numbered."""
-    return line([str(place + 1) for place in range(len(values))], values, title)
+def line_of(points: Sequence[tuple[str, float | None]], title: str) -> Markup:
+    """Draw labelled values in order."""
+    return line([label for label, _ in points], [value for _, value in points], title)
 
 
 def bars(labels: Sequence[str], values: Sequence[float | None], title: str) -> Markup:

@@ -73,6 +73,7 @@ NAVIGATION: Final = (
     ("/", "Home", None),
     ("/catalog", "Catalog", None),
     ("/metrics", "Metrics", None),
+    ("/glossary", "Glossary", None),
     ("/query", "Query", "analyst"),
     ("/admin", "Admin", "admin"),
     ("/account", "Account", None),
