@@ -1,5 +1,6 @@
 """The page of a table: what is said of it, its columns and rows, how fresh and how good it is, and how to use it."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -22,7 +23,7 @@ from analyst.metrics.view import summary
 from analyst.names import Name
 from analyst.pages import graphs
 from analyst.pages.rendering import day
-from analyst.pages.results import readable_name
+from analyst.pages.results import is_number, readable_name
 from analyst.schedule import Schedule
 from analyst.state.fields import Note
 from analyst.visible_tables import find, require
@@ -190,10 +191,9 @@ def _extras(query: TablePageQuery, ctx: Context, data: dict[str, Any]) -> dict[s
         "pages": pages,
         "profiled": profiled,
         "keys": keys,
+        "numeric": frozenset(column.name for column in about.columns if is_number(column.type)),
         "alerts": [] if profile is None else [each for each in profile.profile["alerts"] if each["type"] != "unique"],
-        "rows_over_time": [
-            (day(datetime.fromtimestamp(each["timestamp"] / 1000, UTC)), each["rowCount"]) for each in history
-        ],
+        "rows_over_time": _rows_over_time(history),
         "graph": graph if len(data["lineage"].nodes) > 1 else None,
         "related": graphs.relations_drawing(about.id, data["relations"]) if data["relations"] else None,
         "column_terms": {term.name: columns for term, columns in data["terms"]},
@@ -203,6 +203,14 @@ def _extras(query: TablePageQuery, ctx: Context, data: dict[str, Any]) -> dict[s
         "can_query": ctx.caller.includes(Role.ANALYST),
         "done": _DONE.get(query.done or ""),
     }
+
+
+def _rows_over_time(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Return the rows of each profile by its day, or by its time if there are several a day."""
+    times = [datetime.fromtimestamp(each["timestamp"] / 1000, UTC) for each in history]
+    days = [day(each) for each in times]
+    labels = days if len(set(days)) == len(days) else [f"{each:%m-%d %H:%M}" for each in times]
+    return [(label, each["rowCount"]) for label, each in zip(labels, history, strict=True)]
 
 
 def _terms(ctx: Context, table_id: str) -> list[tuple[Term, list[str]]]:

@@ -12,12 +12,12 @@ from markupsafe import Markup
 from analyst.lineage import Lineage
 from analyst.profiles.relations import Relation
 
-_WIDTH: Final = 200
+_WIDTH: Final = 176
 _HEIGHT: Final = 44
-_ACROSS: Final = 56
+_ACROSS: Final = 40
 _DOWN: Final = 12
 _MARGIN: Final = 4
-_LONGEST: Final = 27
+_LONGEST: Final = 24
 _MOST: Final = 40
 """Nodes of a drawing; a graph with more is cut off at those that are farthest from its middle."""
 
