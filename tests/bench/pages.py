@@ -68,7 +68,9 @@ def _page(client: Client, path: str, who: str) -> list[Row]:
     loaded = (sent + len(script().gzipped)) / 1e3
     what = f"page {path} of 10,000 tables, {who}"
     return [
-        at_most(f"{what}: processor time", statistics.median(times) * 1000, "ms", bound, f"first {times[0] * 1000:.0f} ms"),
+        at_most(
+            f"{what}: processor time", statistics.median(times) * 1000, "ms", bound, f"first {times[0] * 1000:.0f} ms"
+        ),
         at_most(f"{what}: first load", loaded, "kB", FIRST_LOAD),
     ]
 

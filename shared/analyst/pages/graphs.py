@@ -54,7 +54,7 @@ class Drawn:
 _NOTES: Final[Mapping[str, str]] = {
     "source": "source",
     "table": "table",
-    "materialized": "materialized table",
+    "materialized": "materialized",
     "metric": "metric",
 }
 
@@ -64,7 +64,7 @@ def lineage_drawing(graph: Lineage, here: str) -> Drawn:
     made = {
         node.id: Node(
             node.name,
-            f"{_NOTES[node.kind]}{', out of date' if node.is_stale else ''}",
+            f"{_NOTES[node.kind]}{' · outdated' if node.is_stale else ''}",
             None if node.id == here else _url(node.kind, node.name),
             f"{node.kind}{' here' if node.id == here else ''}",
         )

@@ -25,7 +25,7 @@ from tests.integration.world import World
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 AXE: Final = "axe-core@4.14.1"
-LONG: Final = "a_table_with_a_name_that_is_as_long_as_one_that_a_data_warehouse"
+LONG: Final = "a_table_with_a_name_that_is_as_long_as_one_that_a_data_warehouse"[:63]
 
 
 @dataclass(frozen=True)
