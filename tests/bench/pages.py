@@ -3,16 +3,26 @@
 import statistics
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
+from duckdb import DuckDBPyConnection
 from werkzeug.test import Client
 
+from analyst.access import Role
 from analyst.auth import sessions
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Process
 from analyst.http import app
 from analyst.http.application import discover
 from analyst.pages import script
-from tests.bench.buckets import analyst_with_half_granted, extract, file_store, rebuild, tables
+from analyst.state import Actor, State
+from analyst.state.grants import NewPermission, create_permission
+from analyst.state.registry import NewTable, register_discovered
+from analyst.state.sources import NewSource, create_source
+from analyst.state.users import NewUser, create_user
+from analyst.store.folder.store import FileStore
+from tests.bench.buckets import NOW, extract, file_store, rebuild, tables
 from tests.bench.measuring import Row, at_most
 
 SOURCES, TABLES, TIMES = 100, 100, 7
@@ -81,7 +91,7 @@ def _filled(home: Path) -> Process:
     for source, names in by_source.items():
         extract(store, source, names)
     rebuild(store)
-    analyst_with_half_granted(store, by_source)
+    _registered(store, by_source)
     environ = {"DATA_URL": f"file://{home / 'bucket'}", "BASE_URL": "http://localhost", "SECRET_KEY": "s" * 40}
     process = Process({**environ, "BOOTSTRAP_SECRET": "b" * 40}, store=store)
     person = {"email": "admin@example.com", "secret": "b" * 40}
@@ -89,6 +99,22 @@ def _filled(home: Path) -> Process:
     if made.status_code >= 300:
         raise RuntimeError(made.text)
     return process
+
+
+def _registered(store: FileStore, by_source: dict[str, list[str]]) -> None:
+    """Register the tables, and make an analyst who is granted every fourth source; as many are public."""
+    actor = Actor("benchmark", NOW, "benchmark")
+
+    def change(db: DuckDBPyConnection) -> None:
+        user = create_user(db, actor, NewUser(email="analyst@example.com", role=Role.ANALYST))
+        for number, (source, names) in enumerate(by_source.items()):
+            create_source(db, actor, NewSource(name=source, type="csv", config={"path": "/nowhere"}), SOURCE_TYPES)
+            found = [NewTable(id=f"{source}.{name}") for name in names]
+            register_discovered(db, actor, source, found, public=number % 4 == 0)
+            if number % 4 == 1:
+                create_permission(db, actor, NewPermission(user=user.id, source=source))
+
+    State(store, lambda: datetime.now(UTC)).edit(change)
 
 
 def _sign_in(client: Client, process: Process, email: str) -> None:
