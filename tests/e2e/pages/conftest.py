@@ -153,6 +153,8 @@ def _ids(world: World) -> dict[str, str]:
     shared = ann.post("/query/share", sql="from shop.orders where amount > $least", parameter="least", value="3")
     eve = world.ask("POST", "/api/users", {"email": "eve@example.com"})
     invitation = world.ask("POST", f"/api/users/{eve['id']}/invite", {"mail": False})
+    about = {"client_name": "Helper <b>", "redirect_uris": ["http://127.0.0.1:5555/callback"]}
+    client = world.client.post("/oauth/register", json=about).get_json()
     process = world.process
     link = links.make(process.keys, Purpose.MAGIC_LINK, links.Link("vera@example.com", {"next": "/"}), process.clock())
     return {
@@ -161,6 +163,7 @@ def _ids(world: World) -> dict[str, str]:
         "shared": shared.headers["Location"].rpartition("/")[2],
         "invitation": str(invitation["url"]).partition("token=")[2],
         "link": link,
+        "client": client["client_id"],
     }
 
 

@@ -4,10 +4,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -110,6 +111,41 @@ def test_pages_have_no_faults(shop: Served, axe: str, visit: Callable[..., Visit
         seen.add(title)
         wrong |= _faults(browser, axe, path)
     assert wrong == {}, json.dumps(wrong, indent=1)
+
+
+def test_pages_behind_forms_have_no_faults(shop: Served, axe: str, visit: Callable[..., Visit]) -> None:
+    """Results of queries, their errors, an access token that is shown once, and the consent for an agent."""
+    browser, wrong = visit("ann"), dict[str, Any]()
+    run = "document.querySelector('#sql').value = arguments[0]; document.querySelector('[data-run]').click()"
+    day = "select day, sum(amount) as total, any_value(status) as status, null as nothing from shop.orders group by day order by day"
+    for name, statement, shown in (
+        ("result", day, "svg.plot"),
+        ("wide", "select *, repeat('long ', 200) as text, id::varchar || '%' from shop.orders", "#result"),
+        ("none", "from shop.orders where false", "#result"),
+        ("error", "select nothing from shop.orders", ".notice.bad"),
+        ("parameters", "from shop.orders where id > $least and status = $status", "fieldset.parameters"),
+    ):
+        browser.get("/query")
+        browser.driver.execute_script(run, statement)
+        browser.until(partial(_is_shown, shown))
+        browser.complaints()
+        wrong |= _faults(browser, axe, f"/query/{name}")
+    browser.show(WIDTHS[2], "light")
+    browser.get("/account")
+    browser.find("form[action='/account/tokens'] input[name=name]").send_keys("notebook")
+    browser.find("form[action='/account/tokens'] > button").click()
+    wrong |= _faults(browser, axe, "/account/created")
+    asked = {"response_type": "code", "client_id": shop.ids["client"], "redirect_uri": "http://127.0.0.1:5555/callback"}
+    asked |= {"code_challenge": CHALLENGE, "code_challenge_method": "S256", "resource": f"{shop.base}/mcp"}
+    browser.get(f"/oauth/authorize?{urlencode(asked)}")
+    assert "Helper" in browser.find("main").text
+    wrong |= _faults(browser, axe, "/oauth/consent")
+    assert browser.complaints() == []
+    assert wrong == {}, json.dumps(wrong, indent=1)
+
+
+def _is_shown(selector: str, driver: Any) -> bool:
+    return bool(driver.find_elements("css selector", selector))
 
 
 def _faults(browser: Visit, axe: str, path: str) -> dict[str, Any]:
