@@ -251,7 +251,7 @@ class Process:
 
     def _make_access(self) -> AccessReader:
         def renew() -> None:
-            self.state.edit(lambda _db: None)  # migrates an older state to the current schema, and publishes the result
+            self.state.renew()  # only now, because opening the state imports DuckDB
 
         return AccessReader(self.store, self.settings.access_max_age, self.monotonic, renew)
 
