@@ -8,7 +8,16 @@ from analyst.access import CURRENT as STATE_POINTER
 from analyst.access import StatePointer
 from analyst.catalog import CURRENT as SNAPSHOT_POINTER
 from analyst.catalog import CatalogList
-from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, kept_catalogs, parts, read_listed, read_pointer
+from analyst.snapshots import (
+    CATALOG_SUFFIX,
+    LAKE_SUFFIX,
+    PREFIX,
+    DamagedError,
+    kept_catalogs,
+    parts,
+    read_listed,
+    read_pointer,
+)
 from analyst.store import Entry, Store
 
 YOUNG = timedelta(days=1)
@@ -17,7 +26,9 @@ YOUNG = timedelta(days=1)
 STATES_KEPT = 3
 """The current state and the ones before it, which a reader may be about to open."""
 
-_SNAPSHOT = re.compile(rf"{PREFIX}[0-9]{{9,}}-[0-9a-z]{{26}}(\.duckdb|{re.escape(CATALOG_SUFFIX)})")
+_SNAPSHOT = re.compile(
+    rf"{PREFIX}[0-9]{{9,}}-[0-9a-z]{{26}}(\.duckdb|{re.escape(LAKE_SUFFIX)}|{re.escape(CATALOG_SUFFIX)})"
+)
 _SYSTEM = re.compile(r"state/system-([0-9]+)-[0-9a-z]{26}\.duckdb")
 _ACCESS = re.compile(r"state/access-[0-9a-f]{64}\.json")
 
@@ -79,4 +90,4 @@ def states(store: Store) -> list[Entry]:
 
 
 def _stem(key: str) -> str:
-    return key.removeprefix(PREFIX).removesuffix(".duckdb").removesuffix(CATALOG_SUFFIX)
+    return key.removeprefix(PREFIX).removesuffix(".duckdb").removesuffix(LAKE_SUFFIX).removesuffix(CATALOG_SUFFIX)
