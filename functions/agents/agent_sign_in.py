@@ -15,8 +15,9 @@ from analyst.access import Role
 from analyst.agents import oauth_clients
 from analyst.agents.oauth_clients import Client, form_target
 from analyst.auth import agent_grants, session_list, sessions
-from analyst.auth.agent_grants import SCOPES, Grant, InvalidGrantError, Tokens
+from analyst.auth.agent_grants import SCOPES, Grant, InvalidGrantError, ReusedError, Tokens
 from analyst.auth.limits import Limit
+from analyst.auth.sessions import Session
 from analyst.connectors.files.places.web import WebPlace
 from analyst.context import Context
 from analyst.errors import ForbiddenError, InvalidInputError
@@ -196,7 +197,7 @@ def decide_on_agent(consent: Consent, ctx: Context) -> Redirect | Page:
     body_limit=64_000,
 )
 def exchange_token(ctx: Context) -> Answer[Document]:
-    """Exchange a code or a refresh token for tokens. Each works once."""
+    """Exchange a code or a refresh token for tokens. Each works once; using it again ends the grant."""
     ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     form = _form(ctx)
     if form.get("resource", ctx.base_url + RESOURCE).rstrip("/") != ctx.base_url + RESOURCE:
@@ -223,6 +224,10 @@ def exchange_token(ctx: Context) -> Answer[Document]:
                     session_list.refreshed(ctx.store, grant.session, "agent", ctx.now)
             case _:
                 return _failed("unsupported_grant_type", "use authorization_code or refresh_token")
+    except ReusedError as error:
+        _end(ctx, error.session)
+        ctx.audited(reused=form["grant_type"])
+        return _failed("invalid_grant", str(error))
     except InvalidGrantError as error:
         return _failed("invalid_grant", str(error))
     return Answer(Document(_tokens(tokens)))
@@ -245,10 +250,13 @@ def revoke_grant(ctx: Context) -> Answer[Document]:
     ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     grant = agent_grants.find(ctx.keys, token, ctx.now)
     if grant is not None:
-        expires = ctx.now + agent_grants.REFRESH_LASTS
-        by = actor(ctx)
-        ctx.state.edit(lambda db: end_session(db, by, grant.session.id, grant.session.user_id, expires))
+        _end(ctx, grant.session)
     return Answer(Document({}))
+
+
+def _end(ctx: Context, session: Session) -> None:
+    expires, by = ctx.now + agent_grants.REFRESH_LASTS, actor(ctx)
+    ctx.state.edit(lambda db: end_session(db, by, session.id, session.user_id, expires))
 
 
 def _client(ctx: Context, client_id: str, redirect_uri: str) -> tuple[Client, str]:

@@ -145,12 +145,15 @@ class ServerWarehouse:
 
     def _hit(self, table: Table, matched: tuple[str, ...] = ()) -> Hit:
         about = self.texts.description(table, self.access)
-        return Hit("table", table.id, table.view, about, table.rows, _iso(table.extracted_at), matched)
+        columns = tuple((column.name, column.type) for column in table.columns)
+        updated = _iso(table.extracted_at)
+        return Hit("table", table.id, table.view, about, table.rows, updated, matched, columns, sql_name(table))
 
     @staticmethod
     def _metric_hit(metric: CheckedMetric) -> Hit:
         said = metric.defined.definition
-        return Hit("metric", said.name, said.display_name or said.name, said.description)
+        dimensions = tuple(each.name for each in said.dimensions)
+        return Hit("metric", said.name, said.display_name or said.name, said.description, dimensions=dimensions)
 
     def table(self, name: str) -> TableFacts:
         """Describe a table.
