@@ -40,6 +40,8 @@ LAYERS = (
         "extract_run",
         "imports",
         "mail",
+        "notifications",
+        "usage",
         "sweep",
         "tasks",
         "sync_runs",
