@@ -19,6 +19,7 @@ from da.commands import (
     admin_users,
     catalog,
     expectations,
+    notifications,
     tokens,
 )
 from da.help import Commands
@@ -53,6 +54,7 @@ app.command("release", rich_help_panel=_RUNS)(admin_runs.release)
 app.command("sweep", rich_help_panel=_SERVER)(admin_runs.sweep)
 app.add_typer(admin_config.app, name="config", rich_help_panel=_SERVER)
 app.add_typer(admin_openmetadata.app, name="openmetadata", rich_help_panel=_SERVER)
+app.command("telegram", rich_help_panel=_SERVER)(notifications.telegram)
 app.command("import", rich_help_panel=_SERVER)(admin_import.import_)
 
 # Former names, kept for compatibility.

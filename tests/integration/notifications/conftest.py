@@ -1,9 +1,10 @@
 """All functions on a copy of a bucket, with people, doubles of Slack, Telegram and a mail server, and a clock of the test."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Town:
         for _ in range(3):  # a task may add another one
             done = threading.Barrier(workers + 1)
             for _ in range(workers):
-                background.run(lambda: done.wait(30))
+                background.run(partial(done.wait, 30))
             done.wait(30)
 
     def titles(self, token: str, query: str = "") -> list[str]:
@@ -74,6 +75,16 @@ class Town:
         self.settle()
 
 
+def stocked(world: World, folder: Path) -> None:
+    """Publish two tables, and have everything collected that has happened so far."""
+    (folder / "sources/shop").mkdir(parents=True)
+    for table in ("orders", "people"):
+        (folder / f"sources/shop/{table}.csv").write_text("id,total\n0,2\n")
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": "shop"}})
+    world.ask("POST", "/extract/csv", {"source": "shop"})
+    world.ask("POST", "/notifications/collect", {})
+
+
 @pytest.fixture
 def town(begun: Begun, tmp_path: Path) -> Iterator[Town]:
     clock = [datetime.now(UTC)]
@@ -93,16 +104,8 @@ def town(begun: Begun, tmp_path: Path) -> Iterator[Town]:
             "SMTP_FROM": "data@example.com",
             "SECRET_KEY": "s" * 40,
         }
-        world = begun.world(tmp_path, process=process, variables=variables)
-        made = Town(world, chat, bot, mails, clock, tmp_path / "sources")
-        for table in ("orders", "people"):
-            made.mend(table)
-        world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
-        made.sync()
-        made.collect()
+        world = begun.filled(stocked)[0].world(tmp_path, process=process, variables=variables)
+        made = Town(world, chat, bot, mails, clock, tmp_path / "sources/shop")
         yield made
         made.settle()
         world.process.close()
-
-
-Made = Callable[..., Any]

@@ -176,7 +176,9 @@ def test_a_collection_that_died_loses_and_repeats_nothing(town: Town) -> None:
     town.sync()
     current = store.read("state/notifications/known.json")
     assert current is not None
-    store.put("state/notifications/known.json", before.data, if_version=current.version)  # as if it had not been written
+    store.put(
+        "state/notifications/known.json", before.data, if_version=current.version
+    )  # as if it had not been written
     town.collect()
     assert town.titles(ann) == ["shop.orders can't be synced"]
 
