@@ -2,11 +2,10 @@
 
 import hmac
 import json
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from analyst.access import Role
 from analyst.auth.limits import Limit
@@ -23,8 +22,6 @@ from analyst.notifications.telegram_bot import (
     CODE_LASTS,
     Bot,
     Links,
-    keep_offset,
-    offset_after,
     webhook_secret,
 )
 from functions.notifications.inbox import deliver_later, user_id
@@ -34,7 +31,6 @@ _LARGEST_UPDATE: Final = 1 << 20
 _TRIED: Final = Limit("telegram-code", 10, timedelta(hours=1))
 """Codes that a user may try: there are a million."""
 _ASKED: Final = Limit("telegram-link", 30, timedelta(hours=1))
-_WAIT: Final = 10.0
 _PATH: Final = "/webhooks/telegram"
 
 
@@ -98,14 +94,6 @@ class WebhookState(BaseModel):
 
     bot: str
     url: str | None
-
-
-class Polled(BaseModel):
-    """The number of messages that were answered."""
-
-    model_config = ConfigDict(frozen=True)
-
-    updates: Annotated[int, Field(ge=0)]
 
 
 @function(
@@ -182,25 +170,6 @@ def receive_telegram_update(ctx: Context) -> Text:
         return Text("{}", "application/json")
     answer = {"method": "sendMessage", "chat_id": reply.chat_id, "text": reply.text}
     return Text(json.dumps(answer), "application/json")
-
-
-@function(
-    "POST", "/telegram/poll", allow=Allow.SERVICE, answers={503: "There is no bot, or Telegram does not respond."}
-)
-def poll_telegram(ctx: Context) -> Polled:
-    """Ask Telegram for messages to the bot, and answer them: for servers that Telegram can't reach."""
-    api, bot, offset = _bot(ctx), _own_bot(ctx), offset_after(ctx.store)
-    start = {} if offset is None else {"offset": offset}
-    updates = api.call(
-        "getUpdates", {"timeout": int(_WAIT), "allowed_updates": list(ALLOWED_UPDATES), **start}, wait=_WAIT
-    )
-    for update in updates:
-        reply = bot.answer(update, ctx.now)
-        if reply is not None:
-            with suppress(UndeliverableError):  # they have blocked the bot meanwhile
-                api.send(reply.chat_id, reply.text)
-        keep_offset(ctx.store, int(update["update_id"]) + 1)
-    return Polled(updates=len(updates))
 
 
 @function(

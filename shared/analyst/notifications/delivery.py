@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import AccessList
-from analyst.errors import RateLimitedError, SettingsError, UnavailableError
+from analyst.errors import RateLimitedError
 from analyst.http_client import HttpClient
 from analyst.notifications import preferences
 from analyst.notifications.channels import ChannelOfPerson, Email, Slack, UndeliverableError
@@ -55,7 +55,7 @@ class Delivery:
         """Send all that waits for a channel of a person.
 
         Raises:
-            UnavailableError: the service does not respond; what is not sent stays.
+            UnavailableError: the service does not respond, or is set up wrongly; what is not sent stays.
         """
         outbox, done = Outbox(self.store), Delivered()
         while batch := outbox.to_send(to, _AT_ONCE):
@@ -73,8 +73,6 @@ class Delivery:
                     self._note_problem(to, str(error))
                     outbox.forget(to)
                     return done.model_copy(update={"dropped": done.dropped + len(batch)})
-                except SettingsError as error:
-                    raise UnavailableError(str(error)) from error  # it may be mended while they wait
             for _, key in batch:
                 outbox.settle(key)
             done = Delivered(sent=done.sent + len(wanted), dropped=done.dropped + len(batch) - len(wanted))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from analyst.errors import RateLimitedError, SettingsError, UnavailableError
+from analyst.errors import RateLimitedError, UnavailableError
 from analyst.http_client import HttpClient
 from analyst.notifications.channels import UndeliverableError, pause_of
 from analyst.notifications.notification import Notification
@@ -114,7 +114,7 @@ def _refusal(method: str, status: int, document: Mapping[str, Any]) -> Exception
         case 400 | 403:
             return UndeliverableError(f"Telegram refuses the message: {said}")
         case 401 | 404:
-            return SettingsError("Telegram does not know the bot; check TELEGRAM_BOT_TOKEN and TELEGRAM_URL")
+            return UnavailableError("Telegram does not know the bot; check TELEGRAM_BOT_TOKEN and TELEGRAM_URL")
     return UnavailableError(f"Telegram can't {method}: {said}")
 
 
