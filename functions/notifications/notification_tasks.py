@@ -68,9 +68,7 @@ def deliver_notifications(request: Deliver, ctx: Context) -> Delivered:
     return done
 
 
-@function(
-    "POST", "/telegram/poll", allow=Allow.SERVICE, answers={503: "There is no bot, or Telegram does not respond."}
-)
+@function("POST", "/telegram/poll", allow=Allow.SERVICE, answers={409: "There is no bot, or messages go to a webhook."})
 def poll_telegram(ctx: Context) -> Polled:
     """Ask Telegram for messages to the bot, and answer them: for servers that Telegram can't reach."""
     api, bot = BotApi.of(ctx.settings, ctx.process.http), Bot(ctx.store, ctx.settings, ctx.access.current)

@@ -100,7 +100,7 @@ class WebhookState(BaseModel):
     "POST",
     "/api/telegram/link",
     allow=Role.VIEWER,
-    answers={429: "The caller has asked for too many links.", 503: "There is no bot, or Telegram does not respond."},
+    answers={409: "There is no bot.", 429: "The caller has asked for too many links."},
     audit="telegram.link",
 )
 def invite_to_telegram(ctx: Context) -> TelegramInvitation:
@@ -156,7 +156,7 @@ def telegram_status(ctx: Context) -> TelegramStatus:
     _PATH,
     allow=Allow.ANYBODY,
     body_limit=_LARGEST_UPDATE,
-    answers={401: "The secret is wrong.", 503: "There is no bot."},
+    answers={401: "The secret is wrong.", 409: "There is no bot."},
     binary=True,
     foreign=True,
 )
@@ -176,7 +176,7 @@ def receive_telegram_update(ctx: Context) -> Text:
     "POST",
     "/api/admin/telegram/webhook",
     allow=Role.ADMIN,
-    answers={422: "The server has no public address.", 503: "There is no bot, or Telegram does not respond."},
+    answers={409: "There is no bot.", 422: "Telegram does not accept the address of the server."},
     audit="telegram.webhook",
 )
 def set_telegram_webhook(request: WebhookChoice, ctx: Context) -> WebhookState:

@@ -64,7 +64,7 @@ def notifications_page(query: NotificationsQuery, ctx: Context) -> View:
 
 
 @function("POST", "/notifications/read", allow=Role.VIEWER)
-def read_notifications_form(form: ReadForm, ctx: Context) -> Redirect:
+def read_notifications_form(form: ReadForm, ctx: Context) -> View | Redirect:
     """Mark all notifications that the page showed as read."""
     ask(ctx, inbox.mark_notifications_read, through=form.through)
     return Redirect("/notifications", 303)

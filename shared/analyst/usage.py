@@ -4,7 +4,8 @@ A day is the object `state/usage/<date>.json`, which is counted up from where it
 to the next count, because one that happened earlier may be written a moment later.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from analyst.access import AccessList
 from analyst.audit import AuditEvent, Outcome
 from analyst.audit.events import Place, milliseconds
 from analyst.audit.reader import Events, Wanted
@@ -164,3 +166,95 @@ def _read(day: date, found: Object | None) -> DayUsage:
         return DayUsage(day=day) if found is None else DayUsage.model_validate_json(found.data)
     except ValidationError:
         return DayUsage(day=day)
+
+
+class DayTotal(BaseModel):
+    """One day: how many people did anything, and what."""
+
+    model_config = ConfigDict(frozen=True)
+
+    day: date
+    people: int
+    queries: int
+    failures: int
+    denied: int
+
+
+class TableTotal(BaseModel):
+    """How often a table was read, and by how many people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    reads: int
+    people: int
+
+
+class PersonTotal(BaseModel):
+    """What a person did; `email` is null for somebody who is no longer an active user."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str
+    email: str | None
+    queries: int
+    reads: int
+    tables: int
+    failures: int
+    denied: int
+    last_day: date
+
+
+class UsageOverview(BaseModel):
+    """Usage by day, newest first; by table and by person, the most active first. Tables without `reads` were not read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    days: tuple[DayTotal, ...]
+    tables: tuple[TableTotal, ...]
+    people: tuple[PersonTotal, ...]
+
+
+def overview(found: Sequence[DayUsage], access: AccessList) -> UsageOverview:
+    """Sum up days, newest first. Registered tables that nobody has read are listed, too."""
+    reads: Counter[str] = Counter(dict.fromkeys(access.tables, 0))
+    for day in found:
+        for usage in day.users.values():
+            reads.update(usage.tables)
+    by_table = readers(found)
+    tables = (TableTotal(table=id_, reads=count, people=len(by_table.get(id_, ()))) for id_, count in reads.items())
+    people: dict[str, list[tuple[date, UserUsage]]] = {}
+    for day in found:
+        for user_id, usage in day.users.items():
+            people.setdefault(user_id, []).append((day.day, usage))
+    totals = (_person(user_id, each, access) for user_id, each in people.items())
+    return UsageOverview(
+        days=tuple(_day(day) for day in found),
+        tables=tuple(sorted(tables, key=lambda each: (-each.reads, each.table))),
+        people=tuple(sorted(totals, key=lambda each: (-each.queries - each.reads, each.user_id))),
+    )
+
+
+def _day(day: DayUsage) -> DayTotal:
+    each = day.users.values()
+    return DayTotal(
+        day=day.day,
+        people=len(each),
+        queries=sum(usage.queries for usage in each),
+        failures=sum(usage.failures for usage in each),
+        denied=sum(usage.denied for usage in each),
+    )
+
+
+def _person(user_id: str, found: Sequence[tuple[date, UserUsage]], access: AccessList) -> PersonTotal:
+    user = access.users.get(user_id)
+    return PersonTotal(
+        user_id=user_id,
+        email=user and user.email,
+        queries=sum(usage.queries for _, usage in found),
+        reads=sum(sum(usage.tables.values()) for _, usage in found),
+        tables=len({table for _, usage in found for table in usage.tables}),
+        failures=sum(usage.failures for _, usage in found),
+        denied=sum(usage.denied for _, usage in found),
+        last_day=max(day for day, _ in found),
+    )

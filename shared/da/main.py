@@ -39,6 +39,7 @@ SECTIONS = {
         "skills": "da.commands.init:skills",
         "feedback": "da.commands.feedback:feedback",
         "notifications": "da.commands.notifications:app",
+        "push": "da.commands.push:push",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
         "logout": "da.commands.auth:logout",

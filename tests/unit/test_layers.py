@@ -40,6 +40,7 @@ LAYERS = (
         "extract_run",
         "imports",
         "mail",
+        "memory",
         "notifications",
         "usage",
         "sweep",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from analyst.errors import RateLimitedError, UnavailableError
+from analyst.errors import ConflictError, RateLimitedError, UnavailableError
 from analyst.http_client import HttpClient
 from analyst.notifications.channels import UndeliverableError, pause_of
 from analyst.notifications.notification import Notification
@@ -44,10 +44,10 @@ class BotApi:
         """Return the bot of the settings.
 
         Raises:
-            UnavailableError: there is none.
+            ConflictError: there is none.
         """
         if settings.telegram_bot_token is None:
-            raise UnavailableError(
+            raise ConflictError(
                 "Telegram can't be used because this server has no bot; an administrator must set TELEGRAM_BOT_TOKEN"
             )
         return cls(http, settings.telegram_url, settings.telegram_bot_token.get_secret_value())
@@ -113,6 +113,11 @@ def _refusal(method: str, status: int, document: Mapping[str, Any]) -> Exception
             return MigratedError(parameters["migrate_to_chat_id"])
         case 400 | 403:
             return UndeliverableError(f"Telegram refuses the message: {said}")
+        case 409:
+            return ConflictError(
+                "Telegram sends messages to a webhook of this bot, so it can't be asked for them; to change that, run: "
+                "da admin telegram --polling"
+            )
         case 401 | 404:
             return UnavailableError("Telegram does not know the bot; check TELEGRAM_BOT_TOKEN and TELEGRAM_URL")
     return UnavailableError(f"Telegram can't {method}: {said}")

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from analyst.access import AccessList
-from analyst.errors import NotFoundError, UnavailableError
+from analyst.errors import ConflictError, NotFoundError
 from analyst.notifications import preferences
 from analyst.notifications.outbox import PREFIX, Outbox
 from analyst.notifications.preferences import Preferences, TelegramLink
@@ -215,10 +215,10 @@ def webhook_secret(settings: Settings) -> str:
     """Return what Telegram sends with every update, so that nobody else can: derived from the token of the bot.
 
     Raises:
-        UnavailableError: there is no bot.
+        ConflictError: there is no bot.
     """
     if settings.telegram_bot_token is None:
-        raise UnavailableError("updates of Telegram are not accepted because TELEGRAM_BOT_TOKEN is not set")
+        raise ConflictError("updates of Telegram are not accepted because TELEGRAM_BOT_TOKEN is not set")
     token = settings.telegram_bot_token.get_secret_value()
     return hmac.new(token.encode(), b"webhook of AI Data Analyst", hashlib.sha256).hexdigest()
 

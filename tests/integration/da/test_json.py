@@ -25,8 +25,8 @@ OPENMETADATA = {"admin.openmetadata.import", "admin.openmetadata.export"}
 """Commands that need OpenMetadata."""
 TASKS = {"admin.tasks.drop", "admin.tasks.retry"}
 """In test_admin_tasks.py."""
-CHATS = {"admin.telegram", "notifications.test"}
-"""In test_notifications.py."""
+CHATS = {"admin.telegram", "notifications.test", "push"}
+"""In test_notifications.py and test_push.py."""
 JIRA = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
 """Commands that need Jira."""
 

@@ -50,6 +50,7 @@ def test_everything_can_be_done_on_the_page(town: Town) -> None:
     assert page(town, "/notifications/channels", ann, channel="slack", action="remove")[0] == 303
 
     town.break_("orders")
+    town.later(seconds=1)
     town.sync()
     status, text = page(town, token=ann)
     assert "1 unread" in text
@@ -58,7 +59,7 @@ def test_everything_can_be_done_on_the_page(town: Town) -> None:
     assert page(town, "/notifications/read", ann, through=newest[1])[0] == 303
     assert "Nothing new" in page(town, token=ann)[1]
     twin = town.world.ask("GET", "/notifications.json", token=ann)
-    assert twin["notifications"][0]["title"] == "shop.orders can't be synced"
+    assert "shop.orders can't be synced" in {each["title"] for each in twin["notifications"]}
 
 
 def test_hostile_reasons_are_texts(town: Town) -> None:

@@ -209,4 +209,4 @@ def test_updates_are_asked_for_where_telegram_can_not_send_them(chat: Chat) -> N
     chat.double.write(CHAT, "/help")
     assert chat.ask("POST", "/telegram/poll", {}, SERVICE_TOKEN)["updates"] == 1
     chat.ask("POST", "/api/admin/telegram/webhook", {})
-    assert chat.status_of("/telegram/poll", {}, SERVICE_TOKEN) == 503
+    assert chat.status_of("/telegram/poll", {}, SERVICE_TOKEN) == 409
