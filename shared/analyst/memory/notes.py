@@ -30,13 +30,13 @@ MOST_BYTES: Final = 20 << 20
 """Bytes of all notes of a person."""
 MOST_NOTES: Final = 200
 
+_PART: Final = r"[^/\\\x00-\x1f\x7f]*[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*"
+"""A part of a path, which is not only dots."""
+
 NoteName = Annotated[
     str,
     Field(max_length=200),
-    Matching(
-        r"^[^/\\\x00-\x1f\x7f]+(/[^/\\\x00-\x1f\x7f]+){0,9}$",
-        "the path of a file below the workspace, such as notes/orders.md",
-    ),
+    Matching(rf"^{_PART}(/{_PART}){{0,9}}$", "the path of a file below the workspace, such as notes/orders.md"),
 ]
 """The name of a note: a path, with which nothing is read or written."""
 
