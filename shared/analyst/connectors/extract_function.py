@@ -50,6 +50,8 @@ def audited(ctx: Context, request: ExtractRequest) -> None:
 
 
 def answered(ctx: Context, answer: ExtractAnswer) -> Answer[ExtractAnswer]:
-    """Note the result for the audit, and answer with it."""
+    """Note the result for the audit, have people notified of what failed, and answer."""
     ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
+    if answer.status in ("failed", "partial") and not answer.left:
+        ctx.notify_later()
     return Answer(answer, status=answer.http_status)

@@ -75,6 +75,7 @@ NAVIGATION: Final = (
     ("/metrics", "Metrics", None),
     ("/glossary", "Glossary", None),
     ("/query", "Query", "analyst"),
+    ("/notifications", "Notifications", None),
     ("/admin", "Admin", "admin"),
     ("/account", "Account", None),
 )

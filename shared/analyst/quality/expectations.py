@@ -149,6 +149,11 @@ def read(store: Store, table_id: str, registration: str | None) -> tuple[Expecta
     return found.expectations if found is not None and found.registration == registration else ()
 
 
+def everything(store: Store) -> dict[str, Expected]:
+    """Return the expectations of all tables, by id."""
+    return _all(store.read(KEY)).tables
+
+
 def put(store: Store, table_id: str, expected: Expected) -> None:
     """Replace the expectations of a table."""
     id_ = str(ULID())
