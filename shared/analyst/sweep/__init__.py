@@ -59,8 +59,9 @@ _DAY: Final = timedelta(days=1)
 
 
 def spent(store: Store) -> Iterator[Entry]:
-    """List what has expired: secrets, sessions, counters, all but the last day of a token's use, results of queries, sources'
-    jobs, notifications.
+    """List what has expired.
+
+    That is secrets, sessions, counters, all but the last day of a token's use, results of queries, notifications, jobs.
 
     A one-time secret must be remembered as used for as long as the longest-lived secret would be valid.
     """
