@@ -49,12 +49,14 @@ SIDE_BY_SIDE = 2
 class Ended:
     """The result of an extract: its record, and the current version of the source's extract.duckdb.
 
-    If tables are `left` because the time was up, the record is not written: the run continues with these.
+    If tables are `left` because the time was up, the record is not written: the run continues with these. `base` is the
+    version with which it began.
     """
 
     record: RunRecord
     version: str | None
     left: tuple[str, ...] = ()
+    base: str | None = None
 
 
 FanOut = Callable[[Sequence[SourceTable]], Sequence[TableResult] | None]
@@ -137,7 +139,7 @@ class Extraction:
         if self.before is not None:
             run.started_at, run.notes = self.before.started_at, [*self.before.notes]
             run.add(*self.before.tables)
-        version = None
+        version, base, is_first = None, None, True
         left: tuple[str, ...] = ()
         try:
             with Reading(run) as reading:
@@ -147,18 +149,20 @@ class Extraction:
                         continue
                     with duckdb_files.scratch(self.scratch) as folder:
                         opened = connector()
-                        results, version, left = self._extract(opened, only, folder, run, reading)
+                        results, before, version, left = self._extract(opened, only, folder, run, reading)
+                        base, is_first = before if is_first else base, False
                         run.add(*results)
                         run.notes += opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
             run.error = self._explain(failure)
         if left and run.error is None:
-            return Ended(run.record(), version, left)
-        return Ended(run.end(), version)
+            return Ended(run.record(), version, left, base)
+        return Ended(run.end(), version, base=base)
 
     def _extract(
         self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run, reading: Reading
-    ) -> tuple[list[TableResult], str | None, tuple[str, ...]]:
+    ) -> tuple[list[TableResult], str | None, str | None, tuple[str, ...]]:
+        """Extract the tables of a connector; return their results, the version before, the version after, and what is left."""
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder, with_details=True)
         listed = [table for table in connector.tables() if only is None or table.name in only]
@@ -170,9 +174,9 @@ class Extraction:
         spread = None if self.fan_out is None else self.fan_out(changed)
         if spread is not None:
             unchanged = [_unchanged(table, base) for table in tables if table not in changed]
-            version, done = read_extract(self.store, self.source, folder)[1], {result.table for result in spread}
+            after, done = read_extract(self.store, self.source, folder)[1], {result.table for result in spread}
             left = tuple(table.name for table in changed if table.name not in done)
-            return [*spread, *unchanged, *twins], version, left
+            return [*spread, *unchanged, *twins], version, after, left
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         reading.expect(len(changed))
         with ThreadPoolExecutor(self.side_by_side) as pool:
@@ -201,7 +205,7 @@ class Extraction:
             _missing(self.source, name, base, absent | base.meta.keys())
             for name in sorted((only or frozenset()) - absent)
         ]
-        return [*results, *unchanged, *vanished, *missing, *twins], published or version, left
+        return [*results, *unchanged, *vanished, *missing, *twins], version, published or version, left
 
     def _read(
         self, connector: Connector, table: SourceTable, base: Extract, uploads: Uploads, folder: Path
