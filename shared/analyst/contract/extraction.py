@@ -21,6 +21,7 @@ from analyst.contract.merging import WidenError
 from analyst.contract.model import SCHEMA, Extract, FileRow, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads
 from analyst.contract.staging import RepeatedRowsError, Staging
+from analyst.contract.verdicts import Checker, with_warning
 from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import did_you_mean, is_name
@@ -34,9 +35,6 @@ LONGEST = 12 * 3600.0
 _SEEN = ", rows were last seen "
 _EMPTY = "; check whatever writes them"
 """The end of the note on a table that received no rows."""
-
-_UNMET = "expectations are not met: "
-"""The beginning of the note on a table that does not meet expectations."""
 
 _ATTEMPTS = 4
 """How often a table is read because columns turn out to be text."""
@@ -66,32 +64,8 @@ Tables without a result are left to the next part of the run.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a check of a table found: reasons not to publish it, and what to warn of."""
-
-    blocked: tuple[str, ...] = ()
-    warned: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A table that is about to be published; `before` are its published columns and rows, `folder` is for copies."""
-
-    table: str
-    registration: str | None
-    files: Sequence[FileRow]
-    columns: Sequence[Column]
-    before: Sequence[Column]
-    rows_before: int | None
-    folder: Path
-
-
 Stage = tuple[Callable[[], Connector], frozenset[str] | None]
 """A connector, and which of its tables to extract by name (`None`: all)."""
-
-Checker = Callable[[Candidate], Verdict]
-"""Checks what a run is about to publish; see `analyst.quality`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +202,6 @@ class Extraction:
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         if (kept := _kept_import(self.source, table, base, made)) is not None:
             return kept, None
-        try:
-            verdict = self._verdict(table, made, base, uploads, home)
-        except Exception as failure:  # noqa: BLE001 - the same
-            return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
-        if verdict.blocked:
-            error = f"not published, because {_UNMET}{'; '.join(verdict.blocked)}; the last version stays"
-            return TableResult(table=table.name, status="failed", error=error, ms=_ms(began)), None
         result = TableResult(
             table=table.name,
             status="ok",
@@ -244,19 +211,10 @@ class Extraction:
             rejects=extracted.rejects,
             notes=(*extracted.notes, *_repeated(table, made)),
             passed_over=extracted.passed_over,
-            note=_with_warnings(_note(table, base, extracted, made), verdict),
+            note=_note(table, base, extracted, made),
             ms=_ms(began),
         )
         return result, made
-
-    def _verdict(self, table: SourceTable, made: NewTable, base: Extract, uploads: Uploads, folder: Path) -> Verdict:
-        if self.check is None or made.remote is not None:
-            return Verdict()
-        before = {column.name: column for file in base.files.get(table.name, ()) for column in columns_of(file)}
-        meta, files = base.meta.get(table.name), publishing.rows_of(made, base, uploads)
-        rows = None if meta is None else meta.rows
-        columns = made.columns
-        return self.check(Candidate(table.name, table.registration, files, columns, [*before.values()], rows, folder))
 
     def _explain(self, failure: Exception) -> str:
         """Return the reason for the source's owner; details of an unexpected error go to the log."""
@@ -289,6 +247,7 @@ class Extraction:
             uploads=uploads,
             now=self.now,
             folder=folder,
+            check=self.check,
         )
         notes += published.notes.values()
         return [self._ended(result, published) for result in results], published.version
@@ -298,6 +257,8 @@ class Extraction:
             return result.model_copy(update={"status": "superseded"})
         if (failure := published.failed.get(result.table)) is not None:
             return TableResult(table=result.table, status="failed", error=self._explain(failure), ms=result.ms)
+        if (warning := published.warned.get(result.table)) is not None:
+            return result.model_copy(update={"note": with_warning(result.note, warning)})
         return result
 
 
@@ -508,15 +469,7 @@ def _repeated(table: SourceTable, made: NewTable) -> tuple[str, ...]:
 
 def _is_noted(result: TableResult, made: NewTable | None) -> bool:
     """Return whether the note is stored with the table, as that of an empty one is."""
-    return made is not None and result.note is not None and (_EMPTY in result.note or _UNMET in result.note)
-
-
-def _with_warnings(note: str | None, verdict: Verdict) -> str | None:
-    """Return the note on a table with what its expectations warn of."""
-    if not verdict.warned:
-        return note
-    unmet = f"{_UNMET}{'; '.join(verdict.warned)}"
-    return unmet if note is None else f"{note}; {unmet}"
+    return made is not None and result.note is not None and _EMPTY in result.note
 
 
 def _run_row(result: TableResult, *, is_empty: bool = False) -> TableRun:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from analyst import duckdb_files
-from analyst.contract.extraction import Candidate, Verdict
+from analyst.contract.verdicts import Candidate, Verdict
 from analyst.names import did_you_mean, quote, quote_text
 from analyst.quality import expectations
 from analyst.quality.expectations import Check, Expectation, Result, change_of
