@@ -15,5 +15,5 @@ def schedule(ctx: Context) -> ScheduleAnswer:
     """
     ctx.tasks.redeliver()
     with ctx.state.read() as db:
-        registry = Registry.read(db, ctx.settings.sync_schedule, SOURCE_TYPES)
+        registry = Registry.read(db, ctx.settings, SOURCE_TYPES)
     return Scheduler(ctx.store, registry, ctx.settings.sweep_schedule, ctx.tasks.enqueue, ctx.clock).call()

@@ -225,6 +225,8 @@ class Settings(BaseModel):
     """Data product of OpenMetadata whose tables and metrics count. Without it, all do."""
     openmetadata_filter_tag: str | None = None
     """Tag that a metric of OpenMetadata needs to be exported."""
+    openmetadata_schedule: When = "daily 04:00"
+    """Schedule of the import from OpenMetadata, such as `every 6h` or `never`."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -335,6 +337,7 @@ KEYS: Final = {
     "openmetadata.token": "openmetadata_token",
     "openmetadata.data_product": "openmetadata_data_product",
     "openmetadata.filter_tag": "openmetadata_filter_tag",
+    "openmetadata.schedule": "openmetadata_schedule",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",

@@ -14,7 +14,6 @@ from analyst.errors import UnavailableError
 from analyst.store import Store
 from tests.clouds import listed
 from tests.doubles.around import Around
-from tests.integration.schedule.conftest import OneByOne
 from tests.integration.world import SERVICE_TOKEN, Begun, World
 from tests.running import ROOT
 
@@ -23,7 +22,6 @@ from tests.running import ROOT
 def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
     """All functions on an empty bucket, with a source `shop` whose changed tables are profiled."""
     made = begun.world(tmp_path, profiles=True)
-    made.process._made["background"] = OneByOne()
     made.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
     return made
 
@@ -34,11 +32,7 @@ def files(world: World, tmp_path: Path) -> Path:  # noqa: ARG001
 
 
 def extract(world: World) -> dict[str, Any]:
-    """Extract, and wait for the profiles that follow."""
-    answer = dict(world.ask("POST", "/extract/csv", {"source": "shop"}))
-    if isinstance(world.process.background, OneByOne):
-        world.process.background.wait()
-    return answer
+    return dict(world.ask("POST", "/extract/csv", {"source": "shop"}))
 
 
 def profile(world: World, table: str, token: str = "") -> dict[str, Any]:
@@ -74,12 +68,13 @@ def test_profiles_survive_a_process_that_dies_before_it_makes_them(begun: Begun,
     dying.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
     (tmp_path / "sources/a.csv").write_text("id\n1\n")
     dying.process.background.close()  # what comes after an answer is never run
-    assert dying.ask("POST", "/extract/csv", {"source": "shop"})["profiled"] == {"tables": 1, "error": None}
+    sent = {"Authorization": f"Bearer {dying.admin}"}
+    answer = dying.client.post("/extract/csv", json={"source": "shop"}, headers=sent)
+    assert answer.get_json()["profiled"] == {"tables": 1, "error": None}
     assert [task.path for task in dying.process.task_ledger.waiting()] == ["/profile"]
     later = World(tmp_path, dying.cloud, admin=dying.admin, profiles=True)
-    later.process._made["background"] = background = OneByOne()
     later.ask("POST", "/schedule", token=SERVICE_TOKEN)
-    background.wait()
+    later.process.background.close()
     assert profile(later, "shop.a")["profile"]["tableProfile"]["rowCount"] == 1
     assert not list(later.process.task_ledger.waiting())
 
@@ -114,7 +109,6 @@ def test_a_profile_that_fails_for_now_is_tried_again(begun: Begun, tmp_path: Pat
         return Process(environ, store=stores[-1])
 
     world = begun.world(tmp_path, profiles=True, process=process)
-    world.process._made["background"] = background = OneByOne()
     world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
     for name in ("a", "b"):
         (tmp_path / f"sources/{name}.csv").write_text("id\n1\n")
@@ -125,7 +119,6 @@ def test_a_profile_that_fails_for_now_is_tried_again(begun: Begun, tmp_path: Pat
     assert (task.path, task.attempts) == ("/profile", 1)
     stores[-1].table = ""
     world.ask("POST", "/profile", {})
-    background.wait()
     assert profile(world, "shop.a")["profile"]["tableProfile"]["rowCount"] == 1
 
 
@@ -302,13 +295,11 @@ DATA = ROOT.parent / "shared/data/nycflights13"
 @pytest.mark.skipif(not DATA.is_dir(), reason="the flights are not there")
 def test_figures_of_the_flights_are_those_of_sql(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path, profiles=True)
-    world.process._made["background"] = background = OneByOne()
     for path in DATA.glob("*.csv*"):
         (tmp_path / "sources" / path.name).write_bytes(path.read_bytes())
     config = {"path": str(tmp_path / "sources"), "nullstr": "NA"}
     world.ask("POST", "/api/admin/sources/nyc", {"type": "csv", "config": config})
     world.ask("POST", "/extract/csv", {"source": "nyc"})
-    background.wait()
     with duckdb.connect() as con:
         con.execute("set TimeZone = 'UTC'")
         for table, name in {"flights": "flights.csv.gz", "planes": "planes.csv", "weather": "weather.csv"}.items():

@@ -236,9 +236,7 @@ def expect(jira: Jira, table: str, severity: str, **expectation: Any) -> None:
     jira.world.ask("PUT", f"/api/admin/tables/jira.{table}/expectations", body)
 
 
-def test_expectations_hold_back_a_fold_and_its_events_wait(
-    asking: Jira, instance: Instance, deliver: Delivery
-) -> None:
+def test_expectations_hold_back_a_fold_and_its_events_wait(asking: Jira, instance: Instance, deliver: Delivery) -> None:
     instance.create(summary="One")
     deliver()
     fold(asking, 200)
