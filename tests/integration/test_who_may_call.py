@@ -305,6 +305,8 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /login": (ANYBODY, READ),
     "POST /profile": (SERVICES, ADMINISTER),
     "POST /check-metrics": (SERVICES, ADMINISTER),
+    "POST /check-freshness": (SERVICES, ADMINISTER),
+    "POST /import-openmetadata": (SERVICES, ADMINISTER),
     "POST /rebuild": (SERVICES, ADMINISTER),
     "POST /schedule": (SERVICES, ADMINISTER),
     "POST /sweep": (SERVICES, ADMINISTER),
