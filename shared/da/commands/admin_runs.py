@@ -86,7 +86,8 @@ def runs(limit: Limit = 20, json: Json = False) -> None:
         for run in found
     ]
     columns = ("started", "source", "kind", "status", "took", "result")
-    print_table(columns, rows, optional=("took", "kind"), empty="There have been no runs in the last days.")
+    empty = "There were no runs in the last days; to sync all sources, run: da admin sync"
+    print_table(columns, rows, optional=("took", "kind"), empty=empty)
 
 
 def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
