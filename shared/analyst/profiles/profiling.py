@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -363,7 +364,9 @@ def _explained(error: Exception, table: Table) -> str:
     """Return why a table could not be profiled, without the words of DuckDB, which can contain values of the table."""
     if isinstance(error, AnalystError):
         return str(error)
-    _LOG.error("a table could not be profiled", extra={"fields": {"table": table.id, "error": type(error).__name__}})
+    frames = [f"{frame.name} at {frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    fields = {"table": table.id, "error": type(error).__name__, "frames": frames}
+    _LOG.error("a table could not be profiled", extra={"fields": fields})
     return f"the files of {table.id!r} could not be read for a profile ({type(error).__name__}); see the log"
 
 

@@ -71,12 +71,12 @@ def test_profiles_survive_a_process_that_dies_before_it_makes_them(begun: Begun,
     sent = {"Authorization": f"Bearer {dying.admin}"}
     answer = dying.client.post("/extract/csv", json={"source": "shop"}, headers=sent)
     assert answer.get_json()["profiled"] == {"tables": 1, "error": None}
-    assert [task.path for task in dying.process.task_ledger.waiting()] == ["/profile"]
+    assert "/profile" in [task.path for task in dying.process.task_ledger.waiting()]
     later = World(tmp_path, dying.cloud, admin=dying.admin, profiles=True)
     later.ask("POST", "/schedule", token=SERVICE_TOKEN)
     later.process.background.close()
     assert profile(later, "shop.a")["profile"]["tableProfile"]["rowCount"] == 1
-    assert not list(later.process.task_ledger.waiting())
+    assert "/profile" not in [task.path for task in later.process.task_ledger.waiting()]
 
 
 def test_tables_that_a_dead_run_published_are_profiled_by_the_next_attempt(world: World, files: Path) -> None:
@@ -115,8 +115,8 @@ def test_a_profile_that_fails_for_now_is_tried_again(begun: Begun, tmp_path: Pat
     extract(world)
     assert world.send("GET", "/api/tables/shop.a/profile").status_code == 404
     assert profile(world, "shop.b")["profile"]["tableProfile"]["rowCount"] == 1
-    (task,) = world.process.task_ledger.waiting()
-    assert (task.path, task.attempts) == ("/profile", 1)
+    (task,) = (each for each in world.process.task_ledger.waiting() if each.path == "/profile")
+    assert task.attempts == 1
     stores[-1].table = ""
     world.ask("POST", "/profile", {})
     assert profile(world, "shop.a")["profile"]["tableProfile"]["rowCount"] == 1
