@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PACE: Final = 5.0
+_LAKES_APART: Final = 30.0
+"""Seconds after which the lakes of new snapshots are written: those of a run with many rebuilds together."""
+
 _THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -176,10 +180,14 @@ class Context(Noting):
             self.settings.scratch_dir,
             of_now=lambda: self.access.current().is_of_now,
             later=self._update_file,
+            lake_later=self._write_lakes,
         )
 
     def _update_file(self) -> None:
         self.tasks.enqueue("/rebuild", {"file": True}, name="file", delay=self.process.file_pace.pause())
+
+    def _write_lakes(self) -> None:
+        self.tasks.enqueue("/rebuild", {"lake": True}, name="lake", delay=_LAKES_APART)
 
     def rebuild_later(self) -> None:
         """Have a rebuild run when the lease of one that died has ended.
@@ -188,6 +196,11 @@ class Context(Noting):
             UnavailableError: tasks can't be added.
         """
         self.tasks.enqueue("/rebuild", {}, name="later", delay=LEASE_ENDS)
+
+    def notify_later(self) -> None:
+        """Have people notified soon of what has just happened; if that fails, the scheduler does it in a few minutes."""
+        with suppress(UnavailableError):
+            self.tasks.enqueue("/notifications/collect", {}, name="collect")
 
     def is_time_up(self) -> bool:
         """Return whether work that can be cut is left to another task: it takes long, or the process is stopping."""

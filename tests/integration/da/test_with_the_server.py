@@ -118,7 +118,10 @@ def test_an_analyst_does_not_administer(ann: Laptop) -> None:
 def test_only_the_changed_table_is_fetched_again(admin: Laptop, tmp_path: Path) -> None:
     admin.da("sync")
     (tmp_path / "files/orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n3,3.00\n")
-    assert "shop.orders: ok, 3 rows" in admin.da("admin", "sync", "shop")
+    printed = admin.da("admin", "sync", "shop")
+    assert "shop.orders: ok, 3 rows" in printed
+    assert "Profiles of the changed tables follow in the background" in printed
+    assert "Profiles" not in admin.da("admin", "sync", "shop")
     assert "behind: 1 table to fetch" in admin.da("status", code=3)
     assert admin.da("sync").startswith("Updated shop.orders: 1 file, ")
     assert admin.rows("select count(*) from orders") == [(3,)]
