@@ -239,6 +239,12 @@ class Settings(BaseModel):
     """Address of the Bot API."""
     slack_url: ServerUrl = "https://hooks.slack.com"
     """The only server that incoming webhooks of Slack may be on."""
+    memory_approval: Literal["review_queue", "auto_publish"] = "review_queue"
+    """Whether proposed items of the memory wait for a review, or are approved at once."""
+    memory_distribution: Literal["mandatory_only", "admin_curated", "hybrid"] = "hybrid"
+    """Which items apply to people: mandatory ones only, also all approved ones, or also those that they voted for."""
+    memory_review_months: int = Field(default=6, ge=1, le=120)
+    """Months after which an approved or mandatory item must be reviewed."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -356,6 +362,9 @@ KEYS: Final = {
     "notifications.telegram_updates": "telegram_updates",
     "notifications.telegram_url": "telegram_url",
     "notifications.slack_url": "slack_url",
+    "memory.approval": "memory_approval",
+    "memory.distribution": "memory_distribution",
+    "memory.review_months": "memory_review_months",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",

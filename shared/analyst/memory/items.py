@@ -1,0 +1,420 @@
+"""The items of the memory: what people know, proposed by them, governed by knowledge managers.
+
+`state/memory/items.json` has all items, and `state/memory/votes.json` all votes; each is swapped as a whole, so a list takes
+two requests. An item that names tables is seen only by those who may read all of them, as they are registered now.
+"""
+
+import calendar
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Final, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from ulid import ULID
+
+from analyst.access import AccessList, Caller, Role
+from analyst.errors import AnalystError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from analyst.memory.governance import IN_FORCE, Action, Status, after
+from analyst.names import TableId
+from analyst.settings import Settings
+from analyst.store import Object, Store
+from analyst.store.compare_and_swap import swap
+from da.agents.redaction import redacted
+
+_ITEMS: Final = "state/memory/items.json"
+_VOTES: Final = "state/memory/votes.json"
+_KEPT: Final = 50
+_RECENT: Final = 50
+MOST: Final = 5000
+
+Category = Literal[
+    "data_analysis", "api_integration", "debugging", "performance", "workflow", "infrastructure", "business_logic"
+]
+Title = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60), Field(pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+Content = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+ItemId = Annotated[str, Field(pattern=r"^km_[0-9a-f]{12}$")]
+Vote = Literal[-1, 0, 1]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Change(_Value):
+    """One decision or edit: who, when, what the state was, why, and what an edit replaced."""
+
+    at: AwareDatetime
+    by: str | None
+    action: str
+    before: Status
+    reason: str | None = None
+    title: str | None = None
+    content: str | None = None
+
+
+class Item(_Value):
+    """One item. `audience` is `all` or `group:<id>`; `reason` says why it is mandatory; `source` is who proposed it."""
+
+    id: str
+    title: str
+    content: str
+    category: Category
+    tags: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    registrations: tuple[str | None, ...] = ()
+    source: str | None
+    source_id: str
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    status: Status = "pending"
+    audience: str = "all"
+    reason: str | None = None
+    review_by: AwareDatetime | None = None
+    history: tuple[Change, ...] = ()
+
+    def at(self, now: datetime) -> "Item":
+        """Return the item as it stands at a time: expired if its time for review has passed."""
+        is_late = self.status in IN_FORCE and self.review_by is not None and self.review_by <= now
+        return self.model_copy(update={"status": "expired"}) if is_late else self
+
+
+class NewItem(BaseModel):
+    """What somebody proposes. Secrets in it are replaced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: Title
+    content: Content
+    category: Category
+    tags: Annotated[tuple[Tag, ...], Field(max_length=4)] = ()
+    tables: Annotated[tuple[TableId, ...], Field(max_length=20)] = ()
+
+
+class ItemEdit(BaseModel):
+    """What to change of an item; what is not given stays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: ItemId
+    title: Title | None = None
+    content: Content | None = None
+    tags: Annotated[tuple[Tag, ...], Field(max_length=4)] | None = None
+
+
+class Decision(BaseModel):
+    """What to do with items. `mandate` needs a reason; `audience` is `all` or `group:<name or id>`.
+
+    With `dry_run`, nothing is changed, and the answer is what would be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ids: Annotated[tuple[ItemId, ...], Field(min_length=1, max_length=500)]
+    action: Action
+    reason: Reason | None = None
+    audience: Annotated[str, StringConstraints(max_length=210)] | None = None
+    dry_run: bool = False
+
+
+class Refused(_Value):
+    """An item that was not changed, and why."""
+
+    id: str
+    error: str
+
+
+class Decided(_Value):
+    """The items that were changed, with their new states, and those that were not."""
+
+    done: Mapping[str, Status]
+    refused: tuple[Refused, ...] = ()
+
+
+class Tally(_Value):
+    """The votes for an item, and that of the caller. `score` is the difference."""
+
+    upvotes: int = 0
+    downvotes: int = 0
+    vote: Vote = 0
+
+    @property
+    def score(self) -> int:
+        """The difference of the votes for and against."""
+        return self.upvotes - self.downvotes
+
+
+class _Items(_Value):
+    recent: tuple[str, ...] = ()
+    items: Mapping[str, Item] = {}
+
+
+class _Votes(_Value):
+    recent: tuple[str, ...] = ()
+    votes: Mapping[str, Mapping[str, Vote]] = {}
+    """By item, by user."""
+
+
+_Book = TypeVar("_Book", _Items, _Votes)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of a bucket, for a caller. All methods raise `UnavailableError` if the store does not respond."""
+
+    store: Store
+    settings: Settings
+    access: AccessList
+    caller: Caller
+    now: datetime
+
+    def items(self) -> list[Item]:
+        """Return the items that the caller may see, newest first: of others, only those in force for them."""
+        found = (item.at(self.now) for item in _read(_Items, _ITEMS, self.store.read(_ITEMS)).items.values())
+        return sorted((item for item in found if self._sees(item)), key=lambda item: item.created_at, reverse=True)
+
+    def tallies(self) -> Callable[[Item], Tally]:
+        """Return what counts the votes for an item."""
+        votes = _read(_Votes, _VOTES, self.store.read(_VOTES)).votes
+
+        def tally(item: Item) -> Tally:
+            cast = votes.get(item.id, {})
+            counted = list(cast.values())
+            own = cast.get(self.caller.user_id or "", 0)
+            return Tally(upvotes=counted.count(1), downvotes=counted.count(-1), vote=own)
+
+        return tally
+
+    def rules(self) -> list[Item]:
+        """Return the items that apply to the caller: the mandatory ones, and by the mode of distribution approved ones."""
+        mode, tally = self.settings.memory_distribution, self.tallies()
+
+        def applies(item: Item) -> bool:
+            if item.status == "mandatory":
+                return self._is_addressed(item)
+            if item.status != "approved" or mode == "mandatory_only":
+                return False
+            return self._is_addressed(item) if mode == "admin_curated" else tally(item).vote == 1
+
+        return sorted(filter(applies, self.items()), key=lambda item: (item.status != "mandatory", item.id))
+
+    def propose(self, new: NewItem) -> Item:
+        """Add an item; it is pending, unless proposals are published at once.
+
+        Raises:
+            ConflictError: there is such an item, or there are too many.
+            NotFoundError: it names a table that does not exist, or that the caller may not read.
+        """
+        title, content = redacted(new.title).text[:60], redacted(new.content).text[:1000]
+        for table in new.tables:
+            if table not in self.access.tables or not self.access.may_read(self.caller, table):
+                raise NotFoundError(f"there is no table {table!r}")
+        is_open = self.settings.memory_approval == "auto_publish"
+        item = Item(
+            id=item_id(title, content),
+            title=title,
+            content=content,
+            category=new.category,
+            tags=tuple(dict.fromkeys(new.tags)),
+            tables=new.tables,
+            registrations=tuple(self.access.tables[table].uuid for table in new.tables),
+            source=self.caller.email,
+            source_id=self.caller.user_id or "",
+            created_at=self.now,
+            updated_at=self.now,
+            status="approved" if is_open else "pending",
+            review_by=self._review_by() if is_open else None,
+        )
+
+        def added(items: Mapping[str, Item]) -> Mapping[str, Item]:
+            if item.id in items:
+                raise ConflictError("there is an item with this title and text already; vote for it instead")
+            if len(items) >= MOST:
+                raise ConflictError(
+                    f"the memory has {MOST} items, which is the maximum; an administrator must tidy it up"
+                )
+            return {**items, item.id: item}
+
+        self._edit(added)
+        return item
+
+    def vote(self, item_id: str, vote: Vote) -> Tally:
+        """Vote for (1) or against (-1) an item in force, or take a vote back (0). A person has one vote.
+
+        Raises:
+            NotFoundError: the caller sees no such item in force.
+            ConflictError: only mandatory items are distributed, so there is nothing to vote on.
+        """
+        if self.settings.memory_distribution == "mandatory_only":
+            raise ConflictError("voting is turned off: only mandatory items are distributed here")
+        item = next((each for each in self.items() if each.id == item_id and each.status in IN_FORCE), None)
+        if item is None:
+            raise _no_item(item_id)
+        user_id, edit = self.caller.user_id or "", str(ULID())
+
+        def cast(current: Object | None) -> bytes:
+            before = _read(_Votes, _VOTES, current)
+            mine = {**before.votes.get(item_id, {}), user_id: vote}
+            if vote == 0:
+                del mine[user_id]
+            votes = {**before.votes, item_id: mine}
+            return _Votes(recent=(*before.recent, edit)[-_RECENT:], votes=votes).model_dump_json().encode()
+
+        swap(self.store, _VOTES, cast, done=lambda current: edit in _read(_Votes, _VOTES, current).recent)
+        return self.tallies()(item)
+
+    def decide(self, decision: Decision) -> Decided:
+        """Change the states of items, each on its own: one that can't be changed does not keep others from it.
+
+        Raises:
+            InvalidInputError: a reason is missing, or the audience does not exist.
+        """
+        if decision.action == "mandate" and decision.reason is None:
+            raise InvalidInputError("a mandatory item needs a reason, which its readers see; give one")
+        audience = self._audience(decision.audience)
+        done: dict[str, Status] = {}
+        refused: list[Refused] = []
+
+        def decided(items: Mapping[str, Item]) -> Mapping[str, Item]:
+            done.clear()
+            refused.clear()
+            changed = dict(items)
+            for id_ in dict.fromkeys(decision.ids):
+                try:
+                    changed[id_] = self._decided(items.get(id_), id_, decision, audience)
+                    done[id_] = changed[id_].status
+                except AnalystError as error:
+                    refused.append(Refused(id=id_, error=str(error)))
+            return changed
+
+        if decision.dry_run:
+            decided(_read(_Items, _ITEMS, self.store.read(_ITEMS)).items)
+        else:
+            self._edit(decided)
+        return Decided(done=dict(done), refused=tuple(refused))
+
+    def edit(self, edit: ItemEdit) -> Item:
+        """Change the text of an item; its history keeps what it said before.
+
+        Raises:
+            NotFoundError: there is no such item.
+        """
+        made: list[Item] = []
+
+        def edited(items: Mapping[str, Item]) -> Mapping[str, Item]:
+            item = items.get(edit.id)
+            if item is None or not self._sees(item.at(self.now)):
+                raise _no_item(edit.id)
+            update: dict[str, object] = {"updated_at": self.now}
+            for name in ("title", "content"):
+                given = getattr(edit, name)
+                if given is not None:
+                    update[name] = redacted(given).text
+            if edit.tags is not None:
+                update["tags"] = tuple(dict.fromkeys(edit.tags))
+            change = Change(
+                at=self.now,
+                by=self.caller.email,
+                action="edit",
+                before=item.status,
+                title=item.title,
+                content=item.content,
+            )
+            made.append(item.model_copy(update={**update, "history": (change, *item.history)[:_KEPT]}))
+            return {**items, item.id: made[-1]}
+
+        self._edit(edited)
+        return made[-1].at(self.now)
+
+    def _decided(self, item: Item | None, id_: str, decision: Decision, audience: str | None) -> Item:
+        if item is None or not self._sees(now := item.at(self.now)):
+            raise _no_item(id_)
+        status = after(now.status, decision.action)
+        change = Change(
+            at=self.now, by=self.caller.email, action=decision.action, before=now.status, reason=decision.reason
+        )
+        is_in_force = status in IN_FORCE
+        return item.model_copy(
+            update={
+                "status": status,
+                "audience": audience or item.audience,
+                "reason": decision.reason if status == "mandatory" else None,
+                "review_by": self._review_by() if is_in_force else None,
+                "updated_at": self.now,
+                "history": (change, *item.history)[:_KEPT],
+            }
+        )
+
+    def _sees(self, item: Item) -> bool:
+        """Return whether the caller may see an item."""
+        for table, registration in zip(item.tables, item.registrations, strict=True):
+            registered = self.access.tables.get(table)
+            if registered is None or registered.uuid != registration or not self.access.may_read(self.caller, table):
+                return False
+        if self.caller.includes(Role.KM_ADMIN) or item.source_id == self.caller.user_id:
+            return True
+        return item.status in IN_FORCE and self._is_addressed(item)
+
+    def _is_addressed(self, item: Item) -> bool:
+        return item.audience == "all" or item.audience.removeprefix(_GROUP) in self.caller.groups
+
+    def _audience(self, given: str | None) -> str | None:
+        if given is None or given == "all":
+            return given
+        name = given.removeprefix(_GROUP)
+        for id_, known in self.access.groups.items():
+            if given.startswith(_GROUP) and name in (id_, known):
+                return _GROUP + id_
+        raise InvalidInputError(f"there is no audience {given!r}; use all, or group:<name> with the name of a group")
+
+    def _review_by(self) -> datetime:
+        month = self.now.month - 1 + self.settings.memory_review_months
+        year, month = self.now.year + month // 12, month % 12 + 1
+        return self.now.replace(year=year, month=month, day=min(self.now.day, calendar.monthrange(year, month)[1]))
+
+    def _edit(self, change: Callable[[Mapping[str, Item]], Mapping[str, Item]]) -> None:
+        edit = str(ULID())
+
+        def changed(current: Object | None) -> bytes:
+            before = _read(_Items, _ITEMS, current)
+            return (
+                _Items(recent=(*before.recent, edit)[-_RECENT:], items=change(before.items)).model_dump_json().encode()
+            )
+
+        swap(self.store, _ITEMS, changed, done=lambda current: edit in _read(_Items, _ITEMS, current).recent)
+
+
+_GROUP: Final = "group:"
+
+
+def item_id(title: str, content: str) -> str:
+    """Return the id of an item: that of its first text, which edits do not change."""
+    return f"km_{hashlib.sha256((title + content).encode()).hexdigest()[:12]}"
+
+
+def matching(items: Iterable[Item], text: str | None, category: str | None, status: str | None) -> list[Item]:
+    """Return the items that have a text in their title, content or tags, regardless of case."""
+    wanted = (text or "").lower()
+    return [
+        item
+        for item in items
+        if wanted in "\n".join((item.title, item.content, *item.tags)).lower()
+        and category in (None, item.category)
+        and status in (None, item.status)
+    ]
+
+
+def _no_item(id_: str) -> NotFoundError:
+    return NotFoundError(f"there is no item {id_!r}")
+
+
+def _read(kind: type[_Book], key: str, found: Object | None) -> _Book:
+    try:
+        return kind() if found is None else kind.model_validate_json(found.data)
+    except ValidationError as error:
+        raise UnavailableError(f"{key!r} is damaged or of a newer version; restore it from a backup") from error
