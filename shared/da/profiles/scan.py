@@ -423,7 +423,9 @@ class _Piece:
             self._add_exact_quantiles(numbers)
 
     def _add_exact_quantiles(self, numbers: Sequence[int]) -> None:
-        asked = ", ".join(f"quantile_cont({finite_value(i, self.sketches[i])}, {list(PROBABILITIES)})" for i in numbers)
+        # as doubles: the quantile of decimals is a decimal of the same scale, so it would be rounded
+        values = {i: f"({finite_value(i, self.sketches[i])})::double" for i in numbers}
+        asked = ", ".join(f"quantile_cont({value}, {list(PROBABILITIES)})" for value in values.values())
         for i, found in zip(numbers, self._all(f"select {asked} from {self.place}")[0], strict=True):
             self.sketches[i] = replace(self.sketches[i], quantiles=tuple(found))
         spans = {i: (float(self.sketches[i].least or 0), float(self.sketches[i].greatest or 0)) for i in numbers}

@@ -127,6 +127,21 @@ def test_only_the_changed_table_is_fetched_again(admin: Laptop, tmp_path: Path) 
     assert admin.rows("select count(*) from orders") == [(3,)]
 
 
+def test_expectations_that_are_not_met_show_in_a_sync(admin: Laptop, tmp_path: Path) -> None:
+    admin.da("sync")
+    expected = tmp_path / "expected.json"
+    expected.write_text(json.dumps([{"kind": "row_count", "max": 2}]))
+    admin.da("admin", "expect", "shop.orders", str(expected))
+    (tmp_path / "files/orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n3,3.00\n")
+    told = "expectations are not met: row_count: there are 3 rows, and at most 2 are expected"
+    assert told in admin.da("admin", "sync", "shop")
+    assert f"shop.orders: {told}" in admin.da("sync")
+    assert f"shop.orders: {told}" in json.loads(admin.da("sync", "--json"))["notes"]
+    (tmp_path / "files/orders.csv").write_text("Order ID,total\n1,1.50\n")
+    admin.da("admin", "sync", "shop")
+    assert "expectations" not in admin.da("sync")
+
+
 def test_a_broken_file_fails_its_table_only(admin: Laptop, tmp_path: Path) -> None:
     admin.da("sync")
     (tmp_path / "files/orders.csv").write_text('Order ID,total\n1,"1.50\n')

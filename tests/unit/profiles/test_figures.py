@@ -1,5 +1,6 @@
 """Figures of profiles equal those of a naive reference: exactly where exactness is claimed, within the stated error elsewhere."""
 
+import json
 import math
 import statistics
 from collections import Counter
@@ -358,3 +359,10 @@ def test_sketches_survive_json(large: tuple[Path, Profile]) -> None:
         )
     assert Scanned.from_json(json.loads(json.dumps(made.to_json()))) == made
     assert math.isclose(made.columns["id"].mean, 149_999.5)
+
+
+def test_quantiles_of_many_decimals_are_interpolated_and_survive_json(tmp_path: Path) -> None:
+    values = [f"{number // 100}.{number % 100:02}" for number in range(0, 6000, 2)]
+    found = of_values(tmp_path, values, "decimal(12, 2)")
+    assert json.loads(json.dumps(found))["median"] == pytest.approx(29.99)
+    assert found["quantiles"]["p25"] == pytest.approx(14.995)
