@@ -17,6 +17,9 @@ Chart = Literal["auto", "none", "line", "bar", "scatter", "histogram"]
 
 _NUMBER: Final = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)", re.ASCII)
 _TIME: Final = re.compile(r"(DATE|TIMESTAMP.*|TIME.*)", re.ASCII)
+_KEY: Final = re.compile(r"(^|_)(id|key|no|nr)$", re.IGNORECASE)
+"""Names of columns whose numbers measure nothing."""
+
 _MOST_BARS: Final = 60
 _MOST_POINTS: Final = 2000
 _LONGEST: Final = 2000
@@ -84,7 +87,8 @@ def plot(
     names = [column["name"] for column in columns]
     numbers = [column["name"] for column in columns if is_number(column["type"])]
     times = [column["name"] for column in columns if _TIME.fullmatch(column["type"])]
-    y = y if y in numbers else next((name for name in numbers if name != x), None)
+    measures = sorted((name for name in numbers if name != x), key=lambda name: _KEY.search(name) is not None)
+    y = y if y in numbers else next(iter(measures), None)
     if chart == "auto":
         chart = _suited(columns, rows, numbers, times)
     if y is None or not rows or chart == "none":
@@ -103,7 +107,9 @@ def _suited(
     if not numbers or len(rows) < 2:  # noqa: PLR2004 - one value is no plot
         return "none"
     if times:
-        return "line"
+        place = [column["name"] for column in columns].index(times[0])
+        is_series = len({row[place] for row in rows}) == len(rows)
+        return "line" if is_series else "histogram"  # of raw rows, with several values at a time
     if len(numbers) == len(columns):
         return "histogram" if len(numbers) == 1 else "scatter"
     return "bar" if len(rows) <= _MOST_BARS else "none"

@@ -223,9 +223,11 @@ class Visit:
 
     def until(self, condition: Callable[[Any], Any]) -> None:
         """Wait for something that a script does."""
+        from selenium.common.exceptions import StaleElementReferenceException
         from selenium.webdriver.support.wait import WebDriverWait
 
-        WebDriverWait(self.driver, 20).until(condition)
+        stale = [StaleElementReferenceException]  # the script has just replaced the region
+        WebDriverWait(self.driver, 20, ignored_exceptions=stale).until(condition)
 
     def complaints(self, *, besides: str = "\0") -> list[str]:
         """Return the errors in the console: of scripts, of requests, and of the policy."""

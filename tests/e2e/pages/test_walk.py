@@ -128,7 +128,6 @@ def test_pages_behind_forms_have_no_faults(shop: Served, axe: str, visit: Callab
         browser.get("/query")
         browser.driver.execute_script(run, statement)
         browser.until(partial(_is_shown, shown))
-        browser.complaints()
         wrong |= _faults(browser, axe, f"/query/{name}")
     browser.show(WIDTHS[2], "light")
     browser.get("/account")
@@ -140,7 +139,7 @@ def test_pages_behind_forms_have_no_faults(shop: Served, axe: str, visit: Callab
     browser.get(f"/oauth/authorize?{urlencode(asked)}")
     assert "Helper" in browser.find("main").text
     wrong |= _faults(browser, axe, "/oauth/consent")
-    assert browser.complaints() == []
+    assert browser.complaints(besides="status of 422") == []  # the answer to the statement that fails
     assert wrong == {}, json.dumps(wrong, indent=1)
 
 
@@ -186,12 +185,14 @@ def test_nothing_runs_that_data_say(shop: Served, visit: Callable[..., Visit]) -
         if not address.startswith(("/auth", "/oauth")):
             browser.get(address.format(**shop.ids))
             check(address)
-    kinds = ("/tables/shop/{}", "/glossary/{}", "/metrics/{}", "/nowhere/{}", "/query?table={}", "/login?next={}")
+    kinds = (
+        *("/catalog?q={}", "/glossary?q={}", "/tables/shop/{}", "/glossary/{}", "/metrics/{}", "/nowhere/{}"),
+        *("/query?table={}", "/login?next={}"),
+    )
     for number, payload in enumerate(PAYLOADS):
-        said = quote(payload, safe="")
-        for address in ("/catalog?q={}", "/glossary?q={}", kinds[number % len(kinds)]):
-            browser.get(address.format(said))
-            check(f"{address} {payload}")
+        address = kinds[number % len(kinds)]
+        browser.get(address.format(quote(payload, safe="")))
+        check(f"{address} {payload}")
     browser.get("/query")
     run = "document.querySelector('#sql').value = arguments[0]; document.querySelector('[data-run]').click()"
     cells = (
