@@ -218,7 +218,10 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/quality/checks.py": {"listed", "' or '.join(terms)", "_statement(one.sql or '')"},
     "functions/api/table_data.py": {"sql_name(table.id, table.view)"},
     "shared/analyst/query/canonical.py": {"value", "values"},
+    "shared/analyst/query/engine.py": {"aliases[min(unused)].alias"},
+    "shared/analyst/connectors/bigquery/orders.py": {"order.label"},
     "shared/analyst/query/run.py": {
+        "columns",
         "n",
         "' || chr(44) || '.join(fields)",
         "', '.join((f'null::{_type(kind)}' for _name, kind in columns))",

@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +16,9 @@ from analyst.store import Object, Store
 
 CURRENT = "state/current.json"
 """The key of the pointer."""
+
+SCHEMA_VERSION: Final = 6
+"""The version of the schema of the system state that this code reads and writes."""
 
 
 class StatePointer(BaseModel):
@@ -35,6 +38,23 @@ class StatePointer(BaseModel):
     """The object `access` itself if it is small: one request less for a process that starts."""
     recent: tuple[str, ...] = ()
     """Ids of the last edits, newest last, by which a writer that got no response finds out whether it succeeded."""
+    schema_version: int = 0
+    """The version of the schema of the system file; 0 if an older version wrote the pointer."""
+
+
+class StateTooNewError(UnavailableError):
+    """The state was written by a newer version of this program; it is left untouched."""
+
+    code = "state_too_new"
+    retryable = False
+
+    @classmethod
+    def of(cls, version: int) -> Self:
+        """Return the error for a version of the schema."""
+        return cls(
+            f"the system state has schema version {version}, but this version supports only versions up to "
+            f"{SCHEMA_VERSION}; upgrade the functions"
+        )
 
 
 class DamagedStateError(UnavailableError):
@@ -48,15 +68,19 @@ def parse_pointer(data: bytes) -> StatePointer:
 
     Raises:
         DamagedStateError: it is malformed.
+        StateTooNewError: a newer version wrote it.
     """
     try:
-        return StatePointer.model_validate_json(data)
+        pointer = StatePointer.model_validate_json(data)
     except ValidationError as error:
         raise DamagedStateError(
             f"{CURRENT!r} can't be read: it is damaged, or was written by a newer version; restore it from a backup "
             "or an "
             "earlier object version, or install the newer version; do not delete it"
         ) from error
+    if pointer.schema_version > SCHEMA_VERSION:
+        raise StateTooNewError.of(pointer.schema_version)
+    return pointer
 
 
 TRUSTED_FOR: Final = 60.0
@@ -188,6 +212,8 @@ class AccessReader:
 
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:
+            if isinstance(self._failure, StateTooNewError):
+                raise StateTooNewError(str(self._failure)) from self._failure
             if self._failure is not None and not self._failure.retryable:
                 raise DamagedStateError(f"the access list can't be read: {self._failure}") from self._failure
             raise UnavailableError(

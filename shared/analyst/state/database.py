@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from weakref import finalize
 from ulid import ULID
 
 from analyst import duckdb_files
-from analyst.access import CURRENT, StatePointer, parts
+from analyst.access import CURRENT, SCHEMA_VERSION, StatePointer, parts
 from analyst.access.reader import list_text
 from analyst.backoff import within
 from analyst.names import quote
@@ -53,8 +54,10 @@ class Attempts(Generic[T]):
         *,
         lists: "_Lists",
         sleep: Callable[[float], None],
+        base: Path | None = None,
     ) -> None:
         self._store = store
+        self._base = base
         self._now = now
         self._scratch = scratch
         self._writer = writer
@@ -111,7 +114,7 @@ class Attempts(Generic[T]):
 
     def _edit(self, opened: _Opener, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, "_Access"]:
         """Run the change in a file at `path`, and return it with its access list."""
-        with opened(fetch_file(self._store, before, path.parent), path, self._now()) as db:
+        with opened(self._old(before, path.parent), path, self._now()) as db:
             db.execute("begin")
             self._results[edit_id] = self._change(db)
             insert(db, "_edits", {"id": edit_id, "at": self._now()})
@@ -120,6 +123,12 @@ class Attempts(Generic[T]):
             )
             db.execute("commit")
             return path, self._lists.of(db, self._now(), before, edit_id)
+
+    def _old(self, before: StatePointer | None, folder: Path) -> Path | None:
+        """Return a local file to build on, which the attempt may move: the current state, or a copy of `base`."""
+        if self._base is None:
+            return fetch_file(self._store, before, folder)
+        return Path(shutil.copyfile(self._base, folder / "fetched.duckdb"))
 
 
 def _version(before: StatePointer | None) -> int:
@@ -138,11 +147,11 @@ class _Access:
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """Makes access lists: whole up to a number of rows, else in parts. `anew` writes all parts again, as if damaged."""
+    """Makes access lists: whole up to a number of rows, else in parts. `in_full` writes all parts again, as if damaged."""
 
     store: Store
     largest_whole: int
-    anew: bool
+    in_full: bool
 
     def of(self, db: "DuckDBPyConnection", now: datetime, before: StatePointer | None, edit_id: str) -> _Access:
         version = _version(before)
@@ -153,7 +162,7 @@ class _Lists:
         return _Access(listed.model_dump_json().encode(), parts.HASHED, written)
 
     def _parts_of(self, before: StatePointer | None) -> parts.PartList | None:
-        if self.anew or before is None or parts.HASHED not in before.sha256:
+        if self.in_full or before is None or parts.HASHED not in before.sha256:
             return None
         try:
             return parts.parse_list(list_text(self.store, before), before.access)
@@ -172,6 +181,7 @@ def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: _Acc
         sha256={"system": hashlib.sha256(path.read_bytes()).hexdigest(), access.hashed: of_list},
         access_text=small_text(access.text),
         recent=(*recent, edit_id)[-_RECENT:],
+        schema_version=SCHEMA_VERSION,
     )
 
 
@@ -308,7 +318,7 @@ class State:
             UnsureWriteError: a write got no response and can't be read back; the change may have been made.
             StateTooNewError: the state was written by a newer version.
         """
-        return self._publish(change, anew=False)
+        return self._publish(change)
 
     def renew(self) -> None:
         """Publish the state and all of its access list again; an older state is migrated to the current schema.
@@ -316,11 +326,22 @@ class State:
         Raises:
             UnavailableError: as `edit`; and `UnsureWriteError`, `StateTooNewError`.
         """
-        self._publish(lambda _db: None, anew=True)
+        self._publish(lambda _db: None, in_full=True)
 
-    def _publish(self, change: "Callable[[DuckDBPyConnection], T]", *, anew: bool) -> T:
-        lists = _Lists(self._store, self._largest_whole, anew)
-        attempts = Attempts(self._store, self._now, self._scratch, self._writer, change, lists=lists, sleep=self._sleep)
+    def replace(self, file: Path, change: "Callable[[DuckDBPyConnection], T]") -> T:
+        """Publish a copy of another state in place of the current one, with a change; otherwise like `edit`.
+
+        `file` may have an older schema. Edits that others make in the meantime are replaced as well.
+        """
+        return self._publish(change, base=file, in_full=True)
+
+    def _publish(
+        self, change: "Callable[[DuckDBPyConnection], T]", *, base: Path | None = None, in_full: bool = False
+    ) -> T:
+        lists = _Lists(self._store, self._largest_whole, in_full)
+        attempts = Attempts(
+            self._store, self._now, self._scratch, self._writer, change, lists=lists, sleep=self._sleep, base=base
+        )
         with self._editing:  # one at a time in this process: they would only conflict with each other
             try:
                 pauses = self._pauses(attempts)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from analyst.access import CURRENT as STATE_POINTER
-from analyst.access import StatePointer
+from analyst.access import StatePointer, parse_pointer
 from analyst.access import parts as access_parts
 from analyst.access.reader import list_text
 from analyst.catalog import CURRENT as SNAPSHOT_POINTER
@@ -76,7 +76,7 @@ def states(store: Store) -> list[Entry]:
     found = store.read(STATE_POINTER)
     if found is None:
         return []
-    pointer = StatePointer.model_validate_json(found.data)
+    pointer = parse_pointer(found.data)
     oldest_kept = max(sorted(entry.age for entry in lists)[:STATES_KEPT], default=0.0)
     replaced = [entry for entry, match in systems if int(match[1]) <= pointer.version - STATES_KEPT]
     replaced += [entry for entry in lists if entry.age > oldest_kept]
