@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -190,7 +190,21 @@ def run(arguments: Sequence[str] | None = None) -> None:
             # code page of the region and lose the other characters.
             chosen = stream.isatty() or os.environ.get("PYTHONIOENCODING")
             stream.reconfigure(encoding=None if chosen else "utf-8", errors="backslashreplace")
-    sys.exit(execute([_decoded(each) for each in (sys.argv[1:] if arguments is None else arguments)]))
+    _end(execute([_decoded(each) for each in (sys.argv[1:] if arguments is None else arguments)]))
+
+
+def _end(code: int) -> NoReturn:
+    """End the process, without the clean-up by Python and DuckDB if possible.
+
+    It frees memory object by object, which takes 30 ms, a fifth of a sync without news. What a command writes is written
+    when it returns, and it removes its temporary files itself.
+    """
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (AttributeError, OSError, ValueError):  # closed, or nobody reads it any more: Python deals with that
+        sys.exit(code)
+    os._exit(code)
 
 
 def _decoded(argument: str) -> str:

@@ -78,7 +78,9 @@ def _content(path: Path, number: int) -> bytes:
 
 def _da(server: Host, token: str, workspace: Path) -> Cost:
     workspace.mkdir(exist_ok=True)
-    environ = {"DA_SERVER": server.url, "DA_TOKEN": token, "DA_LOCAL_DIR": str(workspace)}
+    # As installed, with compiled modules: to compile those of a checkout would take 35 ms each time.
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(workspace.parent / "compiled")}
+    environ = {"DA_SERVER": server.url, "DA_TOKEN": token, "DA_LOCAL_DIR": str(workspace), **compiled}
     return cost([BIN / "da", "sync", "--quiet"], {**environ, "DA_CONFIG_DIR": str(workspace / ".config")})
 
 
