@@ -19,6 +19,7 @@ from analyst.errors import SourceError
 from analyst.query.statement import Statement
 from tests.doubles.bigquery.project import Fault, Project, Table, column
 from tests.doubles.bigquery.serving import serving
+from tests.integration.bigquery import hostile
 from tests.integration.bigquery.conftest import BigQuery
 from tests.integration.projects import opening
 from tests.integration.query.shop import publish
@@ -438,6 +439,65 @@ def test_a_statement_stops_at_its_deadline_while_bigquery_is_read(live: Live) ->
         held.set()
     assert answer.get_json(force=True)["kind"] == "timeout"
     assert live.rows("select id from visits where id = 1") == [[1]]
+
+
+def test_there_are_enough_hostile_statements() -> None:
+    assert len({*hostile.INJECTIONS, *hostile.TRAPS, *hostile.LEAKS}) >= 130
+
+
+@pytest.mark.parametrize("statements", [hostile.INJECTIONS], ids=["injections"])
+def test_a_hostile_statement_has_the_rows_that_duckdb_finds(live: Live, statements: tuple[str, ...]) -> None:
+    wrong = []
+    for sql in statements:
+        answer = live.ask(sql)
+        try:
+            expected = sorted(shown_by_duckdb(sql))
+        except duckdb.Error:
+            if answer.status_code != 422:
+                wrong.append((sql, answer.text))
+            continue
+        found = answer.get_json(force=True)
+        if "QUERY_REMOTE_ROWS" in found.get("detail", ""):  # nothing could be pushed down, and all rows are too many
+            continue
+        rows = sorted(json.dumps(row) for row in found.get("rows") or ())
+        if answer.status_code != 200 or rows != expected:
+            wrong.append((sql, rows, expected, found.get("detail")))
+    assert wrong == [], "\n".join(map(str, wrong))
+    assert [job.sql for job in live.project.jobs.values()] == []
+
+
+def shown_by_duckdb(sql: str) -> list[str]:
+    """Return rows as an answer has them: the columns of each as a JSON array."""
+    width = len(plain(f"select * from ({sql}) limit 1", {})[0]) if plain(sql, {}) else 0
+    names = ", ".join(f"c{number}" for number in range(width))
+    rows = plain(f"select json_array({names}) from ({sql}) as t({names})", {}) if width else []
+    return [json.dumps(json.loads(text)) for (text,) in rows]
+
+
+def test_a_hostile_statement_shows_nothing_else(live: Live) -> None:
+    store = live.bigquery.store.url.removeprefix("file://")
+    secrets = (
+        "4711",
+        "pay",
+        live.project.id,
+        live.bigquery.served.url,
+        "d.Visits",
+        "/dev/fd",
+        "query-",
+        store,
+        SERVICE_TOKEN,
+    )
+    leaks = []
+    for sql in hostile.LEAKS:
+        for more in ({}, {"format": "csv"}, {"receipt": False, "limit": None}):
+            answer = live.ask(sql, **more)
+            text = answer.text.replace(sql, "").replace(json.dumps(sql)[1:-1], "")
+            leaks += [(sql, each, text) for each in secrets if each in text and each not in sql]
+            if answer.status_code not in {200, 422}:
+                leaks.append((sql, str(answer.status_code), text))
+    assert leaks == []
+    assert all("secret" not in job.sql for job in live.project.jobs.values())
+    assert all(session.table.id != "d.secret" for session in live.project.sessions)
 
 
 @pytest.fixture(scope="module")
