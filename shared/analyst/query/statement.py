@@ -71,12 +71,13 @@ def refused(message: str, kind: str = "refused", **more: Any) -> StatementError:
 
 @dataclass(frozen=True, slots=True)
 class TableName:
-    """A table as a statement names it; `at` is the offset of the name in bytes."""
+    """A table as a statement names it; `at` is the offset of the name in bytes. `is_aliased`: it has another name there."""
 
     catalog: str
     schema: str
     name: str
     at: int | None = None
+    is_aliased: bool = False
 
     @property
     def text(self) -> str:
@@ -102,6 +103,10 @@ class Statement:
     parameters: tuple[str, ...]
     columns: frozenset[str] | None = None
     uses: tuple[Use, ...] = ()
+
+    def is_local(self, name: TableName) -> bool:
+        """Return whether a name is, where it is written, that of a subquery of the statement."""
+        return any(use.at == name.at and use.is_local for use in self.uses)
 
     def to_json(self) -> Json:
         """Return it as a JSON value."""
@@ -276,7 +281,8 @@ class _Walk:
             self._rows.add(str(source.get("alias") or source["table_name"]).lower())
             at = source["query_location"]
             place = at if at < _NOWHERE else None
-            self.tables.append(TableName(source["catalog_name"], source["schema_name"], source["table_name"], place))
+            names = (source["catalog_name"], source["schema_name"], source["table_name"])
+            self.tables.append(TableName(*names, place, is_aliased=bool(source.get("alias"))))
         elif kind == "TABLE_FUNCTION":
             name = str(source["function"].get("function_name", "")).lower()
             if name not in TABLE_FUNCTIONS:

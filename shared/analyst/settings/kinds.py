@@ -63,6 +63,18 @@ Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
 """A secret; at least 32 characters."""
 
 Word = Annotated[str, AfterValidator(_word)]
+
+
+def _spark_remote(text: str) -> str:
+    if not re.fullmatch(r"sc://[^\s/;@]+(?::[0-9]+)?(?:/;(?!.*token=)\S*)?/?", text):
+        raise ValueError(
+            "expected the address of a Spark Connect server, such as sc://spark.internal:15002, without a token, which belongs "
+            "into SPARK_CONNECT_AUTHENTICATE_TOKEN"
+        )
+    return text
+
+
+SparkRemote = Annotated[str, AfterValidator(_spark_remote)]
 """A secret shared by machines."""
 
 QueueName = Annotated[

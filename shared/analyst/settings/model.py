@@ -25,6 +25,7 @@ from analyst.settings.kinds import (
     Secret,
     Size,
     SourceKind,
+    SparkRemote,
     When,
     Word,
 )
@@ -221,6 +222,10 @@ class Settings(BaseModel):
     """Id of the Google Cloud project with the tables of BigQuery sources."""
     bigquery_location: Word | None = None
     """Location in which BigQuery runs queries, such as `EU`. By default that of their data."""
+    spark_remote: SparkRemote | None = None
+    """Address of a Spark Connect server for materialized tables, such as `sc://spark.internal:15002`."""
+    spark_python: Path | None = None
+    """Python with the package pyspark-client, if it is not that of the functions."""
     openmetadata_url: ServerUrl | None = None
     """Address of an OpenMetadata server, such as `https://catalog.example.com`. Its descriptions of tables are imported."""
     openmetadata_token: SecretStr | None = None
@@ -353,6 +358,8 @@ KEYS: Final = {
     "keboola.project_id": "keboola_project_id",
     "bigquery.project": "bigquery_project",
     "bigquery.location": "bigquery_location",
+    "spark.remote": "spark_remote",
+    "spark.python": "spark_python",
     "openmetadata.url": "openmetadata_url",
     "openmetadata.token": "openmetadata_token",
     "openmetadata.data_product": "openmetadata_data_product",

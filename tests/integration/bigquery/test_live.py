@@ -1,10 +1,12 @@
 """Queries at the server read remote tables from BigQuery, with what they need pushed down; some people also native SQL."""
 
 import json
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -12,12 +14,16 @@ import duckdb
 import pytest
 from werkzeug.test import TestResponse
 
+from analyst.connectors.materialized.engines import Spark
+from analyst.errors import SourceError
+from analyst.query.statement import Statement
 from tests.doubles.bigquery.project import Fault, Project, Table, column
 from tests.doubles.bigquery.serving import serving
+from tests.integration.bigquery import hostile
 from tests.integration.bigquery.conftest import BigQuery
 from tests.integration.projects import opening
 from tests.integration.query.shop import publish
-from tests.integration.world import Begun
+from tests.integration.world import SERVICE_TOKEN, Begun
 
 FIELDS = [
     column("id", "INTEGER"),
@@ -433,3 +439,125 @@ def test_a_statement_stops_at_its_deadline_while_bigquery_is_read(live: Live) ->
         held.set()
     assert answer.get_json(force=True)["kind"] == "timeout"
     assert live.rows("select id from visits where id = 1") == [[1]]
+
+
+def test_there_are_enough_hostile_statements() -> None:
+    assert len({*hostile.INJECTIONS, *hostile.TRAPS, *hostile.LEAKS}) >= 130
+
+
+@pytest.mark.parametrize("statements", [hostile.INJECTIONS], ids=["injections"])
+def test_a_hostile_statement_has_the_rows_that_duckdb_finds(live: Live, statements: tuple[str, ...]) -> None:
+    wrong = []
+    for sql in statements:
+        answer = live.ask(sql)
+        try:
+            expected = sorted(shown_by_duckdb(sql))
+        except duckdb.Error:
+            if answer.status_code != 422:
+                wrong.append((sql, answer.text))
+            continue
+        found = answer.get_json(force=True)
+        if "QUERY_REMOTE_ROWS" in found.get("detail", ""):  # nothing could be pushed down, and all rows are too many
+            continue
+        rows = sorted(json.dumps(row) for row in found.get("rows") or ())
+        if answer.status_code != 200 or rows != expected:
+            wrong.append((sql, rows, expected, found.get("detail")))
+    assert wrong == [], "\n".join(map(str, wrong))
+    assert [job.sql for job in live.project.jobs.values()] == []
+
+
+def shown_by_duckdb(sql: str) -> list[str]:
+    """Return rows as an answer has them: the columns of each as a JSON array."""
+    width = len(plain(f"select * from ({sql}) limit 1", {})[0]) if plain(sql, {}) else 0
+    names = ", ".join(f"c{number}" for number in range(width))
+    rows = plain(f"select json_array({names}) from ({sql}) as t({names})", {}) if width else []
+    return [json.dumps(json.loads(text)) for (text,) in rows]
+
+
+def test_a_hostile_statement_shows_nothing_else(live: Live) -> None:
+    store = live.bigquery.store.url.removeprefix("file://")
+    secrets = (
+        "4711",
+        "pay",
+        live.project.id,
+        live.bigquery.served.url,
+        "d.Visits",
+        "/dev/fd",
+        "query-",
+        store,
+        SERVICE_TOKEN,
+    )
+    leaks = []
+    for sql in hostile.LEAKS:
+        for more in ({}, {"format": "csv"}, {"receipt": False, "limit": None}):
+            answer = live.ask(sql, **more)
+            text = answer.text.replace(sql, "").replace(json.dumps(sql)[1:-1], "")
+            leaks += [(sql, each, text) for each in secrets if each in text and each not in sql]
+            if answer.status_code not in {200, 422}:
+                leaks.append((sql, str(answer.status_code), text))
+    assert leaks == []
+    assert all("secret" not in job.sql for job in live.project.jobs.values())
+    assert all(session.table.id != "d.secret" for session in live.project.sessions)
+
+
+@pytest.fixture(scope="module")
+def marts(live: Live) -> Live:
+    live.bigquery.world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
+    return live
+
+
+def computed(live: Live, name: str) -> Any:
+    body = {"source": "marts", "tables": [name]}
+    answer = live.bigquery.world.send("POST", "/extract/materialized", body, token=SERVICE_TOKEN)
+    return answer.get_json()["tables"][0]
+
+
+def test_bigquery_computes_a_materialized_table(marts: Live) -> None:
+    world = marts.bigquery.world
+    native = "SELECT name AS `The Name`, COUNT(*) AS n FROM `shop-123456.d.Visits` GROUP BY 1"
+    options = {"sql": native, "engine": "bigquery", "connection": "bq"}
+    world.ask("POST", "/api/admin/tables/marts.names", {"options": options})
+    marts.project.jobs.clear()
+    done = computed(marts, "names")
+    assert (done["status"], done["rows"]) == ("ok", 4)
+    assert "1 queries billed" in done["notes"][0]
+    assert [(job.dry_run, job.cap) for job in marts.project.jobs.values()] == [(True, None), (False, 10 << 30)]
+    rows = world.ask("POST", "/api/query", {"sql": "select the_name, n from marts.names order by all"})["rows"]
+    assert rows == [["a", 5], ["b's", 5], ["ž\\", 5], [None, 5]]
+    other = {**options, "sql": f"{native} HAVING COUNT(*) > 0", "max_bytes_billed": 10}
+    world.ask("PUT", "/api/admin/tables/marts.names", {"options": other})
+    error = computed(marts, "names")["error"]
+    assert error.startswith("the query of 'marts.names' would process 160 bytes, and may bill 10; it was not run")
+    assert world.ask("POST", "/api/query", {"sql": "select count(*) from marts.names"})["rows"] == [[4]]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"engine": "bigquery"}, "the engine bigquery needs connection"),
+        ({"engine": "bigquery", "connection": "shop"}, "is not a BigQuery source; use one of: bq"),
+        ({"engine": "spark", "connection": "bq"}, "other engines have none"),
+        ({"max_bytes_billed": 5}, "max_bytes_billed is for the engine bigquery"),
+        ({"engine": "sparc"}, "must be 'duckdb', 'spark' or 'bigquery'"),
+        ({"engine": "spark", "sql": "select * from nowhere"}, "there is no table 'nowhere'"),
+        ({"sql": "select id from visits"}, "is remote: its rows stay in its source"),
+    ],
+)
+def test_options_of_engines_that_can_not_be_used_are_explained(marts: Live, options: dict[str, Any], said: str) -> None:
+    body = {"options": {"sql": "select id from shop.orders", **options}}
+    answer = marts.bigquery.world.send("POST", "/api/admin/tables/marts.wrong", body)
+    assert answer.status_code == 422
+    assert said in answer.get_json(force=True)["detail"]
+
+
+def test_the_engine_spark_says_what_it_lacks(marts: Live) -> None:
+    options = {"sql": "select id from shop.orders", "engine": "spark"}
+    marts.bigquery.world.ask("POST", "/api/admin/tables/marts.sparked", {"options": options})
+    assert "set SPARK_REMOTE to its address" in computed(marts, "sparked")["error"]
+    settings = marts.bigquery.world.process.settings
+    spark = Spark("sc://127.0.0.1:1", sys.executable, marts.bigquery.store, settings.memory_limit, 60)
+    statement = Statement("select 1", (), frozenset(), volatile=False, ordered=False, parameters=())
+    with pytest.raises(SourceError, match="needs the package pyspark-client"):
+        spark.compute("marts.sparked", statement, {}, Path())
+    with pytest.raises(SourceError, match="the Python '/nowhere' can't be started"):
+        replace(spark, python="/nowhere").compute("marts.sparked", statement, {}, Path())

@@ -12,6 +12,7 @@ from typing import Final, Self
 from analyst import duckdb_files
 from analyst.catalog import Input, Table
 from analyst.connectors.extract_function import extracting
+from analyst.connectors.materialized.engines import bigquery_rows, spark_of
 from analyst.connectors.materialized.lineage import levels, outdated
 from analyst.connectors.materialized.options import TYPE, MaterializedOptions
 from analyst.connectors.materialized.registration import EVERYTHING, Inputs, graph, materialized_sources, options_of
@@ -49,7 +50,7 @@ class Materialized:
     reader: Reader
     engine: Engine
     now: datetime
-    memory_limit: str
+    ctx: Context
 
     def tables(self) -> Iterator[SourceTable]:
         """List the tables; the fingerprint of one covers its SQL, the data of its inputs and the version of the engine."""
@@ -88,6 +89,9 @@ class Materialized:
         """
         (registered,) = (each for each in self.tables_ if each.name == table.name)
         options = options_of(registered.id, registered.options)
+        if options.engine == "bigquery":
+            native = bigquery_rows(self.ctx, registered, options, into)
+            return Extracted(native.files, native.columns, notes=native.notes)
         try:
             statement = self.engine.check(options.sql, EVERYTHING)
             if Inputs.of(statement, self.reader).ids != options.inputs:
@@ -95,12 +99,17 @@ class Materialized:
                     f"the SQL of {registered.id!r} names other tables than when it was registered; register it again"
                 )
             named = Sources.of(statement, self.reader)
+            if options.engine == "spark":
+                found = {name: self.reader.find(name) for name in statement.tables if not statement.is_local(name)}
+                inputs = {name: table for name, table in found.items() if table is not None}
+                result = spark_of(self.ctx, _SECONDS).compute(registered.id, statement, inputs, into)
+                return Extracted(result.files, result.columns, notes=result.notes)
             parts = into / "parts"
             parts.mkdir()
             paths = self.engine.write(statement, named, parts, person=registered.id, seconds=_SECONDS)
         except StatementError as error:
             raise SourceError(str(error)) from error
-        with duckdb_files.connect(memory_limit=self.memory_limit, temp_dir=into / "spill") as con:
+        with duckdb_files.connect(memory_limit=self.ctx.settings.memory_limit, temp_dir=into / "spill") as con:
             paths = [path.rename(into / path.name) for path in parquet.pieces(con, paths)]
             made = parquet.inspect(con, paths[0])
         notes = () if made.rows or len(paths) > 1 else ("its SQL returned no rows",)
@@ -123,7 +132,8 @@ class Materialized:
         if options.is_volatile:
             when = self.now.isoformat() if table.name in self.has_schedule else self.now.date().isoformat()
         seen = [(each.id, each.hash, [(column.name, column.type) for column in each.columns]) for each in inputs]
-        said = [_FORMAT, ENGINE, options.engine, options.sql, seen, list(gone), when]
+        engine = ENGINE if options.engine == "duckdb" else options.connection
+        said = [_FORMAT, engine, options.engine, options.sql, seen, list(gone), when]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -177,7 +187,7 @@ class Computing:
         ctx, now = self.ctx, self.ctx.clock()
         reader = Reader(ctx.snapshots.current(), ctx.access.current(), EVERYTHING)
         tables = [self.tables[name] for name in level if name in self.tables]
-        return Materialized(tables, self.has_schedule, reader, self.engine, now, ctx.settings.memory_limit)
+        return Materialized(tables, self.has_schedule, reader, self.engine, now, ctx)
 
 
 def compute(ctx: Context, request: ExtractRequest) -> ExtractAnswer:

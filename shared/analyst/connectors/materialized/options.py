@@ -1,10 +1,10 @@
 """The config of a source of materialized tables, and the options of one of its tables."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from analyst.names import TableId
+from analyst.names import Name, TableId
 
 TYPE: Final = "materialized"
 
@@ -18,7 +18,9 @@ class MaterializedSource(BaseModel):
 class MaterializedOptions(BaseModel):
     """The options of a materialized table.
 
-    `sql` is one query over tables of any source. The server derives from it, and overwrites, `inputs`: the tables that it
+    `sql` is one query over tables of any source. `engine` runs it: `spark` is the Spark Connect server of the settings, with
+    SQL that DuckDB can parse, too; `bigquery` runs GoogleSQL over the tables of the BigQuery source `connection`, whose cap on
+    billed bytes `max_bytes_billed` overrides. The server derives from it, and overwrites, `inputs`: the tables that it
     names; `columns`: those of each input that it may read, if that is not all; and `is_volatile`: whether its result can
     differ over the same data.
     """
@@ -26,7 +28,20 @@ class MaterializedOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sql: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200_000)]
-    engine: Literal["duckdb"] = "duckdb"
+    engine: Literal["duckdb", "spark", "bigquery"] = "duckdb"
+    connection: Name | None = None
+    max_bytes_billed: Annotated[int, Field(ge=0)] | None = None
     inputs: Annotated[tuple[TableId, ...], Field(max_length=1000)] = ()
     columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     is_volatile: bool = False
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if (self.engine == "bigquery") != (self.connection is not None):
+            raise ValueError(
+                "the engine bigquery needs connection, the name of the BigQuery source in whose project it runs; other engines "
+                "have none"
+            )
+        if self.max_bytes_billed is not None and self.engine != "bigquery":
+            raise ValueError("max_bytes_billed is for the engine bigquery")
+        return self

@@ -120,6 +120,8 @@ def options_of(table_id: str, options: Mapping[str, Any]) -> MaterializedOptions
 def _checked(ctx: Context, table_id: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Check the SQL of a table, and return its options with what is derived from it."""
     given = options_of(table_id, options)
+    if given.engine == "bigquery":
+        return _native(ctx, table_id, given)
     statement = ctx.queries.check(given.sql, ctx.caller)
     with ctx.state.read() as db:
         registered = frozenset({table_id, *(table.id for table in registry.list_tables(db))})
@@ -130,13 +132,30 @@ def _checked(ctx: Context, table_id: str, options: Mapping[str, Any]) -> dict[st
     columns: dict[str, tuple[str, ...]] = {}
     if not inputs.missing:
         seen = Sources.of(statement, reader)
-        ctx.queries.bind(statement, seen, ctx.caller)
+        if given.engine == "duckdb":  # Spark has other functions
+            ctx.queries.bind(statement, seen, ctx.caller)
         if statement.columns is not None:
             for table in seen.tables:
                 names = tuple(column.name for column in table.columns if column.name.lower() in statement.columns)
                 columns[table.id] = names
     checked = given.model_copy(update={"inputs": inputs.ids, "columns": columns, "is_volatile": statement.volatile})
-    return checked.model_dump(mode="json")
+    return checked.model_dump(mode="json", exclude_none=True)
+
+
+def _native(ctx: Context, table_id: str, given: MaterializedOptions) -> dict[str, Any]:
+    """Return the options of a table that BigQuery computes: when its tables change is not known, so it is volatile.
+
+    Raises:
+        InvalidInputError: its connection is not a BigQuery source.
+    """
+    with ctx.state.read() as db:
+        known = sorted(source.name for source in sources.list_sources(db) if source.type == "bigquery")
+    if given.connection not in known:
+        raise InvalidInputError(
+            f"the connection {given.connection!r} of {table_id!r} is not a BigQuery source; use one of: {', '.join(known) or 'none'}"
+        )
+    checked = given.model_copy(update={"inputs": (), "columns": {}, "is_volatile": True})
+    return checked.model_dump(mode="json", exclude_none=True)
 
 
 @dataclass(frozen=True, slots=True)
