@@ -1,0 +1,689 @@
+"""The check for leaks: as every person, every surface of the server is asked for what is theirs, and for what is not.
+
+What a person may read is computed here from grants, groups and the registry, so a fault in the rules of the server is
+found too. Three questions are asked:
+
+- Lists are asked as a whole. They may not mention a table that is not the person's, and complete ones must mention theirs.
+- Surfaces that take a table must answer for a foreign table as for one that does not exist, and mention no other foreign
+  table; for one of the person's own, they must answer as they do for an administrator.
+- Addresses of files: a path without a signature, or with that of another file, must be refused.
+
+Of the many pairs of a person and a table, a surface that takes a table is asked for some: each table at least once and
+each person several times. Lists cover all pairs.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from typing import Any, Final, Literal
+from urllib.parse import quote, urlencode, urlsplit
+
+from da.errors import DaError
+from da.server import Server
+from da.web import Web
+
+Kind = Literal["leak", "missing", "refused", "unknown"]
+
+NAME: Final = "leak-check"
+"""The name of the tokens, of which none outlives the check."""
+
+_SCOPES: Final = ("read", "query", "sync")
+_AT_ONCE: Final = 8
+_EACH: Final = 3
+"""Foreign and own tables that each person asks a surface for, at least."""
+
+_OWN_TEXTS: Final = ("/api/access-requests/mine", "/api/feedback", "/query.json")
+"""What a person wrote: requests, feedback, and the history of queries."""
+
+_ABSENT: Final = "no_such_table_7c1"
+_READS: Final = ("analyst", "km_admin", "admin")
+_TRIES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A published table of the server, and how it is registered."""
+
+    id: str
+    view: str
+    bucket: str | None
+    is_public: bool
+    server_only: bool
+    files: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Its source."""
+        return self.id.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """Its name within the source."""
+        return self.id.partition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user with a token, and the tables that they may read."""
+
+    email: str
+    role: str
+    token: str
+    own: frozenset[str]
+    told: frozenset[str] = frozenset()
+    """Tables that they requested, queried or wrote about, whose names they may see in what they wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer of a surface. `outcome` says how it answered, without the words of the message."""
+
+    status: int
+    text: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A difference between what a person got and what is theirs."""
+
+    kind: Kind
+    surface: str
+    person: str
+    table: str | None
+    detail: str
+
+    def to_json(self) -> dict[str, str | None]:
+        """Return it as `--json` has it."""
+        return {name: getattr(self, name) for name in ("kind", "surface", "person", "table", "detail")}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request."""
+
+    method: str
+    path: str
+    body: Any = None
+    form: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """A surface that takes a table. `route` is its method and path on the server, `call` makes a request.
+
+    It is for `analysts` only if viewers may not use it; `downloads` if it does not exist for tables that stay on the server.
+    """
+
+    route: str
+    call: Callable[[Table], Call]
+    name: str = ""
+    analysts: bool = False
+    downloads: bool = False
+    echoes: bool = True
+    """An answer for a foreign table may repeat its name. A search may not list it."""
+
+    @property
+    def label(self) -> str:
+        """How a report names it."""
+        return self.name or self.route
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A surface that lists: `complete` if it must mention all tables of a person, or all that can be downloaded."""
+
+    route: str
+    path: str
+    complete: Literal["", "all", "downloads"] = ""
+    analysts: bool = False
+
+    @property
+    def label(self) -> str:
+        """How a report names it."""
+        return f"GET {self.path}"
+
+
+def _tool(name: str, **arguments: Any) -> Call:
+    params = {"name": name, "arguments": arguments}
+    return Call("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+
+
+def _resource(uri: str) -> Call:
+    return Call("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": uri}})
+
+
+def _by_id(path: str, **options: Any) -> Surface:
+    place = re.sub(r"\{[a-z_]+\}", "{}", path)
+    return Surface(f"GET {path}", lambda table: Call("GET", place.format(quote(table.id))), **options)
+
+
+def _shared(tail: str = "", method: str = "GET", **body: Any) -> Surface:
+    path = f"/delta-sharing/shares/{{share}}/schemas/{{schema_}}/tables/{{table}}{tail}"
+
+    def call(table: Table) -> Call:
+        place = f"/delta-sharing/shares/data/schemas/{quote(table.source)}/tables/{quote(table.name)}{tail}"
+        return Call(
+            method, f"{place}?startingVersion=0" if tail == "/changes" else place, body if method == "POST" else None
+        )
+
+    return Surface(f"{method} {path}", call, analysts=True, downloads=True)
+
+
+def _sql(table: Table) -> str:
+    return f'select count(*) as n from "{table.source}"."{table.name}"'
+
+
+SURFACES: Final = (
+    _by_id("/api/catalog/tables/{id}"),
+    _by_id("/catalog/{table}.md"),
+    _by_id("/catalog/{table}.json"),
+    _by_id("/api/tables/{id}/description"),
+    _by_id("/api/tables/{id}/expectations"),
+    _by_id("/api/tables/{id}/profile"),
+    _by_id("/api/tables/{id}/relations"),
+    _by_id("/api/tables/{id}/schema"),
+    _by_id("/api/tables/{id}/sample", analysts=True),
+    _by_id("/api/data/{table_id}/download", analysts=True, downloads=True),
+    Surface("POST /api/data/urls", lambda t: Call("POST", "/api/data/urls", {"files": {t.id: None}}), "", True, True),
+    Surface(
+        "POST /api/data/urls",
+        lambda t: Call("POST", "/api/data/urls", {"files": {t.id: [t.files[0] if t.files else "x"]}}),
+        "POST /api/data/urls of a file",
+        True,
+        True,
+    ),
+    Surface("GET /api/catalog/lineage", lambda t: Call("GET", f"/api/catalog/lineage?table={quote(t.id)}")),
+    Surface(
+        "GET /api/catalog/search",
+        lambda t: Call("GET", f"/api/catalog/search?limit=50&q={quote(t.name)}"),
+        echoes=False,
+    ),
+    Surface("GET /catalog.json", lambda t: Call("GET", f"/catalog.json?q={quote(t.name)}"), echoes=False),
+    Surface("POST /api/query", lambda t: Call("POST", "/api/query", {"sql": _sql(t), "receipt": False}), "", True),
+    Surface(
+        "POST /api/query",
+        lambda t: Call("POST", "/api/query", {"sql": f'from "{t.view}" limit 1', "receipt": False}),
+        "POST /api/query by view",
+        True,
+    ),
+    Surface(
+        "POST /query/download",
+        lambda t: Call("POST", "/query/download", {"sql": _sql(t), "format": "csv"}, form=True),
+        "",
+        True,
+    ),
+    Surface("GET /query.json", lambda t: Call("GET", f"/query.json?table={quote(t.id)}"), "", True),
+    Surface("GET /tables/{source}/{name}", lambda t: Call("GET", f"/tables/{quote(t.source)}/{quote(t.name)}")),
+    Surface(
+        "GET /tables/{source}/{name}.json", lambda t: Call("GET", f"/tables/{quote(t.source)}/{quote(t.name)}.json")
+    ),
+    _shared(),
+    _shared("/version"),
+    _shared("/metadata"),
+    _shared("/changes"),
+    _shared("/query", "POST"),
+    Surface("POST /mcp", lambda t: _tool("describe_table", table=t.id), "tool describe_table"),
+    Surface("POST /mcp", lambda t: _tool("sample_table", table=t.id), "tool sample_table", True),
+    Surface("POST /mcp", lambda t: _tool("query", sql=_sql(t)), "tool query", True),
+    Surface("POST /mcp", lambda t: _tool("file_urls", tables=[t.id]), "tool file_urls", True, True),
+    Surface("POST /mcp", lambda t: _tool("diff_table", table=t.id, since="1"), "tool diff_table", True),
+    Surface("POST /mcp", lambda t: _tool("find", text=t.name, limit=50), "tool find", echoes=False),
+    Surface("POST /mcp", lambda t: _resource(f"da://table/{t.id}"), "resources of agents"),
+)
+
+LISTINGS: Final = (
+    Listing("GET /api/catalog/tables", "/api/catalog/tables?limit=10000", "all"),
+    Listing("GET /api/sync/manifest", "/api/sync/manifest", "downloads", analysts=True),
+    Listing("GET /api/sync/sources", "/api/sync/sources", analysts=True),
+    Listing("GET /api/query/names", "/api/query/names", "all", analysts=True),
+    Listing("GET /api/agents/catalog", "/api/agents/catalog"),
+    Listing("GET /api/agents/workspace", "/api/agents/workspace"),
+    Listing("GET /llms.txt", "/llms.txt"),
+    Listing("GET /api/catalog/metrics", "/api/catalog/metrics"),
+    Listing("GET /api/metrics", "/api/metrics"),
+    Listing("GET /api/glossary", "/api/glossary"),
+    Listing("GET /api/snapshots", "/api/snapshots"),
+    Listing("GET /", "/"),
+    Listing("GET /index.json", "/index.json"),
+    Listing("GET /catalog", "/catalog"),
+    Listing("GET /catalog.json", "/catalog.json"),
+    Listing("GET /metrics", "/metrics"),
+    Listing("GET /metrics.json", "/metrics.json"),
+    Listing("GET /account", "/account"),
+    Listing("GET /account.json", "/account.json"),
+    Listing("GET /api/feedback", "/api/feedback"),
+    Listing("GET /api/access-requests/mine", "/api/access-requests/mine"),
+    Listing("GET /api/me", "/api/me"),
+    Listing("GET /delta-sharing/shares", "/delta-sharing/shares", analysts=True),
+    Listing("GET /delta-sharing/shares/{share}", "/delta-sharing/shares/data", analysts=True),
+    Listing("GET /delta-sharing/shares/{share}/schemas", "/delta-sharing/shares/data/schemas", analysts=True),
+    Listing(
+        "GET /delta-sharing/shares/{share}/all-tables",
+        "/delta-sharing/shares/data/all-tables?maxResults=10000",
+        "downloads",
+        True,
+    ),
+)
+
+FILES: Final = "GET /files/{path}"
+METRICS: Final = (
+    "GET /api/metrics/{name}",
+    "GET /api/metrics/{name}/sql",
+    "GET /metrics/{name}",
+    "GET /metrics/{name}.json",
+)
+"""Metrics that a person does not see in the list are asked for by name."""
+
+TABLES_OF_SCHEMA: Final = "GET /delta-sharing/shares/{share}/schemas/{schema_}/tables"
+
+NOT_ASKED: Final[Mapping[str, str]] = {
+    "GET /query": "the person's own statements; the names that it completes are asked for",
+    "POST /query": "it keeps the statement in the person's history; POST /query/download runs the same",
+    "POST /api/access-requests": "it changes something, and answers alike for every table",
+    "POST /account/requests": "it changes something, and answers alike for every table",
+    "POST /tables/{source}/{name}/request": "it changes something, and answers alike for every table",
+    "POST /api/feedback": "it changes something",
+    "POST /tables/{source}/{name}/feedback": "it changes something",
+    "GET /api/glossary/{name}": "an entry of the list",
+    "POST /api/receipts/verify": "it answers only about what a receipt contains",
+    "POST /query/share": "it keeps the text of the person's own query",
+    "GET /query/shared/{id}": "the text of a query that somebody shared; running it is asked for",
+    "GET /query/shared/{id}.json": "the text of a query that somebody shared; running it is asked for",
+    "POST /query/history/clear": "it deletes the person's own history",
+    "POST /auth/password/change": "the person's own password",
+    "POST /account/password": "the person's own password",
+    "POST /auth/logout": "the person's own session",
+    "POST /auth/logout/everywhere": "the person's own sessions",
+    "GET /auth/tokens": "the person's own tokens",
+    "POST /auth/tokens": "the person's own tokens",
+    "DELETE /auth/tokens/{id}": "the person's own tokens",
+    "POST /account/tokens": "the person's own tokens",
+    "POST /account/tokens/revoke": "the person's own tokens",
+    "GET /auth/desktop": "sign-in",
+    "POST /auth/desktop": "sign-in",
+    "GET /oauth/authorize": "sign-in",
+    "POST /oauth/authorize": "sign-in",
+}
+"""Routes for people that are not asked, and why. Routes for everybody or for administrators only have no entry: the former
+know no person, the latter must refuse everybody else."""
+
+
+def routes() -> frozenset[str]:
+    """Return the routes that are asked, as method and path."""
+    listed = (each.route for each in (*SURFACES, *LISTINGS))
+    return frozenset((*listed, FILES, TABLES_OF_SCHEMA, *METRICS))
+
+
+TOOLS: Final = frozenset(
+    {
+        "find",
+        "describe_table",
+        "describe_metric",
+        "sample_table",
+        "query",
+        "run_metric",
+        "changes",
+        "diff_table",
+        "file_urls",
+        "verify_receipt",
+    }
+)
+"""The tools of agents that the check knows."""
+
+
+@dataclass
+class Report:
+    """What was asked, and what differed."""
+
+    people: int
+    tables: int
+    requests: int = 0
+    pairs: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `--json` has it."""
+        return {
+            "people": self.people,
+            "tables": self.tables,
+            "surfaces": len(SURFACES) + len(LISTINGS) + len(METRICS) + 2,
+            "requests": self.requests,
+            "pairs": self.pairs,
+            "findings": [each.to_json() for each in self.findings],
+        }
+
+
+_PAIRS: Final = tuple(re.compile(rf"(?=(?<![\w.])(\w+){between}(\w+)(?!\w))") for between in (r"\.", "/", "/data/"))
+
+
+def mentioned(text: str, known: frozenset[str]) -> set[str]:
+    """Return the tables that a text mentions: as `source.name`, quoted or not, in a path, or as schema and name in JSON."""
+    plain = re.sub(r"[\\\"`']|%22|</?[a-z]+>", "", text)
+    found = {f"{source}.{name}" for pair in _PAIRS for source, name in pair.findall(plain)}
+    found |= {f"{schema}.{name}" for name, schema in re.findall(r'"name": ?"(\w+)", ?"schema": ?"(\w+)"', text)}
+    return found & known
+
+
+@dataclass
+class LeakCheck:
+    """A check of one server. `each` is how many foreign and own tables every person asks a surface for, at least."""
+
+    server: Server
+    web: Web
+    each: int = _EACH
+    seen: Callable[[str], object] = lambda _: None
+
+    def run(self, emails: Sequence[str] = ()) -> Report:
+        """Ask everything as every active person, or as those with the given addresses.
+
+        Raises:
+            DaError: the server refuses an administrator's request, or does not respond.
+        """
+        tables = self._tables()
+        people: list[Person] = []
+        tokens: list[str] = []
+        try:
+            for user in self._users(emails):
+                token = self.server.post("/auth/tokens", _token_for(user["email"]))
+                tokens.append(token["id"])
+                people.append(self._person(user, token["token"], tables))
+            report = Report(len(people), len(tables))
+            _Asking(self, report, people, tables).run()
+        finally:
+            for token_id in tokens:
+                self.server.delete(f"/auth/tokens/{token_id}")
+        report.findings.sort(key=lambda each: (each.surface, each.person, each.table or "", each.kind))
+        return report
+
+    def _users(self, emails: Sequence[str]) -> list[dict[str, Any]]:
+        users = [user for user in self.server.get("/api/users")["users"] if user["active"]]
+        if unknown := sorted(set(emails) - {user["email"] for user in users}):
+            raise DaError(f"'{unknown[0]}' is not an active user; to see all users, run: da admin users list")
+        return [user for user in users if not emails or user["email"] in emails]
+
+    def _tables(self) -> list[Table]:
+        registered = {each["id"]: each for each in self.server.get("/api/admin/tables")["tables"]}
+        published = self.server.get("/api/catalog/tables", limit=10_000)["tables"]
+        manifest = self.server.manifest(None)
+        files = manifest[1]["tables"] if manifest else {}
+        return [
+            Table(
+                each["id"],
+                each["view"],
+                registered[each["id"]]["bucket"],
+                bool(registered[each["id"]]["is_public"]),
+                bool(registered[each["id"]]["server_only"]),
+                tuple(file["path"] for file in files.get(each["id"], {}).get("files", ())),
+            )
+            for each in published
+            if each["id"] in registered
+        ]
+
+    def _person(self, user: Mapping[str, Any], token: str, tables: Sequence[Table]) -> Person:
+        groups = {group["id"] for group in self._groups() if user["id"] in {m["id"] for m in group["members"]}}
+        grants = [g for g in self._grants() if g["principal"]["id"] in {user["id"], *groups}]
+        own = frozenset(
+            t.id for t in tables if user["role"] == "admin" or t.is_public or any(_covers(g, t) for g in grants)
+        )
+        headers = {"Authorization": f"Bearer {token}"}
+        told = "".join(self._text(path, headers) for path in _OWN_TEXTS)
+        return Person(
+            user["email"], user["role"], token, own, frozenset(mentioned(told, frozenset(t.id for t in tables)))
+        )
+
+    def _text(self, path: str, headers: Mapping[str, str]) -> str:
+        with self.web.exchange("GET", f"{self.server.address}{path}", headers) as answer:
+            return answer.read().decode(errors="replace")
+
+    def _groups(self) -> list[dict[str, Any]]:
+        if not hasattr(self, "_known_groups"):
+            self._known_groups: list[dict[str, Any]] = self.server.get("/api/admin/groups")["groups"]
+        return self._known_groups
+
+    def _grants(self) -> list[dict[str, Any]]:
+        if not hasattr(self, "_known_grants"):
+            self._known_grants: list[dict[str, Any]] = self.server.get("/api/admin/permissions")["permissions"]
+        return self._known_grants
+
+
+def _token_for(email: str) -> dict[str, Any]:
+    return {"name": NAME, "user": email, "scopes": list(_SCOPES), "expires_in_days": 1}
+
+
+def _covers(grant: Mapping[str, Any], table: Table) -> bool:
+    if grant["table"] is not None:
+        return bool(grant["table"] == table.id)
+    return bool(grant["source"] == table.source and grant["bucket"] in (None, table.bucket))
+
+
+@dataclass
+class _Asking:
+    """The requests of a check."""
+
+    check: LeakCheck
+    report: Report
+    people: Sequence[Person]
+    tables: Sequence[Table]
+    by_admin: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        known = {table.id: table for table in self.tables}
+        jobs: list[Callable[[], Iterable[Finding]]] = []
+        snapshots = [each["snapshot"] for each in self.check.server.get("/api/snapshots")["snapshots"]]
+        for person in self.people:
+            jobs += [lambda p=person, at=listing: self._listed(p, at) for listing in self._listings(person, snapshots)]  # type: ignore[misc]
+            jobs.append(lambda p=person: self._files(p))  # type: ignore[misc]
+            jobs.append(lambda p=person: self._metrics(p))  # type: ignore[misc]
+            jobs.append(lambda p=person: self._tools(p))  # type: ignore[misc]
+        for surface in SURFACES:
+            askers = [p for p in self.people if not surface.analysts or p.role in _READS]
+            pairs = [
+                *_pairs(askers, lambda p: sorted(known.keys() - p.own), self.check.each),
+                *_pairs(askers, lambda p: sorted(p.own), self.check.each),
+            ]
+            self.report.pairs += len(pairs)
+            for person, table_id in pairs:
+                jobs.append(lambda s=surface, p=person, t=known[table_id]: self._asked(s, p, t))  # type: ignore[misc]
+            for person in (p for p in self.people if p not in askers):
+                jobs.append(lambda s=surface, p=person: self._viewer(s, p))  # type: ignore[misc]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for done, found in enumerate(pool.map(lambda job: [*job()], jobs), start=1):
+                self.check.seen(f"{done} of {len(jobs)}")
+                self.report.findings += found
+
+    # lists
+
+    def _listings(self, person: Person, snapshots: Sequence[int]) -> Iterator[Listing]:
+        for listing in LISTINGS:
+            if not listing.analysts or person.role in _READS:
+                yield listing
+        oldest = snapshots[-1:] if len(snapshots) > 1 else []
+        for number in oldest:
+            yield Listing("GET /api/catalog/tables", f"/api/catalog/tables?limit=10000&snapshot={number}")
+            if person.role in _READS:
+                yield Listing("GET /api/sync/manifest", f"/api/sync/manifest?snapshot={number}", analysts=True)
+        if person.role in _READS:
+            for source in sorted({table.source for table in self.tables}):
+                path = f"/delta-sharing/shares/data/schemas/{quote(source)}/tables?maxResults=10000"
+                yield Listing(TABLES_OF_SCHEMA, path, analysts=True)
+
+    def _listed(self, person: Person, listing: Listing) -> Iterator[Finding]:
+        answer = self._ask(person, Call("GET", listing.path))
+        yield from self._foreign(person, listing.label, answer, frozenset())
+        if not listing.complete:
+            return
+        if answer.status != 200:  # noqa: PLR2004
+            yield Finding("refused", listing.label, person.email, None, f"answered with {answer.status}")
+            return
+        wanted = {
+            t.id for t in self.tables if t.id in person.own and not (listing.complete == "downloads" and t.server_only)
+        }
+        for table_id in sorted(wanted - mentioned(answer.text, frozenset(wanted))):
+            yield Finding(
+                "missing", listing.label, person.email, table_id, "not listed, although the person may read it"
+            )
+
+    def _foreign(self, person: Person, label: str, answer: Answer, but: frozenset[str]) -> Iterator[Finding]:
+        foreign = frozenset(t.id for t in self.tables) - person.own - person.told - but
+        for table_id in sorted(mentioned(answer.text, foreign)):
+            yield Finding("leak", label, person.email, table_id, "mentioned, although the person may not read it")
+
+    # surfaces that take a table
+
+    def _asked(self, surface: Surface, person: Person, table: Table) -> Iterator[Finding]:
+        answer = self._ask(person, surface.call(table))
+        may = table.id in person.own and not (surface.downloads and table.server_only)
+        but = frozenset({table.id} if surface.echoes and not may else ())
+        yield from self._foreign(person, surface.label, answer, but)
+        if not surface.echoes:
+            return
+        if may:
+            expected = self._of_admin(surface, table)
+            if answer.outcome != expected:
+                detail = f"answered {answer.outcome}, but {expected} for an administrator"
+                yield Finding("missing", surface.label, person.email, table.id, detail)
+            return
+        absent = Table(f"{table.source}.{_ABSENT}", _ABSENT, None, False, False)
+        control = self._ask(person, surface.call(absent))
+        if answer.outcome != control.outcome:
+            detail = f"answered {answer.outcome}, but {control.outcome} for a table that does not exist"
+            yield Finding("leak", surface.label, person.email, table.id, detail)
+
+    def _of_admin(self, surface: Surface, table: Table) -> str:
+        key = surface.label, table.id
+        if key not in self.by_admin:
+            self.by_admin[key] = self._ask(None, surface.call(table)).outcome
+        return self.by_admin[key]
+
+    def _viewer(self, surface: Surface, person: Person) -> Iterator[Finding]:
+        """Ask a surface of analysts as a viewer, for one table."""
+        for table in self.tables[:1]:
+            answer = self._ask(person, surface.call(table))
+            yield from self._foreign(person, surface.label, answer, frozenset({table.id}))
+            if answer.outcome == self._of_admin(surface, table):
+                yield Finding("leak", surface.label, person.email, table.id, f"answered {answer.outcome} to a viewer")
+
+    # files, metrics and tools
+
+    def _files(self, person: Person) -> Iterator[Finding]:
+        """Ask for foreign files without a signature, and with the signature of another file."""
+        own = next((t for t in self.tables if t.id in person.own and t.files and not t.server_only), None)
+        foreign = [t for t in self.tables if t.id not in person.own and t.files][: self.check.each]
+        paths = [
+            (t, path)
+            for t in foreign
+            for path in (t.files[0], f"{t.files[0].rpartition('/')[0]}/_delta_log/{0:020}.json")
+        ]
+        for table, path in paths:
+            yield from self._refused(person, table, f"{self.check.server.address}/files/{quote(path)}")
+        if own is None or person.role not in _READS:
+            return
+        answer = self._ask(person, Call("POST", "/api/data/urls", {"files": {own.id: [own.files[0]]}}))
+        try:
+            url = json.loads(answer.text)["urls"][own.files[0]]
+        except (ValueError, KeyError, TypeError):
+            return
+        url = url if "://" in url else f"{self.check.server.address}{url}"
+        for table, path in paths:
+            yield from self._refused(person, table, url.replace(quote(own.files[0]), quote(path)))
+        if "expires=" in urlsplit(url).query:
+            later = re.sub(r"expires=(\d+)", lambda found: f"expires={int(found[1]) + 1}", url)
+            yield from self._refused(person, own, later)
+
+    def _refused(self, person: Person, table: Table, url: str) -> Iterator[Finding]:
+        self.report.requests += 1
+        headers = {"Authorization": f"Bearer {person.token}"} if url.startswith(self.check.server.address) else {}
+        with self.check.web.exchange("GET", url, headers) as answer:
+            status = answer.status
+            if status >= 400:  # noqa: PLR2004
+                answer.read()
+                return
+        yield Finding(
+            "leak", FILES, person.email, table.id, f"answered {status} to an address that was not signed for it"
+        )
+
+    def _metrics(self, person: Person) -> Iterator[Finding]:
+        """Ask for the metrics that a person does not see in the list, and for those that they see."""
+        every = {each["name"] for each in self.check.server.get("/api/metrics")["metrics"]}
+        answer = self._ask(person, Call("GET", "/api/metrics"))
+        seen = {each["name"] for each in json.loads(answer.text).get("metrics", [])} if answer.status == 200 else set()  # noqa: PLR2004
+        for route in METRICS:
+            path = route.partition(" ")[2]
+            for name in sorted(every):
+                found = self._ask(person, Call("GET", path.replace("{name}", quote(name))))
+                yield from self._foreign(person, route, found, frozenset())
+                if name not in seen and found.status < 400:  # noqa: PLR2004
+                    yield Finding("leak", route, person.email, None, f"answered {found.status} for the metric '{name}'")
+
+    def _tools(self, person: Person) -> Iterator[Finding]:
+        """Ask the tools that take no table, and report those that this check does not know."""
+        listed = self._ask(person, Call("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))
+        names = set(re.findall(r'"name": ?"(\w+)", ?"title"', listed.text))
+        for name in sorted(names - TOOLS):
+            yield Finding(
+                "unknown", f"tool {name}", person.email, None, "this version of da does not know it; update da"
+            )
+        for method in ("resources/list", "prompts/list", "resources/templates/list"):
+            answer = self._ask(person, Call("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": method}))
+            yield from self._foreign(person, f"agents: {method}", answer, frozenset())
+        for call in (_tool("find", limit=200), _tool("changes", since="1")):
+            name = call.body["params"]["name"]
+            yield from self._foreign(person, f"tool {name} of everything", self._ask(person, call), frozenset())
+
+    def _ask(self, person: Person | None, call: Call) -> Answer:
+        """Send a request as a person, or as the administrator who runs the check."""
+        self.report.requests += 1
+        token = person.token if person is not None else self._admin_token()
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/html, */*"}
+        body = None
+        if call.body is not None:
+            body = (urlencode(call.body) if call.form else json.dumps(call.body)).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded" if call.form else "application/json"
+        with self.check.web.exchange(call.method, f"{self.check.server.address}{call.path}", headers, body) as answer:
+            text = answer.read().decode(errors="replace")
+            return Answer(answer.status, text, _outcome(answer.status, text))
+
+    def _admin_token(self) -> str:
+        admin = next((p for p in self.people if p.role == "admin"), None)
+        if admin is None:
+            raise DaError("the check needs an administrator among the people; give --user for one, too")
+        return admin.token
+
+
+def _outcome(status: int, text: str) -> str:
+    """Return how a surface answered: the status, and the code of an error in JSON or of a tool."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return str(status)
+    if isinstance(body, dict) and "jsonrpc" in body:
+        result = body.get("result") or {}
+        failed = "error" in body or bool(result.get("isError"))
+        return f"{status} {'error' if failed else 'ok'}"
+    code = body.get("code") or body.get("errorCode") if isinstance(body, dict) else None
+    if isinstance(body, dict) and "missing" in body and status < 400:  # noqa: PLR2004
+        return f"{status} missing" if body["missing"] else str(status)
+    return f"{status} {code}" if code and status >= 400 else str(status)  # noqa: PLR2004
+
+
+def _pairs(people: Sequence[Person], tables: Callable[[Person], Sequence[str]], each: int) -> list[tuple[Person, str]]:
+    """Choose pairs so that each table occurs that is anybody's, and each person at least `each` times."""
+    chosen: dict[tuple[str, str], tuple[Person, str]] = {}
+    theirs = {person.email: tables(person) for person in people}
+    covered: set[str] = set()
+    for number, person in enumerate(people):
+        listed = theirs[person.email]
+        start = number * each % len(listed) if listed else 0
+        for table in islice(cycle(listed), start, start + min(each, len(listed))):
+            chosen[person.email, table] = (person, table)
+            covered.add(table)
+    for table in sorted({t for listed in theirs.values() for t in listed} - covered):
+        asker = min(
+            (p for p in people if table in set(theirs[p.email])), key=lambda p: sum(key[0] == p.email for key in chosen)
+        )
+        chosen[asker.email, table] = (asker, table)
+    return [*chosen.values()]
