@@ -479,6 +479,7 @@ class _Asking:
             jobs.append(lambda p=person: self._files(p))  # type: ignore[misc]
             jobs.append(lambda p=person: self._metrics(p))  # type: ignore[misc]
             jobs.append(lambda p=person: self._tools(p))  # type: ignore[misc]
+            jobs.append(lambda p=person: self._shares(p))  # type: ignore[misc]
         for surface in SURFACES:
             askers = [p for p in self.people if not surface.analysts or p.role in _READS]
             pairs = [
@@ -561,7 +562,8 @@ class _Asking:
 
     def _viewer(self, surface: Surface, person: Person) -> Iterator[Finding]:
         """Ask a surface of analysts as a viewer, for one table."""
-        for table in self.tables[:1]:
+        own = [table for table in self.tables if table.id in person.own]
+        for table in (own or self.tables)[:1]:
             answer = self._ask(person, surface.call(table))
             yield from self._foreign(person, surface.label, answer, frozenset({table.id}))
             if answer.outcome == self._of_admin(surface, table):
@@ -633,6 +635,16 @@ class _Asking:
         for call in (_tool("find", limit=200), _tool("changes", since="1")):
             name = call.body["params"]["name"]
             yield from self._foreign(person, f"tool {name} of everything", self._ask(person, call), frozenset())
+
+    def _shares(self, person: Person) -> Iterator[Finding]:
+        """Ask for the tables of every share that is listed: those of groups, too."""
+        if person.role not in _READS:
+            return
+        listed = self._ask(person, Call("GET", "/delta-sharing/shares"))
+        for name in sorted(set(re.findall(r'"name": ?"([\w-]+)"', listed.text))):
+            path = f"/delta-sharing/shares/{quote(name)}/all-tables?maxResults=10000"
+            answer = self._ask(person, Call("GET", path))
+            yield from self._foreign(person, f"GET {path.partition('?')[0]}", answer, frozenset())
 
     def _ask(self, person: Person | None, call: Call) -> Answer:
         """Send a request as a person, or as the administrator who runs the check."""
