@@ -88,7 +88,7 @@ class Company(World):
         self.ask("POST", "/api/admin/permissions", {"user": "p0@example.com", "table": "shop.t001"})
 
 
-def check(host: Host, token: str, each: int = 3) -> Report:
+def check(host: Host, token: str, each: int = 2) -> Report:
     with Web() as web:
         return LeakCheck(Server(Login(host.url, token), web), web, each).run()
 

@@ -23,12 +23,12 @@ Each = Annotated[
 _SHOWN = 50
 
 
-def leak_check(user: User = None, each: Each = 3, json: Json = False) -> None:
+def leak_check(user: User = None, each: Each = 2, json: Json = False) -> None:
     """Ask every surface as every user: for the tables that they may not read, and for those that they may.
 
     What a user may read is computed from grants, groups and the registry, independently of the server. Lists are asked
-    as a whole, also of the oldest snapshot; surfaces that take a table are asked for each table at least once, and
-    as each user for several. For this, every user gets an access token that only reads, which is revoked at the end; the
+    as a whole, also of the oldest snapshot; surfaces that take a table are asked for every table as somebody who may not
+    read it, and as each user for several. For this, every user gets an access token that only reads, which is revoked at the end; the
     audit log records both, and all requests. Exits with 1 if something differs.
 
     Examples:

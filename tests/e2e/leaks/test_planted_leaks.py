@@ -5,6 +5,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,7 +163,7 @@ def checked(company: Company, code: Path, home: Path) -> Report:
     """Start the functions of a copy of the code on a copy of the bucket, and check them."""
     home.mkdir(exist_ok=True)
     cloud = company.cloud.copy(home)
-    settings = {
+    settings: dict[str, Any] = {
         "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
         "SERVICE_TOKEN": SERVICE_TOKEN,
         "PYTHONPATH": f"{code / 'shared'}{os.pathsep}{code}",
