@@ -27,7 +27,7 @@ class Kind(Enum):
 _KINDS: Final = tuple(
     (re.compile(pattern), kind)
     for kind, pattern in (
-        (Kind.POINTER, r"state/(current\.json|system[.-].*|access-.*)"),
+        (Kind.POINTER, r"state/(current\.json|system[.-].*|access-.*|access_parts/.*)"),
         (Kind.POINTER, r"analytics/.*"),
         (Kind.POINTER, r"extracts/[^/]+/extract\.duckdb"),
         (Kind.REPLACED, r"state/(secret\.key|schedule\.json|dropped/.*)"),
