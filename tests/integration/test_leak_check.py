@@ -11,7 +11,8 @@ from analyst.http import Allow
 from analyst.http.spec import FunctionSpec
 from da.agents.schemas import TOOLS as EVERY_TOOL
 from da.config import Login
-from da.leak_check import NOT_ASKED, TOOLS, LeakCheck, Report, mentioned, routes
+from da.leak_check import LeakCheck, Report, mentioned
+from da.leak_surfaces import NOT_ASKED, TOOLS, routes
 from da.server import Server
 from da.web import Web
 from tests.clouds import FileCloud
@@ -36,7 +37,9 @@ def for_people(spec: FunctionSpec) -> bool:
 def test_every_route_for_people_is_asked_or_excused() -> None:
     known = {f"{spec.method} {spec.path.text}" for spec in specs()}
     wanted = {f"{spec.method} {spec.path.text}" for spec in specs() if for_people(spec)}
-    assert wanted - routes() - NOT_ASKED.keys() == set(), "add it to SURFACES, LISTINGS or NOT_ASKED of da.leak_check"
+    assert wanted - routes() - NOT_ASKED.keys() == set(), (
+        "add it to SURFACES, LISTINGS or NOT_ASKED of da.leak_surfaces"
+    )
     assert (routes() | NOT_ASKED.keys()) - known == set(), "there is no such route"
     assert routes() & NOT_ASKED.keys() == set()
     assert {tool.name for tool in EVERY_TOOL} == TOOLS
