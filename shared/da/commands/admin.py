@@ -10,6 +10,7 @@ from da.commands import (
     admin_grants,
     admin_import,
     admin_jira,
+    admin_leak_check,
     admin_materialized,
     admin_openmetadata,
     admin_runs,
@@ -34,6 +35,7 @@ app.add_typer(admin_users.groups_app, name="groups", rich_help_panel=_PEOPLE)
 app.add_typer(admin_grants.app, name="grants", rich_help_panel=_PEOPLE)
 app.command("access", rich_help_panel=_PEOPLE)(admin_grants.access)
 app.add_typer(access_requests.app, name="requests", rich_help_panel=_PEOPLE)
+app.command("leak-check", rich_help_panel=_PEOPLE)(admin_leak_check.leak_check)
 app.add_typer(tokens.admin_app, name="tokens", rich_help_panel=_PEOPLE)
 app.command("audit", rich_help_panel=_PEOPLE)(admin_audit.audit)
 app.add_typer(admin_sources.app, name="sources", rich_help_panel=_SOURCES)
