@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from analyst.access import Role
 from analyst.agents.server_warehouse import Registered, ServerWarehouse
+from analyst.connectors.bigquery.live import LiveTables
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.errors import ForbiddenError
@@ -117,6 +118,7 @@ def warehouse_of(ctx: Context) -> ServerWarehouse:
         registered=registered,
         using=lambda tables, snapshot: ctx.audited(*(f"table:{table.id}" for table in tables), snapshot=snapshot),
         is_gone=ctx.request.environ.get(CLIENT_GONE, lambda: False),
+        live=LiveTables(ctx),
     )
 
 

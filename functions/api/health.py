@@ -69,6 +69,7 @@ def health_details(ctx: Context) -> HealthDetails:
 
 
 def _health(ctx: Context) -> dict[str, object]:
+    ctx.access.current()  # a version that is older than the state, or a damaged state, is not healthy
     newest = ctx.snapshots.current()
     age = (ctx.now - newest.catalog.built_at).total_seconds() if newest.number else None
     return {

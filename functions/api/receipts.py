@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role, Scope
+from analyst.connectors.bigquery.live import LiveTables
 from analyst.context import Context
 from analyst.http import CLIENT_GONE, function
 from analyst.receipts import Receipt, Verification, Verifier
@@ -22,6 +23,7 @@ class VerifyRequest(BaseModel):
     allow=Role.ANALYST,
     scope=Scope.QUERY,
     answers={
+        403: "The caller may not run native SQL on a source of the receipt.",
         404: "The caller can't read a table of the receipt, or it no longer exists.",
         422: "The receipt was changed, or its statement is refused, can't be parsed, or fails.",
     },
@@ -35,9 +37,14 @@ def verify_receipt(request: VerifyRequest, ctx: Context) -> Verification:
     receipt = request.receipt
     ctx.audited(*(f"table:{table.id}" for table in receipt.tables), snapshot=receipt.snapshot)
     is_gone = ctx.request.environ.get(CLIENT_GONE, lambda: False)
+    live = LiveTables(ctx)
     verifier = Verifier(
-        ctx.queries, ctx.snapshots, ctx.access.current(), ctx.caller, ctx.settings.query_timeout, is_gone
+        ctx.queries, ctx.snapshots, ctx.access.current(), ctx.caller, ctx.settings.query_timeout, live, is_gone
     )
-    verification = verifier.verify(receipt, ctx.keys, ctx.now)
+    try:
+        verification = verifier.verify(receipt, ctx.keys, ctx.now)
+    finally:
+        if live.used:
+            ctx.audited(register=live.used)
     ctx.audited(verdict=verification.verdict)
     return verification

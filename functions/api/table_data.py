@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from analyst import query_answer
 from analyst.access import Role, Scope
 from analyst.catalog import Column, QueryMode
+from analyst.connectors.bigquery.live import LiveTables
 from analyst.context import Context
 from analyst.http import CLIENT_GONE, Spooled, function
 from analyst.names import TableId, quote
@@ -101,7 +102,7 @@ def table_schema(request: SchemaRequest, ctx: Context) -> TableSchema:
 def table_sample(request: SampleRequest, ctx: Context) -> Spooled[QueryAnswer]:
     """Return some rows of a table, in the form of a query's answer."""
     ctx.audited(f"table:{request.id}")
-    reader = Reader(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
+    reader = Reader(ctx.snapshots.current(), ctx.access.current(), ctx.caller, LiveTables(ctx))
     table = require(reader.snapshot, reader.access, reader.caller, request.id)
     asked = Query(
         f"select * from {sql_name(table.id, table.view)}",

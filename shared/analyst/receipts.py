@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 
 from analyst import visible_tables
 from analyst.access import AccessList, Caller
@@ -19,6 +27,7 @@ from analyst.auth.keys import Keys, Purpose
 from analyst.errors import InvalidInputError, NotFoundError, UnauthenticatedError, UnavailableError
 from analyst.names import TableId
 from analyst.query.engine import Engine, Query, Reader, Result
+from analyst.query.live import Live, Registered
 from analyst.query.results import ENGINE
 from analyst.query.statement import StatementError
 from analyst.snapshots import Snapshot, Snapshots
@@ -36,11 +45,36 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ReceiptTable(_Value):
-    """A table that a statement read. `hash` is the SHA-256 over the hashes of its files, as in the manifest."""
+class _Additions(_Value):
+    """A value with fields that older versions do not have: written only if they say something, so old digests stay true."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        added = {"live": False, "registered": ()}
+        return {
+            name: value
+            for name, value in written(self).items()
+            if name not in added or getattr(self, name) != added[name]
+        }
+
+
+class ReceiptTable(_Additions):
+    """A table that a statement read. `hash` is the SHA-256 over the hashes of its files, as in the manifest.
+
+    The rows of a `live` one were read from its source at that moment and are not kept; its hash covers its definition.
+    """
 
     id: TableId
     hash: Sha256
+    live: bool = False
+
+
+class ReceiptNativeSql(_Value):
+    """Native SQL whose result a statement used under a name: live rows of a source."""
+
+    name: Text
+    sql: Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+    source: Text | None = None
 
 
 class ReceiptColumn(_Value):
@@ -50,7 +84,7 @@ class ReceiptColumn(_Value):
     type: str
 
 
-class Receipt(_Value):
+class Receipt(_Additions):
     """What a result was computed from, and its hash. Those of a mirror have no signature, user and snapshot of their own."""
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
@@ -68,6 +102,7 @@ class Receipt(_Value):
     result: Sha256
     user: Text | None
     at: AwareDatetime
+    registered: Annotated[tuple[ReceiptNativeSql, ...], Field(max_length=8)] = ()
     signature: Annotated[str, StringConstraints(max_length=2000)] | None = None
 
     def digest(self) -> str:
@@ -75,6 +110,11 @@ class Receipt(_Value):
         plain = self.model_dump(mode="json", exclude={"signature"})
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def live(self) -> tuple[str, ...]:
+        """The tables, and the names of results of native SQL, whose rows nobody keeps."""
+        return (*(table.id for table in self.tables if table.live), *(each.name for each in self.registered))
 
     @classmethod
     def issue(cls, result: Result, query: Query, caller: Caller, now: datetime, keys: Keys) -> Self | None:
@@ -86,7 +126,9 @@ class Receipt(_Value):
             parameters=dict(query.parameters) if isinstance(query.parameters, Mapping) else tuple(query.parameters),
             limit=query.limit,
             snapshot=result.snapshot,
-            tables=tuple(ReceiptTable(id=table.id, hash=table.hash) for table in result.tables),
+            tables=tuple(
+                ReceiptTable(id=table.id, hash=table.hash, live=table.id in result.live) for table in result.tables
+            ),
             engine=ENGINE,
             columns=tuple(ReceiptColumn(name=name, type=kind) for name, kind in result.columns),
             row_count=result.rows,
@@ -96,6 +138,9 @@ class Receipt(_Value):
             result=result.hash,
             user=caller.email,
             at=now.replace(microsecond=0),
+            registered=tuple(
+                ReceiptNativeSql(name=each.alias, sql=each.sql, source=each.source) for each in result.registered
+            ),
         )
         signature = keys.sign(Purpose.RECEIPT, plain.digest(), now, _VALID)
         return plain.model_copy(update={"signature": signature})
@@ -174,6 +219,7 @@ class Verifier:
     access: AccessList
     caller: Caller
     seconds: float
+    live: Live | None = None
     is_gone: Callable[[], bool] = lambda: False
 
     def verify(self, receipt: Receipt, keys: Keys, now: datetime) -> Verification:
@@ -221,6 +267,8 @@ class Verifier:
             message = "the result is the same"
         if not is_same_engine:
             message += f"; it was computed with {receipt.engine}, and now with {ENGINE}"
+        if not is_same and receipt.live:
+            return self._moved(receipt, replayed)
         if not is_same and receipt.volatile:
             message += "; the statement depends on the time, on chance or on its user"
         elif not is_same:
@@ -237,8 +285,23 @@ class Verifier:
             now=replayed.summary,
         )
 
+    def _moved(self, receipt: Receipt, replayed: "_Replay") -> Verification:
+        """Return that the rows of live tables are other ones now, or were then: they are not kept."""
+        return Verification(
+            verdict="no_longer_kept",
+            message=f"the result is not the same now; {', '.join(receipt.live)} live in their source, which keeps no rows of "
+            "that time",
+            signed=receipt.signature is not None,
+            reproduced=None,
+            changed=receipt.live,
+            engine=ENGINE,
+            now=replayed.summary,
+        )
+
     def _at_its_time(self, receipt: Receipt) -> "_Replay | None":
         """Replay over the receipt's own snapshot; `None` if that, or its data, is gone."""
+        if receipt.live:
+            return None
         try:
             snapshot = self.snapshots.at(receipt.snapshot)
             for table in receipt.tables:
@@ -255,8 +318,17 @@ class Verifier:
             return None, str(error)
 
     def _replay(self, receipt: Receipt, snapshot: Snapshot) -> "_Replay":
-        query = Query(receipt.statement, receipt.parameters, "json", receipt.limit, self.seconds, reuse=False)
-        result = self.engine.run(query, Reader(snapshot, self.access, self.caller), is_gone=self.is_gone)
+        registered = tuple(Registered(each.name, each.sql, each.source) for each in receipt.registered)
+        query = Query(
+            receipt.statement,
+            receipt.parameters,
+            "json",
+            receipt.limit,
+            self.seconds,
+            reuse=False,
+            registered=registered,
+        )
+        result = self.engine.run(query, Reader(snapshot, self.access, self.caller, self.live), is_gone=self.is_gone)
         with result.file:
             rows = None
             if result.rows <= _ROWS_COMPARED:

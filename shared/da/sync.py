@@ -131,6 +131,9 @@ CHECKPOINT = 30.0
 
 
 _MANY, _FEW_BYTES = 100, 16 << 20
+_LARGE = 2000
+"""Tables of a database that takes long to open."""
+
 _BATCH = 200
 _LONGEST_LOCK = 1.0
 """Seconds for which other programs can't open the database because of a download."""
@@ -139,13 +142,14 @@ _LONGEST_LOCK = 1.0
 class _EarlyViews:
     """The work on the database that is done in a thread while files are downloaded.
 
-    Of many tables, the views of those that are complete are created in a copy. For a few changes that will not take long to
-    arrive, the database is opened, which takes half a second if it has 20,000 views. Otherwise, DuckDB is loaded. An error
-    stays for the work that follows.
+    Of many tables, the views of those that are complete are created in a copy. A large database is opened for a few changes
+    that will not take long to arrive, because opening 20,000 views takes half a second. A small one is not: other programs
+    can open it until the files are there. An error stays for the work that follows.
     """
 
-    def __init__(self, path: Path, todo: Plan) -> None:
-        self._path, self._count, self._size_bytes = path, len(todo.chosen), todo.size_bytes
+    def __init__(self, path: Path, todo: Plan, mirrored: int) -> None:
+        self._path, self._count = path, len(todo.chosen)
+        self._is_opened = mirrored > _LARGE and todo.size_bytes <= _FEW_BYTES
         self._complete: SimpleQueue[list[Mirrored] | None] = SimpleQueue()
         self._begun: InPlace | Draft | None = None
         # Imported before the thread starts: if Ctrl-C interrupts an import, Python may keep the lock of all imports, and the
@@ -170,7 +174,7 @@ class _EarlyViews:
         from da.database import MOST_IN_PLACE, Draft, InPlace
 
         if self._count <= MOST_IN_PLACE:
-            if self._size_bytes <= _FEW_BYTES and (database := InPlace.of(self._path)):
+            if self._is_opened and (database := InPlace.of(self._path)):
                 if self._is_ending(within=_LONGEST_LOCK):
                     self._begun = database
                 else:
@@ -376,7 +380,8 @@ class Sync:
     def _download(self, todo: Plan, progress: Progress, missing: Counter[str]) -> None:
         from da.download import Downloads, SignedUrls
 
-        self._early = _EarlyViews(self._workspace.duckdb, todo)
+        mirrored = len(self._before.tables)
+        self._early = _EarlyViews(self._workspace.duckdb, todo, mirrored)
         downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._backoff)
         published_at = monotonic()
         for outcome in downloads.run(todo.wanted):
@@ -385,7 +390,7 @@ class Sync:
                 self._early.add(self._mirrored([todo.chosen[table_id]]))
             if monotonic() - published_at > CHECKPOINT:
                 self._checkpoint(todo, set(+missing))
-                self._early = _EarlyViews(self._workspace.duckdb, todo)
+                self._early = _EarlyViews(self._workspace.duckdb, todo, mirrored)
                 published_at = monotonic()
 
     def _note(self, outcome: "Outcome", missing: Counter[str]) -> None:

@@ -59,7 +59,7 @@ def measure() -> list[Row]:
             f"anonymous: {anonymous * 1000:.2f} ms; the first of a process: {first * 1000:.0f} ms",
         ),
         at_most(f"{what}cold load of the access list, p50", loaded * 1000, "ms", 150),
-        at_most(f"{what}an administrator's change, p50", changed * 1000, "ms", 300),
+        at_most(f"{what}an administrator's change, p50", changed * 1000, "ms", 150),
     ]
 
 

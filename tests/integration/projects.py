@@ -74,12 +74,18 @@ def opening(
     """Give what serves a project, and the functions with a source for it, until the block ends."""
     with ExitStack() as stack:
 
-        def open_(project: Any, *, base_url: str = "http://localhost", **config: Any) -> O:
+        def open_(
+            project: Any,
+            *,
+            base_url: str = "http://localhost",
+            settings: Mapping[str, str] | None = None,
+            **config: Any,
+        ) -> O:
             served = stack.enter_context(serving(project))
 
             class Serving(Process):
                 def __init__(self, environ: Mapping[str, str], **more: Any) -> None:
-                    super().__init__({**environ, **served.settings}, **more)
+                    super().__init__({**environ, **served.settings, **(settings or {})}, **more)
 
             world = begun.world(folder, process=Serving, base_url=base_url)
             made = {"type": kind.type, "config": {**served.config, **config}}

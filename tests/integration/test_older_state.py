@@ -18,6 +18,7 @@ from analyst.store import ANY
 from tests.doubles.memory_store import MemoryStore
 
 SECRET = "secret-" + "0" * 32
+SERVICE = "service-" + "0" * 32
 
 
 class Installation:
@@ -30,7 +31,9 @@ class Installation:
         self.token = self.open().post("/auth/bootstrap", json=person).get_json()["token"]
 
     def open(self) -> Client:
-        process = Process({"DATA_URL": "file:///nowhere", "BOOTSTRAP_SECRET": SECRET}, store=self.store)
+        process = Process(
+            {"DATA_URL": "file:///nowhere", "BOOTSTRAP_SECRET": SECRET, "SERVICE_TOKEN": SERVICE}, store=self.store
+        )
         return Client(app(process, discover(["functions"])))
 
     def get(self, client: Client, path: str = "/api/me") -> Any:
@@ -125,3 +128,42 @@ def test_a_damaged_system_file_is_named_with_its_remedy(installation: Installati
         f"the object '{system}' of the system state is damaged; restore it from a backup or an earlier object version"
         in detail
     )
+
+
+WITHOUT_STATE = (
+    "/.well-known/",
+    "/auth/",
+    "/login",
+    "/set-password",
+    "/oauth/",
+    "/static/",
+    "/cli",
+    "/api/cli",
+    "/files/",
+)
+"""The start of what is answered without the state: documents, forms of sign-in, and files of signed URLs."""
+JOBS = ("/rebuild", "/schedule", "/sweep", "/check-metrics")
+
+
+def newer(installation: Installation) -> None:
+    pointer = installation.pointer().model_copy(update={"schema_version": SCHEMA_VERSION + 1})
+    installation.store.put(CURRENT, pointer.model_dump_json().encode(), if_version=ANY)
+
+
+def test_every_function_refuses_a_state_of_a_newer_version(installation: Installation) -> None:
+    """Also where it would never open the state: an older program must not act by rules that it may not know."""
+    newer(installation)
+    before, client = installation.pointer(), installation.open()
+    asked = {
+        ("GET", spec.path.text)
+        for spec in (function.function for function in discover(["functions"]))
+        if spec.method == "GET" and not spec.path.names and not spec.path.text.startswith(WITHOUT_STATE)
+    } | {("POST", path) for path in JOBS}
+    assert len(asked) > 40
+    for method, path in sorted(asked):
+        body: Any = {} if method == "POST" else None
+        token = SERVICE if path in JOBS else installation.token
+        answer = client.open(path, method=method, json=body, headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 503, (method, path, answer.status_code)
+        assert "upgrade the functions" in answer.text, (method, path)
+    assert installation.pointer() == before

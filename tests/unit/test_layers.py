@@ -24,6 +24,7 @@ LAYERS = (
     (
         "audit_search",
         "auth",
+        "backup",
         "catalog_view",
         "glossary",
         "lineage",
@@ -121,7 +122,8 @@ def test_what_the_server_shares_with_the_command_line_stands_alone(folder: str) 
 def test_the_command_line_imports_only_what_its_package_requires() -> None:
     """Its commands import lazily, so a package of the server alone would be missed only when a command runs."""
     project = tomllib.loads((ROOT / "shared/da/pyproject.toml").read_text(encoding="utf-8"))["project"]
-    required = {re.split(r"[^a-z0-9-]", name)[0] for name in project["dependencies"]}
+    optional = [name for names in project["optional-dependencies"].values() for name in names]
+    required = {re.split(r"[^a-z0-9-]", name)[0] for name in (*project["dependencies"], *optional)}
     modules_of = {"pyyaml": "yaml"}
     known = {"da", *(modules_of.get(name, name) for name in required), *sys.stdlib_module_names}
     found = {name.split(".")[0] for path in modules("shared/da") for name in imports(path)} - known

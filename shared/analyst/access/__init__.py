@@ -1,6 +1,14 @@
 """Access control: pure rules over the published access list, and the reader that keeps it fresh."""
 
-from analyst.access.reader import CURRENT, AccessReader, DamagedStateError, StatePointer, parse_pointer
+from analyst.access.reader import (
+    CURRENT,
+    SCHEMA_VERSION,
+    AccessReader,
+    DamagedStateError,
+    StatePointer,
+    StateTooNewError,
+    parse_pointer,
+)
 from analyst.access.roles import EVERY_SCOPE, SERVICE, Caller, CallerKind, Role, Scope
 from analyst.access.rules import (
     TOKEN_PREFIX,
@@ -20,6 +28,7 @@ from analyst.access.rules import (
 __all__ = [
     "CURRENT",
     "EVERY_SCOPE",
+    "SCHEMA_VERSION",
     "SERVICE",
     "TOKEN_PREFIX",
     "TOKEN_SHOWN",
@@ -35,6 +44,7 @@ __all__ = [
     "Role",
     "Scope",
     "StatePointer",
+    "StateTooNewError",
     "Token",
     "User",
     "Withdrawn",

@@ -1,14 +1,14 @@
 """The reader of the access list: it revalidates before each answer, and trusts an old list only briefly."""
 
-import gc
 import hashlib
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from analyst.access import parts
 from analyst.access.roles import Caller
 from analyst.access.rules import TOKEN_PREFIX, AccessList
 from analyst.errors import AnalystError, UnauthenticatedError, UnavailableError
@@ -16,6 +16,9 @@ from analyst.store import Object, Store
 
 CURRENT = "state/current.json"
 """The key of the pointer."""
+
+SCHEMA_VERSION: Final = 6
+"""The version of the schema of the system state that this code reads and writes."""
 
 
 class StatePointer(BaseModel):
@@ -28,13 +31,30 @@ class StatePointer(BaseModel):
     system: str
     """The key of the DuckDB file."""
     access: str
-    """The key of the access list."""
+    """The key of the access list, or of the list of its parts."""
     sha256: dict[str, str]
-    """SHA-256 (hex) of the objects `system` and `access`."""
+    """SHA-256 (hex) of the objects `system` and `access`; that of a list of parts is named `parts.HASHED`."""
     access_text: str | None = None
-    """The access list itself if it is small: one request less for a process that starts."""
+    """The object `access` itself if it is small: one request less for a process that starts."""
     recent: tuple[str, ...] = ()
     """Ids of the last edits, newest last, by which a writer that got no response finds out whether it succeeded."""
+    schema_version: int = 0
+    """The version of the schema of the system file; 0 if an older version wrote the pointer."""
+
+
+class StateTooNewError(UnavailableError):
+    """The state was written by a newer version of this program; it is left untouched."""
+
+    code = "state_too_new"
+    retryable = False
+
+    @classmethod
+    def of(cls, version: int) -> Self:
+        """Return the error for a version of the schema."""
+        return cls(
+            f"the system state has schema version {version}, but this version supports only versions up to "
+            f"{SCHEMA_VERSION}; upgrade the functions"
+        )
 
 
 class DamagedStateError(UnavailableError):
@@ -48,15 +68,19 @@ def parse_pointer(data: bytes) -> StatePointer:
 
     Raises:
         DamagedStateError: it is malformed.
+        StateTooNewError: a newer version wrote it.
     """
     try:
-        return StatePointer.model_validate_json(data)
+        pointer = StatePointer.model_validate_json(data)
     except ValidationError as error:
         raise DamagedStateError(
             f"{CURRENT!r} can't be read: it is damaged, or was written by a newer version; restore it from a backup "
             "or an "
             "earlier object version, or install the newer version; do not delete it"
         ) from error
+    if pointer.schema_version > SCHEMA_VERSION:
+        raise StateTooNewError.of(pointer.schema_version)
+    return pointer
 
 
 TRUSTED_FOR: Final = 60.0
@@ -64,10 +88,6 @@ TRUSTED_FOR: Final = 60.0
 
 _RETRY_AFTER: Final = 1.0
 _REFRESHES_PER_SECOND: Final = 5.0
-
-
-class _UnreadableError(UnavailableError):
-    """A list can't be read, but can be published again."""
 
 
 class AccessReader:
@@ -91,6 +111,7 @@ class AccessReader:
         self._renew = renew
         self._fetching = threading.Lock()
         self._list = AccessList()
+        self._parts = parts.PartReader(store)
         self._version: str | None = None
         self._as_of = float("-inf")
         self._failed_at = float("-inf")
@@ -165,35 +186,34 @@ class AccessReader:
     def _read(self, pointer: Object) -> tuple[AccessList, str]:
         try:
             return self._load(pointer.data), pointer.version
-        except _UnreadableError:
-            if self._renew is None:
-                raise
-        self._renew()
-        renewed = self._store.read(CURRENT)
-        if renewed is None:
+        except parts.UnreadableError:
+            newer = self._pointer()
+            if newer.version == pointer.version:
+                if self._renew is None:
+                    raise
+                self._renew()
+                newer = self._pointer()
+        return self._load(newer.data), newer.version
+
+    def _pointer(self) -> Object:
+        found = self._store.read(CURRENT)
+        if found is None:
             raise DamagedStateError(
                 f"{CURRENT!r} has been deleted; restore it from a backup or an earlier object version"
             )
-        return self._load(renewed.data), renewed.version
+        return found
 
     def _load(self, pointer: bytes) -> AccessList:
         place = parse_pointer(pointer)
-        text = self._text(place)
-        if text is None or hashlib.sha256(text).hexdigest() != place.sha256.get("access"):
-            raise _UnreadableError(f"the access list {place.access!r} is missing or damaged")
-        try:
-            return _parsed(text)
-        except ValidationError as error:
-            raise _UnreadableError(f"the access list {place.access!r} has the format of another version") from error
-
-    def _text(self, place: StatePointer) -> bytes | None:
-        if place.access_text is not None:
-            return place.access_text.encode()
-        published = self._store.read(place.access)
-        return None if published is None else published.data
+        text = list_text(self._store, place)
+        if parts.HASHED in place.sha256:
+            return self._parts.read(parts.parse_list(text, place.access))
+        return parts.parse(text, place.access)
 
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:
+            if isinstance(self._failure, StateTooNewError):
+                raise StateTooNewError(str(self._failure)) from self._failure
             if self._failure is not None and not self._failure.retryable:
                 raise DamagedStateError(f"the access list can't be read: {self._failure}") from self._failure
             raise UnavailableError(
@@ -202,15 +222,21 @@ class AccessReader:
         return self._list
 
 
-def _parsed(text: bytes) -> AccessList:
-    """Parse a list without garbage collection, which would traverse all the new objects again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        return AccessList.model_validate_json(text)
-    finally:
-        if was_on:
-            gc.enable()
+def list_text(store: Store, place: StatePointer) -> bytes:
+    """Return the access list to which the pointer refers, or the list of its parts.
+
+    Raises:
+        UnreadableError: it is missing or damaged.
+        UnavailableError: the store does not respond.
+    """
+    if place.access_text is not None:
+        text = place.access_text.encode()
+    else:
+        published = store.read(place.access)
+        text = b"" if published is None else published.data
+    if hashlib.sha256(text).hexdigest() != place.sha256.get(parts.HASHED, place.sha256.get("access")):
+        raise parts.UnreadableError(f"the access list {place.access!r} is missing or damaged")
+    return text
 
 
 class _Allowance:

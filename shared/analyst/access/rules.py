@@ -7,7 +7,7 @@ that shows, signs or queries data asks here.
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final, Protocol
@@ -195,6 +195,18 @@ class AccessList(_Value):
         registration = self.tables.get(table_id)
         kept = registration is not None and registration.server_only
         return not kept and self.may_read(caller, table_id)
+
+    def is_among(self, caller: Caller, names: Iterable[str]) -> bool:
+        """Return whether a list of e-mail addresses, and of groups as `group:NAME`, includes a caller.
+
+        It decides who may use a connection of a source with SQL of its own. An empty list includes nobody, and no role is
+        in it by itself.
+        """
+        if caller.user_id is None or caller.is_service:
+            return False
+        own = {f"group:{self.groups[group]}".casefold() for group in caller.groups if group in self.groups}
+        own |= {caller.email.casefold()} if caller.email else set()
+        return any(name.strip().casefold() in own for name in names)
 
     def granted_to_group(self, group: str) -> frozenset[str]:
         """Return the ids of the tables that are granted to a group; who may read them is for `may_read` to say."""

@@ -25,6 +25,7 @@ from analyst.metrics.checked import CheckedMetric, visible_metrics
 from analyst.names import quote
 from analyst.profiles import profile_view, stored
 from analyst.query.engine import Engine, Query, Reader
+from analyst.query.live import Live
 from analyst.query.statement import StatementError, TableName
 from analyst.rebuild.view_names import TAKEN_SCHEMAS
 from analyst.receipts import Receipt, Verifier
@@ -71,7 +72,8 @@ class ServerWarehouse:
     """The data of one caller.
 
     `outside_sources` returns the sources whose connector says that strangers write their texts; `registered` what the
-    registry says of a table. `using` is called with the tables and the snapshot of each statement, before it runs.
+    registry says of a table. `using` is called with the tables and the snapshot of each statement, before it runs. `live` reads
+    remote tables.
     """
 
     store: Store
@@ -91,6 +93,7 @@ class ServerWarehouse:
     registered: Callable[[str], Registered]
     using: Callable[[Sequence[Table], int], None] = lambda _tables, _snapshot: None
     is_gone: Callable[[], bool] = lambda: False
+    live: Live | None = None
     is_mirror: bool = field(default=False, init=False)
 
     @property
@@ -305,7 +308,7 @@ class ServerWarehouse:
             self.seconds,
             reuse=not question.whole,
         )
-        reader = Reader(self.snapshots.at(question.snapshot), self.access, self.caller)
+        reader = Reader(self.snapshots.at(question.snapshot), self.access, self.caller, self.live)
         result = self.engine().run(
             query, reader, is_gone=self.is_gone, using=lambda tables: self.using(tables, reader.snapshot.number)
         )
@@ -319,7 +322,8 @@ class ServerWarehouse:
             with result.file:
                 result.file.seek(0)
                 rows = json.loads(result.file.read() + b"]}")["rows"]
-        read = [table.extracted_at for table in result.tables if table.extracted_at is not None]
+        times = (now if table.id in result.live else table.extracted_at for table in result.tables)
+        read = [time for time in times if time is not None]
         as_of = _iso(min(read)) if read else _iso(reader.snapshot.catalog.built_at)
         return Rows(
             columns=result.columns,
@@ -366,7 +370,7 @@ class ServerWarehouse:
             )
             for side, each in (("before", old), ("after", table))
         }
-        reader = _DiffReader(self._current, self.access, self.caller, sides)
+        reader = _DiffReader(self._current, self.access, self.caller, sides=sides)
 
         def run(sql: str, limit: int) -> Rows:
             self.using((table,), self._current.number)
@@ -430,7 +434,9 @@ class ServerWarehouse:
             raise InvalidInputError(
                 f"this is not a receipt: '{place}' {reason(first)}; pass the object 'receipt' of an answer unchanged"
             ) from None
-        verifier = Verifier(self.engine(), self.snapshots, self.access, self.caller, self.seconds, self.is_gone)
+        verifier = Verifier(
+            self.engine(), self.snapshots, self.access, self.caller, self.seconds, self.live, self.is_gone
+        )
         return verifier.verify(parsed, self.keys(), self.clock()).model_dump(mode="json")
 
     def explain(self, error: Exception) -> ToolError | None:

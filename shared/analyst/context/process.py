@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
@@ -33,7 +33,16 @@ if TYPE_CHECKING:
     from analyst.sharing.statistics import Sharing
     from analyst.state import State
 
+
+class Closing(Protocol):
+    """What is closed when the process ends."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 T = TypeVar("T")
+C = TypeVar("C", bound=Closing)
 
 
 def utc_now() -> datetime:
@@ -72,6 +81,7 @@ class Process:
         self._given: dict[str, Any] = {"configuration": settings and Configuration(settings), "store": store}
         self._made = {name: value for name, value in self._given.items() if value is not None}
         self._making = threading.RLock()
+        self._kept: dict[str, Closing] = {}
         self.stopping = threading.Event()
         """Set when the process has been told to stop: requests are still finished, and new work is left to others."""
         self.clock = clock
@@ -210,6 +220,12 @@ class Process:
         """What runs queries; the first one starts its worker processes."""
         return self._once("queries", self._make_queries)
 
+    def kept(self, name: str, make: Callable[[], C]) -> C:
+        """Return what this process keeps under a name for those above it, made when it is needed, until the process ends."""
+        found = self._once(f"kept {name}", make)
+        self._kept[name] = found
+        return found
+
     def close(self) -> None:
         """Write what is only in memory and end the worker processes, before the process ends.
 
@@ -218,6 +234,8 @@ class Process:
         """
         if "queries" in self._made:
             self.queries.pool.close()
+        for each in self._kept.values():
+            each.close()
         if "audit" in self._made:
             self.audit.close()
 
@@ -251,7 +269,7 @@ class Process:
 
     def _make_access(self) -> AccessReader:
         def renew() -> None:
-            self.state.edit(lambda _db: None)  # migrates an older state to the current schema, and publishes the result
+            self.state.renew()  # only now, because opening the state imports DuckDB
 
         return AccessReader(self.store, self.settings.access_max_age, self.monotonic, renew)
 

@@ -32,6 +32,7 @@ def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller |
     Raises:
         UnauthenticatedError: the credentials are missing or invalid.
         ForbiddenError: the request comes from another site's page.
+        StateTooNewError: a newer version wrote the state.
     """
     shown = _credentials(request)
     if spec.is_page or (shown.authorization is None and shown.cookie is not None):
@@ -44,6 +45,8 @@ def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller |
     caller = identification.caller(shown, process.clock())
     if caller is None:
         raise UnauthenticatedError(_NONE)
+    if caller.is_service:
+        process.access.current()  # its proof needs no state, but no job may run on the state of a newer version
     return caller
 
 

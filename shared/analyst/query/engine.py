@@ -7,6 +7,7 @@ exist.
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,9 +18,12 @@ from typing import Any, BinaryIO, Final, Literal
 from analyst import visible_tables
 from analyst.access import AccessList, Caller
 from analyst.catalog import File, Table
+from analyst.errors import NotFoundError, SourceError
 from analyst.names import did_you_mean
 from analyst.query.file_cache import FileCache
+from analyst.query.live import Columns, Live, Patience, Registered, Wanted
 from analyst.query.pool import Job, Lease, Outcome, Pool
+from analyst.query.pushdown import Use
 from analyst.query.results import LARGEST, Kept, Results, key_of
 from analyst.query.run import View
 from analyst.query.statement import Statement, StatementError, TableName, position, refused
@@ -41,7 +45,8 @@ _LONGEST_KEPT: Final = 10_000
 class Query:
     """A statement with its parameters. `limit` is in rows (`None`: all), `seconds` is its deadline.
 
-    Without `receipt`, the result is not hashed; without `reuse`, a kept one is not used.
+    Without `receipt`, the result is not hashed; without `reuse`, a kept one is not used. `registered` are results of native
+    SQL that the statement names.
     """
 
     sql: str
@@ -51,11 +56,12 @@ class Query:
     seconds: float = 60.0
     receipt: bool = True
     reuse: bool = True
+    registered: tuple[Registered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a query. `file` has the rows, `tables` are those that it read, by id."""
+    """The result of a query. `file` has the rows, `tables` are those that it read, `live` of them from their sources."""
 
     statement: Statement
     tables: tuple[Table, ...]
@@ -69,15 +75,22 @@ class Result:
     file: BinaryIO
     size: int
     cached: bool = False
+    registered: tuple[Registered, ...] = ()
+
+    @property
+    def live(self) -> tuple[str, ...]:
+        """The ids of the tables whose rows were read from their sources; nobody keeps them."""
+        return tuple(table.id for table in self.tables if table.query_mode == "remote")
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What a caller can read: the tables of a snapshot that the access list allows."""
+    """What a caller can read: the tables of a snapshot that the access list allows; remote ones through `live`."""
 
     snapshot: Snapshot
     access: AccessList
     caller: Caller
+    live: Live | None = None
 
     def find(self, name: TableName) -> Table | None:
         """Find the table that a statement names: by its short name, or as source and name."""
@@ -101,29 +114,70 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The tables of a statement: the views it sees, and the files and tables behind them."""
+    """The tables of a statement: the views it sees, and the files and tables behind them.
+
+    `wanted` are the rows of remote tables that it needs, and `registered` the results of native SQL that it names. Their
+    views have no files until those were read.
+    """
 
     tables: tuple[Table, ...]
     views: tuple[View, ...]
     files: tuple[File, ...]
     owners: tuple[str, ...]
+    wanted: tuple[Wanted, ...] = ()
+    registered: tuple[Registered, ...] = ()
 
     @classmethod
-    def of(cls, statement: Statement, reader: Reader) -> "Sources":
+    def of(cls, statement: Statement, reader: Reader, query: Query | None = None) -> "Sources":
         """Look up the tables of a statement.
 
         Raises:
-            StatementError: the caller can read no such table, or it is remote.
+            StatementError: the caller can read no such table, or it is remote and the reader does not read those.
         """
         named: dict[tuple[str, str], Table] = {}
+        aliases = {each.alias.lower(): each for each in (query.registered if query else ())}
+        used: dict[str, Registered] = {}
+        uses = {use.at: use for use in statement.uses}
+        places: dict[str, list[Use]] = {}
         for name in sorted(statement.tables, key=lambda each: each.at or 0):
+            use = uses.get(-1 if name.at is None else name.at, Use(-1))
+            plain = name.name.lower()
+            if plain in aliases and not name.catalog and name.schema.lower() in {"", "main"}:
+                used[plain] = aliases[plain]
+                continue
             table = reader.find(name)
-            if table is not None:
+            if table is not None and not (use.is_local and table.query_mode == "remote"):
                 schema = table.source if name.schema and name.schema.lower() not in TAKEN_SCHEMAS else "main"
                 named[schema, table.name if schema != "main" else table.view] = table
-            elif not _is_local(name, statement):
+                places.setdefault(table.id, []).append(use)
+            elif table is None and not _is_local(name, statement):
                 raise reader.missing(name.text, {} if name.at is None else position(statement.text, name.at))
-        return cls._over(named)
+        if unused := aliases.keys() - used.keys():
+            raise refused(
+                f"the SQL does not use the registered name {aliases[min(unused)].alias!r}; select from it, or leave it out",
+                "registered",
+            )
+        made = cls._over(named)
+        remote = [table for table in made.tables if table.query_mode == "remote"]
+        if remote and reader.live is None:
+            raise refused(
+                f"the table {remote[0].id!r} is remote: its rows stay in its source, and can't be read here; query it at the "
+                "server with POST /api/query, or change its query_mode to local",
+                "remote",
+            )
+        given, limit = (query.parameters, query.limit) if query is not None else ({}, None)
+        wanted = tuple(Wanted.of(table, statement, places[table.id], given, limit) for table in remote)
+        return replace(made, wanted=wanted, registered=tuple(used.values()))
+
+    @property
+    def is_live(self) -> bool:
+        """Whether rows are read from a source, so that the same statement may have another result at any time."""
+        return bool(self.wanted or self.registered)
+
+    def described(self, columns: Mapping[str, Columns]) -> "Sources":
+        """Add the views of registered results, given their columns by name."""
+        views = tuple(View("main", each.alias, columns[each.alias], (), casts=True) for each in self.registered)
+        return replace(self, views=(*self.views, *views))
 
     def key(self, statement: Statement, query: Query) -> str:
         """Return the hash of what the result of a statement over these tables depends on."""
@@ -138,20 +192,42 @@ class Sources:
         tables = {table.id: table for table in named.values()}
         files, owners, places = list[File](), list[str](), dict[str, tuple[int, ...]]()
         for table in tables.values():
-            if table.query_mode == "remote":
-                raise refused(
-                    f"the table {table.id!r} is remote: its rows stay in its source, and queries at this server can't read them; "
-                    "query the source itself",
-                    "remote",
-                )
             places[table.id] = tuple(range(len(files), len(files) + len(table.files)))
             files += table.files
             owners += [table.id] * len(table.files)
         views = tuple(
-            View(schema, name, tuple((column.name, column.type) for column in table.columns), places[table.id])
+            View(
+                schema,
+                name,
+                tuple((column.name, column.type) for column in table.columns),
+                places[table.id],
+                casts=table.query_mode == "remote",
+                table=table.id,
+            )
             for (schema, name), table in named.items()
         )
         return cls(tuple(tables.values()), views, tuple(files), tuple(owners))
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A query whose statement was checked, and whose tables were found."""
+
+    query: Query
+    statement: Statement
+    sources: Sources
+    reader: Reader
+    is_gone: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The rows that were read from sources, in the order of their tables and names, and the views over them."""
+
+    views: tuple[View, ...]
+    files: tuple[Path, ...]
+    owners: tuple[str, ...]
+    bytes: int
 
 
 def _is_local(name: TableName, statement: Statement) -> bool:
@@ -205,7 +281,9 @@ class Engine:
             self.statements.keep(sql, statement)
         return statement
 
-    def bind(self, statement: Statement, sources: "Sources", caller: Caller) -> tuple[tuple[str, str], ...]:
+    def bind(
+        self, statement: Statement, sources: "Sources", caller: Caller, parameters: Parameters | None = None
+    ) -> tuple[tuple[str, str], ...]:
         """Bind a statement to the columns of its tables, without running it, and return the columns of its result.
 
         Raises:
@@ -213,7 +291,7 @@ class Engine:
         """
         views = [replace(view, files=()) for view in sources.views]
         with self.pool.worker(caller.user_id or "") as worker:
-            outcome = worker.run(Job(statement.text, {}, views, (), (), "nothing", 0, _BINDING_SECONDS))
+            outcome = worker.run(Job(statement.text, parameters or {}, views, (), (), "nothing", 0, _BINDING_SECONDS))
         outcome.file.close()
         return outcome.columns
 
@@ -262,13 +340,21 @@ class Engine:
                 worker = stack.enter_context(self.pool.worker(reader.caller.user_id or ""))
                 statement = worker.check(query.sql)
                 self.statements.keep(query.sql, statement)
-            sources = Sources.of(statement, reader)
+            sources = Sources.of(statement, reader, query)
             using(sources.tables)
-            key = None if statement.volatile or not query.reuse else sources.key(statement, query)
+            is_kept = query.reuse and not statement.volatile and not sources.is_live
+            key = sources.key(statement, query) if is_kept else None
             if key is not None and (kept := self.results.find(key)) is not None:
                 return _found(kept, statement, sources, reader)
+            read = None
+            task = _Task(query, statement, sources, reader, is_gone)
+            if sources.is_live and reader.live is not None:
+                stack.pop_all().close()  # others can use the worker while rows are read from a source
+                worker, patience = None, Patience(time.monotonic() + query.seconds, is_gone)
+                read = self._read(task, reader.live, Path(stack.enter_context(self.pool.folder())), patience)
+                task = replace(task, query=replace(query, seconds=max(patience.left, 1.0)))
             worker = worker or stack.enter_context(self.pool.worker(reader.caller.user_id or ""))
-            outcome = self._run(worker, query, statement, sources, reader, is_gone=is_gone)
+            outcome = self._run(worker, task, read or _Read(sources.views, (), (), 0))
         _log_slow(outcome, sources.tables, reader.caller)
         if key is not None and outcome.size <= LARGEST:
             outcome.file.seek(0)
@@ -283,41 +369,79 @@ class Engine:
             outcome.truncated,
             outcome.hash,
             outcome.elapsed_ms,
-            outcome.bytes_read,
+            outcome.bytes_read if read is None else (outcome.bytes_read or 0) + read.bytes,
             outcome.file,
             outcome.size,
+            registered=sources.registered,
         )
 
-    def _run(
-        self,
-        worker: Lease,
-        query: Query,
-        statement: Statement,
-        sources: Sources,
-        reader: Reader,
-        *,
-        is_gone: Callable[[], bool],
-    ) -> Outcome:
-        with self.files.held(sources.files) as paths:
+    def _read(self, task: _Task, live: Live, folder: Path, patience: Patience) -> _Read:
+        """Read what the statement needs of remote tables and registered results, once it is known to be sound.
+
+        Raises:
+            StatementError: it does not fit the columns of its tables, or a source can't be read.
+            ForbiddenError: the caller may not use a source.
+            UnavailableError: a source does not respond.
+        """
+        sources, caller = task.sources, task.reader.caller
+        views = [view for view in sources.views if not view.casts]
+        files, owners, size = list[Path](), list[str](), 0
+        try:
+            described = sources.described({each.alias: live.columns(each, patience) for each in sources.registered})
+            try:
+                self.bind(task.statement, described, caller, task.query.parameters)
+            except StatementError as error:
+                raise _missing(error, task.reader) from None
+            both: tuple[Wanted | Registered, ...] = (*sources.wanted, *sources.registered)
+            for number, each in enumerate(both):
+                into = folder / str(number)
+                into.mkdir()
+                if isinstance(each, Wanted):
+                    owner, rows = each.table.id, live.rows(each, into, patience)
+                    own = [_only(view, each.columns) for view in sources.views if view.table == owner]
+                else:
+                    owner, rows = each.alias, live.result(each, into, patience)
+                    own = [view for view in described.views if not view.table and view.name == owner]
+                first = len(sources.files) + len(files)
+                places = tuple(range(first, first + len(rows.files)))
+                views += [replace(view, files=places) for view in own]
+                files += rows.files
+                owners += [owner] * len(rows.files)
+                size += rows.bytes
+        except (SourceError, NotFoundError) as error:
+            raise refused(str(error), "remote") from None
+        return _Read(tuple(views), tuple(files), tuple(owners), size)
+
+    def _run(self, worker: Lease, task: _Task, read: _Read) -> Outcome:
+        query, statement, files = task.query, task.statement, task.sources.files
+        with self.files.held(files) as paths:
             job = Job(
                 statement.text,
                 query.parameters,
-                sources.views,
-                paths,
-                sources.owners,
+                read.views,
+                [*paths, *read.files],
+                [*task.sources.owners, *read.owners],
                 query.format,
                 query.limit,
                 query.seconds,
                 statement.ordered if query.receipt else None,
-                [file.size_bytes for file in sources.files],
-                lambda number, offset, size: self.files.read(sources.files[number], offset, size),
+                [file.size_bytes for file in files],
+                lambda number, offset, size: self.files.read(files[number], offset, size),
             )
             try:
-                return worker.run(job, is_gone)
+                return worker.run(job, task.is_gone)
             except StatementError as error:
-                if error.details.get("kind") == "unknown_table":
-                    raise reader.missing(str(error.details.get("name")), {}) from None
-                raise
+                raise _missing(error, task.reader) from None
+
+
+def _only(view: View, columns: Sequence[str]) -> View:
+    return replace(view, columns=tuple(each for each in view.columns if each[0] in columns))
+
+
+def _missing(error: StatementError, reader: Reader) -> StatementError:
+    """Return the error of a statement; that of a table which DuckDB does not know suggests only visible ones."""
+    is_unknown = error.details.get("kind") == "unknown_table"
+    return reader.missing(str(error.details.get("name")), {}) if is_unknown else error
 
 
 def _found(kept: Kept, statement: Statement, sources: Sources, reader: Reader) -> Result:

@@ -124,6 +124,12 @@ class Pool:
             finally:
                 lease.end()
 
+    def folder(self) -> "tempfile.TemporaryDirectory[str]":
+        """Return a folder for files that one statement reads; one that a killed server left is deleted later."""
+        if self._scratch is not None:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="query-files-", dir=self._scratch, ignore_cleanup_errors=True)
+
     def close(self) -> None:
         """End all workers."""
         with self._lock:
@@ -264,7 +270,13 @@ class Lease:
             "sql": job.sql,
             "parameters": job.parameters,
             "views": [
-                {"schema": each.schema, "name": each.name, "columns": each.columns, "files": each.files}
+                {
+                    "schema": each.schema,
+                    "name": each.name,
+                    "columns": each.columns,
+                    "files": each.files,
+                    "casts": each.casts,
+                }
                 for each in job.views
             ],
             "tables": list(job.tables),

@@ -37,12 +37,17 @@ _TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A table as the statement sees it. `files` are positions in the list of open files."""
+    """A table as the statement sees it. `files` are positions in the list of open files.
+
+    With `casts`, the files come from a source and their columns get the types of the view. `table` is the id of the table.
+    """
 
     schema: str
     name: str
     columns: tuple[tuple[str, str], ...]
     files: tuple[int, ...]
+    casts: bool = False
+    table: str = ""
 
     def sql(self, paths: Sequence[str]) -> str:
         """Return the statement that creates the view."""
@@ -53,7 +58,13 @@ class View:
             )
             return f"create view {name} as select {columns} where false"
         listed = ", ".join(quote_text(paths[each]) for each in self.files)
-        columns = ", ".join(map(quote, (column for column, _kind in self.columns))) or "*"
+        if self.casts:
+            terms = [
+                f"cast({quote(column)} as {checked_type(kind)}) as {quote(column)}" for column, kind in self.columns
+            ]
+        else:
+            terms = [quote(column) for column, _kind in self.columns]
+        columns = ", ".join(terms) or "*"
         # with its columns, so that the virtual column `filename` can't be selected from the view
         return f"create view {name} as select {columns} from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
 
@@ -84,7 +95,7 @@ class Run:
         self._hash: ResultHash | None = None
         self._most_bytes: int = request["most_bytes"]
         self._views = [
-            View(each["schema"], each["name"], tuple(map(tuple, each["columns"])), tuple(each["files"]))
+            View(each["schema"], each["name"], tuple(map(tuple, each["columns"])), tuple(each["files"]), each["casts"])
             for each in request["views"]
         ]
         self._tables: Sequence[str] = request["tables"]

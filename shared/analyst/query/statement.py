@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from analyst.errors import InvalidInputError
+from analyst.query.pushdown import Use, uses
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -89,7 +90,8 @@ class Statement:
 
     `local` are the names that it gives to subqueries (`with name as …`). It is `volatile` if its result can differ over
     the same data: it uses the time, random numbers or the caller. It is `ordered` if it ends in `order by`. `columns` are
-    the names, in lower case, of all columns that it may read; `None` if it may read all (`select *`).
+    the names, in lower case, of all columns that it may read; `None` if it may read all (`select *`). `uses` has what it
+    needs of the rows of its tables where it names them.
     """
 
     text: str
@@ -99,6 +101,7 @@ class Statement:
     ordered: bool
     parameters: tuple[str, ...]
     columns: frozenset[str] | None = None
+    uses: tuple[Use, ...] = ()
 
     def to_json(self) -> Json:
         """Return it as a JSON value."""
@@ -117,6 +120,7 @@ class Statement:
             value["ordered"],
             tuple(value["parameters"]),
             None if value["columns"] is None else frozenset(value["columns"]),
+            tuple(map(Use.from_json, value["uses"])),
         )
 
 
@@ -141,7 +145,9 @@ def check(con: "DuckDBPyConnection", sql: str, volatile: frozenset[str]) -> Stat
     node = statements[0]["node"]
     found = _Walk(sql=text, volatile=volatile)
     found.visit(node)
+    used: tuple[Use, ...] = ()
     if source is text:
+        used = uses(node)
         _require_same(con, text, node)
     return Statement(
         text,
@@ -151,6 +157,7 @@ def check(con: "DuckDBPyConnection", sql: str, volatile: frozenset[str]) -> Stat
         any(each["type"] == "ORDER_MODIFIER" for each in node["modifiers"]),
         tuple(str(each["key"]) for each in statements[0].get("named_param_map") or ()),
         None if source is not text or found.reads_all else frozenset(found.columns),
+        used,
     )
 
 

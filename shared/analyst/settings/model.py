@@ -173,6 +173,10 @@ class Settings(BaseModel):
     """Size of the copies of data files that a server keeps on its disk for queries. A `file:` bucket needs none."""
     query_result: Size = "2GB"
     """Size of the largest result of a query."""
+    query_remote_rows: int = Field(default=5_000_000, ge=1)
+    """The most rows of one remote table, or of one registered result, that a query reads from its source."""
+    query_remote_bytes: Size = "1GB"
+    """The same in bytes, as they are in memory."""
     scratch_dir: Path | None = None
     """Folder for temporary files. Defaults to the system's."""
     data_source: SourceKind = "csv"
@@ -287,6 +291,8 @@ KEYS: Final = {
     "query.timeout": "query_timeout",
     "query.cache": "query_cache",
     "query.result": "query_result",
+    "query.remote_rows": "query_remote_rows",
+    "query.remote_bytes": "query_remote_bytes",
     "bucket.url": "data_url",
     "bucket.gcs_endpoint": "gcs_endpoint",
     "bucket.s3_endpoint": "s3_endpoint",

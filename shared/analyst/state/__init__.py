@@ -4,8 +4,8 @@ It changes rarely, one edit at a time (`State.edit`), and every edit also publis
 The other modules of this package hold the edits: plain functions of a connection to the open file.
 """
 
+from analyst.access import SCHEMA_VERSION, StateTooNewError
 from analyst.state.audit import Actor, actor
 from analyst.state.database import State
-from analyst.state.schema import SCHEMA_VERSION, StateTooNewError
 
 __all__ = ["SCHEMA_VERSION", "Actor", "State", "StateTooNewError", "actor"]

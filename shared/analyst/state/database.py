@@ -2,9 +2,11 @@
 
 import hashlib
 import random
+import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,11 +18,12 @@ from weakref import finalize
 from ulid import ULID
 
 from analyst import duckdb_files
-from analyst.access import CURRENT, StatePointer
+from analyst.access import CURRENT, SCHEMA_VERSION, StatePointer, parts
+from analyst.access.reader import list_text
 from analyst.backoff import within
 from analyst.names import quote
 from analyst.state.files import ALIAS, Writer, attach, fetch_file, read_pointer
-from analyst.state.projection import project
+from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind
 from analyst.state.rows import execute, insert
 from analyst.state.schema import is_current
 from analyst.store import Object, Store, compare_and_swap
@@ -35,6 +38,7 @@ T = TypeVar("T")
 _Opener = Callable[[Path | None, Path, datetime], AbstractContextManager["DuckDBPyConnection"]]
 
 _RECENT: Final = 100
+_AT_ONCE: Final = 16
 
 
 class Attempts(Generic[T]):
@@ -48,13 +52,17 @@ class Attempts(Generic[T]):
         writer: Writer,
         change: "Callable[[DuckDBPyConnection], T]",
         *,
+        lists: "_Lists",
         sleep: Callable[[float], None],
+        base: Path | None = None,
     ) -> None:
         self._store = store
+        self._base = base
         self._now = now
         self._scratch = scratch
         self._writer = writer
         self._change = change
+        self._lists = lists
         self._sleep = sleep
         self._results: dict[str, T] = {}
         self._published = ""
@@ -77,7 +85,9 @@ class Attempts(Generic[T]):
             path, access = self._attempt(before, edit_id, folder)
             after = _pointer(before, edit_id, path, access)
             upload_once(self._store, after.system, path, sleep=self._sleep)
-        put_once(self._store, after.access, access, sleep=self._sleep)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda part: put_once(self._store, *part, sleep=self._sleep), access.parts.items()))
+        put_once(self._store, after.access, access.text, sleep=self._sleep)
         self.seconds = time.monotonic() - began
         return after.model_dump_json().encode()
 
@@ -88,7 +98,7 @@ class Attempts(Generic[T]):
         self._published = ours[0] if ours else self._published
         return bool(ours)
 
-    def _attempt(self, before: StatePointer | None, edit_id: str, folder: Path) -> tuple[Path, bytes]:
+    def _attempt(self, before: StatePointer | None, edit_id: str, folder: Path) -> tuple[Path, "_Access"]:
         """Build the next system file and access list, in place, or on a copy if DuckDB fails in place.
 
         A copy has sound indexes even if the original ones are broken.
@@ -102,9 +112,9 @@ class Attempts(Generic[T]):
             # change itself occurs again there, and is raised.
             return self._edit(self._writer.renewed, before, edit_id, folder / "renewed.duckdb")
 
-    def _edit(self, opened: _Opener, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, bytes]:
+    def _edit(self, opened: _Opener, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, "_Access"]:
         """Run the change in a file at `path`, and return it with its access list."""
-        with opened(fetch_file(self._store, before, path.parent), path, self._now()) as db:
+        with opened(self._old(before, path.parent), path, self._now()) as db:
             db.execute("begin")
             self._results[edit_id] = self._change(db)
             insert(db, "_edits", {"id": edit_id, "at": self._now()})
@@ -112,24 +122,66 @@ class Attempts(Generic[T]):
                 db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT]
             )
             db.execute("commit")
-            return path, project(db, _version(before), self._now())
+            return path, self._lists.of(db, self._now(), before, edit_id)
+
+    def _old(self, before: StatePointer | None, folder: Path) -> Path | None:
+        """Return a local file to build on, which the attempt may move: the current state, or a copy of `base`."""
+        if self._base is None:
+            return fetch_file(self._store, before, folder)
+        return Path(shutil.copyfile(self._base, folder / "fetched.duckdb"))
 
 
 def _version(before: StatePointer | None) -> int:
     return 1 if before is None else before.version + 1
 
 
-def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: bytes) -> StatePointer:
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """An access list to publish: `text` is the list, or the list of its parts; `parts` are those to write, by key."""
+
+    text: bytes
+    hashed: str
+    """The name of the hash of `text` in the pointer."""
+    parts: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """Makes access lists: whole up to a number of rows, else in parts. `in_full` writes all parts again, as if damaged."""
+
+    store: Store
+    largest_whole: int
+    in_full: bool
+
+    def of(self, db: "DuckDBPyConnection", now: datetime, before: StatePointer | None, edit_id: str) -> _Access:
+        version = _version(before)
+        rows = rows_behind(db, now)
+        if sum(rows.values()) <= self.largest_whole:
+            return _Access(project(db, version, now), "access", {})
+        listed, written = project_parts(db, version, now, rows, before=self._parts_of(before), prefix=edit_id.lower())
+        return _Access(listed.model_dump_json().encode(), parts.HASHED, written)
+
+    def _parts_of(self, before: StatePointer | None) -> parts.PartList | None:
+        if self.in_full or before is None or parts.HASHED not in before.sha256:
+            return None
+        try:
+            return parts.parse_list(list_text(self.store, before), before.access)
+        except parts.UnreadableError:
+            return None
+
+
+def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: _Access) -> StatePointer:
     version = _version(before)
-    sha256 = {"system": hashlib.sha256(path.read_bytes()).hexdigest(), "access": hashlib.sha256(access).hexdigest()}
+    of_list = hashlib.sha256(access.text).hexdigest()
     recent = () if before is None else before.recent
     return StatePointer(
         version=version,
         system=f"state/system-{version}-{edit_id.lower()}.duckdb",
-        access=f"state/access-{sha256['access']}.json",
-        sha256=sha256,
-        access_text=small_text(access),
+        access=f"state/access-{of_list}.json",
+        sha256={"system": hashlib.sha256(path.read_bytes()).hexdigest(), access.hashed: of_list},
+        access_text=small_text(access.text),
         recent=(*recent, edit_id)[-_RECENT:],
+        schema_version=SCHEMA_VERSION,
     )
 
 
@@ -222,7 +274,8 @@ class State:
     """The system state in a bucket.
 
     `now` is the clock, `published` is called after each edit of this process (see `AccessReader.expire`), `sleep` waits
-    before an edit, or one of its writes, is repeated.
+    before an edit, or one of its writes, is repeated. `largest_whole` is the number of rows from which on the access list
+    is written in parts.
     """
 
     def __init__(
@@ -233,12 +286,14 @@ class State:
         published: Callable[[], None] = lambda: None,
         scratch: Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        largest_whole: int = LARGEST_WHOLE,
     ) -> None:
         self._store = store
         self._now = now
         self._published = published
         self._scratch = scratch
         self._sleep = sleep
+        self._largest_whole = largest_whole
         self._reader = StateReader(store, now, scratch)
         self._editing = threading.Lock()
         self._writer = Writer()
@@ -263,7 +318,30 @@ class State:
             UnsureWriteError: a write got no response and can't be read back; the change may have been made.
             StateTooNewError: the state was written by a newer version.
         """
-        attempts = Attempts(self._store, self._now, self._scratch, self._writer, change, sleep=self._sleep)
+        return self._publish(change)
+
+    def renew(self) -> None:
+        """Publish the state and all of its access list again; an older state is migrated to the current schema.
+
+        Raises:
+            UnavailableError: as `edit`; and `UnsureWriteError`, `StateTooNewError`.
+        """
+        self._publish(lambda _db: None, in_full=True)
+
+    def replace(self, file: Path, change: "Callable[[DuckDBPyConnection], T]") -> T:
+        """Publish a copy of another state in place of the current one, with a change; otherwise like `edit`.
+
+        `file` may have an older schema. Edits that others make in the meantime are replaced as well.
+        """
+        return self._publish(change, base=file, in_full=True)
+
+    def _publish(
+        self, change: "Callable[[DuckDBPyConnection], T]", *, base: Path | None = None, in_full: bool = False
+    ) -> T:
+        lists = _Lists(self._store, self._largest_whole, in_full)
+        attempts = Attempts(
+            self._store, self._now, self._scratch, self._writer, change, lists=lists, sleep=self._sleep, base=base
+        )
         with self._editing:  # one at a time in this process: they would only conflict with each other
             try:
                 pauses = self._pauses(attempts)

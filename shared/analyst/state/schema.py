@@ -2,24 +2,14 @@
 
 from typing import TYPE_CHECKING, Final
 
-from analyst.errors import AnalystError
+from analyst.access import SCHEMA_VERSION, StateTooNewError
 from analyst.state.rows import fetch_one
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SCHEMA_VERSION: Final = 6
-"""The version that this code reads and writes."""
-
 REFERENCE_VERSION: Final = 3
 """The last version of the older system's schema."""
-
-
-class StateTooNewError(AnalystError):
-    """The state was written by a newer version of this program; it is left untouched."""
-
-    status = 503
-    code = "state_too_new"
 
 
 def schema_version(db: "DuckDBPyConnection") -> int:
@@ -41,9 +31,5 @@ def is_current(db: "DuckDBPyConnection") -> bool:
     """
     version = schema_version(db)
     if version > SCHEMA_VERSION:
-        raise StateTooNewError(
-            f"the system state has schema version {version}, but this version supports only versions up to "
-            f"{SCHEMA_VERSION}; "
-            "upgrade the functions"
-        )
+        raise StateTooNewError.of(version)
     return version == SCHEMA_VERSION

@@ -33,6 +33,7 @@ from analyst.auth.last_use import USES
 from analyst.auth.limits import COUNTERS
 from analyst.auth.sessions import REFRESH_LASTS
 from analyst.auth.single_use import USED
+from analyst.backup.archive import left_over
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.publishing import restate
 from analyst.contract.source_jobs import PREFIX as JOBS
@@ -177,7 +178,7 @@ class Sweep:
                 delete_all(self.store, (entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog))
         found.unneeded += pointers.catalog_parts(self.store, frozenset(entry.key for entry in old))
         found.unneeded += pointers.states(self.store)
-        found.unneeded += [*spent(self.store), *abandoned(self.store)]
+        found.unneeded += [*spent(self.store), *abandoned(self.store), *left_over(self.store)]
         shown = [table.id for table in snapshots.current().catalog.tables]
         found.unneeded += [entry for entry in of_gone_tables(self.store, shown) if is_older(entry, _DAY)]
         found.unneeded += [entry for kind in records for entry in kind.old()]

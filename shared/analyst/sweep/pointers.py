@@ -1,11 +1,14 @@
 """Replaced snapshots, parts of catalogs and system states, which no pointer leads to any more."""
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 
 from analyst.access import CURRENT as STATE_POINTER
-from analyst.access import StatePointer
+from analyst.access import StatePointer, parse_pointer
+from analyst.access import parts as access_parts
+from analyst.access.reader import list_text
 from analyst.catalog import CURRENT as SNAPSHOT_POINTER
 from analyst.catalog import CatalogList
 from analyst.snapshots import (
@@ -75,18 +78,41 @@ def catalog_parts(store: Store, besides: frozenset[str]) -> list[Entry]:
 def states(store: Store) -> list[Entry]:
     """List the objects of replaced system states that are older than a day.
 
-    Names of access lists contain no version, and on some stores many have the same age: then all of them are kept.
+    Names of access lists contain no version, and on some stores many have the same age: then all of them are kept. The
+    parts of a list are kept with it.
     """
     systems = [(entry, match) for entry in store.list("state/system-") if (match := _SYSTEM.fullmatch(entry.key))]
     lists = [entry for entry in store.list("state/access-") if _ACCESS.fullmatch(entry.key)]
+    parts = [entry for entry in store.list(access_parts.PREFIX) if access_parts.NAME.fullmatch(entry.key)]
     found = store.read(STATE_POINTER)
     if found is None:
         return []
-    pointer = StatePointer.model_validate_json(found.data)
-    youngest = sorted(entry.age for entry in lists)[:STATES_KEPT]
+    pointer = parse_pointer(found.data)
+    oldest_kept = max(sorted(entry.age for entry in lists)[:STATES_KEPT], default=0.0)
     replaced = [entry for entry, match in systems if int(match[1]) <= pointer.version - STATES_KEPT]
-    replaced += [entry for entry in lists if entry.age > youngest[-1]]
+    replaced += [entry for entry in lists if entry.age > oldest_kept]
+    if any(is_older(entry, YOUNG) for entry in parts):
+        kept = {entry.key for entry in lists if entry.age <= oldest_kept} - {pointer.access}
+        with suppress(access_parts.UnreadableError):  # the current list is damaged: which parts it needs is unknown
+            needed = _parts_of(store, pointer, kept)
+            replaced += [entry for entry in parts if entry.key not in needed]
     return [entry for entry in replaced if entry.key not in (pointer.system, pointer.access) and is_older(entry, YOUNG)]
+
+
+def _parts_of(store: Store, pointer: StatePointer, lists: Iterable[str]) -> frozenset[str]:
+    """Return the keys of the parts of the current access list and of other lists.
+
+    Raises:
+        UnreadableError: the current list is damaged.
+    """
+    needed: set[str] = set()
+    if access_parts.HASHED in pointer.sha256:
+        needed |= access_parts.parse_list(list_text(store, pointer), pointer.access).keys
+    for key in lists:
+        other = store.read(key)
+        with suppress(access_parts.UnreadableError):  # a whole list has no parts
+            needed |= access_parts.parse_list(other.data, key).keys if other else frozenset()
+    return frozenset(needed)
 
 
 def _stem(key: str) -> str:

@@ -3,6 +3,7 @@
 from da.commands import (
     access_requests,
     admin_audit,
+    admin_backup,
     admin_config,
     admin_describe,
     admin_discover,
@@ -51,6 +52,8 @@ app.command("rebuild", rich_help_panel=_RUNS)(admin_runs.rebuild)
 app.command("rollback", rich_help_panel=_RUNS)(admin_runs.rollback)
 app.command("release", rich_help_panel=_RUNS)(admin_runs.release)
 app.command("sweep", rich_help_panel=_SERVER)(admin_runs.sweep)
+app.command("backup", rich_help_panel=_SERVER)(admin_backup.backup)
+app.command("restore", rich_help_panel=_SERVER)(admin_backup.restore)
 app.add_typer(admin_config.app, name="config", rich_help_panel=_SERVER)
 app.add_typer(admin_openmetadata.app, name="openmetadata", rich_help_panel=_SERVER)
 app.command("import", rich_help_panel=_SERVER)(admin_import.import_)

@@ -112,6 +112,8 @@ class Job:
     processed: int = 0
     dry_run: bool = False
     cap: int | None = None
+    schema: list[dict[str, Any]] = field(default_factory=list)
+    statement_type: str = "SELECT"
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -253,7 +255,12 @@ class Project:
         if job.cap is not None and job.processed > job.cap and not job.dry_run:
             message = f"Query exceeded limit for bytes billed: {job.cap}. {job.processed} or higher required."
             raise RefusalError(400, "bytesBilledLimitExceeded", message)
+        job.statement_type = statement_type(job.sql)
+        if job.statement_type != "SELECT":
+            job.schema = []
+            return job
         rows = self.query(job.sql)
+        job.schema = fields_of(rows.schema)
         if not job.dry_run:
             name = f"anon{len(self.jobs)}"
             job.destination = Table("_anonymous", name, fields_of(rows.schema), [(self.now, rows)])
@@ -353,9 +360,25 @@ def _filtered(rows: Any, restriction: str) -> Any:
     return rows.take(pa.array([number for (number,) in kept], pa.int64()))
 
 
+def statement_type(sql: str) -> str:
+    """Give the kind of a statement as a dry run does."""
+    if ";" in sql.strip().rstrip(";"):
+        return "SCRIPT"
+    first = re.sub(r"--[^\n]*|/\*.*?\*/", " ", sql, flags=re.DOTALL).split()
+    word = first[0].upper().lstrip("(") if first else ""
+    return "SELECT" if word in {"SELECT", "WITH", "FROM"} else f"{word}_TABLE" if word in {"CREATE", "DROP"} else word
+
+
 def translated(sql: str) -> str:
     """Write GoogleSQL so that DuckDB understands it."""
-    text = re.sub(r"`((?:[^`\\]|\\.)*)`", lambda found: '"' + found[1].replace('"', '""') + '"', sql)
+
+    def name_or_text(found: re.Match[str]) -> str:
+        if found[1] is not None:
+            return '"' + found[1].replace('"', '""') + '"'
+        return "'" + re.sub(r"\\(.)", r"\1", found[2]).replace("'", "''") + "'"
+
+    text = re.sub(r"`((?:[^`\\]|\\.)*)`|'((?:[^'\\]|\\.)*)'", name_or_text, sql)
+    text = re.sub(r"\bNUMERIC '([^']*)'", r"cast('\1' as decimal(38, 9))", text)
     return re.sub(r"\bDATETIME '", "TIMESTAMP '", re.sub(r"\bTIMESTAMP '([^']*\+00:00)'", r"TIMESTAMPTZ '\1'", text))
 
 

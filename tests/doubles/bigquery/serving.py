@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "datasetId": destination.dataset,
                 "tableId": destination.name,
             }
-        schema = None if destination is None else {"fields": destination.fields}
+        schema = {"fields": job.schema if destination is None else destination.fields}
         return {
             "kind": "bigquery#job",
             "id": f"{project.id}:EU.{job.id}",
@@ -178,8 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
                 "query": {
                     "totalBytesProcessed": str(job.processed),
                     "totalBytesBilled": str(0 if job.dry_run else job.processed),
-                    "statementType": "SELECT",
-                    **({} if schema is None else {"schema": schema}),
+                    "statementType": job.statement_type,
+                    **({"schema": schema} if schema["fields"] else {}),
                 },
             },
         }

@@ -28,7 +28,7 @@ def main() -> None:
         "ordered": None,
         "most_bytes": 1 << 30,
         "tables": ["shop.orders"],
-        "views": [{"schema": "main", "name": "orders", "columns": given["columns"], "files": [0]}],
+        "views": [{"schema": "main", "name": "orders", "columns": given["columns"], "files": [0], "casts": False}],
     }
     con = worker._con
     run = Run(con, request, [file], home)

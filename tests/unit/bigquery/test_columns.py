@@ -135,7 +135,7 @@ def test_names_and_texts_can_not_end_their_quotes() -> None:
     ("field", "operator", "value", "condition"),
     [
         (Field("a", "INT64"), ">=", 5, "`a` >= 5"),
-        (Field("a", "NUMERIC"), "<", Decimal("1E-3"), "`a` < 0.001"),
+        (Field("a", "NUMERIC"), "<", Decimal("1E-3"), "`a` < NUMERIC '0.001'"),
         (Field("a", "STRING"), "=", "it's", r"`a` = 'it\'s'"),
         (Field("a", "BOOL"), "<>", True, "`a` <> TRUE"),
         (Field("a", "DATE"), ">", date(2026, 1, 2), "`a` > DATE '2026-01-02'"),

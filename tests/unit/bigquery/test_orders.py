@@ -4,17 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from analyst.catalog import Column, Table
 from analyst.connectors.bigquery.access import Access
 from analyst.connectors.bigquery.api import BigQueryApi
-from analyst.connectors.bigquery.columns import Condition
-from analyst.connectors.bigquery.connector import BigQueryConnector, Limits
-from analyst.connectors.bigquery.orders import Order, Readers
+from analyst.connectors.bigquery.connector import BigQueryConnector, Limits, WantedTable
+from analyst.connectors.bigquery.orders import Order, Readers, ReadLimit
 from analyst.errors import SourceError, UnavailableError
+from analyst.query.live import Needed, Patience, Wanted
 from tests.doubles.bigquery.project import Fault, Project, column
 from tests.doubles.bigquery.serving import Served, serving
 from tests.running import ROOT
@@ -57,19 +59,24 @@ def test_remote_rows_are_read_with_columns_and_conditions_pushed_down(tmp_path: 
     rows = [{"id": number, "name": f"n{number}", "more": "x"} for number in range(9)]
     project.table("d.t", [column("id", "INTEGER"), column("name"), column("more")], rows)
     project.view("d.v", f"SELECT id, name FROM `{project.id}.d.t`")
+    columns = (Column(name="id", type="BIGINT"), Column(name="name", type="VARCHAR"))
+    table = Table(source="bq", name="t", view="t", hash="", columns=columns)
+    needed = Wanted(table, ("name",), ((Needed("id", ">=", (7,)),),))
+    limit, patience = ReadLimit(rows=100, bytes=10_000), Patience(time.monotonic() + 60)
     with serving(project) as served, Readers(most=1) as readers:
         api = BigQueryApi(project.id, Access(served.url, served.storage))
         connector = BigQueryConnector(api, (), readers, Limits(project.id, cap=1 << 20))
         for name in ("t", "v"):
             into = tmp_path / name
             into.mkdir()
-            found = connector.remote_rows("d", name, ["name"], [Condition("id", ">=", 7)], into)
+            found = connector.remote_rows(WantedTable(name, "d", name), needed, into, limit, patience)
             paths = [path for piece in found.pieces for path in piece.files]
             shown = duckdb.sql("from read_parquet(?) order by 1", params=[paths]).fetchall()
             assert (found.rows, shown) == (2, [("n7",), ("n8",)])
         assert (project.sessions[0].selected, project.sessions[0].restriction) == (("name",), "`id` >= 7")
-        with pytest.raises(SourceError, match="has no column 'nothing'"):
-            connector.remote_rows("d", "t", [], [Condition("nothing", "=", 1)], tmp_path)
+        gone = Wanted(table, ("nothing",))
+        with pytest.raises(SourceError, match="no longer has the column 'nothing'; sync its source 'bq' again"):
+            connector.remote_rows(WantedTable("t", "d", "t"), gone, tmp_path, limit, patience)
 
 
 def test_the_functions_load_neither_pyarrow_nor_googles_clients() -> None:

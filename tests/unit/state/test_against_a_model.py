@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from analyst.access import EVERY_SCOPE, AccessList, Caller, Role
+from analyst.access.parts import PartList, PartReader
 from analyst.errors import AnalystError, ConflictError, NotFoundError, UnauthenticatedError
 from analyst.state import Actor
 from analyst.state.files import Writer
 from analyst.state.grants import NewPermission, PermissionQuery, create_permission, delete_permission, list_permissions
 from analyst.state.groups import NewGroup, add_member, create_group, delete_group, get_group, remove_member
-from analyst.state.projection import project
+from analyst.state.projection import project, project_parts, rows_behind
 from analyst.state.registry import NewTable, TableChange, deregister, register, update_table
 from analyst.state.sources import NewSource, create_source, delete_source
 from analyst.state.tokens import issue
 from analyst.state.users import NewUser, UserChange, create_user, delete_user, get_user, update_user
+from analyst.store import ABSENT
+from tests.doubles.memory_store import MemoryStore
 from tests.examples import examples
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -91,6 +94,11 @@ class Administration(RuleBasedStateMachine):
         self.file = Writer().renewed(None, Path(self.folder.name) / "state.duckdb", NOW)
         self.db = self.file.__enter__()
         self.model = Model()
+        self.bucket = MemoryStore()
+        self.parts: PartList | None = None
+        self.part_reader = PartReader(self.bucket)
+        self.as_if = 1
+        self.version = 0
 
     def teardown(self) -> None:
         self.file.__exit__(None, None, None)
@@ -229,6 +237,11 @@ class Administration(RuleBasedStateMachine):
         self.model.tables.pop(table, None)
         self.model.forget("table", table)
 
+    @rule(times=st.sampled_from([1, 20_000, 200_000]))
+    def grow(self, times: int) -> None:
+        """Make parts as if there were so many times as many rows."""
+        self.as_if = times
+
     def knows(self, kind: str, name: str) -> bool:
         model = self.model
         known = {"user": set(model.people), "group": set(model.teams), "table": set(model.tables)}
@@ -272,6 +285,21 @@ class Administration(RuleBasedStateMachine):
                 table for table in ("shop.a", "shop.b", "crm.a", "crm.b") if self.model.may_read(user.email, table)
             }
             assert access.readable(who) == seen & set(self.model.tables)
+
+    @invariant()
+    def parts_say_what_the_whole_list_says(self) -> None:
+        self.version += 1
+        rows = {kind: rows * self.as_if for kind, rows in rows_behind(self.db, NOW).items()}
+        before = self.parts
+        self.parts, written = project_parts(
+            self.db, self.version, NOW, rows, before=before, prefix=f"{self.version:026}"
+        )
+        for key, text in written.items():
+            self.bucket.put(key, text, if_version=ABSENT)
+        access = AccessList.model_validate_json(project(self.db, self.version, NOW))
+        read = self.part_reader.read(self.parts)
+        assert read == access
+        assert list(read.tables) == list(access.tables)
 
     @invariant()
     def exactly_the_tokens_of_active_users_are_valid(self) -> None:

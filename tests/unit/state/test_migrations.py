@@ -1,5 +1,6 @@
 """A state of the reference system is taken over whole, and what it meant is kept."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -310,3 +311,45 @@ def test_registrations_that_ended_before_they_were_written_down_are_found_in_the
             "u-1": "shop.a",
             "u-2": "shop.a",
         }
+
+
+VERSIONS_HERE = Path(__file__).parent / "versions"
+
+
+def held(store: Store, tmp_path: Path, version: int) -> None:
+    """Put a state as a version of this program wrote it into the bucket."""
+    path = tmp_path / f"v{version}.duckdb"
+    with duckdb_files.connect() as con:
+        duckdb_files.create(con, path, "old")
+        con.execute("use old")
+        con.execute((VERSIONS_HERE / f"v{version}.sql").read_text("utf-8"))
+        con.execute("use memory")
+        duckdb_files.detach(con, "old")
+    data = path.read_bytes()
+    pointer = {"version": 7, "system": "state/system-7.duckdb", "access": "state/access-old.json"}
+    hashes = {"system": hashlib.sha256(data).hexdigest(), "access": "0" * 64}
+    store.put("state/system-7.duckdb", data, if_version=ABSENT)
+    store.put(CURRENT, json.dumps({**pointer, "sha256": hashes}).encode(), if_version=ABSENT)
+
+
+def test_every_version_since_the_reference_system_has_an_example() -> None:
+    """A change of the schema needs one of the version before it: tests/unit/state/versions."""
+    there = {int(path.stem.removeprefix("v")) for path in VERSIONS_HERE.glob("v*.sql")}
+    assert there == set(range(4, SCHEMA_VERSION + 1))
+
+
+@pytest.mark.parametrize("version", range(4, SCHEMA_VERSION + 1))
+def test_a_state_of_each_version_is_taken_over(state: State, store: Store, tmp_path: Path, version: int) -> None:
+    held(store, tmp_path, version)
+    with state.read() as db:
+        people = {user.email: user.id for user in list_users(db)}
+        tables = {table.id: table.uuid for table in list_tables(db)}
+    assert people.keys() == {"root@example.com", "ann@example.com", "bob@example.com"}
+    assert tables == {"shop.orders": "uuid-orders"}
+    state.edit(lambda _: None)
+    found = published(store)
+    assert (found.version, found.grants.users[people["ann@example.com"]].tables) == (8, ("uuid-orders",))
+    assert [place for grants in found.grants.groups.values() for place in grants.places] == [("shop", None)]
+    assert [token.name for token in found.tokens.values()] == ["laptop"]
+    assert [each.id for each in (found.withdrawn or {}).values()] == ["shop.items"]
+    assert rows(state, "select name, sync_schedule from sources") == [("shop", None)]

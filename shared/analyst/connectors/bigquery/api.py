@@ -54,6 +54,8 @@ class Field:
     fields: tuple["Field", ...] = ()
     element: str | None = None
     """The type of the bounds of a RANGE."""
+    collation: str | None = None
+    """How texts are compared, if not by their characters."""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Self:
@@ -67,6 +69,7 @@ class Field:
             scale=_whole(raw.get("scale")),
             fields=tuple(map(cls.of, raw.get("fields") or ())),
             element=str(_mapping(raw.get("rangeElementType")).get("type") or "") or None,
+            collation=raw.get("collation") or None,
         )
 
 

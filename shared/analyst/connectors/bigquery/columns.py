@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Final, Literal
+from typing import Final, cast
 
 from analyst.catalog import Column
 from analyst.connectors.bigquery.api import Field, Partitioning, TableInfo
@@ -16,6 +16,8 @@ from analyst.connectors.unique_names import column_names
 from analyst.contract.connector import Cursor
 from analyst.errors import SourceError
 from analyst.names import quote
+from analyst.query.live import Needed
+from analyst.query.pushdown import Operator, Value
 
 INSTANT: Final = "TIMESTAMP WITH TIME ZONE"
 MOST_DIGITS: Final = 38
@@ -36,6 +38,11 @@ _NULLS: Final = "__NULL__"
 UNPARTITIONED: Final = "__UNPARTITIONED__"
 _STAMPS: Final = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
 _TIMES: Final = {"DATE": "DATE", "DATETIME": "DATETIME", "TIMESTAMP": "TIMESTAMP"}
+_EXACT: Final = 2**53
+"""The greatest number up to which all whole numbers are exact as FLOAT64."""
+_MOST_NUMERIC: Final = Decimal(10) ** 29
+_WRITTEN: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?)?")
+_DAY_LENGTH: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +181,11 @@ def _bound(field: Field, text: str, lag: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A simple condition on a column: a comparison with a value, or `is null` and `is not null` without one."""
+    """A simple condition on a column: a comparison with a value, with several for `in`, or `is null` without one."""
 
     column: str
-    operator: Literal["=", "<>", "<", "<=", ">", ">=", "is null", "is not null"]
-    value: str | int | Decimal | date | datetime | bool | None = None
+    operator: Operator
+    value: "Value | tuple[Value, ...] | None" = None
 
 
 def condition_on(field: Field, condition: Condition) -> str:
@@ -189,7 +196,67 @@ def condition_on(field: Field, condition: Condition) -> str:
     """
     if condition.operator in ("is null", "is not null"):
         return f"{quoted(field.name)} {condition.operator.upper()}"
+    if isinstance(condition.value, tuple):
+        listed = ", ".join(_literal(field, each) for each in condition.value)
+        return f"{quoted(field.name)} IN ({listed})"
     return f"{quoted(field.name)} {condition.operator} {_literal(field, condition.value)}"
+
+
+def pushed_down(field: Field, needed: Needed) -> str | None:
+    """Return a condition of a statement in GoogleSQL; `None` if BigQuery might leave out rows for which it holds in DuckDB.
+
+    The two differ where NaN is greatest in DuckDB, texts have a collation, or values are rounded.
+    """
+    kind = _PLAIN.get(field.type) or ("DECIMAL" if decimal_of(field) else None)
+    if field.mode == "REPEATED" or kind is None:
+        return None
+    if needed.operator in ("is null", "is not null"):
+        return condition_on(field, Condition(field.name, needed.operator))
+    if kind == "DOUBLE" and needed.operator in (">", ">="):
+        return None
+    values = tuple(_comparable(field, kind, value) for value in needed.values)
+    if not values or None in values:
+        return None
+    value = values if needed.operator == "in" else values[0]
+    return condition_on(field, Condition(field.name, needed.operator, cast("Value", value)))
+
+
+def _comparable(field: Field, kind: str, value: Value) -> Value | None:  # noqa: PLR0911 - one for each type
+    """Return a value as one of the type of a column; `None` if comparing it needs another type."""
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    if kind == "BOOLEAN":
+        return value if isinstance(value, bool) else None
+    if kind == "BIGINT":
+        return value if is_number and isinstance(value, int) and -(2**63) <= value < 2**63 else None
+    if kind == "DOUBLE":
+        return value if is_number and abs(Decimal(str(value))) <= _EXACT else None
+    if kind == "DECIMAL":
+        number = Decimal(str(value)) if is_number else Decimal("NaN")
+        fits = number.is_finite() and abs(number) < _MOST_NUMERIC and number == round(number, _NUMERIC[1])
+        return value if fits else None
+    if field.type == "STRING" and field.collation is None:
+        return value if isinstance(value, str) and value.isprintable() else None
+    if field.type in _TIMES and not is_number:
+        return _moment(field.type, value)
+    return None
+
+
+def _moment(kind: str, value: Value) -> Value | None:
+    """Return a text, date or time as one of the type DATE, DATETIME or TIMESTAMP (UTC)."""
+    if isinstance(value, str):
+        if not _WRITTEN.fullmatch(value):
+            return None
+        try:
+            value = datetime.fromisoformat(value) if len(value) > _DAY_LENGTH else date.fromisoformat(value)
+        except ValueError:
+            return None
+    if kind == "DATE":
+        return None if isinstance(value, datetime) or not isinstance(value, date) else value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - as the column
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if kind == "TIMESTAMP" else value
 
 
 def _literal(field: Field, value: object) -> str:
@@ -200,6 +267,8 @@ def _literal(field: Field, value: object) -> str:
             pass
         case bool() if kind == "BOOLEAN":
             return str(value).upper()
+        case Decimal() if kind == "DECIMAL":
+            return f"NUMERIC '{value:f}'"  # a plain fraction would be a FLOAT64
         case int() | Decimal() if kind in ("BIGINT", "DOUBLE", "DECIMAL") and not isinstance(value, bool):
             return f"{Decimal(value):f}"
         case str() if field.type == "STRING":

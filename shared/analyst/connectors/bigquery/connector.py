@@ -17,13 +17,12 @@ from typing import Any, Final
 from analyst.catalog import Column
 from analyst.connectors.bigquery.api import BigQueryApi, MissingError, TableInfo
 from analyst.connectors.bigquery.columns import (
-    Condition,
     PlannedColumn,
-    condition_on,
     in_partition,
     is_cursor,
     not_before,
     planned_columns,
+    pushed_down,
     remote_type_of,
     selection,
     text_literal,
@@ -31,13 +30,16 @@ from analyst.connectors.bigquery.columns import (
     type_of,
 )
 from analyst.connectors.bigquery.options import BigQueryTableOptions
-from analyst.connectors.bigquery.orders import Order, Piece, Readers, Result
+from analyst.connectors.bigquery.orders import Order, Piece, Readers, ReadLimit, Result, TooLargeError
 from analyst.contract.connector import Cursor, Extracted, Part, RemoteTable, SourceTable
 from analyst.errors import SourceError
 from analyst.names import quote
+from analyst.query.live import Patience, Wanted
 
 _AT_ONCE: Final = 8
 """Tables that are looked up at the same time."""
+_FEW: Final = 100_000
+"""Rows that are read in one stream."""
 
 
 def utc_now() -> datetime:
@@ -59,10 +61,14 @@ class WantedTable:
     problem: str | None = None
     is_remote: bool = False
     """Whether its rows stay in BigQuery, and readers attach it."""
+    told: str = ""
+    """Its name for people who must not know that at BigQuery."""
 
     @property
     def label(self) -> str:
         """Its name for people."""
+        if self.told:
+            return self.told
         return self.name if self.options.sql is not None else f"{self.dataset}.{self.table}"
 
 
@@ -187,25 +193,45 @@ class BigQueryConnector:
         )
 
     def remote_rows(
-        self, dataset: str, table: str, columns: Sequence[str], conditions: Sequence[Condition], into: Path
+        self, wanted: WantedTable, needed: Wanted, into: Path, limit: ReadLimit, patience: Patience
     ) -> Result:
-        """Read some columns of the rows of a table that meet all conditions, which BigQuery applies, into parquet files.
+        """Read the rows of a remote table that a statement needs into parquet files.
 
-        It serves queries of remote tables where DuckDB's extension can't be loaded. A view is read by a query, under the cap
-        of the source. Columns and conditions are named as BigQuery names them.
+        Columns and conditions are applied by BigQuery. A view is read by a query, under the cap of the source. The columns keep
+        BigQuery's names.
 
         Raises:
-            SourceError: a column does not exist, a condition can't be applied to it, or the query would bill too much.
+            SourceError: a column does not exist, there are too many rows, or the query would bill too much.
             UnavailableError: BigQuery does not respond.
         """
-        info = self.api.table(dataset, table)
-        known = {one.name: one for one in info.schema}
-        planned = planned_columns(info.schema, info.id, columns)
-        if missing := [one.column for one in conditions if one.column not in known]:
-            raise SourceError(f"the table {info.id!r} has no column {missing[0]!r}")
-        condition = " AND ".join(condition_on(known[one.column], one) for one in conditions) or None
-        order = self._order(WantedTable(table, dataset, table), into, planned)
-        return self.readers.read(_of_table(order, info, planned, condition))
+        info = self.api.table(wanted.dataset, wanted.table)
+        fields = {one.name.lower(): one for one in info.schema}
+        if missing := [name for name in needed.columns if name.lower() not in fields]:
+            raise SourceError(
+                f"{wanted.label!r} no longer has the column {missing[0]!r}; sync its source {needed.table.source!r} again"
+            )
+        planned = tuple(PlannedColumn(fields[name.lower()], name) for name in needed.columns)
+        condition, is_exact = _needed_condition(info, needed)
+        if wanted.options.row_filter:
+            condition = " AND ".join(filter(None, [f"({wanted.options.row_filter})", condition and f"({condition})"]))
+        enough = needed.most if is_exact else None
+        if enough is None and condition is None and info.way == "storage" and (info.rows or 0) > limit.rows:
+            raise TooLargeError(
+                f"all {info.rows:,} rows of {wanted.label!r} are needed, and a query may read {limit.rows:,} "
+                f"(QUERY_REMOTE_ROWS); {limit.advice}"
+            )
+        order = self._order(wanted, into, planned).model_copy(update={"limit": limit, "enough": enough})
+        if enough is not None and enough <= _FEW:
+            order = order.model_copy(update={"streams": 1})
+        order = _of_table(order, info, planned, condition)
+        if order.sql is not None and enough is not None:
+            order = order.model_copy(update={"sql": f"{order.sql} LIMIT {enough:d}"})
+        return self.readers.read(order, patience)
+
+    def native_order(self, label: str, sql: str, into: Path, limit: ReadLimit) -> Order:
+        """Return the order for the result of one SELECT in GoogleSQL, under the cap of the source."""
+        order = self._order(WantedTable(label, "", label, BigQueryTableOptions(sql=sql)), into, ())
+        return order.model_copy(update={"sql": sql, "keeps_names": True, "only_select": True, "limit": limit})
 
     def _condition(
         self, options: BigQueryTableOptions, cursor: PlannedColumn | None, table: SourceTable, since: Cursor
@@ -330,6 +356,27 @@ def _of_table(order: Order, info: TableInfo, columns: Sequence[PlannedColumn], c
         return _at_snapshot(order.model_copy(update={"pieces": (Piece(restriction=condition),)}), info)
     sql = selection(info, columns, condition)
     return order.model_copy(update={"sql": sql, "location": info.location or order.location})
+
+
+def _needed_condition(info: TableInfo, needed: Wanted) -> tuple[str | None, bool]:
+    """Return what BigQuery can apply of the conditions on a table's rows, and whether that is all of them."""
+    fields = {one.name.lower(): one for one in info.schema}
+    types = {one.name: one.type for one in needed.table.columns}
+    made, is_exact = [], True
+    for conditions in needed.alternatives:
+        applied = []
+        for one in conditions:
+            field = fields.get(one.column.lower())
+            is_same = field is not None and remote_type_of(field) == types.get(one.column)
+            text = pushed_down(field, one) if field is not None and is_same else None
+            applied += [] if text is None else [text]
+            is_exact = is_exact and text is not None
+        if not applied:
+            return None, False
+        made.append(" AND ".join(applied))
+    if not made:
+        return None, is_exact
+    return (made[0] if len(made) == 1 else " OR ".join(f"({each})" for each in dict.fromkeys(made))), is_exact
 
 
 def _at_snapshot(order: Order, info: TableInfo) -> Order:

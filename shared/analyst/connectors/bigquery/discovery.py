@@ -53,7 +53,7 @@ class Project:
         self, readers: Readers, only: Iterable[str] | None = None, now: Callable[[], datetime] = utc_now
     ) -> BigQueryConnector:
         """Return the connector of the registered tables, or of some of them."""
-        wanted = [_wanted(table) for table in self.tables]
+        wanted = [wanted_table(table) for table in self.tables]
         only = None if only is None else frozenset(only)
         alias = f"{self.source[:50]}_bigquery"
         return BigQueryConnector(self.api, wanted, readers, self.limits, only, now, alias)
@@ -150,8 +150,8 @@ def _place(table: RegisteredTable) -> tuple[str, str]:
     return dataset or table.bucket or "", name
 
 
-def _wanted(table: RegisteredTable) -> WantedTable:
-    """Return a registered table; one whose options can't be used has a problem."""
+def wanted_table(table: RegisteredTable, label: str = "") -> WantedTable:
+    """Return a registered table, with a name for messages; one whose options can't be used has a problem."""
     dataset, name = _place(table)
     columns = {
         "sync_strategy": None if table.sync_strategy == "full_refresh" else table.sync_strategy,
@@ -172,7 +172,8 @@ def _wanted(table: RegisteredTable) -> WantedTable:
         problem = (
             f"{table.id} has no dataset; set its bucket to the dataset of the table, or source_table to dataset.table"
         )
-    return WantedTable(table.name, dataset, name, options, problem, is_remote=table.query_mode == "remote")
+    is_remote = table.query_mode == "remote"
+    return WantedTable(table.name, dataset, name, options, problem, is_remote=is_remote, told=label)
 
 
 def _spellings(info: TableInfo) -> list[str]:

@@ -51,6 +51,15 @@ def _endpoint(url: str) -> str:
     return url.rstrip("/")
 
 
+def _people(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not (name.startswith("group:") and len(name) > len("group:")) and "@" not in name:
+            raise ValueError(
+                f"is neither a user nor a group: '{name}' (expected something like ann@example.com or group:finance)"
+            )
+    return names
+
+
 def _names(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -78,8 +87,9 @@ class BigQuerySource(BaseModel):
     settings unless they are given here. `datasets` are patterns of the datasets whose tables are discovered. With
     `discover`, every sync registers the tables that are new in them. `key_env` names the environment variable with the path
     of the key file of another service account. `max_bytes_billed` is the most bytes that a query may bill; 0 turns the cap
-    off. `streams` is the most streams in which a table is read. `api_endpoint` and `storage_endpoint` replace the addresses
-    of Google's services.
+    off. `streams` is the most streams in which a table is read. `native_sql` lists who may run GoogleSQL of their own in a
+    query, with all that the account can read: e-mail addresses of users, and `group:NAME`; by default nobody.
+    `api_endpoint` and `storage_endpoint` replace the addresses of Google's services.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +102,7 @@ class BigQuerySource(BaseModel):
     key_env: Annotated[str, AfterValidator(_key_env)] | None = None
     max_bytes_billed: Annotated[int, Field(ge=0)] = MOST_BILLED
     streams: Annotated[int, Field(ge=1, le=64)] = 8
+    native_sql: Annotated[Names, AfterValidator(_people)] = ()
     api_endpoint: Endpoint | None = None
     storage_endpoint: Endpoint | None = None
 

@@ -32,7 +32,7 @@ from analyst.connectors.bigquery.access import Access, CredentialsError
 from analyst.connectors.bigquery.api import Field, failure
 from analyst.connectors.bigquery.columns import PlannedColumn, planned_columns, shown_value
 from analyst.connectors.bigquery.conversion import converted
-from analyst.connectors.bigquery.orders import BudgetError, Order, Piece, ReadPiece, Result
+from analyst.connectors.bigquery.orders import BudgetError, Order, Piece, ReadPiece, Result, TooLargeError
 from analyst.errors import AnalystError, SourceError, UnavailableError
 
 _GROUP_ROWS: Final = 100_000
@@ -143,6 +143,45 @@ def _writer(sink: Any, schema: Any) -> Any:
     return parquet.ParquetWriter(sink, schema, compression="zstd", compression_level=1, store_schema=False)
 
 
+@dataclass(slots=True)
+class _Amount:
+    """How much the streams of an order have read together. Thread-safe."""
+
+    order: Order
+    rows: int = 0
+    bytes: int = 0
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, batch: Any) -> Any:
+        """Count a batch; return what of it is still needed.
+
+        Raises:
+            TooLargeError: there are more rows than may be read.
+        """
+        enough, limit = self.order.enough, self.order.limit
+        with self._turn:
+            if enough is not None:
+                batch = batch.slice(0, max(0, enough - self.rows))
+            self.rows += batch.num_rows
+            self.bytes += batch.nbytes
+            if limit is not None and self.rows > limit.rows:
+                raise TooLargeError(
+                    f"more than {limit.rows:,} rows of {self.order.label!r} are needed, the most that a query may read "
+                    f"(QUERY_REMOTE_ROWS); {limit.advice}"
+                )
+            if limit is not None and self.bytes > limit.bytes:
+                raise TooLargeError(
+                    f"more than {limit.bytes // 1_000_000:,} MB of {self.order.label!r} are needed, the most that a query may "
+                    f"read (QUERY_REMOTE_BYTES); {limit.advice}"
+                )
+        return batch
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether no more rows are needed."""
+        return self.order.enough is not None and self.rows >= self.order.enough
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One order."""
@@ -150,6 +189,10 @@ class Reading:
     order: Order
     clients: Clients
     encoders: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_ENCODERS))
+    amount: _Amount = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "amount", _Amount(self.order))
 
     def result(self) -> Result:
         """Carry out the order.
@@ -163,31 +206,51 @@ class Reading:
             job, _ = self._job(order.sql or "")
             return Result(values=[[_plain(value) for value in row.values()] for row in job.result()])
         if order.kind == "estimate":
-            return Result(estimate=self._estimate(order.sql or ""))
+            dry = self._dry(order.sql or "")
+            return Result(
+                estimate=int(dry.total_bytes_processed or 0), columns=[one.column for one in self._columns(dry)]
+            )
         if order.sql is None:
             return self._read(order.table or "", order.columns)
         job, estimate = self._job(order.sql)
         job.result(max_results=0)
-        columns = order.columns or planned_columns(
-            tuple(Field.of(one.to_api_repr()) for one in job.schema), order.label
-        )
+        columns = order.columns or self._columns(job)
         found = job.destination
         path = f"projects/{found.project}/datasets/{found.dataset_id}/tables/{found.table_id}"
         read = self._read(path, columns)
         return read.model_copy(update={"estimate": estimate, "job": job.job_id, "billed": job.total_bytes_billed or 0})
 
-    def _estimate(self, sql: str) -> int:
-        config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
-        return int(self._query(sql, config).total_bytes_processed or 0)
+    def _columns(self, job: Any) -> tuple[PlannedColumn, ...]:
+        """Return the columns of a query's result."""
+        fields = tuple(Field.of(one.to_api_repr()) for one in job.schema or ())
+        if self.order.keeps_names:
+            return tuple(PlannedColumn(one, one.name) for one in fields)
+        return planned_columns(fields, self.order.label)
 
-    def _job(self, sql: str) -> tuple[Any, int]:
-        """Start a query, unless it would process more bytes than it may bill."""
-        order, estimate = self.order, self._estimate(sql)
+    def _dry(self, sql: str) -> Any:
+        """Have BigQuery check a query without running it.
+
+        Raises:
+            BudgetError: it would process more bytes than it may bill.
+        """
+        order = self.order
+        job = self._query(sql, bigquery.QueryJobConfig(dry_run=True, use_query_cache=False))
+        if order.only_select and job.statement_type != "SELECT":
+            raise SourceError(
+                f"the SQL of {order.label!r} is {job.statement_type or 'not a query'}, and only one SELECT can be run; write it "
+                "as one query without DDL, DML or scripts"
+            )
+        estimate = int(job.total_bytes_processed or 0)
         if order.cap and estimate > order.cap:
             raise BudgetError(
                 f"the query of {order.label!r} would process {estimate:,} bytes, and may bill {order.cap:,}; it was not "
                 "run; read fewer columns or partitions, or raise max_bytes_billed"
             )
+        return job
+
+    def _job(self, sql: str) -> tuple[Any, int]:
+        """Start a query, unless it would process more bytes than it may bill."""
+        order, estimate = self.order, int(self._dry(sql).total_bytes_processed or 0)
         config = bigquery.QueryJobConfig(labels={"application": "ai-data-analyst"})
         if order.cap:
             config.maximum_bytes_billed = order.cap
@@ -222,6 +285,7 @@ class Reading:
         return Result(
             pieces=made,
             rows=sum(one.rows for one in made),
+            bytes=self.amount.bytes,
             cursor=None if cursor is None else str(cursor),
             columns=[one.column for one in columns],
         )
@@ -252,7 +316,9 @@ class Reading:
             if self.order.cursor is not None and batch.num_rows:
                 value = compute.max(batch.column(self.order.cursor)).as_py()
                 greatest = value if greatest is None or (value is not None and value > greatest) else greatest
-            files.add(_published(batch, columns))
+            files.add(_published(self.amount.take(batch), columns))
+            if self.amount.is_enough:
+                break
         files.close()
         return files, greatest
 

@@ -6,9 +6,10 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from analyst.access import SCHEMA_VERSION
 from analyst.state.migrations.v4 import rename_tables
 from analyst.state.rows import insert
-from analyst.state.schema import SCHEMA_VERSION, is_current, schema_version
+from analyst.state.schema import is_current, schema_version
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

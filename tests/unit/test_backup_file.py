@@ -1,0 +1,106 @@
+"""The file of a backup: what was written is read, and damage, a cut and a wrong key are told apart."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from da.backup_file import SEAL, SEGMENT, SealedReader, SealedWriter, read_key
+from da.errors import DaError, UsageError
+from tests.examples import examples
+
+KEY = b"0123456789abcdef"
+PATH = Path("x.dabackup")
+
+
+def sealed(content: bytes, key: bytes | None, *, is_finished: bool = True) -> bytes:
+    file = io.BytesIO()
+    writer = SealedWriter(file, key)
+    for start in range(0, len(content), 300_001):
+        writer.write(content[start : start + 300_001])
+    if is_finished:
+        writer.finish()
+    return file.getvalue()
+
+
+def opened(data: bytes, key: bytes | None) -> bytes:
+    return SealedReader(PATH, io.BytesIO(data), key).readall()
+
+
+SIZES = [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 3 * SEGMENT + 5]
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_was_written_is_read(size: int, key: bytes | None) -> None:
+    content = bytes(range(251)) * (size // 251 + 1)
+    content = content[:size]
+    data = sealed(content, key)
+    assert opened(data, key) == content
+    assert key is None or size < 251 or content[:251] not in data
+
+
+@settings(max_examples=examples(30))
+@given(data=st.data(), key=st.sampled_from([None, KEY]))
+def test_no_part_of_it_can_be_changed_cut_swapped_or_added(data: st.DataObject, key: bytes | None) -> None:
+    whole = sealed(b"a" * SEGMENT + b"b" * SEGMENT + b"c" * 100, key)
+    start = whole.index(b"\n") + 1
+    segment = SEGMENT + SEAL
+    changes: list[Callable[[], bytes]] = [
+        lambda: whole[: data.draw(st.integers(start, len(whole) - 1))],
+        lambda: whole[: start + segment],
+        lambda: whole[: start + 2 * segment],
+        lambda: whole + b"x",
+        lambda: (
+            whole[:start]
+            + whole[start + segment : start + 2 * segment]
+            + whole[start : start + segment]
+            + whole[start + 2 * segment :]
+        ),
+        lambda: whole[:start] + whole[start + segment :],
+    ]
+
+    def flipped() -> bytes:
+        at = data.draw(st.integers(start, len(whole) - 1))
+        return whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+
+    change = data.draw(st.sampled_from([*changes, flipped]))
+    with pytest.raises(DaError, match=r"damaged|cut off"):
+        opened(change(), key)
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "said"),
+    [
+        (b"", None, "is not a backup"),
+        (b"PK\x03\x04 a zip", None, "is not a backup"),
+        (b'{"format": "other"}\n', None, "is not a backup"),
+        (b"[]\n", None, "is not a backup"),
+        (sealed(b"x", KEY), None, "is encrypted; give its key"),
+        (sealed(b"x", KEY), b"another key of 16", "the key does not open"),
+        (sealed(b"x" * 3 * SEGMENT, None, is_finished=False), None, "cut off"),
+        (sealed(b"x" * 3 * SEGMENT, KEY, is_finished=False), KEY, "cut off"),
+        (b'{"format": "ai-data-analyst backup 1", "encrypted": true, "salt": "x"}\n', KEY, "damaged in its first line"),
+    ],
+)
+def test_what_is_wrong_is_said(data: bytes, key: bytes | None, said: str) -> None:
+    with pytest.raises(DaError, match=said):
+        opened(data, key)
+
+
+def test_a_plain_file_needs_no_key() -> None:
+    assert opened(sealed(b"x", None), KEY) == b"x"
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"short", "too short"), (None, "can't read the key file")])
+def test_a_key_file_must_hold_a_key(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        read_key(path)
+    path.write_bytes(b"  " + KEY + b"\n")
+    assert read_key(path) == KEY
