@@ -1,5 +1,8 @@
 """The scheduler: starts whatever is due each time it is called."""
 
+from datetime import timedelta
+from typing import Final
+
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import Allow, function
@@ -14,6 +17,20 @@ def schedule(ctx: Context) -> ScheduleAnswer:
     Extra and concurrent calls are harmless. `GET /api/sync/status` returns the results of the extracts.
     """
     ctx.tasks.redeliver()
+    _notify(ctx)
     with ctx.state.read() as db:
-        registry = Registry.read(db, ctx.settings.sync_schedule, SOURCE_TYPES)
+        registry = Registry.read(db, ctx.settings, SOURCE_TYPES)
     return Scheduler(ctx.store, registry, ctx.settings.sweep_schedule, ctx.tasks.enqueue, ctx.clock).call()
+
+
+_COLLECTED_EVERY: Final = timedelta(minutes=5)
+_CALLED_EVERY: Final = timedelta(minutes=1)
+
+
+def _notify(ctx: Context) -> None:
+    """Have events collected in the first minute of every five, which needs no memory, and messages to the bot read."""
+    since = ctx.now - ctx.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if since % _COLLECTED_EVERY < _CALLED_EVERY:
+        ctx.tasks.enqueue("/notifications/collect", {}, name="collect")
+    if ctx.settings.telegram_updates == "polling" and ctx.settings.telegram_bot_token is not None:
+        ctx.tasks.enqueue("/telegram/poll", {}, name="poll")

@@ -14,7 +14,7 @@ from pydantic import RootModel, StringConstraints
 from analyst.access import Role
 from analyst.agents import oauth_clients
 from analyst.agents.oauth_clients import Client, form_target
-from analyst.auth import agent_grants, sessions
+from analyst.auth import agent_grants, session_list, sessions
 from analyst.auth.agent_grants import SCOPES, Grant, InvalidGrantError, ReusedError, Tokens
 from analyst.auth.limits import Limit
 from analyst.auth.sessions import Session
@@ -182,6 +182,7 @@ def decide_on_agent(consent: Consent, ctx: Context) -> Redirect | Page:
     scopes = agent_grants.scopes_of(consent.scope)
     grant = Grant(session, consent.client_id, scopes, ctx.base_url + RESOURCE)
     code = agent_grants.give_code(ctx.keys, grant, redirect_uri, consent.code_challenge, ctx.now)
+    session_list.record(ctx.store, session, "agent", _client_.name, ctx.now)
     ctx.audited(client=_client_.name, scopes=list(scopes))
     return _back(ctx, redirect_uri, consent.state, code=code)
 
@@ -219,6 +220,8 @@ def exchange_token(ctx: Context) -> Answer[Document]:
                     scopes=agent_grants.scopes_of(form.get("scope", "")),
                     **shared,
                 )
+                if (grant := agent_grants.find(ctx.keys, tokens.refresh_token, ctx.now)) is not None:
+                    session_list.refreshed(ctx.store, grant.session, "agent", ctx.now)
             case _:
                 return _failed("unsupported_grant_type", "use authorization_code or refresh_token")
     except ReusedError as error:

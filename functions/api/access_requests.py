@@ -48,7 +48,9 @@ def request_access(new: NewAccessRequest, ctx: Context) -> AccessRequest:
     """Request access to a table. The response is the same whether or not the table exists."""
     ctx.limits.count(ASKED, ctx.caller.user_id or "", ctx.now)
     access = ctx.access.current()
-    return ctx.state.edit(lambda db: requests.ask(db, actor(ctx), ctx.caller, access, new))
+    made = ctx.state.edit(lambda db: requests.ask(db, actor(ctx), ctx.caller, access, new))
+    ctx.notify_later()
+    return made
 
 
 @function("GET", "/api/access-requests/mine", allow=Role.VIEWER)
@@ -76,7 +78,9 @@ def list_access_requests(query: RequestQuery, ctx: Context) -> RequestList:
 )
 def approve_access_request(request: Approval, ctx: Context) -> ReviewedRequest:
     """Approve a request: grant the table to the requester, or to one of their groups."""
-    return ctx.state.edit(lambda db: requests.approve(db, actor(ctx), request))
+    decided = ctx.state.edit(lambda db: requests.approve(db, actor(ctx), request))
+    ctx.notify_later()
+    return decided
 
 
 @function(
@@ -87,4 +91,6 @@ def approve_access_request(request: Approval, ctx: Context) -> ReviewedRequest:
 )
 def deny_access_request(request: Denial, ctx: Context) -> ReviewedRequest:
     """Deny a request."""
-    return ctx.state.edit(lambda db: requests.deny(db, actor(ctx), request))
+    decided = ctx.state.edit(lambda db: requests.deny(db, actor(ctx), request))
+    ctx.notify_later()
+    return decided

@@ -38,6 +38,8 @@ SECTIONS = {
         "update": "da.commands.init:update",
         "skills": "da.commands.init:skills",
         "feedback": "da.commands.feedback:feedback",
+        "notifications": "da.commands.notifications:app",
+        "push": "da.commands.push:push",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
         "logout": "da.commands.auth:logout",

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -195,6 +196,11 @@ class Context(Noting):
             UnavailableError: tasks can't be added.
         """
         self.tasks.enqueue("/rebuild", {}, name="later", delay=LEASE_ENDS)
+
+    def notify_later(self) -> None:
+        """Have people notified soon of what has just happened; if that fails, the scheduler does it in a few minutes."""
+        with suppress(UnavailableError):
+            self.tasks.enqueue("/notifications/collect", {}, name="collect")
 
     def is_time_up(self) -> bool:
         """Return whether work that can be cut is left to another task: it takes long, or the process is stopping."""

@@ -229,6 +229,16 @@ class Settings(BaseModel):
     """Data product of OpenMetadata whose tables and metrics count. Without it, all do."""
     openmetadata_filter_tag: str | None = None
     """Tag that a metric of OpenMetadata needs to be exported."""
+    openmetadata_schedule: When = "daily 04:00"
+    """Schedule of the import from OpenMetadata, such as `every 6h` or `never`."""
+    telegram_bot_token: SecretStr | None = None
+    """Token of a bot of Telegram, from its @BotFather. Without it, nobody is notified there."""
+    telegram_updates: Literal["webhook", "polling"] = "webhook"
+    """How messages to the bot arrive: Telegram sends them to this server, or the scheduler asks for them."""
+    telegram_url: ServerUrl = "https://api.telegram.org"
+    """Address of the Bot API."""
+    slack_url: ServerUrl = "https://hooks.slack.com"
+    """The only server that incoming webhooks of Slack may be on."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -341,6 +351,11 @@ KEYS: Final = {
     "openmetadata.token": "openmetadata_token",
     "openmetadata.data_product": "openmetadata_data_product",
     "openmetadata.filter_tag": "openmetadata_filter_tag",
+    "openmetadata.schedule": "openmetadata_schedule",
+    "notifications.telegram_bot_token": "telegram_bot_token",
+    "notifications.telegram_updates": "telegram_updates",
+    "notifications.telegram_url": "telegram_url",
+    "notifications.slack_url": "slack_url",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",

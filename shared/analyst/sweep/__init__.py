@@ -26,11 +26,12 @@ from typing import Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst import duckdb_files, lease, runs
+from analyst import duckdb_files, lease, runs, usage
 from analyst.audit.archives import Archiving
 from analyst.audit.writer import PREFIX as AUDIT_PREFIX
 from analyst.auth.last_use import USES
 from analyst.auth.limits import COUNTERS
+from analyst.auth.session_list import PREFIX as SESSIONS
 from analyst.auth.sessions import REFRESH_LASTS
 from analyst.auth.single_use import USED
 from analyst.backup.archive import left_over
@@ -40,6 +41,7 @@ from analyst.contract.source_jobs import PREFIX as JOBS
 from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
+from analyst.notifications import outbox, telegram_bot
 from analyst.profiles.stored import of_gone_tables
 from analyst.query import CACHED, RESULTS
 from analyst.rebuild import LEASE
@@ -57,15 +59,22 @@ _DAY: Final = timedelta(days=1)
 
 
 def spent(store: Store) -> Iterator[Entry]:
-    """List what has expired: secrets, counters, all but the last day of a token's use, results of queries, sources' jobs.
+    """List what has expired.
+
+    That is secrets, sessions, counters, all but the last day of a token's use, results of queries, notifications, jobs.
 
     A one-time secret must be remembered as used for as long as the longest-lived secret would be valid.
     """
     yield from (entry for entry in store.list(USED) if is_older(entry, REFRESH_LASTS + _DAY))
+    yield from (entry for entry in store.list(SESSIONS) if is_older(entry, REFRESH_LASTS + _DAY))
     yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
     yield from (entry for entry in store.list(RESULTS) if is_older(entry, _DAY))
     yield from (entry for entry in store.list(CACHED) if is_older(entry, 7 * _DAY))
     yield from (entry for entry in store.list(JOBS) if is_older(entry, _DAY))
+    yield from outbox.spent(store)
+    for prefix in telegram_bot.SPENT:
+        yield from (entry for entry in store.list(prefix) if is_older(entry, _DAY))
+    yield from (entry for entry in store.list(usage.PREFIX) if is_older(entry, usage.KEPT))
     for entry, following in pairwise(store.list(USES)):
         if entry.key.rpartition("/")[0] == following.key.rpartition("/")[0] and is_older(entry, _DAY):
             yield entry

@@ -62,7 +62,7 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Another table with which a table is joined: `via` is a metric that does so, or the name of a column that both have."""
+    """Another table with which a table is joined: `via` is a metric that does so, or where its foreign key comes from."""
 
     table: str
     on: str

@@ -20,6 +20,7 @@ from da.commands import (
     admin_users,
     catalog,
     expectations,
+    notifications,
     tokens,
 )
 from da.help import Commands
@@ -56,6 +57,7 @@ app.command("backup", rich_help_panel=_SERVER)(admin_backup.backup)
 app.command("restore", rich_help_panel=_SERVER)(admin_backup.restore)
 app.add_typer(admin_config.app, name="config", rich_help_panel=_SERVER)
 app.add_typer(admin_openmetadata.app, name="openmetadata", rich_help_panel=_SERVER)
+app.command("telegram", rich_help_panel=_SERVER)(notifications.telegram)
 app.command("import", rich_help_panel=_SERVER)(admin_import.import_)
 
 # Former names, kept for compatibility.

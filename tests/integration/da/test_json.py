@@ -25,6 +25,8 @@ OPENMETADATA = {"admin.openmetadata.import", "admin.openmetadata.export"}
 """Commands that need OpenMetadata."""
 TASKS = {"admin.tasks.drop", "admin.tasks.retry"}
 """In test_admin_tasks.py."""
+CHATS = {"admin.telegram", "notifications.test", "push"}
+"""In test_notifications.py and test_push.py."""
 JIRA = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
 """Commands that need Jira."""
 
@@ -83,13 +85,14 @@ def test_what_commands_print_fits_their_schemas(
     (old / "src_data/parquet").mkdir(parents=True)
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
     monkeypatch.chdir(tmp_path)
-    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as server:
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as server:
         eve = Checked(da)
         eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
         _sources(eve, files)
         (tmp_path / "expected.json").write_text('[{"kind": "unique", "columns": ["id"]}]')
         _own_data(eve, tmp_path / "expected.json")
         _people(eve)
+        _notifications(eve)
         eve("mcp")
         (tmp_path / "questions").mkdir()
         (tmp_path / "questions/a.yml").write_text("- question: One?\n  sql: select 1\n  expected: 1\n")
@@ -121,7 +124,7 @@ def test_what_commands_print_fits_their_schemas(
         eve("logout")
         eve("logout")
         eve("diagnose", code=1)
-    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | TASKS | {"setup"}
+    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | TASKS | CHATS | {"setup"}
 
 
 @pytest.mark.server
@@ -136,7 +139,7 @@ def test_what_commands_for_jira_print_fits_their_schemas(
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
     with serving() as service:
         settings: dict[str, Any] = settings_for(service, tmp_path)
-        with host(tmp_path, cloud, **settings) as server:
+        with host(tmp_path, cloud, **settings, fork=True) as server:
             eve = Checked(da)
             eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
             assert da("admin", "jira", "status", "--json").err == (
@@ -245,6 +248,17 @@ def _own_data(eve: Checked, expected: Path) -> None:
     eve("auth.tokens.list")
     eve("auth.tokens.revoke", made["id"])
     eve("sample-data", "--size", "xs")
+
+
+def _notifications(eve: Checked) -> None:
+    eve("notifications.list")
+    eve("notifications.read")
+    eve("notifications.settings")
+    eve("notifications.settings", "table_failed", "page")
+    eve("notifications.watch", "shop.orders")
+    eve("notifications.link", "slack", "https://hooks.slack.com/services/T000/B000/XXXX")
+    eve("notifications.unlink", "slack")
+    eve("notifications.unlink", "telegram")
 
 
 def _people(eve: Checked) -> None:

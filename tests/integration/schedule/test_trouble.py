@@ -18,8 +18,8 @@ from analyst.state.sources import NewSource, create_source
 from analyst.store import ABSENT, ANY, Store
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.doubles.memory_store import MemoryStore
-from tests.integration.schedule.conftest import NOON, OneByOne, Schedule, serve
-from tests.integration.world import SERVICE_TOKEN
+from tests.integration.schedule.conftest import NOON, Schedule, serve
+from tests.integration.world import SERVICE_TOKEN, OneByOne
 
 MINUTE = timedelta(minutes=1)
 DUE = NOON + 15 * MINUTE

@@ -1,0 +1,1 @@
+"""Corporate memory: the notes that people hand in."""

@@ -1,0 +1,85 @@
+"""Notes that people hand in with `da push`."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.http import Text, function
+from analyst.memory.notes import LONGEST, HandedIn, Note, NoteName, Notes
+
+_TOO_MUCH = "The note is empty, or the caller has too many notes."
+
+
+class NewNote(BaseModel):
+    """A note; one with the same name is replaced. A private one is for the caller alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: NoteName
+    text: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST)]
+    private: bool = False
+
+
+class NoteId(BaseModel):
+    """The id of a note."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Annotated[str, Field(max_length=100)]
+
+
+class NoteList(BaseModel):
+    """The caller's notes, by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    notes: tuple[Note, ...]
+
+
+@function(
+    "POST",
+    "/api/memory/notes",
+    allow=Role.ANALYST,
+    status=201,
+    body_limit=2 * LONGEST,
+    answers={422: _TOO_MUCH},
+    audit="memory.hand_in",
+)
+def hand_in_note(new: NewNote, ctx: Context) -> HandedIn:
+    """Hand in a note. Secrets and private parts are removed before it is stored. The same text again changes nothing."""
+    made = Notes(ctx.store, ctx.caller.user_id or "").add(new.name, new.text, ctx.now, private=new.private)
+    ctx.audited(
+        f"note:{made.id}",
+        bytes=made.size_bytes,
+        private=made.private,
+        secrets=sum(made.secrets.values()),
+        is_unchanged=made.unchanged,
+    )
+    return made
+
+
+@function("GET", "/api/memory/notes", allow=Role.VIEWER)
+def list_notes(ctx: Context) -> NoteList:
+    """List the caller's own notes."""
+    return NoteList(notes=Notes(ctx.store, ctx.caller.user_id or "").list())
+
+
+@function("GET", "/api/memory/notes/{id}", allow=Role.VIEWER, answers={404: "The caller has no such note."})
+def read_note(note: NoteId, ctx: Context) -> Text:
+    """Return the text of one of the caller's own notes, as it is stored: without secrets."""
+    return Text(Notes(ctx.store, ctx.caller.user_id or "").text(note.id))
+
+
+@function(
+    "DELETE",
+    "/api/memory/notes/{id}",
+    allow=Role.VIEWER,
+    answers={404: "The caller has no such note."},
+    audit="memory.take_back",
+)
+def remove_note(note: NoteId, ctx: Context) -> None:
+    """Remove one of the caller's own notes, and its text."""
+    ctx.audited(f"note:{note.id}")
+    Notes(ctx.store, ctx.caller.user_id or "").remove(note.id)

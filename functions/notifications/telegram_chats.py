@@ -1,0 +1,213 @@
+"""The bot of Telegram: linking a chat, and the messages that people send to it."""
+
+import hmac
+import json
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from analyst.access import Role
+from analyst.auth.limits import Limit
+from analyst.context import Context
+from analyst.errors import InvalidInputError, UnauthenticatedError
+from analyst.http import Allow, Text, function
+from analyst.notifications import preferences
+from analyst.notifications.channels import UndeliverableError
+from analyst.notifications.notification import Notification, notification_id
+from analyst.notifications.outbox import Destination, Outbox
+from analyst.notifications.telegram import BotApi
+from analyst.notifications.telegram_bot import (
+    ALLOWED_UPDATES,
+    CODE_LASTS,
+    Bot,
+    Links,
+    webhook_secret,
+)
+from functions.notifications.inbox import deliver_later, user_id
+
+_SECRET: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header
+_LARGEST_UPDATE: Final = 1 << 20
+_TRIED: Final = Limit("telegram-code", 10, timedelta(hours=1))
+"""Codes that a user may try: there are a million."""
+_ASKED: Final = Limit("telegram-link", 30, timedelta(hours=1))
+_PATH: Final = "/webhooks/telegram"
+
+
+class Verification(BaseModel):
+    """The code that the bot shows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\s*[0-9]{6}\s*$")]
+
+
+class TelegramLinked(BaseModel):
+    """The chat that is linked now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["linked"] = "linked"
+    chat_id: int
+
+
+class TelegramUnlinked(BaseModel):
+    """No chat is linked now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["unlinked"] = "unlinked"
+
+
+class TelegramStatus(BaseModel):
+    """Whether a chat is linked. `problem` says why it gets nothing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    linked: bool
+    chat_id: int | None = None
+    linked_at: datetime | None = None
+    problem: str | None = None
+
+
+class TelegramInvitation(BaseModel):
+    """A link that opens the bot in Telegram and links that chat; it works once, for `expires_in` seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    expires_in: int
+
+
+class WebhookChoice(BaseModel):
+    """Whether Telegram sends messages to this server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+
+
+class WebhookState(BaseModel):
+    """The bot, and where Telegram sends its messages (null: nowhere, so they are asked for)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bot: str
+    url: str | None
+
+
+@function(
+    "POST",
+    "/api/telegram/link",
+    allow=Role.VIEWER,
+    answers={409: "There is no bot.", 429: "The caller has asked for too many links."},
+    audit="telegram.link",
+)
+def invite_to_telegram(ctx: Context) -> TelegramInvitation:
+    """Return a link that opens the bot, and links the chat in which it is opened to the caller."""
+    ctx.limits.count(_ASKED, user_id(ctx), ctx.now)
+    name = _bot(ctx).call("getMe")["username"]
+    code = Links(ctx.store).code_of_person(user_id(ctx), ctx.now)
+    return TelegramInvitation(url=f"https://t.me/{name}?start={code}", expires_in=int(CODE_LASTS.total_seconds()))
+
+
+@function(
+    "POST",
+    "/api/telegram/verify",
+    allow=Role.VIEWER,
+    answers={404: "The code is wrong or expired.", 429: "The caller has tried too many codes."},
+    audit="telegram.link",
+)
+def verify_telegram_code(request: Verification, ctx: Context) -> TelegramLinked:
+    """Link the chat that shows this code to the caller. The bot shows one after `/start`."""
+    person = user_id(ctx)
+    ctx.limits.count(_TRIED, person, ctx.now)
+    chat_id = Links(ctx.store).link_by_person(request.code.strip(), person, ctx.now)
+    welcome = Notification(
+        id=notification_id(f"welcome {person} {chat_id}", ctx.now),
+        at=ctx.now,
+        kind="message",
+        title="This chat gets your notifications now.",
+        url="/notifications",
+    )
+    Outbox(ctx.store).add(person, welcome, ["telegram"])
+    deliver_later(ctx, Destination("telegram", person))
+    return TelegramLinked(chat_id=chat_id)
+
+
+@function("POST", "/api/telegram/unlink", allow=Role.VIEWER, audit="telegram.unlink")
+def unlink_telegram(ctx: Context) -> TelegramUnlinked:
+    """Unlink the caller's chat. Without one, nothing changes."""
+    Links(ctx.store).unlink(user_id(ctx))
+    return TelegramUnlinked()
+
+
+@function("GET", "/api/telegram/status", allow=Role.VIEWER)
+def telegram_status(ctx: Context) -> TelegramStatus:
+    """Return whether a chat is linked to the caller."""
+    link = preferences.read(ctx.store, user_id(ctx)).telegram
+    if link is None:
+        return TelegramStatus(linked=False)
+    return TelegramStatus(linked=True, chat_id=link.chat_id, linked_at=link.linked_at, problem=link.problem)
+
+
+@function(
+    "POST",
+    _PATH,
+    allow=Allow.ANYBODY,
+    body_limit=_LARGEST_UPDATE,
+    answers={401: "The secret is wrong.", 409: "There is no bot."},
+    binary=True,
+    foreign=True,
+)
+def receive_telegram_update(ctx: Context) -> Text:
+    """Answer a message to the bot, in the response, as Telegram allows. The secret comes from `setWebhook`."""
+    secret = webhook_secret(ctx.settings)
+    if not hmac.compare_digest(ctx.request.headers.get(_SECRET, "").encode(), secret.encode()):
+        raise UnauthenticatedError(f"the update is not from Telegram: {_SECRET} is missing or wrong")
+    reply = _own_bot(ctx).answer(_update(ctx.request.get_data()), ctx.now)
+    if reply is None:
+        return Text("{}", "application/json")
+    answer = {"method": "sendMessage", "chat_id": reply.chat_id, "text": reply.text}
+    return Text(json.dumps(answer), "application/json")
+
+
+@function(
+    "POST",
+    "/api/admin/telegram/webhook",
+    allow=Role.ADMIN,
+    answers={409: "There is no bot.", 422: "Telegram does not accept the address of the server."},
+    audit="telegram.webhook",
+)
+def set_telegram_webhook(request: WebhookChoice, ctx: Context) -> WebhookState:
+    """Have Telegram send messages to the bot to this server, or stop it."""
+    api = _bot(ctx)
+    name = str(api.call("getMe")["username"])
+    if not request.enabled:
+        api.call("deleteWebhook")
+        return WebhookState(bot=name, url=None)
+    url = f"{ctx.base_url}{_PATH}"
+    try:
+        api.call(
+            "setWebhook",
+            {"url": url, "secret_token": webhook_secret(ctx.settings), "allowed_updates": list(ALLOWED_UPDATES)},
+        )
+    except UndeliverableError as error:
+        raise InvalidInputError(f"Telegram does not accept {url!r}, the address by BASE_URL: {error}") from error
+    return WebhookState(bot=name, url=url)
+
+
+def _bot(ctx: Context) -> BotApi:
+    return BotApi.of(ctx.settings, ctx.process.http)
+
+
+def _own_bot(ctx: Context) -> Bot:
+    return Bot(ctx.store, ctx.settings, ctx.access.current)
+
+
+def _update(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError as error:
+        raise InvalidInputError("the update is not JSON") from error
+    return found if isinstance(found, dict) else {}

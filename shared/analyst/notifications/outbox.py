@@ -1,0 +1,163 @@
+"""The outbox: what people are to hear of, one object for each notification and person.
+
+- `state/notifications/inbox/<user>/<id>.json` is what the person can read, for 30 days. It is written last, so an event
+  whose notification is there is dealt with.
+- `state/notifications/out/<channel>/<user>/<id>.json` still has to be sent. It is deleted when it was sent, or after three
+  days. A process that dies in between leaves it, and the next delivery sends it: at least once.
+- `state/notifications/marks/<user>.json` has the ids that the person has read.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ulid import ULID
+
+from analyst.access import AccessList, Caller
+from analyst.errors import UnavailableError
+from analyst.notifications.notification import Channel, Notification, seen_by
+from analyst.store import Entry, Object, Store
+from analyst.store.compare_and_swap import put_once, swap
+
+PREFIX: Final = "state/notifications/"
+_INBOX: Final = f"{PREFIX}inbox/"
+_OUT: Final = f"{PREFIX}out/"
+_MARKS: Final = f"{PREFIX}marks/"
+_DAY: Final = 86_400.0
+KEPT: Final = 30 * _DAY
+"""Seconds for which a notification can be read."""
+SENT_WITHIN: Final = 3 * _DAY
+"""Seconds after which a notification that could not be sent stays in the inbox only."""
+MOST: Final = 500
+"""The maximum number of notifications that a person's inbox shows; the sweep deletes older ones."""
+_AT_ONCE: Final = 16
+
+
+class Shown(BaseModel):
+    """A notification as its reader sees it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    notification: Notification
+    read: bool
+
+
+class _Marks(BaseModel):
+    """What a person has read: the ids, and everything up to the id `through`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    ids: tuple[str, ...] = ()
+    through: str = ""
+    edit: str = ""
+
+    def has(self, id_: str) -> bool:
+        return id_ <= self.through or id_ in self.ids
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A channel of a person, for which something waits."""
+
+    channel: Channel
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """The notifications of a bucket. All methods raise `UnavailableError` if the store does not respond."""
+
+    store: Store
+
+    def add(self, user_id: str, notification: Notification, channels: Collection[Channel]) -> bool:
+        """Add a notification for a person unless it is there already; return whether something was added.
+
+        It is always added to the inbox, which also remembers that it was: with `page` missing in `channels`, it is read.
+        """
+        key = f"{_INBOX}{user_id}/{notification.id}.json"
+        if self.store.head(key) is not None:
+            return False
+        data = notification.model_dump_json(exclude_defaults=True).encode()
+        for channel in channels:
+            if channel != "page":
+                put_once(self.store, f"{_OUT}{channel}/{user_id}/{notification.id}.json", data)
+        if "page" not in channels:
+            self.mark(user_id, [notification.id])
+        return put_once(self.store, key, data)
+
+    def inbox(self, caller: Caller | None, access: AccessList) -> list[Shown]:
+        """Return what a caller can read, newest first: of each notification, what they may see now; `None` sees nothing."""
+        if caller is None or (user_id := caller.user_id) is None:
+            return []
+        keys = sorted((entry.key for entry in self.store.list(f"{_INBOX}{user_id}/")), reverse=True)[:MOST]
+        marks = self._marks(user_id)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = [each for each in pool.map(self._read, keys) if each is not None]
+        seen = (seen_by(each, access, caller) for each in found)
+        return [Shown(notification=each, read=marks.has(each.id)) for each in seen if each is not None]
+
+    def mark(self, user_id: str, ids: Iterable[str] = (), *, through: str = "") -> None:
+        """Mark notifications as read: those with these ids, and all up to the id `through`."""
+        more, edit = tuple(ids), str(ULID())
+
+        def marked(current: Object | None) -> bytes:
+            before = _Marks() if current is None else _parsed_marks(current)
+            last = max(before.through, through)
+            known = sorted({*before.ids, *more}, reverse=True)
+            after = _Marks(ids=tuple(id_ for id_ in known if id_ > last)[: 2 * MOST], through=last, edit=edit)
+            return after.model_dump_json().encode()
+
+        swap(self.store, f"{_MARKS}{user_id}.json", marked, done=lambda current: _parsed_marks(current).edit == edit)
+
+    def waiting(self) -> Iterator[Destination]:
+        """Return the channels of people for which something waits."""
+        for channel in get_args(Channel):
+            for user_id in self.store.list_folders(f"{_OUT}{channel}/"):
+                yield Destination(channel, user_id)
+
+    def to_send(self, to: Destination, limit: int) -> list[tuple[Notification | None, str]]:
+        """Return what waits for a channel of a person, oldest first, with its key.
+
+        `None` is what has waited too long or can't be read.
+        """
+        entries = list(islice(self.store.list(f"{_OUT}{to.channel}/{to.user_id}/"), limit))
+        return [(None if entry.age > SENT_WITHIN else self._read(entry.key), entry.key) for entry in entries]
+
+    def settle(self, key: str) -> None:
+        """Remove what was sent, or can't be."""
+        self.store.delete(key)
+
+    def forget(self, to: Destination) -> None:
+        """Remove all that waits for a channel of a person, which can't be reached."""
+        for entry in list(self.store.list(f"{_OUT}{to.channel}/{to.user_id}/")):
+            self.store.delete(entry.key)
+
+    def _read(self, key: str) -> Notification | None:
+        """Return a notification; `None` if it is gone, or of a version that knows other kinds."""
+        found = self.store.read(key)
+        try:
+            return None if found is None else Notification.model_validate_json(found.data)
+        except ValidationError:
+            return None
+
+    def _marks(self, user_id: str) -> _Marks:
+        found = self.store.read(f"{_MARKS}{user_id}.json")
+        return _Marks() if found is None else _parsed_marks(found)
+
+
+def spent(store: Store) -> Iterator[Entry]:
+    """List what the sweep deletes: notifications that are old, or more than a person's inbox shows."""
+    yield from (entry for entry in store.list(_OUT) if entry.age > SENT_WITHIN + _DAY)
+    for user_id in store.list_folders(_INBOX):
+        newest = sorted(store.list(f"{_INBOX}{user_id}/"), key=lambda entry: entry.key, reverse=True)
+        yield from (entry for place, entry in enumerate(newest) if entry.age > KEPT or place >= MOST)
+
+
+def _parsed_marks(found: Object) -> _Marks:
+    try:
+        return _Marks.model_validate_json(found.data)
+    except ValidationError as error:
+        raise UnavailableError("the marks of read notifications are damaged; delete their object") from error

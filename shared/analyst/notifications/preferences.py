@@ -1,0 +1,194 @@
+"""What a person wants to hear of, where, and how the channels reach them.
+
+They are the object `state/notifications/people/<user id>.json`, which changes by compare-and-swap.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Annotated, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ulid import ULID
+
+from analyst.errors import InvalidInputError, UnavailableError
+from analyst.names import NAME_PATTERN
+from analyst.notifications.notification import CHANNELS, KINDS, Channel, Kind
+from analyst.store import Object, Store
+from analyst.store.compare_and_swap import swap
+from analyst.validation import Matching
+
+PEOPLE: Final = "state/notifications/people/"
+_AT_ONCE: Final = 16
+
+Pattern = Annotated[
+    str,
+    Matching(rf"^{NAME_PATTERN[1:-1]}\.({NAME_PATTERN[1:-1]}|\*)$", "the id of a table such as shop.orders, or shop.*"),
+]
+"""The id of a table, or `<source>.*`."""
+
+
+class TelegramLink(BaseModel):
+    """A chat of Telegram that belongs to the person. `problem` says why it is not used any more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    chat_id: int
+    linked_at: datetime
+    problem: str | None = None
+
+
+class SlackLink(BaseModel):
+    """An incoming webhook of Slack. Its address is a secret: whoever has it can post."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    url: str
+    linked_at: datetime
+    problem: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address without its secret part."""
+        return self.url.rpartition("/")[0] + "/…"
+
+
+class Preferences(BaseModel):
+    """The preferences of one person. `kinds` has only what differs from the defaults.
+
+    `watch` are tables to hear of although the person does not use them, `mute` tables not to hear of.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kinds: Mapping[str, tuple[Channel, ...]] = {}
+    watch: tuple[str, ...] = ()
+    mute: tuple[str, ...] = ()
+    telegram: TelegramLink | None = None
+    slack: SlackLink | None = None
+    edit: str = ""
+    """Identifies the last write, by which a writer that got no response finds out whether it succeeded."""
+
+    def channels(self, kind: Kind) -> tuple[Channel, ...]:
+        """Return the channels for a kind: the chosen ones, or the defaults."""
+        return self.kinds.get(kind, KINDS[kind].channels)
+
+    def wants(self, table: str) -> bool:
+        """Return whether the person watches a table."""
+        return any(_fits(pattern, table) for pattern in self.watch)
+
+    def mutes(self, table: str) -> bool:
+        """Return whether the person wants to hear nothing of a table."""
+        return any(_fits(pattern, table) for pattern in self.mute)
+
+
+class Changes(BaseModel):
+    """What to change; what is not given stays. An empty list of channels turns a kind off.
+
+    `slack` is the address of an incoming webhook; an empty text removes it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kinds: Annotated[dict[Kind, Annotated[tuple[Channel, ...], Field(max_length=len(CHANNELS))]], Field()] = {}
+    watch: Annotated[tuple[Pattern, ...], Field(max_length=500)] | None = None
+    mute: Annotated[tuple[Pattern, ...], Field(max_length=500)] | None = None
+    slack: Annotated[str, Field(max_length=500)] | None = None
+
+
+T = TypeVar("T")
+
+
+def read(store: Store, user_id: str) -> Preferences:
+    """Read the preferences of a user; the defaults if there are none.
+
+    Raises:
+        UnavailableError: the store does not respond, or they are damaged.
+    """
+    key = _key(user_id)
+    found = store.read(key)
+    return Preferences() if found is None else _parsed(key, found)
+
+
+def edit(store: Store, user_id: str, change: Callable[[Preferences], Preferences]) -> Preferences:
+    """Change the preferences of a user by compare-and-swap, and return them.
+
+    Raises:
+        UnavailableError: the store does not respond, or they are damaged.
+    """
+    key, edit_id = _key(user_id), str(ULID())
+    written: list[Preferences] = []
+
+    def changed(current: Object | None) -> bytes:
+        before = Preferences() if current is None else _parsed(key, current)
+        written.append(change(before).model_copy(update={"edit": edit_id}))
+        return written[-1].model_dump_json(exclude_defaults=True).encode()
+
+    swap(store, key, changed, done=lambda current: _parsed(key, current).edit == edit_id)
+    return written[-1]
+
+
+def changed(before: Preferences, changes: Changes, slack_url: str, now: datetime) -> Preferences:
+    """Return preferences with changes; `slack_url` is the only server that a webhook may be on.
+
+    Raises:
+        InvalidInputError: the address is not that of an incoming webhook.
+    """
+    kinds: dict[str, tuple[Channel, ...]] = dict(before.kinds)
+    for kind, chosen in changes.kinds.items():
+        kinds[kind] = tuple(dict.fromkeys(chosen))
+        if set(chosen) == set(KINDS[kind].channels):
+            del kinds[kind]
+    update: dict[str, object] = {"kinds": kinds}
+    for name in ("watch", "mute"):
+        given = getattr(changes, name)
+        if given is not None:
+            update[name] = tuple(sorted(set(given)))
+    if changes.slack is not None:
+        url = changes.slack.strip()
+        update["slack"] = SlackLink(url=webhook(url, slack_url), linked_at=now) if url else None
+    return before.model_copy(update=update)
+
+
+_WEBHOOK: Final = re.compile(r"/services/[A-Za-z0-9]{1,40}/[A-Za-z0-9]{1,40}/[A-Za-z0-9]{1,80}")
+
+
+def webhook(url: str, slack_url: str) -> str:
+    """Check that a URL is an incoming webhook of Slack's server, so that nobody makes us send requests elsewhere.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    base = slack_url.rstrip("/")
+    if not url.startswith(base + "/") or _WEBHOOK.fullmatch(url[len(base) :]) is None:
+        raise InvalidInputError(
+            f"the address is not an incoming webhook of Slack; copy the one that Slack shows, such as {base}/services/T…/B…/…"
+        )
+    return url
+
+
+def everybody(store: Store) -> dict[str, Preferences]:
+    """Read the preferences of all people who have any, by user id.
+
+    Raises:
+        UnavailableError: the store does not respond, or some are damaged.
+    """
+    found = [entry.key.removeprefix(PEOPLE).removesuffix(".json") for entry in store.list(PEOPLE)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(found, pool.map(lambda user_id: read(store, user_id), found), strict=True))
+
+
+def _key(user_id: str) -> str:
+    return f"{PEOPLE}{user_id}.json"
+
+
+def _parsed(key: str, found: Object) -> Preferences:
+    try:
+        return Preferences.model_validate_json(found.data)
+    except ValidationError as error:
+        raise UnavailableError(f"{key!r} is damaged; restore an earlier version of it, or delete it") from error
+
+
+def _fits(pattern: str, table: str) -> bool:
+    return pattern == table or (pattern.endswith(".*") and table.startswith(pattern[:-1]))

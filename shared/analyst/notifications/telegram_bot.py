@@ -1,0 +1,359 @@
+"""The bot of Telegram: its commands, and what links a chat to a person.
+
+A bot can't write first, so a person links a chat from there: by a link of ours, whose one-time code Telegram sends as
+`/start <code>`, or by a code of six digits that the bot shows and that the person enters on our pages. Codes are kept as
+hashes and end after ten minutes. A chat belongs to one person, and a person has one chat.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from analyst.access import AccessList
+from analyst.errors import ConflictError, NotFoundError
+from analyst.notifications import preferences
+from analyst.notifications.notification import caller_of
+from analyst.notifications.outbox import PREFIX, Outbox
+from analyst.notifications.preferences import Preferences, TelegramLink
+from analyst.settings import Settings
+from analyst.store import ANY, Store
+from analyst.store.compare_and_swap import put_once
+from analyst.store.port import StoreConflictError
+
+_CODES: Final = f"{PREFIX}telegram/codes/"
+_CHATS: Final = f"{PREFIX}telegram/chats/"
+_UPDATES: Final = f"{PREFIX}telegram/updates/"
+OFFSET: Final = f"{PREFIX}telegram/offset.json"
+SPENT: Final = (_CODES, _UPDATES)
+"""Prefixes of what the sweep deletes after a day."""
+CODE_LASTS: Final = timedelta(minutes=10)
+_DIGITS: Final = 6
+_SHOWN: Final = 5
+ALLOWED_UPDATES: Final = ("message", "my_chat_member")
+
+HELP: Final = (
+    "I send you the notifications of {name}.\n\n"
+    "/status - what is new\n"
+    "/whoami - the account that this chat is linked to\n"
+    "/start - link this chat to your account\n"
+    "/help - this text\n\n"
+    "To choose what you hear of, or to unlink this chat: {base}/notifications"
+)
+
+
+class _Code(BaseModel):
+    """A one-time code: of a person who wants to link a chat, or of a chat that wants to be linked."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    expires: AwareDatetime
+    user_id: str | None = None
+    chat_id: int | None = None
+    used: bool = False
+
+
+class _Chat(BaseModel):
+    """What is known of a chat: the person it is linked to, and the code that it shows."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    user_id: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A message of the bot to a chat."""
+
+    chat_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The chats of people."""
+
+    store: Store
+
+    def code_of_person(self, user_id: str, now: datetime) -> str:
+        """Return a one-time code for a link of the bot; it fits into `?start=`."""
+        code = secrets.token_urlsafe(24)
+        self._add(code, _Code(expires=now + CODE_LASTS, user_id=user_id))
+        return code
+
+    def code_of_chat(self, chat_id: int, now: datetime) -> str:
+        """Return a one-time code of six digits for a chat; an earlier one of the chat ends."""
+        before = self._chat(chat_id)
+        if before.code is not None:
+            self.store.delete(before.code)
+        while True:
+            code = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}}"
+            key = self._add(code, _Code(expires=now + CODE_LASTS, chat_id=chat_id), unless_valid=now)
+            if key is not None:
+                self._set_chat(chat_id, before.model_copy(update={"code": key}))
+                return code
+
+    def link_by_person(self, code: str, user_id: str, now: datetime) -> int:
+        """Link a person to the chat that shows this code; return its id.
+
+        Raises:
+            NotFoundError: the code is wrong, expired or used.
+        """
+        found = self._use(code, now)
+        if found is None or found.chat_id is None:
+            raise NotFoundError("the code is wrong or expired; send /start to the bot for a new one")
+        self._link(user_id, found.chat_id, now)
+        return found.chat_id
+
+    def link_by_chat(self, code: str, chat_id: int, now: datetime) -> str | None:
+        """Link a chat to the person who was given this code; return their id, or `None` if it is not valid."""
+        found = self._use(code, now)
+        if found is None or found.user_id is None:
+            return None
+        self._link(found.user_id, chat_id, now)
+        return found.user_id
+
+    def unlink(self, user_id: str) -> None:
+        """Unlink a person's chat, if there is one."""
+        before: list[TelegramLink] = []
+
+        def without(mine: Preferences) -> Preferences:
+            before.extend([mine.telegram] if mine.telegram else [])
+            return mine.model_copy(update={"telegram": None})
+
+        preferences.edit(self.store, user_id, without)
+        for link in before[-1:]:
+            self.store.delete(_chat_key(link.chat_id))
+
+    def person_of(self, chat_id: int) -> str | None:
+        """Return the id of the person that a chat is linked to: both sides must say so."""
+        user_id = self._chat(chat_id).user_id
+        if user_id is None:
+            return None
+        link = preferences.read(self.store, user_id).telegram
+        return user_id if link is not None and link.chat_id == chat_id else None
+
+    def move(self, user_id: str, chat_id: int) -> None:
+        """Note that a person's chat has another id now."""
+        link = preferences.read(self.store, user_id).telegram
+        if link is not None:
+            self._set_chat(chat_id, _Chat(user_id=user_id))
+            moved = link.model_copy(update={"chat_id": chat_id})
+            preferences.edit(self.store, user_id, lambda mine: mine.model_copy(update={"telegram": moved}))
+            self.store.delete(_chat_key(link.chat_id))
+
+    def _link(self, user_id: str, chat_id: int, now: datetime) -> None:
+        other = self.person_of(chat_id)
+        if other is not None and other != user_id:
+            self.unlink(other)
+        link = TelegramLink(chat_id=chat_id, linked_at=now)
+        before = preferences.read(self.store, user_id).telegram
+        self._set_chat(chat_id, _Chat(user_id=user_id))
+        preferences.edit(self.store, user_id, lambda mine: mine.model_copy(update={"telegram": link}))
+        if before is not None and before.chat_id != chat_id:
+            self.store.delete(_chat_key(before.chat_id))
+
+    def _add(self, code: str, content: _Code, unless_valid: datetime | None = None) -> str | None:
+        key, data = _code_key(code), content.model_dump_json().encode()
+        there = self.store.read(key) if unless_valid is not None else None
+        if there is None:
+            return key if put_once(self.store, key, data) else None
+        old = _parsed_code(there.data)
+        if unless_valid is not None and old is not None and not old.used and old.expires > unless_valid:
+            return None  # another chat shows this code
+        return key if put_once(self.store, key, data, if_version=there.version) else None
+
+    def _use(self, code: str, now: datetime) -> _Code | None:
+        """Use up a code; the swap decides between two who try at the same time."""
+        if not 0 < len(code) <= 64:  # noqa: PLR2004 - Telegram's own limit
+            return None
+        found = self.store.read(_code_key(code))
+        content = None if found is None else _parsed_code(found.data)
+        if found is None or content is None or content.used or content.expires <= now:
+            return None
+        used = content.model_copy(update={"used": True}).model_dump_json().encode()
+        try:
+            self.store.put(_code_key(code), used, if_version=found.version)
+        except StoreConflictError:
+            return None
+        return content
+
+    def _chat(self, chat_id: int) -> _Chat:
+        found = self.store.read(_chat_key(chat_id))
+        try:
+            return _Chat() if found is None else _Chat.model_validate_json(found.data)
+        except ValidationError:
+            return _Chat()
+
+    def _set_chat(self, chat_id: int, chat: _Chat) -> None:
+        # Unconditional: the preferences of the person have the last word, see person_of.
+        self.store.put(_chat_key(chat_id), chat.model_dump_json(exclude_none=True).encode(), if_version=ANY)
+
+
+def _code_key(code: str) -> str:
+    return f"{_CODES}{hashlib.sha256(code.encode(errors='replace')).hexdigest()}.json"
+
+
+def _chat_key(chat_id: int) -> str:
+    return f"{_CHATS}{chat_id}.json"
+
+
+def _parsed_code(data: bytes) -> _Code | None:
+    try:
+        return _Code.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+def webhook_secret(settings: Settings) -> str:
+    """Return what Telegram sends with every update, so that nobody else can: derived from the token of the bot.
+
+    Raises:
+        ConflictError: there is no bot.
+    """
+    if settings.telegram_bot_token is None:
+        raise ConflictError("updates of Telegram are not accepted because TELEGRAM_BOT_TOKEN is not set")
+    token = settings.telegram_bot_token.get_secret_value()
+    return hmac.new(token.encode(), b"webhook of AI Data Analyst", hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """Answers updates."""
+
+    store: Store
+    settings: Settings
+    access: Callable[[], AccessList]
+
+    def answer(self, update: Mapping[str, Any], now: datetime) -> Reply | None:
+        """Answer an update, unless it was answered before: Telegram repeats those whose answer it has missed."""
+        number = update.get("update_id")
+        if not isinstance(number, int) or isinstance(number, bool):
+            return None
+        key = f"{_UPDATES}{number}.json"
+        if self.store.head(key) is not None:
+            return None
+        reply = self._answer(update, now)
+        put_once(self.store, key, b"{}")
+        return reply
+
+    def _answer(self, update: Mapping[str, Any], now: datetime) -> Reply | None:
+        if _is_blocked(update):
+            chat = _chat_of(update["my_chat_member"])
+            user_id = None if chat is None else Links(self.store).person_of(chat[0])
+            if user_id is not None:
+                Links(self.store).unlink(user_id)
+            return None
+        message = update.get("message")
+        chat = _chat_of(message)
+        text = message.get("text") if isinstance(message, Mapping) else None
+        if chat is None or not isinstance(text, str):
+            return None
+        chat_id, is_private = chat
+        if not is_private:
+            is_for_us = text.startswith("/")
+            return (
+                Reply(chat_id, "I write to private chats only; open one with me and send /start.")
+                if is_for_us
+                else None
+            )
+        return Reply(chat_id, self._say(chat_id, text, now))
+
+    def _say(self, chat_id: int, text: str, now: datetime) -> str:
+        command, _, rest = text.strip().partition(" ")
+        match command.partition("@")[0].lower():
+            case "/start":
+                return self._start(chat_id, rest.strip(), now)
+            case "/whoami":
+                return self._whoami(chat_id)
+            case "/status":
+                return self._status(chat_id)
+            case "/help":
+                return HELP.format(name=self.settings.instance_name, base=self._base)
+        return "I only know commands; /help lists them."
+
+    def _start(self, chat_id: int, code: str, now: datetime) -> str:
+        links = Links(self.store)
+        if code:
+            user_id = links.link_by_chat(code, chat_id, now)
+            if user_id is None:
+                return f"This link is expired or was used before. For a new one, open {self._base}/notifications"
+            return f"This chat is linked to {self._email(user_id)}. /help lists what I can do."
+        user_id = self._person(chat_id)
+        if user_id is not None:
+            return f"This chat is already linked to {self._email(user_id)}. /help lists what I can do."
+        shown = links.code_of_chat(chat_id, now)
+        minutes = int(CODE_LASTS.total_seconds() // 60)
+        return f"Your code is {shown}. Enter it on {self._base}/notifications within {minutes} minutes."
+
+    def _whoami(self, chat_id: int) -> str:
+        user_id = self._person(chat_id)
+        if user_id is None:
+            return _UNLINKED
+        user = self.access().users[user_id]
+        return f"You are {user.email}, with the role {user.role.value}."
+
+    def _status(self, chat_id: int) -> str:
+        user_id = self._person(chat_id)
+        if user_id is None:
+            return _UNLINKED
+        access = self.access()
+        shown = Outbox(self.store).inbox(caller_of(access, user_id), access)
+        unread = [each.notification for each in shown if not each.read]
+        if not unread:
+            return "There is nothing new."
+        lines = [f"- {each.headline}" for each in unread[:_SHOWN]]
+        more = [f"and {len(unread) - _SHOWN} more"] if len(unread) > _SHOWN else []
+        return "\n".join((f"{len(unread)} unread:", *lines, *more, f"{self._base}/notifications"))
+
+    def _person(self, chat_id: int) -> str | None:
+        """Return the active user that a chat belongs to."""
+        user_id = Links(self.store).person_of(chat_id)
+        return user_id if user_id in self.access().users else None
+
+    def _email(self, user_id: str) -> str:
+        user = self.access().users.get(user_id)
+        return "an account that is not active" if user is None else user.email
+
+    @property
+    def _base(self) -> str:
+        return (self.settings.base_url or "").rstrip("/")
+
+
+_UNLINKED: Final = "This chat is not linked to an account; send /start to link it."
+
+
+def _chat_of(message: object) -> tuple[int, bool] | None:
+    """Return the id of the chat of a message, and whether it is private."""
+    chat = message.get("chat") if isinstance(message, Mapping) else None
+    chat_id = chat.get("id") if isinstance(chat, Mapping) else None
+    if not isinstance(chat, Mapping) or not isinstance(chat_id, int) or isinstance(chat_id, bool):
+        return None
+    return chat_id, chat.get("type") == "private"
+
+
+def _is_blocked(update: Mapping[str, Any]) -> bool:
+    member = update.get("my_chat_member")
+    status = member.get("new_chat_member") if isinstance(member, Mapping) else None
+    return isinstance(status, Mapping) and status.get("status") == "kicked"
+
+
+def offset_after(store: Store) -> int | None:
+    """Return the number from which on updates have not been answered yet; `None` at first."""
+    found = store.read(OFFSET)
+    try:
+        return None if found is None else int(json.loads(found.data)["offset"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_offset(store: Store, offset: int) -> None:
+    """Remember that all updates before a number are answered. Only one poll runs at a time."""
+    store.put(OFFSET, json.dumps({"offset": offset}).encode(), if_version=ANY)

@@ -1,0 +1,198 @@
+"""`da push`: hand in notes."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from da.agents.redaction import redacted, without_private
+from da.errors import DaError, UsageError, cause_of
+from da.options import Json
+from da.output import print_json, print_table, say, say_error
+from da.server import Server, segment
+from da.session import doing
+from da.text import local_time
+from da.workspace import Workspace
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[FILE]...", help="Texts to hand in; CLAUDE.local.md of the workspace by default."),
+]
+Private = Annotated[
+    bool, typer.Option("--private", help="For yourself only: never used for the memory of the company.")
+]
+Dry = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be handed in; send nothing.")]
+Listing = Annotated[bool, typer.Option("--list", "-l", help="List the notes that you have handed in.")]
+Remove = Annotated[
+    str | None, typer.Option("--remove", metavar="NAME", help="Remove a note that you have handed in, by its name.")
+]
+
+_LONGEST = 1 << 20
+_USUAL = ("CLAUDE.local.md", ".claude/CLAUDE.local.md")
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A file as it leaves this machine: without secrets and private parts."""
+
+    name: str
+    text: str
+    secrets: dict[str, int]
+    private_parts: int
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def push(
+    files: Files = None,
+    *,
+    private: Private = False,
+    dry_run: Dry = False,
+    listing: Listing = False,
+    remove: Remove = None,
+    json: Json = False,
+) -> None:
+    """Hand in notes, from which the company's memory is made.
+
+    Secrets, such as passwords and tokens, are replaced before a text leaves this machine. What is between
+    <!-- private --> and <!-- /private --> stays here. A text that the server has already is not sent again.
+
+    Examples:
+      da push --dry-run
+      da push
+      da push notes/orders.md user/sessions/monday.jsonl
+      da push diary.md --private
+      da push --list
+      da push --remove notes/orders.md
+    """
+    if listing or remove:
+        if files or private or dry_run or (listing and remove):
+            raise UsageError("--list and --remove are used alone")
+        _remove(remove, json=json) if remove else _list(json=json)
+        return
+    prepared = [_prepare(path, name) for path, name in _chosen(files or [])]
+    with doing("hand in your notes") as server:
+        known = {each["name"]: each for each in server.get("/api/memory/notes")["notes"]}
+        done = [_hand_in(server, each, known.get(each.name), private=private, dry_run=dry_run) for each in prepared]
+    if json:
+        print_json({"dry_run": dry_run, "notes": done})
+    else:
+        for each in done:
+            say(_sentence(each, dry_run=dry_run))
+    if any(each["status"] == "failed" for each in done):
+        raise typer.Exit(1)
+
+
+def _chosen(files: list[Path]) -> list[tuple[Path, str]]:
+    """Return the files with their names: paths below the workspace or this folder, or the bare names of others."""
+    root, here = Workspace.find().root, Path.cwd()
+    if not files:
+        found = next((root / name for name in _USUAL if (root / name).is_file()), None)
+        if found is None:
+            raise UsageError(f"there is no {_USUAL[0]} in '{root}'; name the files to hand in: da push FILE...")
+        return [(found, _USUAL[0])]
+    named: dict[str, Path] = {}
+    for path in files:
+        absolute = path.expanduser().absolute()
+        base = next((each for each in (root, here) if absolute.is_relative_to(each)), absolute.parent)
+        name = absolute.relative_to(base).as_posix()
+        if ".." in name.split("/"):
+            name = absolute.name
+        if named.setdefault(name, absolute) != absolute:
+            raise UsageError(
+                f"'{path}' and '{named[name]}' would both be the note '{name}'; hand them in one at a time"
+            )
+    return [(path, name) for name, path in named.items()]
+
+
+def _prepare(path: Path, name: str) -> _Prepared:
+    try:
+        if path.stat().st_size > _LONGEST:
+            raise DaError(f"'{path}' has more than {_LONGEST >> 20} MB; hand in the part that matters")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DaError(f"can't read '{path}': {cause_of(error)}; check its name and permissions") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DaError(f"'{path}' is not a text in UTF-8; only texts can be handed in") from None
+    if "\x00" in text:
+        raise DaError(f"'{path}' is a binary file; only texts can be handed in")
+    shown, parts = without_private(text)
+    clean = redacted(shown)
+    return _Prepared(name, clean.text, clean.found, parts)
+
+
+def _hand_in(
+    server: Server, each: _Prepared, known: dict[str, Any] | None, *, private: bool, dry_run: bool
+) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "name": each.name,
+        "size_bytes": len(each.text.encode()),
+        "private": private,
+        "secrets": each.secrets,
+        "private_parts": each.private_parts,
+        "error": None,
+    }
+    if not each.text.strip():
+        return {**told, "status": "empty"}
+    if known is not None and (known["sha256"], known["private"]) == (each.sha256, private):
+        return {**told, "status": "unchanged"}
+    if dry_run:
+        return {**told, "status": "new" if known is None else "changed"}
+    try:
+        server.post("/api/memory/notes", {"name": each.name, "text": each.text, "private": private}, again=True)
+    except DaError as error:
+        say_error(f"can't hand in '{each.name}': {error}")
+        return {**told, "status": "failed", "error": str(error)}
+    return {**told, "status": "new" if known is None else "changed"}
+
+
+def _sentence(each: dict[str, Any], *, dry_run: bool) -> str:
+    what = {
+        "empty": "nothing to hand in",
+        "unchanged": "unchanged",
+        "failed": "failed",
+        "new": "would be handed in" if dry_run else "handed in",
+        "changed": "would be replaced" if dry_run else "replaced",
+    }[each["status"]]
+    removed = [f"{count} x {kind}" for kind, count in each["secrets"].items()]
+    if each["private_parts"]:
+        removed.append(f"{each['private_parts']} private")
+    return f"{each['name']}: {what}, {each['size_bytes']:,} bytes" + (
+        f"; left out: {', '.join(removed)}" if removed else ""
+    )
+
+
+def _list(*, json: bool) -> None:
+    with doing("list your notes") as server:
+        found = server.get("/api/memory/notes")["notes"]
+    if json:
+        print_json({"notes": found})
+        return
+    rows = [
+        (
+            each["name"],
+            local_time(each["handed_in_at"]),
+            f"{each['size_bytes']:,}",
+            "private" if each["private"] else "",
+        )
+        for each in found
+    ]
+    print_table(("note", "handed in", "bytes", ""), rows, empty="You have not handed in any notes.")
+
+
+def _remove(name: str, *, json: bool) -> None:
+    with doing(f"remove the note '{name}'") as server:
+        found = next((each for each in server.get("/api/memory/notes")["notes"] if each["name"] == name), None)
+        if found is None:
+            raise DaError(f"you have no note '{name}'; to list yours, run: da push --list")
+        server.delete(f"/api/memory/notes/{segment(found['id'])}")
+    if json:
+        print_json({"removed": found})
+    else:
+        say(f"Removed {name}.")

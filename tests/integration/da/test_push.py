@@ -1,0 +1,66 @@
+"""`da push` with a server."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import da as package
+from tests.running import BOOTSTRAP_SECRET, host
+
+if TYPE_CHECKING:  # not there where only the packages of `da` are
+    from tests.clouds import Cloud
+    from tests.integration.da.conftest import Da
+
+jsonschema = pytest.importorskip("jsonschema")
+SCHEMA = Path(package.__file__).parent / "schemas/push.json"
+
+
+@pytest.mark.server
+def test_notes_are_handed_in_once_without_secrets(
+    da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*arguments: str, code: int = 0) -> Any:
+        ran = da("push", *arguments, "--json")
+        assert ran.code == code, ran
+        document = json.loads(ran.out)
+        jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+        return document
+
+    monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
+    folder = tmp_path / "work"
+    (folder / "notes").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as server:
+        assert da("login", "--server", server.url, "--bootstrap", "eve@example.com").code == 0
+        missing = da("push")
+        assert (missing.code, "da push FILE..." in missing.err) == (2, True)
+        (folder / "CLAUDE.local.md").write_text("Orders.\npassword: hunter2\n<!-- private -->x<!-- /private -->")
+        (planned,) = ask("--dry-run")["notes"]
+        assert (planned["status"], planned["secrets"], planned["private_parts"]) == ("new", {"secret": 1}, 1)
+        assert ask("--list")["notes"] == []
+        assert [ask()["notes"][0]["status"] for _ in range(2)] == ["new", "unchanged"]
+        assert "left out: 1 x secret, 1 private" in da("push").out
+        (folder / "notes/a.md").write_text("\ufeffGrüße")
+        (folder / "notes/b.md").write_text("<!-- private -->all")
+        done = ask("notes/a.md", "notes/b.md", "--private")["notes"]
+        assert [(each["name"], each["status"]) for each in done] == [("notes/a.md", "new"), ("notes/b.md", "empty")]
+        (folder / "notes/a.md").write_text("Other")
+        assert ask("notes/a.md", "--dry-run")["notes"][0]["status"] == "changed"
+        assert [each["name"] for each in ask("--list")["notes"]] == ["CLAUDE.local.md", "notes/a.md"]
+        assert ask("--remove", "notes/a.md")["removed"]["private"] is True
+        (folder / "binary").write_bytes(b"\x00\x01")
+        (folder / "latin").write_bytes(b"Gr\xfc\xdfe")
+        (folder / "large").write_text("x" * ((1 << 20) + 1))
+        for wrong, why in (
+            (("binary",), "binary file"),
+            (("latin",), "not a text in UTF-8"),
+            (("large",), "more than 1 MB"),
+            (("nothing.md",), "can't read"),
+            (("--remove", "nothing.md"), "no note 'nothing.md'"),
+            (("--list", "--private"), "used alone"),
+        ):
+            ran = da("push", *wrong)
+            assert (ran.code in (1, 2), why in ran.err) == (True, True), ran
+        assert [each["name"] for each in ask("--list")["notes"]] == ["CLAUDE.local.md"]

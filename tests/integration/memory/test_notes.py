@@ -1,0 +1,111 @@
+"""Notes that people hand in: stored once, without secrets, for nobody else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyst.memory.notes import LONGEST, MOST_NOTES
+from tests.integration.world import Begun, World
+
+SECRET = "ghp_Ab3dEf6hIj9lMn2pQr5tUv8xYz1A4bC7"
+
+
+@pytest.fixture
+def world(begun: Begun, tmp_path: Path) -> World:
+    return begun.world(tmp_path, variables={"ACCESS_MAX_AGE": "0"})
+
+
+def person(world: World, name: str, role: str = "analyst") -> str:
+    world.ask("POST", "/api/users", {"email": f"{name}@example.com", "role": role})
+    return str(world.ask("POST", "/auth/tokens", {"name": "x", "user": f"{name}@example.com"})["token"])
+
+
+def hand_in(world: World, text: str, token: str = "", name: str = "CLAUDE.local.md", **more: Any) -> Any:
+    return world.ask("POST", "/api/memory/notes", {"name": name, "text": text, **more}, token=token)
+
+
+def everything(world: World) -> str:
+    """Return all that the bucket has of memory, and the audit log."""
+    store = world.process.store
+    keys = [entry.key for prefix in ("state/memory/", "state/audit/") for entry in store.list(prefix)]
+    found = (store.read(key) for key in keys)
+    return "\n".join([*keys, *(each.data.decode() for each in found if each is not None)])
+
+
+def test_secrets_and_private_parts_are_never_stored(world: World) -> None:
+    made = hand_in(world, f"Orders: {SECRET}\n<!-- private -->my diary<!-- /private -->\npassword=hunter2 end")
+    assert made["secrets"] == {"GitHub token": 1, "secret": 1}
+    assert "Orders" in everything(world)
+    for gone in (SECRET, "hunter2", "diary"):
+        assert gone not in everything(world)
+    text = world.send("GET", f"/api/memory/notes/{made['id']}").text
+    assert text == "Orders: [GitHub token removed]\n\npassword=[secret removed] end"
+
+
+def test_a_text_is_stored_once_and_replaced(world: World) -> None:
+    store = world.process.store
+    first, again = hand_in(world, "Orders join customers."), hand_in(world, "Orders join customers.")
+    assert (first["unchanged"], again["unchanged"], again["handed_in_at"]) == (False, True, first["handed_in_at"])
+    hand_in(world, "Orders join customers.", name="copy.md")
+    assert len(list(store.list("state/memory/notes/"))) == 1
+    assert hand_in(world, "Orders join people.")["sha256"] != first["sha256"]
+    assert len(list(store.list("state/memory/notes/"))) == 2
+    assert hand_in(world, "Orders join people.", private=True)["unchanged"] is False
+    listed = world.ask("GET", "/api/memory/notes")["notes"]
+    assert [(each["name"], each["private"]) for each in listed] == [("CLAUDE.local.md", True), ("copy.md", False)]
+    for each in listed:
+        world.ask("DELETE", f"/api/memory/notes/{each['id']}")
+    assert list(store.list("state/memory/notes/")) == []
+    assert world.send("DELETE", f"/api/memory/notes/{first['id']}").status_code == 404
+
+
+def test_nobody_sees_the_notes_of_others(world: World) -> None:
+    ann, bob = person(world, "ann"), person(world, "bob")
+    made = hand_in(world, "Orders of Ann", ann)
+    for other in (bob, world.admin):
+        assert world.ask("GET", "/api/memory/notes", token=other)["notes"] == []
+        assert world.send("GET", f"/api/memory/notes/{made['id']}", token=other).status_code == 404
+        assert world.send("DELETE", f"/api/memory/notes/{made['id']}", token=other).status_code == 404
+    assert world.send("GET", f"/api/memory/notes/{made['id']}", token=ann).text == "Orders of Ann"
+    viewer = person(world, "eve", "viewer")
+    assert world.send("POST", "/api/memory/notes", {"name": "x", "text": "x"}, token=viewer).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "../x", "text": "x"},
+        {"name": "a/../../x", "text": "x"},
+        {"name": "/etc/passwd", "text": "x"},
+        {"name": "a\\b", "text": "x"},
+        {"name": "a\nb", "text": "x"},
+        {"name": "", "text": "x"},
+        {"name": "x" * 201, "text": "x"},
+        {"name": "x", "text": ""},
+        {"name": "x", "text": " \n"},
+        {"name": "x", "text": "<!-- private -->all"},
+        {"name": "x", "text": "x" * (LONGEST + 1)},
+        {"name": "x", "text": "x", "user_id": "y"},
+        {"name": "x", "text": 1},
+    ],
+)
+def test_what_is_no_note_is_refused(world: World, body: dict[str, Any]) -> None:
+    assert world.send("POST", "/api/memory/notes", body).status_code == 422
+    assert world.ask("GET", "/api/memory/notes")["notes"] == []
+
+
+def test_a_person_has_a_bounded_number_of_notes(world: World) -> None:
+    store = world.process.store
+    made = hand_in(world, "x", name="n0")
+    (key,) = [entry.key for entry in store.list("state/memory/ledgers/")]
+    found = store.read(key)
+    assert found is not None
+    ledger = json.loads(found.data)
+    note = ledger["notes"][made["id"]]
+    ledger["notes"] |= {str(number): {**note, "id": str(number)} for number in range(MOST_NOTES - 1)}
+    store.put(key, json.dumps(ledger).encode(), if_version=found.version)
+    refused = world.send("POST", "/api/memory/notes", {"name": "one more", "text": "y"})
+    assert (refused.status_code, "which is the maximum" in refused.text) == (422, True)
+    hand_in(world, "z", name="n0")
