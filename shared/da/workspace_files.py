@@ -36,6 +36,9 @@ _SETTINGS: Final[Mapping[str, Any]] = {
         ],
     },
 }
+_HAND_IN: Final = "[ ! -f CLAUDE.local.md ] || nohup da push > .da/push.log 2>&1 &"
+"""In the background: agents end hooks after a moment when a session ends."""
+
 _SERVERS: Final[Mapping[str, Any]] = {"mcpServers": {"da": {"type": "stdio", "command": "da", "args": ["mcp"]}}}
 
 
@@ -83,7 +86,7 @@ def files_of(root: Path, agents_md: str, commands: Collection[str] = ()) -> dict
 def _settings(commands: Collection[str]) -> dict[str, Any]:
     hooks = dict(_SETTINGS["hooks"])
     if "push" in commands:
-        hooks["SessionEnd"] = [{"hooks": [{"type": "command", "command": "da push", "timeout": 10}]}]
+        hooks["SessionEnd"] = [{"hooks": [{"type": "command", "command": _HAND_IN, "timeout": 10}]}]
     return {**_SETTINGS, "hooks": hooks}
 
 

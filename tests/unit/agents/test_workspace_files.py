@@ -135,7 +135,7 @@ def test_hooks_call_only_commands_that_there_are(tmp_path: Path) -> None:
     def called(commands: list[str]) -> set[str]:
         settings = json.loads(workspace_files.files_of(tmp_path, NEW, commands)[".claude/settings.json"])
         hooks = [hook for each in settings["hooks"].values() for group in each for hook in group["hooks"]]
-        return {hook["command"].split()[1] for hook in hooks}
+        return {name for hook in hooks for name in re.findall(r"\bda ([a-z]+)", hook["command"])}
 
     assert called([]) == {"update", "diff"}
     assert called(["push"]) == {"update", "diff", "push"}
