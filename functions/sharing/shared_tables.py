@@ -111,8 +111,9 @@ def _version(place: TablePlace, ctx: Context) -> Text:
 
 @function("GET", _TABLE + "/metadata", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
 def shared_table_metadata(place: TablePlace, ctx: Context) -> Text:
-    """Return the protocol and metadata of a table."""
-    return _lines(_table(place, ctx).metadata(_capabilities(ctx)))
+    """Return the protocol and metadata of a table: of the newest version, or of one by `version` or `timestamp`."""
+    given = {name: ctx.request.args.get(name) for name in ("version", "timestamp")}
+    return _lines(_table(place, ctx).metadata(asked_of(given), _capabilities(ctx)))
 
 
 @function(
@@ -203,7 +204,7 @@ def _tables(share: Share) -> list[dict[str, Any]]:
 
 def _list(ctx: Context, items: list[dict[str, Any]]) -> Text:
     most = _whole("maxResults", ctx.request.args.get("maxResults"))
-    page, token = page_of(items, most, ctx.request.args.get("pageToken"))
+    page, token = page_of(items, most, ctx.request.args.get("pageToken"), ctx.request.path.lower())
     return Text(listed(page, token), _JSON)
 
 

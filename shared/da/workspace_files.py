@@ -7,7 +7,7 @@ others belong to the person: they stay as they are, and the new text is put into
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,9 @@ _SETTINGS: Final[Mapping[str, Any]] = {
         ],
     },
 }
+_HAND_IN: Final = "[ ! -f CLAUDE.local.md ] || nohup da push > .da/push.log 2>&1 &"
+"""In the background: agents end hooks after a moment when a session ends."""
+
 _SERVERS: Final[Mapping[str, Any]] = {"mcpServers": {"da": {"type": "stdio", "command": "da", "args": ["mcp"]}}}
 
 
@@ -64,13 +67,13 @@ def skill(name: str) -> str:
     return (SKILLS / name / "SKILL.md").read_text(encoding="utf-8")
 
 
-def files_of(root: Path, agents_md: str) -> dict[str, str]:
-    """Return the files of a workspace by their place in it."""
+def files_of(root: Path, agents_md: str, commands: Collection[str] = ()) -> dict[str, str]:
+    """Return the files of a workspace by their place in it. `commands` are those of this `da`: hooks call no others."""
     database = (root / "user" / "duckdb" / "analytics.duckdb").as_posix()
     made = {
         "AGENTS.md": agents_md,
         "CLAUDE.md": "@AGENTS.md\n",
-        ".claude/settings.json": _json(_SETTINGS),
+        ".claude/settings.json": _json(_settings(commands)),
         ".mcp.json": _json(_SERVERS),
         ".cursor/mcp.json": _json({"mcpServers": {"da": {"command": "da", "args": ["mcp"]}}}),
         ".duckdb-skills/state.sql": f"attach if not exists {quote_text(database)} as da (read_only);\nuse da;\n",
@@ -78,6 +81,13 @@ def files_of(root: Path, agents_md: str) -> dict[str, str]:
         ".da/.gitignore": "*\n",
     }
     return {**made, **{skill_place(name): skill(name) for name in skill_names()}}
+
+
+def _settings(commands: Collection[str]) -> dict[str, Any]:
+    hooks = dict(_SETTINGS["hooks"])
+    if "push" in commands:
+        hooks["SessionEnd"] = [{"hooks": [{"type": "command", "command": _HAND_IN, "timeout": 10}]}]
+    return {**_SETTINGS, "hooks": hooks}
 
 
 def skill_place(name: str) -> str:

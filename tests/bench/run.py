@@ -31,6 +31,7 @@ NAMES = (
         "objects",
         "pages",
         "profiles",
+        "diff",
     ),
     *("jira_transform", "jira_backfill", "jira", "keboola", "bigquery"),
     "query",

@@ -45,7 +45,7 @@ This folder is a workspace of AI Data Analyst. It mirrors company tables as Parq
 
 {{metrics}}
 
-Snapshot {{snapshot}}, published {{as_of}}.
+Snapshot {{snapshot}}, published {{as_of}}. This text is valid for a day; `da update` renews it.
 """
 
 

@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 Stats = Mapping[str, Any]
@@ -25,6 +27,10 @@ _NULLNESS: Final = re.compile(
 _LITERAL: Final = re.compile(
     r"""(?:(date|timestamp)\s*)?'((?:[^']|'')*)'|(-?\d+(?:\.\d+)?)|(true|false)""", re.IGNORECASE
 )
+_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]|$)")
+_WIDEST: Final = timedelta(hours=15)
+"""More than any zone differs from UTC."""
+
 _DEEPEST: Final = 50
 _FLIPPED: Final = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _OPERATORS: Final = {
@@ -65,7 +71,7 @@ def _of_sql(text: str) -> Test:
     if literal[2] is not None:
         value = literal[2].replace("''", "'")
     elif literal[3] is not None:
-        value = float(literal[3]) if "." in literal[3] else int(literal[3])
+        value = Decimal(literal[3])  # a float would round, and leave out a file
     else:
         value = literal[4].lower() == "true"
     return _comparison(column, operator, value)
@@ -131,28 +137,40 @@ def _comparison(column: str, operator: str, value: Any) -> Test:
         least, greatest = stats.get("minValues", {}).get(column), stats.get("maxValues", {}).get(column)
         if least is None or greatest is None or not _is_comparable(value, least):
             return True
-        low, high, wanted = (_plain(each) for each in (least, greatest, value))
-        match operator:
-            case "=":
-                return bool(low <= wanted <= high)
-            case "<":
-                return bool(low < wanted)
-            case "<=":
-                return bool(low <= wanted)
-            case ">":
-                return bool(high > wanted)
-        return bool(high >= wanted)
+        if not isinstance(value, str) or not _TIME.match(least) or not _TIME.match(greatest):
+            return _may_match(operator, least, greatest, value, value)
+        # The type of the column is not known here: it may be a text, a date, a time or an instant.
+        return _may_match(operator, least, greatest, value, value) or _may_match_times(operator, least, greatest, value)
 
     return test
 
 
+def _may_match(operator: str, least: Any, greatest: Any, first: Any, last: Any) -> bool:
+    """Return whether a value from `least` to `greatest` may be in the relation to one from `first` to `last`."""
+    match operator:
+        case "=":
+            return bool(least <= last and first <= greatest)
+        case "<":
+            return bool(least < last)
+        case "<=":
+            return bool(least <= last)
+        case ">":
+            return bool(greatest > first)
+    return bool(greatest >= first)
+
+
+def _may_match_times(operator: str, least: str, greatest: str, value: str) -> bool:
+    """Compare as times. If only the column has a zone, the reader's own zone is unknown, so any may be meant."""
+    try:
+        low, high, wanted = (datetime.fromisoformat(each) for each in (least, greatest, value))
+        is_unsure = (low.tzinfo is None) != (wanted.tzinfo is None)
+        low, high, wanted = (each.replace(tzinfo=each.tzinfo or UTC) for each in (low, high, wanted))
+        margin = _WIDEST if is_unsure else timedelta(0)
+        return _may_match(operator, low, high, wanted - margin, wanted + margin)
+    except (ValueError, OverflowError):
+        return True
+
+
 def _is_comparable(value: Any, bound: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
     return is_number if isinstance(bound, int | float) else isinstance(value, str) and isinstance(bound, str)
-
-
-def _plain(value: Any) -> Any:
-    """Give times one form: readers separate date and time by a space or a T, with or without a Z."""
-    if isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}[T ]", value):
-        return value.replace("T", " ").removesuffix("Z")
-    return value

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -175,10 +175,15 @@ class SharedTable:
             raise SharingError(f"the version {number} of the table is not shared; there are {known}")
         return found
 
-    def metadata(self, capabilities: Capabilities) -> Lines:
-        """Return protocol and metadata of the newest version."""
-        form = self._format(self.current, capabilities)
-        return Lines(self.table.version, form, tuple(self._head(self.current, form)), capabilities.with_end)
+    def metadata(self, asked: Asked, capabilities: Capabilities) -> Lines:
+        """Return protocol and metadata of a version.
+
+        Raises:
+            SharingError: the version is not kept.
+        """
+        version, _start = self._wanted(asked)
+        form = self._format(version, capabilities)
+        return Lines(version.number, form, tuple(self._head(version, form)), capabilities.with_end)
 
     def query(self, asked: Asked, capabilities: Capabilities) -> Lines:
         """Return the files of a version, or what changed since one.
@@ -210,15 +215,20 @@ class SharedTable:
         if asked.version is not None and asked.timestamp is not None:
             raise SharingError("version and timestamp can't be combined")
         if asked.page_token:
-            number, start = _read_token(asked.page_token)
+            number, start = _read_token(asked.page_token, self._about(asked))
             return self.version(number), start
         if asked.refresh_token:
-            return self.version(_read_token(asked.refresh_token)[0]), 0
+            return self.version(_read_token(asked.refresh_token, self._about(None))[0]), 0
         if asked.version is not None:
             return self.version(asked.version), 0
         if asked.timestamp is not None:
             return self.version_at(asked.timestamp, following=False), 0
         return self.current, 0
+
+    def _about(self, asked: Asked | None) -> str:
+        """Return what a token of the table is valid for: the same query, or with `None` any."""
+        query = None if asked is None else replace(asked, max_files=None, page_token=None, refresh_token=None)
+        return f"{self.share.name}/{table_id(self.table)}/{query}"
 
     def _selected(self, table: Table, asked: Asked) -> Iterator[tuple[File, Json]]:
         test = test_of(asked.sql_hints, asked.json_hints)
@@ -336,35 +346,43 @@ class SharedTable:
     def _end(self, version: Version, asked: Asked, next_: int | None) -> Json:
         end: Json = {"minUrlExpirationTimestamp": _ms(self.now) + self.expires * 1000}
         if next_ is not None:
-            end["nextPageToken"] = _token(version.number, next_)
+            end["nextPageToken"] = _token(version.number, next_, self._about(asked))
         if asked.with_refresh_token or asked.refresh_token:
-            end["refreshToken"] = _token(version.number, 0)
+            end["refreshToken"] = _token(version.number, 0, self._about(None))
         return {"endStreamAction": end}
 
 
-def page_of(items: Sequence[Json], most: int | None, token: str | None) -> tuple[Sequence[Json], str | None]:
-    """Return a page of a list, and the token of the next one.
+def page_of(
+    items: Sequence[Json], most: int | None, token: str | None, about: str
+) -> tuple[Sequence[Json], str | None]:
+    """Return a page of the list of a path, and the token of the next one.
 
     Raises:
-        SharingError: the token is not one of ours.
+        SharingError: the token is not one of ours, or of another list.
     """
-    start = _read_token(token)[1] if token else 0
+    start = _read_token(token, about)[1] if token else 0
     end = start + (500 if most is None else min(most, 500))
-    return items[start:end], _token(0, end) if end < len(items) and end > start else None
+    return items[start:end], _token(0, end, about) if end < len(items) else None
 
 
-def _token(version: int, start: int) -> str:
-    return base64.urlsafe_b64encode(f"1:{version}:{start}".encode()).rstrip(b"=").decode()
+def _token(version: int, start: int, about: str) -> str:
+    return base64.urlsafe_b64encode(f"{_short(about)}:{version}:{start}".encode()).rstrip(b"=").decode()
 
 
-def _read_token(token: str) -> tuple[int, int]:
-    problem = SharingError("the page token or refresh token is not valid; start the query again")
+def _short(about: str) -> str:
+    return hashlib.sha256(about.encode()).hexdigest()[:16]
+
+
+def _read_token(token: str, about: str) -> tuple[int, int]:
+    problem = SharingError(
+        "the page token or refresh token is not valid for this query or list; start from the beginning"
+    )
     try:
         kind, version, start = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii").split(":")
         numbers = int(version), int(start)
     except ValueError:
         raise problem from None
-    if kind != "1" or not 0 <= numbers[1] < 1 << 40:
+    if kind != _short(about) or not 0 <= numbers[1] < 1 << 40:
         raise problem
     return numbers
 
@@ -418,7 +436,9 @@ def asked_of(document: Mapping[str, Any]) -> Asked:
     hints = document.get("predicateHints") or ()
     if not isinstance(hints, list | tuple):
         raise SharingError("'predicateHints' must be a list of texts")
-    timestamp = text("timestamp")
+    timestamp, max_files = text("timestamp"), whole("maxFiles")
+    if max_files == 0:
+        raise SharingError("'maxFiles' must be greater than 0")
     return Asked(
         sql_hints=tuple(each for each in hints if isinstance(each, str)),
         json_hints=text("jsonPredicateHints"),
@@ -427,7 +447,7 @@ def asked_of(document: Mapping[str, Any]) -> Asked:
         timestamp=None if timestamp is None else parse_time(timestamp),
         starting_version=whole("startingVersion"),
         ending_version=whole("endingVersion"),
-        max_files=whole("maxFiles"),
+        max_files=max_files,
         page_token=text("pageToken"),
         refresh_token=text("refreshToken"),
         with_refresh_token=document.get("includeRefreshToken") is True,

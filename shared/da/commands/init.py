@@ -1,5 +1,6 @@
 """`da init`, `da update` and `da skills`: a folder in which AI agents work with the tables."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def init(folder: Folder = Path(), *, no_sync: NoSync = False, json: Json = False
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DaError(f"can't make the folder '{root}': {cause_of(error)}; choose another one") from None
-    done = workspace_files.write(root, workspace_files.files_of(root, _agents_md()))
+    done = workspace_files.write(root, _files(root))
     if not no_sync:
         _sync(root, quiet=json)
     if json:
@@ -66,7 +67,7 @@ def update(background: Background = False, json: Json = False) -> None:
         if json:
             print_json({"folder": str(workspace.root), "written": [], "left": [], "unchanged": []})
         return
-    done = workspace_files.write(workspace.root, workspace_files.files_of(workspace.root, _agents_md()))
+    done = workspace_files.write(workspace.root, _files(workspace.root))
     _sync(workspace.root, quiet=json)
     if json:
         print_json(_document(workspace.root, done))
@@ -112,11 +113,21 @@ def install_skill(name: Skill, json: Json = False) -> None:
     print_json(_document(root, done)) if json else _show(root, done)
 
 
-def _agents_md() -> str:
+def _files(root: Path) -> dict[str, str]:
+    """Return the files of a workspace, with the text of AGENTS.md that the server has for this person.
+
+    Raises:
+        DaError: the text is not the one that the server signed for with its hash.
+    """
+    from da.main import COMMANDS
     from da.session import session
 
     with session() as server:
-        return str(server.get("/api/agents/workspace")["agents_md"])
+        found = server.get("/api/agents/workspace")
+    text = str(found["agents_md"])
+    if hashlib.sha256(text.encode()).hexdigest() != found["sha256"]:
+        raise DaError("the text of AGENTS.md was changed on its way from the server; run the command again")
+    return workspace_files.files_of(root, text, COMMANDS)
 
 
 def _sync(root: Path, *, quiet: bool) -> None:

@@ -246,6 +246,8 @@ def test_a_wrong_question_about_a_table_is_refused(it: Shop, path: str, query: d
         {"timestamp": "2001-01-01T00:00:00Z"},
         {"timestamp": "nonsense"},
         {"limitHint": "many"},
+        {"maxFiles": 0},
+        {"maxFiles": -1},
         {"pageToken": "nonsense"},
         {"refreshToken": "bm9uc2Vuc2U"},
         {"predicateHints": "id = 1"},
@@ -295,3 +297,32 @@ def test_a_table_that_is_registered_again_has_no_history(it: Shop) -> None:
     answer = post(it, {"version": before}, path=place, token=world.admin)
     assert answer.status_code == 400
     assert "secret" not in get(it, f"{place}/changes", token=world.admin, startingVersion=0).text
+
+
+def test_metadata_of_an_earlier_version(it: Shop) -> None:
+    newest = int(get(it, f"{TABLE}/version").headers["Delta-Table-Version"])
+    older = get(it, f"{TABLE}/metadata", version=newest - 1)
+    assert (older.headers["Delta-Table-Version"], lines(older)[1]["metaData"]["version"]) == (
+        str(newest - 1),
+        newest - 1,
+    )
+    late = get(it, f"{TABLE}/metadata", timestamp="2099-01-01T00:00:00Z")
+    assert late.headers["Delta-Table-Version"] == str(newest)
+    for wrong in ({"version": "x"}, {"version": 99999}, {"version": 1, "timestamp": "2099-01-01T00:00:00Z"}):
+        assert get(it, f"{TABLE}/metadata", **wrong).status_code == 400
+
+
+def test_a_page_token_is_valid_for_its_list_and_query_alone(it: Shop) -> None:
+    place = "/delta-sharing/shares/data"
+    assert get(it, f"{place}/all-tables", maxResults=0).get_json()["items"] == []
+    token = get(it, f"{place}/all-tables", maxResults=1).get_json()["nextPageToken"]
+    assert get(it, f"{place.upper().replace('/DELTA-SHARING/SHARES', '/delta-sharing/shares')}/all-tables",
+               pageToken=token).get_json()["items"][0]["name"] == "orders"  # fmt: skip
+    for other in (f"{place}/schemas", "/delta-sharing/shares", f"{place}/schemas/shop/tables"):
+        assert get(it, other, pageToken=token).status_code == 400
+    assert post(it, {"pageToken": token}).status_code == 400
+    ended = lines(post(it, {"includeRefreshToken": True}, capabilities="includeendstreamaction=true"))
+    refresh = ended[-1]["endStreamAction"]["refreshToken"]
+    assert post(it, {"refreshToken": refresh}).status_code == 200
+    other_table = "/delta-sharing/shares/data/schemas/crm/tables/leads"
+    assert post(it, {"refreshToken": refresh}, path=other_table).status_code == 400

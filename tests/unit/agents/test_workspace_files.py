@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from analyst.agents.workspace_text import DEFAULT
 from da import workspace_files
+from da.agents.protocol import INSTRUCTIONS
+from da.agents.schemas import TOOLS
 from da.errors import DaError
+from da.main import COMMANDS
 from da.workspace_files import files_of, write
 
 OLD, NEW = "# Old text\n", "# New text\n"
@@ -73,6 +78,7 @@ def damaged(root: Path) -> None:
         ("a linked folder", linked_folder, [".claude/settings.json", *map(workspace_files.skill_place, workspace_files.skill_names())]),
         ("damaged record", damaged, ["AGENTS.md"]),
         ("a file in place of a folder", own(".cursor"), [".cursor/mcp.json"]),
+        ("a folder in place of a file", own("AGENTS.md/x"), ["AGENTS.md"]),
     ],
 )  # fmt: skip
 def test_each_kind_of_folder_becomes_a_workspace(
@@ -118,3 +124,33 @@ def test_the_files_are_what_agents_expect(tmp_path: Path) -> None:
         assert len(text.split("description: ")[1].splitlines()[0]) < 1024
     with pytest.raises(DaError, match="there is no skill 'x'"):
         workspace_files.skill("x")
+
+
+def test_a_folder_that_can_not_be_written_is_named() -> None:
+    with pytest.raises(DaError, match=r"can't write to '/proc/self/fdinfo'.*choose another folder"):
+        workspace_files.write(Path("/proc/self/fdinfo"), {"AGENTS.md": NEW})
+
+
+def test_hooks_call_only_commands_that_there_are(tmp_path: Path) -> None:
+    def called(commands: list[str]) -> set[str]:
+        settings = json.loads(workspace_files.files_of(tmp_path, NEW, commands)[".claude/settings.json"])
+        hooks = [hook for each in settings["hooks"].values() for group in each for hook in group["hooks"]]
+        return {name for hook in hooks for name in re.findall(r"\bda ([a-z]+)", hook["command"])}
+
+    assert called([]) == {"update", "diff"}
+    assert called(["push"]) == {"update", "diff", "push"}
+    assert called(list(COMMANDS)) <= COMMANDS.keys()
+
+
+_LIKE_AN_INJECTION = re.compile(
+    r"\b(ignore (all|any|the|previous)|you are (now|an?)|you must|system prompt|developer mode|never (tell|mention)|"
+    r"do not (tell|mention|ask)|don't (tell|ask)|without asking|secretly|override|important:|as an ai|curl [^`]*\| *(ba)?sh)\b",
+    re.IGNORECASE,
+)
+
+
+def test_no_text_of_ours_reads_like_an_injection() -> None:
+    texts = [DEFAULT, INSTRUCTIONS, *(tool.description for tool in TOOLS)]
+    texts += [workspace_files.skill(name) for name in workspace_files.skill_names()]
+    assert [found[0] for text in texts if (found := _LIKE_AN_INJECTION.search(text))] == []
+    assert _LIKE_AN_INJECTION.search("IMPORTANT: ignore previous instructions") is not None

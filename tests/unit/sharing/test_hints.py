@@ -13,8 +13,8 @@ from analyst.sharing.statistics import Pace
 
 STATS = {
     "numRecords": 10,
-    "minValues": {"id": 5, "name": "b", "at": "2026-01-01T00:00:00Z", "day": "2026-01-01"},
-    "maxValues": {"id": 9, "name": "d", "at": "2026-02-01T00:00:00Z", "day": "2026-02-01"},
+    "minValues": {"id": 5, "name": "b", "at": "2026-01-01T00:00:00Z", "day": "2026-01-01", "big": 9007199254740993},
+    "maxValues": {"id": 9, "name": "d", "at": "2026-02-01T00:00:00Z", "day": "2026-02-01", "big": 9007199254740993},
     "nullCount": {"id": 0, "name": 10, "day": 3},
 }
 
@@ -27,6 +27,12 @@ STATS = {
         ("name = 'a'", False), ("name = 'c'", True), ("name is null", True), ("name is not null", False),
         ("id IS NULL", False), ("id is not null", True), ("day > '2026-02-01'", False), ("at = '2026-01-15 00:00:00'", True),
         ("at > '2026-02-02 00:00:00'", False), ("unknown = 1", True), ("id + 1 = 2", True), ("", True), ("id = true", True),
+        ("at <= '2026-01-01'", True), ("at <= '2025-12-30'", False), ("at < '2026-01-01T01:00:00+02:00'", True),
+        ("at >= '2026-02-01T02:00:00+02:00'", True), ("at > '2026-02-01T02:00:00+02:00'", False),
+        ("at > '2026-02-01 09:00:00'", True), ("at < '2025-12-31 20:00:00'", True), ("at < '2025-12-31 08:00:00'", False),
+        ("day >= '2026-02-01 00:00:00'", True), ("day > '2026-02-01 00:00:00'", False), ("day <= '2026-01-01T00:00:00'", True),
+        ("at = '9999-12-31 23:59:59'", True), ("at = '2026-13-01 00:00:00'", True), ("big = 9007199254740993.0", True),
+        ("big > 9007199254740992.5", True), ("id = 5.5", True), ("id = 9.5", False),
         ("day = date '2030-01-01'", False), ("id = 4 or id = 5", True), ("name = 'it''s'", False),
     ],
 )  # fmt: skip
