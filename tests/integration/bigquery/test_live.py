@@ -447,7 +447,7 @@ def test_there_are_enough_hostile_statements() -> None:
 
 @pytest.mark.parametrize("statements", [hostile.INJECTIONS], ids=["injections"])
 def test_a_hostile_statement_has_the_rows_that_duckdb_finds(live: Live, statements: tuple[str, ...]) -> None:
-    wrong = []
+    wrong: list[tuple[object, ...]] = []
     for sql in statements:
         answer = live.ask(sql)
         try:
