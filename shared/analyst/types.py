@@ -5,13 +5,13 @@ Source: the Delta protocol, 'Schema Serialization Format', and what DuckDB write
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from analyst.errors import ContractError, SourceError
 from analyst.names import quote, quote_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from duckdb.sqltypes import DuckDBPyType
 
@@ -36,6 +36,7 @@ _CHECKED = {
     **dict.fromkeys(("TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMP_MS"), "TIMESTAMP"),
 }
 
+_FLOATING = frozenset({"halffloat", "float", "double"})
 _LONGEST = 200_000
 _DEEPEST = 32
 _SIMPLE = _AS_IT_IS | _CHECKED.keys() | (_CAST.keys() - {'"NULL"'}) | {"VARIANT", "TIMESTAMPTZ", "TIMETZ", "NULL"}
@@ -138,6 +139,13 @@ class _Grammar:
         return found[0]
 
 
+class ArrowField(Protocol):
+    """A field of an Arrow schema."""
+
+    name: str
+    type: Any
+
+
 @dataclass(frozen=True, slots=True)
 class Portable:
     """How a value is written: its type, and the SQL expression that converts it."""
@@ -236,6 +244,15 @@ class _Writing:
             tag += "_"
         tag_value = Portable("VARCHAR", f"cast(union_tag({value}) as VARCHAR)")
         return _packed(f"union_tag({value}) is null", [tag, *names], [tag_value, *made])
+
+
+def with_statistics(schema: "Iterable[ArrowField]") -> list[str]:
+    """Return the columns of an Arrow schema of which a parquet file may have least and greatest values.
+
+    Floating-point numbers are left out: Arrow's writer ignores NaN in these values, which is the greatest number for DuckDB.
+    It would skip a row group for `x > 100` that has a NaN, because its greatest value is less.
+    """
+    return [field.name for field in schema if field.type.num_fields == 0 and str(field.type) not in _FLOATING]
 
 
 def _children(kind: "DuckDBPyType") -> "list[tuple[str, DuckDBPyType]]":

@@ -16,7 +16,7 @@ from analyst.names import quote, quote_text
 from analyst.query.canonical import ResultHash, row_digest
 from analyst.query.ranges import Parts
 from analyst.query.statement import Json, StatementError, position, refused
-from analyst.types import checked_type, portable
+from analyst.types import checked_type, portable, with_statistics
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -238,7 +238,9 @@ class Run:
                 columns,
                 terms,
                 file,
-                lambda schema: ParquetWriter(file, schema, compression="zstd", compression_level=1),
+                lambda schema: ParquetWriter(
+                    file, schema, compression="zstd", compression_level=1, write_statistics=with_statistics(schema)
+                ),
             )
 
     def _write_nothing(self, columns: Columns) -> tuple[int, bool]:  # noqa: ARG002 - they are the answer

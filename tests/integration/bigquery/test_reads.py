@@ -1,5 +1,6 @@
 """Which rows of BigQuery are read, and how: streams, snapshots, increments, partitions, views and queries."""
 
+import math
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -254,3 +255,14 @@ def test_an_empty_table_has_its_columns(opened: Opened, rows: list[Any], kind: s
     bigquery.register("d.t", options={"allow_empty": True})
     assert bigquery.sync()["t"]["rows"] == len(rows), kind
     assert [name for name, *_ in bigquery.rows("describe bq.t")] == ["id", "value", "at", "day"]
+
+
+def test_a_nan_is_found_as_the_greatest_number(opened: Opened) -> None:
+    project = Project()
+    fields = [column("id", "INTEGER"), column("value", "FLOAT")]
+    project.table("d.t", fields, [{"id": number, "value": math.nan if number == 7 else 0.5} for number in range(9)])
+    bigquery = opened(project)
+    bigquery.register("d.t")
+    bigquery.sync()
+    assert bigquery.rows("select id from bq.t where value > 100") == [(7,)]
+    assert bigquery.rows("select count(*) from bq.t where value < 'nan'::double") == [(8,)]

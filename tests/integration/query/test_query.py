@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -107,6 +108,15 @@ def test_parquet_keeps_every_type_of_a_result(it: Shop) -> None:
     answer = it.ask("select sum(id) as s, 'a'::enum('a') as e, uuid() as u, [1] as l from orders", format="parquet")
     [row] = pa.parquet.read_table(io.BytesIO(answer.data)).to_pylist()
     assert (row["s"], row["e"], row["l"]) == (4950, "a", [1])  # a HUGEINT would become a floating-point number
+
+
+def test_a_nan_in_a_parquet_file_is_found_as_the_greatest_number(it: Shop, tmp_path: Path) -> None:
+    sql = "select id, if(id = 7, 'nan'::double, 0.5) as value from orders"
+    (tmp_path / "result.parquet").write_bytes(it.ask(sql, format="parquet").data)
+    with duckdb.connect() as con:
+        result = con.read_parquet(str(tmp_path / "result.parquet"))
+        assert result.filter("value > 100").project("id").fetchall() == [(7,)]
+        assert result.filter("value < 'nan'::double").shape == (99, 2)
 
 
 def test_a_whole_result_is_put_into_the_bucket(it: Shop) -> None:

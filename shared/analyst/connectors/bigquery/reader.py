@@ -34,6 +34,7 @@ from analyst.connectors.bigquery.columns import PlannedColumn, planned_columns, 
 from analyst.connectors.bigquery.conversion import converted
 from analyst.connectors.bigquery.orders import BudgetError, Order, Piece, ReadPiece, Result, TooLargeError
 from analyst.errors import AnalystError, SourceError, UnavailableError
+from analyst.types import with_statistics
 
 _GROUP_ROWS: Final = 100_000
 _GROUP_BYTES: Final = 8 << 20
@@ -146,7 +147,10 @@ class _Files:
 
 
 def _writer(sink: Any, schema: Any) -> Any:
-    return parquet.ParquetWriter(sink, schema, compression="zstd", compression_level=1, store_schema=False)
+    ordered = with_statistics(schema)
+    return parquet.ParquetWriter(
+        sink, schema, compression="zstd", compression_level=1, store_schema=False, write_statistics=ordered
+    )
 
 
 @dataclass(slots=True)
