@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -61,6 +61,10 @@ class RebuildAnswer(BaseModel):
     def http_status(self) -> int:
         """202 if another builder does the work, else 200."""
         return HTTPStatus.ACCEPTED if self.status == "running" else HTTPStatus.OK
+
+
+LAKE_IS_LATE: Final = 300.0
+"""Seconds since a snapshot was published, after which a missing lake is requested again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,7 @@ class Rebuild:
             entries = {entry.key: entry for entry in self.store.list(PREFIX)}
             if not _is_there(pointer, contents, entries):
                 return None
-            if lake_key(pointer.catalog) not in entries:
+            if found.age > LAKE_IS_LATE and lake_key(pointer.catalog) not in entries:
                 self._request_lake()
             duckdb, copy = entries.get(pointer.duckdb), entries.get(COPY)
             if has_own_file(pointer):

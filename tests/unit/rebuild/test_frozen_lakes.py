@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from analyst.catalog import Catalog, Column, Table
 from analyst.contract.publishing import drop
 from analyst.names import quote, quote_text
-from analyst.rebuild import Rebuild, lake_file
+from analyst.rebuild import LAKE_IS_LATE, Rebuild, lake_file
 from analyst.rebuild.frozen_lakes import FrozenLakes, lake_key
 from analyst.rebuild.rollback import roll_back
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, Snapshots
@@ -335,11 +336,15 @@ def test_what_duckdb_can_not_read_alike_is_left_out(parts: Parts, tmp_path: Path
     assert refused["shop.bits"] == "DuckLake has no type for 'id', BIT"
 
 
-def test_a_rebuild_requests_it_and_so_does_one_without_changes_while_it_is_missing(store: FileStore) -> None:
+def test_a_rebuild_requests_it_and_so_does_a_later_one_without_changes_while_it_is_missing() -> None:
+    clock, ticks = [0.0], count()
+    store = ClockedStore(MemoryStore(), clock=lambda: clock[0] + next(ticks) / 1000)
     requested: list[bool] = []
     extract(store, "shop", {"orders": "select 1 as id"})
     rebuild = rebuilding(store, lake_later=lambda: requested.append(True))
     assert (rebuild.run().status, len(requested)) == ("published", 1)
+    assert (rebuild.run().status, len(requested)) == ("unchanged", 1)
+    clock[0] += LAKE_IS_LATE + 1
     assert (rebuild.run().status, len(requested)) == ("unchanged", 2)
     rebuild.write_lakes()
     assert (rebuild.run().status, len(requested)) == ("unchanged", 2)
