@@ -229,6 +229,9 @@ OBJECTS = st.tuples(
 
 
 @given(histories(OBJECTS))
+@example([{"a": (["k"], [['"x"']]), "b": (["k"], [["1"]])}, {"a": None}])
+@example([{"a": (["k"], [['"x"']]), "b": (["k"], [["true"]])}, {"a": None}])
+@example([{"a": (["k"], [["1"]])}, {"b": (["k"], [["[1]"]])}, {"a": (["k"], [["{}"]])}, {"b": None}])
 @settings(max_examples=examples(2))
 def test_after_any_history_a_table_of_json_is_that_of_one_whole_read(history: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:

@@ -349,7 +349,8 @@ def united(reading: Reading, kinds: Mapping[str, Sequence[Sequence[Any]]]) -> di
     for name, parts in kinds.items():
         values = _Values.united(reading, parts)
         shape = _shape(values)
-        key = hashlib.sha256(repr((shape.value, shape.text)).encode()).hexdigest()[:16]
+        candidates = [cast.type for cast in shape.candidates]  # of numbers and of JSON text, only these differ
+        key = hashlib.sha256(repr((shape.value, shape.text, candidates)).encode()).hexdigest()[:16]
         found[name] = Content(shape.candidates, key, (shape, values.structure))
     return found
 
