@@ -243,6 +243,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /api/snapshots": (Role.VIEWER, READ),
     "GET /api/tables/{id}/schema": (Role.VIEWER, READ),
     "GET /api/tables/{id}/sample": (Role.ANALYST, Scope.QUERY),
+    "GET /api/sync/rules": (Role.ANALYST, Scope.SYNC),
     "GET /api/sync/manifest": (Role.ANALYST, SYNC),
     "GET /api/sync/sources": (Role.ANALYST, SYNC),
     "GET /api/sync/status": (SERVICES, ADMINISTER),

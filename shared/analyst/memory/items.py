@@ -6,8 +6,9 @@ two requests. An item that names tables is seen only by those who may read all o
 
 import calendar
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -163,6 +164,34 @@ class _Votes(_Value):
 _Book = TypeVar("_Book", _Items, _Votes)
 
 
+@dataclass(slots=True)
+class Books:
+    """All items and votes as a process knows them, read again when they are older than `max_age` seconds. Thread-safe.
+
+    Manifests need them at every request, so they must cost no request of the store each time.
+    """
+
+    store: Store
+    max_age: float
+    monotonic: Callable[[], float]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _read: dict[str, tuple[float, str | None, "_Items | _Votes"]] = field(default_factory=dict)
+
+    def read(self, kind: type[_Book], key: str) -> _Book:
+        """Return the items or the votes."""
+        with self._lock:
+            as_of, version, book = self._read.get(key, (float("-inf"), None, kind()))
+            began = self.monotonic()
+            if began - as_of >= self.max_age:
+                found = self.store.read(key, unless=version)
+                if (version_now := None if found is None else found.version) != version:
+                    book, version = _read(kind, key, found), version_now
+                self._read[key] = began, version, book
+            if not isinstance(book, kind):
+                raise TypeError(f"{key!r} is read as two kinds")
+            return book
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """The memory of a bucket, for a caller. All methods raise `UnavailableError` if the store does not respond."""
@@ -172,15 +201,17 @@ class Memory:
     access: AccessList
     caller: Caller
     now: datetime
+    books: Books | None = None
+    """Used instead of the store, where an answer may be a little old."""
 
     def items(self) -> list[Item]:
         """Return the items that the caller may see, newest first: of others, only those in force for them."""
-        found = (item.at(self.now) for item in _read(_Items, _ITEMS, self.store.read(_ITEMS)).items.values())
+        found = (item.at(self.now) for item in self._book(_Items, _ITEMS).items.values())
         return sorted((item for item in found if self._sees(item)), key=lambda item: item.created_at, reverse=True)
 
     def tallies(self) -> Callable[[Item], Tally]:
         """Return what counts the votes for an item."""
-        votes = _read(_Votes, _VOTES, self.store.read(_VOTES)).votes
+        votes = self._book(_Votes, _VOTES).votes
 
         def tally(item: Item) -> Tally:
             cast = votes.get(item.id, {})
@@ -192,16 +223,14 @@ class Memory:
 
     def rules(self) -> list[Item]:
         """Return the items that apply to the caller: the mandatory ones, and by the mode of distribution approved ones."""
-        mode, tally = self.settings.memory_distribution, self.tallies()
-
-        def applies(item: Item) -> bool:
-            if item.status == "mandatory":
-                return self._is_addressed(item)
-            if item.status != "approved" or mode == "mandatory_only":
-                return False
-            return self._is_addressed(item) if mode == "admin_curated" else tally(item).vote == 1
-
-        return sorted(filter(applies, self.items()), key=lambda item: (item.status != "mandatory", item.id))
+        mode = self.settings.memory_distribution
+        found = [item for item in self.items() if item.status in IN_FORCE and self._is_addressed(item)]
+        if mode == "mandatory_only" or all(item.status == "mandatory" for item in found):
+            found = [item for item in found if item.status == "mandatory"]
+        elif mode == "hybrid":
+            tally = self.tallies()
+            found = [item for item in found if item.status == "mandatory" or tally(item).vote == 1]
+        return sorted(found, key=lambda item: (item.status != "mandatory", item.id))
 
     def propose(self, new: NewItem) -> Item:
         """Add an item; it is pending, unless proposals are published at once.
@@ -376,6 +405,9 @@ class Memory:
         month = self.now.month - 1 + self.settings.memory_review_months
         year, month = self.now.year + month // 12, month % 12 + 1
         return self.now.replace(year=year, month=month, day=min(self.now.day, calendar.monthrange(year, month)[1]))
+
+    def _book(self, kind: type[_Book], key: str) -> _Book:
+        return _read(kind, key, self.store.read(key)) if self.books is None else self.books.read(kind, key)
 
     def _edit(self, change: Callable[[Mapping[str, Item]], Mapping[str, Item]]) -> None:
         edit = str(ULID())
