@@ -222,7 +222,7 @@ def _preferences(ctx: Context, mine: Preferences) -> PreferencesView:
         kinds=tuple(
             KindChoice(kind=kind, about=info.about, channels=mine.channels(kind))
             for kind, info in KINDS.items()
-            if kind != "message" and caller.role.includes(info.role)
+            if kind != "message" and caller.includes(info.role)
         ),
         channels=(
             ChannelState(channel="page", ready=True),

@@ -6,11 +6,12 @@ two requests. An item that names tables is seen only by those who may read all o
 
 import calendar
 import hashlib
+import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ulid import ULID
@@ -33,6 +34,7 @@ MOST: Final = 5000
 Category = Literal[
     "data_analysis", "api_integration", "debugging", "performance", "workflow", "infrastructure", "business_logic"
 ]
+CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 Title = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60), Field(pattern=r"^[^\x00-\x1f\x7f]*$")
 ]
@@ -59,6 +61,22 @@ class Change(_Value):
     content: str | None = None
 
 
+class Origin(_Value):
+    """Where a collected item comes from: a note of its source, the SHA-256 of it and of the part, and the model."""
+
+    note: str
+    sha256: str
+    part: str
+    model: str
+
+
+class Relation(_Value):
+    """An item that says the same, or something that contradicts it; a knowledge manager may merge the two."""
+
+    kind: Literal["duplicate", "contradiction"]
+    id: str
+
+
 class Item(_Value):
     """One item. `audience` is `all` or `group:<id>`; `reason` says why it is mandatory; `source` is who proposed it."""
 
@@ -77,6 +95,8 @@ class Item(_Value):
     audience: str = "all"
     reason: str | None = None
     review_by: AwareDatetime | None = None
+    origin: Origin | None = None
+    relation: Relation | None = None
     history: tuple[Change, ...] = ()
 
     def at(self, now: datetime) -> "Item":
@@ -106,6 +126,17 @@ class ItemEdit(BaseModel):
     title: Title | None = None
     content: Content | None = None
     tags: Annotated[tuple[Tag, ...], Field(max_length=4)] | None = None
+
+
+class Merge(BaseModel):
+    """Two items of which one remains: `id` is merged into `into`, which gets the title and text that are given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: ItemId
+    into: ItemId
+    title: Title | None = None
+    content: Content | None = None
 
 
 class Decision(BaseModel):
@@ -239,12 +270,32 @@ class Memory:
             ConflictError: there is such an item, or there are too many.
             NotFoundError: it names a table that does not exist, or that the caller may not read.
         """
+        item = self.proposal(new)
+
+        def added(items: Mapping[str, Item]) -> Mapping[str, Item]:
+            if item.id in items:
+                raise ConflictError("there is an item with this title and text already; vote for it instead")
+            if len(items) >= MOST:
+                raise ConflictError(
+                    f"the memory has {MOST} items, which is the maximum; an administrator must tidy it up"
+                )
+            return {**items, item.id: item}
+
+        self._edit(added)
+        return item
+
+    def proposal(self, new: NewItem, *, origin: Origin | None = None, relation: Relation | None = None) -> Item:
+        """Return the item that a proposal would add, without secrets; it is not stored.
+
+        Raises:
+            NotFoundError: it names a table that does not exist, or that the caller may not read.
+        """
         title, content = redacted(new.title).text[:60], redacted(new.content).text[:1000]
         for table in new.tables:
             if table not in self.access.tables or not self.access.may_read(self.caller, table):
                 raise NotFoundError(f"there is no table {table!r}")
-        is_open = self.settings.memory_approval == "auto_publish"
-        item = Item(
+        is_open = self.settings.memory_approval == "auto_publish" and relation is None
+        return Item(
             id=item_id(title, content),
             title=title,
             content=content,
@@ -258,19 +309,69 @@ class Memory:
             updated_at=self.now,
             status="approved" if is_open else "pending",
             review_by=self._review_by() if is_open else None,
+            origin=origin,
+            relation=relation,
         )
 
+    def has_part(self, part: str) -> bool:
+        """Return whether the items of a part of a note were added."""
+        return any(_is_of(part, item) for item in self._book(_Items, _ITEMS).items.values())
+
+    def add(self, new: Sequence[Item], part: str) -> list[Item]:
+        """Add the items of a part of a note by one write, unless that was done; return those that were not known.
+
+        Raises:
+            ConflictError: there are too many items.
+        """
+        if not new:
+            return []
+        made: list[Item] = []
+
         def added(items: Mapping[str, Item]) -> Mapping[str, Item]:
-            if item.id in items:
-                raise ConflictError("there is an item with this title and text already; vote for it instead")
-            if len(items) >= MOST:
+            made.clear()
+            if any(_is_of(part, item) for item in items.values()):
+                return items
+            texts = {_plain(item) for item in items.values()}
+            for item in new:
+                if item.id not in items and _plain(item) not in texts:
+                    texts.add(_plain(item))
+                    made.append(item)
+            if len(items) + len(made) > MOST:
                 raise ConflictError(
                     f"the memory has {MOST} items, which is the maximum; an administrator must tidy it up"
                 )
-            return {**items, item.id: item}
+            return {**items, **{item.id: item for item in made}}
 
         self._edit(added)
-        return item
+        return list(made)
+
+    def merge(self, merge: "Merge") -> Item:
+        """Merge an item into another one: the first is rejected, and the other gets the text that is given.
+
+        Who may not read the tables of the merged item sees the other one no longer, because its text may be of both.
+
+        Raises:
+            NotFoundError: the caller sees no such item.
+            ConflictError: the first item can't be rejected in its state, or the two are one.
+        """
+        if merge.id == merge.into:
+            raise ConflictError("an item can't be merged into itself; name two items")
+        made: list[Item] = []
+
+        def merged(items: Mapping[str, Item]) -> Mapping[str, Item]:
+            reject = Decision(ids=(merge.id,), action="reject", reason=f"merged into {merge.into}")
+            gone = self._decided(items.get(merge.id), merge.id, reject, None)
+            edited = self._edited(
+                items.get(merge.into), ItemEdit(id=merge.into, title=merge.title, content=merge.content)
+            )
+            tables = dict(
+                zip((*edited.tables, *gone.tables), (*edited.registrations, *gone.registrations), strict=True)
+            )
+            made.append(edited.model_copy(update={"tables": tuple(tables), "registrations": tuple(tables.values())}))
+            return {**items, gone.id: gone, edited.id: made[-1]}
+
+        self._edit(merged)
+        return made[-1].at(self.now)
 
     def vote(self, item_id: str, vote: Vote) -> Tally:
         """Vote for (1) or against (-1) an item in force, or take a vote back (0). A person has one vote.
@@ -336,29 +437,31 @@ class Memory:
         made: list[Item] = []
 
         def edited(items: Mapping[str, Item]) -> Mapping[str, Item]:
-            item = items.get(edit.id)
-            if item is None or not self._sees(item.at(self.now)):
-                raise _no_item(edit.id)
-            update: dict[str, object] = {"updated_at": self.now}
-            for name in ("title", "content"):
-                given = getattr(edit, name)
-                if given is not None:
-                    update[name] = redacted(given).text
-            if edit.tags is not None:
-                update["tags"] = tuple(dict.fromkeys(edit.tags))
-            change = Change(
-                at=self.now,
-                by=self.caller.email,
-                action="edit",
-                before=item.status,
-                title=item.title,
-                content=item.content,
-            )
-            made.append(item.model_copy(update={**update, "history": (change, *item.history)[:_KEPT]}))
-            return {**items, item.id: made[-1]}
+            made.append(self._edited(items.get(edit.id), edit))
+            return {**items, edit.id: made[-1]}
 
         self._edit(edited)
         return made[-1].at(self.now)
+
+    def _edited(self, item: Item | None, edit: ItemEdit) -> Item:
+        if item is None or not self._sees(item.at(self.now)):
+            raise _no_item(edit.id)
+        update: dict[str, object] = {"updated_at": self.now}
+        for name in ("title", "content"):
+            given = getattr(edit, name)
+            if given is not None:
+                update[name] = redacted(given).text
+        if edit.tags is not None:
+            update["tags"] = tuple(dict.fromkeys(edit.tags))
+        change = Change(
+            at=self.now,
+            by=self.caller.email,
+            action="edit",
+            before=item.status,
+            title=item.title,
+            content=item.content,
+        )
+        return item.model_copy(update={**update, "history": (change, *item.history)[:_KEPT]})
 
     def _decided(self, item: Item | None, id_: str, decision: Decision, audience: str | None) -> Item:
         if item is None or not self._sees(now := item.at(self.now)):
@@ -439,6 +542,14 @@ def matching(items: Iterable[Item], text: str | None, category: str | None, stat
         and category in (None, item.category)
         and status in (None, item.status)
     ]
+
+
+def _is_of(part: str, item: Item) -> bool:
+    return item.origin is not None and item.origin.part == part
+
+
+def _plain(item: Item) -> str:
+    return " ".join(re.findall(r"\w+", f"{item.title} {item.content}".lower()))
 
 
 def _no_item(id_: str) -> NotFoundError:

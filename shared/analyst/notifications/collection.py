@@ -312,7 +312,7 @@ class Collection:
             items = tuple(item for item in items if self._concerned.concerns(item.table, caller, mine))
             if not items:
                 return None
-            if caller.role is Role.ADMIN:
+            if caller.includes(Role.ADMIN):
                 items = tuple(
                     item.model_copy(update={"text": finding.details.get(item.table, item.text)}) for item in items
                 )

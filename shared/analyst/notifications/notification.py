@@ -136,7 +136,7 @@ def seen_by(notification: Notification, access: AccessList, user_id: str) -> Not
     A table that is registered again is another table. So is one that was registered since: its name says nothing.
     """
     caller = caller_of(access, user_id)
-    if caller is None or not caller.role.includes(KINDS[notification.kind].role):
+    if caller is None or not caller.includes(KINDS[notification.kind].role):
         return None
     if not notification.items:
         return notification
