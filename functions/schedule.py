@@ -24,13 +24,16 @@ def schedule(ctx: Context) -> ScheduleAnswer:
 
 
 _COLLECTED_EVERY: Final = timedelta(minutes=5)
+_MEMORY_EVERY: Final = timedelta(hours=1)
 _CALLED_EVERY: Final = timedelta(minutes=1)
 
 
 def _notify(ctx: Context) -> None:
-    """Have events collected in the first minute of every five, which needs no memory, and messages to the bot read."""
+    """Have events collected in the first minute of every five, notes in that of every hour, and messages to the bot read."""
     since = ctx.now - ctx.now.replace(hour=0, minute=0, second=0, microsecond=0)
     if since % _COLLECTED_EVERY < _CALLED_EVERY:
         ctx.tasks.enqueue("/notifications/collect", {}, name="collect")
+    if ctx.settings.memory_model is not None and since % _MEMORY_EVERY < _CALLED_EVERY:
+        ctx.tasks.enqueue("/memory/collect", {}, name="memory")
     if ctx.settings.telegram_updates == "polling" and ctx.settings.telegram_bot_token is not None:
         ctx.tasks.enqueue("/telegram/poll", {}, name="poll")

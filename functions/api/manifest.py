@@ -8,6 +8,8 @@ from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.http import Encoded, function
 from analyst.manifest import ManifestDocument, SourceList
+from analyst.memory.items import Memory
+from analyst.memory.rules import EncodedRules, RuleList, header_of
 from analyst.snapshots import SnapshotNumber
 
 
@@ -43,7 +45,7 @@ def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:
     ctx.audited(snapshot=snapshot.number)
     made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller, ctx.texts.current())
     encoded = made.whole if query.sources is None else made.of(query.sources.split(","))
-    return Encoded(encoded.body, encoded.etag, gzipped=encoded.gzipped)
+    return Encoded(encoded.body, encoded.etag, gzipped=encoded.gzipped, headers=_about_rules(ctx))
 
 
 @function(
@@ -62,4 +64,22 @@ def manifest_sources(query: SourcesQuery, ctx: Context) -> Encoded[SourceList]:
     snapshot = ctx.snapshots.at(query.snapshot)
     ctx.audited(snapshot=snapshot.number)
     made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller, ctx.texts.current()).listed
+    return Encoded(made.body, made.etag, gzipped=made.gzipped, headers=_about_rules(ctx))
+
+
+@function("GET", "/api/sync/rules", allow=Role.ANALYST, scope=Scope.SYNC)
+def sync_rules(ctx: Context) -> Encoded[RuleList]:
+    """List the rules of the memory that apply to the caller, for a workspace. Supports `If-None-Match`.
+
+    Manifests have the ETag of this answer in the header `X-Memory-Rules`; it is `none` if no rule applies.
+    """
+    made = EncodedRules(_memory(ctx).rules())
     return Encoded(made.body, made.etag, gzipped=made.gzipped)
+
+
+def _about_rules(ctx: Context) -> dict[str, str]:
+    return header_of(_memory(ctx))
+
+
+def _memory(ctx: Context) -> Memory:
+    return Memory(ctx.store, ctx.settings, ctx.access.current(), ctx.caller, ctx.now, ctx.process.memory)

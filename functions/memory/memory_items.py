@@ -7,7 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from analyst.access import Role
 from analyst.context import Context
+from analyst.errors import InvalidInputError
 from analyst.http import function
+from analyst.memory.collector import Collected, Collector
 from analyst.memory.governance import Status
 from analyst.memory.items import (
     Category,
@@ -18,7 +20,10 @@ from analyst.memory.items import (
     ItemEdit,
     ItemId,
     Memory,
+    Merge,
     NewItem,
+    Origin,
+    Relation,
     Tally,
     Vote,
     matching,
@@ -44,7 +49,7 @@ class MemoryQuery(BaseModel):
 class ItemView(BaseModel):
     """An item as the caller sees it. `vote` is the caller's own, `applies` whether it is one of the caller's rules.
 
-    `history` is for knowledge managers and who proposed it.
+    `history`, `origin` and `relation` are for knowledge managers and who proposed it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +72,8 @@ class ItemView(BaseModel):
     score: int
     vote: Vote
     applies: bool
+    origin: Origin | None = None
+    relation: Relation | None = None
     history: tuple[Change, ...] = ()
 
 
@@ -192,6 +199,47 @@ def edit_item(edit: ItemEdit, ctx: Context) -> ItemView:
     return _view(ctx, item, memory.tallies()(item), {each.id for each in memory.rules()})
 
 
+@function(
+    "POST",
+    "/api/memory/admin/merge",
+    allow=Role.KM_ADMIN,
+    answers={404: _NONE, 409: "The item can't be rejected in its state."},
+    audit="memory.merge",
+)
+def merge_items(merge: Merge, ctx: Context) -> ItemView:
+    """Merge an item into another one: the first is rejected, and the other gets the text that is given."""
+    memory = _memory(ctx)
+    item = memory.merge(merge)
+    ctx.audited(f"memory:{merge.into}", f"memory:{merge.id}")
+    return _view(ctx, item, memory.tallies()(item), {each.id for each in memory.rules()})
+
+
+class CollectNow(BaseModel):
+    """With `dry_run`, nothing is sent to the model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dry_run: bool = False
+
+
+@function(
+    "POST",
+    "/api/memory/admin/collect",
+    allow=Role.KM_ADMIN,
+    answers={422: "No model is set."},
+    audit="memory.collect",
+)
+def collect_from_notes(request: CollectNow, ctx: Context) -> Collected:
+    """Return how many new notes wait for the model, and, without `dry_run`, have it read them soon."""
+    if ctx.settings.memory_model is None:
+        raise InvalidInputError("no model is set, so notes are not read; an administrator must set MEMORY_MODEL")
+    found = Collector(ctx.store, ctx.settings, ctx.access.current(), None, ctx.now).waiting()
+    if not request.dry_run:
+        ctx.tasks.enqueue("/memory/collect", {}, name="memory")
+    ctx.audited(dry_run=request.dry_run, parts=found.parts, is_unchanged=request.dry_run)
+    return found.model_copy(update={"dry_run": request.dry_run})
+
+
 def _memory(ctx: Context) -> Memory:
     return Memory(ctx.store, ctx.settings, ctx.access.current(), ctx.caller, ctx.now)
 
@@ -201,12 +249,14 @@ def _view(ctx: Context, item: Item, tally: Tally, rules: set[str]) -> ItemView:
     group = item.audience.removeprefix("group:")
     may_see_history = ctx.caller.includes(Role.KM_ADMIN) or item.source_id == ctx.caller.user_id
     return ItemView(
-        **item.model_dump(exclude={"history", "audience", "registrations", "source_id"}),
+        **item.model_dump(exclude={"history", "origin", "relation", "audience", "registrations", "source_id"}),
         audience="all" if item.audience == "all" else f"group:{names.get(group, group)}",
         upvotes=tally.upvotes,
         downvotes=tally.downvotes,
         score=tally.score,
         vote=tally.vote,
         applies=item.id in rules,
+        origin=item.origin if may_see_history else None,
+        relation=item.relation if may_see_history else None,
         history=item.history if may_see_history else (),
     )

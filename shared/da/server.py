@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from da import updates
@@ -43,6 +43,10 @@ _NOT_FOUND = 404
 _NOT_MODIFIED = 304
 
 
+RULES_HEADER: Final = "X-Memory-Rules"
+NO_RULES: Final = "none"
+
+
 class Server:
     """A server, accessed as one user. `renew` returns a valid login before each request."""
 
@@ -59,6 +63,8 @@ class Server:
         self._backoff = backoff or Backoff(attempts=4, longest=8.0)
         self._renew = renew
         self._has_mentioned = False
+        self.rules_etag: str | None = None
+        """The ETag of the user's rules, as the last manifest reported it; `NO_RULES` if there are none."""
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """GET a resource."""
@@ -144,6 +150,14 @@ class Server:
         """
         return self._document("/api/sync/sources", etag)
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Return the rules of the memory that apply to the user. It is tried once: nobody waits for them."""
+        try:
+            answer = self._once("GET", "/api/sync/rules", {}, None, Exchange.json)
+        except RefusedError as error:
+            raise self._explained(error) from None
+        return list(answer["rules"])
+
     def _document(self, path: str, etag: str | None) -> tuple[str, Any] | None:
         headers = {"Accept-Encoding": "gzip", **({"If-None-Match": etag} if etag else {})}
         answer: tuple[str, Any] | None = self._try("GET", path, headers, None, _with_etag)
@@ -196,6 +210,7 @@ class Server:
         sent = {**headers, "Accept": "application/json", **self._proof()}
         with self._web.exchange(method, self.address + path, sent, body) as answer:
             self._mention_update(answer.header(updates.HEADER))
+            self.rules_etag = answer.header(RULES_HEADER) or self.rules_etag
             if answer.status >= 300 and answer.status != _NOT_MODIFIED:  # noqa: PLR2004
                 raise answer.refusal()
             return read(answer)

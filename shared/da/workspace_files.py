@@ -114,7 +114,7 @@ def write(root: Path, files: Mapping[str, str]) -> Written:
 
 def _write(root: Path, place: str, text: str, record: dict[str, str], done: Written) -> None:
     path = root / place
-    if _leads_elsewhere(root, path):
+    if leads_elsewhere(root, path):
         done.left.append(place)
         return
     found = _hash(path.read_bytes()) if path.is_file() else None
@@ -134,7 +134,7 @@ def _write(root: Path, place: str, text: str, record: dict[str, str], done: Writ
         done.written.append(place)
 
 
-def _leads_elsewhere(root: Path, path: Path) -> bool:
+def leads_elsewhere(root: Path, path: Path) -> bool:
     """Return whether a link, or a file in place of a folder, is on the way: what is behind it is not ours."""
     for part in (path, *path.parents):
         if part == root:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from analyst.auth.limits import Limits
     from analyst.auth.oidc import Issuer
     from analyst.catalog_search import CatalogSearch
+    from analyst.memory.items import Books
     from analyst.query.engine import Engine
     from analyst.sharing.statistics import Sharing
     from analyst.state import State
@@ -132,6 +133,13 @@ class Process:
     def texts(self) -> TextReader:
         """What is said of tables."""
         return self._once("texts", lambda: TextReader(self.store, self.settings.access_max_age, self.monotonic))
+
+    @property
+    def memory(self) -> "Books":
+        """The items and votes of the memory."""
+        from analyst.memory.items import Books
+
+        return self._once("memory", lambda: Books(self.store, self.settings.access_max_age, self.monotonic))
 
     @property
     def catalog_search(self) -> "CatalogSearch":

@@ -6,10 +6,12 @@ two requests. An item that names tables is seen only by those who may read all o
 
 import calendar
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ulid import ULID
@@ -32,6 +34,7 @@ MOST: Final = 5000
 Category = Literal[
     "data_analysis", "api_integration", "debugging", "performance", "workflow", "infrastructure", "business_logic"
 ]
+CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
 Title = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60), Field(pattern=r"^[^\x00-\x1f\x7f]*$")
 ]
@@ -58,6 +61,22 @@ class Change(_Value):
     content: str | None = None
 
 
+class Origin(_Value):
+    """Where a collected item comes from: a note of its source, the SHA-256 of it and of the part, and the model."""
+
+    note: str
+    sha256: str
+    part: str
+    model: str
+
+
+class Relation(_Value):
+    """An item that says the same, or something that contradicts it; a knowledge manager may merge the two."""
+
+    kind: Literal["duplicate", "contradiction"]
+    id: str
+
+
 class Item(_Value):
     """One item. `audience` is `all` or `group:<id>`; `reason` says why it is mandatory; `source` is who proposed it."""
 
@@ -76,6 +95,8 @@ class Item(_Value):
     audience: str = "all"
     reason: str | None = None
     review_by: AwareDatetime | None = None
+    origin: Origin | None = None
+    relation: Relation | None = None
     history: tuple[Change, ...] = ()
 
     def at(self, now: datetime) -> "Item":
@@ -105,6 +126,17 @@ class ItemEdit(BaseModel):
     title: Title | None = None
     content: Content | None = None
     tags: Annotated[tuple[Tag, ...], Field(max_length=4)] | None = None
+
+
+class Merge(BaseModel):
+    """Two items of which one remains: `id` is merged into `into`, which gets the title and text that are given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: ItemId
+    into: ItemId
+    title: Title | None = None
+    content: Content | None = None
 
 
 class Decision(BaseModel):
@@ -163,6 +195,34 @@ class _Votes(_Value):
 _Book = TypeVar("_Book", _Items, _Votes)
 
 
+@dataclass(slots=True)
+class Books:
+    """All items and votes as a process knows them, read again when they are older than `max_age` seconds. Thread-safe.
+
+    Manifests need them at every request, so they must cost no request of the store each time.
+    """
+
+    store: Store
+    max_age: float
+    monotonic: Callable[[], float]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _read: dict[str, tuple[float, str | None, "_Items | _Votes"]] = field(default_factory=dict)
+
+    def read(self, kind: type[_Book], key: str) -> _Book:
+        """Return the items or the votes."""
+        with self._lock:
+            as_of, version, book = self._read.get(key, (float("-inf"), None, kind()))
+            began = self.monotonic()
+            if began - as_of >= self.max_age:
+                found = self.store.read(key, unless=version)
+                if (version_now := None if found is None else found.version) != version:
+                    book, version = _read(kind, key, found), version_now
+                self._read[key] = began, version, book
+            if not isinstance(book, kind):
+                raise TypeError(f"{key!r} is read as two kinds")
+            return book
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """The memory of a bucket, for a caller. All methods raise `UnavailableError` if the store does not respond."""
@@ -172,15 +232,17 @@ class Memory:
     access: AccessList
     caller: Caller
     now: datetime
+    books: Books | None = None
+    """Used instead of the store, where an answer may be a little old."""
 
     def items(self) -> list[Item]:
         """Return the items that the caller may see, newest first: of others, only those in force for them."""
-        found = (item.at(self.now) for item in _read(_Items, _ITEMS, self.store.read(_ITEMS)).items.values())
+        found = (item.at(self.now) for item in self._book(_Items, _ITEMS).items.values())
         return sorted((item for item in found if self._sees(item)), key=lambda item: item.created_at, reverse=True)
 
     def tallies(self) -> Callable[[Item], Tally]:
         """Return what counts the votes for an item."""
-        votes = _read(_Votes, _VOTES, self.store.read(_VOTES)).votes
+        votes = self._book(_Votes, _VOTES).votes
 
         def tally(item: Item) -> Tally:
             cast = votes.get(item.id, {})
@@ -192,16 +254,14 @@ class Memory:
 
     def rules(self) -> list[Item]:
         """Return the items that apply to the caller: the mandatory ones, and by the mode of distribution approved ones."""
-        mode, tally = self.settings.memory_distribution, self.tallies()
-
-        def applies(item: Item) -> bool:
-            if item.status == "mandatory":
-                return self._is_addressed(item)
-            if item.status != "approved" or mode == "mandatory_only":
-                return False
-            return self._is_addressed(item) if mode == "admin_curated" else tally(item).vote == 1
-
-        return sorted(filter(applies, self.items()), key=lambda item: (item.status != "mandatory", item.id))
+        mode = self.settings.memory_distribution
+        found = [item for item in self.items() if item.status in IN_FORCE and self._is_addressed(item)]
+        if mode == "mandatory_only" or all(item.status == "mandatory" for item in found):
+            found = [item for item in found if item.status == "mandatory"]
+        elif mode == "hybrid":
+            tally = self.tallies()
+            found = [item for item in found if item.status == "mandatory" or tally(item).vote == 1]
+        return sorted(found, key=lambda item: (item.status != "mandatory", item.id))
 
     def propose(self, new: NewItem) -> Item:
         """Add an item; it is pending, unless proposals are published at once.
@@ -210,12 +270,32 @@ class Memory:
             ConflictError: there is such an item, or there are too many.
             NotFoundError: it names a table that does not exist, or that the caller may not read.
         """
+        item = self.proposal(new)
+
+        def added(items: Mapping[str, Item]) -> Mapping[str, Item]:
+            if item.id in items:
+                raise ConflictError("there is an item with this title and text already; vote for it instead")
+            if len(items) >= MOST:
+                raise ConflictError(
+                    f"the memory has {MOST} items, which is the maximum; an administrator must tidy it up"
+                )
+            return {**items, item.id: item}
+
+        self._edit(added)
+        return item
+
+    def proposal(self, new: NewItem, *, origin: Origin | None = None, relation: Relation | None = None) -> Item:
+        """Return the item that a proposal would add, without secrets; it is not stored.
+
+        Raises:
+            NotFoundError: it names a table that does not exist, or that the caller may not read.
+        """
         title, content = redacted(new.title).text[:60], redacted(new.content).text[:1000]
         for table in new.tables:
             if table not in self.access.tables or not self.access.may_read(self.caller, table):
                 raise NotFoundError(f"there is no table {table!r}")
-        is_open = self.settings.memory_approval == "auto_publish"
-        item = Item(
+        is_open = self.settings.memory_approval == "auto_publish" and relation is None
+        return Item(
             id=item_id(title, content),
             title=title,
             content=content,
@@ -229,19 +309,69 @@ class Memory:
             updated_at=self.now,
             status="approved" if is_open else "pending",
             review_by=self._review_by() if is_open else None,
+            origin=origin,
+            relation=relation,
         )
 
+    def has_part(self, part: str) -> bool:
+        """Return whether the items of a part of a note were added."""
+        return any(_is_of(part, item) for item in self._book(_Items, _ITEMS).items.values())
+
+    def add(self, new: Sequence[Item], part: str) -> list[Item]:
+        """Add the items of a part of a note by one write, unless that was done; return those that were not known.
+
+        Raises:
+            ConflictError: there are too many items.
+        """
+        if not new:
+            return []
+        made: list[Item] = []
+
         def added(items: Mapping[str, Item]) -> Mapping[str, Item]:
-            if item.id in items:
-                raise ConflictError("there is an item with this title and text already; vote for it instead")
-            if len(items) >= MOST:
+            made.clear()
+            if any(_is_of(part, item) for item in items.values()):
+                return items
+            texts = {_plain(item) for item in items.values()}
+            for item in new:
+                if item.id not in items and _plain(item) not in texts:
+                    texts.add(_plain(item))
+                    made.append(item)
+            if len(items) + len(made) > MOST:
                 raise ConflictError(
                     f"the memory has {MOST} items, which is the maximum; an administrator must tidy it up"
                 )
-            return {**items, item.id: item}
+            return {**items, **{item.id: item for item in made}}
 
         self._edit(added)
-        return item
+        return list(made)
+
+    def merge(self, merge: "Merge") -> Item:
+        """Merge an item into another one: the first is rejected, and the other gets the text that is given.
+
+        Who may not read the tables of the merged item sees the other one no longer, because its text may be of both.
+
+        Raises:
+            NotFoundError: the caller sees no such item.
+            ConflictError: the first item can't be rejected in its state, or the two are one.
+        """
+        if merge.id == merge.into:
+            raise ConflictError("an item can't be merged into itself; name two items")
+        made: list[Item] = []
+
+        def merged(items: Mapping[str, Item]) -> Mapping[str, Item]:
+            reject = Decision(ids=(merge.id,), action="reject", reason=f"merged into {merge.into}")
+            gone = self._decided(items.get(merge.id), merge.id, reject, None)
+            edited = self._edited(
+                items.get(merge.into), ItemEdit(id=merge.into, title=merge.title, content=merge.content)
+            )
+            tables = dict(
+                zip((*edited.tables, *gone.tables), (*edited.registrations, *gone.registrations), strict=True)
+            )
+            made.append(edited.model_copy(update={"tables": tuple(tables), "registrations": tuple(tables.values())}))
+            return {**items, gone.id: gone, edited.id: made[-1]}
+
+        self._edit(merged)
+        return made[-1].at(self.now)
 
     def vote(self, item_id: str, vote: Vote) -> Tally:
         """Vote for (1) or against (-1) an item in force, or take a vote back (0). A person has one vote.
@@ -307,29 +437,31 @@ class Memory:
         made: list[Item] = []
 
         def edited(items: Mapping[str, Item]) -> Mapping[str, Item]:
-            item = items.get(edit.id)
-            if item is None or not self._sees(item.at(self.now)):
-                raise _no_item(edit.id)
-            update: dict[str, object] = {"updated_at": self.now}
-            for name in ("title", "content"):
-                given = getattr(edit, name)
-                if given is not None:
-                    update[name] = redacted(given).text
-            if edit.tags is not None:
-                update["tags"] = tuple(dict.fromkeys(edit.tags))
-            change = Change(
-                at=self.now,
-                by=self.caller.email,
-                action="edit",
-                before=item.status,
-                title=item.title,
-                content=item.content,
-            )
-            made.append(item.model_copy(update={**update, "history": (change, *item.history)[:_KEPT]}))
-            return {**items, item.id: made[-1]}
+            made.append(self._edited(items.get(edit.id), edit))
+            return {**items, edit.id: made[-1]}
 
         self._edit(edited)
         return made[-1].at(self.now)
+
+    def _edited(self, item: Item | None, edit: ItemEdit) -> Item:
+        if item is None or not self._sees(item.at(self.now)):
+            raise _no_item(edit.id)
+        update: dict[str, object] = {"updated_at": self.now}
+        for name in ("title", "content"):
+            given = getattr(edit, name)
+            if given is not None:
+                update[name] = redacted(given).text
+        if edit.tags is not None:
+            update["tags"] = tuple(dict.fromkeys(edit.tags))
+        change = Change(
+            at=self.now,
+            by=self.caller.email,
+            action="edit",
+            before=item.status,
+            title=item.title,
+            content=item.content,
+        )
+        return item.model_copy(update={**update, "history": (change, *item.history)[:_KEPT]})
 
     def _decided(self, item: Item | None, id_: str, decision: Decision, audience: str | None) -> Item:
         if item is None or not self._sees(now := item.at(self.now)):
@@ -377,6 +509,9 @@ class Memory:
         year, month = self.now.year + month // 12, month % 12 + 1
         return self.now.replace(year=year, month=month, day=min(self.now.day, calendar.monthrange(year, month)[1]))
 
+    def _book(self, kind: type[_Book], key: str) -> _Book:
+        return _read(kind, key, self.store.read(key)) if self.books is None else self.books.read(kind, key)
+
     def _edit(self, change: Callable[[Mapping[str, Item]], Mapping[str, Item]]) -> None:
         edit = str(ULID())
 
@@ -407,6 +542,14 @@ def matching(items: Iterable[Item], text: str | None, category: str | None, stat
         and category in (None, item.category)
         and status in (None, item.status)
     ]
+
+
+def _is_of(part: str, item: Item) -> bool:
+    return item.origin is not None and item.origin.part == part
+
+
+def _plain(item: Item) -> str:
+    return " ".join(re.findall(r"\w+", f"{item.title} {item.content}".lower()))
 
 
 def _no_item(id_: str) -> NotFoundError:

@@ -92,6 +92,11 @@ class Notes:
             raise _no_note(note_id)
         return found.data.decode()
 
+    def stored(self, note: Note) -> str | None:
+        """Return the text of a note that was listed; `None` if it was removed or replaced since."""
+        found = self.store.read(self._key(note.sha256))
+        return None if found is None else found.data.decode()
+
     def add(self, name: str, text: str, now: datetime, *, private: bool = False) -> HandedIn:
         """Add a note, or replace the one with this name. Its secrets and private parts are removed before it is stored.
 
@@ -169,6 +174,11 @@ class Notes:
             return _Ledger(notes=change(before.notes), edit=edit).model_dump_json().encode()
 
         swap(self.store, self._ledger, changed, done=lambda current: self._parsed(current).edit == edit)
+
+
+def people(store: Store) -> list[str]:
+    """Return the ids of those who have handed in notes."""
+    return [entry.key.removeprefix(_LEDGERS).removesuffix(".json") for entry in store.list(_LEDGERS)]
 
 
 def _with(notes: Mapping[str, Note], new: Note) -> Mapping[str, Note]:

@@ -250,6 +250,14 @@ class Settings(BaseModel):
     """Which items apply to people: mandatory ones only, also all approved ones, or also those that they voted for."""
     memory_review_months: int = Field(default=6, ge=1, le=120)
     """Months after which an approved or mandatory item must be reviewed."""
+    memory_model: Word | None = None
+    """Name of the language model that finds items in notes. Without it, no note leaves this server."""
+    memory_model_api: Literal["anthropic", "openai"] = "anthropic"
+    """API of the model: Anthropic's Messages, or chat completions as of OpenAI, which many servers have."""
+    memory_model_url: ServerUrl | None = None
+    """Address of the model's server, by default that of the API's maker; for `openai` with its `/v1`."""
+    memory_model_key: SecretStr | None = None
+    """API key for the model."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -372,6 +380,10 @@ KEYS: Final = {
     "memory.approval": "memory_approval",
     "memory.distribution": "memory_distribution",
     "memory.review_months": "memory_review_months",
+    "memory.model": "memory_model",
+    "memory.model_api": "memory_model_api",
+    "memory.model_url": "memory_model_url",
+    "memory.model_key": "memory_model_key",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",

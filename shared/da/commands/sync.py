@@ -14,6 +14,7 @@ from da.options import DryRun, Json, complete_tables
 from da.output import print_json, print_json_line, say, say_error
 from da.plan import Request
 from da.progress import bar
+from da.rules import Rules
 from da.session import server_of
 from da.sync import Report, Sync
 from da.text import local_time
@@ -55,7 +56,8 @@ def sync(
 ) -> None:
     """Update the mirror.
 
-    Fetches new and changed tables and removes those you can no longer read. Your own tables are kept.
+    Fetches new and changed tables and removes those you can no longer read. Your own tables are kept. Rules of the company's
+    memory that apply to you are written to .claude/rules/da-memory.md.
 
     The folder of the mirror is DA_LOCAL_DIR, otherwise the nearest parent folder that has been synced before, otherwise
     the current folder. Exits with 1 if a table failed (the others are updated) and with 130 if interrupted.
@@ -141,6 +143,8 @@ class _Syncing:
         with locked, Web() as web:
             server = server_of(self.config, self.config.login(), web)
             report = Sync(self.workspace, server, web, bar(wanted=not (self.quiet or self.json))).run(self.request)
+            if not (self.request.dry_run or report.interrupted):
+                report.notes += Rules(self.workspace.root, server).update()
             advice = _advice(server) if report.readable == 0 and not self.json else []
         if not self.request.dry_run and self.config.last_workspace != str(self.workspace.root):
             self.config.set("last_workspace", str(self.workspace.root))

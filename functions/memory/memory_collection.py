@@ -1,0 +1,48 @@
+"""Collecting items from notes with a language model: by a task that may be killed and run again."""
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.context import Context
+from analyst.errors import RateLimitedError
+from analyst.http import Allow, function
+from analyst.memory.collector import Collected, Collector
+from analyst.memory.model import model_of
+
+
+class CollectRequest(BaseModel):
+    """With `dry_run`, nothing is sent, and the answer says how much would be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dry_run: bool = False
+
+
+@function("POST", "/memory/collect", allow=Allow.SERVICE, audit="memory.collect")
+def collect_memory(request: CollectRequest, ctx: Context) -> Collected:
+    """Propose items from the notes that are new, if a model is set. Extra calls are harmless.
+
+    What takes too long, or is refused because the model is busy, is left to another task.
+    """
+    model = model_of(ctx.settings, ctx.process.http)
+    if model is None:
+        ctx.audited(is_unchanged=True)
+        return Collected(dry_run=request.dry_run)
+    collector = Collector(ctx.store, ctx.settings, ctx.access.refresh(), model, ctx.now, ctx.is_time_up)
+    if request.dry_run:
+        ctx.audited(dry_run=True, is_unchanged=True)
+        return collector.waiting()
+    collection, pause = collector.run(), 0.0
+    try:
+        is_done = collection.work()
+    except RateLimitedError as error:
+        is_done, pause = False, float(error.details["retry_after"])
+    if not is_done:
+        ctx.tasks.enqueue("/memory/collect", {}, name="memory", delay=pause)
+    found = collection.result(is_done=is_done, retry_after=pause or None)
+    ctx.audited(
+        *(f"memory:{id_}" for id_ in found.proposed),
+        parts=found.parts,
+        rejected=len(found.rejected),
+        is_unchanged=not found.parts,
+    )
+    return found
