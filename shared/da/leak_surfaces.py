@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-from urllib.parse import quote
+from urllib import parse
+
+from da.sql import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,14 @@ def _resource(uri: str) -> Call:
 
 def _by_id(path: str, **options: Any) -> Surface:
     place = re.sub(r"\{[a-z_]+\}", "{}", path)
-    return Surface(f"GET {path}", lambda table: Call("GET", place.format(quote(table.id))), **options)
+    return Surface(f"GET {path}", lambda table: Call("GET", place.format(parse.quote(table.id))), **options)
 
 
 def _shared(tail: str = "", method: str = "GET", **body: Any) -> Surface:
     path = f"/delta-sharing/shares/{{share}}/schemas/{{schema_}}/tables/{{table}}{tail}"
 
     def call(table: Table) -> Call:
-        place = f"/delta-sharing/shares/data/schemas/{quote(table.source)}/tables/{quote(table.name)}{tail}"
+        place = f"/delta-sharing/shares/data/schemas/{parse.quote(table.source)}/tables/{parse.quote(table.name)}{tail}"
         return Call(
             method, f"{place}?startingVersion=0" if tail == "/changes" else place, body if method == "POST" else None
         )
@@ -103,7 +105,7 @@ def _shared(tail: str = "", method: str = "GET", **body: Any) -> Surface:
 
 
 def _sql(table: Table) -> str:
-    return f'select count(*) as n from "{table.source}"."{table.name}"'
+    return f"select count(*) as n from {quote(table.source)}.{quote(table.name)}"
 
 
 SURFACES: Final = (
@@ -125,13 +127,13 @@ SURFACES: Final = (
         True,
         True,
     ),
-    Surface("GET /api/catalog/lineage", lambda t: Call("GET", f"/api/catalog/lineage?table={quote(t.id)}")),
+    Surface("GET /api/catalog/lineage", lambda t: Call("GET", f"/api/catalog/lineage?table={parse.quote(t.id)}")),
     Surface(
         "GET /api/catalog/search",
-        lambda t: Call("GET", f"/api/catalog/search?limit=50&q={quote(t.name)}"),
+        lambda t: Call("GET", f"/api/catalog/search?limit=50&q={parse.quote(t.name)}"),
         echoes=False,
     ),
-    Surface("GET /catalog.json", lambda t: Call("GET", f"/catalog.json?q={quote(t.name)}"), echoes=False),
+    Surface("GET /catalog.json", lambda t: Call("GET", f"/catalog.json?q={parse.quote(t.name)}"), echoes=False),
     Surface("POST /api/query", lambda t: Call("POST", "/api/query", {"sql": _sql(t), "receipt": False}), "", True),
     Surface(
         "POST /api/query",
@@ -145,10 +147,13 @@ SURFACES: Final = (
         "",
         True,
     ),
-    Surface("GET /query.json", lambda t: Call("GET", f"/query.json?table={quote(t.id)}"), "", True),
-    Surface("GET /tables/{source}/{name}", lambda t: Call("GET", f"/tables/{quote(t.source)}/{quote(t.name)}")),
+    Surface("GET /query.json", lambda t: Call("GET", f"/query.json?table={parse.quote(t.id)}"), "", True),
     Surface(
-        "GET /tables/{source}/{name}.json", lambda t: Call("GET", f"/tables/{quote(t.source)}/{quote(t.name)}.json")
+        "GET /tables/{source}/{name}", lambda t: Call("GET", f"/tables/{parse.quote(t.source)}/{parse.quote(t.name)}")
+    ),
+    Surface(
+        "GET /tables/{source}/{name}.json",
+        lambda t: Call("GET", f"/tables/{parse.quote(t.source)}/{parse.quote(t.name)}.json"),
     ),
     _shared(),
     _shared("/version"),

@@ -18,7 +18,8 @@ def folders() -> list[str]:
 
 @pytest.mark.parametrize("folder", folders())
 def test_the_objects_of_every_folder_are_classified(folder: str) -> None:
-    inside = folder + ("inbox/u1/" if folder == "state/notifications/" else "") + "01hx0000000000000000000000.json"
+    below = {"state/notifications/": "inbox/u1/", "state/memory/": "notes/u1/"}
+    inside = f"{folder}{below.get(folder, '')}01hx0000000000000000000000.json"
     assert kind_of(inside) is not None
 
 
