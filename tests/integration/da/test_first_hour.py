@@ -274,7 +274,7 @@ def test_ctrl_c_says_what_continues_on_the_server(api: FunctionsApi, logged_in: 
         assert syncing.stdout is not None
         assert syncing.stdout.readline() == "shop.orders: ok, 2 rows, 300 B\n"
         syncing.send_signal(signal.SIGINT)
-        _, err = syncing.communicate()
+        _, err = syncing.communicate(timeout=60)
         assert err == (
             "\nThe server continues to sync shop, crm and then publishes the data."
             " To see how it ended, run: da admin runs\nda: interrupted\n"
