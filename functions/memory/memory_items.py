@@ -143,6 +143,22 @@ def list_rules(ctx: Context) -> ItemList:
     return ItemList(items=shown, count=len(shown), page=1, per_page=max(1, len(shown)))
 
 
+class OneItem(BaseModel):
+    """The id of an item."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: ItemId
+
+
+@function("GET", "/api/memory/items/{id}", allow=Role.VIEWER, answers={404: _NONE})
+def get_item(one: OneItem, ctx: Context) -> ItemView:
+    """Return an item that the caller may see."""
+    memory = _memory(ctx)
+    item = memory.item(one.id)
+    return _view(ctx, item, memory.tallies()(item), {each.id for each in memory.rules()})
+
+
 @function(
     "POST",
     "/api/memory",

@@ -119,6 +119,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /notifications/deliver": (SERVICES, ADMINISTER),
     "GET /api/memory": (Role.VIEWER, READ),
     "POST /api/memory": (Role.ANALYST, READ),
+    "GET /api/memory/items/{id}": (Role.VIEWER, READ),
     "GET /api/memory/rules": (Role.VIEWER, READ),
     "GET /api/memory/stats": (Role.VIEWER, READ),
     "POST /api/memory/{id}/vote": (Role.ANALYST, READ),
