@@ -74,6 +74,7 @@ NAVIGATION: Final = (
     ("/catalog", "Catalog", None),
     ("/metrics", "Metrics", None),
     ("/query", "Query", "analyst"),
+    ("/memory", "Memory", None),
     ("/notifications", "Notifications", None),
     ("/admin", "Admin", "admin"),
     ("/account", "Account", None),
