@@ -300,7 +300,7 @@ class Collection:
             if caller is None:
                 continue
             notification = self._notification(finding, caller)
-            seen = None if notification is None else seen_by(notification, self.access, user_id)
+            seen = None if notification is None else seen_by(notification, self.access, caller)
             if seen is not None:
                 found += post(self.store, self.settings, seen, [user_id])
         return found

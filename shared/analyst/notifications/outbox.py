@@ -16,7 +16,7 @@ from typing import Final, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ulid import ULID
 
-from analyst.access import AccessList
+from analyst.access import AccessList, Caller
 from analyst.errors import UnavailableError
 from analyst.notifications.notification import Channel, Notification, seen_by
 from analyst.store import Entry, Object, Store
@@ -88,13 +88,15 @@ class Outbox:
             self.mark(user_id, [notification.id])
         return put_once(self.store, key, data)
 
-    def inbox(self, user_id: str, access: AccessList) -> list[Shown]:
-        """Return what a person can read, newest first: of each notification, what they may see now."""
+    def inbox(self, caller: Caller | None, access: AccessList) -> list[Shown]:
+        """Return what a caller can read, newest first: of each notification, what they may see now; `None` sees nothing."""
+        if caller is None or (user_id := caller.user_id) is None:
+            return []
         keys = sorted((entry.key for entry in self.store.list(f"{_INBOX}{user_id}/")), reverse=True)[:MOST]
         marks = self._marks(user_id)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = [each for each in pool.map(self._read, keys) if each is not None]
-        seen = (seen_by(each, access, user_id) for each in found)
+        seen = (seen_by(each, access, caller) for each in found)
         return [Shown(notification=each, read=marks.has(each.id)) for each in seen if each is not None]
 
     def mark(self, user_id: str, ids: Iterable[str] = (), *, through: str = "") -> None:
