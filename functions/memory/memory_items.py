@@ -111,6 +111,17 @@ class NewVote(BaseModel):
 @function("GET", "/api/memory", allow=Role.VIEWER)
 def list_items(query: MemoryQuery, ctx: Context) -> ItemList:
     """List the items that the caller may see: those in force, the caller's own, and for knowledge managers all."""
+    return listed(query, ctx)
+
+
+@function("GET", "/api/memory/stats", allow=Role.VIEWER)
+def memory_stats(ctx: Context) -> MemoryStats:
+    """Return how many items the caller sees."""
+    return counted(ctx)
+
+
+def listed(query: MemoryQuery, ctx: Context) -> ItemList:
+    """List items: also for the review, whose caller may have a token for administration only."""
     memory = _memory(ctx)
     tally, rules = memory.tallies(), {item.id for item in memory.rules()}
     found = matching(memory.items(), query.search, query.category, query.status)
@@ -121,9 +132,8 @@ def list_items(query: MemoryQuery, ctx: Context) -> ItemList:
     return ItemList(items=shown, count=len(found), page=query.page, per_page=query.per_page)
 
 
-@function("GET", "/api/memory/stats", allow=Role.VIEWER)
-def memory_stats(ctx: Context) -> MemoryStats:
-    """Return how many items the caller sees."""
+def counted(ctx: Context) -> MemoryStats:
+    """Count the items that the caller sees."""
     memory = _memory(ctx)
     items = memory.items()
     statuses: dict[Status, int] = {}

@@ -177,13 +177,14 @@ def _memory(ctx: Context, query: MemoryPageQuery, *, status: int = 200, **values
 
 
 def _review(ctx: Context, query: ReviewPageQuery, *, status: int = 200, **values: Any) -> View:
-    found = ask(ctx, memory_items.list_items, status=query.status, page=query.page, per_page=_PER_PAGE)
+    wanted = memory_items.MemoryQuery(status=query.status, page=query.page, per_page=_PER_PAGE)
+    found = memory_items.listed(wanted, ctx)
     data = {
         "items": found.items,
         "count": found.count,
         "page": found.page,
         "per_page": found.per_page,
-        "by_status": ask(ctx, memory_items.memory_stats).by_status,
+        "by_status": memory_items.counted(ctx).by_status,
     }
     extras = {
         "wanted": query,
