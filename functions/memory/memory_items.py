@@ -111,6 +111,17 @@ class NewVote(BaseModel):
 @function("GET", "/api/memory", allow=Role.VIEWER)
 def list_items(query: MemoryQuery, ctx: Context) -> ItemList:
     """List the items that the caller may see: those in force, the caller's own, and for knowledge managers all."""
+    return listed(query, ctx)
+
+
+@function("GET", "/api/memory/stats", allow=Role.VIEWER)
+def memory_stats(ctx: Context) -> MemoryStats:
+    """Return how many items the caller sees."""
+    return counted(ctx)
+
+
+def listed(query: MemoryQuery, ctx: Context) -> ItemList:
+    """List items: also for the review, whose caller may have a token for administration only."""
     memory = _memory(ctx)
     tally, rules = memory.tallies(), {item.id for item in memory.rules()}
     found = matching(memory.items(), query.search, query.category, query.status)
@@ -121,9 +132,8 @@ def list_items(query: MemoryQuery, ctx: Context) -> ItemList:
     return ItemList(items=shown, count=len(found), page=query.page, per_page=query.per_page)
 
 
-@function("GET", "/api/memory/stats", allow=Role.VIEWER)
-def memory_stats(ctx: Context) -> MemoryStats:
-    """Return how many items the caller sees."""
+def counted(ctx: Context) -> MemoryStats:
+    """Count the items that the caller sees."""
     memory = _memory(ctx)
     items = memory.items()
     statuses: dict[Status, int] = {}
@@ -141,6 +151,22 @@ def list_rules(ctx: Context) -> ItemList:
     tally, rules = memory.tallies(), memory.rules()
     shown = tuple(_view(ctx, item, tally(item), {each.id for each in rules}) for item in rules)
     return ItemList(items=shown, count=len(shown), page=1, per_page=max(1, len(shown)))
+
+
+class OneItem(BaseModel):
+    """The id of an item."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: ItemId
+
+
+@function("GET", "/api/memory/items/{id}", allow=Role.VIEWER, answers={404: _NONE})
+def get_item(one: OneItem, ctx: Context) -> ItemView:
+    """Return an item that the caller may see."""
+    memory = _memory(ctx)
+    item = memory.item(one.id)
+    return _view(ctx, item, memory.tallies()(item), {each.id for each in memory.rules()})
 
 
 @function(

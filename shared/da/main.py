@@ -40,6 +40,7 @@ SECTIONS = {
         "feedback": "da.commands.feedback:feedback",
         "notifications": "da.commands.notifications:app",
         "push": "da.commands.push:push",
+        "memory": "da.commands.memory:app",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
         "logout": "da.commands.auth:logout",

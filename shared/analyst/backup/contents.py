@@ -32,7 +32,7 @@ _KINDS: Final = tuple(
         (Kind.POINTER, r"extracts/[^/]+/extract\.duckdb"),
         (Kind.REPLACED, r"state/(secret\.key|schedule\.json|dropped/.*)"),
         (Kind.REPLACED, r"state/notifications/(people|marks|telegram/chats)/.*"),
-        (Kind.REPLACED, r"state/(memory/(ledgers/.*|items\.json|votes\.json|collected\.json)|usage/.*)"),
+        (Kind.REPLACED, r"state/(memory/(ledgers/.*|[^/]+\.json)|usage/.*)"),
         (Kind.ADDED, r"state/(notifications/inbox|memory/notes)/.*"),
         (Kind.OMITTED, r"state/notifications/(out/.*|telegram/(codes|updates)/.*|telegram/offset\.json|known\.json)"),
         (Kind.REPLACED, r"catalog/.*"),

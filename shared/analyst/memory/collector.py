@@ -177,9 +177,11 @@ class Collector:
         """Yield the notes that may be collected and have not been, with their owners as they are now."""
         for user_id in people(self.store):
             user = self.access.users.get(user_id)
-            if user is None or not user.role.includes(Role.ANALYST):
+            if user is None:
                 continue
             owner = Caller(user_id, user.email, user.role, frozenset(user.groups))
+            if not owner.includes(Role.ANALYST):
+                continue
             for note in Notes(self.store, user_id).list():
                 if not note.private and note.sha256 not in self._done:
                     yield owner, note

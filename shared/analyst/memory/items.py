@@ -240,6 +240,17 @@ class Memory:
         found = (item.at(self.now) for item in self._book(_Items, _ITEMS).items.values())
         return sorted((item for item in found if self._sees(item)), key=lambda item: item.created_at, reverse=True)
 
+    def item(self, item_id: str) -> Item:
+        """Return an item that the caller may see.
+
+        Raises:
+            NotFoundError: there is no such item.
+        """
+        found = self._book(_Items, _ITEMS).items.get(item_id)
+        if found is None or not self._sees(found := found.at(self.now)):
+            raise _no_item(item_id)
+        return found
+
     def tallies(self) -> Callable[[Item], Tally]:
         """Return what counts the votes for an item."""
         votes = self._book(_Votes, _VOTES).votes

@@ -75,6 +75,7 @@ NAVIGATION: Final = (
     ("/metrics", "Metrics", None),
     ("/glossary", "Glossary", None),
     ("/query", "Query", "analyst"),
+    ("/memory", "Memory", None),
     ("/notifications", "Notifications", None),
     ("/admin", "Admin", "admin"),
     ("/account", "Account", None),

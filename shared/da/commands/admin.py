@@ -21,6 +21,7 @@ from da.commands import (
     admin_users,
     catalog,
     expectations,
+    memory,
     notifications,
     tokens,
 )
@@ -44,6 +45,7 @@ app.add_typer(admin_materialized.app, name="materialized", rich_help_panel=_SOUR
 app.command("describe", rich_help_panel=_SOURCES)(admin_describe.describe)
 app.command("expect", rich_help_panel=_SOURCES)(expectations.set_expectations)
 app.add_typer(catalog.terms_app, name="glossary", rich_help_panel=_SOURCES)
+app.add_typer(memory.admin_app, name="memory", rich_help_panel=_SOURCES)
 app.command("discover", rich_help_panel=_SOURCES)(admin_discover.discover)
 app.add_typer(admin_jira.app, name="jira", rich_help_panel=_SOURCES)
 app.command("sync", rich_help_panel=_RUNS)(admin_runs.sync)

@@ -27,6 +27,9 @@ TASKS = {"admin.tasks.drop", "admin.tasks.retry"}
 """In test_admin_tasks.py."""
 CHATS = {"admin.telegram", "notifications.test", "push"}
 """In test_notifications.py and test_push.py."""
+MEMORY = {"memory.list", "memory.show", "memory.propose", "memory.vote"}
+MEMORY |= {"admin.memory.review", "admin.memory.merge", "admin.memory.collect"}
+"""In test_memory.py."""
 JIRA = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
 """Commands that need Jira."""
 
@@ -124,7 +127,7 @@ def test_what_commands_print_fits_their_schemas(
         eve("logout")
         eve("logout")
         eve("diagnose", code=1)
-    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | TASKS | CHATS | {"setup"}
+    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | TASKS | CHATS | MEMORY | {"setup"}
 
 
 @pytest.mark.server

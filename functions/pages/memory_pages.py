@@ -1,0 +1,200 @@
+"""The pages of the memory: items with votes and proposals, and the review of knowledge managers."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, StringConstraints
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.errors import AnalystError
+from analyst.http import Redirect, View, function
+from analyst.http.pages import Form, ask
+from analyst.memory.governance import ACTIONS, STATUSES, Action, Status
+from analyst.memory.items import CATEGORIES, Category, ItemId
+from functions.memory import memory_items
+
+_DONE: Final = {
+    "proposed": "Your item is proposed.",
+    "voted": "Your vote counts.",
+    "decided": "The decision is made.",
+    "merged": "The items are merged.",
+    "collecting": "The new notes are being read.",
+}
+_PER_PAGE: Final = 50
+Text = Annotated[str, StringConstraints(max_length=2000)]
+
+
+class MemoryPageQuery(Form):
+    """Which items, and the change that led to the page."""
+
+    search: Annotated[str, StringConstraints(max_length=200)] | None = None
+    category: Category | None = None
+    status: Status | None = None
+    sort: Literal["score", "updated_at"] = "updated_at"
+    page: Annotated[int, Field(ge=1, le=1000)] = 1
+    done: Literal["proposed", "voted"] | None = None
+
+
+class ReviewPageQuery(Form):
+    """Items of which state, and the change that led to the page."""
+
+    status: Status = "pending"
+    page: Annotated[int, Field(ge=1, le=1000)] = 1
+    done: Literal["decided", "merged", "collecting"] | None = None
+
+
+class ProposalForm(Form):
+    """An item to propose; tags and tables are separated by spaces."""
+
+    title: Text = ""
+    content: Text = ""
+    category: Category = "data_analysis"
+    tags: Text = ""
+    tables: Text = ""
+
+
+class VoteForm(Form):
+    """A vote for an item."""
+
+    id: ItemId
+    vote: Literal["1", "0", "-1"]
+
+
+class DecisionForm(Form):
+    """What to do with the chosen items; with `dry_run` only shown."""
+
+    id: Annotated[tuple[ItemId, ...], Field(max_length=_PER_PAGE)] = ()
+    action: Action
+    reason: Text | None = None
+    audience: Annotated[str, StringConstraints(max_length=210)] | None = None
+    dry_run: Literal["1"] | None = None
+    status: Status = "pending"
+
+
+class MergeForm(Form):
+    """Two items of which one remains."""
+
+    id: ItemId
+    into: ItemId
+    content: Text | None = None
+
+
+@function("GET", "/memory", allow=Role.VIEWER)
+def memory_page(query: MemoryPageQuery, ctx: Context) -> View:
+    """Show the items that the caller may see, and the form for another one."""
+    return _memory(ctx, query)
+
+
+@function("POST", "/memory/propose", allow=Role.ANALYST)
+def propose_item_form(form: ProposalForm, ctx: Context) -> View | Redirect:
+    """Propose an item."""
+    given = {**form.model_dump(), "tags": tuple(form.tags.split()), "tables": tuple(form.tables.split())}
+    try:
+        ask(ctx, memory_items.propose_item, **given)
+    except AnalystError as error:
+        if error.status >= 500:  # noqa: PLR2004
+            raise
+        return _memory(ctx, MemoryPageQuery(), problem=str(error), given=form, status=error.status)
+    return Redirect("/memory?done=proposed", 303)
+
+
+@function("POST", "/memory/vote", allow=Role.ANALYST)
+def vote_form(form: VoteForm, ctx: Context) -> View | Redirect:
+    """Vote for an item."""
+    try:
+        ask(ctx, memory_items.vote_for_item, id=form.id, vote=int(form.vote))
+    except AnalystError as error:
+        if error.status >= 500:  # noqa: PLR2004
+            raise
+        return _memory(ctx, MemoryPageQuery(), problem=str(error), status=error.status)
+    return Redirect("/memory?done=voted", 303)
+
+
+@function("GET", "/memory/admin", allow=Role.KM_ADMIN)
+def memory_review_page(query: ReviewPageQuery, ctx: Context) -> View:
+    """Show the items of a state, for decisions."""
+    return _review(ctx, query)
+
+
+@function("POST", "/memory/admin/decide", allow=Role.KM_ADMIN)
+def decide_form(form: DecisionForm, ctx: Context) -> View | Redirect:
+    """Decide on the chosen items. What can't be changed is shown with the reason."""
+    query = ReviewPageQuery(status=form.status)
+    decision = {"ids": form.id, "action": form.action, "reason": form.reason, "audience": form.audience}
+    try:
+        made = ask(ctx, memory_items.decide_on_items, **decision, dry_run=form.dry_run is not None)
+    except AnalystError as error:
+        if error.status >= 500:  # noqa: PLR2004
+            raise
+        problem = str(error) if form.id else "no item is chosen; tick the items to decide on"
+        return _review(ctx, query, problem=problem, status=error.status)
+    if made.refused or form.dry_run:
+        return _review(ctx, query, made=made, dry_run=form.dry_run is not None)
+    return Redirect(f"/memory/admin?done=decided&status={form.status}", 303)
+
+
+@function("POST", "/memory/admin/merge", allow=Role.KM_ADMIN)
+def merge_form(form: MergeForm, ctx: Context) -> View | Redirect:
+    """Merge an item into another one."""
+    try:
+        ask(ctx, memory_items.merge_items, id=form.id, into=form.into, content=form.content)
+    except AnalystError as error:
+        if error.status >= 500:  # noqa: PLR2004
+            raise
+        return _review(ctx, ReviewPageQuery(), problem=str(error), status=error.status)
+    return Redirect("/memory/admin?done=merged", 303)
+
+
+@function("POST", "/memory/admin/collect", allow=Role.KM_ADMIN)
+def collect_form(ctx: Context) -> View | Redirect:
+    """Have new notes read now."""
+    try:
+        ask(ctx, memory_items.collect_from_notes)
+    except AnalystError as error:
+        if error.status >= 500:  # noqa: PLR2004
+            raise
+        return _review(ctx, ReviewPageQuery(), problem=str(error), status=error.status)
+    return Redirect("/memory/admin?done=collecting", 303)
+
+
+def _memory(ctx: Context, query: MemoryPageQuery, *, status: int = 200, **values: Any) -> View:
+    wanted = query.model_dump(exclude={"done"}, exclude_none=True)
+    found = ask(ctx, memory_items.list_items, **wanted, per_page=_PER_PAGE)
+    data = {"items": found.items, "count": found.count, "page": found.page, "per_page": found.per_page}
+    extras = {
+        "wanted": query,
+        "categories": CATEGORIES,
+        "statuses": STATUSES,
+        "given": None,
+        "can_vote": ctx.caller.includes(Role.ANALYST) and ctx.settings.memory_distribution != "mandatory_only",
+        "can_propose": ctx.caller.includes(Role.ANALYST),
+        "can_review": ctx.caller.includes(Role.KM_ADMIN),
+        "done": _DONE.get(query.done or ""),
+        "problem": None,
+        **values,
+    }
+    return View("memory.html", "Memory", data, extras, "/memory", status=status)
+
+
+def _review(ctx: Context, query: ReviewPageQuery, *, status: int = 200, **values: Any) -> View:
+    wanted = memory_items.MemoryQuery(status=query.status, page=query.page, per_page=_PER_PAGE)
+    found = memory_items.listed(wanted, ctx)
+    data = {
+        "items": found.items,
+        "count": found.count,
+        "page": found.page,
+        "per_page": found.per_page,
+        "by_status": memory_items.counted(ctx).by_status,
+    }
+    extras = {
+        "wanted": query,
+        "statuses": STATUSES,
+        "actions": ACTIONS,
+        "has_model": ctx.settings.memory_model is not None,
+        "done": _DONE.get(query.done or ""),
+        "problem": None,
+        "made": None,
+        "dry_run": False,
+        **values,
+    }
+    return View("memory_review.html", "Review of the memory", data, extras, "/memory", status=status)

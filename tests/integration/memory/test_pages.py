@@ -1,0 +1,75 @@
+"""The pages of the memory: what they show to whom, and their forms."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.memory.test_notes import person
+from tests.integration.pages.payloads import PAYLOADS
+from tests.integration.pages.test_hostile_texts import strange
+from tests.integration.world import Begun, World
+
+
+@pytest.fixture
+def world(begun: Begun, tmp_path: Path) -> World:
+    return begun.world(tmp_path, variables={"ACCESS_MAX_AGE": "0"})
+
+
+def page(world: World, path: str, token: str = "", form: Mapping[str, Any] | None = None) -> tuple[int, str]:
+    headers = {"Authorization": f"Bearer {token or world.admin}", "Origin": "http://localhost"}
+    if form is None:
+        answer = world.client.get(path, headers=headers)
+    else:
+        answer = world.client.post(path, headers=headers, data=form)
+    return answer.status_code, answer.location if answer.status_code == 303 else answer.text
+
+
+def test_items_are_proposed_reviewed_and_voted_for(world: World) -> None:
+    ann, bob = person(world, "ann"), person(world, "bob")
+    assert "No items" in page(world, "/memory", ann)[1]
+    new = {"title": "Net", "content": "Totals exclude VAT.", "category": "workflow", "tags": "vat orders"}
+    assert page(world, "/memory/propose", ann, new) == (303, "/memory?done=proposed")
+    status, text = page(world, "/memory/propose", ann, new)
+    assert (status, "vote for it instead" in text, "Totals exclude VAT." in text) == (409, True, True)
+    status, text = page(world, "/memory/propose", ann, {**new, "tables": "shop.missing"})
+    assert (status, "no table" in text) == (404, True)
+    assert page(world, "/memory/propose", ann, {"title": "x"})[0] == 422
+    (item,) = world.ask("GET", "/memory.json", token=ann)["items"]
+    assert (item["tags"], world.ask("GET", "/memory.json", token=bob)["items"]) == (["vat", "orders"], [])
+
+    assert page(world, "/memory/admin", ann)[0] == 403
+    status, text = page(world, "/memory/admin")
+    assert (status, "Totals exclude VAT." in text, "pending (1)" in text) == (200, True, True)
+    decide = "/memory/admin/decide"
+    status, text = page(world, decide, form={"action": "approve"})
+    assert (status, "No item is chosen" in text) == (422, True)
+    chosen = {"id": [item["id"]], "action": "approve"}
+    status, text = page(world, decide, form={**chosen, "dry_run": "1"})
+    assert (status, "would be approved" in text) == (200, True)
+    assert page(world, decide, form=chosen) == (303, "/memory/admin?done=decided&status=pending")
+    status, text = page(world, decide, form=chosen)
+    assert (status, "not changed" in text) == (200, True)
+    status, text = page(world, decide, form={**chosen, "action": "mandate"})
+    assert (status, "needs a reason" in text) == (422, True)
+    assert world.ask("GET", "/memory/admin.json?status=approved")["by_status"] == {"approved": 1}
+
+    vote = {"id": item["id"], "vote": "1"}
+    assert page(world, "/memory/vote", bob, vote) == (303, "/memory?done=voted")
+    assert "one of your rules" in page(world, "/memory?sort=score&search=vat", bob)[1]
+    assert page(world, "/memory/vote", bob, {**vote, "id": "km_000000000000"})[0] == 404
+    other = world.ask("POST", "/api/memory", {**new, "title": "Other", "tags": []})["id"]
+    merge = {"id": other, "into": item["id"], "content": "Net of VAT."}
+    assert page(world, "/memory/admin/merge", form=merge) == (303, "/memory/admin?done=merged")
+    assert page(world, "/memory/admin/merge", form=merge)[0] == 409
+    assert page(world, "/memory/admin/collect", form={})[0] == 422
+
+
+def test_texts_of_people_are_texts(world: World) -> None:
+    for number, payload in enumerate(PAYLOADS):
+        new = {"title": f"{number}", "content": payload, "category": "workflow", "tags": [payload[:50].strip() or "x"]}
+        world.send("POST", "/api/memory", new)
+    for path in ("/memory", "/memory/admin", "/memory?search=%22%3E%3Cscript%3E"):
+        status, text = page(world, path)
+        assert (status, strange(text)) == (200, [])
