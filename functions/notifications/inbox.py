@@ -1,7 +1,7 @@
 """The caller's notifications, and what they want to hear of."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from ulid import ULID
@@ -107,11 +107,11 @@ class PreferencesView(BaseModel):
 
 
 class TestMessage(BaseModel):
-    """The channel to try."""
+    """The channel to try. What `page` gets, connected programs get, too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    channel: Literal["email", "telegram", "slack"]
+    channel: Channel
 
 
 @function("GET", "/api/notifications", allow=Role.VIEWER)
@@ -185,7 +185,8 @@ def send_test_notification(request: TestMessage, ctx: Context) -> ChannelState:
     )
     outbox = Outbox(ctx.store)
     outbox.add(user_id(ctx), made, [request.channel])
-    deliver_later(ctx, Destination(request.channel, user_id(ctx)))
+    if request.channel != "page":
+        deliver_later(ctx, Destination(request.channel, user_id(ctx)))
     return state
 
 

@@ -32,7 +32,7 @@ NAMES = (
         "profiles",
     ),
     *("jira_transform", "jira_backfill", "jira", "keboola", "bigquery"),
-    "query",
+    *("query", "gateway"),
 )
 
 
