@@ -125,7 +125,7 @@ def list_notifications(query: InboxQuery, ctx: Context) -> Inbox:
     ]
     page = found[: query.limit]
     return Inbox(
-        notifications=tuple(map(_view, page)),
+        notifications=tuple(map(shown, page)),
         unread=sum(not each.read for each in everything),
         next=page[-1].notification.id if len(found) > len(page) else None,
     )
@@ -206,7 +206,8 @@ def deliver_later(ctx: Context, *places: Destination, delay: float = 0.0) -> Non
         ctx.tasks.enqueue("/notifications/deliver", body, name=f"notify {each.channel} {each.user_id}", delay=delay)
 
 
-def _view(each: Shown) -> InboxNotification:
+def shown(each: Shown) -> InboxNotification:
+    """Return a notification as the API shows it."""
     it = each.notification
     return InboxNotification(
         id=it.id, at=it.at, kind=it.kind, title=it.headline, text=it.text, items=it.items, url=it.url, read=each.read

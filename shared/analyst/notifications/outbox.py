@@ -13,6 +13,7 @@
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Final, get_args
 
@@ -21,6 +22,7 @@ from ulid import ULID
 
 from analyst.access import AccessList
 from analyst.errors import UnavailableError
+from analyst.notifications.event_stream import Added
 from analyst.notifications.notification import Channel, Notification, seen_by
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import put_once, swap
@@ -109,6 +111,20 @@ class Outbox:
     def inbox(self, user_id: str, access: AccessList) -> list[Shown]:
         """Return what a person can read, newest first: of each notification, what they may see now."""
         keys = sorted((entry.key for entry in self.store.list(f"{_INBOX}{user_id}/")), reverse=True)[:MOST]
+        return self._shown(user_id, keys, access)
+
+    def shown(self, user_id: str, ids: Iterable[str], access: AccessList) -> list[Shown]:
+        """Return notifications of a person by their ids: of each, what they may see now."""
+        return self._shown(user_id, [f"{_INBOX}{user_id}/{id_}.json" for id_ in ids], access)
+
+    def added(self, user_id: str, now: datetime) -> list[Added]:
+        """Return what is in a person's inbox, and when it was added, by the clock that says `now`."""
+        ms = now.timestamp() * 1000
+        return [
+            Added(_id_of(entry.key), int(ms - entry.age * 1000)) for entry in self.store.list(f"{_INBOX}{user_id}/")
+        ]
+
+    def _shown(self, user_id: str, keys: Iterable[str], access: AccessList) -> list[Shown]:
         marks = self._marks(user_id)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = [each for each in pool.map(self._read, keys) if each is not None]
