@@ -140,7 +140,8 @@ class Outbox:
         read, received = self._marks(user_id), self._marks(user_id, _RECEIVED)
         keys = sorted((entry.key for entry in self.store.list(f"{_INBOX}{user_id}/")), reverse=True)[:MOST]
         new = [key for key in keys if not (read.has(id_ := _id_of(key)) or received.has(id_))]
-        return [found for key in reversed(new) if (found := self._read(key)) is not None]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return [found for found in pool.map(self._read, reversed(new)) if found is not None]
 
     def mark_received(self, user_id: str, ids: Iterable[str]) -> None:
         """Note what a program of a person has received."""

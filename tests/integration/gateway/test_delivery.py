@@ -195,6 +195,12 @@ def test_an_instance_that_can_not_start_says_why(
     assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (status, True, False), done.stderr
 
 
+def test_without_its_package_an_instance_says_what_to_install() -> None:
+    code = "import sys; sys.modules['websockets'] = None; from analyst.gateway.__main__ import main; raise SystemExit(main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "ai-data-analyst[gateway]" in done.stderr) == (2, True), done.stderr
+
+
 def test_announcements_are_found_by_time(office: Office) -> None:
     outbox, made = Outbox(office.world.process.store), str(ULID())
     outbox.add("ann", Notification(id=made, at=datetime.now(UTC), kind="message", title="x"), ["page"])
