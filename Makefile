@@ -37,6 +37,12 @@ help: ## list the targets
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-$*/bin/python --require-hashes -r $(REQ)/$*.txt
 	@touch $@
 
+.venv-pages/installed: .venv/installed $(REQ)/pages.txt
+	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-pages
+	$(BIN)/uv pip install -q --compile-bytecode --python .venv-pages/bin/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/sources.txt -r $(REQ)/dev.txt -r $(REQ)/pages.txt
+	$(BIN)/uv pip install -q --python .venv-pages/bin/python --no-build-isolation --no-deps -e . -e shared/da
+	@touch $@
+
 .PHONY: env
 env: .venv/installed ## create .venv, the environment of all other targets
 
@@ -84,18 +90,28 @@ check: lint ## run ruff, mypy and the fast unit tests
 	$(BIN)/pytest tests/unit -m "not slow" -n 2 --dist worksteal
 
 .PHONY: test
-test: ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
-	@$(MAKE) --no-print-directory -j2 lint .venv-da/installed
+test: env ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
+	@$(MAKE) --no-print-directory -j2 test-all test-newest
+
+# both at once: tests that wait for a disk, a process or a clock leave their core to the other
+.PHONY: test-all test-newest
+test-all: env
 	$(BIN)/pytest -n 2 --dist worksteal
-	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server" -n 2 --dist worksteal
+test-newest: lint .venv-da/installed
+	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server"
 
 .PHONY: e2e
-e2e: env .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-sharing/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
+e2e: env .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-sharing/installed .venv-pages/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
-	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
-	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile many
+	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults --ignore tests/e2e/pages
+	.venv-pages/bin/pytest tests/e2e/pages
+	$(BIN)/pytest -n 2 --dist worksteal -m "hypothesis or many" --hypothesis-profile many
 	GENERATED_STATEMENTS=20000 $(BIN)/pytest tests/integration/query/test_generated.py
 	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
+
+.PHONY: e2e-pages
+e2e-pages: .venv-pages/installed ## walk all pages with a browser (needs Debian's chromium and chromium-driver, and npm)
+	.venv-pages/bin/pytest tests/e2e/pages
 
 .PHONY: bench
 bench: env ## run the benchmarks of tests/bench/README.md
@@ -115,4 +131,4 @@ lock: env ## compile the pinned requirements in infra/requirements
 
 .PHONY: clean
 clean: ## remove what make created, except .dev and .env
-	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-sharing .venv-kbcstorage .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info
+	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-sharing .venv-kbcstorage .venv-pages .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

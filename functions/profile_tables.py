@@ -7,8 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.access import Role
 from analyst.context import Context
+from analyst.errors import UnavailableError
+from analyst.extract_run import RunId
 from analyst.http import Allow, function
-from analyst.names import TableId
+from analyst.names import Name, TableId
 from analyst.profiles import profile_view, relations
 from analyst.profiles.profile_view import ProfileView
 from analyst.profiles.profiling import ProfiledTable, Profiling, Registered
@@ -17,7 +19,21 @@ from analyst.visible_tables import require
 
 
 class ProfileTables(BaseModel):
-    """The tables to profile if their profile is outdated; all if none are given."""
+    """The tables to profile if their profile is outdated: by default all, or those of a source.
+
+    `run_id` and `part` name the extract that changed them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tables: Annotated[tuple[TableId, ...], Field(max_length=10_000)] | None = None
+    source: Name | None = None
+    run_id: RunId | None = None
+    part: Annotated[int, Field(ge=0, le=100_000)] = 0
+
+
+class RelationsOf(BaseModel):
+    """The tables whose relations to look for; all if none are given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,18 +64,34 @@ class ProfileNow(BaseModel):
     id: TableId
 
 
-@function("POST", "/profile", allow=Allow.SERVICE, body_limit=8 << 20, audit="tables.profile")
+@function(
+    "POST",
+    "/profile",
+    allow=Allow.SERVICE,
+    body_limit=8 << 20,
+    answers={503: "The files of a table could not be read for now; the others are profiled."},
+    audit="tables.profile",
+)
 def profile_tables(request: ProfileTables, ctx: Context) -> ProfiledTables:
-    """Profile tables that have changed since their last profile. Extracts call it; only changed files are read."""
+    """Profile tables that have changed since their last profile; only changed files are read.
+
+    Extracts call it after their answer. A table that can't be profiled keeps its last profile.
+    """
     if not ctx.settings.profile_after_sync:
         return ProfiledTables(tables=())
     known, profiling = _registered(ctx), _profiling(ctx)
-    due = profiling.due(ctx.snapshots.current(), known, request.tables)
+    snapshot = ctx.snapshots.current()
+    wanted = request.tables
+    if wanted is None and request.source is not None:
+        wanted = tuple(table.id for table in snapshot.catalog.tables if table.source == request.source)
+    due = profiling.due(snapshot, known, wanted)
     made = profiling.run(due, known) if due else []
     changed = [each.table for each in made if each.status == "ok"]
     if changed:
         _propose(ctx, known, changed)
     ctx.audited(*(f"table:{each.table}" for each in made), profiled=len(made), is_unchanged=not made)
+    if waiting := [each for each in made if each.is_temporary]:  # the task is repeated, and finds the others up to date
+        raise UnavailableError(f"{len(waiting)} of {len(made)} tables could not be profiled: {waiting[0].error}")
     return ProfiledTables(tables=tuple(made))
 
 
@@ -88,7 +120,7 @@ def profile_table(request: ProfileNow, ctx: Context) -> ProfileView:
     answers={404: "A table does not exist."},
     audit="relations.propose",
 )
-def propose_relations(request: ProfileTables, ctx: Context) -> ProposedRelations:
+def propose_relations(request: RelationsOf, ctx: Context) -> ProposedRelations:
     """Look for foreign keys in the data of tables that were profiled, and store the proposals."""
     for each in request.tables or ():
         require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, each)

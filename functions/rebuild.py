@@ -19,23 +19,27 @@ _LOG = logging.getLogger(f"{logs.ROOT}.rebuild")
 class RebuildRequest(BaseModel):
     """The source that caused the rebuild, for the log: every rebuild looks at all sources.
 
-    With `file`, nothing is rebuilt: only `analytics/analytics.duckdb` is brought up to date with the newest snapshot.
+    With `file`, nothing is rebuilt: only `analytics/analytics.duckdb` is brought up to date with the newest snapshot. With
+    `lake`, only the frozen DuckLakes of snapshots without one are written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Name | None = None
     file: bool = False
+    lake: bool = False
 
 
 @function("POST", "/rebuild", allow=Allow.SERVICE, answers={202: RebuildAnswer}, audit="snapshot.rebuild")
 def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:
     """Publish a snapshot of the current data of all sources, unless the newest snapshot already has it.
 
-    202 means that another rebuild is running and will include it. `analytics/analytics.duckdb` of a large snapshot follows
-    in the background.
+    202 means that another rebuild is running and will include it. The frozen DuckLake of the snapshot, and
+    `analytics/analytics.duckdb` of a large one, follow in the background.
     """
-    answer = ctx.rebuilding.refresh_file() if request.file else ctx.rebuilding.run()
+    rebuilding = ctx.rebuilding
+    run = rebuilding.refresh_file if request.file else rebuilding.write_lakes if request.lake else rebuilding.run
+    answer = run()
     if answer.status == "running":  # the one that runs may be dead, and its lease has not ended yet
         ctx.rebuild_later()
     if answer.status == "published":

@@ -19,7 +19,7 @@ def schedule(ctx: Context) -> ScheduleAnswer:
     ctx.tasks.redeliver()
     _notify(ctx)
     with ctx.state.read() as db:
-        registry = Registry.read(db, ctx.settings.sync_schedule, SOURCE_TYPES)
+        registry = Registry.read(db, ctx.settings, SOURCE_TYPES)
     return Scheduler(ctx.store, registry, ctx.settings.sweep_schedule, ctx.tasks.enqueue, ctx.clock).call()
 
 

@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tests.forks import Forks, forking
 
@@ -91,14 +92,23 @@ def _json(body: bytes) -> Any:
 
 @contextmanager
 def host(
-    home: Path, cloud: "Cloud | None" = None, *, sources: Path | None = None, nice: int = 0, **settings: str
+    home: Path,
+    cloud: "Cloud | None" = None,
+    *,
+    sources: Path | None = None,
+    nice: int = 0,
+    fork: bool = False,
+    **settings: str,
 ) -> Iterator[Host]:
-    """Run all functions until the block ends, on a bucket below `home` if none is given, as `nice` as is said."""
+    """Run all functions until the block ends, on a bucket below `home` if none is given, as `nice` as is said.
+
+    With `fork`, one that has imported the functions already is forked: the imports take longer than most tests.
+    """
     port = free_port()
     bucket = {"DATA_URL": (home / "bucket").as_uri()} if cloud is None else cloud.settings
     environ = {
         **os.environ,
-        "FUNCTION_SOURCE": str(ROOT / "functions/host.py"),
+        "FUNCTION_SOURCE": str(ROOT / ("tests/forked_host.py" if fork else "functions/host.py")),
         "FUNCTION_TARGET": "host",
         "HOST": "127.0.0.1",
         "PORT": str(port),
@@ -110,9 +120,13 @@ def host(
         **settings,
     }
     log = home / "host.log"
-    with log.open("wb") as output:
+    process: _Process
+    if fork:
+        process = _Fork(_host_forks(threading.get_ident()), environ, home, log, nice)
+    else:
         command = ["nice", "-n", str(nice), str(BIN / "functions-framework")]
-        process = subprocess.Popen(command, cwd=home, env=environ, stdout=output, stderr=output)
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, cwd=home, env=environ, stdout=output, stderr=output)
     try:
         running = Host(f"http://127.0.0.1:{port}")
         wait_for(running, process)
@@ -123,6 +137,44 @@ def host(
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+class _Process(Protocol):
+    def poll(self) -> int | None:
+        """Return the exit code if the process has ended."""
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended."""
+
+
+class _Fork:
+    """A host that was forked."""
+
+    def __init__(self, forks: Forks, environ: dict[str, str], home: Path, log: Path, nice: int) -> None:
+        log.touch()
+        self.forks = forks
+        forks.write({"environ": environ, "cwd": str(home), "log": str(log), "nice": nice})
+        self.pid = int(forks.read())
+
+    def poll(self) -> int | None:
+        return self._ended("poll")
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self, timeout: float | None = None) -> int:  # noqa: ARG002 - the one who forked it waits
+        code = self._ended("wait")
+        assert code is not None
+        return code
+
+    def _ended(self, how: str) -> int | None:
+        self.forks.write({how: self.pid})
+        answer = self.forks.read()
+        return None if answer == "running" else int(answer)
 
 
 @contextmanager
@@ -162,9 +214,19 @@ def run_da(
 @cache
 def _forks(_thread: int) -> Forks:
     """Start what forks the commands of a thread, until the tests end."""
+    return _kept(ROOT / "tests/da_forks.py")
+
+
+@cache
+def _host_forks(_thread: int) -> Forks:
+    """Start what forks the hosts of a thread, until the tests end."""
+    return _kept(ROOT / "tests/host_forks.py")
+
+
+def _kept(script: Path) -> Forks:
     stack = ExitStack()
     atexit.register(stack.close)
-    return stack.enter_context(forking(ROOT / "tests/da_forks.py"))
+    return stack.enter_context(forking(script))
 
 
 def da(
@@ -184,7 +246,7 @@ def da(
     return done
 
 
-def wait_for(running: Host, process: "subprocess.Popen[Any]", path: str = "/healthz") -> None:
+def wait_for(running: Host, process: _Process, path: str = "/healthz") -> None:
     """Wait until a host that a process starts answers a request; without a pause, the waiting would slow the start."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:

@@ -14,9 +14,10 @@ from pydantic import RootModel, StringConstraints
 from analyst.access import Role
 from analyst.agents import oauth_clients
 from analyst.agents.oauth_clients import Client, form_target
-from analyst.auth import agent_grants, sessions
-from analyst.auth.agent_grants import SCOPES, Grant, InvalidGrantError, Tokens
+from analyst.auth import agent_grants, session_list, sessions
+from analyst.auth.agent_grants import SCOPES, Grant, InvalidGrantError, ReusedError, Tokens
 from analyst.auth.limits import Limit
+from analyst.auth.sessions import Session
 from analyst.connectors.files.places.web import WebPlace
 from analyst.context import Context
 from analyst.errors import ForbiddenError, InvalidInputError
@@ -181,6 +182,7 @@ def decide_on_agent(consent: Consent, ctx: Context) -> Redirect | Page:
     scopes = agent_grants.scopes_of(consent.scope)
     grant = Grant(session, consent.client_id, scopes, ctx.base_url + RESOURCE)
     code = agent_grants.give_code(ctx.keys, grant, redirect_uri, consent.code_challenge, ctx.now)
+    session_list.record(ctx.store, session, "agent", _client_.name, ctx.now)
     ctx.audited(client=_client_.name, scopes=list(scopes))
     return _back(ctx, redirect_uri, consent.state, code=code)
 
@@ -195,7 +197,7 @@ def decide_on_agent(consent: Consent, ctx: Context) -> Redirect | Page:
     body_limit=64_000,
 )
 def exchange_token(ctx: Context) -> Answer[Document]:
-    """Exchange a code or a refresh token for tokens. Each works once."""
+    """Exchange a code or a refresh token for tokens. Each works once; using it again ends the grant."""
     ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     form = _form(ctx)
     if form.get("resource", ctx.base_url + RESOURCE).rstrip("/") != ctx.base_url + RESOURCE:
@@ -218,8 +220,14 @@ def exchange_token(ctx: Context) -> Answer[Document]:
                     scopes=agent_grants.scopes_of(form.get("scope", "")),
                     **shared,
                 )
+                if (grant := agent_grants.find(ctx.keys, tokens.refresh_token, ctx.now)) is not None:
+                    session_list.refreshed(ctx.store, grant.session, "agent", ctx.now)
             case _:
                 return _failed("unsupported_grant_type", "use authorization_code or refresh_token")
+    except ReusedError as error:
+        _end(ctx, error.session)
+        ctx.audited(reused=form["grant_type"])
+        return _failed("invalid_grant", str(error))
     except InvalidGrantError as error:
         return _failed("invalid_grant", str(error))
     return Answer(Document(_tokens(tokens)))
@@ -242,10 +250,13 @@ def revoke_grant(ctx: Context) -> Answer[Document]:
     ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     grant = agent_grants.find(ctx.keys, token, ctx.now)
     if grant is not None:
-        expires = ctx.now + agent_grants.REFRESH_LASTS
-        by = actor(ctx)
-        ctx.state.edit(lambda db: end_session(db, by, grant.session.id, grant.session.user_id, expires))
+        _end(ctx, grant.session)
     return Answer(Document({}))
+
+
+def _end(ctx: Context, session: Session) -> None:
+    expires, by = ctx.now + agent_grants.REFRESH_LASTS, actor(ctx)
+    ctx.state.edit(lambda db: end_session(db, by, session.id, session.user_id, expires))
 
 
 def _client(ctx: Context, client_id: str, redirect_uri: str) -> tuple[Client, str]:

@@ -7,9 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst.access import Role
 from analyst.context import Context
 from analyst.descriptions import read_imported
-from analyst.errors import InvalidInputError
 from analyst.http import function
-from analyst.openmetadata.client import OpenMetadata
 from analyst.openmetadata.exchange import Exchange, Export, Import
 
 _NOT_READ = {422: "The token is refused, or the server is not OpenMetadata.", 503: "The server can't be reached."}
@@ -49,7 +47,7 @@ def openmetadata_status(_request: Nothing, ctx: Context) -> ImportStatus:
 @function("POST", "/api/admin/openmetadata/import", allow=Role.ADMIN, answers=_NOT_READ, audit="openmetadata.import")
 def import_from_openmetadata(_request: Nothing, ctx: Context) -> Import:
     """Import descriptions, tags, owners and tiers of tables from OpenMetadata; what people say here overrides them."""
-    made = _exchange(ctx).import_tables(ctx.store, ctx.snapshots.current(), ctx.now)
+    made = Exchange.of(ctx.settings, ctx.process.http).import_tables(ctx.store, ctx.snapshots.current(), ctx.now)
     ctx.texts.expire()
     ctx.audited(tables=made.tables)
     return made
@@ -58,15 +56,6 @@ def import_from_openmetadata(_request: Nothing, ctx: Context) -> Import:
 @function("POST", "/api/admin/openmetadata/export", allow=Role.ADMIN, answers=_NOT_READ, audit="openmetadata.export")
 def export_from_openmetadata(_request: Nothing, ctx: Context) -> Export:
     """Return the metrics and tables of OpenMetadata as YAML files, for the folder of the configuration."""
-    made = _exchange(ctx).export(ctx.now)
+    made = Exchange.of(ctx.settings, ctx.process.http).export(ctx.now)
     ctx.audited(metrics=made.metrics, tables=made.tables)
     return made
-
-
-def _exchange(ctx: Context) -> Exchange:
-    settings = ctx.settings
-    if settings.openmetadata_url is None or settings.openmetadata_token is None:
-        raise InvalidInputError("OpenMetadata is not configured; set OPENMETADATA_URL and OPENMETADATA_TOKEN")
-    url, token = settings.openmetadata_url.rstrip("/"), settings.openmetadata_token.get_secret_value()
-    client = OpenMetadata(url, token, ctx.process.http)
-    return Exchange(client, settings.openmetadata_data_product, settings.openmetadata_filter_tag)

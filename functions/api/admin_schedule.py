@@ -12,5 +12,5 @@ from analyst.scheduling.timetable import Registry
 def show_schedule(ctx: Context) -> ScheduleView:
     """Return when each table is synced, the result of its last sync, and whether and why it is due now."""
     with ctx.state.read() as db:
-        registry = Registry.read(db, ctx.settings.sync_schedule, SOURCE_TYPES)
+        registry = Registry.read(db, ctx.settings, SOURCE_TYPES)
     return view(ctx.store, registry, ctx.settings.sweep_schedule, ctx.now)

@@ -86,7 +86,10 @@ def get_term(request: TermRequest, ctx: Context) -> Entry:
     audit="glossary.change",
 )
 def change_term(new: NewTerm, ctx: Context) -> Entry:
-    """Create or change a term: its definition, synonyms, and the tables, columns and metrics that it stands for."""
+    """Create or change a term: its definition, synonyms, and the tables, columns and metrics that it stands for.
+
+    New links replace those that the caller sees; those that they do not see stay.
+    """
     given = {name: getattr(new, name) for name in new.model_fields_set if name != "name"}
     empty = glossary.Term(name=new.name)
     fields = {name: getattr(empty, name) if value is None else value for name, value in given.items()}
@@ -94,6 +97,8 @@ def change_term(new: NewTerm, ctx: Context) -> Entry:
     seen = _metrics(ctx)
     for link in fields.get("links", ()):
         _require(ctx, link, seen)
+    if "links" in fields:
+        fields["links"] = (*fields["links"], *_hidden_links(ctx, new.name, seen))
     changed = glossary.change(ctx.store, new.name, fields, by=ctx.caller.email, at=ctx.now)
     return _shown(ctx, changed, seen)
 
@@ -116,6 +121,14 @@ def _require(ctx: Context, link: Link, metrics: frozenset[str]) -> None:
     table = require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, link.id)
     if link.column is not None and all(link.column != column.name for column in table.columns):
         raise InvalidInputError(f"the table {link.id!r} has no column {link.column!r}")
+
+
+def _hidden_links(ctx: Context, name: str, metrics: frozenset[str]) -> list[Link]:
+    known = next((each for each in glossary.entries(ctx.store) if each.term.name.lower() == name.lower()), None)
+    if known is None:
+        return []
+    seen = _shown(ctx, known, metrics).term.links
+    return [each for each in known.term.links if each not in seen]
 
 
 def _metrics(ctx: Context) -> frozenset[str]:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from analyst.access import Role
-from analyst.auth import sessions
+from analyst.auth import session_list, sessions
 from analyst.auth.provider import require
 from analyst.auth.providers.desktop import PER_CLIENT, PROVIDER, give_code, shorten, take_code
 from analyst.auth.sessions import Pair
@@ -76,7 +76,7 @@ def desktop_code(request: DesktopRequest, ctx: Context) -> Redirect | Page:
     require(PROVIDER, ctx.settings)
     if ctx.caller.session_id is None:
         raise ForbiddenError("an access token can't start a session; sign in with a browser")
-    code = give_code(ctx.keys, ctx.caller, request.challenge, ctx.now)
+    code = give_code(ctx.keys, ctx.caller, request.challenge, ctx.now, machine=request.machine)
     if request.port is None:
         return page(ctx, "desktop_code.html", title="Your code for da", code=shorten(ctx.store, code))
     query = urlencode({"code": code, "state": request.state})
@@ -109,7 +109,10 @@ def desktop_refresh(request: RefreshRequest, ctx: Context) -> Tokens:
     """Exchange a refresh token for the next tokens. It works once; a repetition within a minute is accepted."""
     require(PROVIDER, ctx.settings)
     ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
-    return _tokens(sessions.refresh(ctx.keys, request.refresh_token, ctx.access, ctx.store, ctx.now))
+    pair = sessions.refresh(ctx.keys, request.refresh_token, ctx.access, ctx.store, ctx.now)
+    session = sessions.read_refresh(ctx.keys, pair.refresh_token, ctx.now)
+    session_list.refreshed(ctx.store, session, "da", ctx.now)
+    return _tokens(pair)
 
 
 def _tokens(pair: Pair) -> Tokens:

@@ -8,6 +8,7 @@ from analyst.extract_run import ExtractAnswer
 from analyst.http import Allow, Answer, function
 from analyst.imports.files import BODY_BYTES, ImportedExtract, registrations
 from analyst.imports.parts import Parts
+from analyst.quality.checks import Checks
 
 
 @function(
@@ -35,6 +36,7 @@ def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAn
         settings.scratch_dir,
         registrations=lambda: uuids,
         is_partial=True,
+        check=Checks(ctx.store, request.source, ctx.clock, settings.memory_limit),
     )
     ended = extraction.run(
         lambda: ImportedFiles.open(

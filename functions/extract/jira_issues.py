@@ -5,12 +5,13 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
+from analyst.connectors.extract_function import profile_later
 from analyst.connectors.jira.api.issues import PARALLEL
 from analyst.connectors.jira.job import Job
 from analyst.connectors.jira.source import open_source
 from analyst.connectors.jira.sync.backfill import Tally, estimate, read_issues
 from analyst.context import Context
-from analyst.extract_run import ExtractAnswer, ExtractRequest
+from analyst.extract_run import ExtractAnswer, ExtractRequest, ask_for_profiles
 from analyst.http import Allow, Answer, function
 from analyst.state.fields import Input
 
@@ -84,10 +85,14 @@ def extract_jira(request: BackfillRequest, ctx: Context) -> Answer[BackfillAnswe
         ctx.tasks.enqueue(
             "/extract/jira", {"source": request.source, "parallel": request.parallel}, name=request.source
         )
+    changed = [f"{request.source}.{name}" for name, table in job.tables.items() if table.status == "ok"]
     answer = BackfillAnswer(
         run_id=job.run_id,
         source=request.source,
         status=status,
+        profiled=ask_for_profiles(
+            profile_later(ctx), {"source": request.source, "tables": changed, "run_id": job.run_id}
+        ),
         tables=tuple(job.tables.values()),
         error=job.error,
         rebuild=job.rebuild,

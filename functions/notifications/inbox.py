@@ -117,7 +117,7 @@ class TestMessage(BaseModel):
 @function("GET", "/api/notifications", allow=Role.VIEWER)
 def list_notifications(query: InboxQuery, ctx: Context) -> Inbox:
     """List the caller's notifications of the last 30 days. Of tables that the caller can't read any more, nothing is said."""
-    everything = Outbox(ctx.store).inbox(user_id(ctx), ctx.access.current())
+    everything = Outbox(ctx.store).inbox(ctx.caller, ctx.access.current())
     found = [
         each
         for each in everything
@@ -136,7 +136,7 @@ def mark_notifications_read(request: MarkRead, ctx: Context) -> Unread:
     """Mark notifications as read. It can't be undone."""
     outbox, person = Outbox(ctx.store), user_id(ctx)
     outbox.mark(person, request.ids, through=request.through or "")
-    return Unread(unread=sum(not each.read for each in outbox.inbox(person, ctx.access.current())))
+    return Unread(unread=sum(not each.read for each in outbox.inbox(ctx.caller, ctx.access.current())))
 
 
 @function("GET", "/api/notifications/preferences", allow=Role.VIEWER)
@@ -224,7 +224,7 @@ def _preferences(ctx: Context, mine: Preferences) -> PreferencesView:
         kinds=tuple(
             KindChoice(kind=kind, about=info.about, channels=mine.channels(kind))
             for kind, info in KINDS.items()
-            if kind != "message" and caller.role.includes(info.role)
+            if kind != "message" and caller.includes(info.role)
         ),
         channels=(
             ChannelState(channel="page", ready=True),

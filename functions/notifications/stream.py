@@ -63,7 +63,7 @@ class _Stream:
     def ready(self) -> str:
         """Return the event that begins a stream: it has the position after all that is there."""
         position = Position.at_end(self.outbox.added(self.person, self.ctx.process.clock()), self.ctx.process.clock())
-        unread = sum(not each.read for each in self.outbox.inbox(self.person, self.ctx.access.current()))
+        unread = sum(not each.read for each in self.outbox.inbox(self.ctx.caller, self.ctx.access.current()))
         return event_stream.event("ready", Unread(unread=unread).model_dump_json(), position)
 
     def since(self, position: Position) -> list[str]:
@@ -73,7 +73,7 @@ class _Stream:
         """
         added = self.outbox.added(self.person, self.ctx.process.clock())
         new = position.new(added)
-        found = self.outbox.shown(self.person, [each.id for each in new], self.ctx.access.current()) if new else []
+        found = self.outbox.shown(self.ctx.caller, [each.id for each in new], self.ctx.access.current()) if new else []
         texts = [shown(each).model_dump_json() for each in found if not each.read]
         last = position.after(added)
         return [

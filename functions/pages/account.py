@@ -7,6 +7,7 @@ from pydantic import Field
 
 from analyst import saved_queries
 from analyst.access import Role, Scope
+from analyst.auth import session_list, sessions
 from analyst.auth.callers import who_is
 from analyst.auth.last_use import with_last_use
 from analyst.auth.provider import available_providers
@@ -22,7 +23,7 @@ from analyst.state import actor, requests, tokens
 from analyst.state.fields import Id, Input, Line, Note
 from analyst.state.requests import NewAccessRequest
 from analyst.state.tokens import DAYS, CreatedToken, NewToken
-from analyst.state.users import find_account
+from analyst.state.users import end_session, find_account
 from functions.api import feedback
 from functions.api.access_requests import ASKED
 from functions.auth.password import PasswordChange, change_own_password
@@ -30,6 +31,7 @@ from functions.auth.password import PasswordChange, change_own_password
 _DONE: Final = {
     "requested": "The request is sent. An administrator decides about it.",
     "revoked": "The access token is revoked.",
+    "ended": "The session has ended.",
 }
 _SCOPES: Final = (
     (Scope.READ, "read the catalog and your account"),
@@ -42,7 +44,7 @@ _SCOPES: Final = (
 class AccountQuery(Input):
     """The change that led to the page, for a confirmation."""
 
-    done: Literal["requested", "revoked"] | None = None
+    done: Literal["requested", "revoked", "ended"] | None = None
 
 
 class TokenForm(Input):
@@ -57,6 +59,12 @@ class RevocationForm(Input):
     """The id of an access token."""
 
     id: Id
+
+
+class SessionForm(Input):
+    """The id of a session."""
+
+    id: Line
 
 
 class RequestForm(Input):
@@ -89,6 +97,17 @@ def revoke_account_token(form: RevocationForm, ctx: Context) -> View | Redirect:
     return _change(
         "revoked", lambda: ctx.state.edit(lambda db: tokens.revoke_token(db, actor(ctx), ctx.caller, form.id))
     )
+
+
+@function("POST", "/account/sessions/end", allow=Role.VIEWER, scope=Scope.ADMIN)
+def end_account_session(form: SessionForm, ctx: Context) -> View | Redirect:
+    """End one of the user's sessions, such as that of a lost laptop or of an agent, and go back to the account."""
+    user_id = ctx.caller.user_id or ""
+    own = session_list.list_sessions(ctx.store, user_id, ctx.access.current(), ctx.now)
+    if all(each.id != form.id for each in own):
+        raise NotFoundError("there is no such session; it may have ended already")
+    expires = ctx.now + sessions.REFRESH_LASTS
+    return _change("ended", lambda: ctx.state.edit(lambda db: end_session(db, actor(ctx), form.id, user_id, expires)))
 
 
 @function("POST", "/account/requests", allow=Role.VIEWER)
@@ -132,9 +151,13 @@ def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = 
         found = tokens.list_tokens(db, ctx.caller, None)
         own = requests.list_own(db, ctx.caller.user_id or "")
         known = find_account(db, ctx.caller.user_id or "")
+    listed = session_list.list_sessions(ctx.store, ctx.caller.user_id or "", ctx.access.current(), ctx.now)
     valid = [token for token in found if token.revoked_at is None and token.expires_at > ctx.now]
     data = {
         "me": who_is(ctx.access.current(), ctx.caller),
+        "sessions": [
+            {**each.model_dump(exclude={"id"}), "is_this": each.id == ctx.caller.session_id} for each in listed
+        ],
         "tokens": with_last_use(ctx.store, valid),
         "requests": own,
         "feedback": ask(ctx, feedback.list_feedback).feedback,
@@ -146,6 +169,7 @@ def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = 
         cli = None
     extras = {
         "created": created,
+        "session_ids": [each.id for each in listed],
         "scopes": _SCOPES,
         "has_password": PROVIDER in available_providers(ctx.settings)
         and known is not None

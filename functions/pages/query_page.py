@@ -1,7 +1,8 @@
 """The query page: an editor, the result with a plot, downloads, links to share, and the history."""
 
 import json
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -12,6 +13,7 @@ from analyst.errors import AnalystError, NotFoundError
 from analyst.http import Redirect, Spooled, View, function
 from analyst.http.pages import Form, ask
 from analyst.names import TableId
+from analyst.pages import parameters
 from analyst.pages.results import Cell, Chart, is_number, plain, plot, readable_name
 from analyst.query_answer import QueryAnswer
 from analyst.saved_queries import QueryId
@@ -38,9 +40,17 @@ class SharedRequest(Form):
 
 
 class SqlForm(Form):
-    """A statement."""
+    """A statement, with the names of its parameters and their values as texts, in the same order."""
 
     sql: Sql
+    parameter: Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=50)] = ()
+    value: Annotated[tuple[Annotated[str, StringConstraints(max_length=10_000)], ...], Field(max_length=50)] = ()
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The texts of the parameters of the statement that were given, by name."""
+        known = parameters.given(self.parameter, self.value)
+        return {name: known[name] for name in parameters.names_in(self.sql) if name in known}
 
 
 class RunForm(SqlForm):
@@ -69,27 +79,29 @@ class Names(BaseModel):
 @function("GET", "/query", allow=Role.ANALYST, scope=Scope.QUERY)
 def query_page(query: EditorQuery, ctx: Context) -> View:
     """Show the editor with the caller's history."""
-    sql = ""
+    sql, texts = "", dict[str, str]()
     if query.table is not None:
         table = find(ctx.snapshots.current(), ctx.access.current(), ctx.caller, query.table)
         sql = "" if table is None else f"from {readable_name(table.id, table.view)}\nlimit 100"
     if query.past is not None:
-        past = (each.sql for each in _history(ctx) if each.id == query.past)
-        sql = next(past, None) or _gone()
-    return _editor(ctx, sql)
+        past = next((each for each in _history(ctx) if each.id == query.past), None) or _gone()
+        sql, texts = past.sql, past.parameters
+    return _editor(ctx, sql, texts)
 
 
 @function("POST", "/query", allow=Role.ANALYST, scope=Scope.QUERY, audit="query")
 def run_query_form(form: RunForm, ctx: Context) -> View:
-    """Run a statement and show its result."""
+    """Run a statement and show its result; one whose parameters are not given yet is shown with fields for them."""
+    if len(form.texts) < len(parameters.names_in(form.sql)):
+        return _editor(ctx, form.sql, form.texts, limit=form.limit, asked=True)
     try:
         answer = _ran(form, ctx)
     except AnalystError as error:
         if error.status >= 500 and not error.retryable:  # noqa: PLR2004
             raise
-        _remember(ctx, form.sql, error=str(error))
-        return _editor(ctx, form.sql, limit=form.limit, problem=error, status=error.status)
-    _remember(ctx, form.sql, rows=answer["row_count"], elapsed_ms=answer["elapsed_ms"])
+        _remember(ctx, form, error=str(error))
+        return _editor(ctx, form.sql, form.texts, limit=form.limit, problem=error, status=error.status)
+    _remember(ctx, form, rows=answer["row_count"], elapsed_ms=answer["elapsed_ms"])
     drawn = plot(answer["columns"], answer["rows"], form.chart, form.x, form.y)
     result = {
         "answer": answer,
@@ -99,20 +111,23 @@ def run_query_form(form: RunForm, ctx: Context) -> View:
         "numbers": {column["name"] for column in answer["columns"] if is_number(column["type"])},
         "receipt": json.dumps(answer["receipt"], indent=2, ensure_ascii=False) if answer["receipt"] else None,
     }
-    return _editor(ctx, form.sql, limit=form.limit, result=result)
+    return _editor(ctx, form.sql, form.texts, limit=form.limit, result=result)
 
 
 @function("POST", "/query/download", allow=Role.ANALYST, scope=Scope.QUERY, audit="query")
 def download_query_form(form: DownloadForm, ctx: Context) -> View | Spooled[QueryAnswer]:
     """Run a statement and download its whole result."""
-    answer: Spooled[QueryAnswer] = ask(ctx, queries.query, sql=form.sql, format=form.format, limit=None)
+    given = parameters.values_of(form.texts)
+    answer: Spooled[QueryAnswer] = ask(
+        ctx, queries.query, sql=form.sql, parameters=given, format=form.format, limit=None
+    )
     return answer
 
 
 @function("POST", "/query/share", allow=Role.ANALYST, scope=Scope.QUERY, audit="query.share")
 def share_query_form(form: SqlForm, ctx: Context) -> View | Redirect:
     """Keep a statement under a link. Who opens it runs it with their own rights."""
-    made = saved_queries.share(ctx.store, form.sql, ctx.caller.email, ctx.now)
+    made = saved_queries.share(ctx.store, form.sql, ctx.caller.email, ctx.now, form.texts)
     ctx.audited(f"shared_query:{made.id}")
     return Redirect(f"/query/shared/{made.id}", 303)
 
@@ -121,7 +136,7 @@ def share_query_form(form: SqlForm, ctx: Context) -> View | Redirect:
 def shared_query_page(request: SharedRequest, ctx: Context) -> View:
     """Show the editor with a shared statement, which is not run yet."""
     shared = saved_queries.shared(ctx.store, request.id)
-    return _editor(ctx, shared.sql, shared=shared)
+    return _editor(ctx, shared.sql, shared.parameters, shared=shared)
 
 
 @function("POST", "/query/history/clear", allow=Role.ANALYST, scope=Scope.QUERY)
@@ -148,13 +163,14 @@ def list_names(ctx: Context) -> Names:
     return Names(names=tuple(dict.fromkeys(names))[:_MOST_NAMES])
 
 
-def _editor(ctx: Context, sql: str, *, status: int = 200, **values: Any) -> View:
-    shown = {"limit": _LIMITS[0], "result": None, "problem": None, "shared": None, **values}
+def _editor(ctx: Context, sql: str, texts: Mapping[str, str], *, status: int = 200, **values: Any) -> View:
+    shown = {"limit": _LIMITS[0], "result": None, "problem": None, "shared": None, "asked": False, **values}
     past = _history(ctx)
     problem = shown.pop("problem")
     place = {} if problem is None else {key: problem.details.get(key) for key in ("line", "column", "kind")}
     data = {
         "sql": sql,
+        "parameters": {name: texts.get(name, "") for name in parameters.names_in(sql)},
         "history": past,
         "shared": shown["shared"],
         "problem": problem and {"detail": str(problem), **place},
@@ -169,7 +185,7 @@ def _editor(ctx: Context, sql: str, *, status: int = 200, **values: Any) -> View
 
 
 def _ran(form: RunForm, ctx: Context) -> dict[str, Any]:
-    spooled = ask(ctx, queries.query, sql=form.sql, limit=form.limit)
+    spooled = ask(ctx, queries.query, sql=form.sql, parameters=parameters.values_of(form.texts), limit=form.limit)
     with spooled.file as file:
         file.seek(0)
         found: dict[str, Any] = json.load(file)
@@ -180,9 +196,9 @@ def _history(ctx: Context) -> tuple[saved_queries.PastQuery, ...]:
     return saved_queries.history(ctx.store, ctx.caller.user_id or "")
 
 
-def _remember(ctx: Context, sql: str, **said: Any) -> None:
-    saved_queries.remember(ctx.store, ctx.caller.user_id or "", sql, ctx.now, **said)
+def _remember(ctx: Context, form: SqlForm, **said: Any) -> None:
+    saved_queries.remember(ctx.store, ctx.caller.user_id or "", form.sql, ctx.now, parameters=form.texts, **said)
 
 
-def _gone() -> str:
+def _gone() -> NoReturn:
     raise NotFoundError("there is no query with this id in your history; it keeps the last 100")

@@ -1,23 +1,33 @@
 """The page of a table: what is said of it, its columns and rows, how fresh and how good it is, and how to use it."""
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from pydantic import Field, StringConstraints
 
-from analyst import catalog_view
+from analyst import catalog_view, lineage
 from analyst.access import Role
+from analyst.catalog import Table
 from analyst.cli_wheel import NO_ADDRESS
 from analyst.context import Context
 from analyst.descriptions import Line, Text
-from analyst.errors import AnalystError, NotFoundError
+from analyst.errors import AnalystError, InvalidInputError, NotFoundError
+from analyst.glossary import Term
 from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask, found
+from analyst.metrics import checked
+from analyst.metrics.checked import visible_metrics
+from analyst.metrics.view import summary
 from analyst.names import Name
-from analyst.pages.results import readable_name
+from analyst.pages import graphs
+from analyst.pages.rendering import day
+from analyst.pages.results import is_number, readable_name
+from analyst.schedule import Schedule
 from analyst.state.fields import Note
-from analyst.visible_tables import require
-from functions.api import access_requests, descriptions, expectations, feedback, metrics, profiles, table_data
+from analyst.visible_tables import find, require
+from functions.api import access_requests, descriptions, expectations, feedback, glossary, profiles, table_data
 
 _COLUMNS: Final = 100
 _FILES: Final = 100
@@ -139,7 +149,8 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
     said = ask(ctx, descriptions.get_description, id=query.id)
     profile = found(ctx, profiles.get_profile, id=query.id)
     quality = ask(ctx, expectations.get_expectations, id=query.id)
-    using = [each for each in ask(ctx, metrics.list_metrics).metrics if query.id in each.tables]
+    seen = visible_metrics(checked.read(ctx.store).metrics, snapshot, access, ctx.caller)
+    using = [summary(each) for each in seen if query.id in each.tables]
     about = catalog_view.find(snapshot, access, ctx.caller, ctx.texts.current(), query.id)
     data: dict[str, Any] = {
         "table": about,
@@ -148,6 +159,10 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
         "profile": profile,
         "expectations": quality,
         "metrics": using,
+        "terms": _terms(ctx, query.id),
+        "lineage": lineage.of_table(snapshot, access, ctx.caller, ctx.texts.current(), seen, query.id),
+        "relations": ask(ctx, profiles.get_relations, id=query.id).relations,
+        "computed": _computed(ctx, table),
         "files": [
             {"size_bytes": file.size_bytes, "rows": file.rows, "partition": file.partition}
             for file in table.files[:_FILES]
@@ -167,6 +182,7 @@ def _extras(query: TablePageQuery, ctx: Context, data: dict[str, Any]) -> dict[s
     pages = max(1, -(-len(about.columns) // _COLUMNS))
     number = min(query.page, pages)
     history = [] if profile is None else [*reversed(profile.history), profile.profile["tableProfile"]]
+    graph = graphs.lineage_drawing(data["lineage"], f"table:{about.id}")
     keys = frozenset(data["schema"].primary_key)
     return {
         "url": query.url,
@@ -175,9 +191,12 @@ def _extras(query: TablePageQuery, ctx: Context, data: dict[str, Any]) -> dict[s
         "pages": pages,
         "profiled": profiled,
         "keys": keys,
+        "numeric": frozenset(column.name for column in about.columns if is_number(column.type)),
         "alerts": [] if profile is None else [each for each in profile.profile["alerts"] if each["type"] != "unique"],
-        "rows_over_time": [each["rowCount"] for each in history],
-        "history": list(reversed(history)),
+        "rows_over_time": _rows_over_time(history),
+        "graph": graph if len(data["lineage"].nodes) > 1 else None,
+        "related": graphs.relations_drawing(about.id, data["relations"]) if data["relations"] else None,
+        "column_terms": {term.name: columns for term, columns in data["terms"]},
         "uses": _uses(ctx, about, readable_name(about.id, about.view)),
         "query_url": f"/query?{urlencode({'table': about.id})}",
         "can_describe": ctx.caller.includes(Role.KM_ADMIN),
@@ -186,46 +205,102 @@ def _extras(query: TablePageQuery, ctx: Context, data: dict[str, Any]) -> dict[s
     }
 
 
+def _rows_over_time(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Return the rows of each profile by its day, or by its time if there are several a day."""
+    times = [datetime.fromtimestamp(each["timestamp"] / 1000, UTC) for each in history]
+    days = [day(each) for each in times]
+    labels = days if len(set(days)) == len(days) else [f"{each:%m-%d %H:%M}" for each in times]
+    return [(label, each["rowCount"]) for label, each in zip(labels, history, strict=True)]
+
+
+def _terms(ctx: Context, table_id: str) -> list[tuple[Term, list[str]]]:
+    """Return the terms of the glossary that stand for a table, each with the columns that it stands for."""
+    found = []
+    for each in ask(ctx, glossary.list_terms).terms:
+        links = [link for link in each.term.links if link.kind == "table" and link.id == table_id]
+        if links:
+            found.append((each.term, [link.column for link in links if link.column is not None]))
+    return found
+
+
+def _computed(ctx: Context, table: Table) -> dict[str, Any] | None:
+    """Return how a materialized table is computed. Its SQL is shown to those who can read all of its inputs."""
+    from analyst.state.registry import find_table
+    from analyst.state.sources import list_sources
+
+    if not table.inputs and table.query_mode != "materialized":
+        return None
+    with ctx.state.read() as db:
+        registered = find_table(db, table.id)
+        source = next((each for each in list_sources(db) if each.name == table.source), None)
+    if registered is None or source is None or source.type != "materialized":
+        return None
+    schedule = registered.sync_schedule or source.sync_schedule
+    snapshot, access = ctx.snapshots.current(), ctx.access.current()
+    inputs = [str(each) for each in registered.options.get("inputs", ())]
+    seen = [each for each in inputs if find(snapshot, access, ctx.caller, each) is not None]
+    return {
+        "sql": registered.options.get("sql") if len(seen) == len(inputs) else None,
+        "inputs": seen,
+        "schedule": schedule,
+        "next_run": schedule and _next_run(schedule, table.extracted_at, ctx.now),
+    }
+
+
+def _next_run(schedule: str, last: datetime | None, now: datetime) -> datetime | None:
+    try:
+        return Schedule.parse(schedule).next_due(last or now)
+    except InvalidInputError:
+        return None
+
+
 def _uses(ctx: Context, about: Any, sql_name: str) -> list[tuple[str, str, str]]:
     """Return how to use a table: a name, what it needs, and the text to copy, with the address of this server."""
     server = ctx.settings.base_url or NO_ADDRESS
     is_mirrored = about.query_mode != "remote" and not about.server_only
-    hint = (
-        "On your machine, offline, after da sync."
-        if is_mirrored
-        else "This table is not mirrored; it is read at the server."
-    )
-    remote = "--remote " if about.server_only else ""
-    python = (
+    statement = f"from {sql_name} limit 10"
+    mirror = "On your machine, offline, after da sync."
+    http = (
         "import requests\n\n"
         f'server, headers = "{server}", {{"Authorization": "Bearer da_…"}}\n'
-        f'asked = {{"sql": "from {sql_name} limit 10"}}\n'
+        f'asked = {{"sql": "{statement}"}}\n'
         'requests.post(f"{server}/api/query", json=asked, headers=headers).json()["rows"]'
     )
-    agent = (
-        f"Company data is in DuckDB, read with the command da (server {server}). Run `da sync` first, `da tables` to list "
-        f'tables, `da query --format json "…"` to query. Begin with: from {sql_name} limit 10'
-    )
     uses = [
-        ("da", hint, f'da sync\nda query {remote}"from {sql_name} limit 10"'),
-        ("Python", "With an access token of your account, for programs without da.", python),
-        ("Agent", "For an assistant that may run commands: give it this text.", agent),
+        (
+            "da",
+            mirror if is_mirrored else "This table is not mirrored; it is read at the server.",
+            f'da sync\nda query {"--remote " if about.server_only else ""}"{statement}"',
+        )
     ]
-    if about.server_only or about.query_mode == "remote":
-        return uses
-    duckdb = (
-        "DuckDB",
-        "In the folder that da sync fills, with DuckDB, a notebook or DBeaver.",
-        f'duckdb user/duckdb/analytics.duckdb -c "from {sql_name} limit 10"',
-    )
-    source, name = about.id.split(".")
-    bucket = ctx.settings.data_url if ctx.caller.includes(Role.ADMIN) else "ADDRESS-OF-THE-BUCKET"
-    spark = (
-        "Spark",
-        "For those who may read the bucket itself: every table is a Delta table.",
-        f'spark.read.format("delta").load("{bucket}/extracts/{source}/data/{name}")',
-    )
-    return [uses[0], duckdb, *uses[1:2], spark, uses[2]]
+    if is_mirrored:
+        database = "user/duckdb/analytics.duckdb"
+        uses.append(("DuckDB", "In the folder that da sync fills.", f'duckdb -readonly {database} -c "{statement}"'))
+        local = (
+            f'import duckdb\n\nmirror = duckdb.connect("{database}", read_only=True)\nmirror.sql("{statement}").df()'
+        )
+        uses.append(("Python", "In a notebook or script in the folder that da sync fills.", local))
+    if ctx.caller.includes(Role.ANALYST):
+        uses.append(("Python, without da", "With an access token of your account, over HTTP.", http))
+    agent = f"claude mcp add --transport http data {server}/mcp"
+    hint = f"Claude Code, Codex, Cursor and others: an MCP server at {server}/mcp. The agent signs in as you, and can only read."
+    uses.append(("Agent (MCP)", hint, agent))
+    if is_mirrored and ctx.caller.includes(Role.ANALYST):
+        place = f"data.share#data.{about.id}"
+        reader = f"pip install delta-sharing\nda share profile -o data.share\npython -c \"import delta_sharing; print(delta_sharing.load_as_pandas('{place}', limit=10))\""
+        hint = f"pandas, Power BI, Tableau and others, from {server}/delta-sharing. The profile contains a credential."
+        uses.append(("Delta Sharing", hint, reader))
+        spark = f'spark.read.format("deltaSharing").load("{place}")'
+        uses.append(
+            ("Spark", "With the package io.delta:delta-sharing-spark, and data.share of da share profile.", spark)
+        )
+    if is_mirrored and ctx.caller.includes(Role.ADMIN):
+        source, name = about.id.split(".")
+        bucket = f'spark.read.format("delta").load("{ctx.settings.data_url}/extracts/{source}/data/{name}")'
+        uses.append(
+            ("Spark, in the bucket", "For those who may read the bucket itself: the table is a Delta table.", bucket)
+        )
+    return uses
 
 
 def _hidden(query: TablePageQuery, ctx: Context, error: AnalystError) -> View:

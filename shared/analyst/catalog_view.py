@@ -48,7 +48,7 @@ class ColumnDetail(BaseModel):
 class TableDetail(TableSummary):
     """A table with its columns. `files` is the number of its Parquet files, `notes` are things to know.
 
-    `url` is its page in the catalog from which descriptions are imported.
+    `url` is its page in the catalog from which descriptions are imported, and `imported_at` the time of that import.
     """
 
     hash: str
@@ -56,6 +56,7 @@ class TableDetail(TableSummary):
     columns: tuple[ColumnDetail, ...]
     notes: tuple[str, ...] = ()
     url: str | None = None
+    imported_at: datetime | None = None
 
 
 class TableList(BaseModel):
@@ -112,6 +113,7 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts, t
         columns=columns,
         notes=said.notes,
         url=texts.url(table),
+        imported_at=texts.imported_at if table.id in texts.imported else None,
     )
 
 

@@ -125,6 +125,7 @@ class Texts:
 
     said: Mapping[str, Described] = field(default_factory=dict)
     imported: Mapping[str, ImportedTable] = field(default_factory=dict)
+    imported_at: datetime | None = None
 
     def of(self, table: Table) -> Description:
         """Return what is said of a table and its columns; fields that people left empty are those of the other catalog."""
@@ -198,7 +199,7 @@ def put_imported(store: Store, imported: Imported) -> None:
 def read_texts(store: Store) -> Texts:
     """Read what is said of all tables now."""
     known = _all(store.read(KEY))
-    return Texts(known.tables, known.imported.tables)
+    return Texts(known.tables, known.imported.tables, known.imported.fetched_at)
 
 
 @dataclass(slots=True)
@@ -226,7 +227,8 @@ class TextReader:
                 version = None if found is None else found.version
                 if version != self._version:
                     known = _all(found)
-                    self._texts, self._version = Texts(known.tables, known.imported.tables), version
+                    self._version = version
+                    self._texts = Texts(known.tables, known.imported.tables, known.imported.fetched_at)
                 self._as_of = began
             return self._texts
 

@@ -59,19 +59,22 @@ class RebuildOutcome(BaseModel):
 
 
 class ProfileOutcome(BaseModel):
-    """The result of profiling the changed tables; `failed` maps tables to the reason."""
+    """The profiles that follow the answer, in the background.
+
+    `tables` is the number of changed tables; null: all tables of the source whose profile is outdated. An `error` means that
+    they follow the next sweep instead.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    tables: int = 0
-    failed: dict[str, str] = Field(default_factory=dict)
+    tables: int | None = None
     error: str | None = None
 
 
 class ExtractAnswer(BaseModel):
     """The result of an extract. `rebuild` is null if the newest snapshot already contains everything.
 
-    `profiled` is null if no table was profiled. If the run continues, because its time was up, `left` are the tables that
+    `profiled` is null if no table is profiled. If the run continues, because its time was up, `left` are the tables that
     its next part reads.
     """
 
@@ -123,6 +126,9 @@ class Caller(Protocol):
 NextPart = Callable[[dict[str, Any]], object]
 """Has the extract function called with a body."""
 
+ProfileLater = Callable[[dict[str, Any]], object]
+"""Has the profile function called with a body, after this answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rebuilds:
@@ -158,16 +164,16 @@ def ask_for_rebuild(call: Caller, source: str | None = None) -> RebuildOutcome:
     return RebuildOutcome(status=answer["status"], snapshot=answer.get("snapshot"))
 
 
-def ask_for_profiles(call: Caller, tables: Sequence[str]) -> ProfileOutcome | None:
-    """Have changed tables profiled; a failure is reported in the outcome, not raised: the data is published already."""
-    if not tables:
+def ask_for_profiles(later: ProfileLater | None, body: dict[str, Any]) -> ProfileOutcome | None:
+    """Have tables profiled after the answer; a failure is reported in the outcome, not raised: the data is published."""
+    tables: list[str] | None = body["tables"]
+    if later is None or tables == []:
         return None
     try:
-        made = call("/profile", {"tables": list(tables)})["tables"]
-    except AnalystError as error:
+        later(body)
+    except UnavailableError as error:
         return ProfileOutcome(error=str(error))
-    failed = {each["table"]: str(each["error"]) for each in made if each["status"] == "failed"}
-    return ProfileOutcome(tables=len(made) - len(failed), failed=failed) if made else None
+    return ProfileOutcome(tables=None if tables is None else len(tables))
 
 
 FEWEST_SPREAD: Final = 10
@@ -235,7 +241,9 @@ class Extracting:
     next_part: NextPart | None = None
     """Has the next part of a run called; without it, runs are never cut."""
     wants_rebuild: bool = True
-    """Whether a rebuild is requested; not by a part of another extract, which requests one for all."""
+    """Whether a rebuild and profiles are requested; not by a part of another extract, which requests them for all."""
+    profile_later: ProfileLater | None = None
+    """Has tables profiled after the answer; `None`: they are not profiled after a sync."""
 
     def run(
         self,
@@ -270,15 +278,23 @@ class Extracting:
             before=earlier_parts(self.store, run_id, request.part),
         )
         ended = extraction.run_in_turn(stages)
-        rebuild = None
+        rebuild, is_behind = None, False
         if self.wants_rebuild:
+            # if an earlier attempt of this run published something and died, this one finds those tables unchanged
+            is_behind = ended.base is not None and not self.snapshots.is_built_from(request.source, ended.base)
             rebuild = Rebuilds(self.snapshots, self.call, self.rebuild_later).request(request.source, ended.version)
         if ended.left and self.next_part is not None:
             keep_part(self.store, ended.record, request.part)
             self.next_part(_next_part(request, run_id, ended))
-        changed = [f"{request.source}.{table.table}" for table in ended.record.tables if table.status == "ok"]
-        profiled = ask_for_profiles(self.call, changed if self.wants_rebuild else [])
+        profiled = self._profiles(request, ended, is_behind=is_behind) if self.wants_rebuild else None
         return ExtractAnswer.of(ended.record, rebuild, profiled).model_copy(update={"left": ended.left})
+
+    def _profiles(self, request: ExtractRequest, ended: Ended, *, is_behind: bool) -> ProfileOutcome | None:
+        """Have the changed tables profiled after the answer: as one task for each part of the run."""
+        changed = [f"{request.source}.{table.table}" for table in ended.record.tables if table.status == "ok"]
+        tables = None if is_behind else changed
+        body = {"source": request.source, "tables": tables, "run_id": ended.record.run_id, "part": request.part}
+        return ask_for_profiles(self.profile_later, body)
 
 
 def _next_part(request: ExtractRequest, run_id: str, ended: Ended) -> dict[str, Any]:

@@ -60,6 +60,40 @@ def lineage(
 ) -> Lineage:
     """Return the graph of everything that the caller may see."""
     tables = {table.id: table for table in visible(snapshot, access, caller)}
+    using = visible_metrics(metrics, snapshot, access, caller) if metrics else ()
+    return _graph(tables, tables, snapshot, access, texts, using)
+
+
+def of_table(  # noqa: PLR0917 - of whom and of what
+    snapshot: Snapshot,
+    access: AccessList,
+    caller: Caller,
+    texts: Texts,
+    metrics: Iterable[CheckedMetric],
+    table_id: str,
+) -> Lineage:
+    """Return what a table comes from and what is made of it, at a cost that depends on that alone.
+
+    `metrics` are those that the caller may see.
+    """
+    tables = {table.id: table for table in visible(snapshot, access, caller)}
+    steps = [(each.table, table.id) for table in tables.values() if table.inputs for each in table.inputs]
+    steps = [(one, other) for one, other in steps if one in tables and one != other]
+    reached = _reached(table_id, steps, len(tables)) | _reached(table_id, ((b, a) for a, b in steps), len(tables))
+    beside = {each: tables[each] for each in sorted(reached)}
+    using = [each for each in metrics if reached.intersection(each.tables)]
+    return around(_graph(beside, tables, snapshot, access, texts, using), f"table:{table_id}", "both", len(tables))
+
+
+def _graph(  # noqa: PLR0917 - what a graph is made of
+    tables: Mapping[str, Table],
+    known: Mapping[str, Table],
+    snapshot: Snapshot,
+    access: AccessList,
+    texts: Texts,
+    metrics: Iterable[CheckedMetric],
+) -> Lineage:
+    """Make the graph of some tables and metrics; `known` are all tables that the caller may see."""
     nodes: dict[str, Node] = {}
     edges: list[Edge] = []
     for table in tables.values():
@@ -68,14 +102,12 @@ def lineage(
         description = texts.description(table, access)
         kind: Kind = "materialized" if table.inputs or table.query_mode == "materialized" else "table"
         here = f"table:{table.id}"
-        nodes[here] = Node(
-            id=here, kind=kind, name=table.id, description=description, is_stale=_is_stale(table, tables)
-        )
+        nodes[here] = Node(id=here, kind=kind, name=table.id, description=description, is_stale=_is_stale(table, known))
         inputs = [each for each in table.inputs if each.table in tables and each.table != table.id]
         edges += [Edge(source=f"table:{each.table}", target=here, columns=each.columns) for each in inputs]
         if not inputs:  # also if all are hidden, so that nothing shows that they exist
             edges.append(Edge(source=source, target=here))
-    for metric in visible_metrics(metrics, snapshot, access, caller) if metrics else ():
+    for metric in metrics:
         here = f"metric:{metric.name}"
         nodes[here] = Node(id=here, kind="metric", name=metric.name, description=metric.defined.definition.description)
         edges += [Edge(source=f"table:{each}", target=here) for each in metric.tables if each in tables]

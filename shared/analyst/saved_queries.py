@@ -4,6 +4,7 @@ A history is one object per user, a shared query is one that never changes. Both
 whoever opens a shared query runs it with their own rights.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -24,13 +25,14 @@ QueryId = Annotated[str, Matching(r"^[0-9a-z]{26}$", "the id of a shared query")
 
 
 class PastQuery(BaseModel):
-    """A query that somebody ran. `error` is why it failed."""
+    """A query that somebody ran. `parameters` are the values of `$name` as they were written, `error` is why it failed."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     at: datetime
     sql: str
+    parameters: dict[str, str] = {}
     rows: int | None = None
     elapsed_ms: float | None = None
     error: str | None = None
@@ -45,6 +47,7 @@ class SharedQuery(BaseModel):
     at: datetime
     by: str | None
     sql: str
+    parameters: dict[str, str] = {}
 
 
 class _History(BaseModel):
@@ -64,18 +67,20 @@ def remember(
     sql: str,
     at: datetime,
     *,
+    parameters: Mapping[str, str] | None = None,
     rows: int | None = None,
     elapsed_ms: float | None = None,
     error: str | None = None,
 ) -> None:
     """Add a query to the history of a user; one that is run again moves to the front. A long one is not kept."""
-    if len(sql) > _LONGEST:
+    if len(sql) + sum(map(len, (parameters or {}).values())) > _LONGEST:
         return
     id_ = str(ULID()).lower()
-    query = PastQuery(id=id_, at=at, sql=sql, rows=rows, elapsed_ms=elapsed_ms, error=error)
+    given = dict(parameters or {})
+    query = PastQuery(id=id_, at=at, sql=sql, parameters=given, rows=rows, elapsed_ms=elapsed_ms, error=error)
 
     def change(current: Object | None) -> bytes:
-        others = (each for each in _parsed(current).queries if each.sql != sql)
+        others = (each for each in _parsed(current).queries if (each.sql, each.parameters) != (sql, given))
         return _History(queries=(query, *others)[:_KEPT]).model_dump_json(exclude_none=True).encode()
 
     swap(store, _key(user_id), change, done=lambda current: any(each.id == id_ for each in _parsed(current).queries))
@@ -86,9 +91,11 @@ def forget(store: Store, user_id: str) -> None:
     store.delete(_key(user_id))
 
 
-def share(store: Store, sql: str, by: str | None, at: datetime) -> SharedQuery:
+def share(
+    store: Store, sql: str, by: str | None, at: datetime, parameters: Mapping[str, str] | None = None
+) -> SharedQuery:
     """Keep a query under an id that can't be guessed."""
-    made = SharedQuery(id=str(ULID()).lower(), at=at, by=by, sql=sql)
+    made = SharedQuery(id=str(ULID()).lower(), at=at, by=by, sql=sql, parameters=dict(parameters or {}))
     put_once(store, f"{PREFIX}shared/{made.id}.json", made.model_dump_json().encode())
     return made
 

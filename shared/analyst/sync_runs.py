@@ -86,6 +86,8 @@ class RunView(BaseModel):
     reading: tuple[str, ...] = ()
     """Of a pending run: the tables that it is reading; `tables` are those it has read, of `total`."""
     total: int | None = None
+    is_profiled: bool = False
+    """Whether the tables that it changed are profiled after it, in the background."""
 
 
 class SyncStatus(BaseModel):
@@ -173,11 +175,12 @@ def is_alive(store: Store, run_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """Reports the state of runs."""
+    """Reports the state of runs; `profiles` is whether tables are profiled after a sync."""
 
     store: Store
     snapshots: Snapshots
     now: datetime
+    profiles: bool = False
 
     def newest(self, limit: int) -> SyncStatus:
         """Return the runs that are reading tables, and the newest runs of the last days."""
@@ -209,7 +212,16 @@ class Following:
     def _status(self, *runs: RunView) -> SyncStatus:
         newest = self.snapshots.current()
         held_back = tuple(one.source for one in newest.catalog.held_back)
-        return SyncStatus(snapshot=newest.number or None, runs=runs, held_back=held_back)
+        seen = tuple(
+            run.model_copy(update={"is_profiled": True}) if self.profiles and _has_changed_tables(run) else run
+            for run in runs
+        )
+        return SyncStatus(snapshot=newest.number or None, runs=seen, held_back=held_back)
+
+
+def _has_changed_tables(run: RunView) -> bool:
+    is_extract = run.kind == "extract" and run.status != "pending"
+    return is_extract and any(table.status == "ok" for table in run.tables)
 
 
 def _pending(progress: RunProgress) -> RunView:

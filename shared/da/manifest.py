@@ -11,7 +11,7 @@ from typing import Any, Self
 from da.errors import DaError
 from da.text import clean
 
-NO_TABLES = "You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY"
+NO_TABLES = "You can't read any table yet; to request access, run: da request SOURCE.TABLE --reason WHY"
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ID = re.compile(rf"{_NAME.pattern}\.{_NAME.pattern}")

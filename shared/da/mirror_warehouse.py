@@ -117,7 +117,17 @@ class MirrorWarehouse:
             if all(word in names or word in said for word in words):
                 matched = tuple(each.name for each in facts.columns if any(word in each.name for word in words))[:10]
                 weight = sum(word in names for word in words)
-                hit = Hit("table", facts.id, facts.view, facts.description, facts.rows, facts.updated, matched)
+                hit = Hit(
+                    "table",
+                    facts.id,
+                    facts.view,
+                    facts.description,
+                    facts.rows,
+                    facts.updated,
+                    matched,
+                    tuple((each.name, each.type) for each in facts.columns),
+                    facts.sql_name,
+                )
                 hits.append((-weight, hit))
         for metric in self._metrics() if kind != "table" else ():
             lists = (*(metric.get("synonyms") or ()), *(metric.get("questions") or ()), *(metric.get("tags") or ()))
@@ -125,7 +135,9 @@ class MirrorWarehouse:
             said = " ".join((metric["name"], title, metric.get("description") or "", *lists)).lower()
             if all(word in said for word in words):
                 weight = sum(word in f"{metric['name']} {title}".lower() for word in words)
-                hits.append((-weight, Hit("metric", metric["name"], title, metric.get("description"))))
+                dimensions = tuple(metric.get("dimensions") or ())
+                hit = Hit("metric", metric["name"], title, metric.get("description"), dimensions=dimensions)
+                hits.append((-weight, hit))
         return [hit for _weight, hit in sorted(hits, key=lambda each: each[0])]
 
     def table(self, name: str) -> TableFacts:

@@ -1,12 +1,11 @@
 """Questions with known answers, which show whether metrics, tables and tools still give the right figures.
 
-A file `config/questions/*.yml` is JSON, or a list in the small part of YAML that these files need: `- question: …` with the
-members `sql`, `metric`, `by`, `grain`, `where`, `expected`, `expected_sql`, `tolerance` and `ordered`.
+A file `config/questions/*.yml` is a list in YAML or JSON of mappings with `question`, `sql` or `metric` (with `by`, `grain`,
+`where`), `expected` or `expected_sql`, `tolerance` and `ordered`.
 """
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +81,26 @@ def _questions(path: Path) -> Iterator[Question]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise DaError(f"can't read '{path}': {cause_of(error)}") from None
-    try:
-        documents = json.loads(text) if text.lstrip().startswith(("[", "{")) else _yaml(text)
-    except ValueError as error:
-        raise DaError(f"'{path}' is not valid: {error}") from None
-    for number, each in enumerate(documents if isinstance(documents, list) else [documents], 1):
+    for number, each in enumerate(_listed(text, path), 1):
         yield _question(each, f"question {number} of '{path}'")
+
+
+def _listed(text: str, path: Path) -> list[Any]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Reads dates as texts, as the answers of tools have them."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    try:
+        # tabs between values are JSON, and not YAML
+        found = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader)  # noqa: S506 - a SafeLoader
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise DaError(f"'{path}' is not valid: {' '.join(str(error).split())}") from None
+    return found if isinstance(found, list) else [] if found is None else [found]
 
 
 def _question(document: Any, where: str) -> Question:
@@ -96,61 +109,35 @@ def _question(document: Any, where: str) -> Question:
     unknown = sorted(set(document) - _MEMBERS)
     if unknown:
         raise DaError(f"{where} has the unknown member '{unknown[0]}'; there are {', '.join(sorted(_MEMBERS))}")
+    texts: dict[str, str | None] = {}
+    for name in ("sql", "metric", "grain", "expected_sql"):
+        value = document.get(name)
+        if not isinstance(value, str | None):
+            raise DaError(f"{where} has '{name}: {value}', which is not a text")
+        texts[name] = value and value.strip()
+    tolerance = document.get("tolerance", 1e-9)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
+        raise DaError(f"{where} has 'tolerance: {tolerance}', which is not a number; use one such as 0.01")
     if (document.get("sql") is None) == (document.get("metric") is None):
         raise DaError(f"{where} must have either 'sql' or 'metric'")
     if (document.get("expected") is None) == (document.get("expected_sql") is None):
         raise DaError(f"{where} must have either 'expected' or 'expected_sql'")
     return Question(
         document["question"],
-        document.get("sql"),
-        document.get("metric"),
+        texts["sql"],
+        texts["metric"],
         tuple(_several(document.get("by"))),
         tuple(_several(document.get("where"))),
-        document.get("grain"),
+        texts["grain"],
         document.get("expected"),
-        document.get("expected_sql"),
-        float(document.get("tolerance") or 1e-9),
+        texts["expected_sql"],
+        float(tolerance),
         bool(document.get("ordered")),
     )
 
 
 def _several(value: Any) -> Sequence[str]:
     return [] if value is None else [str(each) for each in value] if isinstance(value, list) else [str(value)]
-
-
-_ITEM: Final = re.compile(r"(- |  )([a-z_]+):(?: (.*))?")
-
-
-def _yaml(text: str) -> list[Json]:
-    """Read a list of mappings: each value is JSON, a plain text, or an indented block after `|`."""
-    found: list[Json] = []
-    block: tuple[str, list[str]] | None = None
-    for number, line in enumerate([*text.splitlines(), "- end:"], 1):
-        if block is not None and (line.startswith("    ") or not line.strip()):
-            block[1].append(line[4:])
-            continue
-        if block is not None:
-            found[-1][block[0]] = "\n".join(block[1]).strip()
-            block = None
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        match = _ITEM.fullmatch(line.rstrip())
-        if match is None or (match[1] == "  " and not found):
-            raise ValueError(f"line {number} is not '- name: value' or '  name: value'")
-        if match[1] == "- ":
-            found.append({})
-        if match[3] == "|":
-            block = (match[2], [])
-        else:
-            found[-1][match[2]] = _value((match[3] or "").strip())
-    return found[:-1]
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text or None
 
 
 def run(questions: Sequence[Question], tools: Tools, runs: int) -> Iterator[Score]:

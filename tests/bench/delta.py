@@ -147,7 +147,7 @@ def _publish(store: FileStore, rows: Sequence[FileRow]) -> None:
         table = NewTable("orders", "Orders", columns, tuple(rows), "1", None, TableState(), NOW)
         uploads = Uploads(store, "bench", lambda: "none")
         publishing.publish(
-            store, "bench", [table], [], run_id="1", uploads=uploads, now=lambda: NOW, folder=Path(folder)
+            store, "bench", [table], [], run_id="1", uploads=uploads, now=lambda: NOW, folder=Path(folder), check=None
         )
 
 

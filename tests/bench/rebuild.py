@@ -36,6 +36,7 @@ def measure() -> list[Row]:
         at_most(f"{what}, one source of 100 changed: written", most.one_changed.written / 1e6, "MB", 1),
         _row(f"{what}, nothing changed", most.unchanged, 0.05),
         at_most(f"{what}, all changed: peak memory of a process", most.peak_mb, "MB", 300),
+        _row(f"frozen lake afterwards, {what.split(', ')[1]}, one source of 100 changed", most.lake, 2),
         _row(f"analytics.duckdb afterwards, {what.split(', ')[1]}, one source of 100 changed", most.file, 5),
     ]
 
@@ -55,12 +56,13 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Medians:
-    """The medians of rebuilds after changes of all sources, of one and of none, and of refreshing analytics.duckdb."""
+    """The medians of rebuilds after changes of all sources, of one and of none, and of refreshing analytics.duckdb and the lake."""
 
     all_changed: Taken
     one_changed: Taken
     unchanged: Taken
     file: Taken
+    lake: Taken
     peak_mb: float
 
 
@@ -73,8 +75,10 @@ def _rebuilds(*, sources: int, count: int, times: int) -> Medians:
         unchanged = [bucket.rebuild() for _ in range(times)]
         bucket.refresh()
         files = [bucket.refresh(bucket.names[number]) for number in range(times)]
+        bucket.write_lake()
+        lakes = [bucket.write_lake(bucket.names[number]) for number in range(times)]
         median = statistics.median_low
-        return Medians(median(every), median(one), median(unchanged), median(files), bucket.peak_mb())
+        return Medians(median(every), median(one), median(unchanged), median(files), median(lakes), bucket.peak_mb())
 
 
 class _Bucket:
@@ -97,6 +101,11 @@ class _Bucket:
         """Change sources and publish a snapshot; measure how long its analytics.duckdb takes."""
         self.rebuild(*changed)
         return self._taken(Rebuild(self._store, lambda: NOW, tuple).refresh_file)
+
+    def write_lake(self, *changed: str) -> Taken:
+        """Change sources and publish a snapshot; measure how long its frozen lake takes."""
+        self.rebuild(*changed)
+        return self._taken(Rebuild(self._store, lambda: NOW, tuple).write_lakes)
 
     def peak_mb(self) -> float:
         """Return the peak memory of a process that rebuilds all sources."""

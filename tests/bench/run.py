@@ -29,6 +29,7 @@ NAMES = (
         "startup",
         "store_requests",
         "objects",
+        "pages",
         "profiles",
     ),
     *("jira_transform", "jira_backfill", "jira", "keboola", "bigquery"),

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from analyst import duckdb_files
 from analyst.catalog import Column
 from analyst.contract import parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
+from tests.reading import connected
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Pieces:
         done = int(since or 0) if self.kind == "cursor" else self.skipped
         files: list[Path] = []
         columns: dict[str, Column] = {}
-        with duckdb_files.connect(threads=1) as con:
+        with connected() as con:
             for number, query in enumerate(self.pieces[done:] or [f"{self.pieces[-1]} limit 0"]):
                 home = into / str(number)
                 home.mkdir()

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from analyst import duckdb_files
 from analyst.contract import parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.errors import SourceError
+from tests.reading import connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Toy:
         query = self.content[table.name].query
         if query == "broken":
             raise SourceError(f"{table.name} is broken")
-        with duckdb_files.connect() as con:
+        with connected() as con:
             greatest = None
             if table.cursor_column is not None:
                 bound = "" if since is None else f"where {table.cursor_column} > {since}"

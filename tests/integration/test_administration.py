@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.clouds import KINDS, cloud
+from tests.examples import size
 from tests.integration.administration import (
     administrate,
     check_lists_say_what_the_state_says,
@@ -12,10 +13,12 @@ from tests.integration.administration import (
 )
 
 
+@pytest.mark.many
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_lost_or_half_done_and_the_access_list_is_that_of_the_state(kind: str, tmp_path: Path) -> None:
     with cloud(kind, tmp_path) as bucket:
-        outcome = administrate(bucket, writers=4, times=3, seconds=300)
+        writers, times = size(3, many=4), size(2, many=3)
+        outcome = administrate(bucket, writers=writers, times=times, seconds=300)
         check_nothing_is_lost(outcome)
-        assert check_lists_say_what_the_state_says(outcome, tmp_path) >= outcome.edits > 4 * 3
+        assert check_lists_say_what_the_state_says(outcome, tmp_path) >= outcome.edits > writers * times

@@ -33,7 +33,7 @@ def test_a_cut_run_publishes_what_it_has_and_names_what_is_left(world: World) ->
     assert set(world.ask("GET", "/api/sync/manifest")["tables"]) == {f"shop.{name}" for name in read}
     (run,) = world.ask("GET", f"/api/sync/status?run={run_id}")["runs"]
     assert run["status"] == "pending"
-    (task,) = world.process.task_ledger.waiting()
+    (task,) = [task for task in world.process.task_ledger.waiting() if task.name != "lake"]
     assert (task.id, list(task.body["tables"])) == (f"{run_id}-1", told["left"])
 
 

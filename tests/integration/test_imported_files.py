@@ -249,3 +249,22 @@ def test_an_empty_source_never_replaces_imported_rows(
     (tmp_path / "sources/orders.csv").write_text("n\n7\n")
     assert world.ask("POST", "/extract/csv", {"source": "csv"})["tables"][0]["status"] == "ok"
     assert rows(world) == [(7,)]
+
+
+def test_imported_tables_have_to_meet_their_expectations(world: World, parquet: Callable[[str], bytes]) -> None:
+    old, new = parquet("select 1 as n"), parquet("select 1 as n union all select null")
+    send(world, old, new)
+    publish(world, wanted(old))
+    rows(world)
+    expected = {"kind": "not_null", "columns": ["n"], "severity": "block"}
+    world.ask("PUT", "/api/admin/tables/csv.orders/expectations", {"expectations": [expected]})
+    failed = publish(world, wanted(new), status=422)
+    assert "not_null n: 1 of 2 rows fail; the last version stays" in failed["tables"][0]["error"]
+    assert rows(world) == [(1,)]
+    expected["severity"] = "warn"
+    world.ask("PUT", "/api/admin/tables/csv.orders/expectations", {"expectations": [expected]})
+    send(world, new)
+    assert "not_null n: 1 of 2 rows fail" in publish(world, wanted(new))["tables"][0]["note"]
+    assert len(rows(world)) == 2
+    told = world.ask("GET", "/api/sync/manifest")["tables"]["csv.orders"]["notice"]
+    assert told == "expectations are not met: not_null n: 1 of 2 rows fail"

@@ -32,7 +32,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def served(bucket: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, str]]:
     home = tmp_path_factory.mktemp("flights")
-    with host(home, bucket, sources=DATA.parent) as server:
+    with host(home, bucket, sources=DATA.parent, fork=True) as server:
         token = server.bootstrap()
         config = {"type": "csv", "config": {"path": str(DATA), "nullstr": "NA"}}
         assert server.ask("POST", "/api/admin/sources/nyc", config, token=token)[0] == 201

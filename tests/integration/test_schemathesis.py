@@ -53,7 +53,7 @@ def world(begun: Begun, tmp_path: Path, at_once: None) -> Iterator[World]:  # no
 
 
 @settings(
-    max_examples=8,
+    max_examples=5 if SEED is None else 8,
     deadline=None,
     derandomize=SEED is None,
     suppress_health_check=list(HealthCheck),

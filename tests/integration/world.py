@@ -13,6 +13,7 @@ from werkzeug.test import Client, TestResponse
 from analyst.context import Process
 from analyst.http import HttpFunction, app
 from analyst.http.application import discover
+from analyst.tasks import Background
 from tests.clouds import Cloud
 
 BOOTSTRAP_SECRET = "bootstrap-" + "0" * 32
@@ -54,6 +55,17 @@ class Begun:
         return self._filled[fill]
 
 
+class OneByOne(Background):
+    """Runs what comes after the answers on one thread, so that one can wait for it."""
+
+    def __init__(self, room: int = 100) -> None:
+        super().__init__(workers=1, room=room)
+
+    def wait(self) -> None:
+        """Wait until all has run that was handed over before."""
+        self._pool.submit(lambda: None).result()
+
+
 class World:
     """The functions, and the tokens of those who may call them."""
 
@@ -70,7 +82,7 @@ class World:
     ) -> None:
         """Serve a bucket by a `process` of settings and a store; it is empty unless the token of its `admin` is given.
 
-        Tables are profiled after a sync only with `profiles`. Without a `base_url`, links are relative, for servers whose
+        Tables are profiled after a sync only with `profiles`; then `send` waits for the profiles that follow. Without a `base_url`, links are relative, for servers whose
         port is not known yet.
         """
         (folder / "sources").mkdir(parents=True, exist_ok=True)
@@ -86,6 +98,9 @@ class World:
         }
         self.cloud = cloud
         self.process = process(environ, store=cloud.open())
+        self._profiling = OneByOne() if profiles else None
+        if self._profiling is not None:
+            self.process._made["background"] = self._profiling
         self.app = app(self.process, FUNCTIONS)
         self.client = Client(self.app)
         self.admin = admin or self._bootstrap()
@@ -104,4 +119,7 @@ class World:
     def send(self, method: str, path: str, body: Any = None, *, token: str | None = "") -> TestResponse:
         """Send a request as the administrator, with another token, or with none."""
         headers = {} if token is None else {"Authorization": f"Bearer {token or self.admin}"}
-        return self.client.open(path, method=method, json=body, headers=headers, buffered=True)
+        answer = self.client.open(path, method=method, json=body, headers=headers, buffered=True)
+        if self._profiling is not None and path.startswith("/extract/"):
+            self._profiling.wait()
+        return answer

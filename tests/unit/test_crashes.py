@@ -13,13 +13,15 @@ from analyst.snapshots import Snapshots
 from analyst.store import Store
 from tests.clouds import Cloud
 from tests.doubles.around import AgedStore
+from tests.examples import size
 from tests.forks import Forks, forking
 from tests.reading import database, folder
 from tests.running import ROOT
 from tests.unit import crash_worker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.many, pytest.mark.slow]
 
+STRIDE = size(3, many=1)
 EXTRACT = "extracts/toy/extract.duckdb"
 
 
@@ -59,11 +61,11 @@ def whole(generation: int) -> list[Any]:
 
 
 def crash_everywhere(forks: Forks, prepared: Cloud, what: str, generation: int) -> list[Store]:
-    """Run a process on a copy of a bucket once for every point at which it can die."""
+    """Run a process on a copy of a bucket for each `STRIDE`th point at which it can die, from the first on."""
     crashed: list[Store] = []
     while True:
         cloud = prepared.copy()
-        if not dies(forks, len(crashed) + 1, what, cloud, generation):
+        if not dies(forks, len(crashed) * STRIDE + 1, what, cloud, generation):
             return crashed
         crashed.append(cloud.open())
 
@@ -78,7 +80,7 @@ def prepared(cloud: Cloud) -> Cloud:
 
 def test_a_publish_may_be_cut_anywhere(forks: Forks, prepared: Cloud) -> None:
     crashed = crash_everywhere(forks, prepared, "extract", 2)
-    assert len(crashed) >= 8
+    assert len(crashed) * STRIDE >= 8
     for store in crashed:
         published = generations(store, EXTRACT)
         assert published in (whole(1), whole(2))
@@ -92,7 +94,7 @@ def test_a_publish_may_be_cut_anywhere(forks: Forks, prepared: Cloud) -> None:
 def test_a_rebuild_may_be_cut_anywhere(forks: Forks, prepared: Cloud, what: str, embedded: int) -> None:
     crash_worker.extract(prepared.open(), 2)
     crashed = crash_everywhere(forks, prepared, what, 2)
-    assert len(crashed) >= 12
+    assert len(crashed) * STRIDE >= 12
     for store in crashed:
         assert Snapshots(store).current().number in (1, 2)
         rebuilding = Rebuild(AgedStore(store), crash_worker.now, tuple, embedded=embedded)

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def literals(place: str, source: str) -> Iterator[tuple[str, str, bool]]:
             yield f"{place}:{node.lineno}", node.value, node in docs
 
 
+@cache
 def found(words: str, *, groups: bool = False) -> bool:
     """Return whether words begin with a command, or with `groups` are a group of them; other words may follow it."""
     command: Any = COMMAND

@@ -228,6 +228,7 @@ LISTED: dict[str, set[str]] = {
         *("inner", "names", "number", "query", "self._most_bytes // 1000000", "self._sql", "shape"),
     },
     "shared/analyst/query/statement.py": {"kind.lower()", "text"},
+    "shared/analyst/rebuild/lake_file.py": {"column", "database", "declared", "table"},
     "shared/analyst/rebuild/snapshot_file.py": {"table", "declared", "catalog.snapshot", "query", "shape", "macro"},
     "shared/analyst/rebuild/source_views.py": {"self.name", "label", "reason", "alias"},
     "shared/analyst/state/groups.py": {"table"},

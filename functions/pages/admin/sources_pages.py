@@ -1,20 +1,36 @@
 """Sources: adding one by a form made of its type's options, testing it, registering its tables, syncing and removing it."""
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import Field, StringConstraints
 
 from analyst.access import Role
+from analyst.connectors.materialized.options import TYPE
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask
 from analyst.names import Name
+from analyst.pages.fields import Field as InputField
 from analyst.pages.fields import fields_of, read
 from analyst.state.source_types import EXTERNAL
 from functions.api import admin_discover, admin_source_life, admin_sources, admin_tables, sync
+
+LABELS: Final = {
+    "csv": "Files",
+    "jira": "Jira",
+    "keboola": "Keboola",
+    "bigquery": "BigQuery",
+    "materialized": "SQL (materialized)",
+    EXTERNAL: "External",
+}
+"""How people call the types of sources."""
+
+DERIVED: Final = frozenset({"engine", "inputs", "columns", "is_volatile"})
+"""Options of a materialized table that the server derives from its SQL."""
 
 _DONE: Final = {
     "added": "The source is added. Test it, register its tables, then sync it.",
@@ -63,6 +79,16 @@ class SourceForm(SourcePath):
     text: _Texts = ()
 
 
+class AddTableForm(SourcePath):
+    """A table of a source: the names of its options and their texts, in the same order."""
+
+    table: Name
+    source_table: _Short | None = None
+    schedule: _Short | None = None
+    option: _Options = ()
+    text: _Texts = ()
+
+
 class RegisterForm(SourcePath):
     """The tables to register."""
 
@@ -86,6 +112,7 @@ def sources_page(query: SourcesQuery, ctx: Context) -> View:
     extras = {
         "section": "/admin/sources",
         "types": (*SOURCE_TYPES, EXTERNAL),
+        "labels": LABELS,
         "type": kind or (EXTERNAL if query.type == EXTERNAL else None),
         "fields": [] if kind is None else fields_of(SOURCE_TYPES[kind].config, {}),
         "roots": ctx.settings.source_roots,
@@ -134,6 +161,9 @@ def source_page(query: SourceQuery, ctx: Context) -> View:
         data["removal"] = ask(ctx, admin_source_life.remove, name=query.name, dry_run=True)
     kind = SOURCE_TYPES.get(source.type)
     extras = {
+        "table_fields": None if kind is None else table_fields(source.type, {}),
+        "problem": None,
+        "given": None,
         "section": "/admin/sources",
         "fields": [] if kind is None else fields_of(kind.config, source.config),
         "config": json.dumps(source.config, indent=2, ensure_ascii=False),
@@ -149,6 +179,25 @@ def change_source_form(form: SourceForm, ctx: Context) -> View | Redirect:
     config = _config(source.type, form.option, form.text)
     ask(ctx, admin_sources.update_source, name=form.name, config=config, sync_schedule=form.schedule)
     return Redirect(f"/admin/sources/{form.name}?done=changed", 303)
+
+
+@function("POST", "/admin/sources/{name}/tables", allow=Role.ADMIN)
+def add_table_form(form: AddTableForm, ctx: Context) -> View | Redirect:
+    """Register a table with its options, and go to its page; the form stays as it was if the table is refused."""
+    source = ask(ctx, admin_sources.get_source, name=form.name)
+    try:
+        options = table_options(source.type, form.option, form.text)
+        named = {"source_table": form.source_table, "sync_schedule": form.schedule}
+        ask(ctx, admin_tables.register_table, id=f"{form.name}.{form.table}", options=options, **named)
+    except AnalystError as error:
+        if error.status >= 500:  # noqa: PLR2004
+            raise
+        view = source_page.function.call(SourceQuery(name=form.name), ctx)
+        given = {**dict(zip(form.option, form.text, strict=False)), "table": form.table}
+        given |= {"schedule": form.schedule or "", "source_table": form.source_table or ""}
+        extras = {**view.extras, "problem": str(error), "given": given}
+        return View(view.template, view.title, view.data, extras, view.current, status=error.status)
+    return Redirect(f"/admin/tables/{form.name}/{form.table}?done=added", 303)
 
 
 @function("POST", "/admin/sources/{name}/register", allow=Role.ADMIN)
@@ -179,3 +228,19 @@ def remove_source_form(form: RemoveForm, ctx: Context) -> View | Redirect:
 def _config(type_: str, names: tuple[str, ...], texts: tuple[str, ...]) -> dict[str, Any]:
     kind = SOURCE_TYPES.get(type_)
     return {} if kind is None else read(kind.config, names, texts)
+
+
+def table_fields(type_: str, values: Mapping[str, Any]) -> list[InputField]:
+    """Return the fields for the options of a table of a source of a type."""
+    kind = SOURCE_TYPES.get(type_)
+    return [] if kind is None else fields_of(kind.options, values, without=DERIVED if type_ == TYPE else ())
+
+
+def table_options(type_: str, names: tuple[str, ...], texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options of a table that a form has.
+
+    Raises:
+        InvalidInputError: there is no such option, or a text can't be its value.
+    """
+    kind = SOURCE_TYPES.get(type_)
+    return {} if kind is None else read(kind.options, names, texts)

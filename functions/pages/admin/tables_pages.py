@@ -5,12 +5,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, StringConstraints
 
 from analyst.access import Role
+from analyst.connectors.materialized.options import TYPE
 from analyst.context import Context
-from analyst.errors import InvalidInputError
+from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask
+from analyst.http.pages import Form, ask, found
 from analyst.names import Name
-from functions.api import access, admin_tables, permissions
+from functions.api import access, admin_sources, admin_tables, permissions
+from functions.pages.admin.sources_pages import table_fields, table_options
 
 _PAGE: Final = 100
 _Short = Annotated[str, StringConstraints(max_length=500)]
@@ -29,7 +31,7 @@ class AdminTablePath(Form):
 
     source: Name
     name: Name
-    done: Literal["changed", "granted"] | None = None
+    done: Literal["added", "changed", "granted"] | None = None
 
     @property
     def id(self) -> str:
@@ -50,6 +52,13 @@ class AdminTableForm(AdminTablePath):
     profile_after_sync: bool = False
 
 
+class TableOptionsForm(AdminTablePath):
+    """The options of a table, in full: their names and texts, in the same order."""
+
+    option: Annotated[tuple[_Short, ...], Field(max_length=200)] = ()
+    text: Annotated[tuple[Annotated[str, StringConstraints(max_length=200_000)], ...], Field(max_length=200)] = ()
+
+
 class AdminGrantForm(AdminTablePath):
     """To whom to grant a table: a user or a group."""
 
@@ -67,10 +76,15 @@ class RemoveTableForm(AdminTablePath):
 def admin_tables_page(query: TablesQuery, ctx: Context) -> View:
     """Show the registered tables."""
     registered = ask(ctx, admin_tables.list_registered_tables, source=query.source).tables
-    found = [each for each in registered if query.q.lower() in each.id]
-    pages = max(1, -(-len(found) // _PAGE))
+    matching = [each for each in registered if query.q.lower() in each.id]
+    pages = max(1, -(-len(matching) // _PAGE))
     number = min(query.page, pages)
-    data = {"count": len(found), "page": number, "pages": pages, "tables": found[(number - 1) * _PAGE : number * _PAGE]}
+    data = {
+        "count": len(matching),
+        "page": number,
+        "pages": pages,
+        "tables": matching[(number - 1) * _PAGE : number * _PAGE],
+    }
     extras = {"section": "/admin/tables", "wanted": query}
     return View("admin_tables.html", "Tables", data, extras, "/admin")
 
@@ -83,7 +97,15 @@ def admin_table_page(query: AdminTablePath, ctx: Context) -> View:
         "readers": ask(ctx, access.explain_access, table=query.id, limit=200),
         "grants": ask(ctx, permissions.list_permissions, table=query.id).permissions,
     }
-    extras = {"section": "/admin/tables", "done": query.done}
+    type_ = found_type(ctx, query.source)
+    extras = {
+        "section": "/admin/tables",
+        "done": query.done,
+        "fields": table_fields(type_, data["table"].options),
+        "is_materialized": type_ == TYPE,
+        "problem": None,
+        "given": None,
+    }
     return View("admin_table.html", query.id, data, extras, "/admin")
 
 
@@ -94,6 +116,28 @@ def change_table_form(form: AdminTableForm, ctx: Context) -> View | Redirect:
     values = form.model_dump(exclude={"source", "name", "done", "primary_key"})
     ask(ctx, admin_tables.update_table, id=form.id, primary_key=keys or None, **values)
     return Redirect(f"/admin/tables/{form.source}/{form.name}?done=changed", 303)
+
+
+@function("POST", "/admin/tables/{source}/{name}/options", allow=Role.ADMIN)
+def table_options_form(form: TableOptionsForm, ctx: Context) -> View | Redirect:
+    """Change the options of a table; the form stays as it was if they are refused."""
+    try:
+        options = table_options(found_type(ctx, form.source), form.option, form.text)
+        ask(ctx, admin_tables.update_table, id=form.id, options=options)
+    except AnalystError as error:
+        if error.status >= 500 or error.status == 404:  # noqa: PLR2004
+            raise
+        view = admin_table_page.function.call(AdminTablePath(source=form.source, name=form.name), ctx)
+        given = dict(zip(form.option, form.text, strict=False))
+        extras = {**view.extras, "problem": str(error), "given": given}
+        return View(view.template, view.title, view.data, extras, view.current, status=error.status)
+    return Redirect(f"/admin/tables/{form.source}/{form.name}?done=changed", 303)
+
+
+def found_type(ctx: Context, source: str) -> str:
+    """Return the type of a source; empty if a table has none, as in older systems."""
+    known = found(ctx, admin_sources.get_source, name=source)
+    return "" if known is None else str(known.type)
 
 
 @function("POST", "/admin/tables/{source}/{name}/grant", allow=Role.ADMIN)

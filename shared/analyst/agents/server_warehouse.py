@@ -23,7 +23,7 @@ from analyst.errors import AnalystError, ConflictError, InvalidInputError, NotFo
 from analyst.metrics import checked
 from analyst.metrics.checked import CheckedMetric, visible_metrics
 from analyst.names import quote
-from analyst.profiles import profile_view, stored
+from analyst.profiles import profile_view, relations, stored
 from analyst.query.engine import Engine, Query, Reader
 from analyst.query.live import Live
 from analyst.query.statement import StatementError, TableName
@@ -65,6 +65,14 @@ class Registered:
 
     primary_key: tuple[str, ...] = ()
     schedule: str | None = None
+
+
+def _via(relation: relations.Relation) -> str:
+    """Return where a relation comes from, for people and agents."""
+    if relation.is_declared:
+        return "declared foreign key"
+    share = "" if relation.coverage is None else f", {100 * relation.coverage:.4g} % of the rows have a partner"
+    return f"found in the data{share}"
 
 
 @dataclass(frozen=True)
@@ -145,12 +153,15 @@ class ServerWarehouse:
 
     def _hit(self, table: Table, matched: tuple[str, ...] = ()) -> Hit:
         about = self.texts.description(table, self.access)
-        return Hit("table", table.id, table.view, about, table.rows, _iso(table.extracted_at), matched)
+        columns = tuple((column.name, column.type) for column in table.columns)
+        updated = _iso(table.extracted_at)
+        return Hit("table", table.id, table.view, about, table.rows, updated, matched, columns, sql_name(table))
 
     @staticmethod
     def _metric_hit(metric: CheckedMetric) -> Hit:
         said = metric.defined.definition
-        return Hit("metric", said.name, said.display_name or said.name, said.description)
+        dimensions = tuple(each.name for each in said.dimensions)
+        return Hit("metric", said.name, said.display_name or said.name, said.description, dimensions=dimensions)
 
     def table(self, name: str) -> TableFacts:
         """Describe a table.
@@ -261,14 +272,16 @@ class ServerWarehouse:
         return is_from_outside and not _has(said.tags, TRUSTED)
 
     def _relations(self, table: Table) -> Iterator[Relation]:
-        """Yield the tables that metrics join, and those that have a column in common that looks like a key."""
+        """Yield the tables that metrics join, and those of the foreign keys that people declare or the data suggests."""
         yield from self._joins(table)
-        visible = visible_tables.visible(self._current, self.access, self.caller)
-        keys = {column.name for column in table.columns if column.name.endswith(("_id", "_key", "_code"))}
-        for each in visible:
-            if each is not table:
-                for name in sorted(keys & {column.name for column in each.columns}):
-                    yield Relation(each.id, name, "column of the same name")
+        found = relations.of_table(
+            table, self._current, self.access, self.caller, texts=self.texts, proposals=relations.read(self.store)
+        )
+        for each in found:
+            other = self._current.by_id[each.table]
+            pairs = zip(each.columns, each.references, strict=True)
+            on = " and ".join(f"{table.view}.{quote(one)} = {other.view}.{quote(two)}" for one, two in pairs)
+            yield Relation(each.table, on, _via(each))
 
     def _joins(self, table: Table) -> Iterator[Relation]:
         for metric in self._metrics:

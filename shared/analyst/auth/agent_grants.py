@@ -34,6 +34,17 @@ class InvalidGrantError(UnauthenticatedError):
     """A code or refresh token is not valid: it was used, has expired, or is for another client."""
 
 
+class ReusedError(InvalidGrantError):
+    """A code or refresh token was used before: somebody else has a copy of it, so the caller must end its grant.
+
+    Source: OAuth 2.1, 'Authorization Code' and 'Refresh Token Protection'.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__("this code or token was already used, so its grant has ended; connect the agent again")
+        self.session = session
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What a user granted to a client. `resource` is the address of the tools."""
@@ -89,7 +100,8 @@ def take_code(
     """Exchange a code for tokens, which uses it up.
 
     Raises:
-        InvalidGrantError: it is not valid, was used, or is for another client, address or secret.
+        InvalidGrantError: it is not valid, or is for another client, address or secret.
+        ReusedError: it was used before.
         UnavailableError: the store does not respond.
     """
     claims = _verified(keys, Purpose.AGENT_CODE, code, now)
@@ -117,7 +129,8 @@ def refresh(
     """Return the next tokens for a refresh token, which is used up; for a minute, the request can be repeated.
 
     Raises:
-        InvalidGrantError: it is not valid, was used, or its grant has ended.
+        InvalidGrantError: it is not valid, or its grant has ended.
+        ReusedError: it was used more than a minute ago.
         UnavailableError: the store does not respond.
     """
     grant = _grant(_verified(keys, Purpose.AGENT_REFRESH, token, now))
@@ -133,9 +146,12 @@ def _exchanged(  # noqa: PLR0917 - all of them parts of one exchange
     access.refresh()
     try:
         sessions.caller_of(grant.session, access.current())
-        use(store, token, now, again_within=again_within)
     except UnauthenticatedError as error:
         raise InvalidGrantError(str(error)) from error
+    try:
+        use(store, token, now, again_within=again_within)
+    except UnauthenticatedError as error:
+        raise ReusedError(grant.session) from error
     claims = _claims(grant)
     return Tokens(
         keys.sign(Purpose.AGENT, grant.session.user_id, now, ACCESS_LASTS, **claims),

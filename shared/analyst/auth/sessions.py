@@ -87,6 +87,15 @@ def refresh(keys: Keys, token: str, access: AccessReader, store: Store, now: dat
     return for_program(keys, session, now)
 
 
+def read_refresh(keys: Keys, token: str, now: datetime) -> Session:
+    """Return the session of a refresh token, even if it has ended.
+
+    Raises:
+        UnauthenticatedError: it was not signed here, or has expired.
+    """
+    return _read(keys, Purpose.REFRESH, token, now)
+
+
 def read(keys: Keys, token: str, now: datetime) -> Session:
     """Return the session of a token, even if it has ended.
 

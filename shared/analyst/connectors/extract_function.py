@@ -4,7 +4,7 @@ from typing import Final
 
 from analyst.context import Context
 from analyst.contract.extraction import SIDE_BY_SIDE, FanOut
-from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest
+from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest, ProfileLater
 from analyst.http import Allow, Answer
 from analyst.http.spec import Options
 
@@ -40,8 +40,16 @@ def extracting(
         fan_out=fan_out,
         is_time_up=ctx.is_time_up,
         next_part=lambda body: ctx.tasks.enqueue(path, body),
+        profile_later=profile_later(ctx),
         wants_rebuild=not request.is_part,
     )
+
+
+def profile_later(ctx: Context) -> ProfileLater | None:
+    """Return what has tables profiled after the answer; `None` if the instance does not profile after a sync."""
+    if not ctx.settings.profile_after_sync:
+        return None
+    return lambda body: ctx.tasks.enqueue("/profile", body)
 
 
 def audited(ctx: Context, request: ExtractRequest) -> None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PACE: Final = 5.0
+_LAKES_APART: Final = 30.0
+"""Seconds after which the lakes of new snapshots are written: those of a run with many rebuilds together."""
+
 _THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -177,10 +180,14 @@ class Context(Noting):
             self.settings.scratch_dir,
             of_now=lambda: self.access.current().is_of_now,
             later=self._update_file,
+            lake_later=self._write_lakes,
         )
 
     def _update_file(self) -> None:
         self.tasks.enqueue("/rebuild", {"file": True}, name="file", delay=self.process.file_pace.pause())
+
+    def _write_lakes(self) -> None:
+        self.tasks.enqueue("/rebuild", {"lake": True}, name="lake", delay=_LAKES_APART)
 
     def rebuild_later(self) -> None:
         """Have a rebuild run when the lease of one that died has ended.

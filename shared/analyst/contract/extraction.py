@@ -21,6 +21,7 @@ from analyst.contract.merging import WidenError
 from analyst.contract.model import SCHEMA, Extract, FileRow, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads
 from analyst.contract.staging import RepeatedRowsError, Staging
+from analyst.contract.verdicts import Checker, with_warning
 from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import did_you_mean, is_name
@@ -35,9 +36,6 @@ _SEEN = ", rows were last seen "
 _EMPTY = "; check whatever writes them"
 """The end of the note on a table that received no rows."""
 
-_UNMET = "expectations are not met: "
-"""The beginning of the note on a table that does not meet expectations."""
-
 _ATTEMPTS = 4
 """How often a table is read because columns turn out to be text."""
 
@@ -49,12 +47,14 @@ SIDE_BY_SIDE = 2
 class Ended:
     """The result of an extract: its record, and the current version of the source's extract.duckdb.
 
-    If tables are `left` because the time was up, the record is not written: the run continues with these.
+    If tables are `left` because the time was up, the record is not written: the run continues with these. `base` is the
+    version with which it began.
     """
 
     record: RunRecord
     version: str | None
     left: tuple[str, ...] = ()
+    base: str | None = None
 
 
 FanOut = Callable[[Sequence[SourceTable]], Sequence[TableResult] | None]
@@ -64,32 +64,8 @@ Tables without a result are left to the next part of the run.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a check of a table found: reasons not to publish it, and what to warn of."""
-
-    blocked: tuple[str, ...] = ()
-    warned: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A table that is about to be published; `before` are its published columns and rows, `folder` is for copies."""
-
-    table: str
-    registration: str | None
-    files: Sequence[FileRow]
-    columns: Sequence[Column]
-    before: Sequence[Column]
-    rows_before: int | None
-    folder: Path
-
-
 Stage = tuple[Callable[[], Connector], frozenset[str] | None]
 """A connector, and which of its tables to extract by name (`None`: all)."""
-
-Checker = Callable[[Candidate], Verdict]
-"""Checks what a run is about to publish; see `analyst.quality`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +113,7 @@ class Extraction:
         if self.before is not None:
             run.started_at, run.notes = self.before.started_at, [*self.before.notes]
             run.add(*self.before.tables)
-        version = None
+        version, base, is_first = None, None, True
         left: tuple[str, ...] = ()
         try:
             with Reading(run) as reading:
@@ -147,18 +123,20 @@ class Extraction:
                         continue
                     with duckdb_files.scratch(self.scratch) as folder:
                         opened = connector()
-                        results, version, left = self._extract(opened, only, folder, run, reading)
+                        results, before, version, left = self._extract(opened, only, folder, run, reading)
+                        base, is_first = before if is_first else base, False
                         run.add(*results)
                         run.notes += opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
             run.error = self._explain(failure)
         if left and run.error is None:
-            return Ended(run.record(), version, left)
-        return Ended(run.end(), version)
+            return Ended(run.record(), version, left, base)
+        return Ended(run.end(), version, base=base)
 
     def _extract(
         self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run, reading: Reading
-    ) -> tuple[list[TableResult], str | None, tuple[str, ...]]:
+    ) -> tuple[list[TableResult], str | None, str | None, tuple[str, ...]]:
+        """Extract the tables of a connector; return their results, the version before, the version after, and what is left."""
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder, with_details=True)
         listed = [table for table in connector.tables() if only is None or table.name in only]
@@ -170,9 +148,9 @@ class Extraction:
         spread = None if self.fan_out is None else self.fan_out(changed)
         if spread is not None:
             unchanged = [_unchanged(table, base) for table in tables if table not in changed]
-            version, done = read_extract(self.store, self.source, folder)[1], {result.table for result in spread}
+            after, done = read_extract(self.store, self.source, folder)[1], {result.table for result in spread}
             left = tuple(table.name for table in changed if table.name not in done)
-            return [*spread, *unchanged, *twins], version, left
+            return [*spread, *unchanged, *twins], version, after, left
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         reading.expect(len(changed))
         with ThreadPoolExecutor(self.side_by_side) as pool:
@@ -201,7 +179,7 @@ class Extraction:
             _missing(self.source, name, base, absent | base.meta.keys())
             for name in sorted((only or frozenset()) - absent)
         ]
-        return [*results, *unchanged, *vanished, *missing, *twins], published or version, left
+        return [*results, *unchanged, *vanished, *missing, *twins], version, published or version, left
 
     def _read(
         self, connector: Connector, table: SourceTable, base: Extract, uploads: Uploads, folder: Path
@@ -224,13 +202,6 @@ class Extraction:
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         if (kept := _kept_import(self.source, table, base, made)) is not None:
             return kept, None
-        try:
-            verdict = self._verdict(table, made, base, uploads, home)
-        except Exception as failure:  # noqa: BLE001 - the same
-            return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
-        if verdict.blocked:
-            error = f"not published, because {_UNMET}{'; '.join(verdict.blocked)}; the last version stays"
-            return TableResult(table=table.name, status="failed", error=error, ms=_ms(began)), None
         result = TableResult(
             table=table.name,
             status="ok",
@@ -240,19 +211,10 @@ class Extraction:
             rejects=extracted.rejects,
             notes=(*extracted.notes, *_repeated(table, made)),
             passed_over=extracted.passed_over,
-            note=_with_warnings(_note(table, base, extracted, made), verdict),
+            note=_note(table, base, extracted, made),
             ms=_ms(began),
         )
         return result, made
-
-    def _verdict(self, table: SourceTable, made: NewTable, base: Extract, uploads: Uploads, folder: Path) -> Verdict:
-        if self.check is None or made.remote is not None:
-            return Verdict()
-        before = {column.name: column for file in base.files.get(table.name, ()) for column in columns_of(file)}
-        meta, files = base.meta.get(table.name), publishing.rows_of(made, base, uploads)
-        rows = None if meta is None else meta.rows
-        columns = made.columns
-        return self.check(Candidate(table.name, table.registration, files, columns, [*before.values()], rows, folder))
 
     def _explain(self, failure: Exception) -> str:
         """Return the reason for the source's owner; details of an unexpected error go to the log."""
@@ -285,6 +247,7 @@ class Extraction:
             uploads=uploads,
             now=self.now,
             folder=folder,
+            check=self.check,
         )
         notes += published.notes.values()
         return [self._ended(result, published) for result in results], published.version
@@ -294,6 +257,8 @@ class Extraction:
             return result.model_copy(update={"status": "superseded"})
         if (failure := published.failed.get(result.table)) is not None:
             return TableResult(table=result.table, status="failed", error=self._explain(failure), ms=result.ms)
+        if (warning := published.warned.get(result.table)) is not None:
+            return result.model_copy(update={"note": with_warning(result.note, warning)})
         return result
 
 
@@ -504,15 +469,7 @@ def _repeated(table: SourceTable, made: NewTable) -> tuple[str, ...]:
 
 def _is_noted(result: TableResult, made: NewTable | None) -> bool:
     """Return whether the note is stored with the table, as that of an empty one is."""
-    return made is not None and result.note is not None and (_EMPTY in result.note or _UNMET in result.note)
-
-
-def _with_warnings(note: str | None, verdict: Verdict) -> str | None:
-    """Return the note on a table with what its expectations warn of."""
-    if not verdict.warned:
-        return note
-    unmet = f"{_UNMET}{'; '.join(verdict.warned)}"
-    return unmet if note is None else f"{note}; {unmet}"
+    return made is not None and result.note is not None and _EMPTY in result.note
 
 
 def _run_row(result: TableResult, *, is_empty: bool = False) -> TableRun:

@@ -24,6 +24,7 @@ from analyst.contract.extract_edit import delete_rows, edit_extract, read_extrac
 from analyst.contract.extract_file import read_commits
 from analyst.contract.model import Extract, FileRow, PartRow, TableState, data_prefix, dropped_key
 from analyst.contract.parquet import ParquetFile
+from analyst.contract.verdicts import Checker, Verdicts, with_warning
 from analyst.contract.views import write_remote_view, write_view
 from analyst.errors import AnalystError, ConflictError, ContractError, SourceError
 from analyst.names import quote, quote_text
@@ -146,13 +147,14 @@ class Published:
     """The result of a publish: the version of the new extract.duckdb, and the tables for which a later read stays.
 
     `failed` maps the tables that could not be published to the reason. `notes` reports, by table, Delta logs that
-    another writer had changed.
+    another writer had changed. `warned` has, by table, what its expectations warn of.
     """
 
     version: str | None
     superseded: frozenset[str] = frozenset()
     failed: Mapping[str, Exception] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    warned: Mapping[str, str] = field(default_factory=dict)
 
 
 class MovedError(ConflictError):
@@ -190,19 +192,22 @@ def publish(
     uploads: Uploads,
     now: Callable[[], datetime],
     folder: Path,
+    check: Checker | None,
     together: bool = False,
 ) -> Published:
     """Upload the new files of `tables` and swap the source's extract.duckdb, keeping all other tables in it.
 
-    With `together`, all tables are published or none. Otherwise a table that can't be published, for whatever reason,
+    `check` decides about each table just before the swap, with the rows that it will have; `None` if they are those that it
+    has. With `together`, all tables are published or none. Otherwise a table that can't be published, for whatever reason,
     keeps its last version, and the others are published.
 
     Raises:
+        UnmetError: an expectation blocks one of the tables, and they belong `together`.
         ContractError: the existing extract can't be read; it stays as it is.
         MovedError: another run published one of the tables, and they belong `together`.
         UnavailableError: the store does not respond, or others win the swap for minutes.
     """
-    log, failed = DeltaLog(store, source), dict[str, Exception]()
+    log, failed, verdicts = DeltaLog(store, source), dict[str, Exception](), Verdicts(check, folder)
 
     def change(con: "DuckDBPyConnection", base: Extract, home: Path) -> tuple[frozenset[str], _Committed]:
         if together:
@@ -210,17 +215,18 @@ def publish(
         placed, superseded = _place([table for table in tables if table.name not in failed], base)
         if together and superseded:
             raise MovedError(f"{source}.{min(superseded)} was published by another run in the meantime; start again")
-        rows: dict[str, list[FileRow]] = {}
-        for table in placed:
-            with _trouble_of(table.name):
-                rows[table.name] = rows_of(table, base, uploads)
+        rows = _rows(placed, base, uploads, verdicts)
         same = frozenset(table.name for table in placed if table.same_rows)
         committed = _Committing(con, log, now(), folder).commit(base, rows, same)
         _write_tables(con, base, placed, rows)
         for table in placed:
             with _trouble_of(table.name):
                 _write_view(con, table, rows[table.name], store.url, home)
-        noted = [_noted(run, failed.get(run.table)) for run in runs if run.table not in superseded]
+        noted = [
+            _noted(run, failed.get(run.table), verdicts.warning(run.table))
+            for run in runs
+            if run.table not in superseded
+        ]
         _write_runs(con, noted, run_id, now())
         return superseded, committed
 
@@ -233,7 +239,8 @@ def publish(
             failed[error.table] = error.reason  # its changes are rolled back with all others; start again without it
         else:
             version, notes = _copied(log, version, committed, now=now, folder=folder)
-            return Published(version, superseded, failed, notes)
+            warned = {table.name: text for table in tables if (text := verdicts.warning(table.name)) is not None}
+            return Published(version, superseded, failed, notes, warned)
 
 
 def drop(
@@ -450,6 +457,19 @@ def rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
     return rows
 
 
+def _rows(
+    tables: Sequence[NewTable], base: Extract, uploads: Uploads, verdicts: Verdicts
+) -> Mapping[str, list[FileRow]]:
+    """Return the file rows of tables that may be published."""
+    rows: dict[str, list[FileRow]] = {}
+    for table in tables:
+        with _trouble_of(table.name):
+            rows[table.name] = rows_of(table, base, uploads)
+            if table.remote is None:
+                verdicts.require(table.name, table.registration, table.columns, rows[table.name], base)
+    return rows
+
+
 def _write_tables(
     con: "DuckDBPyConnection", base: Extract, tables: Sequence[NewTable], rows: Mapping[str, Sequence[FileRow]]
 ) -> None:
@@ -508,10 +528,13 @@ def _state_row(table: NewTable, replaced: TableState) -> list[object]:
     return [table.name, replaced.version + 1, table.cursor, table.fingerprint]
 
 
-def _noted(run: TableRun, failure: Exception | None) -> TableRun:
-    """Return a run as failed if its table could not be published."""
+def _noted(run: TableRun, failure: Exception | None, warning: str | None) -> TableRun:
+    """Return a run as failed if its table could not be published; a warning is stored with the table, as a notice."""
     if failure is None:
-        return run
+        if warning is None:
+            return run
+        note = run.error if run.status == "empty" else None
+        return replace(run, status="empty", error=with_warning(note, warning))
     return replace(run, status="failed", error=str(failure), rows=None, size_bytes=None)
 
 

@@ -69,8 +69,8 @@ class Post(Protocol):
             UnavailableError: the store does not respond.
         """
 
-    async def seen(self, notification: Notification, user_id: str) -> Notification | None:
-        """Return what a person may see now of a notification; `None` if nothing.
+    async def seen(self, notification: Notification, person: Person) -> Notification | None:
+        """Return what a person may see now of a notification, by the token that they have shown; `None` if nothing.
 
         Raises:
             UnavailableError: that is not known.
@@ -169,7 +169,7 @@ class Connection:
         """Send a notification unless this client has been sent it, as far as the person may see it now."""
         if notification.id in self._sent:
             return
-        seen = await self._post.seen(notification, self.person.user_id)
+        seen = await self._post.seen(notification, self.person)
         if seen is None:
             return
         await self._put(messages.notification(seen))

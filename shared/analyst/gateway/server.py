@@ -111,9 +111,11 @@ class Gateway:
         """Return what a person has neither read nor received, oldest first."""
         return await self._in_thread(lambda: self._outbox.unreceived(user_id))
 
-    async def seen(self, notification: Notification, user_id: str) -> Notification | None:
-        """Return what a person may see now of a notification."""
-        return await self._in_thread(lambda: seen_by(notification, self._process.access.current(), user_id))
+    async def seen(self, notification: Notification, person: Person) -> Notification | None:
+        """Return what a person may see now of a notification, by the token that they have shown."""
+        return await self._in_thread(
+            lambda: seen_by(notification, self._process.access.current(), self._identify(person.token))
+        )
 
     def received(self, user_id: str, ids: Sequence[str]) -> None:
         """Note what a program has received. If that fails, it is sent once more."""

@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Final
 
-from analyst.auth import sessions
+from analyst.auth import session_list, sessions
 from analyst.auth.links import Binding, Shown
 from analyst.auth.sign_in import Proven, sign_in
 from analyst.context import Context
@@ -26,6 +26,8 @@ def sign_browser_in(ctx: Context, proven: Proven, then: str | None = None) -> Re
     user_id = sign_in(proven, ctx.access, ctx.state, actor(ctx), ctx.settings)
     ctx.signs_in(proven.provider, proven.email, user_id)
     session = sessions.begin(user_id, ctx.now)
+    where = session_list.browser_name(ctx.request.headers.get("User-Agent"))
+    session_list.record(ctx.store, session, "browser", where, ctx.now)
     token = sessions.for_browser(ctx.keys, session, ctx.now)
     cookie = _cookie(ctx, token, int(sessions.BROWSER_LASTS.total_seconds()))
     return Redirect(local(then), 303, (cookie,))

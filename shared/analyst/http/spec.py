@@ -40,7 +40,7 @@ class Template:
         names = tuple(part["name"] for part in _PART.finditer(text))
         literals = _PART.split(text)[:: _PART.groups + 1]
         if not text.startswith("/") or len(set(names)) < len(names) or not all(map(_LITERAL.fullmatch, literals)):
-            raise ValueError(f"{text!r} is no template of a path")
+            raise ValueError(f"{text!r} is not a valid path template")
         spanning = frozenset(part["name"] for part in _PART.finditer(text) if part["spans"])
         shape = _PART.sub(lambda part: "{*}" if part["spans"] else "{}", text)
         return cls(text.replace(":path}", "}"), names, spanning, shape, re.compile(_expression(text)))

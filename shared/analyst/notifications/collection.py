@@ -300,7 +300,7 @@ class Collection:
             if caller is None:
                 continue
             notification = self._notification(finding, caller)
-            seen = None if notification is None else seen_by(notification, self.access, user_id)
+            seen = None if notification is None else seen_by(notification, self.access, caller)
             if seen is not None:
                 found += post(self.store, self.settings, seen, [user_id])
         return found
@@ -312,7 +312,7 @@ class Collection:
             items = tuple(item for item in items if self._concerned.concerns(item.table, caller, mine))
             if not items:
                 return None
-            if caller.role is Role.ADMIN:
+            if caller.includes(Role.ADMIN):
                 items = tuple(
                     item.model_copy(update={"text": finding.details.get(item.table, item.text)}) for item in items
                 )

@@ -84,7 +84,7 @@ class Delivery:
         """Return what may be sent of a notification now."""
         if each is None or (each.kind != "message" and to.channel not in mine.channels(each.kind)):
             return None
-        return seen_by(each, access, to.user_id)
+        return seen_by(each, access, caller_of(access, to.user_id))
 
     def _channel(self, to: Destination, mine: Preferences) -> ChannelOfPerson | None:
         """Return what reaches a person; `None` if nothing does."""

@@ -130,13 +130,12 @@ def notification_id(key: str, at: datetime) -> str:
     return str(ULID.from_bytes(stamp + hashlib.sha256(key.encode()).digest()[:10]))
 
 
-def seen_by(notification: Notification, access: AccessList, user_id: str) -> Notification | None:
-    """Return a notification with only the tables that a user may read now; `None` if the user may not see it.
+def seen_by(notification: Notification, access: AccessList, caller: Caller | None) -> Notification | None:
+    """Return a notification with only the tables that its reader may read now; `None` if they may not see it.
 
     A table that is registered again is another table. So is one that was registered since: its name says nothing.
     """
-    caller = caller_of(access, user_id)
-    if caller is None or not caller.role.includes(KINDS[notification.kind].role):
+    if caller is None or not caller.includes(KINDS[notification.kind].role):
         return None
     if not notification.items:
         return notification

@@ -20,7 +20,7 @@ from typing import Final, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ulid import ULID
 
-from analyst.access import AccessList
+from analyst.access import AccessList, Caller
 from analyst.errors import UnavailableError
 from analyst.notifications.event_stream import Added
 from analyst.notifications.notification import Channel, Notification, seen_by
@@ -108,14 +108,16 @@ class Outbox:
             self.mark(user_id, [notification.id])
         return put_once(self.store, key, data)
 
-    def inbox(self, user_id: str, access: AccessList) -> list[Shown]:
-        """Return what a person can read, newest first: of each notification, what they may see now."""
+    def inbox(self, caller: Caller | None, access: AccessList) -> list[Shown]:
+        """Return what a caller can read, newest first: of each notification, what they may see now; `None` sees nothing."""
+        if caller is None or (user_id := caller.user_id) is None:
+            return []
         keys = sorted((entry.key for entry in self.store.list(f"{_INBOX}{user_id}/")), reverse=True)[:MOST]
-        return self._shown(user_id, keys, access)
+        return self._shown(caller, keys, access)
 
-    def shown(self, user_id: str, ids: Iterable[str], access: AccessList) -> list[Shown]:
-        """Return notifications of a person by their ids: of each, what they may see now."""
-        return self._shown(user_id, [f"{_INBOX}{user_id}/{id_}.json" for id_ in ids], access)
+    def shown(self, caller: Caller, ids: Iterable[str], access: AccessList) -> list[Shown]:
+        """Return notifications of a caller by their ids: of each, what they may see now."""
+        return self._shown(caller, [f"{_INBOX}{caller.user_id}/{id_}.json" for id_ in ids], access)
 
     def added(self, user_id: str, now: datetime) -> list[Added]:
         """Return what is in a person's inbox, and when it was added, by the clock that says `now`."""
@@ -124,11 +126,11 @@ class Outbox:
             Added(_id_of(entry.key), int(ms - entry.age * 1000)) for entry in self.store.list(f"{_INBOX}{user_id}/")
         ]
 
-    def _shown(self, user_id: str, keys: Iterable[str], access: AccessList) -> list[Shown]:
-        marks = self._marks(user_id)
+    def _shown(self, caller: Caller, keys: Iterable[str], access: AccessList) -> list[Shown]:
+        marks = self._marks(caller.user_id or "")
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = [each for each in pool.map(self._read, keys) if each is not None]
-        seen = (seen_by(each, access, user_id) for each in found)
+        seen = (seen_by(each, access, caller) for each in found)
         return [Shown(notification=each, read=marks.has(each.id)) for each in seen if each is not None]
 
     def mark(self, user_id: str, ids: Iterable[str] = (), *, through: str = "") -> None:

@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from analyst.access import AccessList
 from analyst.errors import ConflictError, NotFoundError
 from analyst.notifications import preferences
+from analyst.notifications.notification import caller_of
 from analyst.notifications.outbox import PREFIX, Outbox
 from analyst.notifications.preferences import Preferences, TelegramLink
 from analyst.settings import Settings
@@ -303,7 +304,9 @@ class Bot:
         user_id = self._person(chat_id)
         if user_id is None:
             return _UNLINKED
-        unread = [each.notification for each in Outbox(self.store).inbox(user_id, self.access()) if not each.read]
+        access = self.access()
+        shown = Outbox(self.store).inbox(caller_of(access, user_id), access)
+        unread = [each.notification for each in shown if not each.read]
         if not unread:
             return "There is nothing new."
         lines = [f"- {each.headline}" for each in unread[:_SHOWN]]

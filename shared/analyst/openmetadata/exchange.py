@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from analyst.catalog import Table
 from analyst.descriptions import Imported, ImportedTable, put_imported
+from analyst.errors import InvalidInputError
+from analyst.http_client import HttpClient
 from analyst.openmetadata import entities
 from analyst.openmetadata.client import OpenMetadata
+from analyst.settings import Settings
 from analyst.snapshots import Snapshot
 from analyst.store import Store
 
@@ -50,6 +53,19 @@ class Exchange:
     client: OpenMetadata
     product: str | None = None
     tag: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, http: HttpClient) -> Self:
+        """Return the exchange with the server of the settings.
+
+        Raises:
+            InvalidInputError: there is none.
+        """
+        if settings.openmetadata_url is None or settings.openmetadata_token is None:
+            raise InvalidInputError("OpenMetadata is not configured; set OPENMETADATA_URL and OPENMETADATA_TOKEN")
+        url, token = settings.openmetadata_url.rstrip("/"), settings.openmetadata_token.get_secret_value()
+        client = OpenMetadata(url, token, http)
+        return cls(client, settings.openmetadata_data_product, settings.openmetadata_filter_tag)
 
     def import_tables(self, store: Store, snapshot: Snapshot, at: datetime) -> Import:
         """Store what the server says of our tables; if it can't be read, the last import stays.

@@ -5,19 +5,26 @@ model checks them.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from types import NoneType
-from typing import Any, Final, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from analyst.errors import InvalidInputError
 
-Kind = Literal["text", "number", "choice", "lines", "json"]
+Kind = Literal["text", "long", "number", "choice", "lines", "json"]
 
 _YES: Final = ("true", "false")
+_LONG: Final = 10_000
+"""Characters from which a text has an input of several lines."""
+
+_PIECE: Final = re.compile(r"(?<=[.;]) (?=[A-Z`])")
+_SUBJECT: Final = re.compile(r"(With )?`\w+`((, | and )`\w+`)*")
+"""A sentence or clause of a docstring, and the fields that it begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +40,15 @@ class Field:
     default: str = ""
 
 
-def fields_of(model: type[BaseModel], values: Mapping[str, Any]) -> list[Field]:
-    """Return the fields of a model with values; the required ones come first."""
+def fields_of(model: type[BaseModel], values: Mapping[str, Any], *, without: Collection[str] = ()) -> list[Field]:
+    """Return the fields of a model with values, but for some; the required ones come first."""
     made = []
     for name, info in model.model_fields.items():
+        if name in without:
+            continue
         kind, choices = _kind(info.annotation)
+        if kind == "text" and any((getattr(each, "max_length", None) or 0) > _LONG for each in info.metadata):
+            kind = "long"
         usual = None if info.default is PydanticUndefined else info.default
         made.append(
             Field(
@@ -46,11 +57,24 @@ def fields_of(model: type[BaseModel], values: Mapping[str, Any]) -> list[Field]:
                 _text(values[name], kind) if name in values else "",
                 info.is_required(),
                 choices,
-                info.description or "",
+                info.description or _said_of(model, name),
                 _text(usual, kind),
             )
         )
     return sorted(made, key=lambda field: not field.required)
+
+
+def _said_of(model: type[BaseModel], name: str) -> str:
+    """Return what the docstring of a model, or of one that it extends, says of a field."""
+    for each in model.__mro__:
+        for piece in _PIECE.split(" ".join((each.__doc__ or "").split())):
+            subject = _SUBJECT.match(piece)
+            if subject is None or f"`{name}`" not in subject[0]:
+                continue
+            rest = piece[subject.end() :]
+            said = rest[2:3].upper() + rest[3:] if rest.startswith(": ") else piece
+            return said.replace("`", "").rstrip(";")
+    return ""
 
 
 def read(model: type[BaseModel], names: Iterable[str], texts: Iterable[str]) -> dict[str, Any]:
@@ -79,7 +103,16 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...]]:
         return "number", ()
     if get_origin(plain) in {tuple, list, set, frozenset} and get_args(plain)[0] is str:
         return "lines", ()
-    return ("text" if plain is str else "json"), ()
+    return ("text" if _is_text(plain) else "json"), ()
+
+
+def _is_text(plain: Any) -> bool:
+    """Return whether values are written as they are: texts, or one of some texts."""
+    if get_origin(plain) is Literal:
+        return all(isinstance(each, str) for each in get_args(plain))
+    if get_origin(plain) in {Union, UnionType}:
+        return all(_is_text(_plain(each)) for each in get_args(plain) if each is not NoneType)
+    return plain is str
 
 
 def _plain(annotation: Any) -> Any:

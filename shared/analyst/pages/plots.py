@@ -91,6 +91,8 @@ class _Scale:
             low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
         size = 10.0 ** math.floor(math.log10((high - low) / _MOST_TICKS))
         step = next(size * each for each in (1, 2, 5, 10) if (high - low) / (size * each) <= _MOST_TICKS)
+        if all(value == int(value) for value in known):  # counts have no halves
+            step = max(step, 1.0)
         self.low, self.high = math.floor(low / step) * step, math.ceil(high / step) * step
         count = round((self.high - self.low) / step)
         self.ticks = [self.low + step * place for place in range(count + 1)]
@@ -119,9 +121,9 @@ def line(labels: Sequence[str], values: Sequence[float | None], title: str) -> M
     return _plot([*parts, _labels(labels, x)], title)
 
 
-def line_of(values: Sequence[float | None], title: str) -> Markup:
-    """Draw values in order, numbered."""
-    return line([str(place + 1) for place in range(len(values))], values, title)
+def line_of(points: Sequence[tuple[str, float | None]], title: str) -> Markup:
+    """Draw labelled values in order."""
+    return line([label for label, _ in points], [value for _, value in points], title)
 
 
 def bars(labels: Sequence[str], values: Sequence[float | None], title: str) -> Markup:
@@ -226,6 +228,13 @@ def compact(value: float) -> str:
     return f"{value:.4g}"
 
 
+def figure(value: Any) -> str:
+    """Write a figure of a profile: numbers briefly, an absent one as `none`."""
+    if value is None:
+        return "none"
+    return compact(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
 def highlighted(text: str, words: Iterable[str]) -> Markup:
     """Mark words in a text."""
     import re
@@ -239,5 +248,5 @@ def highlighted(text: str, words: Iterable[str]) -> Markup:
     )
 
 
-FILTERS: Final = (histogram, share, spark, line_of, compact, highlighted)
+FILTERS: Final = (histogram, share, spark, line_of, compact, figure, highlighted)
 """Filters of the templates."""

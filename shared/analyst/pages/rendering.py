@@ -73,6 +73,7 @@ NAVIGATION: Final = (
     ("/", "Home", None),
     ("/catalog", "Catalog", None),
     ("/metrics", "Metrics", None),
+    ("/glossary", "Glossary", None),
     ("/query", "Query", "analyst"),
     ("/notifications", "Notifications", None),
     ("/admin", "Admin", "admin"),
@@ -147,6 +148,11 @@ def number(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
 
 
+def counted(count: int, what: str) -> str:
+    """Write a number of things: `1 row`, `2,000 rows`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def ago(at: datetime | None, now: datetime) -> str:
     """Write how long ago a time was: `3 hours ago`; a long time ago, its date."""
     if at is None:
@@ -189,7 +195,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (sentence, size, number, ago, day, moment, percent, *plots.FILTERS)
+    filters = (sentence, size, number, counted, ago, day, moment, percent, *plots.FILTERS)
     environment.filters |= {each.__name__: each for each in filters} | {"json": json.dumps}
     environment.globals["version"] = version("ai-data-analyst")
     return environment

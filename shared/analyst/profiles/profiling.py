@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from ulid import ULID
 from analyst import duckdb_files, logs
 from analyst.catalog import Column, File, Table
 from analyst.descriptions import Texts, read_texts
-from analyst.errors import AnalystError, InvalidInputError, SourceError
+from analyst.errors import AnalystError, InvalidInputError, SourceError, UnavailableError
 from analyst.names import quote, quote_text
 from analyst.profiles import stored
 from analyst.profiles.relations import write_summary
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(f"{logs.ROOT}.profiles")
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """The version of the sketches. It changes when they are computed otherwise; then files are read again."""
 
 SIDE_BY_SIDE: Final = 2
@@ -73,6 +74,8 @@ class ProfiledTable(BaseModel):
     scanned_files: int = 0
     alerts: int = 0
     error: str | None = None
+    is_temporary: bool = False
+    """Whether it failed because the store or the memory was not available; a later attempt may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,10 @@ class Profiling:
                     made = self._profile(table, registry.get(table.id, Registered()), connections, folder)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the other tables are profiled
                     reason = _explained(error, table)
-                    return ProfiledTable(table=table.id, status="failed", error=reason, ms=_ms(began))
+                    is_temporary = isinstance(error, UnavailableError)
+                    return ProfiledTable(
+                        table=table.id, status="failed", error=reason, ms=_ms(began), is_temporary=is_temporary
+                    )
                 alerts = len(made.profile["alerts"])
                 return ProfiledTable(table=table.id, status="ok", ms=made.ms, scanned_files=made.scanned, alerts=alerts)
 
@@ -358,7 +364,9 @@ def _explained(error: Exception, table: Table) -> str:
     """Return why a table could not be profiled, without the words of DuckDB, which can contain values of the table."""
     if isinstance(error, AnalystError):
         return str(error)
-    _LOG.error("a table could not be profiled", extra={"fields": {"table": table.id, "error": type(error).__name__}})
+    frames = [f"{frame.name} at {frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    fields = {"table": table.id, "error": type(error).__name__, "frames": frames}
+    _LOG.error("a table could not be profiled", extra={"fields": fields})
     return f"the files of {table.id!r} could not be read for a profile ({type(error).__name__}); see the log"
 
 

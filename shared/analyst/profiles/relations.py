@@ -139,7 +139,7 @@ def _summary(sketch: Sketch, rows: int) -> dict[str, Any] | None:
         "distinct": sketch.distinct_estimate,
         "unique": sketch.nulls == 0 and sketch.distinct_estimate >= _NEARLY_UNIQUE * rows,
     }
-    if is_integer:
+    if is_integer and not sketch.is_masked:
         made["span"] = [int(sketch.least or 0), int(sketch.greatest or 0)]
     elif sketch.patterns:
         made["shapes"] = list(sketch.patterns)[:3]

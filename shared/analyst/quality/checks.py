@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from analyst import duckdb_files
-from analyst.contract.extraction import Candidate, Verdict
+from analyst.contract.verdicts import Candidate, Verdict
 from analyst.names import did_you_mean, quote, quote_text
 from analyst.quality import expectations
 from analyst.quality.expectations import Check, Expectation, Result, change_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _SECONDS: Final = 300.0
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class Checks:
         rows = sum(file.rows for file in candidate.files)
         check = Check(at=self.now(), rows=rows, published=not blocked, results=results)
         expectations.add_to_history(self.store, table_id, registration, check, None if blocked else change)
-        return Verdict(tuple(map(_told, blocked)), tuple(_told(one) for one in failed if one.severity == "warn"))
+        warned = tuple(one.text for one in failed if one.severity == "warn")
+        return Verdict(tuple(one.text for one in blocked), warned)
 
     def _results(self, expected: Sequence[Expectation], candidate: Candidate) -> Iterator[Result]:
         folder = candidate.folder
@@ -68,7 +70,7 @@ class Checks:
     ) -> Result:
         import duckdb
 
-        def result(message: str | None, failed: int | None = None) -> Result:
+        def result(message: str | None, failed: int | None = None, newest: datetime | None = None) -> Result:
             return Result(
                 label=one.label,
                 kind=one.kind,
@@ -76,6 +78,7 @@ class Checks:
                 passed=message is None,
                 failed=failed,
                 message=message,
+                newest=newest,
             )
 
         if missing := [name for name in one.columns if name not in columns]:
@@ -84,7 +87,7 @@ class Checks:
             return result(_row_count(one, rows, rows_before))
         try:
             if one.kind == "freshness":
-                return result(self._freshness(con, one))
+                return result(*self._freshness(con, one))
             found = con.execute(*_failing(one)).fetchone()
         except duckdb.InterruptException:
             return result("it took longer than 5 minutes")
@@ -95,21 +98,20 @@ class Checks:
             return result(None, failed)
         return result(f"{failed:,} of {rows:,} rows fail", failed)
 
-    def _freshness(self, con: "DuckDBPyConnection", one: Expectation) -> str | None:
+    def _freshness(self, con: "DuckDBPyConnection", one: Expectation) -> tuple[str | None, None, datetime | None]:
+        """Return why the newest time is too old, and this time."""
         column = quote(one.columns[0])
         found = con.execute(f"select epoch_us(max({column})::timestamp) from this where isfinite({column})").fetchone()
         if found is None or found[0] is None:
-            return "there is no time in it"
+            return "there is no time in it", None, None
+        newest = _EPOCH + timedelta(microseconds=found[0])
         age = (self.now().astimezone(UTC).timestamp() - found[0] / 1e6) / 3600
         limit = one.max_age_hours or 0.0
-        return None if age <= limit else f"the newest row is {age:,.1f} hours old, and {limit:g} are allowed"
+        told = None if age <= limit else f"the newest row is {age:,.1f} hours old, and {limit:g} are allowed"
+        return told, None, newest
 
 
 _LITERAL: Final = {ord("*"): "[*]", ord("?"): "[?]", ord("["): "[[]"}
-
-
-def _told(result: Result) -> str:
-    return f"{result.label}: {result.message}"
 
 
 def _row_count(one: Expectation, rows: int, before: int | None) -> str | None:

@@ -1,6 +1,6 @@
 """Expectations of tables, and the results of their checks, in the bucket."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -80,7 +80,7 @@ class Expectation(BaseModel):
 
 
 class Result(BaseModel):
-    """The result of one expectation; `failed` counts the rows that fail it."""
+    """The result of one expectation; `failed` counts the rows that fail it, `newest` is the time that freshness looks at."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -90,6 +90,12 @@ class Result(BaseModel):
     passed: bool
     failed: int | None = None
     message: str | None = None
+    newest: datetime | None = None
+
+    @property
+    def text(self) -> str:
+        """How people are told that it failed."""
+        return f"{self.label}: {self.message}"
 
 
 class Check(BaseModel):
@@ -149,7 +155,7 @@ def read(store: Store, table_id: str, registration: str | None) -> tuple[Expecta
     return found.expectations if found is not None and found.registration == registration else ()
 
 
-def everything(store: Store) -> dict[str, Expected]:
+def everything(store: Store) -> Mapping[str, Expected]:
     """Return the expectations of all tables, by id."""
     return _all(store.read(KEY)).tables
 

@@ -20,6 +20,7 @@ from analyst.errors import ContractError, UnavailableError
 from analyst.lease import Lease
 from analyst.rebuild import snapshot_file
 from analyst.rebuild.contents import EMBEDDED, Contents
+from analyst.rebuild.frozen_lakes import FrozenLakes, lake_key
 from analyst.rebuild.newest_file import NewestFile
 from analyst.rebuild.publishing import (
     COPY,
@@ -68,6 +69,7 @@ class Rebuild:
 
     `later` requests `refresh_file` in the background; it is called after a rebuild of a snapshot with more tables than
     `file_at_once`. Without it, nobody writes the file of such a snapshot. Of fewer tables, it is written at once.
+    `lake_later` requests `write_lakes` in the background, if the newest snapshot has no frozen lake.
     """
 
     store: Store
@@ -77,6 +79,7 @@ class Rebuild:
     of_now: Callable[[], Callable[[Table, datetime], bool]] = field(default=lambda: _always)
     """Returns the rule that decides whether a table of a snapshot built at some time belongs to its present registration."""
     later: Callable[[], object] | None = None
+    lake_later: Callable[[], object] | None = None
     embedded: int = EMBEDDED
     """Bytes of a catalog up to which it is one object, and the snapshot has a file of its own."""
     part: int = LARGEST
@@ -108,6 +111,11 @@ class Rebuild:
     def refresh_file(self) -> RebuildAnswer:
         """Bring analytics.duckdb up to date with the newest snapshot."""
         NewestFile(self.store, self.scratch, self._known).refresh()
+        return self._result(read_last(self.store, self._known), changed=False)
+
+    def write_lakes(self) -> RebuildAnswer:
+        """Write the frozen lakes of the newest snapshots that have none."""
+        FrozenLakes(self.store, self.scratch, self._known).write()
         return self._result(read_last(self.store, self._known), changed=False)
 
     def _run(self, run_id: str) -> RebuildAnswer:
@@ -145,6 +153,8 @@ class Rebuild:
             entries = {entry.key: entry for entry in self.store.list(PREFIX)}
             if not _is_there(pointer, contents, entries):
                 return None
+            if lake_key(pointer.catalog) not in entries:
+                self._request_lake()
             duckdb, copy = entries.get(pointer.duckdb), entries.get(COPY)
             if has_own_file(pointer):
                 if duckdb is None or copy is None or copy.age >= duckdb.age:
@@ -155,7 +165,9 @@ class Rebuild:
         return None
 
     def write_file(self, pointer: Pointer | None) -> None:
-        """Write the file of a snapshot with parts that was just published, or have it written later."""
+        """Have the frozen lake of a snapshot that was just published written, and its file if it has parts."""
+        if pointer is not None:
+            self._request_lake()
         if pointer is not None and not has_own_file(pointer):
             self._write_file(read_last(self.store, self._known).contents)
 
@@ -165,6 +177,11 @@ class Rebuild:
         elif self.later is not None:
             with suppress(UnavailableError):  # too many tasks are waiting: the next rebuild requests it
                 self.later()
+
+    def _request_lake(self) -> None:
+        if self.lake_later is not None:
+            with suppress(UnavailableError):  # too many tasks are waiting: the next rebuild requests it
+                self.lake_later()
 
     def _know(self, pointer: Pointer, contents: Contents) -> None:
         self._known.clear()

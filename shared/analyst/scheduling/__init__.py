@@ -78,7 +78,7 @@ class Scheduler:
             job = next(
                 found for found in self.registry.jobs() if (found.source, found.job.name) == (start.source, start.job)
             )
-            self.enqueue(job.job.path, {"source": job.source}, name=f"{JOB}{job.id}")
+            self.enqueue(job.job.path, {"source": job.source} if job.source else {}, name=f"{JOB}{job.id}")
         else:
             run = TriggeredRun(source=start.source, run_id=start.run_id)
             Extract(run, self._type_of(start.source), start.tables).enqueue(self.enqueue)

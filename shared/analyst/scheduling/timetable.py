@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from analyst.errors import InvalidInputError
 from analyst.schedule import Schedule
 from analyst.scheduling.ledger import Attempt, Ledger
+from analyst.settings import Settings
 from analyst.state.registry import RegisteredTable, list_tables
 from analyst.state.source_types import EXTERNAL, Job, SourceTypes
 from analyst.state.sources import Source, list_sources
@@ -26,22 +27,36 @@ SaidBy = Literal["table", "source", "instance"]
 """Where a schedule is defined: on the table, on its source, or in the settings."""
 
 
+OF_INSTANCE: Final = ""
+"""The source of jobs that belong to none."""
+
+
+def own_jobs(settings: Settings) -> tuple[Job, ...]:
+    """Return the jobs of the instance."""
+    jobs = [Job("freshness", "/check-freshness", "every 1h")]
+    if settings.openmetadata_url is not None and settings.openmetadata_token is not None:
+        jobs.append(Job("openmetadata", "/import-openmetadata", settings.openmetadata_schedule))
+    return tuple(jobs)
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The sources and tables; `default` is the schedule of those without one. `types` have jobs."""
+    """The sources and tables; `default` is the schedule of those without one. `types` have jobs, `own` are of the instance."""
 
     sources: tuple[Source, ...]
     tables: tuple[RegisteredTable, ...]
     default: str
     types: SourceTypes = field(default_factory=dict)
+    own: tuple[Job, ...] = ()
 
     @classmethod
-    def read(cls, db: "DuckDBPyConnection", default: str, types: SourceTypes) -> Self:
+    def read(cls, db: "DuckDBPyConnection", settings: Settings, types: SourceTypes) -> Self:
         """Read it from the open system state."""
-        return cls(list_sources(db), tuple(list_tables(db)), default, types)
+        return cls(list_sources(db), tuple(list_tables(db)), settings.sync_schedule, types, own_jobs(settings))
 
     def jobs(self) -> "Iterator[SourceJob]":
-        """List the jobs of all sources."""
+        """List the jobs of the instance and of all sources."""
+        yield from (SourceJob(OF_INSTANCE, job) for job in self.own)
         for source in self.sources:
             if source.type in self.types:
                 yield from (SourceJob(source.name, job) for job in self.types[source.type].jobs)
@@ -49,7 +64,7 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class SourceJob:
-    """A job of one source."""
+    """A job of one source, or of the instance."""
 
     source: str
     job: Job

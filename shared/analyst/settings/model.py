@@ -229,6 +229,8 @@ class Settings(BaseModel):
     """Data product of OpenMetadata whose tables and metrics count. Without it, all do."""
     openmetadata_filter_tag: str | None = None
     """Tag that a metric of OpenMetadata needs to be exported."""
+    openmetadata_schedule: When = "daily 04:00"
+    """Schedule of the import from OpenMetadata, such as `every 6h` or `never`."""
     telegram_bot_token: SecretStr | None = None
     """Token of a bot of Telegram, from its @BotFather. Without it, nobody is notified there."""
     telegram_updates: Literal["webhook", "polling"] = "webhook"
@@ -355,6 +357,7 @@ KEYS: Final = {
     "openmetadata.token": "openmetadata_token",
     "openmetadata.data_product": "openmetadata_data_product",
     "openmetadata.filter_tag": "openmetadata_filter_tag",
+    "openmetadata.schedule": "openmetadata_schedule",
     "notifications.telegram_bot_token": "telegram_bot_token",
     "notifications.telegram_updates": "telegram_updates",
     "notifications.telegram_url": "telegram_url",

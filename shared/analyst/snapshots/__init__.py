@@ -24,6 +24,7 @@ SnapshotNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 
 PREFIX = "analytics/"
 CATALOG_SUFFIX = ".catalog.json"
+LAKE_SUFFIX = ".ducklake"
 _CATALOG = re.compile(rf"{PREFIX}([0-9]{{9,}})-[0-9a-z]{{26}}{re.escape(CATALOG_SUFFIX)}")
 _CATALOGS: TypeAdapter[CatalogList | Catalog] = TypeAdapter(
     Annotated[CatalogList | Catalog, Field(union_mode="left_to_right")]

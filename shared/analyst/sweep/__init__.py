@@ -31,6 +31,7 @@ from analyst.audit.archives import Archiving
 from analyst.audit.writer import PREFIX as AUDIT_PREFIX
 from analyst.auth.last_use import USES
 from analyst.auth.limits import COUNTERS
+from analyst.auth.session_list import PREFIX as SESSIONS
 from analyst.auth.sessions import REFRESH_LASTS
 from analyst.auth.single_use import USED
 from analyst.backup.archive import left_over
@@ -58,11 +59,14 @@ _DAY: Final = timedelta(days=1)
 
 
 def spent(store: Store) -> Iterator[Entry]:
-    """List what has expired: secrets, counters, all but the last day of a token's use, results of queries, notifications.
+    """List what has expired.
+
+    That is secrets, sessions, counters, all but the last day of a token's use, results of queries, notifications, jobs.
 
     A one-time secret must be remembered as used for as long as the longest-lived secret would be valid.
     """
     yield from (entry for entry in store.list(USED) if is_older(entry, REFRESH_LASTS + _DAY))
+    yield from (entry for entry in store.list(SESSIONS) if is_older(entry, REFRESH_LASTS + _DAY))
     yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
     yield from (entry for entry in store.list(RESULTS) if is_older(entry, _DAY))
     yield from (entry for entry in store.list(CACHED) if is_older(entry, 7 * _DAY))

@@ -119,6 +119,7 @@ class Rewriting:
                 uploads=self._uploads(source),
                 now=self.now,
                 folder=folder,
+                check=None,
             )
         if published.superseded:
             return False

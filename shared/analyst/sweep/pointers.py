@@ -11,7 +11,16 @@ from analyst.access import parts as access_parts
 from analyst.access.reader import list_text
 from analyst.catalog import CURRENT as SNAPSHOT_POINTER
 from analyst.catalog import CatalogList
-from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, kept_catalogs, parts, read_listed, read_pointer
+from analyst.snapshots import (
+    CATALOG_SUFFIX,
+    LAKE_SUFFIX,
+    PREFIX,
+    DamagedError,
+    kept_catalogs,
+    parts,
+    read_listed,
+    read_pointer,
+)
 from analyst.store import Entry, Store
 
 YOUNG = timedelta(days=1)
@@ -20,7 +29,9 @@ YOUNG = timedelta(days=1)
 STATES_KEPT = 3
 """The current state and the ones before it, which a reader may be about to open."""
 
-_SNAPSHOT = re.compile(rf"{PREFIX}[0-9]{{9,}}-[0-9a-z]{{26}}(\.duckdb|{re.escape(CATALOG_SUFFIX)})")
+_SNAPSHOT = re.compile(
+    rf"{PREFIX}[0-9]{{9,}}-[0-9a-z]{{26}}(\.duckdb|{re.escape(LAKE_SUFFIX)}|{re.escape(CATALOG_SUFFIX)})"
+)
 _SYSTEM = re.compile(r"state/system-([0-9]+)-[0-9a-z]{26}\.duckdb")
 _ACCESS = re.compile(r"state/access-[0-9a-f]{64}\.json")
 
@@ -105,4 +116,4 @@ def _parts_of(store: Store, pointer: StatePointer, lists: Iterable[str]) -> froz
 
 
 def _stem(key: str) -> str:
-    return key.removeprefix(PREFIX).removesuffix(".duckdb").removesuffix(CATALOG_SUFFIX)
+    return key.removeprefix(PREFIX).removesuffix(".duckdb").removesuffix(LAKE_SUFFIX).removesuffix(CATALOG_SUFFIX)

@@ -120,10 +120,11 @@ TOOLS: Final = (
     Tool(
         "find",
         "Find tables and metrics",
-        "Search the tables and metrics that the user can read, best match first; without a text, list them. All words must "
-        "occur, or begin a word, in names, columns, descriptions or tags. Prefer a metric to SQL of your own where one fits.",
+        "Search the tables and metrics that the user can read, best match first; without a text, list them. The text can be a "
+        "question: if nothing has all of its words, those with the most are returned. The first tables come with their columns, "
+        "so a statement can follow at once. Prefer a metric to SQL of your own where one fits.",
         _object(
-            text=_text("Words to search for.", 200),
+            text=_text("Words to search for, or a question.", 1000),
             kind={
                 "type": "string",
                 "enum": ["all", "table", "metric"],
@@ -137,7 +138,18 @@ TOOLS: Final = (
             hits={
                 "type": "array",
                 "items": _object(
-                    ("kind", "id", "title", "description", "rows", "updated", "matched"),
+                    (
+                        "kind",
+                        "id",
+                        "title",
+                        "description",
+                        "rows",
+                        "updated",
+                        "matched",
+                        "sql_name",
+                        "columns",
+                        "dimensions",
+                    ),
                     kind={"type": "string"},
                     id={"type": "string"},
                     title={"type": "string"},
@@ -145,6 +157,9 @@ TOOLS: Final = (
                     rows=_OPTIONAL_COUNT,
                     updated=_OPTIONAL_TEXT,
                     matched={"type": "array", "items": {"type": "string"}},
+                    sql_name=_OPTIONAL_TEXT,
+                    columns={"type": "array", "items": {"type": "string"}},
+                    dimensions={"type": "array", "items": {"type": "string"}},
                 ),
             }
         ),

@@ -1,6 +1,7 @@
 """What the tools do: calls of the port, and answers that fit a model and never hide what they leave out."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,18 @@ from typing import Any, Final
 from da.agents.marks import Marks, Unmarked
 from da.agents.row_diff import counted_sql, diff_sql
 from da.agents.schemas import BY_NAME, TOOLS, Tool, check
-from da.agents.warehouse import ColumnFacts, Edition, Json, Question, Rows, TableFacts, TableState, ToolError, Warehouse
+from da.agents.warehouse import (
+    ColumnFacts,
+    Edition,
+    Hit,
+    Json,
+    Question,
+    Rows,
+    TableFacts,
+    TableState,
+    ToolError,
+    Warehouse,
+)
 from da.errors import DaError
 from da.metrics.compilation import Metric, compile_metric
 
@@ -20,6 +32,18 @@ _LONGEST_CELL: Final = 2_000
 _SHORTEST_CELL: Final = 100
 _BRIEF: Final = 300
 """Characters of a description in a list. `describe_table` has all of it."""
+_WITH_COLUMNS: Final = 8
+_MOST_COLUMNS: Final = 40
+"""Tables whose columns are listed when they are found, and how many of each: a statement can follow without another call."""
+_MOST_WORDS: Final = 24
+_WORD: Final = re.compile(r"[^\W_]{2,}")
+_PLURAL: Final = re.compile(r"(?<=\w{3})(ies|es|s)$")
+_COMMON_WORDS: Final = re.compile(
+    "about|all|am|an|and|any|are|as|at|be|been|between|by|can|did|do|does|each|every|for|from|give|had|has|have|how|if|in|is|it|"
+    "its|list|many|me|more|most|much|of|on|or|our|per|show|tell|than|that|the|their|them|there|these|they|this|those|to|us|was|"
+    "we|were|what|when|where|which|who|whose|with|you|your"
+)
+"""Words of questions that say nothing of what they are about."""
 _DAY: Final = timedelta(days=1)
 
 
@@ -74,11 +98,17 @@ class Tools:
         return ToolError(f"{text}\n{marks.note}", scope=error.scope)
 
     def _find(self, asked: Json, marks: Marks) -> Json:
-        hits = self.warehouse.find(asked.get("text", ""), asked["kind"])
+        hits, notes = self.warehouse.find(asked.get("text", ""), asked["kind"]), []
+        if not hits and asked.get("text"):
+            hits = self._with_some_words(asked["text"], asked["kind"])
+            notes += ["nothing has all of these words; these have some of them, the best first"] if hits else []
         page = hits[asked["offset"] : asked["offset"] + asked["limit"]]
         cut = False
         items: list[Json] = []
+        with_columns = _WITH_COLUMNS if asked.get("text") else 0
         for hit in page:
+            with_columns -= hit.kind == "table"
+            columns = hit.columns[:_MOST_COLUMNS] if with_columns >= 0 else ()
             brief, is_cut = _brief(hit.description)
             cut = cut or is_cut
             items.append(
@@ -90,6 +120,9 @@ class Tools:
                     "rows": hit.rows,
                     "updated": hit.updated,
                     "matched": list(hit.matched),
+                    "sql_name": hit.sql_name,
+                    "columns": [f"{name} {marks.kind(kind)}" for name, kind in columns],
+                    "dimensions": list(hit.dimensions),
                 }
             )
         shown = _fitting(items)
@@ -97,15 +130,37 @@ class Tools:
         more = end < len(hits)
         rest = f"call find again with offset={end}" if more else None
         if not hits and asked.get("text"):
-            rest = "nothing has all of these words: use fewer or other words, or call find without a text to list everything"
+            rest = "nothing has any of these words: use other words, or call find without a text to list everything"
+        if any(len(hit.columns) > len(item["columns"]) for hit, item in zip(page, items, strict=True)):
+            notes.append(
+                f"columns are listed of the first {_WITH_COLUMNS} tables that a text finds, up to {_MOST_COLUMNS}; "
+                "describe_table has all"
+            )
+        if cut:
+            notes.append(f"descriptions are cut after {_BRIEF} characters; describe_table has all of them")
         return {
             **_edition(self.warehouse.edition()),
             "hits": items[:shown],
             "truncated": more,
             "total": len(hits),
             "rest": rest,
-            "notes": [f"descriptions are cut after {_BRIEF} characters; describe_table has all of them"] if cut else [],
+            "notes": notes,
         }
+
+    def _with_some_words(self, text: str, kind: str) -> list[Hit]:
+        """Find what has some words of a text. A word counts the more, the fewer have it; a plural also finds the singular."""
+        words = [word for word in _WORD.findall(text.lower()) if not _COMMON_WORDS.fullmatch(word)]
+        weights: dict[tuple[str, str], float] = {}
+        known: dict[tuple[str, str], Hit] = {}
+        for word in list(dict.fromkeys(words))[:_MOST_WORDS]:
+            found = self.warehouse.find(word, kind) or self.warehouse.find(_PLURAL.sub("", word), kind)
+            for place, hit in enumerate(found):
+                key = (hit.kind, hit.id)
+                before = known.get(key)
+                matched = dict.fromkeys((*(before.matched if before else ()), *hit.matched))
+                known[key] = replace(hit, matched=tuple(matched)[:10])
+                weights[key] = weights.get(key, 0.0) + (1 + 1 / (place + 1)) / len(found) ** 0.5
+        return [known[key] for key in sorted(known, key=lambda key: -weights[key])]
 
     def _describe_table(self, asked: Json, marks: Marks) -> Json:
         table = self.warehouse.table(asked["table"])

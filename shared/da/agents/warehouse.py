@@ -30,7 +30,11 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A table (by id) or metric (by name) that was found. `matched` are names of its columns."""
+    """A table (by id) or metric (by name) that was found.
+
+    `matched` are names of its columns with words of the search, `columns` all of them with their types, `sql_name` the table's
+    name in a statement, and `dimensions` those of a metric.
+    """
 
     kind: Literal["table", "metric"]
     id: str
@@ -39,6 +43,9 @@ class Hit:
     rows: int | None = None
     updated: str | None = None
     matched: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    sql_name: str | None = None
+    dimensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Another table with which a table is joined: `via` is a metric that does so, or the name of a column that both have."""
+    """Another table with which a table is joined: `via` is a metric that does so, or where its foreign key comes from."""
 
     table: str
     on: str

@@ -80,7 +80,11 @@ def list_requests(everything: All = False, json: Json = False) -> None:
         )
         for it in requests
     ]
-    empty = "There are no requests." if everything else "There are no pending requests."
+    empty = (
+        "There are no requests."
+        if everything
+        else "There are no pending requests; to list all, run: da admin requests list --all"
+    )
     print_table(("id", "requested", "user", "table", "status", "reason"), rows, optional=("requested",), empty=empty)
 
 

@@ -67,7 +67,9 @@ def apply(json: Json = False) -> None:
         for source in sources:
             say(f"{source['name']} ({source['type']}): {source['outcome']}")
         if not sources:
-            say("There are no sources in config/instance.yaml as the server read it when it started.")
+            say(
+                "There were no sources in config/instance.yaml when the server started; add some and restart it, or run: da admin sources add NAME"
+            )
 
 
 def _print_settings(*, json: bool) -> None:

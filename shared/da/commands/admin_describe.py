@@ -47,7 +47,9 @@ def describe(  # noqa: PLR0917 - the parser passes options by name
     foreign_key: Keys = None,
     json: Json = False,
 ) -> None:
-    """Change what is said of a table. It overrides what sources say, and stays when the table is read again.
+    """Change the description of a table, its columns, tags and owners.
+
+    These values override those of the source, and stay when the table is synced again.
 
     Examples:
       da admin describe shop.orders --description "Orders of the web shop" --grain "one order" --owner ann@example.com

@@ -50,6 +50,7 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
         print_json({"snapshot": built.get("snapshot"), "runs": ended, "problems": built.get("problems") or []})
     else:
         _print_built(built)
+        _print_profiled(ended)
     raise typer.Exit(1 if built.get("problems") or any(_failed(run) for run in ended) else 0)
 
 
@@ -57,6 +58,7 @@ def synced(server: Server, source: str, timeout: float) -> bool:
     """Sync one source, build a snapshot and print the result; return whether everything succeeded."""
     ended, built = _followed(server, _triggered(server, [source]), timeout, quiet=False)
     _print_built(built)
+    _print_profiled(ended)
     return not any(_failed(run) for run in ended) and not built.get("problems")
 
 
@@ -84,7 +86,8 @@ def runs(limit: Limit = 20, json: Json = False) -> None:
         for run in found
     ]
     columns = ("started", "source", "kind", "status", "took", "result")
-    print_table(columns, rows, optional=("took", "kind"), empty="There have been no runs in the last days.")
+    empty = "There were no runs in the last days; to sync all sources, run: da admin sync"
+    print_table(columns, rows, optional=("took", "kind"), empty=empty)
 
 
 def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
@@ -275,6 +278,12 @@ def _print_built(built: dict[str, Any]) -> None:
         place = ".".join(part for part in (problem.get("source"), problem.get("table")) if part)
         say((f"{place}: {problem.get('message')}"), err=True)
     _print_held_back(built)
+
+
+def _print_profiled(ended: list[dict[str, Any]]) -> None:
+    """Say that profiles follow: the server makes them after the runs."""
+    if any(run.get("is_profiled") for run in ended):
+        say("Profiles of the changed tables follow in the background; to see one, run: da profile TABLE")
 
 
 def _print_held_back(built: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def schedule(
             _print_started(told)
         else:
             rows = [_row(entry["id"], entry) for entry in told["entries"]]
-            rows += [_row(f"{job['source']} ({job['job']})", job) for job in told.get("jobs") or []]
+            rows += [_row(f"{job['source']} ({job['job']})".lstrip(), job) for job in told.get("jobs") or []]
             print_table(_COLUMNS, [*rows, _row("(sweep)", told["sweep"])], optional=("last", "schedule"))
 
 
@@ -87,6 +87,6 @@ def _print_started(told: dict[str, Any]) -> None:
             say(f"Started {outcome['source']}: {what}.")
     for job in told.get("jobs") or []:
         if job["outcome"] == "started":
-            say(f"Started {job['source']}: {job['job']}.")
+            say(f"Started {job['source']}: {job['job']}." if job["source"] else f"Started {job['job']}.")
     if told["sweep"]["outcome"] == "started":
         say("Started a sweep.")

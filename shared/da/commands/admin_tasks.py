@@ -31,13 +31,16 @@ def list_tasks(json: Json = False) -> None:
         print_json(tasks)
         return
     print_table(
-        _COLUMNS, [_row(task) for task in tasks], optional=("source",), empty="No task waits, runs or has failed."
+        _COLUMNS,
+        [_row(task) for task in tasks],
+        optional=("source",),
+        empty="No task waits, runs or has failed; to see what ran, run: da admin runs",
     )
 
 
 @app.command("retry")
 def retry(task: Id, json: Json = False) -> None:
-    """Run a task once more that failed for good. An extract gets a new run id.
+    """Run a task that failed for good once more. An extract gets a new run id.
 
     Examples:
       da admin tasks retry 01KMQ000000000000000000000

@@ -38,7 +38,8 @@ def list_users(json: Json = False) -> None:
         (user["email"], user.get("name"), user["role"], "" if user["active"] else "inactive", ", ".join(user["groups"]))
         for user in users
     ]
-    print_table(("email", "name", "role", "status", "groups"), rows, optional=("name",))
+    empty = "There are no users; to add one, run: da admin users add EMAIL"
+    print_table(("email", "name", "role", "status", "groups"), rows, optional=("name",), empty=empty)
 
 
 @app.command("add")

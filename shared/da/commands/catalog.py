@@ -8,6 +8,7 @@ import typer
 
 from da.errors import DaError, RefusedError, UsageError
 from da.help import Commands
+from da.manifest import NO_TABLES
 from da.options import Json, complete_tables
 from da.output import print_json, print_table, respond, say, say_fact, say_text
 from da.server import Server, segment
@@ -24,7 +25,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="The greate
 
 
 def catalog(words: Words = None, limit: Limit = 50, json: Json = False) -> None:
-    """Search tables, columns, metrics and the glossary, or list all tables with what is said of them.
+    """Search tables, columns, metrics and the glossary, or list all tables with their descriptions.
 
     Examples:
       da catalog
@@ -51,10 +52,10 @@ def catalog(words: Words = None, limit: Limit = 50, json: Json = False) -> None:
             for each in found["tables"]
         ]
         columns = ("table", "tier", "owners", "tags", "description")
-        print_table(columns, rows, optional=("tier", "tags", "owners"), empty="There are no tables that you can read.")
+        print_table(columns, rows, optional=("tier", "tags", "owners"), empty=NO_TABLES)
         return
     hits = [(each["kind"], each["id"], ", ".join(each["matched"]), each["description"]) for each in found["hits"]]
-    empty = f"Nothing in the catalog has the words '{' '.join(words)}'."
+    empty = f"Nothing in the catalog matches '{' '.join(words)}'; to list all tables, run: da catalog"
     print_table(("kind", "name", "columns", "description"), hits, optional=("columns",), empty=empty)
     if found["has_more"]:
         say("There are more; name more words, or raise --limit.")
@@ -64,7 +65,7 @@ Term = Annotated[str | None, typer.Argument(metavar="[TERM]", help="A term or a 
 
 
 def glossary(term: Term = None, json: Json = False) -> None:
-    """Explain a word of the company: its meaning, synonyms, and the tables and metrics that it stands for.
+    """Explain a business term: its meaning, synonyms, and the tables and metrics it stands for.
 
     Examples:
       da glossary
@@ -80,7 +81,8 @@ def glossary(term: Term = None, json: Json = False) -> None:
         rows = [
             (each["term"]["name"], ", ".join(each["term"]["synonyms"]), each["term"]["definition"]) for each in found
         ]
-        print_table(("term", "synonyms", "meaning"), rows, optional=("synonyms",), empty="The glossary has no terms.")
+        empty = "The glossary has no terms; to add one, run: da admin glossary set TERM"
+        print_table(("term", "synonyms", "meaning"), rows, optional=("synonyms",), empty=empty)
     else:
         _explain(found)
 
@@ -185,7 +187,7 @@ Mermaid = Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowch
 def lineage(
     name: Name = None, direction: Direction = "both", depth: Depth = 100, mermaid: Mermaid = False, json: Json = False
 ) -> None:
-    """Show where the data of a table or metric comes from, and what is made of it.
+    """Show where the data of a table or metric comes from, and what is derived from it.
 
     Examples:
       da lineage orders
@@ -200,7 +202,7 @@ def lineage(
         say_text(flowchart(found))
     elif start is None:
         rows = [(_label(found, each["source"]), _label(found, each["target"])) for each in found["edges"]]
-        print_table(("from", "to"), rows, empty="There is nothing that you can read.")
+        print_table(("from", "to"), rows, empty=NO_TABLES)
     else:
         for line in tree(found, start):
             say(line)

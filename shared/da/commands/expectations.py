@@ -24,7 +24,7 @@ _NOT_FOUND = 404
 
 
 def expectations(table: Table, history: History = False, json: Json = False) -> None:
-    """Show what is expected of a table, with the results of the last check.
+    """Show the expectations of a table, with the results of the last check.
 
     Examples:
       da expectations orders
@@ -83,9 +83,9 @@ def _show(found: dict[str, Any]) -> None:
         result = results.get(label)
         state = "not checked yet" if result is None else "met" if result["passed"] else "not met"
         rows.append((label, each["severity"], state, (result and result["message"]) or ""))
-    print_table(
-        ("expectation", "severity", "state", "finding"), rows, empty=f"Nothing is expected of {found['table']}."
-    )
+    table = found["table"]
+    empty = f"{table} has no expectations; to add some, run: da admin expect {table} FILE"
+    print_table(("expectation", "severity", "state", "finding"), rows, empty=empty)
     if last:
         say(f"Checked {local_time(last['at'])}{'' if last['published'] else '; that version was not published'}.")
 
@@ -101,7 +101,8 @@ def _show_history(found: dict[str, Any]) -> None:
         for each in found["checks"]
     ]
     columns = ("checked", "rows", "published", "not met")
-    print_table(columns, checks, right=("rows",), empty="No check has been recorded.")
+    empty = f"{found['table']} has not been checked yet; checks run at each sync: da admin sync"
+    print_table(columns, checks, right=("rows",), empty=empty)
     if found["column_changes"]:
         say()
         changes = [(local_time(each["at"]), _change(each)) for each in found["column_changes"]]

@@ -22,7 +22,7 @@ On = Annotated[
 
 
 def feedback(about: About = None, text: Text = None, on: On = None, json: Json = False) -> None:
-    """Say that something about a table, a metric or an answer is wrong.
+    """Report a problem with a table, a metric or an answer.
 
     Its owners and the administrators see it. Without arguments, your messages and those about what you own are listed.
 
@@ -56,4 +56,5 @@ def _list(*, json: bool) -> None:
         print_json(found)
         return
     rows = [(local_time(each["at"]), each["about"], each["by"] or "", each["text"]) for each in found]
-    print_table(("when", "about", "from", "text"), rows, optional=("when",), empty="There is no feedback.")
+    empty = "There is no feedback yet; to give some, run: da feedback TABLE TEXT"
+    print_table(("when", "about", "from", "text"), rows, optional=("when",), empty=empty)

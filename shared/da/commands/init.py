@@ -21,11 +21,11 @@ NoSync = Annotated[bool, typer.Option("--no-sync", help="Do not mirror the table
 Background = Annotated[bool, typer.Option("--background", help="Return at once, and update in the background.")]
 Skill = Annotated[str, typer.Argument(metavar="NAME", help="A skill, from da skills list.")]
 
-skills = Commands("Skills for AI agents: instructions for work with the tables.")
+skills = Commands("List and install skills: instructions for AI agents that work with the tables.")
 
 
 def init(folder: Folder = Path(), *, no_sync: NoSync = False, json: Json = False) -> None:
-    """Make a folder a workspace for AI agents: Claude Code, Codex, Cursor and others.
+    """Set up a folder as a workspace for AI agents: Claude Code, Codex, Cursor and others.
 
     It writes AGENTS.md, CLAUDE.md, .mcp.json, .cursor/mcp.json, .claude/settings.json, .claude/skills/ and
     .duckdb-skills/state.sql, and mirrors the tables. Files that exist already, and are not from da, are left as they are.

@@ -141,7 +141,8 @@ def _list(known: list[dict[str, Any]], *, json: bool) -> None:
         for each in known
     ]
     columns = ("metric", "category", "table", "grain", "dimensions", "description")
-    print_table(columns, rows, optional=("grain", "category", "table"), empty="There are no metrics that you can read.")
+    empty = "There are no metrics on tables that you can read; to list those tables, run: da catalog"
+    print_table(columns, rows, optional=("grain", "category", "table"), empty=empty)
 
 
 def _describe(found: dict[str, Any]) -> None:

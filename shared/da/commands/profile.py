@@ -37,7 +37,7 @@ def profile(  # noqa: PLR0917 - the parser passes options by name
     key: Key = None,
     json: Json = False,
 ) -> None:
-    """Show the statistics of a table's columns, with what stands out.
+    """Show statistics of a table's columns, and what stands out.
 
     A table is profiled on the server after each sync. Local files (Parquet, CSV, JSON, or a folder of them) are profiled
     here, without a server. Columns that look sensitive (email addresses, phone numbers, cards, tokens) show no values.

@@ -66,7 +66,7 @@ def query(
     remote: Remote = False,
     receipt: Receipt = None,
 ) -> None:
-    """Run SQL on the mirror, offline; or at the server, over tables that are not mirrored.
+    """Run SQL on the mirror, offline, or on the server, over tables that are not mirrored.
 
     With --scope auto, the default, SQL runs on the mirror if all of its tables are there, and at the server if one is not.
     If it also names tables of your own or snapshots, the rows of the others are fetched, as far as the SQL may read them,

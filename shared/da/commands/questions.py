@@ -15,7 +15,7 @@ Runs = Annotated[int, typer.Option("--runs", "-k", min=1, max=100, help="How oft
 
 
 def check(folder: Folder = Path("config/questions"), *, runs: Runs = 1, json: Json = False) -> None:
-    """Answer questions whose answers are known through the tools of agents, on the mirror, and compare the values.
+    """Test questions with known answers: run them through the agents' tools on the mirror, and compare the results.
 
     A file has a list of questions, each with sql or metric (by, where, grain), and expected (a value or rows) or
     expected_sql. A question counts as right if all its runs are right. Exit codes: 0 all are right, 1 some are wrong.

@@ -11,12 +11,13 @@ from da.atomic import write_atomically
 from da.config import Config
 from da.errors import DaError, cause_of
 from da.help import Commands
+from da.manifest import NO_TABLES
 from da.options import Json
 from da.output import print_json, print_table, say
 from da.session import WHO, doing
 from da.text import local_day
 
-app = Commands("Share tables with programs and partners by Delta Sharing.")
+app = Commands("Share tables with programs and partners through Delta Sharing.")
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")]
 User = Annotated[
@@ -33,7 +34,7 @@ _MOST = 100
 def profile(
     output: Output = Path("data.share"), *, user: User = None, days: Days = 30, force: Force = False, json: Json = False
 ) -> None:
-    """Write a credential file, with which any reader of Delta Sharing reads the tables.
+    """Write a credential file with which any Delta Sharing client can read the tables.
 
     It contains a token that can download tables and nothing else, until it expires or is revoked: keep it like a
     password. For a partner outside the company, create a user, grant the tables, and write a profile for that user.
@@ -69,7 +70,7 @@ def profile(
 
 @app.command("list")
 def list_tables(json: Json = False) -> None:
-    """List what you can read by Delta Sharing: share, schema and table.
+    """List the tables you can read through Delta Sharing: share, schema and table.
 
     Examples:
       da share list
@@ -82,7 +83,7 @@ def list_tables(json: Json = False) -> None:
         print_json(tables)
         return
     rows = [(each["share"], each["schema"], each["name"]) for each in tables]
-    print_table(("share", "schema", "table"), rows, empty="Nothing is shared with you: no table is granted to you.")
+    print_table(("share", "schema", "table"), rows, empty=NO_TABLES)
 
 
 def _pages(server: Any, path: str) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from da.snapshots import SOURCE, Snapshot, Snapshots
 from da.text import ago_text, bytes_text, count_text
 from da.workspace import Workspace
 
-app = Commands("Keep results of the server as local tables.")
+app = Commands("Keep results from the server as local tables.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the snapshot.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Snapshots; all if omitted.")]
@@ -29,7 +29,7 @@ File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help=
 
 @app.command("create")
 def create(name: Name, *, sql: Sql = None, file: File = None, json: Json = False) -> None:
-    """Run SQL at the server, and keep its whole result as a local table.
+    """Run SQL on the server, and keep its whole result as a local table.
 
     The table is named NAME and snapshots.NAME in SQL. It stays as it is until you refresh or drop it, also when da sync
     updates the mirror. Its receipt is kept with it: da verify user/snapshots/NAME.json computes it again.

@@ -170,6 +170,6 @@ def _advice(server: "Server") -> list[str]:
         return ["There are no tables yet. To add a source, run: da admin sources add NAME --path FOLDER"]
     who = me.get("email") or "EMAIL"
     return [
-        "You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY",
+        "You can't read any table yet; to request access, run: da request SOURCE.TABLE --reason WHY",
         f"or have an administrator run: da admin grants add {who} SOURCE.TABLE",
     ]

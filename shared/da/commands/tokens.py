@@ -36,6 +36,8 @@ AnyId = Annotated[str, typer.Argument(metavar="ID", help="ID of the token, from 
 
 _OPTIONAL = ("last used", "token", "scopes")
 _COLUMNS = ("token", "name", "scopes", "expires", "last used", "state", "id")
+_NONE_OWN = "You have no access tokens; to create one, run: da auth tokens create NAME"
+_NONE = "There are no access tokens; to create one for a user, run: da admin tokens create EMAIL NAME"
 
 
 @app.command("list")
@@ -50,7 +52,7 @@ def list_own(json: Json = False) -> None:
     if json:
         print_json(tokens)
         return
-    print_table(_COLUMNS, [_row(token) for token in tokens], optional=_OPTIONAL, empty="You have no access tokens.")
+    print_table(_COLUMNS, [_row(token) for token in tokens], optional=_OPTIONAL, empty=_NONE_OWN)
 
 
 @admin_app.command("list")
@@ -67,7 +69,7 @@ def list_all(user: User = None, json: Json = False) -> None:
         print_json(tokens)
         return
     rows = [(token["email"], *_row(token)) for token in tokens]
-    print_table(("user", *_COLUMNS), rows, optional=_OPTIONAL, empty="There are no access tokens.")
+    print_table(("user", *_COLUMNS), rows, optional=_OPTIONAL, empty=_NONE)
 
 
 @app.command("create")

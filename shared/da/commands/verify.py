@@ -17,7 +17,7 @@ _GOOD = {"equal", "equal_other_engine"}
 
 
 def verify(receipt: Receipt, offline: Offline = False, json: Json = False) -> None:
-    """Verify the receipt of a result, by computing the result again.
+    """Verify the receipt of a result by computing the result again.
 
     The server checks the signature, and computes the result over the data of its time if that is still kept. Exit codes:
     0 if the result is the same, 1 if it is not or its tables have changed since.

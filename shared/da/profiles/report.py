@@ -168,7 +168,7 @@ def _number(sketch: Sketch, estimated: Json) -> Json:
         "negativeCount": sketch.negatives,
         "negativeProportion": _share(sketch.negatives, sketch.values),
     }
-    if not sketch.numbers:
+    if not sketch.numbers or sketch.is_masked:  # an extreme is withheld; the others could come near it
         return made
     total = number(sketch.total or "0")
     mean = total / sketch.numbers if math.isfinite(total) else sketch.mean
@@ -176,8 +176,8 @@ def _number(sketch: Sketch, estimated: Json) -> Json:
         math.sqrt(sketch.squares / (sketch.numbers - 1)) if sketch.squares is not None and sketch.numbers > 1 else None
     )
     made |= {
-        "min": _shown_number(sketch, sketch.least),
-        "max": _shown_number(sketch, sketch.greatest),
+        "min": _shown_number(sketch.least),
+        "max": _shown_number(sketch.greatest),
         "sum": _finite(total),
         "mean": _finite(mean),
         "stddev": _finite(deviation),
@@ -188,9 +188,6 @@ def _number(sketch: Sketch, estimated: Json) -> Json:
     finite = [_finite(cut) for cut in cuts]
     made["quantiles"] = {f"p{round(100 * p)}": cut for p, cut in zip(PROBABILITIES, finite, strict=True)}
     made |= {"firstQuartile": finite[2], "median": finite[3], "thirdQuartile": finite[4]}
-    if made["min"] is None or made["max"] is None:  # an extreme is withheld; the others could come near it
-        made.pop("quantiles")
-        return made
     histogram = _histogram(sketch, error)
     if histogram is not None:
         made["histogram"] = histogram
@@ -470,7 +467,7 @@ def _rows(scanned: Scanned, hidden: frozenset[str]) -> list[Json]:
 
 def _shown_as(sketch: Sketch, value: str) -> str | float | int | None:
     if sketch.kind == "number":
-        return _shown_number(sketch, value)
+        return _shown_number(value)
     return value if sketch.kind in {"date", "timestamp", "boolean"} else _shown(value)
 
 
@@ -481,9 +478,9 @@ def _shown(value: str | None) -> str | None:
     return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
 
 
-def _shown_number(sketch: Sketch, value: str | None) -> int | float | None:
+def _shown_number(value: str | None) -> int | float | None:
     """Return a number as it may be shown: not one that could be the number of a card."""
-    if value is None or (sketch.type not in {"FLOAT", "DOUBLE"} and sensitive.content_of(value) == "card"):
+    if value is None or sensitive.is_card_number(value):
         return None
     return _finite(number(value))
 

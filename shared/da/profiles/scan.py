@@ -481,8 +481,9 @@ def _withheld(scanned: Scanned, hidden: Collection[str]) -> Scanned:
     gone = {name for name, sketch in columns.items() if sketch.withheld}
 
     def shown(name: str, value: str | None) -> str | None:
-        is_text = columns[name].kind in {"text", "nested"}
-        is_shown = name not in gone and not (value and is_text and sensitive.content_of(value))
+        kind = columns[name].kind
+        looks_so = {"text": sensitive.content_of, "nested": sensitive.content_of, "number": sensitive.is_card_number}
+        is_shown = name not in gone and not (value and kind in looks_so and looks_so[kind](value))
         return value if is_shown or value is None else sensitive.WITHHELD
 
     return replace(

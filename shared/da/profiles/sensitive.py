@@ -8,6 +8,7 @@ rows. The rules err on the side of withholding.
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from decimal import Decimal, InvalidOperation
 from typing import Final, Literal
 
 from da.profiles.sketches import Counted, Kind, Sketch
@@ -67,6 +68,8 @@ _IBAN: Final = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){3,7}(?:[ ]?[
 MASK: Final = "\x00"
 """What a masked value starts with; its hash follows, by which it is counted."""
 
+_LEAST_CARD: Final = Decimal(10) ** 12
+_GREATEST_CARD: Final = Decimal(10) ** 19
 _LONG: Final = 32
 _SHORTEST_CARD: Final = 13
 _OFTEN: Final = 0.2
@@ -148,7 +151,9 @@ def reason_of(name: str, sketch: Sketch) -> str | None:
 
 
 def masked(sketch: Sketch) -> Sketch:
-    """Return the sketch of a column that is not sensitive, without single texts that look so."""
+    """Return the sketch of a column that is not sensitive, without single values that look so."""
+    if sketch.kind == "number":
+        return _masked_number(sketch)
     if sketch.kind not in {"text", "nested"}:
         return sketch
     is_searched = bool(sketch.content) or not sketch.is_whole
@@ -161,6 +166,37 @@ def masked(sketch: Sketch) -> Sketch:
         for each in sketch.counted
     )
     return replace(sketch, counted=tuple(counted))
+
+
+def is_card_number(value: str | float) -> bool:
+    """Return whether a number of any type has the form of the number of a payment card."""
+    try:
+        exact = Decimal(value)
+    except InvalidOperation:
+        return False
+    if not exact.is_finite() or not _LEAST_CARD <= abs(exact) < _GREATEST_CARD or exact != exact.to_integral_value():
+        return False
+    return _is_card(str(abs(int(exact))))
+
+
+def _masked_number(sketch: Sketch) -> Sketch:
+    """Leave out the numbers of cards, and what they could be computed from.
+
+    If an extreme is one, so is most of a sum or a mean.
+    """
+    is_masked = any(each is not None and is_card_number(each) for each in (sketch.least, sketch.greatest))
+    if is_masked:
+        sketch = replace(sketch, least=None, greatest=None, total=None, mean=0.0, squares=None, bins=(), is_masked=True)
+    if any(map(is_card_number, sketch.quantiles)):
+        sketch = replace(sketch, quantiles=(), bins=())
+    if any(is_card_number(value) for value, _ in sketch.points):
+        sketch = replace(sketch, points=tuple(point for point in sketch.points if not is_card_number(point[0])))
+    if any(is_card_number(each.value) for each in sketch.counted):
+        known = sketch.listed()
+        counted = tuple(each for each in sketch.counted if not is_card_number(each.value))
+        points = tuple(point for point in known.points if not is_card_number(point[0]))
+        sketch = replace(known, counted=counted, points=points, is_whole=False, is_partial=True)
+    return sketch
 
 
 def _is_random(word: str) -> bool:

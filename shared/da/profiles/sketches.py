@@ -163,6 +163,10 @@ class Sketch:
             withheld=reason,
         )
 
+    def listed(self) -> Self:
+        """Return the sketch with registers and points that do not depend on `counted`."""
+        return replace(self, registers=_registers(self), points=tuple(_points(self)), sampled=_sampled(self))
+
     @property
     def distinct_estimate(self) -> int:
         """The number of distinct values, estimated if it is not known."""

@@ -379,3 +379,33 @@ def test_calls_are_audited_with_their_tables(it: Shop) -> None:
     call(it.world, "query", sql="select count(*) from orders where id > 3", token=it.analyst)
     events = it.world.ask("GET", "/api/admin/audit?action=mcp&limit=5")["events"]
     assert any("table:shop.orders" in event["resources"] and event["params"].get("tool") == "query" for event in events)
+
+
+def test_a_question_finds_what_has_some_of_its_words_with_all_that_sql_needs(it: Shop) -> None:
+    found = call(it.world, "find", token=it.analyst, text="How much did the customers order, in which amounts?")
+    assert "nothing has all of these words; these have some of them, the best first" in found["notes"]
+    hits = {hit["id"]: hit for hit in found["hits"]}
+    assert hits["total_amount"]["dimensions"] == ["customer"]
+    orders = hits["shop.orders"]
+    assert orders["sql_name"] == '"shop"."orders"' or orders["sql_name"] == "shop.orders"
+    assert {"id BIGINT", "customer VARCHAR"} <= set(orders["columns"])
+    assert "vault.salaries" not in hits
+    answer = call(it.world, "query", token=it.analyst, sql=f"select count(*) from {orders['sql_name']}")
+    assert answer["rows"] == [[100]]
+
+
+@pytest.mark.parametrize("text", ["which of the", "?", "xyzzy", "salaries", "How high are the salaries of all?"])
+def test_a_question_about_nothing_that_the_caller_can_read_finds_nothing(it: Shop, text: str) -> None:
+    found = call(it.world, "find", token=it.analyst, text=text)
+    assert [hit["id"] for hit in found["hits"] if "salar" in json.dumps(hit)] == []
+    if "salar" in text or text == "xyzzy":
+        assert (found["hits"], found["total"]) == ([], 0)
+        assert found["rest"].startswith("nothing has any of these words")
+
+
+def test_columns_of_wide_tables_are_cut_and_counted_in_a_note(it: Shop) -> None:
+    (wide,) = [hit for hit in call(it.world, "find", token=it.analyst, text="wide")["hits"] if hit["id"] == "more.wide"]
+    assert len(wide["columns"]) == 40
+    found = call(it.world, "find", token=it.analyst)
+    assert all(hit["columns"] == [] for hit in found["hits"])
+    assert any("describe_table has all" in note for note in found["notes"])

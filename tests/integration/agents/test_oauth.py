@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -12,10 +13,13 @@ from werkzeug.test import Client
 
 from analyst.agents import oauth_clients
 from analyst.auth import sessions
+from analyst.context import Process
 from analyst.errors import InvalidInputError
+from analyst.store import Store
+from tests.doubles.around import AgedStore
 from tests.integration.agents.mcp import call, send
 from tests.integration.query.shop import Shop, shop
-from tests.integration.world import Begun
+from tests.integration.world import Begun, World
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -184,6 +188,42 @@ def test_a_refresh_token_gives_the_next_tokens(it: Shop) -> None:
     assert next_["refresh_token"] != made["refresh_token"]
     assert call(it.world, "find", token=next_["access_token"])["total"] == 1
     assert exchange(it, **{**form, "refresh_token": made["access_token"]})[1]["error"] == "invalid_grant"
+
+
+def test_a_refresh_token_that_is_used_again_ends_the_grant(it: Shop, tmp_path: Path) -> None:
+    client_id = registered(it)
+    made, other = tokens(it, client_id), tokens(it, client_id)
+    form = {"grant_type": "refresh_token", "refresh_token": made["refresh_token"], "client_id": client_id}
+    first = exchange(it, **form)[1]
+    again = exchange(it, **form)  # within a minute, as by a client that missed the answer
+    assert again[0] == 200
+    assert exchange(it, **{**form, "client_id": "other"})[1]["error"] == "invalid_grant"
+    assert send(it.world, "tools/list", token=first["access_token"]).status_code == 200
+
+    def aged(environ: Mapping[str, str], store: Store) -> Process:
+        return Process(environ, store=AgedStore(store))
+
+    later = World(tmp_path, it.world.cloud, admin=it.world.admin, process=aged)
+    said = later.client.post("/oauth/token", data=form)
+    assert (said.status_code, said.get_json()["error"]) == (400, "invalid_grant")
+    assert "its grant has ended" in said.get_json()["error_description"]
+    later.process.close()
+    it.process.access.refresh()
+    for token in (made, first, again[1]):
+        assert send(it.world, "tools/list", token=token["access_token"]).status_code == 401
+        assert exchange(it, **{**form, "refresh_token": token["refresh_token"]})[0] == 400
+    assert send(it.world, "tools/list", token=other["access_token"]).status_code == 200
+
+
+def test_a_code_that_is_used_again_ends_the_grant(it: Shop) -> None:
+    client_id = registered(it)
+    code = consented(it, client_id)["code"]
+    form = {"grant_type": "authorization_code", "code": code, "client_id": client_id, "redirect_uri": BACK}
+    made = exchange(it, **form, code_verifier=VERIFIER)[1]
+    assert exchange(it, **form, code_verifier="w" * 50)[0] == 400
+    assert send(it.world, "tools/list", token=made["access_token"]).status_code == 200
+    assert exchange(it, **form, code_verifier=VERIFIER)[0] == 400
+    assert send(it.world, "tools/list", token=made["access_token"]).status_code == 401
 
 
 def test_a_revoked_grant_ends_at_once(it: Shop) -> None:

@@ -96,7 +96,14 @@ def test_a_wrong_definition_shows(it: Mirror) -> None:
         ("- question: x\n  sql: select 1\n", "either 'expected' or 'expected_sql'"),
         ("- question: x\n  sql: select 1\n  expcted: 1\n", "unknown member 'expcted'"),
         ("- sql: select 1\n  expected: 1\n", "has no 'question'"),
-        ("question: x\n", "line 1 is not"),
+        ("question: x\n", "either 'sql' or 'metric'"),
+        ("- question: x\n  sql: 1\n  expected: 1\n", "'sql: 1', which is not a text"),
+        ("- question: x\n  sql: select 1\n  expected: 1\n  tolerance: little\n", "'tolerance: little', which is not"),
+        ("- question: x\n  sql: [select\n", "is not valid: .* line 3"),
+        ("- !!python/object/apply:os.system [id]\n", "is not valid: could not determine a constructor"),
+        ("- &a [*a]\n", "has no 'question'"),
+        ("\x00", "is not valid"),
+        ("-\tquestion: x\n", "is not valid"),
         ("[1]", "has no 'question'"),
         ("[", "is not valid"),
     ],
@@ -117,5 +124,13 @@ def test_json_and_blocks_are_read_alike(tmp_path: Path) -> None:
     document: list[dict[str, Any]] = [{"question": "x", "sql": "select 1\nfrom t", "expected": [[1]]}]
     (tmp_path / "a.json").write_text(json.dumps(document))
     (tmp_path / "b.yml").write_text("- question: x\n  sql: |\n    select 1\n    from t\n  expected: [[1]]\n")
-    one, other = questions.read(tmp_path)
-    assert one == other
+    (tmp_path / "c.yaml").write_text("# folded\nquestion: 'x'\nsql: \"select 1\\nfrom t\"\nexpected:\n- - 1\n")
+    one, other, third = questions.read(tmp_path)
+    assert one == other == third
+
+
+def test_dates_are_texts_as_in_the_answers(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(
+        "- question: x\n  sql: select 1\n  expected: [[2026-03-01, 2026-03-01T00:00:00Z, 1.5]]\n"
+    )
+    assert questions.read(tmp_path)[0].expected == [["2026-03-01", "2026-03-01T00:00:00Z", 1.5]]

@@ -19,7 +19,7 @@ FAULTS = st.lists(st.sampled_from([None, *Fault]), max_size=8)
 ETAG = {"If_None_Match": "*"}
 
 
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(faults=FAULTS)
 def test_what_is_answered_is_audited_whatever_the_store_does(
     serve: Serve, bucket: MemoryStore, faults: list[Fault | None]

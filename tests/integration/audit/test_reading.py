@@ -124,7 +124,7 @@ def matches(event: AuditEvent, query: Mapping[str, Any]) -> bool:
     )
 
 
-@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=QUERIES)
 def test_what_is_asked_for_is_found_once_and_newest_first(
     api: Api, everything: list[AuditEvent], query: dict[str, Any]

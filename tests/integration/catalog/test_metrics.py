@@ -13,8 +13,7 @@ from analyst.context import Process
 from analyst.metrics import dbt, ossie
 from analyst.metrics.definition import MetricDefinition
 from analyst.store import Store
-from tests.integration.schedule.conftest import OneByOne
-from tests.integration.world import Begun, World
+from tests.integration.world import Begun, OneByOne, World
 from tests.running import ROOT
 
 REVENUE: dict[str, Any] = {

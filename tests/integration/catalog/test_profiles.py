@@ -1,14 +1,20 @@
 """Profiles through the API: made after each sync and on demand, file by file, and shown to those who may read the table."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from analyst.context import Process
+from analyst.errors import UnavailableError
+from analyst.store import Store
 from tests.clouds import listed
-from tests.integration.world import Begun, World
+from tests.doubles.around import Around
+from tests.integration.world import SERVICE_TOKEN, Begun, World
 from tests.running import ROOT
 
 
@@ -47,7 +53,7 @@ def analyst(world: World, *tables: str) -> str:
 def test_a_sync_profiles_what_has_changed(world: World, files: Path) -> None:
     (files / "a.csv").write_text("id,kind\n1,x\n2,x\n3,y\n")
     (files / "b.csv").write_text("id\n1\n")
-    assert extract(world)["profiled"] == {"tables": 2, "failed": {}, "error": None}
+    assert extract(world)["profiled"] == {"tables": 2, "error": None}
     found = profile(world, "shop.a")
     assert (found["is_stale"], found["scanned_files"], found["changes"], found["history"]) == (False, 1, [], [])
     assert found["profile"]["tableProfile"]["rowCount"] == 3
@@ -55,6 +61,65 @@ def test_a_sync_profiles_what_has_changed(world: World, files: Path) -> None:
     assert extract(world)["profiled"] is None
     (files / "b.csv").write_text("id\n1\n2\n")
     assert extract(world)["profiled"]["tables"] == 1
+
+
+def test_profiles_survive_a_process_that_dies_before_it_makes_them(begun: Begun, tmp_path: Path) -> None:
+    dying = begun.world(tmp_path, profiles=True)
+    dying.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
+    (tmp_path / "sources/a.csv").write_text("id\n1\n")
+    dying.process.background.close()  # what comes after an answer is never run
+    sent = {"Authorization": f"Bearer {dying.admin}"}
+    answer = dying.client.post("/extract/csv", json={"source": "shop"}, headers=sent)
+    assert answer.get_json()["profiled"] == {"tables": 1, "error": None}
+    assert "/profile" in [task.path for task in dying.process.task_ledger.waiting()]
+    later = World(tmp_path, dying.cloud, admin=dying.admin, profiles=True)
+    later.ask("POST", "/schedule", token=SERVICE_TOKEN)
+    later.process.background.close()
+    assert profile(later, "shop.a")["profile"]["tableProfile"]["rowCount"] == 1
+    assert "/profile" not in [task.path for task in later.process.task_ledger.waiting()]
+
+
+def test_tables_that_a_dead_run_published_are_profiled_by_the_next_attempt(world: World, files: Path) -> None:
+    (files / "a.csv").write_text("id\n1\n")
+    assert world.ask("POST", "/extract/csv", {"source": "shop", "is_part": True})["rebuild"] is None
+    assert extract(world)["profiled"] == {"tables": None, "error": None}
+    assert profile(world, "shop.a")["profile"]["tableProfile"]["rowCount"] == 1
+
+
+@dataclass
+class Unreadable(Around):
+    """A store that does not give out the data of one table."""
+
+    table: str = ""
+
+    def download(self, key: str, path: Path) -> str:
+        if f"/data/{self.table}/" in key:
+            raise UnavailableError("the store does not respond")
+        return super().download(key, path)
+
+    def local_path(self, key: str) -> Path | None:  # noqa: ARG002 - the signature of a store
+        return None
+
+
+def test_a_profile_that_fails_for_now_is_tried_again(begun: Begun, tmp_path: Path) -> None:
+    stores: list[Unreadable] = []
+
+    def process(environ: Mapping[str, str], store: Store) -> Process:
+        stores.append(Unreadable(store, table="a"))
+        return Process(environ, store=stores[-1])
+
+    world = begun.world(tmp_path, profiles=True, process=process)
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
+    for name in ("a", "b"):
+        (tmp_path / f"sources/{name}.csv").write_text("id\n1\n")
+    extract(world)
+    assert world.send("GET", "/api/tables/shop.a/profile").status_code == 404
+    assert profile(world, "shop.b")["profile"]["tableProfile"]["rowCount"] == 1
+    (task,) = (each for each in world.process.task_ledger.waiting() if each.path == "/profile")
+    assert task.attempts == 1
+    stores[-1].table = ""
+    world.ask("POST", "/profile", {})
+    assert profile(world, "shop.a")["profile"]["tableProfile"]["rowCount"] == 1
 
 
 def test_what_has_changed_since_the_last_profile_is_listed_with_alerts(world: World, files: Path) -> None:
@@ -108,7 +173,7 @@ def test_a_profile_is_made_on_demand(world: World, files: Path) -> None:
     extract(world)
     world.ask("PUT", "/api/admin/tables/shop.a", {"profile_after_sync": False})
     (files / "a.csv").write_text("id\n1\n2\n")
-    assert extract(world)["profiled"] is None
+    extract(world)
     assert profile(world, "shop.a")["is_stale"]
     assert world.ask("POST", "/api/admin/tables/shop.a/profile")["profile"]["tableProfile"]["rowCount"] == 2
     assert not profile(world, "shop.a")["is_stale"]

@@ -26,7 +26,7 @@ def test_a_backup_is_restored_on_another_server(
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
     monkeypatch.chdir(tmp_path)
     checked = Checked(da)
-    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as old:
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as old:
         assert da("login", "--server", old.url, "--bootstrap", "eve@example.com").code == 0
         assert da("admin", "backup", "-o", "none/x").code == 2
         for arguments in (
@@ -45,7 +45,7 @@ def test_a_backup_is_restored_on_another_server(
     whole = (tmp_path / "all.dabackup").read_bytes()
     (tmp_path / "cut.dabackup").write_bytes(whole[:-10])
     (tmp_path / "other.key").write_text("o" * 64)
-    with host(new_home, ACCESS_MAX_AGE="0") as new:
+    with host(new_home, ACCESS_MAX_AGE="0", fork=True) as new:
         assert da("login", "--server", new.url, "--bootstrap", "root@example.com").code == 0
         for arguments, said in (
             (["all.dabackup"], "is encrypted"),
@@ -61,7 +61,7 @@ def test_a_backup_is_restored_on_another_server(
         assert "Would restore" in da("admin", "restore", "all.dabackup", "--key-file", str(key), "--dry-run").out
         done = da("admin", "restore", "all.dabackup", "--key-file", str(key))
         assert (done.code, "sign in again" in done.out) == (0, True), done
-    with host(new_home, ACCESS_MAX_AGE="0") as again:  # which reads the restored signing key
+    with host(new_home, ACCESS_MAX_AGE="0", fork=True) as again:  # which reads the restored signing key
         assert again.ask("GET", "/api/health")[1]["snapshot"] is not None
         assert da("admin", "users", "list").code == 1, "the session has ended"
         monkeypatch.setenv("DA_SERVER", again.url)

@@ -98,5 +98,5 @@ def test_declared_sources_are_taken_over(api: FunctionsApi, logged_in: Da) -> No
     api.answers["POST", "/api/admin/config/apply"] = [(200, {"sources": sources}), (200, {"sources": []})]
     assert logged_in("admin", "config", "apply").out == "shop (csv): created\n"
     assert logged_in("admin", "config", "apply").out == (
-        "There are no sources in config/instance.yaml as the server read it when it started.\n"
+        "There were no sources in config/instance.yaml when the server started; add some and restart it, or run: da admin sources add NAME\n"
     )

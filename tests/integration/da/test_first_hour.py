@@ -50,7 +50,7 @@ def elsewhere() -> Iterator[str]:
     [
         (
             "analyst",
-            "You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY\nor have an administrator",
+            "You can't read any table yet; to request access, run: da request SOURCE.TABLE --reason WHY\nor have an administrator",
         ),
         ("admin", "There are no tables yet. To add a source, run: da admin sources add NAME --path FOLDER\n"),
     ],
@@ -63,7 +63,10 @@ def test_a_first_sync_without_tables_says_how_to_get_some(
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(message)
     assert "Already up to date" not in ran.out
-    assert logged_in("tables").out == "You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY\n"
+    assert (
+        logged_in("tables").out
+        == "You can't read any table yet; to request access, run: da request SOURCE.TABLE --reason WHY\n"
+    )
 
 
 @pytest.mark.parametrize(

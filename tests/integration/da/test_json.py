@@ -85,7 +85,7 @@ def test_what_commands_print_fits_their_schemas(
     (old / "src_data/parquet").mkdir(parents=True)
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
     monkeypatch.chdir(tmp_path)
-    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as server:
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as server:
         eve = Checked(da)
         eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
         _sources(eve, files)
@@ -139,7 +139,7 @@ def test_what_commands_for_jira_print_fits_their_schemas(
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
     with serving() as service:
         settings: dict[str, Any] = settings_for(service, tmp_path)
-        with host(tmp_path, cloud, **settings) as server:
+        with host(tmp_path, cloud, **settings, fork=True) as server:
             eve = Checked(da)
             eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
             assert da("admin", "jira", "status", "--json").err == (

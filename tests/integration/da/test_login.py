@@ -66,7 +66,7 @@ class Desk:
 def server(shared_cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from tests.running import host
 
-    with host(tmp_path_factory.mktemp("login"), shared_cloud) as running:
+    with host(tmp_path_factory.mktemp("login"), shared_cloud, fork=True) as running:
         running.bootstrap()
         yield running
 

@@ -19,7 +19,7 @@ def test_a_metric_is_compiled_shown_and_run_on_the_mirror(tmp_path: Path) -> Non
     (tmp_path / "metrics/a.yml").write_text(
         json.dumps([{**metric, **more}, {**metric, "name": "lost", "table": "nothing"}])
     )
-    with host(tmp_path, METRICS_DIR=str(tmp_path / "metrics"), PROFILE_AFTER_SYNC="false") as server:
+    with host(tmp_path, METRICS_DIR=str(tmp_path / "metrics"), PROFILE_AFTER_SYNC="false", fork=True) as server:
         token = server.bootstrap()
         config = {"type": "csv", "config": {"path": str(tmp_path / "files")}}
         server.ask("POST", "/api/admin/sources/shop", config, token=token)

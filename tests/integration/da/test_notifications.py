@@ -35,7 +35,7 @@ def test_channels_are_set_up_and_tried(
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
     with slack() as chat, telegram() as bot:
         settings: dict[str, Any] = {"SLACK_URL": chat.url, "TELEGRAM_URL": bot.url, "TELEGRAM_BOT_TOKEN": TOKEN}
-        with host(tmp_path, cloud, ACCESS_MAX_AGE="0", **settings) as server:
+        with host(tmp_path, cloud, ACCESS_MAX_AGE="0", **settings, fork=True) as server:
             assert da("login", "--server", server.url, "--bootstrap", "eve@example.com").code == 0
             refused = da("notifications", "test", "slack")
             assert (refused.code, "not set up" in refused.err) == (1, True)

@@ -20,7 +20,7 @@ def installed(shared_cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> It
     files = home / "files"
     files.mkdir()
     (files / "orders.csv").write_text("id\n1\n")
-    with host(home, shared_cloud, ACCESS_MAX_AGE="0") as running:
+    with host(home, shared_cloud, ACCESS_MAX_AGE="0", fork=True) as running:
         token = running.bootstrap("eve@example.com")
         source = {"type": "csv", "config": {"path": str(files)}}
         assert running.ask("POST", "/api/admin/sources/shop", source, token=token)[0] == 201

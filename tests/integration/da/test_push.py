@@ -32,7 +32,7 @@ def test_notes_are_handed_in_once_without_secrets(
     folder = tmp_path / "work"
     (folder / "notes").mkdir(parents=True)
     monkeypatch.chdir(folder)
-    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as server:
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as server:
         assert da("login", "--server", server.url, "--bootstrap", "eve@example.com").code == 0
         missing = da("push")
         assert (missing.code, "da push FILE..." in missing.err) == (2, True)

@@ -34,7 +34,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(files: Path, shared_cloud: "Cloud") -> Iterator[Host]:
-    with host(files.parent, shared_cloud, ACCESS_MAX_AGE="0") as running:
+    with host(files.parent, shared_cloud, ACCESS_MAX_AGE="0", fork=True) as running:
         yield running
 
 

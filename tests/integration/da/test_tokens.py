@@ -15,7 +15,7 @@ pytestmark = pytest.mark.server
 def server(shared_cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
     from tests.running import host
 
-    with host(tmp_path_factory.mktemp("tokens"), shared_cloud) as running:
+    with host(tmp_path_factory.mktemp("tokens"), shared_cloud, fork=True) as running:
         yield running, running.bootstrap()
 
 

@@ -46,7 +46,7 @@ def server(tmp_path: Path, cloud: "Cloud") -> Iterator[Host]:
     files.mkdir()
     (files / "orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n")
     (files / "customers.csv").write_text("id,name\n1,Ann\n")
-    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as running:
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as running:
         yield running
 
 
@@ -93,7 +93,9 @@ def test_bootstrap_works_once_and_with_the_secret_only(admin: Laptop, server: Ho
 
 
 def test_an_analyst_mirrors_what_is_granted_and_loses_what_is_revoked(admin: Laptop, ann: Laptop) -> None:
-    assert ann.da("sync").startswith("You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY\n")
+    assert ann.da("sync").startswith(
+        "You can't read any table yet; to request access, run: da request SOURCE.TABLE --reason WHY\n"
+    )
     admin.da("admin", "grant", "ann@example.com", "shop.orders")
     assert "already" in admin.da("admin", "grant", "ann@example.com", "shop.orders")
     assert ann.da("sync").startswith("Updated shop.orders: 1 file, ")
@@ -116,7 +118,10 @@ def test_an_analyst_does_not_administer(ann: Laptop) -> None:
 def test_only_the_changed_table_is_fetched_again(admin: Laptop, tmp_path: Path) -> None:
     admin.da("sync")
     (tmp_path / "files/orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n3,3.00\n")
-    assert "shop.orders: ok, 3 rows" in admin.da("admin", "sync", "shop")
+    printed = admin.da("admin", "sync", "shop")
+    assert "shop.orders: ok, 3 rows" in printed
+    assert "Profiles of the changed tables follow in the background" in printed
+    assert "Profiles" not in admin.da("admin", "sync", "shop")
     assert "behind: 1 table to fetch" in admin.da("status", code=3)
     assert admin.da("sync").startswith("Updated shop.orders: 1 file, ")
     assert admin.rows("select count(*) from orders") == [(3,)]

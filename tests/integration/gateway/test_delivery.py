@@ -17,7 +17,7 @@ from ulid import ULID
 from websockets.exceptions import ConnectionClosed
 
 from analyst.gateway.connection import Limits
-from analyst.notifications.notification import Item, Notification, notification_id
+from analyst.notifications.notification import Item, Kind, Notification, notification_id
 from analyst.notifications.outbox import Outbox
 from tests.integration.gateway.conftest import POLL, Office, Running, gateway, health, received, signed_in
 from tests.running import free_port
@@ -111,6 +111,22 @@ def test_a_notification_says_what_may_be_seen_when_it_is_sent(office: Office) ->
         happen("again", items[0])
         office.notify(ann)
         assert received(socket)["script"] == "message"
+
+
+def test_a_token_that_only_reads_gets_nothing_for_administrators(office: Office) -> None:
+    world, now = office.world, datetime.now(UTC)
+    user = world.ask("GET", "/api/me")["user_id"]
+    plain = office.token("admin", scopes=["read"])[1]
+    kinds: tuple[Kind, ...] = ("request_received", "message")
+    for kind in kinds:
+        made = Notification(id=notification_id(kind, now), at=now, kind=kind, title=kind)
+        Outbox(world.process.store).add(user, made, ["page"])
+    with gateway(office.environ) as running:
+        with signed_in(running, plain) as socket:
+            assert received(socket)["title"] == "message"
+        with signed_in(running, world.admin) as socket:  # which still waits for a token that may
+            while received(socket)["title"] != "request_received":
+                pass
 
 
 def test_who_reads_too_slowly_is_dropped_and_loses_nothing(office: Office) -> None:

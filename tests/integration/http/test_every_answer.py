@@ -67,7 +67,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def server(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Path]]:
     home = tmp_path_factory.mktemp("host")
-    with host(home, shared_cloud) as running:
+    with host(home, shared_cloud, fork=True) as running:
         yield running, home / "host.log"
 
 

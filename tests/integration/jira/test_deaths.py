@@ -15,7 +15,7 @@ from tests.forks import Forks, forking
 from tests.integration.jira.conftest import Installed
 from tests.integration.jira.crashing import Scene, prepare, wrong
 
-STRIDE = 12
+STRIDE = 24
 
 
 @pytest.fixture(scope="module")

@@ -228,3 +228,45 @@ def test_a_replay_passes_over_what_is_damaged_and_tells_it(jira: Jira) -> None:
     assert told["error"] == f"the archive '{damaged}' is damaged; restore it from a backup, or delete it"
     (run,) = jira.world.ask("GET", f"/api/sync/status?run={told['run_id']}", token=SERVICE_TOKEN)["runs"]
     assert (run["job"], run["status"], run["counts"]) == ("replay", "failed", {"events": 1})
+
+
+def expect(jira: Jira, table: str, severity: str, **expectation: Any) -> None:
+    jira.world.ask("POST", "/rebuild", {})
+    body = {"expectations": [{"severity": severity, **expectation}]}
+    jira.world.ask("PUT", f"/api/admin/tables/jira.{table}/expectations", body)
+
+
+def test_expectations_hold_back_a_fold_and_its_events_wait(asking: Jira, instance: Instance, deliver: Delivery) -> None:
+    instance.create(summary="One")
+    deliver()
+    fold(asking, 200)
+    expect(asking, "issues", "block", kind="set", columns=["summary"], values=["One", "Three"])
+    two = instance.create(summary="Two")
+    waiting = deliver()
+    failed = fold(asking, 422)
+    assert "expectations are not met: set summary: 1 of 2 rows fail; the last version stays" in failed["error"]
+    assert asking.rows("select summary from issues") == asking.rows("select 'One'")
+    assert asking.rows("select count(*) from raw_issues") == [(1,)]
+    assert len(asking.waiting()) == waiting
+    (newest, *_) = asking.world.ask("GET", "/api/tables/jira.issues/expectations")["checks"]
+    assert (newest["published"], newest["rows"]) == (False, 2)
+    instance.edit(two.id, summary="Three")
+    deliver()
+    fold(asking, 200)
+    assert asking.rows("select summary from issues order by 1") == [("One",), ("Three",)]
+    assert asking.waiting() == []
+
+
+def test_expectations_that_warn_show_with_the_table_of_a_fold(
+    asking: Jira, instance: Instance, deliver: Delivery
+) -> None:
+    instance.create(summary="One")
+    deliver()
+    fold(asking, 200)
+    expect(asking, "issues", "warn", kind="row_count", max=1)
+    instance.create(summary="Two")
+    deliver()
+    fold(asking, 200)
+    asking.world.ask("POST", "/rebuild", {})
+    told = asking.world.ask("GET", "/api/sync/manifest")["tables"]["jira.issues"]["notice"]
+    assert told == "expectations are not met: row_count: there are 2 rows, and at most 1 are expected"

@@ -199,3 +199,16 @@ def revoke(town: Town, table: str) -> None:
     grants = town.world.ask("GET", "/api/admin/permissions")["permissions"]
     (id_,) = [each["id"] for each in grants if each["table"] == table]
     town.world.ask("DELETE", f"/api/admin/permissions/{id_}")
+
+
+def test_a_token_without_the_scope_admin_shows_nothing_that_is_for_administrators(town: Town) -> None:
+    email = "boss@example.com"
+    town.person("boss", role="admin")
+    tokens = {
+        scope: str(town.world.ask("POST", "/auth/tokens", {"name": scope, "user": email, "scopes": scopes})["token"])
+        for scope, scopes in (("admin", ["read", "admin"]), ("read", ["read"]))
+    }
+    _, ann = town.person("ann")
+    town.world.ask("POST", "/api/access-requests", {"table": "shop.orders", "reason": "a report"}, token=ann)
+    town.collect()
+    assert {scope: len(town.titles(token)) for scope, token in tokens.items()} == {"admin": 1, "read": 0}

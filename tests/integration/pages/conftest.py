@@ -21,6 +21,7 @@ class Browser:
     def __init__(self, world: World) -> None:
         self.world = world
         self.client = Client(world.app)
+        self.agent = "Werkzeug"
 
     def get(self, path: str, **headers: str) -> TestResponse:
         return self.client.get(path, headers={"Accept": HTML, **headers}, base_url="http://localhost", buffered=True)
@@ -32,7 +33,7 @@ class Browser:
         return json.loads(answer.data)
 
     def post(self, path: str, **form: Any) -> TestResponse:
-        headers = {"Accept": HTML, "Origin": "http://localhost"}
+        headers = {"Accept": HTML, "Origin": "http://localhost", "User-Agent": self.agent}
         return self.client.post(path, data=form, headers=headers, base_url="http://localhost", buffered=True)
 
     def sign_in(self, email: str) -> "Browser":

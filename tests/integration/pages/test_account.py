@@ -1,10 +1,15 @@
 """The account page: access tokens, password, and requests for access."""
 
+import base64
+import hashlib
 import html
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from werkzeug.test import TestResponse
 
+from analyst.auth import session_list
 from tests.integration.pages.conftest import PASSWORD, Browser
 from tests.integration.world import World
 
@@ -89,3 +94,98 @@ def test_the_password_is_changed_by_who_has_one(browser: Browser, world: World) 
     assert browser.get("/account").status_code == 303
     assert browser.post("/auth/password", email="eve@example.com", password=PASSWORD).status_code == 401
     assert browser.post("/auth/password", email="eve@example.com", password=f"{PASSWORD} more").status_code == 303
+
+
+VERIFIER = "v" * 64
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+def person(world: World, name: str) -> Browser:
+    """Sign a new person in with a password, as people do."""
+    user = world.ask("POST", "/api/users", {"email": f"{name}@example.com", "role": "analyst"})
+    invitation = world.ask("POST", f"/api/users/{user['id']}/invite", {"mail": False})
+    token = invitation["url"].partition("token=")[2]
+    browser = Browser(world)
+    browser.agent = FIREFOX
+    assert (
+        browser.post("/auth/password/set", token=token, code=invitation["code"], password=PASSWORD).status_code == 303
+    )
+    return browser
+
+
+def places(browser: Browser) -> list[tuple[str, str, bool]]:
+    return [(each["kind"], each["name"], each["is_this"]) for each in browser.json("/account.json")["sessions"]]
+
+
+def end(browser: Browser, name: str) -> TestResponse:
+    row = browser.get("/account").text.partition(f'aria-label="End {name}"')[0]
+    return browser.post("/account/sessions/end", id=re.findall(r'name="id" value="([^"]+)"', row)[-1])
+
+
+def test_sessions_of_browsers_are_listed_and_ended(world: World) -> None:
+    mia = person(world, "mia")
+    assert places(mia) == [("browser", "Firefox on Linux", True)]
+    phone = Browser(world)
+    phone.agent = "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0) Version/19.0 Safari/604.1"
+    assert phone.post("/auth/password", email="mia@example.com", password=PASSWORD).status_code == 303
+    assert [name for _, name, _ in places(mia)] == ["Safari on iPhone", "Firefox on Linux"]
+    assert end(mia, "Safari on iPhone").headers["Location"] == "/account?done=ended"
+    assert phone.get("/account").headers["Location"].startswith("/login")
+    assert places(mia) == [("browser", "Firefox on Linux", True)]
+    assert mia.post("/account/sessions/end", id="none").status_code == 404
+
+
+def test_da_on_a_machine_is_listed_and_ended(world: World) -> None:
+    leo = person(world, "leo")
+    code = re.search(
+        r'class="code"[^>]*>([^<]+)<', leo.post("/auth/desktop", challenge=CHALLENGE, machine="leos-laptop").text
+    )
+    assert code is not None
+    made = world.ask("POST", "/auth/desktop/token", {"code": code[1], "verifier": VERIFIER}, token=None)
+    assert ("da", "leos-laptop", False) in places(leo)
+    again = world.ask("POST", "/auth/desktop/refresh", {"refresh_token": made["refresh_token"]}, token=None)
+    assert len(places(leo)) == 2
+    assert end(leo, "leos-laptop").status_code == 303
+    body = {"refresh_token": again["refresh_token"]}
+    assert world.send("POST", "/auth/desktop/refresh", body, token=None).status_code == 401
+    assert len(places(leo)) == 1
+
+
+def test_a_connected_agent_is_listed_and_ended(world: World) -> None:
+    zoe = person(world, "zoe")
+    back = "http://127.0.0.1:5555/callback"
+    client = world.client.post(
+        "/oauth/register", json={"client_name": "Helper <b>", "redirect_uris": [back]}
+    ).get_json()
+    form = {"client_id": client["client_id"], "redirect_uri": back, "code_challenge": CHALLENGE, "decision": "allow"}
+    answer = zoe.post("/oauth/authorize", **form)
+    code = parse_qs(urlsplit(answer.headers["Location"]).query)["code"][0]
+    asked = {"client_id": client["client_id"], "redirect_uri": back, "code_verifier": VERIFIER, "code": code}
+    made = world.client.post("/oauth/token", data={"grant_type": "authorization_code", **asked}).get_json()
+    assert ("agent", "Helper <b>", False) in places(zoe)
+    refresh = {"grant_type": "refresh_token", "client_id": client["client_id"]}
+    again = world.client.post("/oauth/token", data={**refresh, "refresh_token": made["refresh_token"]}).get_json()
+    assert ("agent", "Helper <b>", False) in places(zoe)
+    assert end(zoe, "Helper &lt;b&gt;").status_code == 303
+    failed = world.client.post("/oauth/token", data={**refresh, "refresh_token": again["refresh_token"]})
+    assert (failed.status_code, failed.get_json()["error"]) == (400, "invalid_grant")
+    assert all(kind != "agent" for kind, *_ in places(zoe))
+
+
+def test_signing_out_everywhere_empties_the_list_and_nobody_ends_the_sessions_of_others(world: World) -> None:
+    tim, ida = person(world, "tim"), person(world, "ida")
+    listed = session_list.list_sessions(
+        world.process.store, id_of(world, "ida"), world.process.access.refresh(), world.process.clock()
+    )
+    assert tim.post("/account/sessions/end", id=listed[0].id).status_code == 404
+    assert ida.get("/account").status_code == 200
+    assert ida.post("/auth/logout/everywhere").status_code == 303
+    assert ida.post("/auth/password", email="ida@example.com", password=PASSWORD).status_code == 303
+    assert len(places(ida)) == 1
+
+
+def id_of(world: World, name: str) -> str:
+    return next(
+        id_ for id_, user in world.process.access.refresh().users.items() if user.email == f"{name}@example.com"
+    )

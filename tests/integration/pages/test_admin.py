@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -198,3 +199,40 @@ def test_settings_are_checked_and_secrets_not_shown(admin: Browser, world: World
 
 def test_a_sweep_is_previewed(admin: Browser) -> None:
     assert "It would delete" in admin.post("/admin/sweep", dry_run="true").text
+
+
+def test_a_table_of_sql_is_added_by_a_form_and_its_sql_is_changed(admin: Browser, world: World) -> None:
+    assert admin.post("/admin/sources", name="reports", type="materialized").status_code == 303
+    page = admin.get("/admin/sources/reports").text
+    assert "Add a table of SQL" in page
+    assert re.findall(r'name="option" value="(\w+)"', page.partition('id="add"')[2].partition("</section>")[0]) == [
+        "sql"
+    ]
+    wrong = {"table": "daily", "schedule": "daily 05:00", "option": "sql", "text": "select nothing from shop.none"}
+    refused = admin.post("/admin/sources/reports/tables", **wrong)
+    assert refused.status_code == 422
+    assert "select nothing from shop.none</textarea>" in refused.text
+    added = admin.post("/admin/sources/reports/tables", **{**wrong, "text": "select id from shop.orders"})
+    assert added.headers["Location"] == "/admin/tables/reports/daily?done=added"
+    table = world.ask("GET", "/api/admin/tables/reports.daily")
+    assert (table["sync_schedule"], table["options"]["inputs"]) == ("daily 05:00", ["shop.orders"])
+    path = "/admin/tables/reports/daily"
+    bad = admin.post(f"{path}/options", option="sql", text="drop table x")
+    assert (bad.status_code, "drop table x</textarea>" in bad.text) == (422, True)
+    assert admin.post(f"{path}/options", option="sql", text="select amount from shop.orders").status_code == 303
+    assert "select amount from shop.orders</textarea>" in admin.get(f"{path}?done=changed").text
+
+
+@pytest.mark.parametrize(("type_", "option"), [("bigquery", "datasets"), ("keboola", "buckets"), ("csv", "path")])
+def test_each_type_has_a_form_with_what_its_model_says(admin: Browser, type_: str, option: str) -> None:
+    page = admin.get(f"/admin/sources?type={type_}").text
+    field = page.partition(f'name="option" value="{option}"')[2].partition("</label>")[0]
+    assert '<span class="hint">' in field
+
+
+def test_options_of_a_table_are_changed_by_a_form(admin: Browser) -> None:
+    page = admin.get("/admin/tables/shop/orders").text
+    assert 'action="/admin/tables/shop/orders/options"' in page
+    refused = admin.post("/admin/tables/shop/orders/options", option=["skip"], text=["many"])
+    assert (refused.status_code, 'value="many"' in refused.text) == (422, True)
+    assert admin.post("/admin/tables/shop/none/options", option=["skip"], text=["1"]).status_code == 404

@@ -17,7 +17,7 @@ TAGS: Final = frozenset(
         r"\w+",
         """html head meta title link style script body a div form button header img span small nav input main footer h1 h2 h3 p
         section ul ol li code pre table thead tbody tr th td details summary label select option textarea dl dt dd strong mark
-        svg rect polyline circle line text time aside fieldset legend""",
+        svg rect polyline circle line path text time aside fieldset legend""",
     )
 )
 """What our templates use. Neither `iframe` nor `object` is among them."""

@@ -131,3 +131,33 @@ def test_a_query_is_audited_as_that_of_the_api(ann: Browser, world: World) -> No
 def test_a_viewer_has_no_query_page(vera: Browser) -> None:
     assert vera.get("/query").status_code == 403
     assert vera.post("/query", sql="select 1").status_code == 403
+
+
+def test_parameters_become_fields_and_their_values_are_kept(kim: Browser, world: World) -> None:
+    sql = "select $least::bigint as least, $day::date as day, $text as text, '$none' as n -- $no"
+    asked = kim.post("/query", sql=sql)
+    assert (asked.status_code, "Fill in the parameters" in asked.text) == (200, True)
+    assert re.findall(r'name="parameter" value="(\w+)"', asked.text) == ["least", "day", "text"]
+    values = {"parameter": ["least", "day", "text"], "value": ["7", "2026-01-02", "'007'"]}
+    page = kim.post("/query", sql=sql, **values).text
+    assert '<td class="num">7</td><td>2026-01-02</td><td>007</td>' in page
+    assert page.count('name="value" value="2026-01-02"') == 2  # in the editor, and in the form of the plot
+    past = kim.json("/query.json")["history"][0]
+    assert past["parameters"] == {"least": "7", "day": "2026-01-02", "text": "'007'"}
+    assert 'name="value" value="2026-01-02"' in kim.get(f"/query?past={past['id']}").text
+    shared = kim.post("/query/share", sql=sql, **values).headers["Location"]
+    assert 'name="value" value="2026-01-02"' in Browser(world).sign_in("ann@example.com").get(shared).text
+    saved = kim.post("/query/download", sql=sql, format="csv", **values)
+    assert saved.text.splitlines()[1].startswith("7,2026-01-02,007")
+    kim.post("/query/history/clear")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "status", "said"),
+    [("n", "", 200, "NULL"), ("n", "x", 422, "x"), ("other", "1", 200, "Fill in the parameters")],
+)
+def test_a_parameter_may_be_empty_wrong_or_missing(
+    ann: Browser, parameter: str, value: str, status: int, said: str
+) -> None:
+    answer = ann.post("/query", sql="select $n::integer as n", parameter=parameter, value=value)
+    assert (answer.status_code, said in answer.text) == (status, True)

@@ -1,6 +1,7 @@
 """The page of a table."""
 
 import html
+import re
 
 import pytest
 
@@ -26,12 +27,22 @@ def test_it_shows_columns_with_plots_rows_and_facts(ann: Browser) -> None:
     assert "1 Parquet file" in page
     for text in (
         'da query "from shop.orders limit 10"',
-        "duckdb user/duckdb/analytics.duckdb",
+        "duckdb -readonly user/duckdb/analytics.duckdb",
+        "claude mcp add --transport http data http://localhost/mcp",
+        "data.share#data.shop.orders",
+        'spark.read.format("deltaSharing")',
         'server, headers = "http://localhost"',
         "Authorization",
     ):
         assert text in page
-    assert "ADDRESS-OF-THE-BUCKET/extracts/shop/data/orders" in page
+    assert "/extracts/shop/data/orders" not in page
+
+
+def test_only_what_the_reader_can_do_is_offered(vera: Browser, world: World) -> None:
+    assert "delta_sharing" not in vera.get(PAGE).text
+    assert "/api/query" not in vera.get(PAGE).text
+    admin = Browser(world).sign_in("admin@example.com")
+    assert "/extracts/shop/data/orders" in admin.get(PAGE).text
 
 
 def test_its_twin_has_what_the_api_says(ann: Browser, world: World) -> None:
@@ -113,3 +124,61 @@ def test_feedback_reaches_the_owners(ann: Browser, world: World) -> None:
 
 def test_a_viewer_is_offered_no_query(vera: Browser) -> None:
     assert 'href="/query' not in vera.get(PAGE).text
+
+
+@pytest.fixture(scope="module")
+def _computed(world: World) -> None:
+    """A table of daily sums, one over a hidden table, a metric on the first, and a term for a column."""
+    world.ask("POST", "/api/admin/sources/marts", {"type": "materialized", "config": {}})
+    daily = {"sql": "select day, sum(amount) as total from shop.orders group by day"}
+    world.ask("POST", "/api/admin/tables/marts.daily", {"options": daily, "sync_schedule": "daily 05:00"})
+    both = {"sql": "select o.id, s.amount from shop.orders o join shop.salaries s using (id)"}
+    world.ask("POST", "/api/admin/tables/marts.both", {"options": both})
+    world.ask("POST", "/extract/materialized", {"source": "marts"})
+    world.ask("POST", "/rebuild", {"source": "marts"})
+    for table in ("marts.daily", "marts.both"):
+        world.ask("POST", "/api/admin/permissions", {"user": "ann@example.com", "table": table})
+    metric = {"table": "marts.daily", "expression": "sum(total)", "category": "sales"}
+    world.ask("PUT", "/api/admin/metrics/turnover", {"definition": metric})
+    links = [{"kind": "table", "id": "shop.orders", "column": "amount"}, {"kind": "table", "id": "shop.salaries"}]
+    world.ask("PUT", "/api/admin/glossary/Net sales", {"definition": "Without tax", "links": links})
+
+
+@pytest.mark.usefixtures("_computed")
+def test_lineage_is_a_drawing_and_a_list_of_what_one_may_see(ann: Browser, world: World) -> None:
+    page = ann.get(PAGE).text
+    drawing = page.partition('<svg class="graph"')[2].partition("</svg>")[0]
+    for path in ("/tables/marts/daily", "/tables/marts/both", "/metrics/turnover", "/catalog?source=shop"):
+        assert f'<a href="{path}"><rect' in drawing
+    assert 'shop.orders → <a href="/tables/marts/daily">marts.daily</a>: <code>amount, day</code>' in page
+    assert "salaries" not in page
+    nodes = {each["id"] for each in ann.json(f"{PAGE}.json")["lineage"]["nodes"]}
+    assert nodes == {"source:shop", "table:shop.orders", "table:marts.daily", "table:marts.both", "metric:turnover"}
+    seen = Browser(world).sign_in("vera@example.com").get(PAGE).text
+    assert "marts" not in seen
+
+
+@pytest.mark.usefixtures("_computed")
+def test_a_materialized_table_shows_sql_inputs_and_its_next_run_to_who_may_see_them(ann: Browser) -> None:
+    page = html.unescape(ann.get("/tables/marts/daily").text)
+    assert "<pre>select day, sum(amount) as total from shop.orders group by day</pre>" in page
+    assert re.search(r"<dt>Next run</dt><dd><time [^>]*>\d{4}-\d\d-\d\d 05:00 UTC</time>", page)
+    hidden = ann.get("/tables/marts/both").text
+    assert "so it is not shown" in hidden
+    assert "salaries" not in hidden
+    assert "when its inputs change" in hidden
+
+
+@pytest.mark.usefixtures("_computed")
+def test_all_of_its_sql_is_shown_to_who_can_read_all_inputs(admin: Browser) -> None:
+    assert "join shop.salaries" in admin.get("/tables/marts/both").text
+
+
+@pytest.mark.usefixtures("_computed")
+def test_terms_are_linked_from_the_columns_and_tables_that_they_stand_for(ann: Browser) -> None:
+    page = ann.get(PAGE).text
+    row = page.partition('id="column-amount"')[2].partition("</tr>")[0]
+    assert '<a class="badge key" href="/glossary/Net%20sales">Net sales</a>' in row
+    term = ann.get("/glossary/Net%20sales").text
+    assert 'href="/tables/shop/orders#column-amount"' in term
+    assert "salaries" not in term

@@ -50,7 +50,7 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     (place / "orders.csv").write_text(ORDERS)
     (place / "plans.csv").write_text(PLANS)
     (place / "clicks.csv").write_text("id,page,secs\n" + "".join(f"{n},p{n % 3},{n}\n" for n in range(50)))
-    with host(home, ACCESS_MAX_AGE="0") as running:
+    with host(home, ACCESS_MAX_AGE="0", fork=True) as running:
         admin = running.bootstrap()
         _, token = running.user(admin, "ann@example.com")
         source = {"type": "csv", "config": {"path": str(place)}}

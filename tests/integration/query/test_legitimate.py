@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from analyst.errors import AnalystError
+from tests.examples import sample
 from tests.integration.query.lake import Lake, lake
 from tests.integration.query.varied import STATEMENTS, TABLES
 
@@ -97,12 +98,14 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
         yield it
 
 
+@pytest.mark.many
 def test_every_query_of_tpch(tpch: Lake) -> None:
-    assert {number: told for number, sql in queries("tpch") if (told := difference(tpch, sql))} == {}
+    assert {number: told for number, sql in sample(queries("tpch"), 11) if (told := difference(tpch, sql))} == {}
 
 
+@pytest.mark.many
 def test_every_query_of_tpcds(tpcds: Lake) -> None:
-    assert {number: told for number, sql in queries("tpcds") if (told := difference(tpcds, sql))} == {}
+    assert {number: told for number, sql in sample(queries("tpcds"), 25) if (told := difference(tpcds, sql))} == {}
 
 
 def test_a_small_result_never_exceeds_the_memory_of_a_worker(tpcds: Lake) -> None:
@@ -115,8 +118,9 @@ def test_there_are_enough_varied_statements() -> None:
     assert len(set(STATEMENTS)) >= 200
 
 
+@pytest.mark.many
 def test_varied_statements(varied: Lake) -> None:
-    differ = [f"{sql} -> {told}" for sql in STATEMENTS if (told := difference(varied, sql))]
+    differ = [f"{sql} -> {told}" for sql in sample(STATEMENTS, 70) if (told := difference(varied, sql))]
     assert not differ, "\n".join(differ)
 
 

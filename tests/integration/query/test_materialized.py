@@ -10,8 +10,7 @@ import pytest
 
 from analyst.catalog import Table
 from tests.integration.query.shop import ORDERS, Shop, shop
-from tests.integration.schedule.conftest import OneByOne
-from tests.integration.world import SERVICE_TOKEN, Begun
+from tests.integration.world import SERVICE_TOKEN, Begun, OneByOne
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -232,7 +232,7 @@ def test_every_query_is_in_the_audit(it: Shop) -> None:
 
 def test_a_client_that_goes_away_stops_its_query(begun: Begun, tmp_path: Path) -> None:
     """In a server of its own, whose loop notices it; with one place, the next query is answered only if it was freed."""
-    with host(tmp_path, begun.cloud.copy(tmp_path), QUERY_WORKERS="1", QUERY_TIMEOUT="60") as running:
+    with host(tmp_path, begun.cloud.copy(tmp_path), QUERY_WORKERS="1", QUERY_TIMEOUT="60", fork=True) as running:
         assert running.ask("POST", "/api/query", {"sql": "select 1"}, token=begun.admin)[0] == 200
         body = json.dumps({"sql": ENDLESS}).encode()
         head = f"POST /api/query HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {begun.admin}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -13,22 +13,10 @@ from analyst.context import Process
 from analyst.state import Actor
 from analyst.state.sources import NewSource, create_source
 from analyst.store import Store
-from analyst.tasks import Background
 from tests.clouds import Cloud, NewCloud
-from tests.integration.world import SERVICE_TOKEN, World
+from tests.integration.world import SERVICE_TOKEN, OneByOne, World
 
 NOON = datetime(2026, 3, 27, 12, tzinfo=UTC)
-
-
-class OneByOne(Background):
-    """Runs what comes after the answers on one thread, so that one can wait for it."""
-
-    def __init__(self, room: int = 100) -> None:
-        super().__init__(workers=1, room=room)
-
-    def wait(self) -> None:
-        """Wait until all has run that was handed over before."""
-        self._pool.submit(lambda: None).result()
 
 
 @dataclass
@@ -165,6 +153,9 @@ def synced(installed: Kept, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     schedule.write("shop/items.csv", "id\n1\n")
     schedule.add_source("shop")
     schedule.call()
+    process = schedule.world.process
+    for task in list(process.task_ledger.waiting()):  # the lake of the snapshot, half a minute later
+        process.store.delete(task.key)
     files = shutil.copytree(schedule.files, folder.with_name("files"))
     return folder, Kept(schedule.cloud, installed.admin, files)
 

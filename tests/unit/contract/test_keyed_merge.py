@@ -24,6 +24,7 @@ from analyst.contract.keyed_merge import Increment, KeyedMerge
 from analyst.contract.model import FileRow
 from analyst.errors import SourceError
 from analyst.store import Store
+from tests.examples import examples
 
 TINY = FileSizes(least=1, greatest=1)
 """No file counts as small, so that a few rows make many files."""
@@ -352,7 +353,7 @@ class Reference:
     False,
     [([(4, 0, 2.0, "a")], []), ([(4, 0, 1.0, "b")], []), ([(4, 0, math.nan, "c")], [(4, 0)])],
 )
-@settings(max_examples=12)
+@settings(max_examples=examples(5))
 def test_any_history_comes_to_what_a_naive_merge_comes_to(
     kind: str, is_composite: bool, has_cursor: bool, is_clustered: bool, steps: list[Any]
 ) -> None:

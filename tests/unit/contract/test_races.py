@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyst import duckdb_files, runs
+from analyst import runs
 from analyst.contract import parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.extract_edit import read_extract
@@ -21,7 +21,7 @@ from analyst.runs import RunRecord
 from analyst.store import Store
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.examples import examples
-from tests.reading import ask
+from tests.reading import ask, connected
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ class Reader:
         values = ", ".join(str(row) for row in rows) or "(null::int, null::int)"
         self.then()
         query = f"select id::int as id, change::int as change from (values {values}) v(id, change) where id is not null"
-        with duckdb_files.connect(threads=1) as con:
+        with connected() as con:
             files = tuple(parquet.write(con, query, into))
             columns = parquet.inspect(con, files[0]).columns
         greatest = max((change for _id, change in rows), default=None)

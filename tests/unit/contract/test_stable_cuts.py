@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from analyst import duckdb_files
 from analyst.contract import parquet, stable_cuts
+from tests.examples import examples
 
 ROWS = "select i as id, md5(i::varchar) as v, i % 7 as w from range(12000) r(i)"
 SIZE = 20_000
@@ -66,7 +67,7 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(1, 500), unique=True), st.integers(1, 500), st.sampled_from([1, 8, 64]))
-@settings(max_examples=200)
+@settings(max_examples=examples(60))
 def test_files_have_the_rows_that_they_may_have(candidates: list[int], rows: int, usual: int) -> None:
     ends = list(stable_cuts._ends(sorted(n for n in candidates if n <= rows), rows, usual))
     sizes = [end - start for start, end in zip([0, *ends], ends, strict=False)]

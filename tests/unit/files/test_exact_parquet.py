@@ -150,7 +150,7 @@ def test_each_bit_of_a_footer_may_be_wrong(tmp_path: Path, file: str) -> None:
             assert footer.with_schema(footer.root.raw())
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_refused_and_nothing_worse(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -174,7 +174,7 @@ def test_a_damaged_file_is_refused_and_nothing_worse(
             return
 
 
-@settings(max_examples=examples(15), deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(st.lists(st.none() | st.integers(-(2**63) + 2000, 2**63 - 1), min_size=1, max_size=20), st.booleans())
 def test_any_instant_in_nanoseconds_is_its_microseconds_or_refused(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[int | None], whole: bool
@@ -224,7 +224,7 @@ def test_statistics_that_are_wrong_hide_nothing(folder: Folder) -> None:
         folder.rows("t")
 
 
-@settings(max_examples=examples(10), deadline=None)
+@settings(max_examples=examples(6), deadline=None)
 @given(st.lists(st.tuples(st.integers(1_721_426, 5_373_484), st.integers(0, 86_399_999_999)), min_size=1, max_size=20))
 def test_any_int96_of_whole_microseconds_is_read_exactly(
     tmp_path_factory: pytest.TempPathFactory, moments: list[tuple[int, int]]

@@ -210,7 +210,7 @@ def apply(made: Published, changes: Mapping[str, Any], write: Any, ending: str) 
 @given(histories(CONTENT))
 @example([{"a": (["k"], [["nan"]])}, {"b": (["k"], [["2.5"]])}, {"b": None}])
 @example([{"a": (["k"], [["1"]]), "b": (["k"], [["2024-01-01"]])}, {"b": None}, {"c": (["k"], [['""']])}])
-@settings(max_examples=examples(4))
+@settings(max_examples=examples(2))
 def test_after_any_history_of_its_files_a_table_is_that_of_one_whole_read(history: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         home = Path(folder)
@@ -229,7 +229,7 @@ OBJECTS = st.tuples(
 
 
 @given(histories(OBJECTS))
-@settings(max_examples=examples(4))
+@settings(max_examples=examples(2))
 def test_after_any_history_a_table_of_json_is_that_of_one_whole_read(history: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         home = Path(folder)

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from analyst.errors import SourceError
+from tests.examples import size
 from tests.unit.files.folder import Folder
 from tests.unit.files.test_polluted_csv import extracted_by_a_child
 
@@ -200,14 +201,18 @@ def test_more_members_than_columns_are_told(folder: Folder) -> None:
         folder.rows("t")
 
 
+ROWS = size(100, many=300)
+
+
 def wide(path: Path, *, is_sparse: bool) -> None:
-    values = ("x", 1.5, 7, {"a": 1, "b": [1]})
+    values, each = ("x", 1.5, 7, {"a": 1, "b": [1]}), 3_000 // ROWS
     with path.open("w") as file:
-        for row in range(300):
-            members = range(row * 10, row * 10 + 10) if is_sparse else range(3_000)
+        for row in range(ROWS):
+            members = range(row * each, (row + 1) * each) if is_sparse else range(3_000)
             file.write(json.dumps({f"k{index}": values[index % 4] for index in members}) + "\n")
 
 
+@pytest.mark.many
 @pytest.mark.slow
 @pytest.mark.parametrize("is_sparse", [True, False])
 def test_three_thousand_members_take_no_more_than_500_mb(tmp_path: Path, *, is_sparse: bool) -> None:
@@ -220,4 +225,4 @@ def test_three_thousand_members_take_no_more_than_500_mb(tmp_path: Path, *, is_s
         found = con.execute(
             "select count(*), sum(k2), sum(k2997), max(k2999.b[1]) from read_parquet(?)", [files]
         ).fetchall()
-    assert found == [(300, 7, 1.5, 1) if is_sparse else (300, 2100, 450.0, 1)]
+    assert found == [(ROWS, 7, 1.5, 1) if is_sparse else (ROWS, 7 * ROWS, 1.5 * ROWS, 1)]

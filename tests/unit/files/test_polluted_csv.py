@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from analyst.connectors.files.columns import column_groups
 from analyst.errors import SourceError
 from analyst.names import quote_text
-from tests.examples import examples
+from tests.examples import examples, size
 from tests.unit.files.folder import Folder
 
 ROOT = Path(__file__).parents[3]
@@ -159,7 +159,7 @@ def test_a_pretty_printed_object_is_told(folder: Folder, on_error: str) -> None:
 _fields = st.lists(st.sampled_from(["", "a", '"', '""', "x y", '5"', '"p, q"', " ", "7"]), min_size=1, max_size=4)
 
 
-@settings(max_examples=examples(20), deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(rows=st.lists(_fields, min_size=1, max_size=3), end=st.sampled_from(["", ","]))
 def test_nothing_is_lost_or_moved_of_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], end: str
@@ -206,9 +206,10 @@ def extracted_by_a_child(folder: Path, into: Path) -> tuple[list[str], float]:
     return files, float(peak)
 
 
+@pytest.mark.many
 @pytest.mark.slow
 def test_three_thousand_columns_take_no_more_than_300_mb(tmp_path: Path) -> None:
-    width, rows = 3_000, 2_100
+    width, rows = 3_000, size(1_050, many=2_100)
     kinds = ("{n}", "{n}.25", "t{n}", "2024-01-{d:02}", "{b}")
     path = tmp_path / "files" / "t.csv"
     path.parent.mkdir()

@@ -108,7 +108,7 @@ PIECES = st.lists(st.sampled_from(['"', '""', ",", "\n", "a", "\r\n", "b", '"\n"
 
 @given(PIECES, st.integers(4, 20))
 @example(["a", ",", '"', "\n", '"', "\n", "b", "\n", "a"] * 5, 8)
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(100))
 def test_a_file_is_only_cut_between_rows(pieces: list[str], cut_bytes: int) -> None:
     text = "".join(pieces)
     with TemporaryDirectory() as home:

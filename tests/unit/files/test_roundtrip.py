@@ -99,7 +99,7 @@ def is_same_number(text: str, value: object) -> bool:
     return told == Decimal(str(value))
 
 
-@settings(max_examples=examples(50), deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(tables(), st.sampled_from(["\n", "\r\n"]))
 def test_any_table_of_texts_comes_back_in_its_order(rows: Table, end: str) -> None:
     width = len(rows[0]) if rows else 2
@@ -109,7 +109,7 @@ def test_any_table_of_texts_comes_back_in_its_order(rows: Table, end: str) -> No
         assert all(is_kept(text, value) for text, value in zip(expected, found, strict=True)), (expected, found)
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.lists(st.lists(_text, min_size=2, max_size=2), max_size=6))
 def test_what_pythons_writer_writes_comes_back(rows: list[list[str]]) -> None:
     buffer = io.StringIO()
@@ -127,7 +127,7 @@ _scraps = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(_scraps, st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
 def test_scraps_are_read_as_the_strict_reader_has_them_or_refused(scraps: str, end: str, collect: bool) -> None:
     content = f"h0,h1{end}{scraps}"

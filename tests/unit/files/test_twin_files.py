@@ -56,7 +56,7 @@ def check(published: Published) -> None:
 
 
 @given(st.lists(FOLDERS, min_size=1, max_size=4))
-@settings(max_examples=examples(8))
+@settings(max_examples=examples(4))
 def test_any_arrangement_of_equal_files_is_read_as_duckdb_reads_them(folders: list[dict[str, str]]) -> None:
     with TemporaryDirectory() as home:
         files = Path(home) / "files"

@@ -111,7 +111,7 @@ def assert_rows_fit(state: IssueState, options: TransformOptions) -> None:
                 assert fits(value, kind), (name, column, value)
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(100))
 @given(spoiled())
 def test_no_shape_anywhere_in_a_body_raises_and_rows_fit_their_types(payload: Any) -> None:
     options = TransformOptions.of("jira.example", CUSTOM)
@@ -122,7 +122,7 @@ def test_no_shape_anywhere_in_a_body_raises_and_rows_fit_their_types(payload: An
         assert state.joined(state) == state
 
 
-@settings(max_examples=examples(200))
+@settings(max_examples=examples(60))
 @given(spoiled())
 def test_no_shape_anywhere_in_an_answer_of_rest_raises(payload: Any) -> None:
     document = payload.get("issue") if isinstance(payload, dict) else None

@@ -108,7 +108,7 @@ def shuffled(draw: st.DrawFn) -> tuple[list[IssueState], list[IssueState]]:
     return facts, draw(st.permutations(facts + again))
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(50))
 @given(shuffled())
 def test_any_order_and_duplication_of_events_gives_equal_bytes_and_rows(
     two: tuple[list[IssueState], list[IssueState]],
@@ -118,7 +118,7 @@ def test_any_order_and_duplication_of_events_gives_equal_bytes_and_rows(
     assert made(one) == made(other)
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(50))
 @given(st.lists(histories, min_size=3, max_size=3))
 def test_a_join_is_commutative_associative_and_idempotent(parts: list[list[bytes]]) -> None:
     one, two, three = (joined([of_this_issue(content) for content in part]) for part in parts)
@@ -128,7 +128,7 @@ def test_a_join_is_commutative_associative_and_idempotent(parts: list[list[bytes
     assert one.joined(one) == one
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(50))
 @given(histories, st.lists(_answers, min_size=1, max_size=3), st.data())
 def test_when_events_come_between_answers_of_rest_does_not_matter(
     events: list[bytes], answers: list[dict[str, Any]], data: st.DataObject
@@ -146,7 +146,7 @@ def test_when_events_come_between_answers_of_rest_does_not_matter(
     assert made(first) == made(second)
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(40))
 @given(histories, st.one_of(st.none(), _answers), st.dictionaries(st.sampled_from("12"), st.sampled_from("ab")))
 def test_a_state_comes_back_from_its_bytes(
     events: list[bytes], fetched: dict[str, Any] | None, stored: dict[str, str]

@@ -131,5 +131,13 @@ def _import(store: MemoryStore, folder: Path) -> None:
     table = NewTable("issues", None, (), (file,), f"{IMPORTED}x", None, state, NOON)
     uploads = Uploads(store, "jira", lambda: str(ULID()))
     publishing.publish(
-        store, "jira", [table], (), run_id=runs.new_run_id(), uploads=uploads, now=lambda: NOON, folder=folder
+        store,
+        "jira",
+        [table],
+        (),
+        run_id=runs.new_run_id(),
+        uploads=uploads,
+        now=lambda: NOON,
+        folder=folder,
+        check=None,
     )

@@ -13,8 +13,8 @@ from analyst.errors import UnavailableError
 from analyst.http_client import HttpClient
 from analyst.notifications import preferences
 from analyst.notifications.delivery import Delivery, post
-from analyst.notifications.notification import Item, Notification, notification_id
-from analyst.notifications.outbox import MOST, Destination, Outbox, spent
+from analyst.notifications.notification import Item, Notification, caller_of, notification_id
+from analyst.notifications.outbox import MOST, Destination, Outbox, Shown, spent
 from analyst.notifications.preferences import Changes
 from analyst.notifications.telegram_bot import Links
 from analyst.settings import Settings, read_settings
@@ -63,6 +63,10 @@ class Post:
         at = NOW + timedelta(seconds=number)
         made = Notification(id=notification_id(f"n {number}", at), at=at, kind="table_failed", items=(item,), **more)
         return post(self.store, self.settings, made, ["ann"])
+
+    def inbox(self, user_id: str) -> list[Shown]:
+        access = self.access()
+        return Outbox(self.store).inbox(caller_of(access, user_id), access)
 
     def deliver(self, channel: str) -> Any:
         to = Destination(channel, "ann")  # type: ignore[arg-type]
@@ -129,7 +133,7 @@ def test_a_right_that_has_ended_keeps_it_from_being_sent(office: Post) -> None:
     office.post()
     office.grants = {}
     assert (office.deliver("slack").dropped, office.slack.posted, office.waits()) == (1, [], {"telegram"})
-    assert Outbox(office.store).inbox("ann", office.access()) == []
+    assert office.inbox("ann") == []
 
 
 def test_a_choice_that_has_changed_meanwhile_counts(office: Post) -> None:
@@ -181,7 +185,7 @@ def test_a_channel_that_is_gone_is_not_tried_again(office: Post, channel: str, r
     assert link.problem is not None
     assert reason in link.problem
     assert channel not in {each.channel for each in office.post(1)}
-    assert len(Outbox(office.store).inbox("ann", office.access())) == 2  # nothing is lost
+    assert len(office.inbox("ann")) == 2  # nothing is lost
 
 
 def test_slack_gets_plain_text_if_it_refuses_blocks(office: Post) -> None:
@@ -228,7 +232,7 @@ def test_what_can_not_be_sent_for_three_days_stays_in_the_inbox_only(office: Pos
     office.post()
     office.age[0] += 4 * 86_400
     assert (office.deliver("slack").dropped, office.slack.posted) == (1, [])
-    assert len(Outbox(office.store).inbox("ann", office.access())) == 1
+    assert len(office.inbox("ann")) == 1
 
 
 def test_a_webhook_of_another_server_is_never_called(office: Post) -> None:

@@ -38,3 +38,25 @@ def test_a_config_survives_its_form() -> None:
 def test_what_is_no_option_or_no_value_is_refused(name: str, text: str) -> None:
     with pytest.raises(InvalidInputError, match=name):
         read(SOURCE_TYPES["csv"].config, [name], [text])
+
+
+def test_hints_are_what_the_docstring_of_the_model_says_of_a_field() -> None:
+    hints = {each.name: each.hint for each in fields_of(SOURCE_TYPES["keboola"].options, {})}
+    assert hints["row_limit"] == "The most rows of a full refresh."
+    assert hints["partition_by"] == hints["partition_granularity"]
+    assert "`" not in "".join(hints.values())
+    csv = {each.name: each.hint for each in fields_of(SOURCE_TYPES["csv"].config, {})}
+    assert csv["path"] == "path is a folder, a glob or a file."
+    assert csv["stable_files"] != ""  # of a model that it extends
+    assert csv["primary_key"] == ""  # another field's sentence names it
+
+
+def test_texts_of_several_kinds_are_written_as_they_are() -> None:
+    model = SOURCE_TYPES["keboola"].options
+    assert next(each.kind for each in fields_of(model, {}) if each.name == "full_reload") == "text"
+    assert read(model, ["full_reload"], ["12h"]) == {"full_reload": "12h"}
+
+
+def test_long_texts_have_long_inputs_and_derived_options_none() -> None:
+    fields = fields_of(SOURCE_TYPES["materialized"].options, {}, without=("inputs", "columns", "engine", "is_volatile"))
+    assert [(each.name, each.kind) for each in fields] == [("sql", "long")]

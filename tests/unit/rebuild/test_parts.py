@@ -25,6 +25,7 @@ from tests.doubles.around import AgedStore
 from tests.doubles.faulty_store import FaultyStore
 from tests.doubles.gcs import Gcs, running
 from tests.doubles.memory_store import MemoryStore
+from tests.examples import examples
 from tests.reading import ask, edited, pointer
 from tests.unit.rebuild.building import NOW, damage, extract
 
@@ -87,7 +88,7 @@ OPERATIONS = st.one_of(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(OPERATIONS, min_size=3, max_size=9))
 def test_parts_compose_to_the_catalog_that_is_built_as_a_whole(
     history: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory

@@ -215,7 +215,7 @@ def test_a_text_stays_as_it_is_written(text: str) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}\n \t'\"${}&*!#,|>?~\x00é"), max_size=60))
-@settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_text_is_read_or_refused(text: str) -> None:
     assert found(text).problems is not None
 

@@ -57,7 +57,7 @@ class StoreSuite(KeySuite):
     """Whether a version is a hash of the content: that of the same bytes is the same, and comes back with them."""
     signed_by = "X-Goog-Credential"
     """The parameter by which Delta Sharing readers know that a URL is signed."""
-    examples = 40
+    examples = 20
     """How many random sequences of steps are tried."""
 
     @pytest.fixture

@@ -183,7 +183,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(steps=STEPS)
 def test_nothing_is_lost_or_seen_twice_wherever_a_sweep_is_cut(steps: list[str | float | int]) -> None:
     world = World()

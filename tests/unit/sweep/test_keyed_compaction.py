@@ -50,7 +50,7 @@ class Keyed(Bucket):
         table = NewTable("orders", None, columns, files, str(self.made), None, state, self.now)
         uploads = Uploads(self.store, "shop", lambda: f"{self.made:026}")
         publishing.publish(
-            self.store, "shop", [table], (), run_id="1", uploads=uploads, now=lambda: self.now, folder=home
+            self.store, "shop", [table], (), run_id="1", uploads=uploads, now=lambda: self.now, folder=home, check=None
         )
 
 

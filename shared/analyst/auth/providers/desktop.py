@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from analyst.access import AccessReader, Caller
-from analyst.auth import sessions
+from analyst.auth import session_list, sessions
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit
 from analyst.auth.provider import AuthProvider, LoginButton
@@ -52,9 +52,9 @@ class Desktop:
 PROVIDER: Final[AuthProvider] = Desktop()
 
 
-def give_code(keys: Keys, caller: Caller, challenge: str, now: datetime) -> str:
-    """Return a code that only the holder of the secret behind a PKCE challenge can use."""
-    return keys.sign(Purpose.DESKTOP, caller.user_id or "", now, LASTS, challenge=challenge)
+def give_code(keys: Keys, caller: Caller, challenge: str, now: datetime, *, machine: str = "da") -> str:
+    """Return a code that only the holder of the secret behind a PKCE challenge can use; `machine` is where that is."""
+    return keys.sign(Purpose.DESKTOP, caller.user_id or "", now, LASTS, challenge=challenge, machine=machine)
 
 
 def shorten(store: Store, code: str) -> str:
@@ -99,6 +99,7 @@ def take_code(
     session = sessions.begin(str(claims["sub"]), now)
     caller = sessions.caller_of(session, access.current())
     use(store, code, now)
+    session_list.record(store, session, "da", str(claims.get("machine", "da")), now)
     return sessions.for_program(keys, session, now), caller
 
 

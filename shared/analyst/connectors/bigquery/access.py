@@ -86,7 +86,7 @@ class Access:
                 try:
                     found.refresh(Request())
                 except TransportError as error:
-                    raise UnavailableError(f"Google gives no token at the moment: {_first_line(error)}") from None
+                    raise UnavailableError(f"Google returned no token: {_first_line(error)}") from None
                 except GoogleAuthError as error:
                     raise CredentialsError(
                         f"Google does not accept the credentials: {_first_line(error)}; give the functions the key file of "

@@ -366,7 +366,7 @@ def _explained(error: Exception, label: str) -> AnalystError:  # noqa: PLR0911 -
             return BudgetError(f"BigQuery did not run the query of {label!r}: {message}")
         return failure(int(error.code or 500), str(said.get("reason") or ""), message, repr(label))
     if isinstance(error, auth_errors.TransportError | auth_errors.TimeoutError):
-        return UnavailableError(f"Google gives no token at the moment: {_first_line(error)}")
+        return UnavailableError(f"Google returned no token: {_first_line(error)}")
     if isinstance(error, auth_errors.GoogleAuthError):
         return CredentialsError(f"Google does not accept the credentials: {_first_line(error)}")
     if isinstance(error, pa.ArrowInvalid | pa.ArrowNotImplementedError):

@@ -23,6 +23,7 @@ from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.extract_run import RebuildOutcome, Rebuilds
 from analyst.lease import Lease
+from analyst.quality.checks import Checks
 from analyst.settings import Settings
 from analyst.settings.kinds import CustomField
 from analyst.state import Actor, State, actor, registry
@@ -290,8 +291,9 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
     privacy = config_of(source).privacy
     options = _options(settings, privacy, FieldCatalog(ctx.store, name), client, look_again=look_again)
     excluded = frozenset(source.excluded)
+    check = Checks(ctx.store, name, ctx.clock, settings.memory_limit)
     warehouse = Warehouse(
-        ctx.store, name, options, ctx.clock, settings.memory_limit, settings.scratch_dir, excluded, uuids
+        ctx.store, name, options, ctx.clock, settings.memory_limit, settings.scratch_dir, excluded, uuids, check
     )
     jira = None if client is None else Jira(client, desk_of(settings, options, client), parallel)
     return Opened(ctx, name, warehouse, scope, jira)

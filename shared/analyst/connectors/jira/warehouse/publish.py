@@ -30,6 +30,7 @@ from analyst.contract.extract_edit import read_extract
 from analyst.contract.model import Extract, FileRow
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import MovedError, NewTable, TableRun, Uploads
+from analyst.contract.verdicts import Checker, with_warning
 from analyst.errors import UnavailableError
 from analyst.runs import TableResult
 from analyst.store import Store
@@ -104,6 +105,7 @@ class Absorbing:
     version: str | None
     registrations: Mapping[str, str] = field(default_factory=dict)
     believed: int | None = None
+    check: Checker | None = None
 
     def states_of(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
         """Return the states of issues, from the parts with their blocks of ids."""
@@ -128,6 +130,7 @@ class Absorbing:
 
         Raises:
             MovedError: others published in the meantime.
+            UnmetError: an expectation blocks one of the tables.
         """
         began, report = self.now(), Report()
         known = self.base.state(RAW).cursor
@@ -301,9 +304,12 @@ class Absorbing:
             uploads=uploads,
             now=self.now,
             folder=self.folder,
+            check=self.check,
             together=True,
         )
-        return results, published.version
+        return tuple(
+            one.model_copy(update={"note": with_warning(one.note, published.warned.get(one.table))}) for one in results
+        ), published.version
 
     def _is_other(self, name: str, files: Sequence[ParquetFile | FileRow]) -> bool:
         listed = self.base.files.get(name, ())
@@ -376,6 +382,8 @@ class Warehouse:
     excluded: Collection[str] = field(default=frozenset())
     registrations: Mapping[str, str] = field(default_factory=dict)
     """The uuids of the registered tables by name."""
+    check: Checker | None = None
+    """Checks the tables before they are published. They belong together, so one that is blocked blocks all."""
 
     def find(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
         """Return the states of issues, without unknown ones.
@@ -448,6 +456,7 @@ class Warehouse:
             version=version,
             believed=believed,
             registrations=self.registrations,
+            check=self.check,
         )
 
 

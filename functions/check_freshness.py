@@ -1,0 +1,33 @@
+"""The check of freshness, each hour: tables whose source has stopped become older than is expected of them."""
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.context import Context
+from analyst.extract_run import Rebuilds
+from analyst.http import Allow, function
+from analyst.quality.freshness import Freshness
+
+
+class FreshnessRequest(BaseModel):
+    """No parameters: all tables with such an expectation are checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FreshnessChecked(BaseModel):
+    """The sources of tables whose notices have changed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sources: tuple[str, ...]
+
+
+@function("POST", "/check-freshness", allow=Allow.SERVICE, audit="freshness.check")
+def check_freshness(_request: FreshnessRequest, ctx: Context) -> FreshnessChecked:
+    """Check whether tables have become older than is expected of them, although nothing was published."""
+    changed = Freshness(ctx.store, ctx.clock, ctx.settings.scratch_dir).run(ctx.snapshots.current())
+    rebuilds = Rebuilds(ctx.snapshots, ctx.tasks.call, ctx.rebuild_later)
+    for source, version in changed.items():
+        rebuilds.request(source, version)
+    ctx.audited(*(f"source:{source}" for source in changed), is_unchanged=not changed)
+    return FreshnessChecked(sources=tuple(sorted(changed)))

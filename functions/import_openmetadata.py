@@ -1,0 +1,28 @@
+"""The import from OpenMetadata, as a job that the scheduler starts."""
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.context import Context
+from analyst.http import Allow, function
+from analyst.openmetadata.exchange import Exchange, Import
+
+
+class ImportRequest(BaseModel):
+    """No parameters: all tables are imported."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@function(
+    "POST",
+    "/import-openmetadata",
+    allow=Allow.SERVICE,
+    answers={422: "The token is refused, or the server is not OpenMetadata.", 503: "The server can't be reached."},
+    audit="openmetadata.import",
+)
+def import_on_schedule(_request: ImportRequest, ctx: Context) -> Import:
+    """Import descriptions, tags, owners and tiers from OpenMetadata. If that fails, the last import stays."""
+    made = Exchange.of(ctx.settings, ctx.process.http).import_tables(ctx.store, ctx.snapshots.current(), ctx.now)
+    ctx.texts.expire()
+    ctx.audited(tables=made.tables)
+    return made

@@ -1,0 +1,252 @@
+"""A shop with everything that a page can show, served on loopback, and browsers of its people.
+
+It needs Debian's chromium and chromium-driver, Selenium, and axe-core, which `npm pack` fetches: `make e2e-pages`.
+"""
+
+import shutil
+import socket
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any, Final
+
+import pytest
+from werkzeug.serving import make_server
+
+from analyst.auth import links
+from analyst.auth.keys import Purpose
+from tests.clouds import Cloud
+from tests.integration.pages.conftest import Browser
+from tests.integration.pages.payloads import PAYLOADS
+from tests.integration.world import World
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+AXE: Final = "axe-core@4.14.1"
+LONG: Final = "a_table_with_a_name_that_is_as_long_as_one_that_a_data_warehouse"[:63]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A world at an address of this machine, and the ids of what pages name by an id."""
+
+    world: World
+    base: str
+    ids: Mapping[str, str]
+
+
+def token_of(world: World, name: str) -> str:
+    """Return an access token of a person."""
+    return str(world.ask("POST", "/auth/tokens", {"name": "x", "user": f"{name}@example.com"})["token"])
+
+
+@pytest.fixture(scope="module")
+def shop(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve the shop."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    base = f"http://localhost:{port}"
+    variables = {"ENVIRONMENT": "development"}
+    world = World(tmp_path_factory.mktemp("shop"), shared_cloud, base_url=base, profiles=True, variables=variables)
+    _fill(world)
+    ids = _ids(world)
+    server = make_server("localhost", port, world.app, threaded=True)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield Served(world, base, ids)
+    server.shutdown()
+    thread.join()
+    world.process.close()
+
+
+def _fill(world: World) -> None:
+    folder = Path(str(world.process.settings.source_roots[0]), "shop")
+    folder.mkdir()
+    rows = "".join(
+        f"{n},{n % 40 + 1},{n % 7 * 3.5},2026-01-{n % 28 + 1:02},{'new' if n % 3 else 'paid'}\n" for n in range(400)
+    )
+    (folder / "orders.csv").write_text(f"id,customer_id,amount,day,status\n{rows}")
+    people = "".join(f"{n},Customer {n},c{n}@example.org,{n % 2 == 0}\n" for n in range(1, 41))
+    (folder / "customers.csv").write_text(f"id,name,email,is_company\n{people}")
+    (folder / "hostile.csv").write_text(
+        "id,text\n" + "".join(f'{n},"{each.replace(chr(34), chr(34) * 2)}"\n' for n, each in enumerate(PAYLOADS))
+    )
+    (folder / f"{LONG}.csv").write_text("a_column_with_quite_a_long_name_too,b\n1,2\n")
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(folder)}})
+    world.ask("POST", "/extract/csv", {"source": "shop"})
+    world.ask("POST", "/api/admin/sources/marts", {"type": "materialized", "config": {}})
+    daily = {"sql": "select day, sum(amount) as total\nfrom shop.orders\ngroup by day"}
+    world.ask("POST", "/api/admin/tables/marts.daily", {"options": daily, "sync_schedule": "daily 05:00"})
+    monthly = {"sql": "select date_trunc('month', day) as month, sum(total) as total from marts.daily group by all"}
+    world.ask("POST", "/api/admin/tables/marts.monthly", {"options": monthly})
+    world.ask("POST", "/extract/materialized", {"source": "marts"})
+    for source in ("shop", "marts"):
+        world.ask("POST", "/rebuild", {"source": source})
+    for name, role in (("vera", "viewer"), ("ann", "analyst"), ("bob", "analyst"), ("kim", "km_admin")):
+        world.ask("POST", "/api/users", {"email": f"{name}@example.com", "role": role})
+    for name in ("vera", "ann", "kim"):
+        for source in ("shop", "marts"):
+            world.ask("POST", "/api/admin/permissions", {"user": f"{name}@example.com", "source": source})
+    world.ask("POST", "/api/admin/tables/shop.orders/profile")
+    said = {
+        "description": "What customers bought, one order per row, since the shop opened.",
+        "tags": ["core", "sales"],
+        "owners": ["ann@example.com"],
+        "tier": "gold",
+        "grain": "one order",
+        "notes": ["Amounts are in euros, with tax."],
+        "foreign_keys": [{"columns": ["customer_id"], "table": "shop.customers", "references": ["id"]}],
+    }
+    world.ask("PUT", "/api/admin/tables/shop.orders/description", said)
+    expected = [
+        {"kind": "not_null", "columns": ["id"]},
+        {"kind": "row_count", "min": 1000, "severity": "warn"},
+    ]
+    world.ask("PUT", "/api/admin/tables/shop.orders/expectations", {"expectations": expected})
+    metric = {"table": "shop.orders", "expression": "sum(amount)", "time_column": "day", "grain": "day"}
+    known = {**metric, "category": "sales", "description": "What was sold.", "dimensions": [{"name": "status"}]}
+    world.ask("PUT", "/api/admin/metrics/revenue", {"definition": known})
+    term = {
+        "definition": "What customers paid, without what they sent back.",
+        "synonyms": ["turnover"],
+        "links": [{"kind": "table", "id": "shop.orders", "column": "amount"}, {"kind": "metric", "id": "revenue"}],
+    }
+    world.ask("PUT", "/api/admin/glossary/Net sales", term)
+    _say_hostile_things(world)
+    asked = {"table": "shop.orders", "reason": "For the report"}
+    world.ask("POST", "/api/access-requests", asked, token=token_of(world, "bob"))
+    (folder / "orders.csv").write_text(f"id,customer_id,amount,day,status\n{rows}400,1,9,2026-02-01,new\n")
+    (folder / "broken.csv").write_bytes(b'id,name\n1,\xff\xfe\n"')
+    world.send("POST", "/extract/csv", {"source": "shop"})
+    world.ask("POST", "/rebuild", {"source": "shop"})
+    world.ask("POST", "/api/admin/tables/shop.orders/profile")
+
+
+def _say_hostile_things(world: World) -> None:
+    texts = {"description": "\n".join(PAYLOADS)[:10_000], "tags": [each[:500] for each in PAYLOADS[:30]]}
+    columns = {"text": {"description": PAYLOADS[3], "tags": [PAYLOADS[4][:100]]}}
+    said = {**texts, "columns": columns, "notes": list(PAYLOADS[:20]), "grain": PAYLOADS[5], "tier": PAYLOADS[6]}
+    world.ask("PUT", "/api/admin/tables/shop.hostile/description", said)
+    for number, each in enumerate(PAYLOADS):
+        link = [{"kind": "table", "id": "shop.hostile", "column": "text"}]
+        body = {"definition": each, "synonyms": [each], "tags": [each], "owners": [each], "links": link}
+        world.ask("PUT", f"/api/admin/glossary/Term {number}", body)
+    named = {"display_name": PAYLOADS[2], "description": "\n".join(PAYLOADS[:40]), "category": "hostile"}
+    metric = {"table": "shop.hostile", "expression": "count(*)", "synonyms": list(PAYLOADS[:20]), **named}
+    world.send("PUT", "/api/admin/metrics/hostile", {"definition": metric})
+    for each in PAYLOADS[:10]:
+        world.send("POST", "/api/feedback", {"kind": "table", "about": "shop.hostile", "text": each})
+    for number, each in enumerate(PAYLOADS[:20]):
+        world.ask("POST", "/api/users", {"email": f"o'neil+{number}&x@example.com", "name": each})
+    world.send("POST", "/api/admin/groups", {"name": PAYLOADS[2][:60]})
+
+
+def _ids(world: World) -> dict[str, str]:
+    people = world.ask("GET", "/api/users")["users"]
+    vera = next(each for each in people if each["email"] == "vera@example.com")
+    runs = world.ask("GET", "/api/sync/status")["runs"]
+    failed = next((each for each in runs if each["status"] != "ok"), runs[0])
+    ann = Browser(world).sign_in("ann@example.com")
+    shared = ann.post("/query/share", sql="from shop.orders where amount > $least", parameter="least", value="3")
+    eve = world.ask("POST", "/api/users", {"email": "eve@example.com"})
+    invitation = world.ask("POST", f"/api/users/{eve['id']}/invite", {"mail": False})
+    about = {"client_name": "Helper <b>", "redirect_uris": ["http://127.0.0.1:5555/callback"]}
+    client = world.client.post("/oauth/register", json=about).get_json()
+    process = world.process
+    link = links.make(process.keys, Purpose.MAGIC_LINK, links.Link("vera@example.com", {"next": "/"}), process.clock())
+    return {
+        "person": vera["id"],
+        "run": failed["run_id"],
+        "shared": shared.headers["Location"].rpartition("/")[2],
+        "invitation": str(invitation["url"]).partition("token=")[2],
+        "link": link,
+        "client": client["client_id"],
+    }
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the script of axe-core."""
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed, which fetches axe-core")
+    done = subprocess.run([npm, "pack", AXE], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"axe-core could not be fetched: {done.stderr[-200:]}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        found = archive.extractfile("package/axe.min.js")
+        assert found is not None
+        return found.read().decode()
+
+
+class Visit:
+    """A browser of one person; `-` is a stranger."""
+
+    def __init__(self, shop: Served, who: str, *, scripts: bool = True, before: str = "") -> None:
+        """Open a browser, and sign it in. `before` is a script that runs in every page before any other."""
+        selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: make e2e-pages")
+        options = selenium.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for each in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage"):
+            options.add_argument(each)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        if not scripts:
+            options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+        self.driver: Any = selenium.Chrome(options=options, service=selenium.ChromeService(str(DRIVER)))
+        self.base, self.who = shop.base, who
+        self.driver.get(f"{self.base}/healthz")
+        if before:
+            self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": before})
+        if who != "-":
+            cookie = Browser(shop.world).sign_in(f"{who}@example.com").client.get_cookie("da_session")
+            assert cookie is not None
+            self.driver.add_cookie({"name": "da_session", "value": cookie.value, "path": "/"})
+
+    def show(self, width: int, theme: str) -> None:
+        """Set the width of the window and the theme."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+    def get(self, path: str) -> None:
+        """Open a page."""
+        self.driver.get(self.base + path)
+
+    def find(self, selector: str) -> Any:
+        """Find an element."""
+        return self.driver.find_element("css selector", selector)
+
+    def until(self, condition: Callable[[Any], Any]) -> None:
+        """Wait for something that a script does."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
+        WebDriverWait(self.driver, 20).until(condition)
+
+    def complaints(self, *, besides: str = "\0") -> list[str]:
+        """Return the errors in the console: of scripts, of requests, and of the policy."""
+        return [
+            each["message"]
+            for each in self.driver.get_log("browser")
+            if each["level"] == "SEVERE" and besides not in each["message"]
+        ]
+
+
+@pytest.fixture
+def visit(shop: Served) -> Iterator[Callable[..., Visit]]:
+    """Open browsers, which are closed after the test."""
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("chromium and chromium-driver are not installed: apt-get install chromium chromium-driver")
+    opened: list[Visit] = []
+
+    def open_(who: str, **options: Any) -> Visit:
+        opened.append(Visit(shop, who, **options))
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        each.driver.quit()

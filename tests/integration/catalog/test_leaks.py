@@ -1,0 +1,141 @@
+"""What people's data looks like is planted in every kind of column, and looked for in everything that is told or stored."""
+
+import gzip
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from da.profiles.files import profile_path
+from da.profiles.html import page
+from tests.clouds import listed
+from tests.integration.agents.mcp import call
+from tests.integration.world import Begun, World
+
+EMAIL, PHONE, CARD = "zq.planted@example.com", "+420 777 123 456", "4539148803436467"
+TOKEN = "ghp_Zq8PlantedTokenAbCdEfGh1234567890"
+PLANTED = {"email": EMAIL, "phone": PHONE, "card": CARD, "token": TOKEN}
+_FIND = re.compile(
+    r"zq\.planted|777\D{0,2}123\D{0,2}456|4539\D{0,2}1488\D{0,2}0343\D{0,2}6467|Zq8Planted|4\.5391488034\d*e\+?15"
+)
+
+KINDS = {
+    "plain": "case when {here} then {text} else 'row ' || i end",
+    "inside": "'about ' || i || case when {here} then ' (' || {text} || ')' else '' end",
+    "repeated": "case when i % 2 = 0 then {text} else 'other' end",
+    "in_struct": "{{'a': i, 'note': case when {here} then {text} else 'x' end}}",
+    "in_list": "[i::varchar, case when {here} then {text} else 'x' end]",
+    "in_list_of_structs": "[{{'v': case when {here} then {text} else 'x' || i end}}]",
+    "map_key": "map {{case when {here} then {text} else 'k' || i end: i}}",
+    "map_value": "map {{'k': case when {here} then {text} else 'v' || i end}}",
+    "json_text": "json_object('who', case when {here} then {text} else 'nobody' end)::varchar",
+    "json": "json_object('who', case when {here} then {text} else 'nobody' end)::json",
+    "deep": "[[[case when {here} then {text} else 'd' || i end]]]",
+    "long_text": "repeat('lorem ', 60) || case when {here} then {text} else '' end",
+    "first_text": "case when i = 0 then {text} else 'b' || i end",
+    "choice": "case when i % 3 = 0 then {text}::varchar else null end",
+}  # fmt: skip
+
+NUMBERS = {
+    "card_number_of_bigint": f"case when i = 7 then {CARD}::bigint else i end",
+    "card_of_hugeint": f"case when i = 7 then {CARD}::hugeint else i end",
+    "card_of_decimal": f"case when i = 7 then {CARD}::decimal(20, 0) else i end",
+    "card_of_scaled": f"case when i = 7 then {CARD}::decimal(24, 2) else i end",
+    "card_of_double": f"case when i = 7 then {CARD}::double else i end",
+    "cards": f"{CARD}::bigint + i - i",
+    "phone_as_number": "case when i = 7 then 420777123456::bigint else i end",
+}
+
+
+def queries(rows: int) -> Iterator[tuple[str, str]]:
+    """Yield tables with planted texts: in one row of many, and in more of them."""
+    for what, planted in PLANTED.items():
+        text = f"'{planted}'"
+        listed_ = [f"{sql.format(here='i % 97 = 7', text=text)} as {name}" for name, sql in KINDS.items()]
+        yield f"of_{what}", f"select i as id, {', '.join(listed_)} from range({rows}) r(i)"
+    listed_ = [f"{sql} as {name}" for name, sql in NUMBERS.items()]
+    yield "of_numbers", f"select i as id, {', '.join(listed_)} from range({rows}) r(i)"
+
+
+def found_in(text: str) -> str | None:
+    """Return some text around a planted value."""
+    match = _FIND.search(text)
+    return None if match is None else text[max(0, match.start() - 120) : match.end() + 40]
+
+
+@pytest.fixture(scope="module")
+def world(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Published and profiled tables, twice, so that there are changes."""
+    folder = tmp_path_factory.mktemp("leaks")
+    made = begun.world(folder, profiles=True)
+    files = folder / "sources"
+    made.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(files)}})
+    for rows in (700, 1500):
+        for name, query in queries(rows):
+            duckdb.sql(f"copy ({query}) to '{files}/{name}.parquet' (format parquet)")
+        answer = made.ask("POST", "/extract/csv", {"source": "shop"})
+        assert answer["status"] == "ok", answer
+    return made
+
+
+TABLES = tuple(name for name, _ in queries(1))
+
+
+def test_no_answer_about_a_table_has_a_planted_value(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    expected = [
+        {"kind": "unique", "columns": ["plain"]},
+        {"kind": "set", "columns": ["plain"], "values": ["a"]},
+        {"kind": "range", "columns": ["plain"], "min": 0},
+        {"kind": "sql", "sql": "select plain::integer from this"},
+        {"kind": "sql", "sql": "select error(plain) from this"},
+    ]
+    world.ask("PUT", "/api/admin/tables/shop.of_email/expectations", {"expectations": expected})
+    source = Path(world.process.settings.source_roots[0]) / "of_email.parquet"
+    duckdb.sql(f"copy ({dict(queries(1600))['of_email']}) to '{source}' (format parquet)")
+    told = [world.send("POST", "/extract/csv", {"source": "shop"}).text]
+    definition = {"table": "shop.of_email", "expression": "max(plain::integer)", "dimensions": ["plain"]}
+    told.append(world.send("PUT", "/api/admin/metrics/largest", {"definition": definition}).text)
+    told.append(world.send("GET", "/api/metrics/largest").text)
+    for table in TABLES:
+        about = ("profile", "relations", "expectations", "description")
+        told += [world.send("GET", f"/api/tables/shop.{table}/{each}").text for each in about]
+        again = world.send("POST", f"/api/admin/tables/shop.{table}/profile")
+        assert again.status_code == 200, again.text
+        told += [again.text, world.send("GET", f"/api/catalog/tables/shop.{table}").text]
+        told.append(json.dumps(call(world, "describe_table", table=f"shop.{table}")))
+    words = ("planted", "zq", "777", "4539")
+    told += [world.send("GET", f"/api/catalog/search?q={word}").text for word in words]
+    told += [world.send("GET", path).text for path in ("/api/metrics", "/api/catalog/lineage", "/api/sync/manifest")]
+    told += [record.getMessage() + str(getattr(record, "fields", "")) for record in caplog.records]
+    assert [found for text in told if (found := found_in(text))] == []
+
+
+def test_no_object_about_the_data_has_a_planted_value(world: World) -> None:
+    store, kept = world.process.store, 0
+    for key in listed(world.cloud):
+        if key.startswith(("profiles/", "catalog/", "state/runs", "state/audit", "analytics/")) and not key.endswith(
+            ".duckdb"
+        ):
+            found = store.read(key)
+            assert found is not None
+            data = gzip.decompress(found.data) if key.endswith(".gz") else found.data
+            assert found_in(data.decode(errors="replace")) is None, key
+            kept += 1
+    assert kept > len(TABLES)
+
+
+@pytest.mark.parametrize("rows", [20, 3000])
+def test_no_profile_of_a_file_has_a_planted_value(tmp_path: Path, rows: int) -> None:
+    for name, query in queries(rows):
+        duckdb.sql(f"copy ({query}) to '{tmp_path}/{name}.parquet' (format parquet)")
+        duckdb.sql(f"copy ({query}) to '{tmp_path}/{name}.json' (format json)")
+        for path in (tmp_path / f"{name}.parquet", tmp_path / f"{name}.json"):
+            profile: dict[str, Any] = profile_path(path)
+            assert found_in(json.dumps(profile, default=str)) is None
+            assert found_in(page([profile])) is None
