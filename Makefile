@@ -12,11 +12,11 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
 
-.venv/installed: $(REQ)/uv.txt $(REQ)/functions.txt $(REQ)/cli.txt $(REQ)/sources.txt $(REQ)/dev.txt pyproject.toml shared/da/pyproject.toml
+.venv/installed: $(REQ)/uv.txt $(REQ)/functions.txt $(REQ)/cli.txt $(REQ)/sources.txt $(REQ)/gateway.txt $(REQ)/dev.txt pyproject.toml shared/da/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(REQ)/uv.txt
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/sources.txt -r $(REQ)/dev.txt
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/sources.txt -r $(REQ)/gateway.txt -r $(REQ)/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-build-isolation --no-deps -e . -e shared/da
 	$(BIN)/python infra/cli_wheel.py
 	@touch $@

@@ -1,7 +1,7 @@
 """The caller's notifications, and what they want to hear of."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from ulid import ULID
@@ -107,11 +107,11 @@ class PreferencesView(BaseModel):
 
 
 class TestMessage(BaseModel):
-    """The channel to try."""
+    """The channel to try. What `page` gets, connected programs get, too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    channel: Literal["email", "telegram", "slack"]
+    channel: Channel
 
 
 @function("GET", "/api/notifications", allow=Role.VIEWER)
@@ -125,7 +125,7 @@ def list_notifications(query: InboxQuery, ctx: Context) -> Inbox:
     ]
     page = found[: query.limit]
     return Inbox(
-        notifications=tuple(map(_view, page)),
+        notifications=tuple(map(shown, page)),
         unread=sum(not each.read for each in everything),
         next=page[-1].notification.id if len(found) > len(page) else None,
     )
@@ -185,7 +185,8 @@ def send_test_notification(request: TestMessage, ctx: Context) -> ChannelState:
     )
     outbox = Outbox(ctx.store)
     outbox.add(user_id(ctx), made, [request.channel])
-    deliver_later(ctx, Destination(request.channel, user_id(ctx)))
+    if request.channel != "page":
+        deliver_later(ctx, Destination(request.channel, user_id(ctx)))
     return state
 
 
@@ -205,7 +206,8 @@ def deliver_later(ctx: Context, *places: Destination, delay: float = 0.0) -> Non
         ctx.tasks.enqueue("/notifications/deliver", body, name=f"notify {each.channel} {each.user_id}", delay=delay)
 
 
-def _view(each: Shown) -> InboxNotification:
+def shown(each: Shown) -> InboxNotification:
+    """Return a notification as the API shows it."""
     it = each.notification
     return InboxNotification(
         id=it.id, at=it.at, kind=it.kind, title=it.headline, text=it.text, items=it.items, url=it.url, read=each.read

@@ -12,6 +12,7 @@ lock() {
 lock "$here/uv.in" -o "$here/uv.txt" "$@"
 lock pyproject.toml "$here/sources.in" -o "$here/sources.txt" "$@"
 lock pyproject.toml -c "$here/sources.txt" -o "$here/functions.txt" "$@"
+lock "$here/gateway.in" -o "$here/gateway.txt" "$@"
 lock shared/da/pyproject.toml -c "$here/functions.txt" -o "$here/cli.txt" "$@"
 lock "$here/dev.in" -c "$here/functions.txt" -c "$here/cli.txt" -c "$here/sources.txt" -o "$here/dev.txt" "$@"
 lock shared/da/pyproject.toml "$here/cli-test.in" -o "$here/cli-newest.txt" "$@"

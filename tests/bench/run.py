@@ -34,7 +34,7 @@ NAMES = (
         "diff",
     ),
     *("jira_transform", "jira_backfill", "jira", "keboola", "bigquery"),
-    "query",
+    *("query", "gateway"),
 )
 
 

@@ -121,6 +121,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /api/notifications": (Role.VIEWER, READ),
     "POST /api/notifications/read": (Role.VIEWER, READ),
     "GET /api/notifications/preferences": (Role.VIEWER, READ),
+    "GET /api/notifications/stream": (Role.VIEWER, READ),
     "PUT /api/notifications/preferences": (Role.VIEWER, READ),
     "POST /api/notifications/test": (Role.VIEWER, READ),
     "POST /api/telegram/link": (Role.VIEWER, READ),

@@ -20,15 +20,18 @@ def started(profile: str | None = None) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("profile", "more"), [(None, set()), ("extract", {"extract"}), ("s3", {"s3"}), ("full", {"s3"})]
+    ("profile", "more"), [(None, set()), ("extract", {"extract"}), ("s3", {"s3"}), ("full", {"s3", "gateway"})]
 )
 def test_a_profile_adds_its_services(profile: str | None, more: set[str]) -> None:
     assert started(profile) == {"app", "worker", "scheduler"} | more
 
 
-def test_only_the_app_is_published_and_by_default_on_this_host_alone() -> None:
+def test_only_the_app_and_the_gateway_are_published_and_by_default_on_this_host_alone() -> None:
     published = {name: said["ports"] for name, said in SERVICES.items() if "ports" in said}
-    assert published == {"app": ["${LISTEN:-127.0.0.1}:${PORT:-8000}:8080"]}
+    assert published == {
+        "app": ["${LISTEN:-127.0.0.1}:${PORT:-8000}:8080"],
+        "gateway": ["${LISTEN:-127.0.0.1}:${WS_GATEWAY_PORT:-8765}:8765"],
+    }
 
 
 def test_services_are_watched_restarted_and_limited() -> None:

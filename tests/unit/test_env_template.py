@@ -44,7 +44,7 @@ def test_compose_takes_every_secret_from_a_file() -> None:
         assert compose["services"]["app"]["environment"][f"{name.upper()}_FILE"] == f"/run/secrets/{name}"
 
 
-@pytest.mark.parametrize("service", ["app", "worker", "scheduler", "extract", "s3"])
+@pytest.mark.parametrize("service", ["app", "worker", "scheduler", "extract", "s3", "gateway"])
 def test_compose_confines_every_service(service: str) -> None:
     said = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][service]
     assert said["read_only"]

@@ -51,7 +51,7 @@ LAYERS = (
     ("scheduling", "catalog_search"),
     ("agents", "sharing"),
     ("context", "pages"),
-    ("http",),
+    ("gateway", "http"),
     ("connectors",),
 )
 """Modules and packages of `analyst` from the ground up; those of one layer may import each other but for circles."""

@@ -20,7 +20,7 @@ from analyst.http.spec import BINARY, Allow, FunctionSpec, Json
 _JSON: Final = "application/json"
 _NOT_MODIFIED: Final = "The version in `If-None-Match` is the current one."
 
-_TEXTS: Final = ("text/plain", "text/markdown", "application/json", "application/x-ndjson")
+_TEXTS: Final = ("text/plain", "text/markdown", "application/json", "application/x-ndjson", "text/event-stream")
 
 _FAILURES: Final = {
     400: "The request is malformed.",

@@ -4,12 +4,16 @@
   whose notification is there is dealt with.
 - `state/notifications/out/<channel>/<user>/<id>.json` still has to be sent. It is deleted when it was sent, or after three
   days. A process that dies in between leaves it, and the next delivery sends it: at least once.
-- `state/notifications/marks/<user>.json` has the ids that the person has read.
+- `state/notifications/marks/<user>.json` has the ids that the person has read, and `…/received/<user>.json` those that a
+  program of theirs has received from the gateway.
+- `state/notifications/live/<time>/<user>/<id>.json` is there for a day. Its keys sort by the time at which they were
+  written, so that whoever passes on what is new for many people lists a few minutes of it, and no inboxes.
 """
 
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Final, get_args
 
@@ -18,6 +22,7 @@ from ulid import ULID
 
 from analyst.access import AccessList, Caller
 from analyst.errors import UnavailableError
+from analyst.notifications.event_stream import Added
 from analyst.notifications.notification import Channel, Notification, seen_by
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import put_once, swap
@@ -26,6 +31,11 @@ PREFIX: Final = "state/notifications/"
 _INBOX: Final = f"{PREFIX}inbox/"
 _OUT: Final = f"{PREFIX}out/"
 _MARKS: Final = f"{PREFIX}marks/"
+_RECEIVED: Final = f"{PREFIX}received/"
+_LIVE: Final = f"{PREFIX}live/"
+_PERIOD: Final = 6
+"""The first characters of a ULID, which change every 2^20 ms, or 17 minutes."""
+PERIOD_SECONDS: Final = 2**20 / 1000
 _DAY: Final = 86_400.0
 KEPT: Final = 30 * _DAY
 """Seconds for which a notification can be read."""
@@ -67,6 +77,14 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """Something that was added for a user: its key in the bucket."""
+
+    key: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outbox:
     """The notifications of a bucket. All methods raise `UnavailableError` if the store does not respond."""
 
@@ -84,7 +102,9 @@ class Outbox:
         for channel in channels:
             if channel != "page":
                 put_once(self.store, f"{_OUT}{channel}/{user_id}/{notification.id}.json", data)
-        if "page" not in channels:
+        if "page" in channels:
+            put_once(self.store, f"{_LIVE}{ULID()}/{user_id}/{notification.id}.json", data)
+        else:
             self.mark(user_id, [notification.id])
         return put_once(self.store, key, data)
 
@@ -93,7 +113,21 @@ class Outbox:
         if caller is None or (user_id := caller.user_id) is None:
             return []
         keys = sorted((entry.key for entry in self.store.list(f"{_INBOX}{user_id}/")), reverse=True)[:MOST]
-        marks = self._marks(user_id)
+        return self._shown(caller, keys, access)
+
+    def shown(self, caller: Caller, ids: Iterable[str], access: AccessList) -> list[Shown]:
+        """Return notifications of a caller by their ids: of each, what they may see now."""
+        return self._shown(caller, [f"{_INBOX}{caller.user_id}/{id_}.json" for id_ in ids], access)
+
+    def added(self, user_id: str, now: datetime) -> list[Added]:
+        """Return what is in a person's inbox, and when it was added, by the clock that says `now`."""
+        ms = now.timestamp() * 1000
+        return [
+            Added(_id_of(entry.key), int(ms - entry.age * 1000)) for entry in self.store.list(f"{_INBOX}{user_id}/")
+        ]
+
+    def _shown(self, caller: Caller, keys: Iterable[str], access: AccessList) -> list[Shown]:
+        marks = self._marks(caller.user_id or "")
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = [each for each in pool.map(self._read, keys) if each is not None]
         seen = (seen_by(each, access, caller) for each in found)
@@ -101,6 +135,35 @@ class Outbox:
 
     def mark(self, user_id: str, ids: Iterable[str] = (), *, through: str = "") -> None:
         """Mark notifications as read: those with these ids, and all up to the id `through`."""
+        self._mark(f"{_MARKS}{user_id}.json", ids, through)
+
+    def unreceived(self, user_id: str) -> list[Notification]:
+        """Return what a person has neither read nor received by a program, oldest first, whether they may see it or not."""
+        read, received = self._marks(user_id), self._marks(user_id, _RECEIVED)
+        keys = sorted((entry.key for entry in self.store.list(f"{_INBOX}{user_id}/")), reverse=True)[:MOST]
+        new = [key for key in keys if not (read.has(id_ := _id_of(key)) or received.has(id_))]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return [found for found in pool.map(self._read, reversed(new)) if found is not None]
+
+    def mark_received(self, user_id: str, ids: Iterable[str]) -> None:
+        """Note what a program of a person has received."""
+        self._mark(f"{_RECEIVED}{user_id}.json", ids)
+
+    def announced(self, since: float, until: float) -> list["Announced"]:
+        """Return what was added for anybody between two times (seconds since 1970), and a while before and after.
+
+        What was added twice, because its first writer died, is announced twice.
+        """
+        periods = range(int(since / PERIOD_SECONDS), int(until / PERIOD_SECONDS) + 1)
+        prefixes = [str(ULID.from_timestamp(number * PERIOD_SECONDS + 1))[:_PERIOD] for number in periods]
+        keys = (entry.key for prefix in prefixes for entry in self.store.list(f"{_LIVE}{prefix}"))
+        return [Announced(key, key.rsplit("/", 2)[1]) for key in keys]
+
+    def notification(self, announced: "Announced") -> Notification | None:
+        """Return what was announced; `None` if it is gone."""
+        return self._read(announced.key)
+
+    def _mark(self, key: str, ids: Iterable[str], through: str = "") -> None:
         more, edit = tuple(ids), str(ULID())
 
         def marked(current: Object | None) -> bytes:
@@ -110,7 +173,7 @@ class Outbox:
             after = _Marks(ids=tuple(id_ for id_ in known if id_ > last)[: 2 * MOST], through=last, edit=edit)
             return after.model_dump_json().encode()
 
-        swap(self.store, f"{_MARKS}{user_id}.json", marked, done=lambda current: _parsed_marks(current).edit == edit)
+        swap(self.store, key, marked, done=lambda current: _parsed_marks(current).edit == edit)
 
     def waiting(self) -> Iterator[Destination]:
         """Return the channels of people for which something waits."""
@@ -143,17 +206,22 @@ class Outbox:
         except ValidationError:
             return None
 
-    def _marks(self, user_id: str) -> _Marks:
-        found = self.store.read(f"{_MARKS}{user_id}.json")
+    def _marks(self, user_id: str, prefix: str = _MARKS) -> _Marks:
+        found = self.store.read(f"{prefix}{user_id}.json")
         return _Marks() if found is None else _parsed_marks(found)
 
 
 def spent(store: Store) -> Iterator[Entry]:
     """List what the sweep deletes: notifications that are old, or more than a person's inbox shows."""
     yield from (entry for entry in store.list(_OUT) if entry.age > SENT_WITHIN + _DAY)
+    yield from (entry for entry in store.list(_LIVE) if entry.age > _DAY)
     for user_id in store.list_folders(_INBOX):
         newest = sorted(store.list(f"{_INBOX}{user_id}/"), key=lambda entry: entry.key, reverse=True)
         yield from (entry for place, entry in enumerate(newest) if entry.age > KEPT or place >= MOST)
+
+
+def _id_of(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")
 
 
 def _parsed_marks(found: Object) -> _Marks:

@@ -28,7 +28,9 @@ Name = Annotated[Literal["telegram", "slack"], typer.Argument(metavar="CHANNEL",
 Value = Annotated[
     str | None, typer.Argument(metavar="[WEBHOOK|CODE]", help="Address of a webhook of Slack, or the code of the bot.")
 ]
-Tried = Annotated[Literal["email", "telegram", "slack"], typer.Argument(metavar="CHANNEL", help="The channel to try.")]
+Tried = Annotated[
+    Literal["page", "email", "telegram", "slack"], typer.Argument(metavar="CHANNEL", help="The channel to try.")
+]
 Polling = Annotated[bool, typer.Option("--polling", help="Do not have Telegram send messages to this server.")]
 
 _PREFERENCES = "/api/notifications/preferences"

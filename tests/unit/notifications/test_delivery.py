@@ -253,6 +253,6 @@ def test_what_is_old_or_too_much_is_swept(office: Post) -> None:
     swept = [entry.key.rpartition("/")[2].removesuffix(".json") for entry in spent(store)]
     assert swept == ids[1::-1]
     office.age[0] += 5 * 86_400
-    assert len(list(spent(store))) == 2 + len(ids)
+    assert len(list(spent(store))) == 2 + 2 * len(ids)  # of each, what was to be sent, and its announcement
     office.age[0] += 30 * 86_400
-    assert len(list(spent(store))) == 2 * len(ids)
+    assert len(list(spent(store))) == 3 * len(ids)

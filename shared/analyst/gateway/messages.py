@@ -1,0 +1,90 @@
+"""The messages of the gateway's protocol, JSON objects with a `type`.
+
+- The client sends `{"type": "auth", "token": …}` first, and `{"type": "pong"}` in reply to each ping.
+- The server replies `{"type": "auth_ok", "username": …}`, or `{"type": "auth_error", "message": …}` and closes. It sends
+  `{"type": "ping"}` and `{"type": "notification", "id", "title", "message", "script", "timestamp"}`.
+
+Programs exist that were written for exactly these messages, so nothing is added to them.
+"""
+
+import json
+from enum import StrEnum
+from typing import Any, Final
+
+from analyst.notifications.notification import Notification
+
+PING: Final = '{"type": "ping"}'
+
+
+class AuthError(StrEnum):
+    """Why a client is refused: the texts of `auth_error`."""
+
+    TIMEOUT = "Auth timeout"
+    NO_JSON = "Invalid JSON"
+    NO_TOKEN = "Expected auth message with token"  # noqa: S105 - a message
+    INVALID = "Invalid token"
+    TOO_MANY = "Too many connections"
+
+
+class RefusedError(Exception):
+    """A client is refused."""
+
+    def __init__(self, reason: AuthError) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+def token_of(message: str | bytes) -> str:
+    """Return the token of a client's first message.
+
+    Raises:
+        RefusedError: it has none.
+    """
+    try:
+        said = json.loads(message)
+    except (ValueError, RecursionError):
+        raise RefusedError(AuthError.NO_JSON) from None
+    token = said.get("token") if isinstance(said, dict) and said.get("type") == "auth" else None
+    if not isinstance(token, str) or not token.strip():
+        raise RefusedError(AuthError.NO_TOKEN)
+    return token.strip()
+
+
+def is_pong(message: str | bytes) -> bool:
+    """Return whether a message answers a ping; whatever else a client sends is ignored."""
+    try:
+        said = json.loads(message)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(said, dict) and said.get("type") == "pong"
+
+
+def auth_ok(username: str) -> str:
+    """Return the reply to a client that is accepted."""
+    return _text({"type": "auth_ok", "username": username})
+
+
+def auth_error(reason: AuthError) -> str:
+    """Return the reply to a client that is refused."""
+    return _text({"type": "auth_error", "message": reason.value})
+
+
+def notification(seen: Notification) -> str:
+    """Return a notification, of which the person must have been checked to see all.
+
+    `script` was the name of the script that had sent it; it is the kind.
+    """
+    return _text(
+        {
+            "type": "notification",
+            "id": seen.id,
+            "title": seen.headline,
+            "message": "\n".join(seen.lines),
+            "script": seen.kind,
+            "timestamp": seen.at.isoformat(),
+        }
+    )
+
+
+def _text(message: dict[str, Any]) -> str:
+    return json.dumps(message, ensure_ascii=False)

@@ -1,0 +1,86 @@
+"""Positions in a stream of events: whoever follows them misses nothing, and is sent nothing twice."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ulid import ULID
+
+from analyst.notifications.event_stream import OVERLAP_MS, Added, Position, Waiting, answer, event
+
+T0 = 1_764_400_000_000
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2 * OVERLAP_MS),  # time that passes
+        st.integers(0, 3),  # notifications that are added then
+        st.integers(-7 * 86_400_000, 0),  # when their events happened
+        st.integers(-OVERLAP_MS // 4, OVERLAP_MS // 4),  # how wrong the clock is by which the reader is answered
+    ),
+    max_size=20,
+)
+
+
+@given(STEPS)
+def test_a_reader_gets_everything_once_in_any_order_of_ids_by_hosts_with_different_clocks(
+    steps: list[tuple[int, int, int, int]],
+) -> None:
+    there: list[tuple[str, int]] = []
+    sent: list[str] = []
+    now, position = T0, Position.at_end([], datetime.fromtimestamp(T0 / 1000, UTC))
+    for passed, count, happened, wrong in steps:
+        now += passed
+        there += [(str(ULID.from_timestamp((now + happened) / 1000)), now) for _ in range(count)]
+        seen = [Added(id_, ms + wrong) for id_, ms in there]
+        sent += [each.id for each in position.new(seen)]
+        text = str(position.after(seen))
+        position = Position.parse(text) or Position(0)
+        assert str(position) == text
+    assert sorted(sent) == sorted(id_ for id_, _ in there)
+
+
+def test_who_begins_gets_only_what_follows() -> None:
+    old = [Added(str(ULID()), T0 - number * 1000) for number in range(10)]
+    position = Position.at_end(old, datetime.fromtimestamp(T0 / 1000, UTC))
+    new = Added(str(ULID()), T0)
+    assert position.new(old) == []
+    assert position.new([*old, new]) == [new]
+
+
+@given(st.text())
+def test_any_text_is_a_position_or_none(text: str) -> None:
+    found = Position.parse(text)
+    assert found is None or str(found) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "-1", "1.", "1.x", "1." + "0" * 26, "1\n", "9" * 16, "1" + ".0000000000" * 65]
+)
+def test_other_texts_are_no_positions(text: str) -> None:
+    assert Position.parse(text) is None
+
+
+def test_a_position_is_short() -> None:
+    many = [Added(str(ULID()), T0) for _ in range(500)]
+    text = str(Position(T0).after(many))
+    assert len(text) < 1000
+    assert Position.parse(text) is not None
+
+
+def test_events_are_written_as_the_standard_says() -> None:
+    assert event("ready", '{"unread": 1}', Position(5, ("0123456789",))) == (
+        'event: ready\nid: 5.0123456789\ndata: {"unread": 1}\n\n'
+    )
+    assert answer([], again_after=1.5) == "retry: 1500\n\n: nothing new\n\n"
+
+
+def test_few_wait_at_the_same_time() -> None:
+    waiting = Waiting()
+    with waiting.place(wanted=False) as unwanted:
+        assert not unwanted
+    holds = [waiting.place(wanted=True) for _ in range(7)]
+    assert [hold.__enter__() for hold in holds] == [True] * 6 + [False]
+    for hold in holds:
+        hold.__exit__(None, None, None)
+    with waiting.place(wanted=True) as again:
+        assert again
