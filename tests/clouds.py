@@ -137,13 +137,10 @@ def cloud(kind: str, home: Path, *, latency: float = 0.0) -> Iterator[Cloud]:
 
 
 def listed(cloud: Cloud) -> dict[str, str]:
-    """Tell what lies in a bucket, but for records of runs, the audit and proofs of the server, as `{key: version}`."""
+    """Tell what lies in a bucket, as `{key: version}`, but for records of runs, the audit, proofs of the server, and tasks."""
     entries = cloud.open().list("")
-    return {
-        entry.key: entry.version
-        for entry in entries
-        if not entry.key.startswith(("state/runs/", "state/audit/", "state/store/"))
-    }
+    besides = ("state/runs/", "state/audit/", "state/store/", "state/tasks/", "locks/tasks/", "profiles/")
+    return {entry.key: entry.version for entry in entries if not entry.key.startswith(besides)}
 
 
 @contextmanager

@@ -96,7 +96,14 @@ def make_backup(request: BackupRequest, ctx: Context) -> BackupAnswer:
     )
 
 
-@function("POST", "/api/admin/backup/urls", allow=Role.ADMIN, audit="state.backup")
+@function(
+    "POST",
+    "/api/admin/backup/urls",
+    allow=Role.ADMIN,
+    body_limit=BODY_BYTES,
+    answers={422: "A key is not that of a data file."},
+    audit="state.backup",
+)
 def sign_backup_files(request: DataUrlsRequest, ctx: Context) -> DataUrls:
     """Return signed URLs of the data files that an archive lists, of all tables, also of those that stay on the server."""
     if wrong := [key for key in request.keys if kind_of(key) is not Kind.DATA]:

@@ -43,7 +43,7 @@ class NoteList(BaseModel):
     "/api/memory/notes",
     allow=Role.ANALYST,
     status=201,
-    body_limit=2 * LONGEST,
+    body_limit=13 * LONGEST,
     answers={422: _TOO_MUCH},
     audit="memory.hand_in",
 )

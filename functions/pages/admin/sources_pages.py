@@ -29,7 +29,7 @@ LABELS: Final = {
 }
 """How people call the types of sources."""
 
-DERIVED: Final = frozenset({"engine", "inputs", "columns", "is_volatile"})
+DERIVED: Final = frozenset({"inputs", "columns", "is_volatile"})
 """Options of a materialized table that the server derives from its SQL."""
 
 _DONE: Final = {

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MOST_MISSING: Final = 5000
 """Missing files that one answer lists; the next answer lists the next ones."""
 
-PART_NAMES: Final = 100_000
+PART_NAMES, FILE_PARTS, FILES_AT_ONCE = 25_000, 3_000, 8
 
 
 class RestoreRequest(Input):
@@ -54,13 +54,13 @@ class RestoredFile(Input):
 
     key: Annotated[str, Field(min_length=1, max_length=1024)]
     sha256: Sha256
-    parts: Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=PART_NAMES)]
+    parts: Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=FILE_PARTS)]
 
 
 class RestoredFiles(Input):
     """Data files in uploaded parts."""
 
-    files: Annotated[tuple[RestoredFile, ...], Field(min_length=1, max_length=1000)]
+    files: Annotated[tuple[RestoredFile, ...], Field(min_length=1, max_length=FILES_AT_ONCE)]
 
 
 class _Output(BaseModel):

@@ -381,5 +381,5 @@ def _did_you_mean(path: Path) -> str:
         last = {it.rpartition(".")[2]: it for it in known}
         if near := difflib.get_close_matches(key, last, 1, 0.7):
             return f"; did you mean {last[near[0]]}?"
-    nearest = difflib.get_close_matches(dotted(path), _KNOWN, 1, 0.5)
+    nearest = difflib.get_close_matches(dotted(path), _KNOWN, 1, 0.6)
     return f"; the nearest known key is {nearest[0]}" if nearest else ""

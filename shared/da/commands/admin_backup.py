@@ -20,7 +20,7 @@ KeyFile = Annotated[
     ),
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write (default: backup-<time>.dabackup).")
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="File to write (default: backup-TIME.dabackup).")
 ]
 WithData = Annotated[bool, typer.Option("--with-data", help="Include the files of the tables, and attachments.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the state of a bucket that is in use.")]

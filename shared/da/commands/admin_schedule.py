@@ -87,6 +87,6 @@ def _print_started(told: dict[str, Any]) -> None:
             say(f"Started {outcome['source']}: {what}.")
     for job in told.get("jobs") or []:
         if job["outcome"] == "started":
-            say(f"Started {job['source']}: {job['job']}." if job["source"] else f"Started {job['job']}.")
+            say(f"Started {job['source']}: {job['job']}." if job["source"] else f"Started the job '{job['job']}'.")
     if told["sweep"]["outcome"] == "started":
         say("Started a sweep.")

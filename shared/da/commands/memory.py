@@ -40,7 +40,7 @@ Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Items;
 Doing = Annotated[Action | None, typer.Option("--action", "-a", help="What to do with the items.")]
 All = Annotated[bool, typer.Option("--all", help="All items that wait.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; a mandatory item needs it.")]
-Audience = Annotated[str | None, typer.Option("--audience", help="all, or group:<name>.")]
+Audience = Annotated[str | None, typer.Option("--audience", help="all, or group:NAME.")]
 Dry = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would change; change nothing.")]
 Into = Annotated[str, typer.Argument(metavar="INTO", help="The item that remains.")]
 NewTitle = Annotated[str | None, typer.Option("--title", help="New title of the item that remains.")]

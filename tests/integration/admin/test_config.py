@@ -59,7 +59,7 @@ def test_secrets_are_not_told_but_whether_they_are_set(admin: Api) -> None:
         **dict.fromkeys(("secret_key", "secret_keys_old", "smtp_password", "google_client_secret"), (False, None)),
         **dict.fromkeys(("jira_api_token", "jira_sla_api_token", "jira_webhook_secret"), (False, None)),
         "keboola_storage_token": (False, None),
-        "openmetadata_token": (False, None),
+        **dict.fromkeys(("openmetadata_token", "telegram_bot_token", "memory_model_key"), (False, None)),
     }
 
 

@@ -30,6 +30,8 @@ CHATS = {"admin.telegram", "notifications.test", "push"}
 MEMORY = {"memory.list", "memory.show", "memory.propose", "memory.vote"}
 MEMORY |= {"admin.memory.review", "admin.memory.merge", "admin.memory.collect"}
 """In test_memory.py."""
+BACKUPS = {"admin.backup", "admin.restore", "admin.leak-check"}
+"""In test_admin_backup.py and test_leak_check.py."""
 JIRA = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
 """Commands that need Jira."""
 
@@ -127,7 +129,7 @@ def test_what_commands_print_fits_their_schemas(
         eve("logout")
         eve("logout")
         eve("diagnose", code=1)
-    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | TASKS | CHATS | MEMORY | {"setup"}
+    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | TASKS | CHATS | MEMORY | BACKUPS | {"setup"}
 
 
 @pytest.mark.server

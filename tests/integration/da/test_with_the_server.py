@@ -176,11 +176,12 @@ def test_the_registry_and_the_users_are_listed(admin: Laptop, ann: Laptop) -> No
     ]
     admin.da("admin", "set-schedule", "shop", "never")
     assert "shop    csv   never     path=" in admin.da("admin", "list-sources")
-    assert admin.da("admin", "schedule", "--start") == "Started a sweep.\n"
+    assert admin.da("admin", "schedule", "--start") == "Started the job 'freshness'.\nStarted a sweep.\n"
     assert [line.split()[:2] for line in admin.da("admin", "schedule").splitlines()[2:]] == [
         ["shop", "never"],
         ["shop.customers", "never"],
         ["shop.orders", "never"],
+        ["(freshness)", "every"],
         ["(sweep)", "daily"],
     ]
     assert "Snapshot" in admin.da("admin", "rebuild")

@@ -206,7 +206,10 @@ def test_a_table_of_sql_is_added_by_a_form_and_its_sql_is_changed(admin: Browser
     page = admin.get("/admin/sources/reports").text
     assert "Add a table of SQL" in page
     assert re.findall(r'name="option" value="(\w+)"', page.partition('id="add"')[2].partition("</section>")[0]) == [
-        "sql"
+        "sql",
+        "engine",
+        "connection",
+        "max_bytes_billed",
     ]
     wrong = {"table": "daily", "schedule": "daily 05:00", "option": "sql", "text": "select nothing from shop.none"}
     refused = admin.post("/admin/sources/reports/tables", **wrong)

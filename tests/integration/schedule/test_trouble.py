@@ -267,11 +267,11 @@ def test_a_call_asks_the_store_for_little(shop: Schedule) -> None:
         return dict(store.asked - before)
 
     forgetful = beside(shop, cast("Store", store), background=Forgetful())
-    state, ledger, record, task, lanes = 1, 1, 1, 1, {"list": 2}
+    access, state, ledger, record, task, lanes = 1, 1, 1, 1, 1, {"list": 2}
     names = sum(1 for _ in store.inner.list("state/tasks/"))
     assert asked(MINUTE, forgetful) == {
         **lanes,
-        "read": state + ledger + record + names + 5 * task + ledger,
+        "read": access + state + ledger + record + names + 5 * task + ledger,
         "download": state,
         "put": 2 * ledger + 5 * task,
     }

@@ -58,5 +58,10 @@ def test_texts_of_several_kinds_are_written_as_they_are() -> None:
 
 
 def test_long_texts_have_long_inputs_and_derived_options_none() -> None:
-    fields = fields_of(SOURCE_TYPES["materialized"].options, {}, without=("inputs", "columns", "engine", "is_volatile"))
-    assert [(each.name, each.kind) for each in fields] == [("sql", "long")]
+    fields = fields_of(SOURCE_TYPES["materialized"].options, {}, without=("inputs", "columns", "is_volatile"))
+    assert [(each.name, each.kind) for each in fields] == [
+        ("sql", "long"),
+        ("engine", "choice"),
+        ("connection", "text"),
+        ("max_bytes_billed", "number"),
+    ]
