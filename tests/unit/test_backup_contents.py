@@ -29,6 +29,8 @@ def test_the_objects_of_every_folder_are_classified(folder: str) -> None:
         ("state/notifications/people/u1.json", Kind.REPLACED),
         ("state/notifications/marks/u1.json", Kind.REPLACED),
         ("state/notifications/inbox/u1/01hx.json", Kind.ADDED),
+        ("state/notifications/received/u1.json", Kind.REPLACED),
+        ("state/notifications/live/01hx/u1.json", Kind.OMITTED),
         ("state/notifications/out/email/u1/01hx.json", Kind.OMITTED),
         ("state/notifications/telegram/chats/u1.json", Kind.REPLACED),
         ("state/notifications/telegram/codes/5d.json", Kind.OMITTED),
