@@ -34,7 +34,10 @@ _KINDS: Final = tuple(
         (Kind.REPLACED, r"state/notifications/(people|marks|received|telegram/chats)/.*"),
         (Kind.REPLACED, r"state/(memory/(ledgers/.*|[^/]+\.json)|usage/.*)"),
         (Kind.ADDED, r"state/(notifications/inbox|memory/notes)/.*"),
-        (Kind.OMITTED, r"state/notifications/(out/.*|live/.*|telegram/(codes|updates)/.*|telegram/offset\.json|known\.json)"),
+        (
+            Kind.OMITTED,
+            r"state/notifications/(out/.*|live/.*|telegram/(codes|updates)/.*|telegram/offset\.json|known\.json)",
+        ),
         (Kind.REPLACED, r"catalog/.*"),
         (Kind.ADDED, r"state/(runs|audit|token-uses|used|queries)/.*"),
         (Kind.OMITTED, r"state/(tasks|parts|progress|sweep|store|limits|sessions)/.*"),
