@@ -218,7 +218,8 @@ class Visit:
         self.driver.get(self.base + path)
 
     def find(self, selector: str) -> Any:
-        """Find an element."""
+        """Find an element, which may be on a page that is still loading."""
+        self.until(lambda driver: driver.find_elements("css selector", selector))
         return self.driver.find_element("css selector", selector)
 
     def until(self, condition: Callable[[Any], Any]) -> None:
