@@ -1,10 +1,8 @@
 """How many requests of a cloud's object store things take, and how long that is at 20 ms each."""
 
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from analyst.http.application import discover
 from analyst.store.gcs.store import GsStore
 from tests.bench.measuring import Row, at_most
 from tests.doubles.gcs import Gcs, running
+from tests.settling import settle
 
 LATENCY = 0.02
 KINDS = ("insert", "list", "get", "media", "delete")
@@ -37,16 +36,6 @@ def measure() -> list[Row]:
             bucket.row(f"rebuild of {SOURCES} sources, nothing changed", bucket.unchanged_rebuild(), 3),
             bucket.row(f"rebuild of {SOURCES} sources of which one has changed", bucket.rebuild(), SOURCES + 8),
         ]
-
-
-def settle(process: Process) -> None:
-    """Wait for what is done after answers."""
-    workers = process.background._pool._max_workers
-    for _ in range(3):  # a task may add another one
-        done = threading.Barrier(workers + 1)
-        for _ in range(workers):
-            process.background.run(partial(done.wait, 30))
-        done.wait(30)
 
 
 class Bucket:
@@ -100,7 +89,7 @@ class Bucket:
 
     def row(self, what: str, work: Callable[[], object], bound: int) -> Row:
         """Do something, and tell how many requests it took, without those of what earlier answers left to do."""
-        settle(self._process)
+        settle(self._process, rounds=3)  # a task may add another one
         self._gcs.counts.clear()
         began = time.perf_counter()
         work()

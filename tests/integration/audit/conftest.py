@@ -1,7 +1,6 @@
 """All functions on a bucket in memory with a table that one analyst may read, and a clock that a test sets."""
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from analyst.http import app
 from analyst.store import ABSENT, Store
 from tests.doubles.memory_store import MemoryStore
 from tests.integration.world import BOOTSTRAP_SECRET, FUNCTIONS, SERVICE_TOKEN
+from tests.settling import settle
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 ADDRESS = "203.0.113.7"
@@ -65,10 +65,7 @@ class Api:
 
     def settle(self) -> None:
         """Wait for what is done after answers."""
-        done = threading.Barrier(3)
-        for _ in range(2):  # both workers are past what came before
-            self.process.background.run(lambda: done.wait(30))
-        done.wait(30)
+        settle(self.process)
 
     def page(self, **query: str | int) -> Mapping[str, Any]:
         """Ask for a page of events."""

@@ -1,7 +1,6 @@
 """An installation whose clock and mailbox are the test's, and browsers that come to it."""
 
 import re
-import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from analyst.http.application import discover
 from analyst.http.browser_session import sign_browser_in
 from analyst.state.fields import Email, Input
 from tests.doubles.memory_store import MemoryStore
+from tests.settling import settle
 
 FUNCTIONS = discover(["functions.api", "functions.auth", "functions.pages"])
 SECRET = "bootstrap-" + "b" * 32
@@ -87,11 +87,7 @@ class Installation:
 
     def settle(self) -> None:
         """Wait for what is done after answers."""
-        workers = self.process.background._pool._max_workers
-        done = threading.Barrier(workers + 1)
-        for _ in range(workers):  # all of them are past what came before
-            self.process.background.run(lambda: done.wait(30))
-        done.wait(30)
+        settle(self.process)
 
 
 class Browser:

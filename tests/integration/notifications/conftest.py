@@ -1,10 +1,8 @@
 """All functions on a copy of a bucket, with people, doubles of Slack, Telegram and a mail server, and a clock of the test."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from analyst.context import Process
 from tests.doubles.chats import TOKEN, SlackDouble, TelegramDouble, slack, telegram
 from tests.doubles.mailbox import Mailbox, mailbox
 from tests.integration.world import SERVICE_TOKEN, Begun, World
+from tests.settling import settle
 
 
 @dataclass
@@ -44,13 +43,7 @@ class Town:
 
     def settle(self) -> None:
         """Wait for what is done after answers."""
-        background = self.world.process.background
-        workers = background._pool._max_workers
-        for _ in range(3):  # a task may add another one
-            done = threading.Barrier(workers + 1)
-            for _ in range(workers):
-                background.run(partial(done.wait, 30))
-            done.wait(30)
+        settle(self.world.process, rounds=3)  # a task may add another one
 
     def titles(self, token: str, query: str = "") -> list[str]:
         """Return what somebody's inbox says."""
