@@ -22,6 +22,11 @@ class ImportRequest(BaseModel):
 )
 def import_on_schedule(_request: ImportRequest, ctx: Context) -> Import:
     """Import descriptions, tags, owners and tiers from OpenMetadata. If that fails, the last import stays."""
+    return import_now(ctx)
+
+
+def import_now(ctx: Context) -> Import:
+    """Import from OpenMetadata, and have the process show it."""
     made = Exchange.of(ctx.settings, ctx.process.http).import_tables(ctx.store, ctx.snapshots.current(), ctx.now)
     ctx.texts.expire()
     ctx.audited(tables=made.tables)

@@ -9,6 +9,7 @@ from analyst.context import Context
 from analyst.descriptions import read_imported
 from analyst.http import function
 from analyst.openmetadata.exchange import Exchange, Export, Import
+from functions.import_openmetadata import import_now
 
 _NOT_READ = {422: "The token is refused, or the server is not OpenMetadata.", 503: "The server can't be reached."}
 
@@ -47,10 +48,7 @@ def openmetadata_status(_request: Nothing, ctx: Context) -> ImportStatus:
 @function("POST", "/api/admin/openmetadata/import", allow=Role.ADMIN, answers=_NOT_READ, audit="openmetadata.import")
 def import_from_openmetadata(_request: Nothing, ctx: Context) -> Import:
     """Import descriptions, tags, owners and tiers of tables from OpenMetadata; what people say here overrides them."""
-    made = Exchange.of(ctx.settings, ctx.process.http).import_tables(ctx.store, ctx.snapshots.current(), ctx.now)
-    ctx.texts.expire()
-    ctx.audited(tables=made.tables)
-    return made
+    return import_now(ctx)
 
 
 @function("POST", "/api/admin/openmetadata/export", allow=Role.ADMIN, answers=_NOT_READ, audit="openmetadata.export")
