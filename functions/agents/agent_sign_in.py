@@ -178,7 +178,7 @@ def decide_on_agent(consent: Consent, ctx: Context) -> Redirect | Page:
         return _back(ctx, redirect_uri, consent.state, error="access_denied")
     if len(consent.code_challenge) != _CHALLENGE:
         return _back(ctx, redirect_uri, consent.state, error="invalid_request")
-    session = sessions.begin(ctx.caller.user_id or "", ctx.now)
+    session = sessions.begin(ctx.user_id, ctx.now)
     scopes = agent_grants.scopes_of(consent.scope)
     grant = Grant(session, consent.client_id, scopes, ctx.base_url + RESOURCE)
     code = agent_grants.give_code(ctx.keys, grant, redirect_uri, consent.code_challenge, ctx.now)

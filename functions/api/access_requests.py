@@ -46,7 +46,7 @@ class RequestList(BaseModel):
 )
 def request_access(new: NewAccessRequest, ctx: Context) -> AccessRequest:
     """Request access to a table. The response is the same whether or not the table exists."""
-    ctx.limits.count(ASKED, ctx.caller.user_id or "", ctx.now)
+    ctx.limits.count(ASKED, ctx.user_id, ctx.now)
     access = ctx.access.current()
     made = ctx.state.edit(lambda db: requests.ask(db, actor(ctx), ctx.caller, access, new))
     ctx.notify_later()
@@ -57,7 +57,7 @@ def request_access(new: NewAccessRequest, ctx: Context) -> AccessRequest:
 def list_own_requests(ctx: Context) -> OwnRequests:
     """List the caller's own requests for access, with the decisions."""
     with ctx.state.read() as db:
-        return OwnRequests(requests=requests.list_own(db, ctx.caller.user_id or ""))
+        return OwnRequests(requests=requests.list_own(db, ctx.user_id))
 
 
 @function("GET", "/api/admin/access-requests", allow=Role.ADMIN)

@@ -183,7 +183,7 @@ def change_own_password(request: PasswordChange, ctx: Context) -> None:
     """
     require(PROVIDER, ctx.settings)
     with ctx.state.read() as db:
-        account = find_account(db, ctx.caller.user_id or "")
+        account = find_account(db, ctx.user_id)
     if account is None:
         raise UnauthenticatedError("the password can't be changed without a user; sign in first")
     passwords.change(

@@ -81,7 +81,7 @@ def logout(ctx: Context) -> Redirect | None:
 @function("POST", "/auth/logout/everywhere", allow=Role.VIEWER, scope=Scope.ADMIN, own_eyes=True)
 def logout_everywhere(ctx: Context) -> Redirect | None:
     """End all sessions of the caller on every device. Access tokens stay valid."""
-    user_id = ctx.caller.user_id or ""
+    user_id = ctx.user_id
     ctx.state.edit(lambda db: end_all_sessions(db, actor(ctx), user_id))
     return _gone(ctx)
 

@@ -49,7 +49,7 @@ class NoteList(BaseModel):
 )
 def hand_in_note(new: NewNote, ctx: Context) -> HandedIn:
     """Hand in a note. Secrets and private parts are removed before it is stored. The same text again changes nothing."""
-    made = Notes(ctx.store, ctx.caller.user_id or "").add(new.name, new.text, ctx.now, private=new.private)
+    made = Notes(ctx.store, ctx.user_id).add(new.name, new.text, ctx.now, private=new.private)
     ctx.audited(
         f"note:{made.id}",
         bytes=made.size_bytes,
@@ -63,13 +63,13 @@ def hand_in_note(new: NewNote, ctx: Context) -> HandedIn:
 @function("GET", "/api/memory/notes", allow=Role.VIEWER)
 def list_notes(ctx: Context) -> NoteList:
     """List the caller's own notes."""
-    return NoteList(notes=Notes(ctx.store, ctx.caller.user_id or "").list())
+    return NoteList(notes=Notes(ctx.store, ctx.user_id).list())
 
 
 @function("GET", "/api/memory/notes/{id}", allow=Role.VIEWER, answers={404: "The caller has no such note."})
 def read_note(note: NoteId, ctx: Context) -> Text:
     """Return the text of one of the caller's own notes, as it is stored: without secrets."""
-    return Text(Notes(ctx.store, ctx.caller.user_id or "").text(note.id))
+    return Text(Notes(ctx.store, ctx.user_id).text(note.id))
 
 
 @function(
@@ -82,4 +82,4 @@ def read_note(note: NoteId, ctx: Context) -> Text:
 def remove_note(note: NoteId, ctx: Context) -> None:
     """Remove one of the caller's own notes, and its text."""
     ctx.audited(f"note:{note.id}")
-    Notes(ctx.store, ctx.caller.user_id or "").remove(note.id)
+    Notes(ctx.store, ctx.user_id).remove(note.id)

@@ -134,7 +134,7 @@ def list_notifications(query: InboxQuery, ctx: Context) -> Inbox:
 @function("POST", "/api/notifications/read", allow=Role.VIEWER)
 def mark_notifications_read(request: MarkRead, ctx: Context) -> Unread:
     """Mark notifications as read. It can't be undone."""
-    outbox, person = Outbox(ctx.store), user_id(ctx)
+    outbox, person = Outbox(ctx.store), ctx.user_id
     outbox.mark(person, request.ids, through=request.through or "")
     return Unread(unread=sum(not each.read for each in outbox.inbox(ctx.caller, ctx.access.current())))
 
@@ -142,7 +142,7 @@ def mark_notifications_read(request: MarkRead, ctx: Context) -> Unread:
 @function("GET", "/api/notifications/preferences", allow=Role.VIEWER)
 def get_notification_preferences(ctx: Context) -> PreferencesView:
     """Return what the caller hears of, and where."""
-    return _preferences(ctx, preferences.read(ctx.store, user_id(ctx)))
+    return _preferences(ctx, preferences.read(ctx.store, ctx.user_id))
 
 
 @function(
@@ -157,7 +157,7 @@ def change_notification_preferences(changes: Changes, ctx: Context) -> Preferenc
     settings, now = ctx.settings, ctx.now
     ctx.audited(changed=sorted(changes.model_fields_set))
     after = preferences.edit(
-        ctx.store, user_id(ctx), lambda mine: preferences.changed(mine, changes, settings.slack_url, now)
+        ctx.store, ctx.user_id, lambda mine: preferences.changed(mine, changes, settings.slack_url, now)
     )
     return _preferences(ctx, after)
 
@@ -171,8 +171,8 @@ def change_notification_preferences(changes: Changes, ctx: Context) -> Preferenc
 )
 def send_test_notification(request: TestMessage, ctx: Context) -> ChannelState:
     """Send the caller a test message through a channel. What goes wrong is shown in the preferences afterwards."""
-    ctx.limits.count(_TESTS, user_id(ctx), ctx.now)
-    view = _preferences(ctx, preferences.read(ctx.store, user_id(ctx)))
+    ctx.limits.count(_TESTS, ctx.user_id, ctx.now)
+    view = _preferences(ctx, preferences.read(ctx.store, ctx.user_id))
     state = next(each for each in view.channels if each.channel == request.channel)
     if not state.ready:
         raise InvalidInputError(
@@ -184,15 +184,10 @@ def send_test_notification(request: TestMessage, ctx: Context) -> ChannelState:
         id=str(ULID.from_datetime(ctx.now)), at=ctx.now, kind="message", title=text, url="/notifications"
     )
     outbox = Outbox(ctx.store)
-    outbox.add(user_id(ctx), made, [request.channel])
+    outbox.add(ctx.user_id, made, [request.channel])
     if request.channel != "page":
-        deliver_later(ctx, Destination(request.channel, user_id(ctx)))
+        deliver_later(ctx, Destination(request.channel, ctx.user_id))
     return state
-
-
-def user_id(ctx: Context) -> str:
-    """Return the id of the user who calls."""
-    return ctx.caller.user_id or ""
 
 
 def deliver_later(ctx: Context, *places: Destination, delay: float = 0.0) -> None:

@@ -12,7 +12,7 @@ from analyst.http import CLIENT_GONE, Text, function
 from analyst.notifications import event_stream
 from analyst.notifications.event_stream import Position, Waiting
 from analyst.notifications.outbox import Outbox
-from functions.notifications.inbox import Unread, shown, user_id
+from functions.notifications.inbox import Unread, shown
 
 _LOOK_EVERY: Final = 2.0
 _AGAIN: Final = 1.0
@@ -37,7 +37,7 @@ def stream_notifications(query: StreamQuery, ctx: Context) -> Text:
     `notification` for each that is new, or ends after `wait` seconds. The browser asks again by itself. Every notification
     is sent at least once; those with the same `id` are the same.
     """
-    inbox = _Stream(ctx, Outbox(ctx.store), user_id(ctx))
+    inbox = _Stream(ctx, Outbox(ctx.store), ctx.user_id)
     position = Position.parse(ctx.request.headers.get("Last-Event-ID", "") or query.after)
     if position is None:
         return _text([inbox.ready()], again_after=_AGAIN)

@@ -24,7 +24,7 @@ from analyst.notifications.telegram_bot import (
     Links,
     webhook_secret,
 )
-from functions.notifications.inbox import deliver_later, user_id
+from functions.notifications.inbox import deliver_later
 
 _SECRET: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header
 _LARGEST_UPDATE: Final = 1 << 20
@@ -105,9 +105,9 @@ class WebhookState(BaseModel):
 )
 def invite_to_telegram(ctx: Context) -> TelegramInvitation:
     """Return a link that opens the bot, and links the chat in which it is opened to the caller."""
-    ctx.limits.count(_ASKED, user_id(ctx), ctx.now)
+    ctx.limits.count(_ASKED, ctx.user_id, ctx.now)
     name = _bot(ctx).call("getMe")["username"]
-    code = Links(ctx.store).code_of_person(user_id(ctx), ctx.now)
+    code = Links(ctx.store).code_of_person(ctx.user_id, ctx.now)
     return TelegramInvitation(url=f"https://t.me/{name}?start={code}", expires_in=int(CODE_LASTS.total_seconds()))
 
 
@@ -120,7 +120,7 @@ def invite_to_telegram(ctx: Context) -> TelegramInvitation:
 )
 def verify_telegram_code(request: Verification, ctx: Context) -> TelegramLinked:
     """Link the chat that shows this code to the caller. The bot shows one after `/start`."""
-    person = user_id(ctx)
+    person = ctx.user_id
     ctx.limits.count(_TRIED, person, ctx.now)
     chat_id = Links(ctx.store).link_by_person(request.code.strip(), person, ctx.now)
     welcome = Notification(
@@ -138,14 +138,14 @@ def verify_telegram_code(request: Verification, ctx: Context) -> TelegramLinked:
 @function("POST", "/api/telegram/unlink", allow=Role.VIEWER, audit="telegram.unlink")
 def unlink_telegram(ctx: Context) -> TelegramUnlinked:
     """Unlink the caller's chat. Without one, nothing changes."""
-    Links(ctx.store).unlink(user_id(ctx))
+    Links(ctx.store).unlink(ctx.user_id)
     return TelegramUnlinked()
 
 
 @function("GET", "/api/telegram/status", allow=Role.VIEWER)
 def telegram_status(ctx: Context) -> TelegramStatus:
     """Return whether a chat is linked to the caller."""
-    link = preferences.read(ctx.store, user_id(ctx)).telegram
+    link = preferences.read(ctx.store, ctx.user_id).telegram
     if link is None:
         return TelegramStatus(linked=False)
     return TelegramStatus(linked=True, chat_id=link.chat_id, linked_at=link.linked_at, problem=link.problem)

@@ -102,7 +102,7 @@ def revoke_account_token(form: RevocationForm, ctx: Context) -> View | Redirect:
 @function("POST", "/account/sessions/end", allow=Role.VIEWER, scope=Scope.ADMIN)
 def end_account_session(form: SessionForm, ctx: Context) -> View | Redirect:
     """End one of the user's sessions, such as that of a lost laptop or of an agent, and go back to the account."""
-    user_id = ctx.caller.user_id or ""
+    user_id = ctx.user_id
     own = session_list.list_sessions(ctx.store, user_id, ctx.access.current(), ctx.now)
     if all(each.id != form.id for each in own):
         raise NotFoundError("there is no such session; it may have ended already")
@@ -116,7 +116,7 @@ def create_account_request(form: RequestForm, ctx: Context) -> View | Redirect:
     new = NewAccessRequest(table=form.table, reason=form.reason)
 
     def send() -> object:
-        ctx.limits.count(ASKED, ctx.caller.user_id or "", ctx.now)
+        ctx.limits.count(ASKED, ctx.user_id, ctx.now)
         access = ctx.access.current()
         return ctx.state.edit(lambda db: requests.ask(db, actor(ctx), ctx.caller, access, new))
 
@@ -149,9 +149,9 @@ def _refused(ctx: Context, error: AnalystError) -> View:
 def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = None, **values: Any) -> View:
     with ctx.state.read() as db:
         found = tokens.list_tokens(db, ctx.caller, None)
-        own = requests.list_own(db, ctx.caller.user_id or "")
-        known = find_account(db, ctx.caller.user_id or "")
-    listed = session_list.list_sessions(ctx.store, ctx.caller.user_id or "", ctx.access.current(), ctx.now)
+        own = requests.list_own(db, ctx.user_id)
+        known = find_account(db, ctx.user_id)
+    listed = session_list.list_sessions(ctx.store, ctx.user_id, ctx.access.current(), ctx.now)
     valid = [token for token in found if token.revoked_at is None and token.expires_at > ctx.now]
     data = {
         "me": who_is(ctx.access.current(), ctx.caller),
@@ -161,7 +161,7 @@ def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = 
         "tokens": with_last_use(ctx.store, valid),
         "requests": own,
         "feedback": ask(ctx, feedback.list_feedback).feedback,
-        "history": len(saved_queries.history(ctx.store, ctx.caller.user_id or "")),
+        "history": len(saved_queries.history(ctx.store, ctx.user_id)),
     }
     try:
         cli = describe_cli(ctx.settings.base_url)

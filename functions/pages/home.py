@@ -52,7 +52,7 @@ def home(ctx: Context) -> View:
         "requests": requests[:_SHOWN],
         "failed": [],
         "waiting": 0,
-        "queries": saved_queries.history(ctx.store, ctx.caller.user_id or "")[:_LAST],
+        "queries": saved_queries.history(ctx.store, ctx.user_id)[:_LAST],
     }
     if is_admin:
         recent = ask(ctx, sync.status, limit=10).runs

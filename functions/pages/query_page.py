@@ -142,7 +142,7 @@ def shared_query_page(request: SharedRequest, ctx: Context) -> View:
 @function("POST", "/query/history/clear", allow=Role.ANALYST, scope=Scope.QUERY)
 def clear_history_form(ctx: Context) -> View | Redirect:
     """Delete the caller's history."""
-    saved_queries.forget(ctx.store, ctx.caller.user_id or "")
+    saved_queries.forget(ctx.store, ctx.user_id)
     return Redirect("/query", 303)
 
 
@@ -193,11 +193,11 @@ def _ran(form: RunForm, ctx: Context) -> dict[str, Any]:
 
 
 def _history(ctx: Context) -> tuple[saved_queries.PastQuery, ...]:
-    return saved_queries.history(ctx.store, ctx.caller.user_id or "")
+    return saved_queries.history(ctx.store, ctx.user_id)
 
 
 def _remember(ctx: Context, form: SqlForm, **said: Any) -> None:
-    saved_queries.remember(ctx.store, ctx.caller.user_id or "", form.sql, ctx.now, parameters=form.texts, **said)
+    saved_queries.remember(ctx.store, ctx.user_id, form.sql, ctx.now, parameters=form.texts, **said)
 
 
 def _gone() -> NoReturn:

@@ -152,7 +152,7 @@ def shared_table_changes(place: TablePlace, ctx: Context) -> Text:
 
 
 def _shares(ctx: Context) -> Shares:
-    ctx.process.sharing.pace.take(ctx.caller.user_id or "", ctx.process.monotonic())
+    ctx.process.sharing.pace.take(ctx.user_id, ctx.process.monotonic())
     return Shares(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
 
 

@@ -75,6 +75,15 @@ class Context(Noting):
         return self.caller_or_none
 
     @property
+    def user_id(self) -> str:
+        """The id of the user who calls; empty for a service, which is none.
+
+        Raises:
+            UnauthenticatedError: the request has no credentials.
+        """
+        return self.caller.user_id or ""
+
+    @property
     def client_address(self) -> str | None:
         """The IP address of the client; `None` if another function of this process makes the request."""
         forwarded_for = self.request.headers.get("X-Forwarded-For")
