@@ -18,7 +18,7 @@ import duckdb
 
 from da.errors import DaError, cause_of
 from da.sql import quote_text
-from da.views import Mirrored, Published, add_views, give_views, is_new, relations
+from da.views import Existing, Mirrored, Published, add_views, give_views, is_new, relations
 from da.workspace import is_read, stamp
 
 MOST_IN_PLACE = 500
@@ -126,10 +126,12 @@ class Draft:
         self._stamp = found if self._path.exists() else None
         self._connection = _connected(self._fresh)
         self._is_new = is_new(self._connection)
+        self._existing: Existing | None = None
 
     def add(self, tables: Sequence[Mirrored]) -> None:
         """Create the views of some more tables; those that can't be created are left to `finish`."""
-        add_views(self._connection, tables, self._path.stem.lower())
+        self._existing = self._existing or Existing.of(self._connection)
+        add_views(self._connection, tables, self._path.stem.lower(), self._existing)
 
     def finish(
         self,
@@ -294,7 +296,8 @@ def _newest_format() -> int:
 def _connected(path: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(path)
     connection.execute("set TimeZone = 'UTC'; set parquet_metadata_cache = true")  # each file has two views
-    connection.execute("set threads = 1")  # thousands of small statements: others would only be woken up
+    # For thousands of small statements, other threads would only be woken up, and nothing of them can be optimized.
+    connection.execute("set threads = 1; pragma disable_optimizer")
     return connection
 
 

@@ -142,6 +142,7 @@ class Downloads:
         self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
         self._causes = _Causes()
         self._arrived = 0
+        self._buffers = threading.local()
 
     def run(self, wanted: Sequence[Wanted]) -> Iterator[Outcome]:
         """Download files; yield each when it is complete, or with its error.
@@ -271,10 +272,11 @@ class Downloads:
 
     def _chunks(self, answer: Exchange, skip: int, wanted: int) -> Iterator[memoryview]:
         """Read a body into one buffer, with growing reads while they are fast."""
-        buffer, size = memoryview(bytearray(_LONGEST_READ)), _FIRST_READ
+        size = _FIRST_READ
         while skip + wanted:
             began = perf_counter()
-            got = answer.readinto(buffer[: min(size, skip or wanted)])
+            buffer = self._buffer(min(size, skip or wanted))
+            got = answer.readinto(buffer)
             if self._stop.is_set():
                 raise _StoppedError
             if not got:
@@ -287,6 +289,13 @@ class Downloads:
             # Large reads are faster, but Ctrl-C and the progress bar wait for the end of a read: grow only while short.
             if perf_counter() - began < 0.05:  # noqa: PLR2004
                 size = min(2 * size, _LONGEST_READ)
+
+    def _buffer(self, size: int) -> memoryview:
+        """Return this thread's buffer, of one size; a new one for each of many small files would cost more than they do."""
+        buffer: bytearray = getattr(self._buffers, "own", bytearray())
+        if len(buffer) < size:
+            self._buffers.own = buffer = bytearray(max(size, _FIRST_READ))
+        return memoryview(buffer)[:size]
 
 
 def _skip(answer: Exchange, first: int) -> int:
