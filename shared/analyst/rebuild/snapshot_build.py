@@ -54,14 +54,14 @@ class Building:
         """
         last = tables_of(self.last.sources(changed & sources))
         batching = Batching(self.store, last, self.folder, self.sizes)
-        batches = batching.open(sorted(changed & sources))
         views = {table.id: table.view for tables in last.values() for table in tables.values()}
-        opened = [f"{source.name}.{table}" for b in batches for source in b.sources for table in source.extract.meta]
+        outcomes, batches = batching.open(sorted(changed & sources), views.keys())
         owners: Mapping[str, str] | None = None
-        if not views.keys() >= set(opened):
+        if batches:
+            opened = [table for batch in batches for table in batch.tables()]
             owners = view_names.assign(self.last.owners(), self._by_seniority(opened))
             views = {table: view for view, table in owners.items()}
-        outcomes = batching.take(batches)
+            outcomes += batching.take(batches)
         taken = {name: one for outcome in outcomes for name, one in outcome.taken.items()}
         columns = {table: listed for outcome in outcomes for table, listed in outcome.columns.items()}
         problems = [p for p in self.last.problems if p.source in sources - changed]
