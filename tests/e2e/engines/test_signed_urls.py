@@ -80,9 +80,8 @@ def by_duckdb(urls: list[str]) -> list[Any]:
     [extension] = Path((spec.submodule_search_locations or [""])[0]).glob("extensions/*/httpfs.duckdb_extension")
     script = f"""
 import json, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
 import duckdb
-from url_reader import rows
+from tests.e2e.engines.url_reader import rows
 con = duckdb.connect()
 con.execute("load '{extension}'")
 con.execute("set TimeZone = 'UTC'")
@@ -92,7 +91,9 @@ print(json.dumps(rows(con.execute("from read_parquet(?)", [json.load(sys.stdin)]
 
 
 def asked(command: list[str], urls: list[str]) -> list[Any]:
-    ran = subprocess.run(command, input=json.dumps(urls), capture_output=True, text=True, timeout=300, check=False)
+    ran = subprocess.run(
+        command, input=json.dumps(urls), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     assert ran.returncode == 0, ran.stderr[-3000:]
     found: list[Any] = json.loads(ran.stdout.splitlines()[-1])
     return found
@@ -103,8 +104,7 @@ def test_polars_reads_what_duckdb_reads(shared: Shared, table: str) -> None:
     urls = shared.urls(table)
     expected = by_duckdb(urls)
     assert len(expected) == duckdb.sql(f"select count(*) from ({TABLES[table]})").fetchall()[0][0]
-    reader = str(Path(__file__).with_name("url_reader.py"))
-    assert asked([str(PYTHON), reader], urls) == expected
+    assert asked([str(PYTHON), "-m", "tests.e2e.engines.url_reader"], urls) == expected
 
 
 def test_a_table_that_is_not_granted_has_no_urls(shared: Shared) -> None:

@@ -1,4 +1,4 @@
-"""Reads signed URLs of parquet files with Polars: they come as JSON on stdin.
+"""Reads signed URLs of parquet files with Polars: `python -m tests.e2e.engines.url_reader`, the URLs as JSON on stdin.
 
 It prints the rows as JSON, each value as text in a form that is the same for all engines; times are in UTC.
 """
@@ -8,7 +8,8 @@ import sys
 from typing import Any
 
 import pyarrow as pa
-from reader import text
+
+from tests.e2e.engines.reader import text
 
 
 def rows(found: pa.Table) -> list[Any]:
