@@ -70,7 +70,9 @@ def get_plugin(ctx: Context) -> Plugin:
     )
 
 
-@function("GET", REPOSITORY + "/info/refs", allow=Allow.ANYBODY, foreign=True)
+@function(
+    "GET", REPOSITORY + "/info/refs", allow=Allow.ANYBODY, foreign=True, answers={422: "It is not a request of Git."}
+)
 def plugin_references(ctx: Context) -> Text:
     """Return the references of the repository, as `git clone` asks for them."""
     if ctx.request.args.get("service") != SERVICE:
@@ -79,7 +81,13 @@ def plugin_references(ctx: Context) -> Text:
 
 
 @function(
-    "POST", REPOSITORY + "/git-upload-pack", allow=Allow.ANYBODY, foreign=True, binary=True, body_limit=LONGEST_REQUEST
+    "POST",
+    REPOSITORY + "/git-upload-pack",
+    allow=Allow.ANYBODY,
+    foreign=True,
+    binary=True,
+    body_limit=LONGEST_REQUEST,
+    answers={422: "It is not a request of Git."},
 )
 def plugin_pack(ctx: Context) -> Text:
     """Return the objects of the repository, as `git clone` and `git fetch` ask for them."""
