@@ -36,8 +36,8 @@ _SETTINGS: Final[Mapping[str, Any]] = {
         ],
     },
 }
-_HAND_IN: Final = "[ ! -f CLAUDE.local.md ] || nohup da push > .da/push.log 2>&1 &"
-"""In the background: agents end hooks after a moment when a session ends."""
+_HAND_IN: Final = 'cd "${CLAUDE_PROJECT_DIR:-.}" && [ -f CLAUDE.local.md ] && mkdir -p .da && nohup da push </dev/null >.da/push.log 2>&1 &'
+"""In the background: agents end hooks after a moment when a session ends. The session may have moved to another folder."""
 
 _SERVERS: Final[Mapping[str, Any]] = {"mcpServers": {"da": {"type": "stdio", "command": "da", "args": ["mcp"]}}}
 
@@ -108,7 +108,9 @@ def _write(root: Path, place: str, text: str, record: dict[str, str], done: Writ
     if leads_elsewhere(root, path):
         done.left.append(place)
         return
-    found = _hash(path.read_bytes()) if path.is_file() else None
+    found = (
+        _hash(path.read_bytes().replace(b"\r\n", b"\n")) if path.is_file() else None
+    )  # Git on Windows changes the ends
     wanted = _hash(text.encode())
     if found == wanted:
         record[place] = wanted

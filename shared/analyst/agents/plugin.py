@@ -21,7 +21,7 @@ TTL_S: Final = 86_400
 
 FOLDER: Final = f"plugins/{NAME}"
 _ABOUT: Final = "Company tables and metrics for agents: find, describe, query and verify figures."
-_IF_INSTALLED: Final = "! command -v da >/dev/null 2>&1 || [ ! -d .da ] || {}"
+_IF_INSTALLED: Final = 'cd "${{CLAUDE_PROJECT_DIR:-.}}" && {{ ! command -v da >/dev/null 2>&1 || [ ! -d .da ] || {}; }}'
 """Hooks run in every folder of a person: they do something only in a workspace of `da`, where it is installed."""
 
 _RESERVED: Final = re.compile(r"claude|anthropic|official")
