@@ -171,7 +171,7 @@ class SharedTable:
         lines = [*self._head(version, form), *page]
         is_paged = asked.max_files is not None or asked.page_token is not None
         if next_ is not None and not capabilities.with_end and not is_paged:
-            raise _too_many()
+            raise SharingError(f"the table has more than {MOST_FILES} files; ask for pages with maxFiles")
         if capabilities.with_end or is_paged or asked.with_refresh_token or asked.refresh_token:
             about = self._about(asked)
             end = self._end(None if next_ is None else Token.page(version.number, next_, about, self.now))
@@ -240,6 +240,7 @@ class SharedTable:
         protocol, metadata = self._head(head, form)
         if span.with_metadata:
             metadata["metaData"]["version"] = first
+        is_paged = span.max_files is not None or span.page_token is not None
         lines, next_ = _page_of_files(
             list(
                 self._history(
@@ -247,11 +248,8 @@ class SharedTable:
                 )
             ),
             start,
-            MOST_FILES if span.max_files is None else min(span.max_files, MOST_FILES),
+            min(span.max_files or MOST_FILES, MOST_FILES) if is_paged else None,
         )
-        is_paged = span.max_files is not None or span.page_token is not None
-        if next_ is not None and not capabilities.with_end and not is_paged:
-            raise _too_many()
         if capabilities.with_end or is_paged:
             token = None if next_ is None else Token.page(last, next_, self._about(span), self.now)
             lines = [*lines, {"endStreamAction": self._end(token)}]
@@ -385,8 +383,8 @@ class SharedTable:
         return end if next_ is None else {**end, "nextPageToken": next_}
 
 
-def _page_of_files(lines: Sequence[Json], start: int, most: int) -> tuple[list[Json], int | None]:
-    """Return lines from a place on that have `most` files, with what is told between them, and the next place."""
+def _page_of_files(lines: Sequence[Json], start: int, most: int | None) -> tuple[list[Json], int | None]:
+    """Return lines from a place on that have `most` files (`None`: all), with what is between them, and the next place."""
     files = 0
     for place in range(start, len(lines)):
         if _is_file(lines[place]):
@@ -404,10 +402,6 @@ def _about_table(metadata: Json) -> Json:
     found: Json = metadata["metaData"]
     about: Json = found.get("deltaMetadata", found)
     return about
-
-
-def _too_many() -> SharingError:
-    return SharingError(f"the answer has more than {MOST_FILES} files; ask for pages with maxFiles")
 
 
 def _utc(time: datetime) -> datetime:
