@@ -6,19 +6,32 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from analyst.access import Role
 from analyst.agents import workspace_text
+from analyst.agents.plugin import marketplace_name
 from analyst.context import Context
 from analyst.http import function
+from functions.agents.agent_plugin import REPOSITORY
 from functions.agents.agent_tools import warehouse_of
 
 
+class KnownMarketplace(BaseModel):
+    """The marketplace of the plugin for Claude Code: its name, and the URL of its Git repository."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    url: str
+
+
 class Workspace(BaseModel):
-    """The text of `AGENTS.md` for the caller, its SHA-256, and the seconds for which it is valid."""
+    """The text of `AGENTS.md` for the caller, its SHA-256, the seconds for which it is valid, and the marketplace."""
 
     model_config = ConfigDict(frozen=True)
 
     agents_md: str
     sha256: str
     ttl_s: int
+    marketplace: KnownMarketplace | None
+    """None if the address of the server is not configured."""
 
 
 class Template(BaseModel):
@@ -45,7 +58,10 @@ def get_workspace(ctx: Context) -> Workspace:
     made = workspace_text.rendered(
         workspace_text.template(ctx.store), ctx.settings.instance_name, warehouse.find("", "all"), warehouse.edition()
     )
-    return Workspace(agents_md=made.text, sha256=made.sha256, ttl_s=made.ttl_s)
+    known = None
+    if ctx.settings.base_url is not None:
+        known = KnownMarketplace(name=marketplace_name(ctx.settings.instance_name), url=ctx.base_url + REPOSITORY)
+    return Workspace(agents_md=made.text, sha256=made.sha256, ttl_s=made.ttl_s, marketplace=known)
 
 
 @function("GET", "/api/admin/agents/template", allow=Role.KM_ADMIN)

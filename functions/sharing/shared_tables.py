@@ -4,33 +4,22 @@ Source: the Delta Sharing protocol, https://github.com/delta-io/delta-sharing/bl
 """
 
 import json
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.http import Text, blocks, function
+from analyst.sharing.requests import Capabilities, asked_of, listed, page_of, parse_time, read_body, span_of, whole
 from analyst.sharing.shares import Share, Shares, table_id
-from analyst.sharing.table_lines import (
-    Capabilities,
-    Lines,
-    SharedTable,
-    SharingError,
-    asked_of,
-    listed,
-    page_of,
-    parse_time,
-    read_body,
-)
+from analyst.sharing.table_lines import Lines, SharedTable
 
 BASE: Final = "/delta-sharing"
 _LINES: Final = "application/x-ndjson; charset=utf-8"
 _JSON: Final = "application/json; charset=utf-8"
 _TABLE: Final = BASE + "/shares/{share}/schemas/{schema_}/tables/{table}"
 _NONE: Final = {400: "The request is not valid.", 404: "It does not exist.", 429: "Too many requests."}
-
-Named = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
 class _Place(BaseModel):
@@ -40,19 +29,19 @@ class _Place(BaseModel):
 class SharePlace(_Place):
     """The name of a share."""
 
-    share: Named
+    share: str
 
 
 class SchemaPlace(SharePlace):
     """The names of a share and a schema."""
 
-    schema_: Named
+    schema_: str
 
 
 class TablePlace(SchemaPlace):
     """The names of a share, a schema and a table."""
 
-    table: Named
+    table: str
 
 
 @function("GET", BASE + "/shares", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
@@ -105,7 +94,10 @@ def older_table_version(place: TablePlace, ctx: Context) -> Text:
 def _version(place: TablePlace, ctx: Context) -> Text:
     shared = _table(place, ctx)
     start = ctx.request.args.get("startingTimestamp")
-    version = shared.current if start is None else shared.version_at(parse_time(start), following=True)
+    if start is None:
+        version = shared.current
+    else:
+        version = shared.version_at("startingTimestamp", parse_time("startingTimestamp", start), following=True)
     return Text("", _JSON, {"Delta-Table-Version": str(version.number)})
 
 
@@ -134,21 +126,9 @@ def query_shared_table(place: TablePlace, ctx: Context) -> Text:
 def shared_table_changes(place: TablePlace, ctx: Context) -> Text:
     """Return the files that were added and removed between versions."""
     shared = _table(place, ctx)
-    given = ctx.request.args
-    bounds: list[int | None] = []
-    for name, following in (("starting", True), ("ending", False)):
-        version, timestamp = given.get(f"{name}Version"), given.get(f"{name}Timestamp")
-        if version is not None and timestamp is not None:
-            raise SharingError(f"{name}Version and {name}Timestamp can't be combined")
-        if timestamp is not None:
-            bounds.append(shared.version_at(parse_time(timestamp), following=following).number)
-        else:
-            bounds.append(_whole(f"{name}Version", version))
-    first, last = bounds
-    if first is None:
-        raise SharingError("startingVersion or startingTimestamp is missing")
-    ctx.audited(f"table:{shared.table.id}", version=last)
-    return _lines(shared.changes(first, last, _capabilities(ctx)))
+    found = shared.changes(span_of(ctx.request.args.to_dict()), _capabilities(ctx))
+    ctx.audited(f"table:{shared.table.id}", version=found.version)
+    return _lines(found)
 
 
 def _shares(ctx: Context) -> Shares:
@@ -177,7 +157,8 @@ def _table(place: TablePlace, ctx: Context) -> SharedTable:
 
 
 def _capabilities(ctx: Context) -> Capabilities:
-    return Capabilities.of(ctx.request.headers.get("delta-sharing-capabilities"))
+    headers = ctx.request.headers
+    return Capabilities.of(headers.get("delta-sharing-capabilities"), headers.get("fileidhash"))
 
 
 def _lines(found: Lines) -> Text:
@@ -203,14 +184,6 @@ def _tables(share: Share) -> list[dict[str, Any]]:
 
 
 def _list(ctx: Context, items: list[dict[str, Any]]) -> Text:
-    most = _whole("maxResults", ctx.request.args.get("maxResults"))
-    page, token = page_of(items, most, ctx.request.args.get("pageToken"), ctx.request.path.lower())
+    most = whole("maxResults", ctx.request.args.get("maxResults"))
+    page, token = page_of(items, most, ctx.request.args.get("pageToken"), ctx.request.path.lower(), ctx.now)
     return Text(listed(page, token), _JSON)
-
-
-def _whole(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdecimal()) or len(text) > 18:  # noqa: PLR2004 - of an int64
-        raise SharingError(f"'{name}' must be a whole number that is not negative")
-    return int(text)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from da.agents import skills
 from da.atomic import write_atomically
 from da.errors import DaError, cause_of
 from da.sql import quote_text
 
 RECORD: Final = ".da/agent_files.json"
 ASIDE: Final = ".da/agent_files"
-SKILLS: Final = Path(__file__).parent / "skills"
 
 _SETTINGS: Final[Mapping[str, Any]] = {
     "permissions": {
@@ -36,8 +36,8 @@ _SETTINGS: Final[Mapping[str, Any]] = {
         ],
     },
 }
-_HAND_IN: Final = "[ ! -f CLAUDE.local.md ] || nohup da push > .da/push.log 2>&1 &"
-"""In the background: agents end hooks after a moment when a session ends."""
+_HAND_IN: Final = 'cd "${CLAUDE_PROJECT_DIR:-.}" && [ -f CLAUDE.local.md ] && mkdir -p .da && nohup da push </dev/null >.da/push.log 2>&1 &'
+"""In the background: agents end hooks after a moment when a session ends. The session may have moved to another folder."""
 
 _SERVERS: Final[Mapping[str, Any]] = {"mcpServers": {"da": {"type": "stdio", "command": "da", "args": ["mcp"]}}}
 
@@ -51,43 +51,34 @@ class Written:
     unchanged: list[str] = field(default_factory=list)
 
 
-def skill_names() -> list[str]:
-    """List the skills that `da` brings along."""
-    return sorted(folder.name for folder in SKILLS.iterdir() if (folder / "SKILL.md").is_file())
+def files_of(
+    root: Path, agents_md: str, commands: Collection[str] = (), marketplace: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the files of a workspace by their place in it.
 
-
-def skill(name: str) -> str:
-    """Return the text of a skill.
-
-    Raises:
-        DaError: there is none of this name.
+    `commands` are those of this `da`: hooks call no others. The `marketplace` of the server is known in the workspace by its
+    name and URL; its plugin is for other folders, and is not enabled, because the workspace has all that it has.
     """
-    if name not in skill_names():
-        raise DaError(f"there is no skill '{name}'; there are {', '.join(skill_names())}")
-    return (SKILLS / name / "SKILL.md").read_text(encoding="utf-8")
-
-
-def files_of(root: Path, agents_md: str, commands: Collection[str] = ()) -> dict[str, str]:
-    """Return the files of a workspace by their place in it. `commands` are those of this `da`: hooks call no others."""
     database = (root / "user" / "duckdb" / "analytics.duckdb").as_posix()
     made = {
         "AGENTS.md": agents_md,
         "CLAUDE.md": "@AGENTS.md\n",
-        ".claude/settings.json": _json(_settings(commands)),
+        ".claude/settings.json": _json(_settings(commands, marketplace)),
         ".mcp.json": _json(_SERVERS),
         ".cursor/mcp.json": _json({"mcpServers": {"da": {"command": "da", "args": ["mcp"]}}}),
         ".duckdb-skills/state.sql": f"attach if not exists {quote_text(database)} as da (read_only);\nuse da;\n",
         "server/.gitignore": "*\n",
         ".da/.gitignore": "*\n",
     }
-    return {**made, **{skill_place(name): skill(name) for name in skill_names()}}
+    return {**made, **{skill_place(name): skills.text(name) for name in skills.names()}}
 
 
-def _settings(commands: Collection[str]) -> dict[str, Any]:
+def _settings(commands: Collection[str], marketplace: Mapping[str, str] | None) -> dict[str, Any]:
     hooks = dict(_SETTINGS["hooks"])
     if "push" in commands:
         hooks["SessionEnd"] = [{"hooks": [{"type": "command", "command": _HAND_IN, "timeout": 10}]}]
-    return {**_SETTINGS, "hooks": hooks}
+    known = {marketplace["name"]: {"source": {"source": "git", "url": marketplace["url"]}}} if marketplace else {}
+    return {**_SETTINGS, "hooks": hooks, **({"extraKnownMarketplaces": known} if known else {})}
 
 
 def skill_place(name: str) -> str:
@@ -117,7 +108,9 @@ def _write(root: Path, place: str, text: str, record: dict[str, str], done: Writ
     if leads_elsewhere(root, path):
         done.left.append(place)
         return
-    found = _hash(path.read_bytes()) if path.is_file() else None
+    found = (
+        _hash(path.read_bytes().replace(b"\r\n", b"\n")) if path.is_file() else None
+    )  # Git on Windows changes the ends
     wanted = _hash(text.encode())
     if found == wanted:
         record[place] = wanted

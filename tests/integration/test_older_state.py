@@ -132,6 +132,9 @@ def test_a_damaged_system_file_is_named_with_its_remedy(installation: Installati
 
 WITHOUT_STATE = (
     "/.well-known/",
+    "/.claude-plugin/",
+    "/agents/plugin.git/",
+    "/api/agents/plugin",
     "/auth/",
     "/login",
     "/set-password",

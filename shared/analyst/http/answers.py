@@ -37,9 +37,9 @@ class Answer(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text of some media type, for programs."""
+    """A text, or bytes, of some media type, for programs."""
 
-    body: str
+    body: str | bytes
     media_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -146,7 +146,8 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
         case BaseModel():
             return _json(answer, status, {})
         case Text():
-            return Response(answer.body.encode(), status=status, headers=answer.headers, content_type=answer.media_type)
+            body = answer.body.encode() if isinstance(answer.body, str) else answer.body
+            return Response(body, status=status, headers=answer.headers, content_type=answer.media_type)
         case Accepted():
             return Response(status=HTTPStatus.ACCEPTED)
         case Answer():

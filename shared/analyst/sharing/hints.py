@@ -27,6 +27,10 @@ _NULLNESS: Final = re.compile(
 _LITERAL: Final = re.compile(
     r"""(?:(date|timestamp)\s*)?'((?:[^']|'')*)'|(-?\d+(?:\.\d+)?)|(true|false)""", re.IGNORECASE
 )
+_CAST: Final = re.compile(
+    r"""cast\s*\(\s*('\d{4}-\d{2}-\d{2}'|'[^']+'(?=\s+as\s+timestamp))\s+as\s+(?:date|timestamp)\s*\)""", re.IGNORECASE
+)
+"""A cast that changes nothing: one of a time to a date would, and is not understood."""
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]|$)")
 _WIDEST: Final = timedelta(hours=15)
 """More than any zone differs from UTC."""
@@ -64,7 +68,7 @@ def _of_sql(text: str) -> Test:
     if found := _NULLNESS.fullmatch(text):
         return _nullness(found[1] or found[2] or found[3], is_null=found[4] is None)
     found = _COMPARED.fullmatch(text)
-    if found is None or (literal := _LITERAL.fullmatch(found[5])) is None:
+    if found is None or (literal := _LITERAL.fullmatch(_CAST.sub(r"\1", found[5]))) is None:
         raise _UnknownError
     column, operator = found[1] or found[2] or found[3], found[4]
     value: Any = None

@@ -92,7 +92,9 @@ class Shares:
         """
         found = next((share for share in self.all if share.name.lower() == name.lower()), None)
         if found is None:
-            raise AbsentError(f"there is no share {name!r}{did_you_mean(name, [each.name for each in self.all])}")
+            raise AbsentError(
+                f"there is no share {name[:_LONGEST]!r}{did_you_mean(name, [each.name for each in self.all])}"
+            )
         return found
 
     def schema(self, share: str, name: str) -> tuple[Share, str]:
@@ -103,7 +105,9 @@ class Shares:
         """
         found = self.share(share)
         if name.lower() not in found.schemas:
-            raise AbsentError(f"the share {found.name!r} has no schema {name!r}{did_you_mean(name, found.schemas)}")
+            raise AbsentError(
+                f"the share {found.name!r} has no schema {name[:_LONGEST]!r}{did_you_mean(name, found.schemas)}"
+            )
         return found, name.lower()
 
     def table(self, share: str, schema: str, name: str) -> tuple[Share, Table]:
@@ -117,7 +121,7 @@ class Shares:
         if table is None:
             known = [table for each, table in found.tables if each == source]
             raise AbsentError(
-                f"the schema {source!r} of the share {found.name!r} has no table {name!r}{did_you_mean(name, known)}"
+                f"the schema {source!r} of the share {found.name!r} has no table {name[:_LONGEST]!r}{did_you_mean(name, known)}"
             )
         return found, table
 

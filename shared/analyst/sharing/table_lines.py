@@ -4,78 +4,25 @@ A version is that of the table in a snapshot. Earlier ones are those of the snap
 read the table in them: data of a registration that has ended is never among them.
 """
 
-import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from analyst import visible_tables
 from analyst.access import AccessList, Caller
 from analyst.catalog import File, Table
 from analyst.contract.delta import PLAIN, WITH_TIMESTAMP_NTZ
-from analyst.errors import InvalidInputError
 from analyst.sharing.hints import test_of
+from analyst.sharing.requests import Asked, Capabilities, Json, SharingError, Span, Token
 from analyst.sharing.schema import has_ntz, schema_text
 from analyst.sharing.shares import Share, table_id
 from analyst.sharing.statistics import FileStatistics, stats_of
 from analyst.snapshots import Snapshots
 
-Json = dict[str, Any]
-
 MOST_FILES: Final = 10_000
-_DIGITS: Final = 18
-"""Of a whole number that fits 64 bits."""
-
-
-class SharingError(InvalidInputError):
-    """A request that the protocol does not allow."""
-
-    status = 400
-    code = "invalid"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, errorCode="INVALID_PARAMETER_VALUE")
-        self.details["message"] = message
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a reader accepts: the header `delta-sharing-capabilities`."""
-
-    formats: frozenset[str] = frozenset({"parquet"})
-    with_end: bool = False
-
-    @classmethod
-    def of(cls, header: str | None) -> "Capabilities":
-        """Read the header; keys and values have any case."""
-        found: dict[str, str] = {}
-        for part in (header or "").lower().split(";"):
-            key, _, value = part.partition("=")
-            found[key.strip()] = value.strip()
-        formats = frozenset(each.strip() for each in found.get("responseformat", "").split(",")) & {"parquet", "delta"}
-        if found.get("responseformat") and not formats:
-            raise SharingError("responseformat must be parquet, delta, or both")
-        return cls(formats or frozenset({"parquet"}), found.get("includeendstreamaction") == "true")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A query: hints, a limit, a version, and paging. What is not given has no effect."""
-
-    sql_hints: tuple[str, ...] = ()
-    json_hints: str | None = None
-    limit: int | None = None
-    version: int | None = None
-    timestamp: datetime | None = None
-    starting_version: int | None = None
-    ending_version: int | None = None
-    max_files: int | None = None
-    page_token: str | None = None
-    refresh_token: str | None = None
-    with_refresh_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +32,7 @@ class Lines:
     version: int
     format: str
     lines: tuple[Json, ...]
-    with_end: bool = False
+    capabilities: Capabilities
 
     @property
     def text(self) -> str:
@@ -95,10 +42,12 @@ class Lines:
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers that readers require."""
-        end = ";includeendstreamaction=true" if self.with_end else ""
+        end = ";includeendstreamaction=true" if self.capabilities.with_end else ""
+        scheme = self.capabilities.file_ids
         return {
             "Delta-Table-Version": str(self.version),
             "delta-sharing-capabilities": f"responseformat={self.format}{end}",
+            **({"fileidhash": scheme} if scheme else {}),
         }
 
 
@@ -128,6 +77,8 @@ class SharedTable:
     now: datetime
     description: str | None = None
     _kept: list[Version] = field(default_factory=list)
+    _begun: list[int] = field(default_factory=list)
+    """The number of the version with which the table began, if that is known."""
 
     @property
     def current(self) -> Version:
@@ -138,14 +89,18 @@ class SharedTable:
         """Return the versions that are kept, oldest first."""
         if not self._kept:
             found: dict[int, Version] = {self.table.version: self.current}
+            is_older_absent = False
             for snapshot in self.snapshots.kept(self.keep_hours):  # newest first, so the oldest mention of each stays
                 table = visible_tables.find(snapshot, self.access, self.caller, self.table.id)
                 if table is not None and table.version <= self.table.version and table.query_mode != "remote":
                     found[table.version] = Version(table.version, snapshot.catalog.built_at, table)
+                is_older_absent = table is None
             self._kept.extend(found[number] for number in sorted(found))
+            if is_older_absent or self._kept[0].number == 1:
+                self._begun.append(self._kept[0].number)
         return self._kept
 
-    def version_at(self, timestamp: datetime, *, following: bool) -> Version:
+    def version_at(self, name: str, timestamp: datetime, *, following: bool) -> Version:
         """Return the version that was current at a time, or with `following` the first one not before it.
 
         Raises:
@@ -158,7 +113,7 @@ class SharedTable:
             found = next((each for each in reversed(versions) if _utc(each.at) <= timestamp), None)
         if found is None:
             span = f"{_utc(versions[0].at).isoformat()} to {_utc(versions[-1].at).isoformat()}"
-            raise SharingError(f"no version of the time {timestamp.isoformat()} is shared; there are those from {span}")
+            raise SharingError(f"{name} {timestamp.isoformat()} has no version that is shared; they are of {span}")
         return found
 
     def version(self, number: int) -> Version:
@@ -183,7 +138,7 @@ class SharedTable:
         """
         version, _start = self._wanted(asked)
         form = self._format(version, capabilities)
-        return Lines(version.number, form, tuple(self._head(version, form)), capabilities.with_end)
+        return Lines(version.number, form, tuple(self._head(version, form)), capabilities)
 
     def query(self, asked: Asked, capabilities: Capabilities) -> Lines:
         """Return the files of a version, or what changed since one.
@@ -192,89 +147,166 @@ class SharedTable:
             SharingError: the version is not kept, or the query contradicts itself.
         """
         if asked.starting_version is not None:
-            if asked.version is not None or asked.timestamp is not None:
-                raise SharingError("startingVersion can't be combined with version or timestamp")
-            return self.changes(asked.starting_version, asked.ending_version, capabilities)
+            span = Span(
+                asked.starting_version,
+                asked.ending_version,
+                with_metadata=True,
+                with_protocols=asked.with_protocols,
+                max_files=asked.max_files,
+                page_token=asked.page_token,
+            )
+            return self.changes(span, capabilities)
         version, start = self._wanted(asked)
         form = self._format(version, capabilities)
-        files = list(self._selected(version.table, asked))
         most = MOST_FILES if asked.max_files is None else min(asked.max_files, MOST_FILES)
-        page = files[start : start + most]
-        lines = [*self._head(version, form), *(self._file(file, stats, version, form) for file, stats in page)]
-        more = start + len(page) < len(files)
-        if more and not capabilities.with_end and asked.max_files is None:
-            raise SharingError(
-                f"the table has more than {MOST_FILES} files; ask for pages: includeendstreamaction=true and maxFiles"
-            )
-        if capabilities.with_end or more:
-            lines.append(self._end(version, asked, start + len(page) if more else None))
-        return Lines(version.number, form, tuple(lines), capabilities.with_end)
+        page: list[Json] = []
+        next_: int | None = None
+        for place, file, stats in self._selected(version.table, asked):
+            if place < start:
+                continue
+            if len(page) == most:
+                next_ = place
+                break
+            page.append(self._file(file, stats, version, form, capabilities))
+        lines = [*self._head(version, form), *page]
+        is_paged = asked.max_files is not None or asked.page_token is not None
+        if next_ is not None and not capabilities.with_end and not is_paged:
+            raise SharingError(f"the table has more than {MOST_FILES} files; ask for pages with maxFiles")
+        if capabilities.with_end or is_paged or asked.with_refresh_token or asked.refresh_token:
+            about = self._about(asked)
+            end = self._end(None if next_ is None else Token.page(version.number, next_, about, self.now))
+            if asked.with_refresh_token or asked.refresh_token:
+                end["refreshToken"] = Token.refresh(version.number, self._about(None), self.now)
+            lines.append({"endStreamAction": end})
+        return Lines(version.number, form, tuple(lines), capabilities)
 
     def _wanted(self, asked: Asked) -> tuple[Version, int]:
-        """Return the version that a query is about, and the place of its first file."""
-        if asked.version is not None and asked.timestamp is not None:
-            raise SharingError("version and timestamp can't be combined")
+        """Return the version that a query is about, and the place of its first file among those of the version."""
         if asked.page_token:
-            number, start = _read_token(asked.page_token, self._about(asked))
-            return self.version(number), start
+            token = Token.read(asked.page_token, self._about(asked), self.now)
+            return self.version(token.version), token.start
         if asked.refresh_token:
-            return self.version(_read_token(asked.refresh_token, self._about(None))[0]), 0
+            return self.version(Token.read(asked.refresh_token, self._about(None), self.now).version), 0
         if asked.version is not None:
             return self.version(asked.version), 0
         if asked.timestamp is not None:
-            return self.version_at(asked.timestamp, following=False), 0
+            if asked.timestamp > _utc(self.now):  # until now, the newest version is that of any time after it
+                raise SharingError(f"timestamp {asked.timestamp.isoformat()} is in the future")
+            return self.version_at("timestamp", asked.timestamp, following=False), 0
         return self.current, 0
 
-    def _about(self, asked: Asked | None) -> str:
+    def _about(self, asked: Asked | Span | None) -> str:
         """Return what a token of the table is valid for: the same query, or with `None` any."""
-        query = None if asked is None else replace(asked, max_files=None, page_token=None, refresh_token=None)
+        query: Asked | Span | None = None
+        if isinstance(asked, Asked):
+            query = replace(asked, max_files=None, page_token=None, refresh_token=None, with_refresh_token=False)
+        elif asked is not None:
+            query = replace(asked, max_files=None, page_token=None)
         return f"{self.share.name}/{table_id(self.table)}/{query}"
 
-    def _selected(self, table: Table, asked: Asked) -> Iterator[tuple[File, Json]]:
+    def _selected(self, table: Table, asked: Asked) -> Iterator[tuple[int, File, Json]]:
+        """Yield the files that hints leave, with their places among all files.
+
+        A page begins at a place among all files: what hints leave out may differ between the requests for two pages,
+        because statistics become known.
+        """
         test = test_of(asked.sql_hints, asked.json_hints)
         known = self.statistics.of(table)
         rows = 0
-        for file in table.files:
+        for place, file in enumerate(table.files):
             stats = stats_of(file, known)
             if test(stats):
                 if asked.limit is not None and rows >= asked.limit and rows:
                     return
                 rows += file.rows
-                yield file, stats
+                yield place, file, stats
 
-    def changes(self, first: int, last: int | None, capabilities: Capabilities) -> Lines:
+    def changes(self, span: Span, capabilities: Capabilities) -> Lines:
         """Return the files that were added and removed from one version to another, both included.
 
         Raises:
             SharingError: the versions are not kept, or in the wrong order.
         """
+        first, last, start = self._bounds(span)
         versions = self.versions()
-        last = self.table.version if last is None else last
-        if first > last:
-            raise SharingError(f"startingVersion {first} is after endingVersion {last}")
-        if first > self.table.version or last > self.table.version:
-            raise SharingError(f"the newest version of the table is {self.table.version}")
         before = next((each for each in reversed(versions) if each.number < first), None)
-        if before is None and first < versions[0].number:
-            raise SharingError(f"changes before the version {versions[0].number} are not shared")
-        form = self._format(self.current, capabilities)
-        lines = list(self._head(self.current, form))
-        for version in versions:
-            if first <= version.number <= last:
-                lines += self._differences(before, version, form)
-                before = version
-        return Lines(last, form, tuple(lines), capabilities.with_end)
+        if before is None and first not in self._begun:
+            # Without the version before, what was added in this one is not known.
+            oldest = versions[0].number if self._begun else versions[0].number + 1
+            raise SharingError(f"changes are shared since the version {oldest} of the table, not since {first}")
+        at_first = next((each for each in reversed(versions) if each.number <= first), versions[0])
+        head = at_first if span.with_metadata else self.current
+        form = self._format(head, capabilities)
+        protocol, metadata = self._head(head, form)
+        if span.with_metadata:
+            metadata["metaData"]["version"] = first
+        is_paged = span.max_files is not None or span.page_token is not None
+        lines, next_ = _page_of_files(
+            list(
+                self._history(
+                    before, [each for each in versions if first <= each.number <= last], span, form, capabilities
+                )
+            ),
+            start,
+            min(span.max_files or MOST_FILES, MOST_FILES) if is_paged else None,
+        )
+        if capabilities.with_end or is_paged:
+            token = None if next_ is None else Token.page(last, next_, self._about(span), self.now)
+            lines = [*lines, {"endStreamAction": self._end(token)}]
+        return Lines(first, form, (protocol, metadata, *lines), capabilities)
 
-    def _differences(self, before: Version | None, after: Version, form: str) -> Iterator[Json]:
+    def _bounds(self, span: Span) -> tuple[int, int, int]:
+        """Return the first and last version of a span, and the place of the page among the lines of its files."""
+        newest = self.table.version
+        last = self._number("endingTimestamp", span.last) if span.last is not None else newest
+        first = self._number("startingTimestamp", span.first)
+        start = 0
+        if span.page_token:  # a version that was published since the first page is not part of the answer
+            token = Token.read(span.page_token, self._about(span), self.now)
+            last, start = token.version, token.start
+        if isinstance(span.first, datetime) and first == self.versions()[0].number and first not in self._begun:
+            raise SharingError(
+                f"startingTimestamp {span.first.isoformat()} is before the earliest version whose changes are shared"
+            )
+        if max(first, last) > newest:
+            raise SharingError(f"the newest version of the table is {newest}")
+        if first > last:
+            raise SharingError(f"the startingVersion {first} must not be after the endingVersion {last}")
+        return first, last, start
+
+    def _number(self, name: str, bound: int | datetime) -> int:
+        if isinstance(bound, int):
+            return bound
+        return self.version_at(name, bound, following=name == "startingTimestamp").number
+
+    def _history(
+        self, before: Version | None, versions: Sequence[Version], span: Span, form: str, capabilities: Capabilities
+    ) -> Iterator[Json]:
+        """Yield what changed in each of some versions: the files, and what is told of the table if a reader wants that."""
+        told = None
+        for version in versions:
+            protocol, metadata = self._head(version, form)
+            about = {**_about_table(metadata), **protocol}
+            if told is not None and span.with_protocols and form == "delta" and told["protocol"] != about["protocol"]:
+                yield {"protocol": {**protocol["protocol"], "version": version.number}}
+            if told is not None and span.with_metadata and told["schemaString"] != about["schemaString"]:
+                yield metadata
+            told = about
+            yield from self._differences(before, version, form, capabilities)
+            before = version
+
+    def _differences(
+        self, before: Version | None, after: Version, form: str, capabilities: Capabilities
+    ) -> Iterator[Json]:
         old = {file.path: file for file in before.table.files} if before else {}
         new = {file.path: file for file in after.table.files}
         known = self.statistics.of(after.table)
         for path, file in new.items():
             if path not in old:
-                yield self._change("add", file, stats_of(file, known), after, form)
+                yield self._change("add", file, stats_of(file, known), after, form, capabilities=capabilities)
         for path, file in old.items():
             if path not in new:
-                yield self._change("remove", file, stats_of(file, {}), after, form)
+                yield self._change("remove", file, stats_of(file, {}), after, form, capabilities=capabilities)
 
     def _format(self, version: Version, capabilities: Capabilities) -> str:
         """Choose the format: parquet, unless only delta is asked for, or the table needs a feature of it."""
@@ -303,9 +335,9 @@ class SharedTable:
             yield {"protocol": {"minReaderVersion": 1}}
             yield {"metaData": {**about, **facts}}
 
-    def _file(self, file: File, stats: Json, version: Version, form: str) -> Json:
+    def _file(self, file: File, stats: Json, version: Version, form: str, capabilities: Capabilities) -> Json:
         text = self.statistics.text(file, stats)
-        url, plain = self._url(file), self._plain(file, version)
+        url, plain = self._url(file), self._plain(file, version, capabilities.file_ids or form)
         if form == "parquet":
             return {"file": {"url": url, **plain, "partitionValues": {}, "stats": text}}
         added = {
@@ -318,9 +350,11 @@ class SharedTable:
         }
         return {"file": {**plain, "deltaSingleAction": {"add": added}}}
 
-    def _change(self, kind: str, file: File, stats: Json, version: Version, form: str) -> Json:
+    def _change(
+        self, kind: str, file: File, stats: Json, version: Version, form: str, *, capabilities: Capabilities
+    ) -> Json:
         text = json.dumps(stats, ensure_ascii=False, separators=(",", ":"))
-        url, plain = self._url(file), self._plain(file, version)
+        url, plain = self._url(file), self._plain(file, version, capabilities.file_ids or form)
         if form == "parquet":
             more = {"stats": text} if kind == "add" else {}
             return {kind: {"url": url, **plain, "partitionValues": {}, **more}}
@@ -331,9 +365,10 @@ class SharedTable:
             action |= {"deletionTimestamp": _ms(version.at), "extendedFileMetadata": True}
         return {"file": {**plain, "deltaSingleAction": {kind: action}}}
 
-    def _plain(self, file: File, version: Version) -> Json:
+    def _plain(self, file: File, version: Version, scheme: str) -> Json:
+        name = hashlib.sha256(file.path.encode()).hexdigest()
         return {
-            "id": hashlib.sha256(file.path.encode()).hexdigest()[:32],
+            "id": name if scheme == "delta" else name[:32],
             "size": file.size_bytes,
             "version": version.number,
             "timestamp": _ms(version.at),
@@ -343,48 +378,30 @@ class SharedTable:
     def _url(self, file: File) -> str:
         return self.sign(file.path, f"{self.table.id}-{file.sha256[:12]}.parquet")
 
-    def _end(self, version: Version, asked: Asked, next_: int | None) -> Json:
+    def _end(self, next_: str | None) -> Json:
         end: Json = {"minUrlExpirationTimestamp": _ms(self.now) + self.expires * 1000}
-        if next_ is not None:
-            end["nextPageToken"] = _token(version.number, next_, self._about(asked))
-        if asked.with_refresh_token or asked.refresh_token:
-            end["refreshToken"] = _token(version.number, 0, self._about(None))
-        return {"endStreamAction": end}
+        return end if next_ is None else {**end, "nextPageToken": next_}
 
 
-def page_of(
-    items: Sequence[Json], most: int | None, token: str | None, about: str
-) -> tuple[Sequence[Json], str | None]:
-    """Return a page of the list of a path, and the token of the next one.
-
-    Raises:
-        SharingError: the token is not one of ours, or of another list.
-    """
-    start = _read_token(token, about)[1] if token else 0
-    end = start + (500 if most is None else min(most, 500))
-    return items[start:end], _token(0, end, about) if end < len(items) else None
+def _page_of_files(lines: Sequence[Json], start: int, most: int | None) -> tuple[list[Json], int | None]:
+    """Return lines from a place on that have `most` files (`None`: all), with what is between them, and the next place."""
+    files = 0
+    for place in range(start, len(lines)):
+        if _is_file(lines[place]):
+            if files == most:
+                return list(lines[start:place]), place
+            files += 1
+    return list(lines[start:]), None
 
 
-def _token(version: int, start: int, about: str) -> str:
-    return base64.urlsafe_b64encode(f"{_short(about)}:{version}:{start}".encode()).rstrip(b"=").decode()
+def _is_file(line: Json) -> bool:
+    return not line.keys() & {"protocol", "metaData"}
 
 
-def _short(about: str) -> str:
-    return hashlib.sha256(about.encode()).hexdigest()[:16]
-
-
-def _read_token(token: str, about: str) -> tuple[int, int]:
-    problem = SharingError(
-        "the page token or refresh token is not valid for this query or list; start from the beginning"
-    )
-    try:
-        kind, version, start = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii").split(":")
-        numbers = int(version), int(start)
-    except ValueError:
-        raise problem from None
-    if kind != _short(about) or not 0 <= numbers[1] < 1 << 40:
-        raise problem
-    return numbers
+def _about_table(metadata: Json) -> Json:
+    found: Json = metadata["metaData"]
+    about: Json = found.get("deltaMetadata", found)
+    return about
 
 
 def _utc(time: datetime) -> datetime:
@@ -393,83 +410,3 @@ def _utc(time: datetime) -> datetime:
 
 def _ms(time: datetime) -> int:
     return round(_utc(time).timestamp() * 1000)
-
-
-def parse_time(text: str) -> datetime:
-    """Read a time such as `2026-03-01T00:00:00Z`.
-
-    Raises:
-        SharingError: it is not one.
-    """
-    try:
-        return _utc(datetime.fromisoformat(text))
-    except ValueError:
-        raise SharingError(f"{text[:100]!r} is not a time; use the form 2026-03-01T00:00:00Z") from None
-
-
-def asked_of(document: Mapping[str, Any]) -> Asked:
-    """Read the body of a query; members that are not known are ignored, as the protocol says.
-
-    Raises:
-        SharingError: a member has the wrong type.
-    """
-
-    def whole(name: str) -> int | None:
-        value = document.get(name)
-        if value is None:
-            return None
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | str)
-            or not str(value).isdecimal()
-            or len(str(value)) > _DIGITS
-        ):
-            raise SharingError(f"'{name}' must be a whole number that is not negative")
-        return int(value)
-
-    def text(name: str) -> str | None:
-        value = document.get(name)
-        if value is not None and not isinstance(value, str):
-            raise SharingError(f"'{name}' must be a text")
-        return value or None
-
-    hints = document.get("predicateHints") or ()
-    if not isinstance(hints, list | tuple):
-        raise SharingError("'predicateHints' must be a list of texts")
-    timestamp, max_files = text("timestamp"), whole("maxFiles")
-    if max_files == 0:
-        raise SharingError("'maxFiles' must be greater than 0")
-    return Asked(
-        sql_hints=tuple(each for each in hints if isinstance(each, str)),
-        json_hints=text("jsonPredicateHints"),
-        limit=whole("limitHint"),
-        version=whole("version"),
-        timestamp=None if timestamp is None else parse_time(timestamp),
-        starting_version=whole("startingVersion"),
-        ending_version=whole("endingVersion"),
-        max_files=max_files,
-        page_token=text("pageToken"),
-        refresh_token=text("refreshToken"),
-        with_refresh_token=document.get("includeRefreshToken") is True,
-    )
-
-
-def read_body(data: bytes) -> Mapping[str, Any]:
-    """Read the body of a query; an empty one asks for everything.
-
-    Raises:
-        SharingError: it is not a JSON object.
-    """
-    try:
-        document = json.loads(data) if data.strip() else {}
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise SharingError("the body must be a JSON object")
-    return document
-
-
-def listed(items: Iterable[Json], next_token: str | None) -> str:
-    """Return a list as one line of JSON: readers take the first line of an answer for the whole of it."""
-    document: Json = {"items": list(items), **({"nextPageToken": next_token} if next_token else {})}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -15,7 +15,7 @@ _PLAIN: Final = re.compile(
     r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|DECIMAL\(\d+,\s*\d+\)|FLOAT|DOUBLE|BIGNUM|BOOLEAN|DATE|TIME( WITH TIME ZONE)?|"
     r"TIMESTAMP(_S|_MS|_NS)?( WITH TIME ZONE)?|TIME_NS|INTERVAL|UUID|BIT)(\[\d*\])*"
 )
-_TYPE: Final = re.compile(r"[A-Z0-9_(), \[\]]*")
+_TYPE: Final = re.compile(r"[A-Za-z0-9_(), \[\]]*")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -52,7 +52,7 @@ class Marks:
         return self.text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
     def kind(self, kind: str) -> str:
-        """Enclose the name of a type if it has names of fields or values, as those of structs and enums have."""
+        """Enclose the name of a type if it quotes values, as that of an enum, or names of members that are no identifiers."""
         return kind if _TYPE.fullmatch(kind) else self.text(kind)
 
     def name(self, name: str, known: Collection[str], sql: str) -> str:

@@ -311,12 +311,14 @@ class Tools:
             notes.append(f"the receipt covers all {len(found.rows)} rows that were computed, not only those shown")
         receipt = found.receipt
         if receipt is not None and any(
-            column["name"] != name for column, (name, _kind) in zip(fitted.columns, found.columns, strict=False)
+            (column["name"], column["type"]) != told
+            for column, told in zip(fitted.columns, found.columns, strict=False)
         ):
             # A receipt must not be changed, so what it quotes can't be marked in it.
             receipt = None
             notes.append(
-                "there is no receipt, because names of columns are values of the data; name the columns with AS"
+                "there is no receipt, because names or types of columns quote the data; name the columns with AS, and select "
+                "members of structs"
             )
         return {
             **_edition(found.edition),

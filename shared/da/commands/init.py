@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from da import workspace_files
+from da.agents import skills as skill_texts
 from da.errors import DaError, cause_of
 from da.help import Commands
 from da.options import Json
@@ -82,8 +83,8 @@ def list_skills(json: Json = False) -> None:
     Examples:
       da skills list
     """
-    names = workspace_files.skill_names()
-    found = [{"name": name, "description": _description(workspace_files.skill(name))} for name in names]
+    names = skill_texts.names()
+    found = [{"name": name, "description": _description(skill_texts.text(name))} for name in names]
     if json:
         print_json(found)
         return
@@ -97,7 +98,7 @@ def show_skill(name: Skill, json: Json = False) -> None:
     Examples:
       da skills show explore-data
     """
-    text = workspace_files.skill(name)
+    text = skill_texts.text(name)
     print_json({"name": name, "text": text}) if json else say_text(text.rstrip("\n"))
 
 
@@ -109,7 +110,7 @@ def install_skill(name: Skill, json: Json = False) -> None:
       da skills install explore-data
     """
     root = Workspace.find().root
-    done = workspace_files.write(root, {workspace_files.skill_place(name): workspace_files.skill(name)})
+    done = workspace_files.write(root, {workspace_files.skill_place(name): skill_texts.text(name)})
     print_json(_document(root, done)) if json else _show(root, done)
 
 
@@ -127,7 +128,14 @@ def _files(root: Path) -> dict[str, str]:
     text = str(found["agents_md"])
     if hashlib.sha256(text.encode()).hexdigest() != found["sha256"]:
         raise DaError("the text of AGENTS.md was changed on its way from the server; run the command again")
-    return workspace_files.files_of(root, text, COMMANDS)
+    return workspace_files.files_of(root, text, COMMANDS, _marketplace(found.get("marketplace")))
+
+
+def _marketplace(found: object) -> dict[str, str] | None:
+    """Return the name and URL of the server's marketplace; older servers have none."""
+    if not isinstance(found, dict) or not isinstance(found.get("name"), str) or not isinstance(found.get("url"), str):
+        return None
+    return {"name": found["name"], "url": found["url"]}
 
 
 def _sync(root: Path, *, quiet: bool) -> None:

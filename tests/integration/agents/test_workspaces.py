@@ -25,13 +25,15 @@ def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
         yield made, server
 
 
-def da(it: tuple[Shop, Host], folder: Path, *arguments: str) -> dict[str, Any]:
-    environ = {
+def da(it: tuple[Shop, Host], folder: Path, *arguments: str, **more: str | None) -> dict[str, Any]:
+    given = {
         **os.environ,
         "DA_SERVER": it[1].url,
         "DA_TOKEN": it[0].analyst,
         "DA_CONFIG_DIR": str(folder / ".config"),
+        **more,
     }
+    environ = {name: value for name, value in given.items() if value is not None}
     environ.pop("DA_LOCAL_DIR", None)
     ran = subprocess.run(
         [BIN / "da", *arguments, "--json"],
@@ -64,6 +66,16 @@ def test_a_folder_becomes_a_workspace_and_stays_one(it: tuple[Shop, Host], tmp_p
     assert (root / "AGENTS.md").read_text().startswith("House rule: ask Ann. - `shop.orders`")
     assert (root / "CLAUDE.md").read_text() == "mine\n"
     it[0].world.ask("PUT", "/api/admin/agents/template", {"text": None})
+
+
+def test_a_person_without_a_home_has_a_workspace_too(it: tuple[Shop, Host], tmp_path: Path) -> None:
+    nowhere = {"HOME": "/nonexistent", "DA_CONFIG_DIR": None, "XDG_CONFIG_HOME": None}
+    made = da(it, tmp_path, "init", "--no-sync", "it's žluť", **nowhere)
+    assert {"AGENTS.md", "CLAUDE.md", ".claude/settings.json"} <= set(made["written"])
+    settings = json.loads((tmp_path / "it's žluť/.claude/settings.json").read_text())
+    assert settings["extraKnownMarketplaces"] == {
+        "ai-data-analyst": {"source": {"source": "git", "url": f"{it[1].url}/agents/plugin.git"}}
+    }
 
 
 def test_only_administrators_of_the_catalog_edit_the_template(it: tuple[Shop, Host]) -> None:

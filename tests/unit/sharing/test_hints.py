@@ -33,6 +33,8 @@ STATS = {
         ("day >= '2026-02-01 00:00:00'", True), ("day > '2026-02-01 00:00:00'", False), ("day <= '2026-01-01T00:00:00'", True),
         ("at = '9999-12-31 23:59:59'", True), ("at = '2026-13-01 00:00:00'", True), ("big = 9007199254740993.0", True),
         ("big > 9007199254740992.5", True), ("id = 5.5", True), ("id = 9.5", False),
+        ("day = CAST('2030-01-01' AS DATE)", False), ("day = cast( '2026-01-05' as date )", True),
+        ("day >= CAST('2026-02-01 10:00:00' AS DATE)", True), ("at > cast('2026-03-01 10:00:00' as timestamp)", False),
         ("day = date '2030-01-01'", False), ("id = 4 or id = 5", True), ("name = 'it''s'", False),
     ],
 )  # fmt: skip
