@@ -24,8 +24,8 @@ def test_a_sync_reports_what_changed_in_the_catalog_once(tmp_path: Path) -> None
         {"name": "payroll", "table": "pay", "expression": "sum(salary)"},
     ]
     (tmp_path / "metrics/a.yml").write_text(json.dumps(metrics))
-    settings = {"METRICS_DIR": str(tmp_path / "metrics"), "PROFILE_AFTER_SYNC": "false", "ACCESS_MAX_AGE": "0"}
-    with host(tmp_path, fork=True, **settings) as server:
+    metrics_dir = str(tmp_path / "metrics")
+    with host(tmp_path, METRICS_DIR=metrics_dir, PROFILE_AFTER_SYNC="false", ACCESS_MAX_AGE="0", fork=True) as server:
         admin = server.bootstrap()
         server.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(files)}}, token=admin)
         server.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"}, token=admin)
