@@ -96,14 +96,20 @@ def import_metrics(request: ImportRequest, ctx: Context) -> Imported:
     from analyst.metrics.checking import check
     from analyst.metrics.registry import Defined
 
+    models: dict[str, dict[str, Any]] = {}
     if request.format == "yaml":
         definitions = list(parse(load_yaml(request.text, "the document"), "the document"))
+    elif request.format == "dbt":
+        definitions = dbt.read(request.text)
     else:
-        definitions = (ossie if request.format == "ossie" else dbt).read(request.text)
+        document = ossie.read(request.text)
+        definitions, models = document.definitions, document.models
     if request.dry_run:
-        found = check((Defined(definition=each, origin="import") for each in definitions), ctx.snapshots.current())
+        known = {name: each.defined for name, each in checked.read(ctx.store).metrics.items()}
+        imported = (Defined(definition=each, origin="import") for each in definitions)
+        found = check(imported, ctx.snapshots.current(), known)
         return Imported(dry_run=True, metrics=tuple(map(summary, found)))
-    _registry(ctx).put(definitions, ctx.caller.email)
+    _registry(ctx).put(definitions, ctx.caller.email, models)
     made = _checked(ctx)
     ctx.audited(*(f"metric:{each.name}" for each in definitions))
     return Imported(

@@ -13,6 +13,7 @@ from analyst.metrics import checked
 from analyst.metrics.checked import CheckedMetric, visible_metrics
 from analyst.metrics.view import MetricDetail, MetricSummary, detail, summary
 from analyst.names import Name
+from analyst.visible_tables import visible
 from da.errors import DaError
 from da.metrics.compilation import Metric, compile_metric
 
@@ -125,10 +126,16 @@ def export_metrics(query: ExportQuery, ctx: Context) -> MetricExport:
     found = [metric.defined.definition for metric in _visible(ctx)]
     if query.format == "dbt":
         return MetricExport(format="dbt", text=dbt.export(found))
+    snapshot, access = ctx.snapshots.current(), ctx.access.current()
     tables: dict[str, Table] = {}
-    for table in ctx.snapshots.current().catalog.tables:
+    for table in visible(snapshot, access, ctx.caller):
         tables[table.id] = tables[table.view] = table
-    return MetricExport(format="ossie", text=ossie.export(found, tables))
+
+    def shows(source: str) -> bool:
+        return source not in snapshot.by_id and access.may_read(ctx.caller, source)
+
+    models = checked.read(ctx.store).models
+    return MetricExport(format="ossie", text=ossie.export(found, tables, models, shows))
 
 
 def _visible(ctx: Context) -> list[CheckedMetric]:

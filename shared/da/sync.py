@@ -22,6 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from da import snapshots
+from da.catalog_news import SchemaChange, metric_lines, schema_changes, schema_lines
 from da.errors import DaError, RefusedError
 from da.manifest import Manifest, SourceList, Table, noticed, source_of
 from da.pieces import assembly
@@ -56,6 +57,7 @@ class _OlderServerError(Exception):
 class Report:
     """What a sync did, or in a dry run would do.
 
+    `schema_changes` are those of tables that the mirror had, `broken_metrics` those that became broken, with the reasons.
     `files` and `size_bytes` count what was fetched; `not_mirrored` counts tables that can only be queried on the server,
     `readable` all tables that the user can read.
     """
@@ -75,6 +77,8 @@ class Report:
     seconds: float = 0.0
     ended_at: str = ""
     notes: list[str] = field(default_factory=list)
+    schema_changes: list[SchemaChange] = field(default_factory=list)
+    broken_metrics: dict[str, str] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -85,7 +89,11 @@ class Report:
         """Return the report as a JSON object."""
         document = {name: getattr(self, name) for name in self.__slots__}
         failed = [{"table": table_id, "error": error} for table_id, error in self.failed.items()]
-        return {**document, "failed": failed, "seconds": round(self.seconds, 3)}
+        news = {
+            "schema_changes": [each.to_json() for each in self.schema_changes],
+            "broken_metrics": [{"metric": name, "problem": why} for name, why in self.broken_metrics.items()],
+        }
+        return {**document, **news, "failed": failed, "seconds": round(self.seconds, 3)}
 
     def lines(self) -> Iterator[str]:
         """Return the lines of a summary, without failures and notes."""
@@ -104,6 +112,8 @@ class Report:
             yield f"{text[0].upper()}{text[1:]}. Snapshot {self.snapshot}."
         if self.not_mirrored:
             yield f"{count_text(self.not_mirrored, 'table')} can only be queried on the server."
+        yield from schema_lines(self.schema_changes)
+        yield from metric_lines(self.broken_metrics)
         if self.interrupted:
             yield "Interrupted. Downloaded data is kept; run da sync to resume."
 
@@ -360,7 +370,9 @@ class Sync:
             sources_etags = manifest.sources if is_complete else {}
             self._save(tables, etag if is_complete else None, sources_etags, superseded)
         self._report.updated = sorted(todo.updated - unfinished)
-        self._count({table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished})
+        done = {table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished}
+        self._report.schema_changes = list(schema_changes(self._known, done))
+        self._count(done)
 
     def _fetch(self, todo: Plan) -> set[str]:
         """Download the wanted files; return the tables that are still incomplete."""

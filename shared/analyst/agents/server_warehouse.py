@@ -22,6 +22,7 @@ from analyst.descriptions import Description, Texts
 from analyst.errors import AnalystError, ConflictError, InvalidInputError, NotFoundError
 from analyst.metrics import checked
 from analyst.metrics.checked import CheckedMetric, visible_metrics
+from analyst.metrics.view import dimension_names
 from analyst.names import quote
 from analyst.profiles import profile_view, relations, stored
 from analyst.query.engine import Engine, Query, Reader
@@ -159,8 +160,7 @@ class ServerWarehouse:
 
     @staticmethod
     def _metric_hit(metric: CheckedMetric) -> Hit:
-        said = metric.defined.definition
-        dimensions = tuple(each.name for each in said.dimensions)
+        said, dimensions = metric.defined.definition, dimension_names(metric)
         return Hit("metric", said.name, said.display_name or said.name, said.description, dimensions=dimensions)
 
     def table(self, name: str) -> TableFacts:
@@ -286,7 +286,7 @@ class ServerWarehouse:
     def _joins(self, table: Table) -> Iterator[Relation]:
         for metric in self._metrics:
             said = metric.defined.definition
-            if self._by_name.get(said.main_table) is table:
+            if self._by_name.get(said.main_table or "") is table:
                 for join in said.joins:
                     if join.table in self._by_name:
                         yield Relation(self._by_name[join.table].id, join.on, f"metric {said.name}")
@@ -298,11 +298,11 @@ class ServerWarehouse:
             NotFoundError: it does not exist, or the caller can't read its tables.
         """
         metric = checked.require(self._metrics, name)
-        said = metric.defined.definition.model_dump(mode="json")
+        said = metric.defined.definition.model_dump(mode="json", exclude={"extensions"})
         return {
             **said,
             "tables": list(metric.tables),
-            "dimensions": [each["name"] for each in said["dimensions"]],
+            "dimensions": list(dimension_names(metric)),
             "status": metric.status,
             "problem": metric.problem,
             "compiled": metric.compiled,

@@ -47,6 +47,8 @@ class CheckedMetrics(BaseModel):
     checked_at: datetime | None = None
     metrics: dict[str, CheckedMetric] = {}
     problems: tuple[FileProblem, ...] = ()
+    models: dict[str, dict[str, Any]] = {}
+    """What imported documents of Ossie say of the semantic models of these metrics."""
 
 
 def read(store: Store) -> CheckedMetrics:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +12,7 @@ from analyst.catalog import Table
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.metrics import registry
 from analyst.metrics.checked import KEY, CheckedMetric, CheckedMetrics
-from analyst.metrics.definition import MetricDefinition
+from analyst.metrics.definition import MetricConversion, MetricDefinition, MetricInput, MetricJoin
 from analyst.metrics.registry import Defined, MetricRegistry, from_files
 from analyst.names import did_you_mean, quote
 from analyst.settings import Settings
@@ -20,7 +20,19 @@ from analyst.snapshots import Snapshot
 from analyst.store import ANY, Store
 from analyst.types import checked_type
 from da.errors import DaError
-from da.metrics.compilation import Dimension, Join, Metric, aggregate_of, compile_metric, grain_of
+from da.metrics.compilation import (
+    Accumulation,
+    Conversion,
+    Dimension,
+    Input,
+    Join,
+    LastRows,
+    Metric,
+    aggregate_of,
+    compile_metric,
+    grain_of,
+    span_of,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -62,12 +74,14 @@ class Checking:
             UnavailableError: the store does not respond.
         """
         files, problems = from_files(self.folder)
-        defined = {**files, **MetricRegistry(self.store, self.now).read()}
+        registered = MetricRegistry(self.store, self.now)
+        defined = {**files, **registered.read()}
         made = CheckedMetrics(
             snapshot=snapshot.number,
             checked_at=self.now(),
-            metrics={metric.name: metric for metric in check(defined.values(), snapshot)},
+            metrics={metric.name: metric for metric in check(defined.values(), snapshot, defined)},
             problems=tuple(problems),
+            models=dict(registered.models()),
         )
         known = self.store.read(KEY)
         if defined or problems or known is not None:
@@ -75,11 +89,16 @@ class Checking:
         return made
 
 
-def check(defined: Iterable[Defined], snapshot: Snapshot) -> Iterator[CheckedMetric]:
-    """Yield metrics with what a check against a snapshot found."""
+def check(
+    defined: Iterable[Defined], snapshot: Snapshot, known: Mapping[str, Defined] | None = None
+) -> Iterator[CheckedMetric]:
+    """Yield metrics with what a check against a snapshot found; they can use each other, and those in `known`."""
+    listed = list(defined)
+    definitions = {name: each.definition for name, each in (known or {}).items()}
+    definitions |= {each.definition.name: each.definition for each in listed}
     tables = _Tables(snapshot)
-    for each in defined:
-        yield _checked(each, tables)
+    for each in listed:
+        yield _checked(each, tables, definitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +122,18 @@ def _near(name: str, snapshot: Snapshot) -> str:
     return did_you_mean(name, [table.id for table in snapshot.catalog.tables if dot and table.source == source])
 
 
-def _checked(defined: Defined, tables: _Tables) -> CheckedMetric:
-    definition, named = defined.definition, list(_named(defined.definition))
+def _checked(defined: Defined, tables: _Tables, known: Mapping[str, MetricDefinition]) -> CheckedMetric:
+    definition = defined.definition
+    named = list(_named(definition, known, (definition.name,)))
     ids = {_unknown_id(name, tables) for name in named}
+    compilation = Compilation(tables.find, known)
     try:
         used = [tables.find(name) for name in named]
         with duckdb_files.connect(memory_limit=_MEMORY, threads=1) as con:
             duckdb_files.confine(con)
             used += _used_by_variants(con, definition, tables)
             ids |= {table.id for table in used}
-            compiled = compiled_metric(definition, tables.find)
+            compiled = compilation.metric(definition)
             with duckdb_files.time_limit(con, _SECONDS):
                 result = _bound(con, definition, compiled, used)
     except (_BrokenError, DaError, AnalystError) as error:
@@ -121,7 +142,7 @@ def _checked(defined: Defined, tables: _Tables) -> CheckedMetric:
             status="broken",
             problem=str(error),
             tables=tuple(sorted(ids)),
-            compiled=_or_none(definition, tables),
+            compiled=_or_none(definition, compilation),
         )
     return CheckedMetric(
         defined=defined, status="ok", tables=tuple(sorted(ids)), result_type=result, compiled=compiled.to_json()
@@ -135,48 +156,167 @@ def _unknown_id(name: str, tables: _Tables) -> str:
         return name.lower()
 
 
-def _or_none(definition: MetricDefinition, tables: _Tables) -> dict[str, object] | None:
+def _or_none(definition: MetricDefinition, compilation: "Compilation") -> dict[str, object] | None:
     try:
-        return compiled_metric(definition, tables.find).to_json()
+        return compilation.metric(definition).to_json()
     except (AnalystError, DaError):
         return None
 
 
-def _named(definition: MetricDefinition) -> Iterator[str]:
-    """Yield the tables that a definition names."""
-    yield definition.main_table
-    yield from definition.tables
-    yield from (join.table for join in definition.joins)
+def _named(
+    definition: MetricDefinition, known: Mapping[str, MetricDefinition], above: tuple[str, ...]
+) -> Iterator[str]:
+    """Yield the tables that a definition names, also by the metrics that it computes with.
 
-
-def compiled_metric(definition: MetricDefinition, find: Callable[[str], Table]) -> Metric:
-    """Return a definition as it is compiled, with the tables that `find` returns for names.
-
-    Raises:
-        DaError: its grain is unknown.
+    A metric that does not exist counts as a table that does not exist: only those who may read any table see such a metric.
     """
-    main = find(definition.main_table)
-    joins = [(join, find(join.table)) for join in definition.joins]
-    columns = {column.name: quote(column.name) for column in main.columns}
-    for alias, table in [(main.name, main), *((join.alias or table.name, table) for join, table in joins)]:
-        columns |= {f"{alias}.{column.name}": f"{quote(alias)}.{quote(column.name)}" for column in table.columns}
+    yield from filter(None, (definition.table, *definition.tables))
+    yield from (join.table for join in definition.joins)
+    for each in definition.used:
+        if each.metric not in known:
+            yield f"metric.{each.metric}"
+        elif each.metric not in above:
+            yield from _named(known[each.metric], known, (*above, each.metric))
 
-    def sql(text: str) -> str:
-        """Quote a text that is just the name of a column, which may be a word of SQL, such as `at`."""
-        return columns.get(text.strip().lower(), text)
 
-    dimensions = [Dimension(each.name, sql(each.expression or each.name)) for each in definition.dimensions]
-    return Metric(
-        name=definition.name,
-        table=main.id,
-        alias=main.name,
-        expression=aggregate_of(sql(definition.expression), definition.type),
-        time_column=sql(definition.time_column) if definition.time_column else None,
-        grain=grain_of(definition.grain) if definition.grain else None,
-        dimensions=tuple(Dimension(_short(each.name), each.expression) for each in dimensions),
-        filters=definition.filters,
-        joins=tuple(Join(table.id, join.alias or table.name, join.on) for join, table in joins),
-    )
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """Definitions as they are compiled, with the tables that `find` returns for names, and the metrics that they use."""
+
+    find: Callable[[str], Table]
+    known: Mapping[str, MetricDefinition]
+
+    def metric(self, definition: MetricDefinition, above: tuple[str, ...] = ()) -> Metric:
+        """Return a definition as it is compiled.
+
+        Raises:
+            InvalidInputError: a table or a metric does not exist, or metrics use each other.
+            DaError: its grain or a span of time is unknown.
+        """
+        if definition.name in above:
+            raise _BrokenError(f"it computes with itself: {' → '.join([*above, definition.name])}")
+        if definition.used:
+            return self._of_others(definition, (*above, definition.name))
+        return self._of_a_table(definition)
+
+    def _of_a_table(self, definition: MetricDefinition) -> Metric:
+        main, sql, joins = self._columns(definition)
+        dimensions = [Dimension(each.name, sql(each.expression or each.name)) for each in definition.dimensions]
+        time = sql(definition.time_column) if definition.time_column else None
+        added, last = definition.cumulative, definition.non_additive_dimension
+        return Metric(
+            name=definition.name,
+            table=main.id,
+            alias=main.name,
+            expression=aggregate_of(sql(definition.expression or ""), definition.type, definition.percentile),
+            time_column=time,
+            grain=grain_of(definition.grain) if definition.grain else None,
+            dimensions=tuple(Dimension(_short(each.name), each.expression) for each in dimensions),
+            filters=definition.filters,
+            joins=tuple(Join(table.id, join.alias or table.name, join.on) for join, table in joins),
+            accumulation=None
+            if added is None
+            else Accumulation(
+                span_of(added.window) if added.window else None,
+                grain_of(added.grain_to_date) if added.grain_to_date else None,
+                added.period_agg,
+            ),
+            last_rows=None
+            if last is None
+            else LastRows(sql(last.name), last.window_choice, tuple(map(sql, last.window_groupings))),
+            fill=definition.fill_nulls_with,
+            is_spined=definition.join_to_timespine,
+        )
+
+    def _columns(
+        self, definition: MetricDefinition
+    ) -> tuple[Table, Callable[[str], str], list[tuple[MetricJoin, Table]]]:
+        main = self.find(definition.main_table or "")
+        joins = [(join, self.find(join.table)) for join in definition.joins]
+        columns = {column.name: quote(column.name) for column in main.columns}
+        for alias, table in [(main.name, main), *((join.alias or table.name, table) for join, table in joins)]:
+            columns |= {f"{alias}.{column.name}": f"{quote(alias)}.{quote(column.name)}" for column in table.columns}
+
+        def sql(text: str) -> str:
+            """Quote a text that is just the name of a column, which may be a word of SQL, such as `at`."""
+            return columns.get(text.strip().lower(), text)
+
+        return main, sql, joins
+
+    def _of_others(self, definition: MetricDefinition, above: tuple[str, ...]) -> Metric:
+        inputs = [self._input(each, above) for each in definition.used]
+        if definition.conversion is not None:
+            return self._conversion(definition, definition.conversion, inputs)
+        if not any(each.offset is None and each.offset_to is None for each in inputs):
+            raise _BrokenError(
+                "all its inputs have an offset; leave one without, whose units of time are those of the result"
+            )
+        made = self._over(definition, [each.metric for each in inputs])
+        return replace(made, expression=definition.formula or "", inputs=tuple(inputs))
+
+    def _input(self, said: MetricInput, above: tuple[str, ...]) -> Input:
+        if said.metric not in self.known:
+            raise _BrokenError(f"its input {said.metric!r} is not a metric; define it, or correct its name")
+        return Input(
+            said.name,
+            self.metric(self.known[said.metric], above),
+            said.filters,
+            span_of(said.offset_window) if said.offset_window else None,
+            grain_of(said.offset_to_grain) if said.offset_to_grain else None,
+        )
+
+    def _over(self, definition: MetricDefinition, metrics: list[Metric]) -> Metric:
+        """Return a metric with the time and the dimensions that all of some metrics have."""
+        shared = [
+            each.name
+            for each in metrics[0].dimensions
+            if all(any(each.name.lower() == one.name.lower() for one in other.dimensions) for other in metrics)
+        ]
+        for each in definition.dimensions:
+            if each.name.lower() not in {name.lower() for name in shared}:
+                raise _BrokenError(
+                    f"the dimension {each.name!r} is not one of all its inputs; these have {', '.join(shared)}"
+                )
+        wanted = {each.name.lower() for each in definition.dimensions}
+        return Metric(
+            name=definition.name,
+            table=metrics[0].table,
+            alias=metrics[0].alias,
+            expression="",
+            time_column=metrics[0].time_column if all(each.time_column for each in metrics) else None,
+            grain=grain_of(definition.grain) if definition.grain else metrics[0].grain,
+            dimensions=tuple(Dimension(name, quote(name)) for name in shared if not wanted or name.lower() in wanted),
+            filters=definition.filters,
+            fill=definition.fill_nulls_with,
+            is_spined=definition.join_to_timespine,
+        )
+
+    def _conversion(self, definition: MetricDefinition, said: MetricConversion, inputs: list[Input]) -> Metric:
+        sides = [replace(each.metric, filters=(*each.metric.filters, *each.filters)) for each in inputs]
+        base, conversion = sides
+        for each in sides:
+            if each.inputs or each.conversion or each.accumulation or each.last_rows:
+                raise _BrokenError(f"its input {each.name!r} does not count rows of a table; use a metric that does")
+            if each.time_column is None:
+                raise _BrokenError(f"its input {each.name!r} has no time column; set it there")
+        definitions = [self.known[each.metric] for each in definition.used]
+        one, other = (self._columns(each)[1] for each in definitions)
+        made = self._over(definition, [base])
+        return replace(
+            made,
+            filters=(),
+            conversion=Conversion(
+                base=replace(base, filters=(*base.filters, *definition.filters)),
+                conversion=conversion,
+                base_entity=one(said.entity),
+                conversion_entity=other(said.conversion_entity or said.entity),
+                window=span_of(said.window) if said.window else None,
+                calculation=said.calculation,
+                properties=tuple(
+                    (one(each.base_property), other(each.conversion_property)) for each in said.constant_properties
+                ),
+            ),
+        )
 
 
 def _short(name: str) -> str:
@@ -211,13 +351,16 @@ def _bound(con: "DuckDBPyConnection", definition: MetricDefinition, metric: Metr
         _BrokenError: something does not bind, or the result is not a number.
     """
     _create(con, {table.id: table for table in used})
+    for each in metric.inputs:
+        _described(con, compile_metric(each.metric), f"its input {each.metric.name!r}")
     types = _described(con, compile_metric(metric), "its expression")
     if not _NUMERIC.fullmatch(types[-1]):
         raise _BrokenError(f"its result is {types[-1]}, and a metric must be a number; change 'expression' or 'type'")
     if metric.time_column:
-        kind = _described(con, compile_metric(metric, grain="day"), f"the time column {definition.time_column!r}")[0]
+        column = f"the time column {definition.time_column!r}" if definition.time_column else "its time"
+        kind = _described(con, compile_metric(metric, grain="day"), column)[0]
         if not kind.startswith(("DATE", "TIMESTAMP")):
-            raise _BrokenError(f"the time column {definition.time_column!r} is {kind}, not a date or time")
+            raise _BrokenError(f"{column} is {kind}, not a date or time")
     for dimension in metric.dimensions:
         _described(con, compile_metric(metric, by=[dimension.name]), f"the dimension {dimension.name!r}")
     for label, sql in _written(definition):

@@ -1,5 +1,6 @@
 """Where definitions of metrics come from: files beside the configuration, and the registry in the bucket."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,6 +47,8 @@ class _Registry(BaseModel):
 
     recent: tuple[str, ...] = ()
     metrics: dict[str, Defined] = {}
+    models: dict[str, dict[str, Any]] = {}
+    """What imported documents of Ossie say of their semantic models, by name."""
 
 
 def from_files(folder: Path) -> tuple[dict[str, Defined], list[FileProblem]]:
@@ -104,6 +107,27 @@ def load_yaml(text: str, where: str) -> Any:
         raise InvalidInputError(f"{where} is not valid YAML: {reason}") from None
 
 
+_BREAKS: Final = re.compile("[\x85\u2028\u2029]")
+
+
+class _Dumper(yaml.SafeDumper):
+    """A safe dumper that escapes the line breaks of Unicode, which PyYAML would write plainly and read as spaces."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style='"' if _BREAKS.search(text) else None
+    ),
+)
+
+
+def dump_yaml(document: Any) -> str:
+    """Return a document as YAML that `load_yaml` reads as it was."""
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class MetricRegistry:
     """The definitions in the bucket. They override those of files with the same name."""
@@ -115,8 +139,17 @@ class MetricRegistry:
         """Return the definitions by name."""
         return _parsed(self.store.read(KEY)).metrics
 
-    def put(self, definitions: Iterable[MetricDefinition], by: str | None) -> None:
-        """Add definitions, replacing those of the same names.
+    def models(self) -> Mapping[str, dict[str, Any]]:
+        """Return what imported documents say of their semantic models."""
+        return _parsed(self.store.read(KEY)).models
+
+    def put(
+        self,
+        definitions: Iterable[MetricDefinition],
+        by: str | None,
+        models: Mapping[str, dict[str, Any]] | None = None,
+    ) -> None:
+        """Add definitions and semantic models, replacing those of the same names.
 
         Raises:
             InvalidInputError: there would be too many.
@@ -126,7 +159,7 @@ class MetricRegistry:
         new = {
             each.name: Defined(definition=each, origin="registry", changed_by=by, changed_at=at) for each in definitions
         }
-        self._edit(lambda known: {**known, **new})
+        self._edit(lambda known: {**known, **new}, models)
 
     def remove(self, name: str) -> None:
         """Remove a definition; one of a file with the same name counts again.
@@ -143,7 +176,11 @@ class MetricRegistry:
 
         self._edit(without)
 
-    def _edit(self, edit: Callable[[Mapping[str, Defined]], dict[str, Defined]]) -> None:
+    def _edit(
+        self,
+        edit: Callable[[Mapping[str, Defined]], dict[str, Defined]],
+        models: Mapping[str, dict[str, Any]] | None = None,
+    ) -> None:
         id_ = str(ULID())
 
         def change(current: Object | None) -> bytes:
@@ -151,7 +188,9 @@ class MetricRegistry:
             metrics = edit(known.metrics)
             if len(metrics) > MOST:
                 raise InvalidInputError(f"the registry can hold {MOST:,} metrics; remove some")
-            return _Registry(recent=(*known.recent, id_)[-_RECENT:], metrics=metrics).model_dump_json().encode()
+            recent = (*known.recent, id_)[-_RECENT:]
+            made = _Registry(recent=recent, metrics=metrics, models={**known.models, **(models or {})})
+            return made.model_dump_json().encode()
 
         swap(self.store, KEY, change, done=lambda current: id_ in _parsed(current).recent)
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst.metrics.checked import CheckedMetric
-from analyst.metrics.definition import MetricDefinition
+from analyst.metrics.definition import MetricDefinition, MetricDimension
 from da.metrics.compilation import Metric, compile_metric
 
 COLORS: Final[Mapping[str, str]] = {
@@ -90,9 +90,9 @@ def summary(metric: CheckedMetric) -> MetricSummary:
         unit=said.unit,
         grain=said.grain,
         description=said.description,
-        table=said.main_table,
+        table=said.main_table or ", ".join(metric.tables),
         tables=metric.tables,
-        dimensions=tuple(each.name for each in said.dimensions),
+        dimensions=dimension_names(metric),
         status=metric.status,
         problem=metric.problem,
         origin=metric.defined.origin,
@@ -120,13 +120,15 @@ def detail(metric: CheckedMetric) -> MetricDetail:
         },
         overview={"description": said.description, "key_insights": insights},
         validation=_validation(said.validation),
-        dimensions=tuple(each.model_dump(mode="json") for each in said.dimensions),
+        dimensions=tuple(each.model_dump(mode="json") for each in said.dimensions)
+        or tuple(MetricDimension(name=name).model_dump(mode="json") for name in dimension_names(metric)),
         notes={"all": list(said.notes), "key_insights": insights},
         questions=said.questions,
         sql_examples=dict(_examples(metric)),
         technical={
-            "table": said.main_table,
-            "expression": said.expression,
+            "table": said.main_table or ", ".join(metric.tables),
+            "expression": said.formula,
+            "inputs": [each.model_dump(mode="json", exclude_defaults=True) for each in said.used],
             "filters": list(said.filters),
             "synonyms": list(said.synonyms),
             "data_sources": _sources(metric),
@@ -143,6 +145,14 @@ def detail(metric: CheckedMetric) -> MetricDetail:
 def display_name(definition: MetricDefinition) -> str:
     """Return the name for people."""
     return definition.display_name or definition.name.replace("_", " ").title()
+
+
+def dimension_names(metric: CheckedMetric) -> tuple[str, ...]:
+    """Return the names of a metric's dimensions; one that computes with others has those that all of these have."""
+    listed = tuple(each.name for each in metric.defined.definition.dimensions)
+    if listed or metric.compiled is None:
+        return listed
+    return tuple(each.name for each in Metric.from_json(metric.compiled).dimensions)
 
 
 def _examples(metric: CheckedMetric) -> Iterator[tuple[str, dict[str, str]]]:
@@ -164,6 +174,8 @@ def _example(title: str, sql: str) -> dict[str, str]:
 
 def _sources(metric: CheckedMetric) -> list[dict[str, str | None]]:
     said = metric.defined.definition
+    if said.main_table is None:
+        return [{"table": table, "type": "input", "via": None} for table in metric.tables]
     found: list[dict[str, str | None]] = [{"table": said.main_table, "type": "primary", "via": None}]
     found += [{"table": join.table, "type": "join", "via": join.on} for join in said.joins]
     named = {each["table"] for each in found}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from da.catalog_news import BrokenMetrics
 from da.config import Config
 from da.errors import DaError, UsageError
 from da.options import DryRun, Json, complete_tables
@@ -57,7 +58,8 @@ def sync(
     """Update the mirror.
 
     Fetches new and changed tables and removes those you can no longer read. Your own tables are kept. Rules of the company's
-    memory that apply to you are written to .claude/rules/da-memory.md.
+    memory that apply to you are written to .claude/rules/da-memory.md. Tables whose columns have changed, and metrics that
+    became broken, are reported once.
 
     The folder of the mirror is DA_LOCAL_DIR, otherwise the nearest parent folder that has been synced before, otherwise
     the current folder. Exits with 1 if a table failed (the others are updated) and with 130 if interrupted.
@@ -126,7 +128,7 @@ class _Syncing:
     def _print_watched(self, report: Report) -> None:
         if self.json:
             print_json_line(report.to_json())
-        elif not self.quiet and (report.updated or report.removed):
+        elif not self.quiet and (report.updated or report.removed or report.broken_metrics or report.schema_changes):
             for line in report.lines():
                 say(f"{local_time(report.ended_at, seconds=True)}  {line}")
         self._print_trouble(report)
@@ -145,6 +147,7 @@ class _Syncing:
             report = Sync(self.workspace, server, web, bar(wanted=not (self.quiet or self.json))).run(self.request)
             if not (self.request.dry_run or report.interrupted):
                 report.notes += Rules(self.workspace.root, server).update()
+                report.broken_metrics = BrokenMetrics(self.workspace.root, server).news(report.snapshot)
             advice = _advice(server) if report.readable == 0 and not self.json else []
         if not self.request.dry_run and self.config.last_workspace != str(self.workspace.root):
             self.config.set("last_workspace", str(self.workspace.root))

@@ -11,7 +11,7 @@ import yaml
 from analyst.catalog import Column, Table
 from analyst.context import Process
 from analyst.metrics import dbt, ossie
-from analyst.metrics.definition import MetricDefinition
+from analyst.metrics.definition import MetricDefinition, MetricInput
 from analyst.store import Store
 from tests.integration.world import Begun, OneByOne, World
 from tests.running import ROOT
@@ -302,7 +302,7 @@ metrics:
 
 
 def test_documents_of_other_tools_are_imported() -> None:
-    (one,) = ossie.read(FOREIGN_OSSIE)
+    (one,) = ossie.read(FOREIGN_OSSIE).definitions
     assert (one.table, one.expression, one.notes, one.synonyms, one.questions) == (
         "shop.orders",
         "SUM(orders.total)",
@@ -310,7 +310,7 @@ def test_documents_of_other_tools_are_imported() -> None:
         ("sales",),
         ("how much",),
     )
-    revenue, mean = dbt.read(FOREIGN_DBT)
+    revenue, mean, n = dbt.read(FOREIGN_DBT)
     assert (revenue.table, revenue.type, revenue.expression, revenue.time_column, revenue.filters) == (
         "orders",
         "sum",
@@ -318,7 +318,8 @@ def test_documents_of_other_tools_are_imported() -> None:
         "at",
         ("channel = 'web'",),
     )
-    assert mean.expression == "(sum(total)) / nullif(count(1), 0)"
+    assert (mean.numerator, mean.denominator) == (MetricInput(metric="revenue"), MetricInput(metric="n"))
+    assert (n.table, n.type, n.expression) == ("orders", "count", "1")
     (old,) = dbt.read(OLD_DBT)
     assert (old.table, old.type, old.time_column, old.filters) == ("orders", "sum", "at", ("channel = 'web'",))
 
@@ -334,7 +335,13 @@ def test_documents_of_other_tools_are_imported() -> None:
             "no expression in SQL",
         ),
         ("dbt", "models: []", "has no list 'metrics'"),
-        ("dbt", "metrics: [{name: a, type: derived, type_params: {expr: x}}]", "only simple and ratio"),
+        ("dbt", "metrics: [{name: a, type: derived, type_params: {expr: x}}]", "is derived from no metrics"),
+        ("dbt", "metrics: [{name: a, type: other}]", "only simple, ratio, derived, cumulative and conversion metrics"),
+        (
+            "dbt",
+            "metrics: [{name: a, type: ratio, type_params: {numerator: x}}]",
+            "uses 'x', which is no metric or measure",
+        ),
         ("dbt", "metrics: [{name: a, type: simple, type_params: {measure: m}}]", "uses the measure 'm'"),
         ("yaml", "{name: a}", "has no 'expression'"),
     ],
