@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
-    ("errors", "logs", "backoff", "http_client", "validation"),
+    ("counters", "errors", "logs", "backoff", "http_client", "validation"),
     ("addresses", "clients", "names", "schedule", "types"),
     ("settings",),
     ("store", "catalog"),
@@ -34,6 +34,7 @@ LAYERS = (
         "query_answer",
         "receipts",
         "metrics",
+        "monitoring",
         "quality",
         "cli_wheel",
         "saved_queries",

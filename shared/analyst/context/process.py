@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
 from analyst.backoff import Pace
+from analyst.counters import Counters, host_folder
 from analyst.descriptions import TextReader
-from analyst.errors import UnavailableError
+from analyst.errors import AnalystError, UnavailableError
 from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
@@ -85,6 +86,8 @@ class Process:
         self._kept: dict[str, Closing] = {}
         self.stopping = threading.Event()
         """Set when the process has been told to stop: requests are still finished, and new work is left to others."""
+        self.host_pid: int | None = None
+        """The process that has started this one and others of the same host, if there is one."""
         self.clock = clock
         self.monotonic = monotonic
         self.file_pace = Pace(_FILES_APART, monotonic)
@@ -219,6 +222,14 @@ class Process:
         return self._once("delivery", self._make_delivery)
 
     @property
+    def counters(self) -> Counters | None:
+        """What is counted for Prometheus; `None` if nothing is, or the settings are invalid."""
+        try:
+            return self._once("counters", self._make_counters) if self.settings.prometheus else None
+        except AnalystError:
+            return None
+
+    @property
     def large(self) -> threading.Lock:
         """Held while a request needs much memory, so that only one does at a time."""
         return self._once("large", threading.Lock)
@@ -246,6 +257,8 @@ class Process:
             each.close()
         if "audit" in self._made:
             self.audit.close()
+        if "counters" in self._made and (counters := self.counters) is not None:
+            counters.close()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if name not in self._made:
@@ -298,6 +311,16 @@ class Process:
 
         return LastUses(self.store, self.background.run)
 
+    def _make_counters(self) -> Counters:
+        from analyst.query.file_cache import private_folder
+
+        if self.host_pid is None:
+            return Counters()
+        try:
+            return Counters(host_folder(private_folder(self.settings.scratch_dir), self.host_pid))
+        except OSError:  # nothing can be written, so each process counts for itself
+            return Counters()
+
     def _make_queries(self) -> "Engine":
         from analyst.query.engine import Engine
         from analyst.query.file_cache import FileCache, private_folder
@@ -314,7 +337,7 @@ class Process:
             with suppress(UnavailableError):  # too many tasks wait
                 self.background.run(task)
 
-        return Engine(Pool(limits, folder / "workers"), files, Results(self.store, later))
+        return Engine(Pool(limits, folder / "workers", self.counters), files, Results(self.store, later))
 
     def _make_delivery(self) -> Delivery:
         if self.settings.tasks == "host":
