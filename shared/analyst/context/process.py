@@ -21,6 +21,7 @@ from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
+from analyst.spans import Spans, spans_of
 from analyst.store import Store
 from analyst.tasks import Background, Delivery, HostDelivery, TaskLedger
 
@@ -230,6 +231,11 @@ class Process:
             return None
 
     @property
+    def spans(self) -> Spans:
+        """What makes spans for OpenTelemetry."""
+        return self._once("spans", lambda: spans_of(self.environ))
+
+    @property
     def large(self) -> threading.Lock:
         """Held while a request needs much memory, so that only one does at a time."""
         return self._once("large", threading.Lock)
@@ -259,6 +265,8 @@ class Process:
             self.audit.close()
         if "counters" in self._made and (counters := self.counters) is not None:
             counters.close()
+        if "spans" in self._made:
+            self.spans.close()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if name not in self._made:
@@ -276,7 +284,7 @@ class Process:
 
         store = open_store(self.settings)
         require_guarantees(store, lambda: str(ULID()).lower(), self.clock)
-        return store
+        return self.spans.store(store)
 
     def _make_catalog_search(self) -> "CatalogSearch":
         from analyst.catalog_search import CatalogSearch

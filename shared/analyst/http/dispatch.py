@@ -29,6 +29,7 @@ from analyst.http.routing import Router
 from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec, describe
 from analyst.logs import trace_fields
 from analyst.pages import Site
+from analyst.spans import Spanned, Value
 from analyst.tasks import TASK_ID
 
 log = logging.getLogger(__name__)
@@ -47,15 +48,44 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
     """
     request_id = request_id_of(request)
     exchange = Exchange(request, request_id, caller=caller, trace=trace_of(request, request_id))
-    if caller is None and TASK_ID in request.headers:
-        return _finished(exchange, _task(functions, exchange, process), process)
+    is_task = caller is None and TASK_ID in request.headers
+    parent = exchange.trace if request.headers.get(TRACE) == exchange.trace else None
+    with process.spans.span("request", "consumer" if is_task else "server", parent) as span:
+        exchange.trace = span.trace or exchange.trace
+        if is_task:
+            response = _finished(exchange, _task(functions, exchange, process), process)
+        else:
+            response = _served(functions, exchange, process)
+        _tell(span, exchange, response, is_task=is_task)
+        return response
+
+
+def _tell(span: Spanned, exchange: Exchange, response: Response, *, is_task: bool) -> None:
+    spec, method = exchange.spec, exchange.request.method
+    route = spec.path.text if spec else None
+    attributes: dict[str, Value] = {
+        "http.request.method": method,
+        "http.route": None if is_task else route,
+        "http.response.status_code": response.status_code,
+        "analyst.function": spec.name if spec else None,
+        "analyst.request_id": exchange.request_id,
+        "error.type": getattr(exchange.error, "code", None),
+    }
+    is_failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    name = f"{method} {route or 'unknown'}"
+    if is_task:  # the path of a task is that of a function, unless somebody may not have one run
+        name = f"task {exchange.request.path}" if exchange.error is None else "task"
+    span.tell(name, attributes, failed=is_failed)
+
+
+def _served(functions: Router, exchange: Exchange, process: Process) -> Response:
     try:
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
         response = _failure(exchange, error, process)
     response = _audited(exchange, response, process)  # before it is sent: what is not on record must not be answered
-    if not request.environ.get(BUFFERED):
-        _drain(request)
+    if not exchange.request.environ.get(BUFFERED):
+        _drain(exchange.request)
     return _finished(exchange, response, process)
 
 
