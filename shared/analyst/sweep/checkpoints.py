@@ -250,12 +250,12 @@ def _write(actions: list[Mapping[str, Any]], folder: Path, into: Path) -> int:
     lines = folder / "actions.ndjson"
     with lines.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(action, ensure_ascii=False) + "\n" for action in actions)
-    columns = ", ".join(f"'{name}': '{' '.join(kind.split())}'" for name, kind in _COLUMNS.items())
+    columns = {name: " ".join(kind.split()) for name, kind in _COLUMNS.items()}
     with duckdb_files.connect() as con:
         duckdb_files.confine(con, folder)
         con.execute(
-            f"""copy (from read_json(?, format = 'newline_delimited', columns = {{{columns}}},
-                maximum_object_size = {_LONGEST})) to {quote_text(str(into))} (format parquet, compression zstd)""",
-            [str(lines)],
+            f"""copy (from read_json(?, format = 'newline_delimited', columns = ?, maximum_object_size = {_LONGEST}))
+                to {quote_text(str(into))} (format parquet, compression zstd)""",
+            [str(lines), columns],
         )
     return len(actions)
