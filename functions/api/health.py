@@ -1,16 +1,15 @@
 """The health of the installation."""
 
-from datetime import datetime
 from importlib.metadata import version
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from analyst import runs
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import Allow, function
-from analyst.runs import RunRecord, RunStatus
+from analyst.monitoring import SourceHealth, source_health
 
 _MOST_RUNS = 1_000
 
@@ -30,18 +29,6 @@ class Health(BaseModel):
     failed_tasks: int = 0
 
 
-class SourceHealth(BaseModel):
-    """The last extract of a source, and the last one without a failure, in the last 7 days."""
-
-    model_config = ConfigDict(frozen=True)
-
-    source: str
-    status: RunStatus
-    last_run: datetime
-    last_good: datetime | None
-    error: str | None
-
-
 class HealthDetails(Health):
     """The health with that of each source that was extracted in the last 7 days."""
 
@@ -59,13 +46,8 @@ def health(ctx: Context) -> Health:
 def health_details(ctx: Context) -> HealthDetails:
     """Return the health of the installation with the last runs of each source."""
     newest = runs.newest(ctx.store, today=ctx.now.date(), limit=_MOST_RUNS)
-    of_source: dict[str, list[RunRecord]] = {}
-    for run in newest:
-        if run.kind == "extract" and run.source is not None:
-            of_source.setdefault(run.source, []).append(run)
     waiting = sum(1 for _ in ctx.process.task_ledger.waiting())
-    sources = tuple(_source(name, of_source[name]) for name in sorted(of_source))
-    return HealthDetails.model_validate({**_health(ctx), "sources": sources, "waiting_tasks": waiting})
+    return HealthDetails.model_validate({**_health(ctx), "sources": source_health(newest), "waiting_tasks": waiting})
 
 
 def _health(ctx: Context) -> dict[str, object]:
@@ -79,11 +61,3 @@ def _health(ctx: Context) -> dict[str, object]:
         "held_back": len(newest.catalog.held_back),
         "failed_tasks": ctx.process.task_ledger.has_failures(),
     }
-
-
-def _source(name: str, newest_first: list[RunRecord]) -> SourceHealth:
-    last = newest_first[0]
-    good = next((run.finished_at for run in newest_first if run.status in ("ok", "unchanged")), None)
-    failed = next((table for table in last.tables if table.error), None)
-    error = last.error or (failed and f"{failed.table}: {failed.error}")
-    return SourceHealth(source=name, status=last.status, last_run=last.finished_at, last_good=good, error=error)

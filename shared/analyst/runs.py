@@ -330,6 +330,20 @@ def newest(store: Store, *, today: date, limit: int, days: int = 7) -> list[RunR
     return list(islice(_newest(store, today, days), limit))
 
 
+def unseen(store: Store, seen: set[str], *, today: date, limit: int, days: int = 7) -> list[RunRecord]:
+    """Read the records of the last days whose names are not in `seen`, newest first, and add the names of those days to it.
+
+    Raises:
+        UnavailableError: the store does not respond.
+    """
+    opened = [Day.open(store, folder_of(PREFIX, today - timedelta(days=back))) for back in range(days)]
+    names = [(day, name) for day in opened for name in reversed(day.names)]
+    found = [day.lines(name) for day, name in [pair for pair in names if pair[1] not in seen][:limit]]
+    seen.clear()
+    seen.update(name for _, name in names)
+    return [RunRecord.model_validate_json(b"".join(lines)) for lines in found if lines is not None]
+
+
 def _newest(store: Store, today: date, days: int) -> Iterator[RunRecord]:
     for back in range(days):
         day = Day.open(store, folder_of(PREFIX, today - timedelta(days=back)))

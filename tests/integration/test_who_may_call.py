@@ -100,6 +100,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /notifications/channels": (Role.VIEWER, READ),
     "POST /notifications/kinds": (Role.VIEWER, READ),
     "POST /notifications/read": (Role.VIEWER, READ),
+    "GET /prometheus": (SERVICES, ADMINISTER),
     "GET /query": (Role.ANALYST, Scope.QUERY),
     "POST /query": (Role.ANALYST, Scope.QUERY),
     "POST /query/download": (Role.ANALYST, Scope.QUERY),

@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
-    ("errors", "logs", "backoff", "http_client", "validation"),
+    ("counters", "errors", "logs", "backoff", "http_client", "validation"),
     ("addresses", "clients", "names", "schedule", "types"),
     ("settings",),
     ("store", "catalog"),
-    ("days", "duckdb_files", "lease", "runs"),
+    ("days", "duckdb_files", "lease", "runs", "spans"),
     ("access", "contract", "snapshots"),
     ("audit",),
     ("rebuild", "state", "manifest", "visible_tables", "descriptions"),
@@ -34,6 +34,7 @@ LAYERS = (
         "query_answer",
         "receipts",
         "metrics",
+        "monitoring",
         "quality",
         "cli_wheel",
         "saved_queries",

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
 from analyst.backoff import Pace
+from analyst.counters import Counters, host_folder
 from analyst.descriptions import TextReader
-from analyst.errors import UnavailableError
+from analyst.errors import AnalystError, UnavailableError
 from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
+from analyst.spans import Spans, spans_of
 from analyst.store import Store
 from analyst.tasks import Background, Delivery, HostDelivery, TaskLedger
 
@@ -85,6 +87,8 @@ class Process:
         self._kept: dict[str, Closing] = {}
         self.stopping = threading.Event()
         """Set when the process has been told to stop: requests are still finished, and new work is left to others."""
+        self.host_pid: int | None = None
+        """The process that has started this one and others of the same host, if there is one."""
         self.clock = clock
         self.monotonic = monotonic
         self.file_pace = Pace(_FILES_APART, monotonic)
@@ -219,6 +223,19 @@ class Process:
         return self._once("delivery", self._make_delivery)
 
     @property
+    def counters(self) -> Counters | None:
+        """What is counted for Prometheus; `None` if nothing is, or the settings are invalid."""
+        try:
+            return self._once("counters", self._make_counters) if self.settings.prometheus else None
+        except AnalystError:
+            return None
+
+    @property
+    def spans(self) -> Spans:
+        """What makes spans for OpenTelemetry."""
+        return self._once("spans", lambda: spans_of(self.environ))
+
+    @property
     def large(self) -> threading.Lock:
         """Held while a request needs much memory, so that only one does at a time."""
         return self._once("large", threading.Lock)
@@ -246,6 +263,10 @@ class Process:
             each.close()
         if "audit" in self._made:
             self.audit.close()
+        if "counters" in self._made and (counters := self.counters) is not None:
+            counters.close()
+        if "spans" in self._made:
+            self.spans.close()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if name not in self._made:
@@ -263,7 +284,7 @@ class Process:
 
         store = open_store(self.settings)
         require_guarantees(store, lambda: str(ULID()).lower(), self.clock)
-        return store
+        return self.spans.store(store)
 
     def _make_catalog_search(self) -> "CatalogSearch":
         from analyst.catalog_search import CatalogSearch
@@ -298,6 +319,16 @@ class Process:
 
         return LastUses(self.store, self.background.run)
 
+    def _make_counters(self) -> Counters:
+        from analyst.query.file_cache import private_folder
+
+        if self.host_pid is None:
+            return Counters()
+        try:
+            return Counters(host_folder(private_folder(self.settings.scratch_dir), self.host_pid))
+        except OSError:  # nothing can be written, so each process counts for itself
+            return Counters()
+
     def _make_queries(self) -> "Engine":
         from analyst.query.engine import Engine
         from analyst.query.file_cache import FileCache, private_folder
@@ -314,7 +345,7 @@ class Process:
             with suppress(UnavailableError):  # too many tasks wait
                 self.background.run(task)
 
-        return Engine(Pool(limits, folder / "workers"), files, Results(self.store, later))
+        return Engine(Pool(limits, folder / "workers", self.counters), files, Results(self.store, later))
 
     def _make_delivery(self) -> Delivery:
         if self.settings.tasks == "host":

@@ -226,7 +226,7 @@ class _Reading:
                 sql = 'select to_json("add") from read_parquet(?) where "add" is not null'
                 added = [json.loads(text) for (text,) in _confined(folder, sql, [str(path)])]
             path.unlink()
-            files |= {_file_key(action): action for action in added}
+            files |= {file_key(action): action for action in added}
         return files
 
     def _apply(self, key: str, files: dict[tuple[str, str], Mapping[str, Any]]) -> None:
@@ -237,9 +237,9 @@ class _Reading:
             ):  # a line that is not an action changes no file
                 action = json.loads(line)
                 if removed := action.get("remove"):
-                    files.pop(_file_key(removed), None)
+                    files.pop(file_key(removed), None)
                 if added := action.get("add"):
-                    files[_file_key(added)] = added
+                    files[file_key(added)] = added
 
 
 def _confined(folder: Path, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
@@ -249,7 +249,8 @@ def _confined(folder: Path, sql: str, values: Sequence[object]) -> list[tuple[An
         return con.execute(sql, values).fetchall()
 
 
-def _file_key(action: Mapping[str, Any]) -> tuple[str, str]:
+def file_key(action: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what identifies a file of a log: its path and its deletion vector."""
     vector = {name: value for name, value in (action.get("deletionVector") or {}).items() if value is not None}
     return str(action["path"]), json.dumps(vector, sort_keys=True) if vector else ""
 

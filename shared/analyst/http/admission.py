@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request
 
-from analyst.access import Caller, Role, Scope
+from analyst.access import SERVICE, Caller, Role, Scope
 from analyst.audit import Note
 from analyst.auth import sessions
-from analyst.auth.callers import Credentials, Identification
+from analyst.auth.callers import Credentials, Identification, is_secret
 from analyst.context import Process
 from analyst.errors import ForbiddenError, UnauthenticatedError
 from analyst.http.spec import Allow, FunctionSpec
@@ -39,6 +39,8 @@ def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller |
         _refuse_other_pages(request, process, is_signed_in=shown.cookie is not None)
     if spec.allow is Allow.ANYBODY:
         return None
+    if spec.accepts is not None and _is_own_token(spec.accepts, shown, process):
+        return SERVICE
     token = process.settings.service_token
     resource = None if spec.resource is None else (process.settings.base_url or "").rstrip("/") + spec.resource
     identification = Identification(process.access, token, lambda: process.keys, process.identify_service, resource)
@@ -48,6 +50,11 @@ def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller |
     if caller.is_service:
         process.access.current()  # its proof needs no state, but no job may run on the state of a newer version
     return caller
+
+
+def _is_own_token(setting: str, shown: Credentials, process: Process) -> bool:
+    scheme, _, given = (shown.authorization or "").strip().partition(" ")
+    return scheme.lower() == "bearer" and is_secret(given.strip(), getattr(process.settings, setting))
 
 
 def authorize(spec: FunctionSpec, caller: Caller | None) -> None:

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request
 
 from analyst.access import SERVICE, Caller, redacted
 from analyst.context import Context, Process, tasks_of
+from analyst.counters import DURATIONS, REQUESTS
 from analyst.errors import AnalystError, UnauthenticatedError
 from analyst.http import problems
 from analyst.http.admission import authorize, identify, seen_through
@@ -28,6 +29,7 @@ from analyst.http.routing import Router
 from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec, describe
 from analyst.logs import trace_fields
 from analyst.pages import Site
+from analyst.spans import Spanned, Value
 from analyst.tasks import TASK_ID
 
 log = logging.getLogger(__name__)
@@ -46,16 +48,45 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
     """
     request_id = request_id_of(request)
     exchange = Exchange(request, request_id, caller=caller, trace=trace_of(request, request_id))
-    if caller is None and TASK_ID in request.headers:
-        return _finished(exchange, _task(functions, exchange, process))
+    is_task = caller is None and TASK_ID in request.headers
+    parent = exchange.trace if request.headers.get(TRACE) == exchange.trace else None
+    with process.spans.span("request", "consumer" if is_task else "server", parent) as span:
+        exchange.trace = span.trace or exchange.trace
+        if is_task:
+            response = _finished(exchange, _task(functions, exchange, process), process)
+        else:
+            response = _served(functions, exchange, process)
+        _tell(span, exchange, response, is_task=is_task)
+        return response
+
+
+def _tell(span: Spanned, exchange: Exchange, response: Response, *, is_task: bool) -> None:
+    spec, method = exchange.spec, exchange.request.method
+    route = spec.path.text if spec else None
+    attributes: dict[str, Value] = {
+        "http.request.method": method,
+        "http.route": None if is_task else route,
+        "http.response.status_code": response.status_code,
+        "analyst.function": spec.name if spec else None,
+        "analyst.request_id": exchange.request_id,
+        "error.type": getattr(exchange.error, "code", None),
+    }
+    is_failed = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    name = f"{method} {route or 'unknown'}"
+    if is_task:  # the path of a task is that of a function, unless somebody may not have one run
+        name = f"task {exchange.request.path}" if exchange.error is None else "task"
+    span.tell(name, attributes, failed=is_failed)
+
+
+def _served(functions: Router, exchange: Exchange, process: Process) -> Response:
     try:
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
         response = _failure(exchange, error, process)
     response = _audited(exchange, response, process)  # before it is sent: what is not on record must not be answered
-    if not request.environ.get(BUFFERED):
-        _drain(request)
-    return _finished(exchange, response)
+    if not exchange.request.environ.get(BUFFERED):
+        _drain(exchange.request)
+    return _finished(exchange, response, process)
 
 
 def task(_ctx: Context) -> None:
@@ -81,21 +112,25 @@ def _task(functions: Router, exchange: Exchange, process: Process) -> Response:
     return Response(json.dumps({"task": ran}), status=status, mimetype="application/json")
 
 
-def refuse(request: Request, error: Exception) -> Response:
+def refuse(request: Request, error: Exception, process: Process) -> Response:
     """Answer a request that reaches no function, because the server or the framework found it invalid."""
     exchange = Exchange(request, request_id_of(request), error=error)
     page_for = request if problems.wants_page(request) else None
-    return _finished(exchange, problems.answer(error, exchange.request_id, page_for=page_for))
+    return _finished(exchange, problems.answer(error, exchange.request_id, page_for=page_for), process)
 
 
-def _finished(exchange: Exchange, response: Response) -> Response:
-    """Add the headers that every response has, and log it."""
+def _finished(exchange: Exchange, response: Response, process: Process) -> Response:
+    """Add the headers that every response has, count it and log it."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault("Content-Security-Policy", _NO_PAGE)
     response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers[REQUEST_ID] = exchange.request_id
     response.headers[VERSION] = _version()
+    if (counters := process.counters) is not None:
+        name = exchange.spec.name if exchange.spec else "none"
+        counters.add(REQUESTS, (name, str(response.status_code)))
+        counters.observe(DURATIONS, (name,), time.perf_counter() - exchange.began)
     _log(exchange, response)
     return response
 

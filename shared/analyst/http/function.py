@@ -52,7 +52,7 @@ def _run() -> Response:
 
 
 def _failed(error: Exception) -> Response:
-    return refuse(flask.request, error)
+    return refuse(flask.request, error, process())
 
 
 class Alive(BaseModel):

@@ -119,6 +119,8 @@ class Options(TypedDict, total=False):
     """Another system defines the calls: unknown query parameters and any content type of a binary body are accepted."""
     resource: str
     """The path under which agents know it as a protected resource of OAuth: their tokens are valid for nothing else."""
+    accepts: str
+    """The setting with a token that is sufficient for this function, and valid for no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class FunctionSpec:
     own_eyes: bool = False
     foreign: bool = False
     resource: str | None = None
+    accepts: str | None = None
     is_twin: bool = False
     """It returns the data of a page as JSON."""
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from analyst.contract.parquet import copied
+from analyst.counters import PLACES, RUNNING, WAITING, Counters
 from analyst.errors import AnalystError, UnavailableError
 from analyst.query.messages import GoneError, Json, receive, send
 from analyst.query.ranges import Read, Serving
@@ -98,9 +99,11 @@ class AbandonedError(AnalystError):
 class Pool:
     """The worker processes of one server process. Safe to use from many threads."""
 
-    def __init__(self, limits: Limits, scratch: Path | None = None) -> None:
+    def __init__(self, limits: Limits, scratch: Path | None = None, counters: Counters | None = None) -> None:
         self._limits = limits
         self._scratch = scratch
+        self._counters = counters or Counters()
+        self._counters.add(PLACES, value=limits.workers)
         self._places = threading.Condition()
         self._running: Counter[str] = Counter()
         self._waiting = 0
@@ -152,10 +155,12 @@ class Pool:
             # a waiting statement holds a thread of the server, which others need
             wait = self._limits.wait if self._waiting < _MOST_WAITING else 0
             self._waiting += 1
+            self._counters.add(WAITING)
             try:
                 started = self._places.wait_for(is_free, wait)
             finally:
                 self._waiting -= 1
+                self._counters.add(WAITING, value=-1)
             if not started:
                 whose = "your queries" if self._running.total() < most else f"all {most} queries that run at a time"
                 raise UnavailableError(
@@ -163,9 +168,11 @@ class Pool:
                     retry_after=2,
                 )
             self._running[person] += 1
+            self._counters.add(RUNNING)
         try:
             yield
         finally:
+            self._counters.add(RUNNING, value=-1)
             with self._places:
                 self._running[person] -= 1
                 self._running += Counter()  # forget those with nothing running

@@ -258,6 +258,10 @@ class Settings(BaseModel):
     """Address of the model's server, by default that of the API's maker; for `openai` with its `/v1`."""
     memory_model_key: SecretStr | None = None
     """API key for the model."""
+    prometheus: bool = False
+    """Whether requests are counted, and `/prometheus` serves the counters to Prometheus."""
+    prometheus_token: Secret | None = None
+    """Token with which Prometheus reads `/prometheus`. The service token is sufficient, too."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -377,6 +381,8 @@ KEYS: Final = {
     "notifications.telegram_updates": "telegram_updates",
     "notifications.telegram_url": "telegram_url",
     "notifications.slack_url": "slack_url",
+    "monitoring.prometheus": "prometheus",
+    "monitoring.prometheus_token": "prometheus_token",
     "memory.approval": "memory_approval",
     "memory.distribution": "memory_distribution",
     "memory.review_months": "memory_review_months",

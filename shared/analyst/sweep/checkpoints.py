@@ -1,19 +1,31 @@
 """Checkpoints of a Delta log. Readers start from the newest one and need no earlier commit.
 
-delta-rs writes them from a local copy of the log; no data file is read.
+DuckDB writes them from the actions of a local copy of the log; no data file is read. A log in which another writer uses what
+we don't know gets none, so its readers read every commit.
+
+Source: the Delta transaction log protocol, 'Checkpoints', 'Checkpoint Schema', 'Last Checkpoint File' and 'Action
+Reconciliation'.
 """
 
+import json
+import logging
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Final, Self
 
+from analyst import duckdb_files
+from analyst.contract.delta import file_key
+from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
+from analyst.names import quote_text
 from analyst.store import Entry, Store
 from analyst.store.compare_and_swap import swap, upload_once
 from analyst.sweep.pointers import is_older
+
+log = logging.getLogger(__name__)
 
 EVERY = 100
 """Commits between checkpoints."""
@@ -50,16 +62,22 @@ class Log:
         return max([*self.commits, *self.checkpoints], default=-1)
 
     def checkpoint(self) -> bool:
-        """Write a checkpoint of the newest version if it is due; return whether it was."""
+        """Write a checkpoint of the newest version if it is due; return whether it was.
+
+        Raises:
+            ContractError: the log can't be read.
+        """
         newest, last = max(self.commits, default=-1), max(self.checkpoints, default=-1)
         if newest - last < EVERY:
             return False
-        needed = [entry for version, entry in self.commits.items() if version > last]
-        made = self._make(needed, last)
-        home = next(iter(self.commits.values())).key.rsplit("/", 1)[0]
-        name = f"{newest:020}.checkpoint.parquet"
-        upload_once(self.store, f"{home}/{name}", made / name)  # another sweep would write the same
-        last_checkpoint = (made / _LAST).read_bytes()
+        try:
+            made, size = self._make(newest, last)
+        except _UnknownError as error:
+            log.warning("no checkpoint", extra={"fields": {"table": self.table, "reason": str(error)}})
+            return False
+        home = self.commits[newest].key.rsplit("/", 1)[0]
+        upload_once(self.store, f"{home}/{made.name}", made)  # another sweep would write the same
+        last_checkpoint = json.dumps({"version": newest, "size": size}).encode()
         swap(self.store, f"{home}/{_LAST}", lambda _: last_checkpoint, done=lambda found: found.data == last_checkpoint)
         return True
 
@@ -72,17 +90,172 @@ class Log:
         both: Sequence[dict[int, Entry]] = (self.commits, self.checkpoints)
         return [entry for listed in both for version, entry in listed.items() if version < last]
 
-    def _make(self, commits: Sequence[Entry], last: int) -> Path:
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
+    def _make(self, newest: int, last: int) -> tuple[Path, int]:
+        """Write the checkpoint to a file; return it with the number of its actions."""
+        folder = self.folder / "logs" / self.table
+        folder.mkdir(parents=True)
+        state = _State()
+        if last in self.checkpoints:
+            before = folder / "before.parquet"
+            self.store.download(self.checkpoints[last].key, before)
+            with told_as(
+                ContractError, f"a checkpoint of the Delta log of {self.table!r} can't be read: ", hide=before
+            ):
+                for action in _actions_of(before, folder):
+                    state.apply(action)
+        for version in range(last + 1, newest + 1):
+            if version not in self.commits:
+                raise ContractError(f"commit {version} is missing in the Delta log of {self.table!r}")
+            found = self.store.read(self.commits[version].key)
+            for line in (found.data if found else b"").splitlines():
+                _apply(state, line, self.table)
+        into = folder / f"{newest:020}.checkpoint.parquet"
+        return into, _write(list(state.actions()), folder, into)
 
-        root = self.folder / "logs" / self.table
-        log = root / "_delta_log"
-        log.mkdir(parents=True)
-        for entry in (*commits, *([self.checkpoints[last]] if last in self.checkpoints else [])):
-            self.store.download(entry.key, log / entry.key.rsplit("/", 1)[1])
-        try:
-            DeltaTable(str(root)).create_checkpoint()
-        except DeltaError as error:
-            raise ContractError(f"the Delta log of {self.table!r} can't be read: {error}") from error
-        return log
+
+class _UnknownError(Exception):
+    """The log has something whose meaning we don't know."""
+
+
+_KEPT_MS: Final = 7 * 24 * 3600 * 1000
+"""Milliseconds for which a checkpoint remembers removed files: the default of `delta.deletedFileRetentionDuration`."""
+
+_RETENTION: Final = "delta.deletedFileRetentionDuration"
+_KNOWN_FEATURES: Final = frozenset(
+    {
+        "appendOnly",
+        "changeDataFeed",
+        "checkConstraints",
+        "columnMapping",
+        "deletionVectors",
+        "generatedColumns",
+        "identityColumns",
+        "invariants",
+        "timestampNtz",
+        "vacuumProtocolCheck",
+    }
+)
+_VECTOR: Final = (
+    'struct(storageType varchar, pathOrInlineDv varchar, "offset" integer, sizeInBytes integer, cardinality bigint)'
+)
+_MAP: Final = "map(varchar, varchar)"
+_COLUMNS: Final = {
+    "txn": "struct(appId varchar, version bigint, lastUpdated bigint)",
+    "add": f"""struct(path varchar, partitionValues {_MAP}, size bigint, modificationTime bigint, dataChange boolean,
+        stats varchar, tags {_MAP}, deletionVector {_VECTOR})""",
+    "remove": f"""struct(path varchar, deletionTimestamp bigint, dataChange boolean, extendedFileMetadata boolean,
+        partitionValues {_MAP}, size bigint, deletionVector {_VECTOR})""",
+    "metaData": f"""struct(id varchar, name varchar, description varchar, format struct(provider varchar, options {_MAP}),
+        schemaString varchar, partitionColumns varchar[], configuration {_MAP}, createdTime bigint)""",
+    "protocol": """struct(minReaderVersion integer, minWriterVersion integer, readerFeatures varchar[],
+        writerFeatures varchar[])""",
+}
+"""The columns of a checkpoint."""
+
+_OF_COMMITS: Final = frozenset({"commitInfo", "cdc"})
+"""Actions that are of a commit, not of the state after it."""
+
+_LONGEST: Final = 1 << 27
+
+_Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _State:
+    """The state of a table after some commits, as actions."""
+
+    protocol: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+    transactions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    added: dict[_Key, Mapping[str, Any]] = field(default_factory=dict)
+    removed: dict[_Key, Mapping[str, Any]] = field(default_factory=dict)
+    newest: int = 0
+
+    def apply(self, action: Mapping[str, Any]) -> None:
+        """Apply one action.
+
+        Raises:
+            _UnknownError: it may mean something that a checkpoint of ours would lose.
+        """
+        for kind, said in action.items():
+            if said is None or kind in _OF_COMMITS:
+                continue
+            if kind == "add":
+                _require_known(
+                    kind, said, {"clusteringProvider", "baseRowId", "defaultRowCommitVersion", "stats_parsed"}
+                )
+                key = file_key(said)
+                self.removed.pop(key, None)
+                self.added[key] = {**said, "dataChange": False}
+                self.newest = max(self.newest, int(said.get("modificationTime") or 0))
+            elif kind == "remove":
+                key = file_key(said)
+                self.added.pop(key, None)
+                self.removed[key] = {**said, "dataChange": False}
+                self.newest = max(self.newest, int(said.get("deletionTimestamp") or 0))
+            elif kind == "metaData":
+                self.metadata = said
+            elif kind == "protocol":
+                features = {*(said.get("readerFeatures") or ()), *(said.get("writerFeatures") or ())}
+                if unknown := features - _KNOWN_FEATURES:
+                    raise _UnknownError(f"another writer uses {', '.join(sorted(unknown))}")
+                self.protocol = said
+            elif kind == "txn":
+                self.transactions[said["appId"]] = said
+            else:
+                raise _UnknownError(f"another writer added the action {kind}")
+
+    def actions(self) -> Iterator[Mapping[str, Any]]:
+        """Return the state; of files that were removed long before the last change, nothing is remembered."""
+        if self.protocol is None or self.metadata is None:
+            raise ContractError("a Delta log declares no protocol or no columns")
+        yield {"protocol": self.protocol}
+        yield {"metaData": self.metadata}
+        yield from ({"txn": said} for said in self.transactions.values())
+        keeps_all = _RETENTION in (self.metadata.get("configuration") or {})
+        for said in self.removed.values():
+            if keeps_all or int(said.get("deletionTimestamp") or 0) >= self.newest - _KEPT_MS:
+                yield {"remove": said}
+        yield from ({"add": said} for said in self.added.values())
+
+
+def _require_known(kind: str, said: Mapping[str, Any], unknown: set[str]) -> None:
+    if found := sorted(name for name in unknown & said.keys() if said[name] is not None):
+        raise _UnknownError(f"another writer's {kind} has {', '.join(found)}")
+
+
+def _apply(state: _State, line: bytes, table: str) -> None:
+    try:
+        state.apply(json.loads(line))
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ContractError(
+            f"the Delta log of {table!r} can't be read: {type(error).__name__}: {error}; the line is {line[:100]!r}"
+        ) from error
+
+
+def _actions_of(path: Path, folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Return the actions of a checkpoint, whoever wrote it, read on a connection that is confined to its folder."""
+    with duckdb_files.connect() as con:
+        duckdb_files.confine(con, folder)
+        con.execute("select to_json(columns(*)) from read_parquet(?)", [str(path)])
+        names = [name for name, *_ in con.description or ()]
+        while rows := con.fetchmany(1000):
+            for row in rows:
+                said = {name: json.loads(text) for name, text in zip(names, row, strict=True) if text is not None}
+                yield {name: value for name, value in said.items() if value is not None}
+
+
+def _write(actions: list[Mapping[str, Any]], folder: Path, into: Path) -> int:
+    """Write actions as parquet; return their number."""
+    lines = folder / "actions.ndjson"
+    with lines.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(action, ensure_ascii=False) + "\n" for action in actions)
+    columns = {name: " ".join(kind.split()) for name, kind in _COLUMNS.items()}
+    with duckdb_files.connect() as con:
+        duckdb_files.confine(con, folder)
+        con.execute(
+            f"""copy (from read_json(?, format = 'newline_delimited', columns = ?, maximum_object_size = {_LONGEST}))
+                to {quote_text(str(into))} (format parquet, compression zstd)""",
+            [str(lines), columns],
+        )
+    return len(actions)

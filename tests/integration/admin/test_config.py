@@ -60,6 +60,7 @@ def test_secrets_are_not_told_but_whether_they_are_set(admin: Api) -> None:
         **dict.fromkeys(("jira_api_token", "jira_sla_api_token", "jira_webhook_secret"), (False, None)),
         "keboola_storage_token": (False, None),
         **dict.fromkeys(("openmetadata_token", "telegram_bot_token", "memory_model_key"), (False, None)),
+        "prometheus_token": (False, None),
     }
 
 

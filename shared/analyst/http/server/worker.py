@@ -49,6 +49,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         """Serve until told to stop, and then until running requests are answered."""
         to_stdout()
+        process().host_pid = self.ppid
         threads = Threads(int(os.environ.get("THREADS") or _THREADS))
         loop = Loop()
         _Signals(self.PIPE[0], loop)
