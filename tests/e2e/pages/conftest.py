@@ -230,6 +230,10 @@ class Visit:
         stale = [StaleElementReferenceException]  # the script has just replaced the region
         WebDriverWait(self.driver, 20, ignored_exceptions=stale).until(condition)
 
+    def status(self) -> int:
+        """Return the status of the open page."""
+        return int(self.driver.execute_script("return performance.getEntriesByType('navigation')[0].responseStatus"))
+
     def complaints(self, *, besides: str = "\0") -> list[str]:
         """Return the errors in the console: of scripts, of requests, and of the policy."""
         return [
