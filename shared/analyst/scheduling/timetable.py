@@ -15,6 +15,8 @@ from analyst.state.source_types import EXTERNAL, Job, SourceTypes
 from analyst.state.sources import Source, list_sources
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from analyst.state import State
 
 FIRST_PAUSE = timedelta(minutes=5)
@@ -52,7 +54,7 @@ class Registry:
     @classmethod
     def read(cls, state: "State", settings: Settings, types: SourceTypes) -> Self:
         """Read it from the system state."""
-        sources, tables = state.derived(list_sources), state.derived(list_rows)
+        sources, tables = state.derived(_listed)
         return cls(sources, tables, settings.sync_schedule, types, own_jobs(settings))
 
     def jobs(self) -> "Iterator[SourceJob]":
@@ -61,6 +63,10 @@ class Registry:
         for source in self.sources:
             if source.type in self.types:
                 yield from (SourceJob(source.name, job) for job in self.types[source.type].jobs)
+
+
+def _listed(db: "DuckDBPyConnection") -> tuple[tuple[Source, ...], tuple[TableRow, ...]]:
+    return list_sources(db), list_rows(db)
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,11 +186,17 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 class Visit:
     """A browser of one person; `-` is a stranger."""
 
-    def __init__(self, shop: Served, who: str, *, scripts: bool = True, before: str = "") -> None:
-        """Open a browser, and sign it in. `before` is a script that runs in every page before any other."""
+    def __init__(
+        self, shop: Served, who: str, *, scripts: bool = True, before: str = "", loads: str = "normal"
+    ) -> None:
+        """Open a browser, and sign it in.
+
+        `before` is a script that runs in every page before any other; `loads` is what to wait for when a page is opened.
+        """
         selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: make e2e-pages")
         options = selenium.ChromeOptions()
         options.binary_location = str(CHROMIUM)
+        options.page_load_strategy = loads
         for each in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage"):
             options.add_argument(each)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -217,10 +223,40 @@ class Visit:
         """Open a page."""
         self.driver.get(self.base + path)
 
-    def find(self, selector: str) -> Any:
-        """Find an element, which may be on a page that is still loading."""
-        self.until(lambda driver: driver.find_elements("css selector", selector))
-        return self.driver.find_element("css selector", selector)
+    def find(self, selector: str, text: str = "") -> Any:
+        """Find an element that has a text; it may be on a page that is still loading."""
+        found: list[Any] = []
+
+        def is_there(_driver: Any) -> bool:
+            found[:] = [each for each in self.all(selector) if not text or text in each.text]
+            return bool(found)
+
+        self.until(is_there)
+        return found[0]
+
+    def all(self, selector: str) -> list[Any]:
+        """Return the elements that are on the page now."""
+        found: list[Any] = self.driver.find_elements("css selector", selector)
+        return found
+
+    def fill(self, form: str, **texts: str) -> None:
+        """Type texts into the fields of a form."""
+        for name, text in texts.items():
+            field = self.find(f"{form} [name={name}]:not([type=hidden])")
+            field.clear()
+            field.send_keys(text)
+
+    def write_sql(self, statement: str) -> None:
+        """Put a statement into the editor."""
+        self.driver.execute_script("document.querySelector('#sql').value = arguments[0]", statement)
+
+    def active(self) -> Any:
+        """Return the element that has the focus."""
+        return self.driver.switch_to.active_element
+
+    def press(self, key: str) -> None:
+        """Press a key where the focus is."""
+        self.active().send_keys(key)
 
     def until(self, condition: Callable[[Any], Any]) -> None:
         """Wait for something that a script does."""

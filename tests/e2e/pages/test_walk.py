@@ -73,6 +73,13 @@ axe.run(document, {resultTypes: ["violations"]}).then(found => done(found.violat
   .filter(each => ["serious", "critical", "moderate"].includes(each.impact))
   .map(each => each.id + ": " + each.nodes.slice(0, 3).map(node => node.html.slice(0, 160)).join(" | "))));
 """
+FIRST_LOAD: Final = 120_000
+WEIGHT: Final = """
+const loaded = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+return loaded.map(each => each.encodedBodySize).reduce((one, other) => one + other, 0);
+"""
+"""Bytes of everything that a page loads, as they are sent, also of what the browser has kept."""
+
 WATCH: Final = """
 window.ran = []; window.violations = [];
 for (const name of ["alert", "prompt", "confirm"]) window[name] = () => { window.ran.push(name); return true; };
@@ -87,24 +94,24 @@ def pages() -> list[str]:
 
 
 REFUSED: Final = {
-    "nowhere": {404},
     "/tables/shop/none": {404},
     "/auth/google/callback?state=x&code=y": {400, 404},
     "/auth/email/confirm?token={link}": {200, 401},
     "/auth/password/set?token={invitation}": {200, 401},
 }
-"""Addresses whose page tells of a failure: what does not exist, and links that were used before."""
+"""Addresses of pages about a failure: what does not exist, and links that may have been used before."""
 
 
 def statuses(who: str, address: str) -> set[int]:
     """Return the statuses that the page at an address may have for somebody; a stranger ends at the page to sign in."""
-    if address.strip("/") in REFUSED or address in REFUSED:
-        return REFUSED.get(address, REFUSED["nowhere"])
+    if address == "/nowhere":
+        return {404}
     specs = [each.function for each in FUNCTIONS if each.function.method == "GET" and each.function.is_page]
     spec = next(each for each in specs if each.path.match(address.partition("?")[0]) is not None)
-    if who == "-" or not isinstance(spec.allow, Role):
-        return {200}
-    return {200} if ROLES[who].includes(spec.allow) else {403}
+    if isinstance(spec.allow, Role) and who != "-" and not ROLES[who].includes(spec.allow):
+        return {403}
+    is_login = isinstance(spec.allow, Role) and who == "-"
+    return {200} if is_login else REFUSED.get(address, {200})
 
 
 def test_every_page_has_an_address() -> None:
@@ -131,6 +138,8 @@ def test_pages_have_no_faults(shop: Served, axe: str, visit: Callable[..., Visit
         # the console tells the status of the document too; of anything else that a page loads, 400 or above is a fault
         if complaints := browser.complaints(besides=f"{browser.driver.current_url} - Failed to load resource"):
             wrong[f"{path} console"] = complaints
+        if (weight := browser.driver.execute_script(WEIGHT)) > FIRST_LOAD:
+            wrong[f"{path} weight"] = weight
         title = browser.driver.title
         if title.startswith(("Sign in ·", "Access denied")) and title in seen:
             continue  # the same page again
@@ -240,7 +249,7 @@ def test_the_script_helps(visit: Callable[..., Visit]) -> None:
     area = browser.find("#sql")
     area.click()
     area.send_keys("select 1 from shop.ord")
-    browser.until(lambda _: browser.find("#suggest").is_displayed() or area.send_keys("e"))
+    browser.until(lambda _: browser.find("#suggest").is_displayed() or area.send_keys("e\ue003"))
     area.send_keys("\ue004")  # Tab
     assert area.get_attribute("value").startswith("select 1 from shop.orders")
     browser.driver.execute_script("arguments[0].value = 'select id, status from shop.orders order by id limit 5'", area)
