@@ -49,7 +49,11 @@ EXAMPLES = {
     "/metrics/{name}": (),
     "/query": ("/query", "/query?table=source_07.source_07_05"),
     "/query/shared/{id}": (),
-    "/tables/{source}/{name}": ("/tables/source_07/source_07_05", "/tables/source_07/none"),
+    "/tables/{source}/{name}": (
+        "/tables/source_05/source_05_05",
+        "/tables/source_07/source_07_05",
+        "/tables/source_07/none",
+    ),
     "/auth/desktop": (),
     "/auth/email/confirm": (),
     "/auth/password/set": (),

@@ -186,17 +186,11 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 class Visit:
     """A browser of one person; `-` is a stranger."""
 
-    def __init__(
-        self, shop: Served, who: str, *, scripts: bool = True, before: str = "", loads: str = "normal"
-    ) -> None:
-        """Open a browser, and sign it in.
-
-        `before` is a script that runs in every page before any other; `loads` is what to wait for when a page is opened.
-        """
+    def __init__(self, shop: Served, who: str, *, scripts: bool = True, before: str = "") -> None:
+        """Open a browser, and sign it in. `before` is a script that runs in every page before any other."""
         selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: make e2e-pages")
         options = selenium.ChromeOptions()
         options.binary_location = str(CHROMIUM)
-        options.page_load_strategy = loads
         for each in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage"):
             options.add_argument(each)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
