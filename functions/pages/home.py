@@ -1,5 +1,6 @@
 """The home page: the first steps, then what is new, what is fresh, what failed, and what one has asked and run."""
 
+from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final
@@ -12,12 +13,15 @@ from analyst.context import Context
 from analyst.errors import NotFoundError
 from analyst.http import View, function
 from analyst.http.pages import ask
+from analyst.metrics import checked
+from analyst.metrics.checked import visible_metrics
 from analyst.pages.catalog import Browsing, Standing
 from analyst.visible_tables import visible_by_id
 from functions.api import access_requests, sync
 
 _SHOWN: Final = 6
 _LAST: Final = 3
+_SOURCES: Final = 8
 
 
 @function("GET", "/", allow=Role.VIEWER)
@@ -34,6 +38,7 @@ def home(ctx: Context) -> View:
     problems = snapshot.catalog.problems
     if not is_admin:
         problems = _seen(problems, tables)
+    sources = Counter(table.source for table in tables.values())
     requests = ask(ctx, access_requests.list_own_requests).requests
     data: dict[str, Any] = {
         "tables": len(tables),
@@ -47,6 +52,9 @@ def home(ctx: Context) -> View:
         "fresh": browsing.entries(fresh),
         "notices": [{"id": table.id, "notice": table.notice} for table in noticed],
         "problems": problems[:_SHOWN],
+        "sources": dict(sources.most_common(_SOURCES)),
+        "more_sources": max(0, len(sources) - _SOURCES),
+        "metrics": len(visible_metrics(checked.read(ctx.store).metrics, snapshot, access, ctx.caller)),
         "requests": requests[:_SHOWN],
         "failed": [],
         "waiting": 0,
