@@ -13,7 +13,6 @@ from tests.integration.pages.conftest import Browser
 from tests.integration.world import FUNCTIONS, World
 
 ROUTER = Router(each.function for each in FUNCTIONS)
-VIEW_AS = "/admin/view-as/end"
 
 
 @dataclass
@@ -23,7 +22,6 @@ class Form:
     action: str
     method: str
     names: set[str] = field(default_factory=set)
-    required: set[str] = field(default_factory=set)
     buttons: list[tuple[str | None, str]] = field(default_factory=list)
 
 
@@ -65,6 +63,12 @@ def taken(spec: FunctionSpec) -> set[str]:
     return {each.alias or name for name, each in fields.items()} - set(spec.path.names)
 
 
+def needed(spec: FunctionSpec) -> set[str]:
+    """Return the names that a function can't do without."""
+    fields = {} if spec.input is None else spec.input.model_fields
+    return {each.alias or name for name, each in fields.items() if each.is_required()} - set(spec.path.names)
+
+
 def addresses(world: World) -> list[str]:
     people = world.ask("GET", "/api/users")["users"]
     run = world.ask("GET", "/api/sync/status")["runs"][0]["run_id"]
@@ -98,23 +102,17 @@ def pages(world: World) -> dict[str, str]:
 
 
 def test_forms_send_what_functions_take(pages: dict[str, str]) -> None:
-    wrong, seen = [], set()
+    wrong: list[tuple[str, str, str]] = []
+    seen = set()
     for address, page in pages.items():
         for form in Forms(page).found:
             for action, names in sent(form):
                 url = urlsplit(action or address)
                 spec, _ = ROUTER.match(form.method, url.path)
-                names |= {name for name, _ in parse_qsl(url.query)} if form.method == "POST" else set()
                 seen.add((spec.method, spec.path.text))
-                if unknown := names - taken(spec):
-                    wrong.append((address, action, sorted(unknown)))
-                needed = (
-                    {name for name, each in spec.input.model_fields.items() if each.is_required()}
-                    if spec.input
-                    else set()
-                )
-                if missing := needed - set(spec.path.names) - names:
-                    wrong.append((address, action, "lacks", sorted(missing)))
+                given = names | ({name for name, _ in parse_qsl(url.query)} if form.method == "POST" else set())
+                wrong += [(address, action, f"unknown: {each}") for each in given - taken(spec)]
+                wrong += [(address, action, f"missing: {each}") for each in needed(spec) - given]
     assert wrong == []
     assert {("POST", "/query/download"), ("POST", "/query/share"), ("POST", "/admin/sources")} <= seen
     assert len(seen) > 45, sorted(seen)
