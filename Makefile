@@ -104,13 +104,14 @@ test-newest: lint .venv-da/installed
 e2e: env .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-sharing/installed .venv-pages/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults --ignore tests/e2e/pages
-	.venv-pages/bin/pytest tests/e2e/pages
+	$(MAKE) e2e-pages
 	$(BIN)/pytest -n 2 --dist worksteal -m "hypothesis or many" --hypothesis-profile many
 	GENERATED_STATEMENTS=20000 $(BIN)/pytest tests/integration/query/test_generated.py
 	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
 
 .PHONY: e2e-pages
 e2e-pages: .venv-pages/installed ## walk all pages with a browser (needs Debian's chromium and chromium-driver, and npm)
+	@$(BIN)/python infra/cli_wheel.py .venv-pages/share/ai-data-analyst
 	.venv-pages/bin/pytest tests/e2e/pages
 
 .PHONY: bench

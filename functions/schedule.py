@@ -18,8 +18,7 @@ def schedule(ctx: Context) -> ScheduleAnswer:
     """
     ctx.tasks.redeliver()
     _notify(ctx)
-    with ctx.state.read() as db:
-        registry = Registry.read(db, ctx.settings, SOURCE_TYPES)
+    registry = Registry.read(ctx.state, ctx.settings, SOURCE_TYPES)
     return Scheduler(ctx.store, registry, ctx.settings.sweep_schedule, ctx.tasks.enqueue, ctx.clock).call()
 
 

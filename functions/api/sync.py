@@ -64,5 +64,5 @@ def trigger_extracts(request: TriggerRequest, ctx: Context) -> Triggered:
 @function("GET", "/api/sync/status", allow=Allow.SERVICE)
 def status(query: StatusQuery, ctx: Context) -> SyncStatus:
     """Return the results of the newest extracts and rebuilds, or the state of one run."""
-    following = Following(ctx.store, ctx.snapshots, ctx.now, profiles=ctx.settings.profile_after_sync)
+    following = Following(ctx.store, ctx.snapshots, ctx.now, ctx.settings.profile_after_sync, ctx.process.runs)
     return following.of(query.run) if query.run else following.newest(query.limit)

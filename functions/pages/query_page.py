@@ -40,9 +40,13 @@ class SharedRequest(Form):
 
 
 class SqlForm(Form):
-    """A statement, with the names of its parameters and their values as texts, in the same order."""
+    """The form of the editor: a statement, the names of its parameters and their values as texts, in the same order.
+
+    Each button of the editor sends all of it, also `limit`, the most rows to show, which only a run needs.
+    """
 
     sql: Sql
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
     parameter: Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=50)] = ()
     value: Annotated[tuple[Annotated[str, StringConstraints(max_length=10_000)], ...], Field(max_length=50)] = ()
 
@@ -54,9 +58,8 @@ class SqlForm(Form):
 
 
 class RunForm(SqlForm):
-    """A statement, the most rows to show, and how to plot them."""
+    """A statement, and how to plot its result."""
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
     chart: Chart = "auto"
     x: Annotated[str, StringConstraints(max_length=1000)] | None = None
     y: Annotated[str, StringConstraints(max_length=1000)] | None = None

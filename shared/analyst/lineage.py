@@ -14,7 +14,7 @@ from analyst.catalog import Table
 from analyst.descriptions import Texts
 from analyst.metrics.checked import CheckedMetric, visible_metrics
 from analyst.snapshots import Snapshot
-from analyst.visible_tables import visible
+from analyst.visible_tables import of_now, visible_by_id
 
 Kind = Literal["source", "table", "materialized", "metric"]
 Direction = Literal["up", "down", "both"]
@@ -59,7 +59,7 @@ def lineage(
     snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts, metrics: Mapping[str, CheckedMetric]
 ) -> Lineage:
     """Return the graph of everything that the caller may see."""
-    tables = {table.id: table for table in visible(snapshot, access, caller)}
+    tables = visible_by_id(snapshot, access, caller)
     using = visible_metrics(metrics, snapshot, access, caller) if metrics else ()
     return _graph(tables, tables, snapshot, access, texts, using)
 
@@ -76,13 +76,19 @@ def of_table(  # noqa: PLR0917 - of whom and of what
 
     `metrics` are those that the caller may see.
     """
-    tables = {table.id: table for table in visible(snapshot, access, caller)}
-    steps = [(each.table, table.id) for table in tables.values() if table.inputs for each in table.inputs]
-    steps = [(one, other) for one, other in steps if one in tables and one != other]
+    tables = visible_by_id(snapshot, access, caller)
+    steps = snapshot.derived.of(_steps, snapshot, access)
+    steps = [(one, other) for one, other in steps if one in tables and other in tables]
     reached = _reached(table_id, steps, len(tables)) | _reached(table_id, ((b, a) for a, b in steps), len(tables))
     beside = {each: tables[each] for each in sorted(reached)}
     using = [each for each in metrics if reached.intersection(each.tables)]
     return around(_graph(beside, tables, snapshot, access, texts, using), f"table:{table_id}", "both", len(tables))
+
+
+def _steps(snapshot: Snapshot, access: AccessList) -> list[tuple[str, str]]:
+    """Return the ids of each input and of the table computed from it, whoever may read them."""
+    computed = [(id_, table) for id_, table in of_now(snapshot, access).items() if table.inputs]
+    return [(each.table, id_) for id_, table in computed for each in table.inputs if each.table != id_]
 
 
 def _graph(  # noqa: PLR0917 - what a graph is made of

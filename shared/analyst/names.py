@@ -137,7 +137,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     last = text.rpartition(".")[2]
     # difflib takes a second for a thousand names, so it looks only at those that share the most pairs of letters
     pairs = _pairs(text)
-    likely = heapq.nlargest(_LIKELY, by_text, key=lambda other: len(pairs & _pairs(other)))
+    likely = heapq.nlargest(_LIKELY, by_text, key=lambda other: sum(map(other.__contains__, pairs)))
     near = [last] if last in by_text else difflib.get_close_matches(text, likely, 1)
     near = near or difflib.get_close_matches(last, likely, 1)
     return f"; did you mean {by_text[near[0]]!r}?" if near else ""

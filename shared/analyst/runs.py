@@ -278,6 +278,8 @@ class Run:
 
 
 _MOST_NOTES: Final = 50
+_MOST_RESULTS: Final = 20_000
+"""Results of tables that are kept in memory, about 20 MB."""
 
 
 def new_run_id(at: datetime | None = None) -> str:
@@ -327,7 +329,7 @@ def newest(store: Store, *, today: date, limit: int, days: int = 7) -> list[RunR
     Raises:
         UnavailableError: the store does not respond.
     """
-    return list(islice(_newest(store, today, days), limit))
+    return RecentRuns(store).newest(today=today, limit=limit, days=days)
 
 
 def unseen(store: Store, seen: set[str], *, today: date, limit: int, days: int = 7) -> list[RunRecord]:
@@ -344,11 +346,44 @@ def unseen(store: Store, seen: set[str], *, today: date, limit: int, days: int =
     return [RunRecord.model_validate_json(b"".join(lines)) for lines in found if lines is not None]
 
 
-def _newest(store: Store, today: date, days: int) -> Iterator[RunRecord]:
-    for back in range(days):
-        day = Day.open(store, folder_of(PREFIX, today - timedelta(days=back)))
-        found = (day.lines(name) for name in reversed(day.names))
-        yield from (RunRecord.model_validate_json(b"".join(lines)) for lines in found if lines is not None)
+class RecentRuns:
+    """The newest records. Those that were read before are in memory, since a record never changes. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._known: dict[str, RunRecord] = {}
+
+    def newest(self, *, today: date, limit: int, days: int = 7) -> list[RunRecord]:
+        """Return the records of the last days, newest first.
+
+        Raises:
+            UnavailableError: the store does not respond.
+        """
+        return list(islice(self._newest(today, days), limit))
+
+    def _newest(self, today: date, days: int) -> Iterator[RunRecord]:
+        for back in range(days):
+            day = Day.open(self._store, folder_of(PREFIX, today - timedelta(days=back)))
+            found = (self._read(day, name) for name in reversed(day.names))
+            yield from (record for record in found if record is not None)
+
+    def _read(self, day: Day, name: str) -> RunRecord | None:
+        known = self._known.get(name)
+        if known is None and (lines := day.lines(name)) is not None:
+            known = RunRecord.model_validate_json(b"".join(lines))
+            self._keep(name, known)
+        return known
+
+    def _keep(self, name: str, record: RunRecord) -> None:
+        """Keep a record, and forget the oldest ones when all have too many results."""
+        with self._lock:
+            self._known[name] = record
+            kept = sum(1 + len(each.tables) for each in self._known.values())
+            for oldest in sorted(self._known):
+                if kept <= _MOST_RESULTS:
+                    break
+                kept -= 1 + len(self._known.pop(oldest).tables)
 
 
 def _lines(store: Store, run_id: str, today: date) -> Lines | None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
 from analyst.errors import AnalystError, InvalidInputError, NotFoundError, UnavailableError
-from analyst.runs import Run, RunKind, RunProgress, RunRecord, RunStatus, TableResult
+from analyst.runs import RecentRuns, Run, RunKind, RunProgress, RunRecord, RunStatus, TableResult
 from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
 from analyst.state.sources import Source, no_source
@@ -175,16 +175,17 @@ def is_alive(store: Store, run_id: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """Reports the state of runs; `profiles` is whether tables are profiled after a sync."""
+    """Reports the state of runs; `profiles` is whether tables are profiled after a sync, `recent` has records in memory."""
 
     store: Store
     snapshots: Snapshots
     now: datetime
     profiles: bool = False
+    recent: RecentRuns | None = None
 
     def newest(self, limit: int) -> SyncStatus:
         """Return the runs that are reading tables, and the newest runs of the last days."""
-        records = runs.newest(self.store, today=self.now.date(), limit=limit)
+        records = (self.recent or RecentRuns(self.store)).newest(today=self.now.date(), limit=limit)
         ended = {record.run_id for record in records}
         pending = [each for each in runs.under_way(self.store, limit) if each.run_id not in ended]
         return self._status(*[*map(_pending, pending), *map(_view, records)][:limit])
@@ -229,7 +230,7 @@ def _pending(progress: RunProgress) -> RunView:
 
 
 def _view(record: RunRecord) -> RunView:
-    return RunView.model_validate(record.model_dump())
+    return RunView.model_validate(dict(record))  # not `model_dump`: the results of tables are shared
 
 
 def _by_source(tables: Iterable[str]) -> dict[str, list[str]]:

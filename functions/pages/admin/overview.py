@@ -9,13 +9,13 @@ from analyst.http.pages import ask
 from functions.api import access_requests, admin_config, admin_schedule, admin_sources, feedback, health, sync
 
 _RUNS: Final = 8
+_FAILING: Final = 20
 
 
 @function("GET", "/admin", allow=Role.ADMIN)
 def admin_page(ctx: Context) -> View:
     """Show the health of the installation, the open requests, the last runs, and the schedules that are late."""
-    schedule = ask(ctx, admin_schedule.show_schedule)
-    entries = (*schedule.entries, *schedule.jobs)
+    schedule = admin_schedule.overview(ctx)
     snapshot = ctx.snapshots.current()
     data: dict[str, Any] = {
         "health": ask(ctx, health.health),
@@ -25,8 +25,8 @@ def admin_page(ctx: Context) -> View:
         "users": len(ctx.access.current().users),
         "waiting": ask(ctx, access_requests.list_access_requests).requests,
         "runs": ask(ctx, sync.status, limit=_RUNS).runs,
-        "failing": [each for each in entries if each.failures][:20],
-        "is_scheduler_silent": bool(entries) and all(each.last_run is None and each.is_due for each in entries),
+        "failing": schedule.failing(_FAILING),
+        "is_scheduler_silent": schedule.is_silent,
         "warnings": ask(ctx, admin_config.get_config).warnings,
         "problems": snapshot.catalog.problems,
         "feedback": ask(ctx, feedback.list_all_feedback).feedback[:5],

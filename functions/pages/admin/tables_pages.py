@@ -75,16 +75,14 @@ class RemoveTableForm(AdminTablePath):
 @function("GET", "/admin/tables", allow=Role.ADMIN)
 def admin_tables_page(query: TablesQuery, ctx: Context) -> View:
     """Show the registered tables."""
-    registered = ask(ctx, admin_tables.list_registered_tables, source=query.source).tables
-    matching = [each for each in registered if query.q.lower() in each.id]
-    pages = max(1, -(-len(matching) // _PAGE))
-    number = min(query.page, pages)
-    data = {
-        "count": len(matching),
-        "page": number,
-        "pages": pages,
-        "tables": matching[(number - 1) * _PAGE : number * _PAGE],
-    }
+    from analyst.state.registry import search_tables
+
+    with ctx.state.read() as db:
+        count, _ = search_tables(db, query.q, query.source, limit=0, offset=0)
+        pages = max(1, -(-count // _PAGE))
+        number = min(query.page, pages)
+        _, tables = search_tables(db, query.q, query.source, limit=_PAGE, offset=(number - 1) * _PAGE)
+    data = {"count": count, "page": number, "pages": pages, "tables": tables}
     extras = {"section": "/admin/tables", "wanted": query}
     return View("admin_tables.html", "Tables", data, extras, "/admin")
 

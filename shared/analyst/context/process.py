@@ -19,6 +19,7 @@ from analyst.descriptions import TextReader
 from analyst.errors import AnalystError, UnavailableError
 from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
+from analyst.runs import RecentRuns
 from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
 from analyst.spans import Spans, spans_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from analyst.catalog_search import CatalogSearch
     from analyst.memory.items import Books
     from analyst.query.engine import Engine
+    from analyst.scheduling.ledger import LedgerReader
     from analyst.sharing.statistics import Sharing
     from analyst.state import State
 
@@ -127,6 +129,16 @@ class Process:
     def snapshots(self) -> Snapshots:
         """The published snapshots."""
         return self._once("snapshots", lambda: Snapshots(self.store))
+
+    @property
+    def runs(self) -> RecentRuns:
+        """The newest runs."""
+        return self._once("runs", lambda: RecentRuns(self.store))
+
+    @property
+    def ledger(self) -> "LedgerReader":
+        """The ledger of the scheduler, for readers."""
+        return self._once("ledger", self._make_ledger)
 
     @property
     def manifests(self) -> Manifests:
@@ -290,6 +302,11 @@ class Process:
         from analyst.catalog_search import CatalogSearch
 
         return CatalogSearch(self.store)
+
+    def _make_ledger(self) -> "LedgerReader":
+        from analyst.scheduling.ledger import LedgerReader
+
+        return LedgerReader(self.store)
 
     def _make_sharing(self) -> "Sharing":
         from analyst.sharing.statistics import Sharing

@@ -106,6 +106,19 @@ def seen_through(
     return viewed
 
 
+def seen_by(request: Request, process: Process) -> Caller | None:
+    """Return for whom a browser shows pages: who has signed in there, or the user through whose eyes they look.
+
+    Raises:
+        UnauthenticatedError: the session has ended.
+    """
+    shown = _credentials(request)
+    if shown.authorization is not None or shown.cookie is None:
+        return None
+    caller = sessions.identify(process.keys, shown.cookie, process.access, process.clock())
+    return _viewed(request, process, caller) or caller
+
+
 def viewed_by(request: Request, process: Process) -> str | None:
     """Return the e-mail address of the administrator who looks at a page through another user's eyes, if one does."""
     if not any(request.cookies.get(name) for name in _VIEW_COOKIES):

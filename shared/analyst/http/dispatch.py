@@ -17,18 +17,18 @@ from analyst.context import Context, Process, tasks_of
 from analyst.counters import DURATIONS, REQUESTS
 from analyst.errors import AnalystError, UnauthenticatedError
 from analyst.http import problems
-from analyst.http.admission import authorize, identify, seen_through
+from analyst.http.admission import authorize, identify, seen_by, seen_through
 from analyst.http.answers import View, render
 from analyst.http.audit_trail import audit
 from analyst.http.exchange import Exchange
-from analyst.http.pages import shown
+from analyst.http.pages import reader_of, shown
 from analyst.http.request_ids import REQUEST_ID, TRACE, request_id_of, trace_of
 from analyst.http.request_input import check_size, read_input
 from analyst.http.response import BUFFERED, Response
 from analyst.http.routing import Router
 from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec, describe
 from analyst.logs import trace_fields
-from analyst.pages import Site
+from analyst.pages import Reader, Site
 from analyst.spans import Spanned, Value
 from analyst.tasks import TASK_ID
 
@@ -177,9 +177,8 @@ def _failure(exchange: Exchange, error: Exception, process: Process) -> Response
         path = request.full_path.rstrip("?")
         return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
     page_for = request if is_page or problems.wants_page(request) else None
-    response = problems.answer(
-        error, exchange.request_id, page_for=page_for, site=None if page_for is None else site_of(process)
-    )
+    site, reader = (None, None) if page_for is None else (site_of(process), _reader(exchange, process))
+    response = problems.answer(error, exchange.request_id, page_for=page_for, site=site, reader=reader)
     if spec is not None and spec.resource is not None and response.status_code == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = _challenge(spec.resource, process)
     return response
@@ -207,6 +206,14 @@ def site_of(process: Process) -> Site:
         return Site.of(process.settings)
     except AnalystError:
         return Site()
+
+
+def _reader(exchange: Exchange, process: Process) -> Reader | None:
+    """Return who has signed in where a page about a failure is shown; `None` also if that can't be found out."""
+    try:
+        return reader_of(seen_by(exchange.request, process), exchange.request, process)
+    except Exception:  # noqa: BLE001 - it may fail for the same reason, and a page about a failure is always shown
+        return None
 
 
 def _audited(exchange: Exchange, response: Response, process: Process) -> Response:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import to_json
+from werkzeug.wrappers import Request
 
-from analyst.access import Role
-from analyst.context import Context
+from analyst.access import Caller, Role
+from analyst.context import Context, Process
 from analyst.errors import InvalidInputError, NotFoundError
 from analyst.http.admission import authorize, viewed_by
 from analyst.http.answers import Cookie, Encoded, Page, View
@@ -46,7 +47,15 @@ def page(
 ) -> Page:
     """Render a page for the caller of a request; see `analyst.pages.render`."""
     site = Site.of(ctx.settings)
-    html = render(template, site, title=title, user=reader_of(ctx), current=current, now=ctx.now, **values)
+    html = render(
+        template,
+        site,
+        title=title,
+        user=reader_of(ctx.caller_or_none, ctx.request, ctx.process),
+        current=current,
+        now=ctx.now,
+        **values,
+    )
     return Page(html, status, cookies, form_targets)
 
 
@@ -68,21 +77,20 @@ def shown(view: View, ctx: Context, *, as_json: bool) -> Page | Encoded[BaseMode
         view.template,
         Site.of(ctx.settings),
         title=view.title,
-        user=reader_of(ctx),
+        user=reader_of(ctx.caller_or_none, ctx.request, ctx.process),
         current=view.current,
         **{"now": ctx.now, **values},
     )
     return Page(html, view.status, view.cookies)
 
 
-def reader_of(ctx: Context) -> Reader | None:
+def reader_of(caller: Caller | None, request: Request, process: Process) -> Reader | None:
     """Return for whom a page is made; `None` for somebody who has not signed in."""
-    caller = ctx.caller_or_none
     if caller is None or caller.email is None:
         return None
     roles = (Role.ANALYST, Role.KM_ADMIN, Role.ADMIN)
     can = frozenset(str(role) for role in roles if caller.includes(role))
-    return Reader(caller.email, can, viewed_by(ctx.request, ctx.process))
+    return Reader(caller.email, can, viewed_by(request, process))
 
 
 def ask(ctx: Context, function: "HttpFunction", **given: Any) -> Any:

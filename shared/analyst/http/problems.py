@@ -10,24 +10,32 @@ from werkzeug.wrappers import Request
 
 from analyst.errors import AnalystError
 from analyst.http.response import Response, html_response
-from analyst.pages import Site, render
+from analyst.pages import Reader, Site, render
 from analyst.pages.rendering import sentence
 
 MEDIA_TYPE = "application/problem+json"
 
 _INTERNAL = "unexpected error; see the server log for the request id {}"
 _TITLES = {
+    400: "That did not work",
     401: "Please sign in",
     403: "Access denied",
     404: "Not found",
     405: "Not found",
+    408: "The request took too long",
     409: "That did not work",
+    413: "Too large",
+    415: "That did not work",
+    416: "That did not work",
     422: "That did not work",
     429: "Too many attempts",
+    431: "The request is too large",
     500: "Something went wrong",
     503: "Temporarily unavailable",
 }
 _PASSING = (429, 500, 503)
+_NOWHERE = "nowhere"
+"""The place of a page about an error in the navigation."""
 _UNCONFIGURED = "the settings of this server are invalid; see its log for the details"
 
 
@@ -93,14 +101,21 @@ def wants_page(request: Request) -> bool:
     return request.accept_mimetypes["text/html"] > request.accept_mimetypes["application/json"]
 
 
-def answer(error: Exception, request_id: str, *, page_for: Request | None = None, site: Site | None = None) -> Response:
+def answer(
+    error: Exception,
+    request_id: str,
+    *,
+    page_for: Request | None = None,
+    site: Site | None = None,
+    reader: Reader | None = None,
+) -> Response:
     """Make the response to a request that failed: a problem document, or a page for the browser that sent `page_for`.
 
-    The messages of internal errors stay in the log.
+    `reader` is who has signed in there. The messages of internal errors stay in the log.
     """
     document = describe(error, request_id)
     if page_for is not None:
-        response = _page(document, page_for, site or Site())
+        response = _page(document, page_for, site or Site(), reader)
     else:
         body = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace")
         response = Response(body, status=document["status"], content_type=MEDIA_TYPE)
@@ -121,7 +136,7 @@ def describe(error: Exception, request_id: str) -> dict[str, Any]:
     return {**_document(500, code, detail), "request_id": request_id}
 
 
-def _page(document: dict[str, Any], request: Request, site: Site) -> Response:
+def _page(document: dict[str, Any], request: Request, site: Site, reader: Reader | None) -> Response:
     status = document["status"]
     html = render(
         "message.html",
@@ -129,24 +144,35 @@ def _page(document: dict[str, Any], request: Request, site: Site) -> Response:
         title=_TITLES.get(status, document["title"]),
         text=sentence(document["detail"]),
         request_id=document.get("request_id"),
-        links=_ways_on(status, request),
+        links=_ways_on(status, request, reader),
+        user=reader,
+        current=_NOWHERE,
     )
     return html_response(html, status)
 
 
-def _ways_on(status: int, request: Request) -> list[dict[str, str]]:
-    """Say where to go from an error: to sign in and come back, to try again, or to the start."""
-    here = request.full_path.rstrip("?")
-    start = {"url": "/", "text": "Go to your tables"}
+def _ways_on(status: int, request: Request, reader: Reader | None) -> list[dict[str, str]]:
+    """Say where to go from an error: to sign in and come back, to try again, back to the form, or to the start."""
     is_read = request.method in {"GET", "HEAD"}
+    came_from = _page_before(request)
+    here = request.full_path.rstrip("?") if is_read else came_from
     if status == HTTPStatus.UNAUTHORIZED:
-        return [{"url": f"/login?{urlencode({'next': here})}" if is_read else "/login", "text": "Sign in"}]
+        return [{"url": "/login" if here is None else f"/login?{urlencode({'next': here})}", "text": "Sign in"}]
+    start = {"url": "/", "text": "Sign in" if reader is None else "Go to your tables"}
     if is_read and status in _PASSING:
-        return [{"url": here, "text": "Try again"}, start]
-    back = urlsplit(request.referrer or "")
-    if not is_read and back.netloc == request.host and back.path.startswith("/") and not back.path.startswith("//"):
-        return [{"url": back.path, "text": "Go back"}, start]
+        return [{"url": here or "/", "text": "Try again"}, start]
+    if not is_read and came_from is not None:
+        return [{"url": came_from, "text": "Go back"}, start]
+    if reader is not None and status == HTTPStatus.NOT_FOUND:
+        return [{"url": "/catalog", "text": "Search the catalog"}, start]
     return [start]
+
+
+def _page_before(request: Request) -> str | None:
+    """Return the path of the page of ours from which a form was sent."""
+    back = urlsplit(request.referrer or "")
+    is_ours = back.netloc == request.host and back.path.startswith("/") and not back.path.startswith("//")
+    return back.path if is_ours else None
 
 
 def _document(status: int, code: str, detail: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from analyst.metrics.registry import Defined, FileProblem
 from analyst.names import did_you_mean
 from analyst.snapshots import Snapshot
 from analyst.store import Object, Store
-from analyst.visible_tables import visible
+from analyst.visible_tables import visible_by_id
 
 KEY: Final = "catalog/metrics.json"
 
@@ -75,7 +75,7 @@ def visible_metrics(
     metrics: Mapping[str, CheckedMetric], snapshot: Snapshot, access: AccessList, caller: Caller
 ) -> list[CheckedMetric]:
     """List the metrics whose tables the caller may all read, by category and name."""
-    readable = {table.id for table in visible(snapshot, access, caller)}
+    readable = visible_by_id(snapshot, access, caller)
     found = [
         metric
         for metric in metrics.values()

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from operator import itemgetter
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,7 +15,7 @@ from analyst.catalog import QueryMode, Table
 from analyst.catalog_search import CatalogSearch, Hit, Kind, words_of
 from analyst.descriptions import Description, Texts
 from analyst.snapshots import Snapshot
-from analyst.visible_tables import visible
+from analyst.visible_tables import of_now, visible
 
 PAGE: Final = 50
 _MOST_HITS: Final = 1000
@@ -174,6 +175,34 @@ class Browsing:
             owners=people.owners,
             tier=people.tier,
             why=tuple(_reasons(table, description, people, words)) if words else (),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The tables of a snapshot in the orders in which the home page shows them, and the numbers of columns by id."""
+
+    newest: tuple[tuple[str, datetime], ...]
+    """Ids with the times of their registration."""
+    freshest: tuple[Table, ...]
+    noticed: tuple[Table, ...]
+    columns: Mapping[str, int]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, access: AccessList) -> Self:
+        """Return it for all tables, whoever may read them; it is made once for each state."""
+        return snapshot.derived.of(cls._made, snapshot, access)
+
+    @classmethod
+    def _made(cls, snapshot: Snapshot, access: AccessList) -> Self:
+        tables = of_now(snapshot, access)
+        registered = [(id_, access.tables[id_].registered_at) for id_ in tables if id_ in access.tables]
+        read = [each for each in tables.values() if each.extracted_at]
+        return cls(
+            tuple(sorted(registered, key=itemgetter(1), reverse=True)),
+            tuple(sorted(read, key=lambda each: str(each.extracted_at), reverse=True)),
+            tuple(each for each in tables.values() if each.notice),
+            {id_: len(each.columns) for id_, each in tables.items()},
         )
 
 

@@ -28,7 +28,7 @@ from analyst.snapshots import Snapshot
 from analyst.store import ANY, Object, Store
 from analyst.store.compare_and_swap import swap
 from analyst.store.transfer import local_copy
-from analyst.visible_tables import find, visible
+from analyst.visible_tables import find
 from da.profiles.aggregates import SMALL_INTEGERS
 from da.profiles.scan import Scanned
 from da.profiles.sketches import Sketch, estimate
@@ -426,10 +426,11 @@ def of_table(
     """Return the relations of a table to those that the caller may read: declared ones, then proposed ones."""
     made: list[Relation] = []
     declared: set[tuple[str, ForeignKey]] = set()
-    for other in visible(snapshot, access, caller):
-        for key in texts.of(other).foreign_keys if other.id in texts.said else ():
-            declared.add((other.id, key))
-            made += _seen_from(table, other.id, key, is_declared=True)
+    for id_ in sorted(id_ for id_, known in texts.said.items() if known.said.foreign_keys):
+        other = find(snapshot, access, caller, id_)
+        for key in () if other is None else texts.of(other).foreign_keys:
+            declared.add((id_, key))
+            made += _seen_from(table, id_, key, is_declared=True)
     for child, listed in proposals.items():
         for each in listed:
             one, two = (find(snapshot, access, caller, id_) for id_ in (child, each.key.table))

@@ -1,5 +1,6 @@
 """The ledger of the scheduler: starts and their results. One small object, changed by compare-and-swap."""
 
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -78,6 +79,31 @@ def read(store: Store) -> Ledger:
         UnavailableError: it is damaged, or the store does not respond.
     """
     return _ledger(store.read(KEY))
+
+
+class LedgerReader:
+    """The ledger for readers: it is parsed again only when it has changed. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._version: str | None = None
+        self._ledger = Ledger()
+
+    def current(self) -> Ledger:
+        """Return the ledger, by one conditional read.
+
+        Raises:
+            UnavailableError: it is damaged, or the store does not respond.
+        """
+        with self._lock:
+            found = self._store.read(KEY, unless=self._version)
+            if found is None:
+                self._version, self._ledger = None, Ledger()
+            elif found.version != self._version:
+                self._ledger = _ledger(found)
+                self._version = found.version
+            return self._ledger
 
 
 def edit(store: Store, change: Callable[[Ledger], tuple[Ledger, T]]) -> T:

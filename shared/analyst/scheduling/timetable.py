@@ -4,18 +4,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from analyst.errors import InvalidInputError
 from analyst.schedule import Schedule
 from analyst.scheduling.ledger import Attempt, Ledger
 from analyst.settings import Settings
-from analyst.state.registry import RegisteredTable, list_tables
+from analyst.state.registry import TableRow, list_rows
 from analyst.state.source_types import EXTERNAL, Job, SourceTypes
 from analyst.state.sources import Source, list_sources
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+    from analyst.state import State
 
 FIRST_PAUSE = timedelta(minutes=5)
 """The pause after a failure; doubled with every further consecutive failure."""
@@ -44,15 +46,16 @@ class Registry:
     """The sources and tables; `default` is the schedule of those without one. `types` have jobs, `own` are of the instance."""
 
     sources: tuple[Source, ...]
-    tables: tuple[RegisteredTable, ...]
+    tables: tuple[TableRow, ...]
     default: str
     types: SourceTypes = field(default_factory=dict)
     own: tuple[Job, ...] = ()
 
     @classmethod
-    def read(cls, db: "DuckDBPyConnection", settings: Settings, types: SourceTypes) -> Self:
-        """Read it from the open system state."""
-        return cls(list_sources(db), tuple(list_tables(db)), settings.sync_schedule, types, own_jobs(settings))
+    def read(cls, state: "State", settings: Settings, types: SourceTypes) -> Self:
+        """Read it from the system state."""
+        sources, tables = state.derived(_listed)
+        return cls(sources, tables, settings.sync_schedule, types, own_jobs(settings))
 
     def jobs(self) -> "Iterator[SourceJob]":
         """List the jobs of the instance and of all sources."""
@@ -60,6 +63,10 @@ class Registry:
         for source in self.sources:
             if source.type in self.types:
                 yield from (SourceJob(source.name, job) for job in self.types[source.type].jobs)
+
+
+def _listed(db: "DuckDBPyConnection") -> tuple[tuple[Source, ...], tuple[TableRow, ...]]:
+    return list_sources(db), list_rows(db)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +82,11 @@ class SourceJob:
         return f"{self.source}/{self.job.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A table, or a source as a whole (`table` is `None`), with its schedule and its last attempt."""
 
     source: Source
-    table: RegisteredTable | None
+    table: TableRow | None
     schedule: str
     said_by: SaidBy
     last: Attempt | None
@@ -102,10 +108,10 @@ class Verdict:
 
 def entries(registry: Registry, ledger: Ledger) -> dict[str, list[Entry]]:
     """List the scheduled items by source: the source as a whole, for discovery, and its tables."""
-    found = {source.name: [_of_source(source, registry, ledger)] for source in registry.sources}
+    found = {source.name: [of_source(source, registry, ledger)] for source in registry.sources}
     for table in registry.tables:
         if table.source in found:  # tables of an older system may have none
-            found[table.source].append(_of_table(table, found[table.source][0], ledger))
+            found[table.source].append(of_table(table, found[table.source][0], ledger))
     return found
 
 
@@ -164,13 +170,15 @@ def _next_due(schedule: str, after: datetime) -> datetime | None:
     return _parsed(schedule).next_due(after)
 
 
-def _of_source(source: Source, registry: Registry, ledger: Ledger) -> Entry:
+def of_source(source: Source, registry: Registry, ledger: Ledger) -> Entry:
+    """Return the entry of a source as a whole."""
     own = source.sync_schedule
     return Entry(
         source, None, own or registry.default, "source" if own else "instance", ledger.sources.get(source.name)
     )
 
 
-def _of_table(table: RegisteredTable, whole: Entry, ledger: Ledger) -> Entry:
+def of_table(table: TableRow, whole: Entry, ledger: Ledger) -> Entry:
+    """Return the entry of a table of a source, of which `whole` is the entry."""
     own, last = table.sync_schedule, ledger.tables.get(table.uuid)
     return Entry(whole.source, table, own or whole.schedule, "table" if own else whole.said_by, last)

@@ -3,12 +3,12 @@
 import hashlib
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -22,6 +22,10 @@ __all__ = ["DamagedError"]
 SnapshotNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 """The number of a snapshot in a request."""
 
+S = TypeVar("S")
+T = TypeVar("T")
+R = TypeVar("R")
+
 PREFIX = "analytics/"
 CATALOG_SUFFIX = ".catalog.json"
 LAKE_SUFFIX = ".ducklake"
@@ -29,6 +33,25 @@ _CATALOG = re.compile(rf"{PREFIX}([0-9]{{9,}})-[0-9a-z]{{26}}{re.escape(CATALOG_
 _CATALOGS: TypeAdapter[CatalogList | Catalog] = TypeAdapter(
     Annotated[CatalogList | Catalog, Field(union_mode="left_to_right")]
 )
+
+
+class Derived:
+    """What is computed of a snapshot for an access list or the like, kept as long as that object stays the same.
+
+    A process has one object for each version of them, so its identity stands for its content. Threads that are here at the
+    same time may compute the same value twice.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[object, tuple[object, Any]] = {}
+
+    def of(self, make: Callable[[S, T], R], snapshot: S, beside: T) -> R:
+        """Return `make(snapshot, beside)`, which it must not change, from memory if `beside` is that of the last call."""
+        kept = self._kept.get(make)
+        if kept is None or kept[0] is not beside:
+            kept = self._kept[make] = (beside, make(snapshot, beside))
+        made: R = kept[1]
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +62,7 @@ class Snapshot:
     catalog: Catalog
     by_id: Mapping[str, Table]
     built_from: Mapping[str, str]
+    derived: Derived = field(default_factory=Derived, compare=False, repr=False)
 
 
 EMPTY = Snapshot(0, Catalog(snapshot=0, built_at=datetime.fromtimestamp(0, UTC)), {}, {})

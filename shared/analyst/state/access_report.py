@@ -1,6 +1,6 @@
 """The access report: who can read which table and why, by the current state."""
 
-from datetime import datetime
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -10,7 +10,6 @@ from analyst.access.explanation import Explanation, explain
 from analyst.errors import NotFoundError
 from analyst.names import TableId, did_you_mean
 from analyst.state.fields import Input, Line, Output
-from analyst.state.projection import project
 from analyst.state.users import User, get_user
 
 if TYPE_CHECKING:
@@ -38,14 +37,13 @@ class AccessReport(Output):
 
 
 def report(
-    db: "DuckDBPyConnection", caller: Caller, query: AccessQuery, published: frozenset[str], now: datetime
+    db: "DuckDBPyConnection", access: AccessList, caller: Caller, query: AccessQuery, published: AbstractSet[str]
 ) -> AccessReport:
-    """Explain access. `published` are the ids of the tables in the newest snapshot.
+    """Explain access by an access list. `published` are the ids of the tables in the newest snapshot.
 
     Raises:
         NotFoundError: the user or table does not exist.
     """
-    access = AccessList.model_validate_json(project(db, 0, now))
     if query.table is not None and query.table not in access.tables.keys() | published:
         known = access.tables.keys() | published
         raise NotFoundError(
@@ -64,7 +62,7 @@ def _report(
     user: User | None,
     asked: list[tuple[Caller, str]],
     query: AccessQuery,
-    published: frozenset[str],
+    published: AbstractSet[str],
 ) -> AccessReport:
     active = user is None or user.active
     page = asked[query.offset : query.offset + query.limit]
@@ -78,15 +76,16 @@ def _readers(access: AccessList, table: str) -> list[Caller]:
     return [who for who in people if access.may_read(who, table)]
 
 
-def _readable(access: AccessList, who: Caller, published: frozenset[str]) -> list[str]:
+def _readable(access: AccessList, who: Caller, published: AbstractSet[str]) -> list[str]:
     """Find the tables that a user may read, including unregistered ones; none for a deactivated user."""
     if who.user_id not in access.users:
         return []
-    return sorted(access.readable(who) | (published if who.role is Role.ADMIN else frozenset()))
+    return sorted(access.readable(who) | (published if who.role is Role.ADMIN else set()))
 
 
 def _person(access: AccessList, user: User) -> Caller:
-    return _caller(access, user.id) if user.active else Caller(user.id, user.email, user.role)
+    is_listed = user.active and user.id in access.users  # not if they were added since the list was read
+    return _caller(access, user.id) if is_listed else Caller(user.id, user.email, user.role)
 
 
 def _caller(access: AccessList, user_id: str) -> Caller:

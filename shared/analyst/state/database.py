@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import finalize
 
 from ulid import ULID
@@ -192,6 +192,7 @@ class _Opened:
     version: str | None
     con: "DuckDBPyConnection"
     alias: str
+    derived: dict[object, Any] = field(default_factory=dict)
 
     def cursor(self) -> "DuckDBPyConnection":
         cursor = self.con.cursor()
@@ -231,6 +232,19 @@ class StateReader:
             cursor = newest.cursor()
         try:
             yield cursor
+        finally:
+            cursor.close()
+
+    def derived(self, make: "Callable[[DuckDBPyConnection], T]") -> T:
+        """Return what a function reads from the current state, from memory if it was read from this version before."""
+        with self._lock:
+            newest = self._newest()
+            cursor = newest.cursor()
+        try:
+            if make not in newest.derived:
+                newest.derived[make] = make(cursor)
+            made: T = newest.derived[make]
+            return made
         finally:
             cursor.close()
 
@@ -306,6 +320,16 @@ class State:
             StateTooNewError: it was written by a newer version.
         """
         return self._reader.open()
+
+    def derived(self, make: "Callable[[DuckDBPyConnection], T]") -> T:
+        """Return what a function reads from the current state; it is called once for each version.
+
+        `make` is a function of a module, which reads only the state, and its result is not changed.
+
+        Raises:
+            UnavailableError: as `read`; and `StateTooNewError`.
+        """
+        return self._reader.derived(make)
 
     def edit(self, change: "Callable[[DuckDBPyConnection], T]") -> T:
         """Change the state, publish it with the resulting access list, and return the result of `change`.

@@ -217,10 +217,40 @@ class Visit:
         """Open a page."""
         self.driver.get(self.base + path)
 
-    def find(self, selector: str) -> Any:
-        """Find an element, which may be on a page that is still loading."""
-        self.until(lambda driver: driver.find_elements("css selector", selector))
-        return self.driver.find_element("css selector", selector)
+    def find(self, selector: str, text: str = "") -> Any:
+        """Find an element that has a text; it may be on a page that is still loading."""
+        found: list[Any] = []
+
+        def is_there(_driver: Any) -> bool:
+            found[:] = [each for each in self.all(selector) if not text or text in each.text]
+            return bool(found)
+
+        self.until(is_there)
+        return found[0]
+
+    def all(self, selector: str) -> list[Any]:
+        """Return the elements that are on the page now."""
+        found: list[Any] = self.driver.find_elements("css selector", selector)
+        return found
+
+    def fill(self, form: str, **texts: str) -> None:
+        """Type texts into the fields of a form."""
+        for name, text in texts.items():
+            field = self.find(f"{form} [name={name}]:not([type=hidden])")
+            field.clear()
+            field.send_keys(text)
+
+    def write_sql(self, statement: str) -> None:
+        """Put a statement into the editor."""
+        self.driver.execute_script("document.querySelector('#sql').value = arguments[0]", statement)
+
+    def active(self) -> Any:
+        """Return the element that has the focus."""
+        return self.driver.switch_to.active_element
+
+    def press(self, key: str) -> None:
+        """Press a key where the focus is."""
+        self.active().send_keys(key)
 
     def until(self, condition: Callable[[Any], Any]) -> None:
         """Wait for something that a script does."""
@@ -229,6 +259,10 @@ class Visit:
 
         stale = [StaleElementReferenceException]  # the script has just replaced the region
         WebDriverWait(self.driver, 20, ignored_exceptions=stale).until(condition)
+
+    def status(self) -> int:
+        """Return the status of the open page."""
+        return int(self.driver.execute_script("return performance.getEntriesByType('navigation')[0].responseStatus"))
 
     def complaints(self, *, besides: str = "\0") -> list[str]:
         """Return the errors in the console: of scripts, of requests, and of the policy."""

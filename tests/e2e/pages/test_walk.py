@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from analyst.access import Role
 from tests.e2e.pages.conftest import LONG, Served, Visit
 from tests.integration.pages.conftest import PASSWORD
 from tests.integration.pages.payloads import PAYLOADS
@@ -20,6 +21,7 @@ from tests.integration.world import FUNCTIONS
 WIDTHS: Final = (390, 768, 1440)
 THEMES: Final = ("light", "dark")
 PEOPLE: Final = ("-", "vera", "ann", "admin")
+ROLES: Final = {"vera": Role.VIEWER, "ann": Role.ANALYST, "admin": Role.ADMIN}
 CHALLENGE: Final = "a" * 43
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "/auth/desktop": (f"/auth/desktop?challenge={CHALLENGE}&machine=laptop",),
@@ -71,6 +73,13 @@ axe.run(document, {resultTypes: ["violations"]}).then(found => done(found.violat
   .filter(each => ["serious", "critical", "moderate"].includes(each.impact))
   .map(each => each.id + ": " + each.nodes.slice(0, 3).map(node => node.html.slice(0, 160)).join(" | "))));
 """
+FIRST_LOAD: Final = 120_000
+WEIGHT: Final = """
+const loaded = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+return loaded.map(each => each.encodedBodySize).reduce((one, other) => one + other, 0);
+"""
+"""Bytes of everything that a page loads, as they are sent, also of what the browser has kept."""
+
 WATCH: Final = """
 window.ran = []; window.violations = [];
 for (const name of ["alert", "prompt", "confirm"]) window[name] = () => { window.ran.push(name); return true; };
@@ -82,6 +91,27 @@ def pages() -> list[str]:
     """Return an address of every page that answers GET, from the routes."""
     found = [each.function.path.text for each in FUNCTIONS if each.function.method == "GET" and each.function.is_page]
     return [address for path in (*found, "nowhere") for address in EXAMPLES.get(path, (path,))]
+
+
+REFUSED: Final = {
+    "/tables/shop/none": {404},
+    "/auth/google/callback?state=x&code=y": {400, 404},
+    "/auth/email/confirm?token={link}": {200, 401},
+    "/auth/password/set?token={invitation}": {200, 401},
+}
+"""Addresses of pages about a failure: what does not exist, and links that may have been used before."""
+
+
+def statuses(who: str, address: str) -> set[int]:
+    """Return the statuses that the page at an address may have for somebody; a stranger ends at the page to sign in."""
+    if address == "/nowhere":
+        return {404}
+    specs = [each.function for each in FUNCTIONS if each.function.method == "GET" and each.function.is_page]
+    spec = next(each for each in specs if each.path.match(address.partition("?")[0]) is not None)
+    if isinstance(spec.allow, Role) and who != "-" and not ROLES[who].includes(spec.allow):
+        return {403}
+    is_login = isinstance(spec.allow, Role) and who == "-"
+    return {200} if is_login else REFUSED.get(address, {200})
 
 
 def test_every_page_has_an_address() -> None:
@@ -102,9 +132,14 @@ def test_pages_have_no_faults(shop: Served, axe: str, visit: Callable[..., Visit
             continue  # they lead elsewhere, or need a client: consent is walked below
         browser.show(WIDTHS[0], "light")
         browser.get(path)
-        complaints = [each for each in browser.complaints() if not re.search(r"status of 4(01|03|04|22|00)", each)]
-        if complaints:
+        status, allowed = browser.status(), statuses(who, address)
+        if status not in allowed:
+            wrong[f"{path} status"] = [status, sorted(allowed)]
+        # the console tells the status of the document too; of anything else that a page loads, 400 or above is a fault
+        if complaints := browser.complaints(besides=f"{browser.driver.current_url} - Failed to load resource"):
             wrong[f"{path} console"] = complaints
+        if (weight := browser.driver.execute_script(WEIGHT)) > FIRST_LOAD:
+            wrong[f"{path} weight"] = weight
         title = browser.driver.title
         if title.startswith(("Sign in ·", "Access denied")) and title in seen:
             continue  # the same page again
@@ -156,8 +191,6 @@ def _faults(browser: Visit, axe: str, path: str) -> dict[str, Any]:
         here = f"{path} {width} {theme}"
         if (wide := browser.driver.execute_script("return document.documentElement.scrollWidth")) > width:
             wrong[f"{here} scrolls"] = wide
-        if (width, theme) not in {(390, "light"), (1440, "light"), (1440, "dark")}:
-            continue
         if found := browser.driver.execute_async_script(CHECK):
             wrong[f"{here} axe"] = found
         if pictures:
@@ -216,7 +249,7 @@ def test_the_script_helps(visit: Callable[..., Visit]) -> None:
     area = browser.find("#sql")
     area.click()
     area.send_keys("select 1 from shop.ord")
-    browser.until(lambda _: browser.find("#suggest").is_displayed() or area.send_keys("e"))
+    browser.until(lambda _: browser.find("#suggest").is_displayed() or area.send_keys("e\ue003"))
     area.send_keys("\ue004")  # Tab
     assert area.get_attribute("value").startswith("select 1 from shop.orders")
     browser.driver.execute_script("arguments[0].value = 'select id, status from shop.orders order by id limit 5'", area)

@@ -24,10 +24,17 @@ async function replace(region, url, options) {
   const page = new DOMParser().parseFromString(html.createHTML(await answer.text()), "text/html");
   const fresh = page.getElementById(region.id);
   if (!fresh) return null;
-  const node = document.importNode(fresh, true);
-  region.replaceWith(node);
-  enhance(node);
-  return node;
+  // The region itself stays, and what changed is said in a place that is always there, so that screen readers notice.
+  if (fresh.dataset.refresh) region.dataset.refresh = fresh.dataset.refresh; else delete region.dataset.refresh;
+  region.replaceChildren(...document.importNode(fresh, true).childNodes);
+  region.removeAttribute("aria-busy");
+  enhance(region);
+  say(region.querySelector("[data-said]")?.textContent.trim());
+  return region;
+}
+function say(text) {
+  const place = document.getElementById("said");
+  if (place && text && place.textContent !== text) place.textContent = text;
 }
 
 // Search as you type: the form of a page, and the region with its results.
@@ -44,7 +51,7 @@ function liveForms(within) {
       else url.search = said;
       const region = document.getElementById(form.dataset.live);
       region.setAttribute("aria-busy", "true");
-      try { if (await replace(region, url, options)) { if (!posts) history.replaceState(null, "", url); } else region.removeAttribute("aria-busy"); }
+      try { if (await replace(region, url, options) && !posts) history.replaceState(null, "", url); region.removeAttribute("aria-busy"); }
       catch (error) { if (error.name !== "AbortError") form.submit(); }
     };
     form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(search, 200); });
@@ -183,7 +190,16 @@ function autoForms(within) {
   }
 }
 
+// Where the navigation is wider than the window, the place of the page is scrolled into view.
+function navigation() {
+  for (const here of $("nav a[aria-current]")) {
+    const bar = here.parentElement, at = here.getBoundingClientRect(), all = bar.getBoundingClientRect();
+    if (at.right > all.right || at.left < all.left) bar.scrollLeft += at.left - all.left - (all.width - at.width) / 2;
+  }
+}
+
 function enhance(within) {
   for (const start of [copyButtons, liveForms, polling, grids, confirming, editors, autoForms]) start(within);
 }
 enhance(document);
+navigation();

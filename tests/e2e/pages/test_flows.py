@@ -1,0 +1,221 @@
+"""What people do with the pages, in a real browser, from the first click to its effect."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.e2e.pages.conftest import Served, Visit
+from tests.integration.pages.conftest import PASSWORD
+
+VISIT = Callable[..., Visit]
+STOP = """
+const button = document.querySelector("[data-stop]");
+setTimeout(() => { const was = !button.hidden; button.click(); window.stopped = [was, !button.hidden]; }, 2000);
+setTimeout(() => document.querySelector("[data-run]").click(), 0);
+"""
+TAB, ENTER, ESCAPE, CTRL = "\ue004", "\ue007", "\ue00c", "\ue009"
+
+
+def test_an_invitation_and_a_password(visit: VISIT) -> None:
+    """A person is added and invited by an administrator, sets a password, signs out and in, and changes it."""
+    admin, iris = visit("admin"), visit("-")
+    admin.get("/admin/people")
+    admin.find("#add + form input[name=email]").send_keys("iris@example.com" + ENTER)
+    assert admin.find("h1").text == "iris@example.com"
+    admin.find("form[action$='/invite'] button").click()
+    link, code = (each.text for each in admin.all("section[aria-labelledby=invited] pre"))
+    iris.driver.get(link)
+    iris.fill("main", code=code, password=PASSWORD)
+    iris.find("main form button").click()
+    iris.find("a[href='/account']").click()
+    iris.find("form[action='/auth/logout'] button").click()
+    iris.get("/account")  # the session is over: sign in, and come back
+    iris.find("main a[href^='/auth/password']").click()
+    iris.fill("main", email="iris@example.com", password="wrong " + PASSWORD)
+    iris.find("main form button").click()
+    assert iris.find("[role=alert]").text
+    iris.fill("main", email="iris@example.com", password=PASSWORD)
+    iris.find("main form button").click()
+    assert iris.find("h1").text == "Your account"
+
+
+def test_a_description_is_edited_in_place(visit: VISIT) -> None:
+    kim = visit("kim")
+    kim.get("/tables/shop/customers")
+    kim.find("summary", "Describe this table").click()
+    kim.fill("form[action$='/description']", description="Who buys from us.", tags="people, core")
+    kim.find("form[action$='/description'] button").click()
+    assert kim.find("[role=status].notice").text == "The description is saved."
+    assert "Who buys from us." in kim.find("section[aria-labelledby=about]").text
+    kim.find("#column-email summary").click()
+    kim.fill("#column-email form", description="Where to write to.")
+    kim.find("#column-email form button").click()
+    assert "Where to write to." in kim.find("#column-email").text
+
+
+def test_a_query_is_stopped_downloaded_and_shared(visit: VISIT, tmp_path: Path) -> None:
+    ann, bob = visit("ann"), visit("bob")
+    ann.driver.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    ann.get("/query")
+    ann.write_sql("select count(*) from range(30000000000) a where a.range % 7 = 3")
+    ann.driver.execute_script(STOP)  # a driver can't look at a page that waits for the next one
+    ann.until(lambda driver: driver.execute_script("return window.stopped") == [True, False])
+    assert ann.find("#sql").get_attribute("value").startswith("select count(*)")
+    ann.write_sql("select id, amount from shop.orders order by id limit 3")
+    ann.find("button[value=csv]").click()
+    ann.until(lambda _: [each for each in tmp_path.iterdir() if each.suffix == ".csv"])
+    (file,) = tmp_path.glob("*.csv")
+    assert file.read_text().splitlines()[:2] == ["id,amount", "0,0.0"]
+    ann.find("button[formaction='/query/share']").click()
+    ann.until(lambda driver: "/query/shared/" in driver.current_url)
+    bob.driver.get(ann.driver.current_url)
+    assert "ann@example.com shared this query" in bob.find("main").text
+    bob.find("[data-run]").click()
+    assert "no table 'shop.orders'" in bob.find(".notice.bad").text  # it runs with his rights
+    assert bob.complaints(besides="status of 4") == []
+
+
+def test_access_is_requested_granted_explained_and_seen_as(visit: VISIT) -> None:
+    bob, admin = visit("bob"), visit("admin")
+    bob.get("/tables/shop/customers")
+    assert bob.find("h1").text == "No such table"
+    bob.find("textarea[name=reason]").send_keys("For the newsletter")
+    bob.find("main form button").click()
+    assert "The request is sent" in bob.find("main").text
+    admin.get("/")
+    admin.find("a[href='/admin/requests']").click()
+    asked = next(each for each in admin.all("main section") if "For the newsletter" in each.text)
+    asked.find_element("css selector", "button[value=approve]").click()
+    admin.get("/admin/access")
+    admin.fill("form[action='/admin/access/explain']", user="bob@example.com", table="shop.customers")
+    admin.find("form[action='/admin/access/explain'] button").click()
+    assert "granted to bob@example.com on shop.customers" in admin.find("main").text
+    assert "bob" not in admin.driver.current_url
+    admin.find("td a[href^='/admin/people/'], td a[href^='/tables/']")
+    admin.fill("form[action='/admin/access']", to="bob@example.com", source="marts")
+    admin.find("form[action='/admin/access'] button").click()
+    assert "marts.*" in admin.find("main").text
+    admin.get("/admin/people")
+    admin.find("a", "bob@example.com").click()
+    admin.find("form[action$='/view-as'] button").click()
+    assert "You see pages as bob@example.com does" in admin.find(".viewing").text
+    admin.get("/tables/shop/customers")
+    assert admin.find("h1").text == "shop.customers"
+    admin.find("summary", "Tell its owners").click()
+    admin.fill("form[action$='/feedback']", text="nothing")
+    admin.find("form[action$='/feedback'] button").click()
+    assert "looking through the eyes of bob@example.com" in admin.find("main").text
+    admin.find(".viewing button").click()  # the page of the error has the banner too
+    assert admin.find("h1").text == "People"
+
+
+def test_a_source_is_added_tested_registered_and_synced(shop: Served, visit: VISIT) -> None:
+    """The run is followed to its end without reloading the page; a broken table is named with what is wrong."""
+    folder = Path(str(shop.world.process.settings.source_roots[0]), "hr")
+    folder.mkdir()
+    (folder / "people.csv").write_text("id,name\n1,Ann\n2,Bob\n")
+    admin = visit("admin")
+    admin.get("/admin/sources")
+    admin.find("button[value=csv]").click()
+    admin.fill("form[action='/admin/sources'][method=post]", name="hr")
+    path = "label:has(input[value=path]) input[name=text]"
+    admin.find(path).send_keys(str(folder))
+    admin.find("summary", "Options").click()
+    types = "label:has(input[value=types]) textarea"
+    admin.find(types).send_keys("no json")
+    admin.find("form[action='/admin/sources'][method=post] > button").click()
+    assert "types" in admin.find("[role=alert]").text  # refused, and the form keeps what was typed
+    assert admin.find(path).get_attribute("value") == str(folder)
+    admin.find(types).clear()
+    admin.find("form[action='/admin/sources'][method=post] > button").click()
+    assert admin.find("h1").text == "hr"
+    admin.find("a.button", "Test").click()
+    assert "passed" in admin.find("#test-title").text
+    (folder / "teams.csv").write_bytes(b'id,name\n1,\xff\xfe\n"')
+    admin.find("a.button", "Find tables").click()
+    admin.find("form[action$='/register'] button").click()
+    assert "2 registered tables" in admin.find("main").text
+    admin.driver.execute_script("window.same = true")
+    admin.find("form[action$='/sync'] button").click()
+    admin.driver.execute_script("window.same = true")
+    admin.until(lambda driver: "partial" in driver.find_element("css selector", "#run h2").text)
+    assert admin.driver.execute_script("return window.same")
+    assert admin.find("h1").text == "Extract of hr"
+    run = admin.find("#run").text
+    assert "teams" in run
+    assert "people" in run
+    admin.until(lambda driver: "The run has ended" in driver.find_element("id", "said").get_attribute("textContent"))
+
+
+def test_a_rollback_is_previewed_and_the_audit_searched(visit: VISIT) -> None:
+    admin = visit("admin")
+    admin.get("/admin/snapshots")
+    admin.all("button[aria-label^='Preview rollback']")[-1].click()
+    assert "would change" in admin.find("#preview").text
+    assert admin.all("section[aria-labelledby=preview] tbody tr")
+    admin.get("/admin/audit")
+    admin.fill("form[action='/admin/audit']", user="admin@example.com", action="snapshot")
+    admin.find("form[action='/admin/audit'] button").click()
+    assert "admin@example.com" not in admin.driver.current_url
+    admin.get("/admin/audit?outcome=failed")
+    assert {each.text for each in admin.all("td[data-label=Action] .badge")} <= {"failed"}
+
+
+def test_the_keyboard_suffices(visit: VISIT) -> None:
+    """The skip link leads to the content, the focus is visible, and the editor is left with Tab and Escape."""
+    ann = visit("ann")
+    ann.show(1440, "light")
+    ann.get("/catalog")
+    ann.press(TAB)
+    assert ann.active().text == "Skip to the content"
+    ann.press(ENTER)
+    ann.press(TAB)
+    assert ann.driver.execute_script("return document.activeElement.closest('main') !== null")
+    for _ in range(6):
+        outline = ann.driver.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", ann.active().get_attribute("outerHTML")
+        ann.press(TAB)
+    ann.get("/query")
+    area = ann.find("#sql")
+    area.click()
+    area.send_keys("select 1 from shop.ord")
+    ann.until(lambda _: ann.find("#suggest").is_displayed() or area.send_keys("e\ue003"))
+    assert ann.driver.execute_script("return document.activeElement.getAttribute('aria-activedescendant')")
+    ann.press(ESCAPE)
+    assert not ann.driver.find_element("id", "suggest").is_displayed()
+    ann.press(TAB)
+    assert ann.driver.execute_script("return document.activeElement.matches('[data-run]')")
+
+
+def test_what_a_search_finds_is_said(visit: VISIT) -> None:
+    ann = visit("ann")
+    ann.get("/catalog")
+    ann.find("form[data-live] input[name=q]").send_keys("orders")
+    ann.until(lambda driver: "for “orders”" in driver.find_element("id", "said").get_attribute("textContent"))
+    assert ann.driver.execute_script("return document.activeElement.name") == "q"
+
+
+def test_errors_lead_on(visit: VISIT) -> None:
+    """Each page about an error has a navigation and a way on, for a stranger too."""
+    stranger, ann = visit("-"), visit("ann")
+    for browser, path, title in (
+        (stranger, "/nowhere", "Not found"),
+        (stranger, "/auth/email/confirm?token=old", None),
+        (stranger, "/auth/password/set?token=old", None),
+        (stranger, "/static/none.js", "Not found"),
+        (ann, "/nowhere", "Not found"),
+        (ann, "/admin", "Access denied"),
+        (ann, "/tables/shop/none", "No such table"),
+        (ann, "/query/shared/01m8kywawxt7r0skr7mdfjn1ms", "Not found"),
+        (ann, "/catalog?page=x", "That did not work"),
+        (ann, "/catalog?color=red", "That did not work"),
+    ):
+        browser.get(path)
+        assert browser.all("header nav a"), path
+        assert browser.all("main a, main form"), path
+        if title is not None:
+            assert browser.find("h1").text == title, path
+    ann.get("/account")
+    ann.driver.execute_script("fetch('/auth/logout', {method: 'POST'})")
+    ann.until(lambda _: not [each for each in ann.driver.get_cookies() if each["name"] == "da_session"])
+    ann.find("form[action='/auth/logout'] button").click()
+    assert ann.find("main a, main form")
