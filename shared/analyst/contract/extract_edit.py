@@ -38,7 +38,7 @@ def read_extract(store: Store, source: str, folder: Path, *, with_details: bool 
         return Extract(), None
     with _local(found.data, folder) as (path, con):
         extract = extract_file.open_extract(con, path, "extract", source=source)
-        if with_details:
+        if with_details and extract.meta:
             named = extract_file.originals(con, "extract", what=extract_key(source))
             extract = replace(extract, originals=named, parts=extract_file.read_parts(con, "extract", source=source))
         return extract, found.version
@@ -95,7 +95,9 @@ def replace_rows(con: "DuckDBPyConnection", table: str, rows: Sequence[Sequence[
 
 
 def delete_rows(con: "DuckDBPyConnection", table: str, names: Sequence[str]) -> None:
-    """Delete all rows about tables."""
+    """Delete all rows about tables; to find out that there are no rows takes a tenth of the time that a deletion does."""
+    if not names or con.execute(f"select count(*) from extract.main.{table}").fetchone() == (0,):
+        return
     listed = json.dumps(list(names))
     con.execute(
         f"delete from extract.main.{table} where table_name in (select unnest(from_json(?, '[\"varchar\"]')))", [listed]
