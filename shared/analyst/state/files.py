@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from analyst import duckdb_files
 from analyst.access import DamagedStateError, StatePointer, parse_pointer
+from analyst.names import quote, quote_text
 from analyst.state.migrations import migrate
 from analyst.state.rows import fetch_one
 from analyst.state.schema import is_current
@@ -153,18 +154,20 @@ class _File:
             before = f"{self.alias}_{_OLD}"
             duckdb_files.attach(self.con, old, before, what=_WHAT)
             try:
-                self.con.execute(f"copy from database {before} to {self.alias}")
+                self.con.execute(f"copy from database {quote(before)} to {quote(self.alias)}")
             finally:
                 duckdb_files.detach(self.con, before)
-        self.con.execute(f"use {self.alias}")
+        self.con.execute(f"use {quote(self.alias)}")
         migrate(self.con, now)
 
     def opens(self, old: Path, path: Path) -> bool:
         """Open an old file at `path` if it can be edited in place; return whether it was."""
         old.replace(path)
         duckdb_files.attach(self.con, path, self.alias, what=_WHAT, writable=True)
-        self.con.execute(f"use {self.alias}")
-        enough = f"from pragma_database_size() where database_name = '{self.alias}' and free_blocks <= used_blocks"
+        self.con.execute(f"use {quote(self.alias)}")
+        enough = (
+            f"from pragma_database_size() where database_name = {quote_text(self.alias)} and free_blocks <= used_blocks"
+        )
         if fetch_one(self.con, enough) is not None and is_current(self.con):
             return True
         self.leave()
@@ -184,7 +187,7 @@ class _File:
             with suppress(duckdb.TransactionException):  # there is none
                 self.con.execute("rollback")
             self.con.execute("use memory")
-            self.con.execute(f"detach database if exists {self.alias}")
+            self.con.execute(f"detach database if exists {quote(self.alias)}")
         except duckdb.Error:
             return False
         return True

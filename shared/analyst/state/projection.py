@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from analyst.access.parts import PREFIX, Part, PartList
-from analyst.names import quote_text
+from analyst.names import quote, quote_text
 from analyst.state.rows import fetch
 
 if TYPE_CHECKING:
@@ -192,7 +192,9 @@ def rows_stored(db: "DuckDBPyConnection") -> Mapping[str, int]:
 
     Counting all rows of a table reads only its metadata.
     """
-    counts = " union all ".join(f"select {quote_text(name)} as name, count(*) as rows from {name}" for name in _TABLES)
+    counts = " union all ".join(
+        f"select {quote_text(name)} as name, count(*) as rows from {quote(name)}" for name in _TABLES
+    )
     return {row["name"]: row["rows"] for row in fetch(db, counts)}
 
 
