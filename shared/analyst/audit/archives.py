@@ -110,7 +110,7 @@ class Archiving:
             with lines.open("wb") as file:
                 self._collect(entries, file)
             known = self._archives(folder, home)
-            with duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=home / "spill") as con:
+            with duckdb_files.lent(memory_limit=self.memory_limit, temp_dir=home / "spill") as con:
                 count = _convert(con, lines, known, made)
             if count:
                 name = hashlib.sha256(made.read_bytes()).hexdigest()[:32]

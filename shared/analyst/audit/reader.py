@@ -223,7 +223,7 @@ class Events:
 
     @cached_property
     def _db(self) -> "DuckDBPyConnection":
-        return self._held.enter_context(duckdb_files.connect(memory_limit=self.memory_limit, threads=1))
+        return self._held.enter_context(duckdb_files.lent(memory_limit=self.memory_limit))
 
 
 def _newest(names: Iterable[str], wanted: Wanted) -> list[str]:

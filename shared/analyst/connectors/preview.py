@@ -338,7 +338,7 @@ def _read(connector: CsvConnector, table: Planned, found: FoundTable) -> FoundTa
 
 def _rows(files: Iterable[Path], memory_limit: str) -> int:
     listed = ", ".join(quote_text(str(file)) for file in files)
-    with duckdb_files.connect(memory_limit=memory_limit, threads=1) as con:
+    with duckdb_files.lent(memory_limit=memory_limit) as con:
         row = con.execute(f"select count(*) from read_parquet([{listed}], union_by_name = true)").fetchone()
     return int(row[0]) if row else 0
 

@@ -94,9 +94,20 @@ def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, source: s
     Raises:
         ContractError: it is not a DuckDB file, or its `_meta` is missing or is not a table with the contract's columns.
     """
+    return opened(con, path, alias, source=source)[0]
+
+
+def opened(con: "DuckDBPyConnection", path: Path, alias: str, *, source: str) -> tuple[Extract, BaseTables]:
+    """As `open_extract`; return also what base tables the connection has.
+
+    Raises:
+        ContractError: as `open_extract`.
+    """
     duckdb_files.attach(con, path, alias, what=extract_key(source))
     duckdb_files.confine(con)
-    return read(con, alias, source=source)
+    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+        tables = BaseTables.look(con)
+    return read(con, alias, source=source, tables=tables), tables
 
 
 def read(con: "DuckDBPyConnection", alias: str, *, source: str, tables: BaseTables | None = None) -> Extract:
@@ -129,7 +140,9 @@ def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, 
     return found
 
 
-def read_parts(con: "DuckDBPyConnection", alias: str, *, source: str) -> dict[str, tuple[PartRow, ...]]:
+def read_parts(
+    con: "DuckDBPyConnection", alias: str, *, source: str, tables: BaseTables
+) -> dict[str, tuple[PartRow, ...]]:
     """Read the parts of the tables of an attached extract, by table; rows that are not parts are ignored.
 
     Raises:
@@ -137,7 +150,7 @@ def read_parts(con: "DuckDBPyConnection", alias: str, *, source: str) -> dict[st
     """
     found: dict[str, list[PartRow]] = {}
     with told_as(ContractError, f"{extract_key(source)} can't be read: "):
-        for table, name, mark, rows, about in _Reading(con, alias, source, BaseTables.look(con)).rows("_parts"):
+        for table, name, mark, rows, about in _Reading(con, alias, source, tables).rows("_parts"):
             if is_name(table or "") and name and mark and rows is not None and about is not None:
                 found.setdefault(table, []).append(PartRow(name, mark, rows, about))
     return {table: tuple(parts) for table, parts in found.items()}
@@ -180,7 +193,7 @@ def read_remote_attach(
         return tuple(_Reading(con, alias, source, tables).rows("_remote_attach"))
 
 
-def require_editable(con: "DuckDBPyConnection", alias: str, *, source: str) -> None:
+def require_editable(con: "DuckDBPyConnection", alias: str, *, source: str, tables: BaseTables) -> None:
     """Check that an attached extract has the contract's tables, and that inserting into them runs none of its code.
 
     Raises:
@@ -188,7 +201,7 @@ def require_editable(con: "DuckDBPyConnection", alias: str, *, source: str) -> N
     """
     what = extract_key(source)
     with told_as(ContractError, f"{what} can't be read: "):
-        reading = _Reading(con, alias, source, BaseTables.look(con))
+        reading = _Reading(con, alias, source, tables)
         indexed = con.execute(
             "select lower(table_name) from duckdb_indexes() where database_name = ?", [alias]
         ).fetchall()

@@ -12,6 +12,7 @@ safe.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ class KeyedMerge:
             UnavailableError: a file can't be downloaded, or memory or disk space is exhausted.
         """
         order = increment.order
-        with self._connect(threads=self.threads) as con:
+        with self._connect() as con:
             merging.check_order(con, increment.new, order)
             _check_deleted(con, increment)
             repeated = merging.repeated_keys(con, increment.new, order.key)
@@ -150,7 +151,7 @@ class KeyedMerge:
         kept = [file for file in files if isinstance(file, FileRow) or file.rows]
         if not kept:
             return tuple(files[:1])  # every row is deleted: one empty file keeps the columns
-        with self._connect(threads=1) as con:
+        with self._lent() as con:
             return tuple(file for group in key_ranges.in_order(con, kept, order) for file in group)
 
     def _rewritten(self, plan: "_Plan", number: int, order: Order) -> Sequence[ParquetFile]:
@@ -170,15 +171,19 @@ class KeyedMerge:
         # a file that has grown to twice its size is cut; one that is a little too large would leave a tiny rest
         expected = file.size_bytes * (1 + plan.touched[number] / max(file.rows, 1))
         size = plan.file_bytes if expected > 2 * plan.file_bytes else parquet.MAX_FILE_BYTES
-        with self._connect(threads=1, share=SIDE_BY_SIDE) as con:
+        with self._lent(share=SIDE_BY_SIDE) as con:
             paths = parquet.write(
                 con, query, self.folder(), is_portable=True, file_bytes=size, group_rows=parquet.KEYED_GROUP_ROWS
             )
             return [key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths]
 
-    def _connect(self, *, threads: int | None = None, share: int = 1) -> "DuckDBPyConnection":
+    def _connect(self) -> "DuckDBPyConnection":
+        temp_dir = self.folder() / "spill"
+        return duckdb_files.connect(memory_limit=self.memory_limit, threads=self.threads, temp_dir=temp_dir)
+
+    def _lent(self, *, share: int = 1) -> "AbstractContextManager[DuckDBPyConnection]":
         limit = duckdb_files.shared(self.memory_limit, share)
-        return duckdb_files.connect(memory_limit=limit, threads=threads, temp_dir=self.folder() / "spill")
+        return duckdb_files.lent(memory_limit=limit, temp_dir=self.folder() / "spill")
 
 
 def _check_deleted(con: "DuckDBPyConnection", increment: Increment) -> None:

@@ -54,7 +54,7 @@ class Staging:
         """Return the table to publish: what was extracted, merged with the base; files that the base lacks are uploaded."""
         if extracted.remote is not None:
             return replace(self._new_table(extracted, state, (), (), rows_read=0), remote=extracted.remote)
-        with self._connect() as con:
+        with duckdb_files.lent(memory_limit=self.memory_limit, temp_dir=self.home / "spill") as con:
             read = tuple(parquet.inspect(con, path) for path in extracted.files)
         self._check(read, is_unread=any(part.files is None for part in extracted.parts))
         if extracted.deleted and not self.table.primary_key:

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -141,18 +141,12 @@ class Profiling:
 
     @contextmanager
     def _connections(self, folder: Path) -> Iterator["_Connections"]:
-        made = [
-            duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=folder / f"spill-{number}")
-            for number in range(SIDE_BY_SIDE)
-        ]
         free: SimpleQueue[DuckDBPyConnection] = SimpleQueue()
-        for con in made:
-            free.put(con)
-        try:
+        with ExitStack() as stack:
+            for number in range(SIDE_BY_SIDE):
+                lent = duckdb_files.lent(memory_limit=self.memory_limit, temp_dir=folder / f"spill-{number}")
+                free.put(stack.enter_context(lent))
             yield _Connections(free, read_texts(self.store))
-        finally:
-            for con in made:
-                con.close()
 
     def _profile(
         self, table: Table, registered: Registered, connections: "_Connections", folder: Path

@@ -82,7 +82,7 @@ def update(path: Path, catalog: Catalog, data_url: str) -> dict[str, str]:
 
     A file that can't be read, or that contains something else, is replaced.
     """
-    with duckdb_files.connect(threads=1) as con:
+    with duckdb_files.lent() as con:
         if path.exists():
             try:
                 return _updated(con, path, catalog, data_url)
@@ -90,7 +90,7 @@ def update(path: Path, catalog: Catalog, data_url: str) -> dict[str, str]:
                 pass
     path.unlink(missing_ok=True)
     Path(f"{path}.wal").unlink(missing_ok=True)
-    with duckdb_files.connect(threads=1) as con:
+    with duckdb_files.lent() as con:
         _create(con, path)
         return _write(con, catalog, data_url)
 
@@ -101,7 +101,7 @@ def remote_tables(path: Path) -> dict[str, tuple[str, str, str]]:
     Raises:
         ContractError: the file can't be read.
     """
-    with duckdb_files.connect(threads=1) as con:
+    with duckdb_files.lent() as con:
         what = "the last snapshot's analytics.duckdb"
         duckdb_files.attach(con, path, _FILE, what=what)
         with told_as(ContractError, f"{what} can't be read: ", hide=path):

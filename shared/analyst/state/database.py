@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import finalize
@@ -22,9 +21,9 @@ from analyst.access import CURRENT, SCHEMA_VERSION, StatePointer, parts
 from analyst.access.reader import list_text
 from analyst.backoff import within
 from analyst.names import quote
-from analyst.state.files import ALIAS, Writer, attach, fetch_file, read_pointer
-from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind
-from analyst.state.rows import execute, insert
+from analyst.state.files import Instance, Writer, attach, fetch_file, read_pointer
+from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind, rows_stored
+from analyst.state.rows import execute, fetch_one, insert
 from analyst.state.schema import is_current
 from analyst.store import Object, Store, compare_and_swap
 from analyst.store.compare_and_swap import put_once, small_text, swap, upload_once
@@ -118,9 +117,7 @@ class Attempts(Generic[T]):
             db.execute("begin")
             self._results[edit_id] = self._change(db)
             insert(db, "_edits", {"id": edit_id, "at": self._now()})
-            execute(
-                db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT]
-            )
+            _forget_edits(db)
             db.execute("commit")
             return path, self._lists.of(db, self._now(), before, edit_id)
 
@@ -129,6 +126,13 @@ class Attempts(Generic[T]):
         if self._base is None:
             return fetch_file(self._store, before, folder)
         return Path(shutil.copyfile(self._base, folder / "fetched.duckdb"))
+
+
+def _forget_edits(db: "DuckDBPyConnection") -> None:
+    """Delete all but the last edits, if there are more: to find that out takes a tenth of the time."""
+    counted = fetch_one(db, "select count(*) as edits from _edits")
+    if counted is not None and counted["edits"] > _RECENT:
+        execute(db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT])
 
 
 def _version(before: StatePointer | None) -> int:
@@ -155,9 +159,12 @@ class _Lists:
 
     def of(self, db: "DuckDBPyConnection", now: datetime, before: StatePointer | None, edit_id: str) -> _Access:
         version = _version(before)
+        stored = rows_stored(db)
+        if sum(stored.values()) <= self.largest_whole:  # no more than that, so no need to count which of them
+            return _Access(project(db, version, now, stored), "access", {})
         rows = rows_behind(db, now)
         if sum(rows.values()) <= self.largest_whole:
-            return _Access(project(db, version, now), "access", {})
+            return _Access(project(db, version, now, stored), "access", {})
         listed, written = project_parts(db, version, now, rows, before=self._parts_of(before), prefix=edit_id.lower())
         return _Access(listed.model_dump_json().encode(), parts.HASHED, written)
 
@@ -211,18 +218,16 @@ class _Opened:
 class StateReader:
     """Opens the current state for readers.
 
-    A version stays open until the next one is requested and its readers are done. All are attached to one connection: to
-    open another one takes longer than to attach a file.
+    A version stays open until the next one is requested and its readers are done.
     """
 
-    def __init__(self, store: Store, now: Callable[[], datetime], scratch: Path | None) -> None:
+    def __init__(self, store: Store, now: Callable[[], datetime], scratch: Path | None, instance: Instance) -> None:
         self._store = store
         self._now = now
         self._scratch = scratch
+        self._instance = instance
         self._lock = threading.Lock()
-        self._con: DuckDBPyConnection | None = None
         self._opened: _Opened | None = None
-        self._aliases = (f"{ALIAS}_{number}" for number in count())
 
     @contextmanager
     def open(self) -> "Iterator[DuckDBPyConnection]":
@@ -266,14 +271,14 @@ class StateReader:
             opened = None if fetched is None else self._attached(version, fetched)
             if opened is None or not opened.is_current():
                 path = folder / "renewed.duckdb"
-                with Writer().renewed(fetched, path, self._now()):
+                with Writer(self._instance).renewed(fetched, path, self._now()):
                     pass
                 opened = self._attached(version, path)
             return opened
 
     def _attached(self, version: str | None, path: Path) -> _Opened:
-        con = self._con = self._con or duckdb_files.connect(threads=1)
-        opened = _Opened(version, con, next(self._aliases))
+        con = self._instance.cursor()
+        opened = _Opened(version, con, self._instance.alias())
         attach(con, path, opened.alias)
         finalize(opened, duckdb_files.detach, con, opened.alias).atexit = False
         return opened
@@ -308,9 +313,10 @@ class State:
         self._scratch = scratch
         self._sleep = sleep
         self._largest_whole = largest_whole
-        self._reader = StateReader(store, now, scratch)
+        instance = Instance()
+        self._reader = StateReader(store, now, scratch, instance)
         self._editing = threading.Lock()
-        self._writer = Writer()
+        self._writer = Writer(instance)
 
     def read(self) -> "AbstractContextManager[DuckDBPyConnection]":
         """Open the current state for reading only.

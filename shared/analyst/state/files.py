@@ -1,14 +1,18 @@
 """The local DuckDB file of the system state: fetched, migrated to the current schema, opened."""
 
 import hashlib
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from analyst import duckdb_files
 from analyst.access import DamagedStateError, StatePointer, parse_pointer
+from analyst.names import quote, quote_text
 from analyst.state.migrations import migrate
 from analyst.state.rows import fetch_one
 from analyst.state.schema import is_current
@@ -21,7 +25,7 @@ LEGACY: Final = "state/system.duckdb"
 """The location of an older system's state. The first edit migrates it, and it is never written."""
 
 ALIAS: Final = "state"
-"""The alias of a file in a connection, or how it begins; statements omit it."""
+"""How the aliases of files begin; statements omit them."""
 
 _OLD: Final = "old"
 _REMEDY: Final = "restore it from a backup or an earlier object version"
@@ -50,11 +54,35 @@ def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path
     return path if _download_legacy(store, path) else None
 
 
-class Writer:
-    """The connection in which edits open their files, one after the other: to open one takes longer than most edits."""
+class Instance:
+    """The DuckDB instance to which readers and writers of the state attach their files: opening one takes longer than most edits."""
 
     def __init__(self) -> None:
-        self._idle: DuckDBPyConnection | None = None
+        self._lock = threading.Lock()
+        self._con: DuckDBPyConnection | None = None
+        self._numbers = count()
+
+    def cursor(self) -> "DuckDBPyConnection":
+        """Connect to the instance, which is opened first if there is none."""
+        with self._lock:
+            self._con = self._con or duckdb_files.connect(threads=1)
+            return self._con.cursor()
+
+    def alias(self) -> str:
+        """Return a name for a file that no other one has."""
+        return f"{ALIAS}_{next(self._numbers)}"
+
+    def replace(self) -> None:
+        """Use another instance from now on; this one closes when nothing refers to it any more."""
+        with self._lock:
+            self._con = None
+
+
+class Writer:
+    """Opens files for edits in an instance, by default in one of its own."""
+
+    def __init__(self, instance: Instance | None = None) -> None:
+        self._instance = instance or Instance()
 
     @contextmanager
     def renewed(self, old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
@@ -66,9 +94,9 @@ class Writer:
             StateTooNewError: the old file was written by a newer version.
             ContractError: it can't be opened.
         """
-        with self._connected() as con:
-            _renew(con, old, path, now)
-            yield con
+        with self._opened() as file:
+            file.renew(old, path, now)
+            yield file.con
 
     @contextmanager
     def edited(self, old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
@@ -80,22 +108,28 @@ class Writer:
             StateTooNewError: the old file was written by a newer version.
             ContractError: it can't be opened.
         """
-        with self._connected() as con:
-            if old is None or not _opens(con, old, path):
-                _renew(con, old, path, now)
-            yield con
+        with self._opened() as file:
+            if old is None or not file.opens(old, path):
+                file.renew(old, path, now)
+            yield file.con
 
     @contextmanager
-    def _connected(self) -> "Iterator[DuckDBPyConnection]":
-        """Lend the connection; the block attaches a file as `ALIAS`. After an error, the next block gets a new one."""
-        con, self._idle = self._idle or duckdb_files.connect(threads=1), None
+    def _opened(self) -> "Iterator[_File]":
+        """Lend a connection; the file that the block attaches is detached afterwards.
+
+        After an error that leaves the file attached, or breaks the instance, the next block gets another instance.
+        """
+        con = self._instance.cursor()
+        file = _File(con, self._instance.alias())
         try:
-            yield con
-            _leave(con)
+            yield file
+            file.leave()
         except BaseException:
-            con.close()
+            if not file.is_let_go():
+                self._instance.replace()
             raise
-        self._idle = con
+        finally:
+            con.close()
 
 
 def attach(con: "DuckDBPyConnection", path: Path, alias: str) -> None:
@@ -107,33 +141,56 @@ def attach(con: "DuckDBPyConnection", path: Path, alias: str) -> None:
     duckdb_files.attach(con, path, alias, what=_WHAT)
 
 
-def _renew(con: "DuckDBPyConnection", old: Path | None, path: Path, now: datetime) -> None:
-    duckdb_files.create(con, path, ALIAS)
-    if old is not None:
-        duckdb_files.attach(con, old, _OLD, what=_WHAT)
-        con.execute(f"copy from database {_OLD} to {ALIAS}")
-        duckdb_files.detach(con, _OLD)
-    con.execute(f"use {ALIAS}")
-    migrate(con, now)
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A connection, and the alias under which it attaches a file to edit."""
 
+    con: "DuckDBPyConnection"
+    alias: str
 
-def _opens(con: "DuckDBPyConnection", old: Path, path: Path) -> bool:
-    """Open an old file at `path` if it can be edited in place; return whether it was."""
-    old.replace(path)
-    duckdb_files.attach(con, path, ALIAS, what=_WHAT, writable=True)
-    con.execute(f"use {ALIAS}")
-    used = fetch_one(con, "from pragma_database_size() where database_name = ? and free_blocks <= used_blocks", [ALIAS])
-    if used is not None and is_current(con):
+    def renew(self, old: Path | None, path: Path, now: datetime) -> None:
+        duckdb_files.create(self.con, path, self.alias)
+        if old is not None:
+            before = f"{self.alias}_{_OLD}"
+            duckdb_files.attach(self.con, old, before, what=_WHAT)
+            try:
+                self.con.execute(f"copy from database {quote(before)} to {quote(self.alias)}")
+            finally:
+                duckdb_files.detach(self.con, before)
+        self.con.execute(f"use {quote(self.alias)}")
+        migrate(self.con, now)
+
+    def opens(self, old: Path, path: Path) -> bool:
+        """Open an old file at `path` if it can be edited in place; return whether it was."""
+        old.replace(path)
+        duckdb_files.attach(self.con, path, self.alias, what=_WHAT, writable=True)
+        self.con.execute(f"use {quote(self.alias)}")
+        enough = (
+            f"from pragma_database_size() where database_name = {quote_text(self.alias)} and free_blocks <= used_blocks"
+        )
+        if fetch_one(self.con, enough) is not None and is_current(self.con):
+            return True
+        self.leave()
+        path.replace(old)
+        return False
+
+    def leave(self) -> None:
+        """Detach the file, which writes its log into it."""
+        self.con.execute("use memory")
+        duckdb_files.detach(self.con, self.alias)
+
+    def is_let_go(self) -> bool:
+        """Undo what is not committed and detach the file after an error; return whether the instance is as before."""
+        import duckdb
+
+        try:
+            with suppress(duckdb.TransactionException):  # there is none
+                self.con.execute("rollback")
+            self.con.execute("use memory")
+            self.con.execute(f"detach database if exists {quote(self.alias)}")
+        except duckdb.Error:
+            return False
         return True
-    _leave(con)
-    path.replace(old)
-    return False
-
-
-def _leave(con: "DuckDBPyConnection") -> None:
-    """Detach the file, which writes its log into it."""
-    con.execute("use memory")
-    duckdb_files.detach(con, ALIAS)
 
 
 def _download(store: Store, pointer: StatePointer, path: Path) -> None:

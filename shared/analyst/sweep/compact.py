@@ -89,7 +89,7 @@ class Rewriting:
             few = {batch: tuple(self._few(table, batch, folder)) for batch in table.batches}
             files = tuple(_put_in(few, table.files))
             if table.order is not None:
-                with duckdb_files.connect(threads=1) as con:
+                with duckdb_files.lent() as con:
                     groups = key_ranges.in_order(con, files, table.order)
                     files = tuple(file for group in groups for file in group)
         return Rewritten(table, files, began)

@@ -14,6 +14,7 @@ from analyst.contract.extraction import Extraction
 from analyst.runs import RunRecord
 from analyst.store import ANY, Store
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.examples import size
 from tests.reading import ask, data, edited
 from tests.running import ROOT
 
@@ -177,10 +178,11 @@ def test_a_meta_with_further_columns_is_kept(store: Store) -> None:
     assert ask(store, EXTRACT, "select table_name, extra from _meta order by 1") == [("a", 9), ("ours", None)]
 
 
+@pytest.mark.many
 def test_an_extract_does_not_grow_with_every_publish(store: Store) -> None:
     sizes = []
-    for number in range(40):
+    for number in range(size(24, 40)):
         toy = Toy({"ours": ToyTable(f"select {number} as x", str(number))})
         Extraction(store, "toy", runs.new_run_id(), lambda: datetime(2026, 1, 2, tzinfo=UTC)).run(lambda toy=toy: toy)  # type: ignore[misc]
         sizes.append(len(data(store, EXTRACT)))
-    assert max(sizes[20:]) <= 2 * sizes[5]
+    assert max(sizes[12:]) <= 2 * sizes[5]

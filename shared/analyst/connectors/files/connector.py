@@ -137,12 +137,13 @@ class CsvConnector:
         Raises:
             SourceError: a file can't be read as it is configured.
         """
-        with duckdb_files.scratch(self.scratch) as scratch:
-            con = duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=scratch)
-            with con:
-                side_by_side = self.side_by_side or SideBySide(memory_limit=self.memory_limit)
-                reading = Reading(con, planned.options, planned.required, increment, scratch, side_by_side)
-                return _Extract(reading, place, parts_of(planned, increment.table.registration), into).run()
+        with (
+            duckdb_files.scratch(self.scratch) as scratch,
+            duckdb_files.lent(memory_limit=self.memory_limit, temp_dir=scratch) as con,
+        ):
+            side_by_side = self.side_by_side or SideBySide(memory_limit=self.memory_limit)
+            reading = Reading(con, planned.options, planned.required, increment, scratch, side_by_side)
+            return _Extract(reading, place, parts_of(planned, increment.table.registration), into).run()
 
 
 @dataclass(slots=True)

@@ -90,7 +90,7 @@ class Conversion:
         """
         into.mkdir(parents=True)
         spill = into.with_name(f"{into.name}-spill")
-        with duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=spill) as con:
+        with duckdb_files.lent(memory_limit=self.memory_limit, temp_dir=spill) as con:
             scan, kinds = self._scan(con, sources, has_header=has_header, line=line)
             values = [
                 value_of(one, quote(self._named(number)), kinds[number], self.backend)
@@ -207,7 +207,7 @@ class Conversion:
         into.mkdir(parents=True)
         named = [*((one.name, one.type) for one in self.columns), *((one.name, one.type) for one in self.absent)]
         terms = [f"cast(null as {checked_type(kind)}) as {quote(name)}" for name, kind in named]
-        with duckdb_files.connect(memory_limit=self.memory_limit, threads=1) as con:
+        with duckdb_files.lent(memory_limit=self.memory_limit) as con:
             return Written(tuple(parquet.write(con, f"select {', '.join(terms)} limit 0", into)), 0)
 
 

@@ -358,7 +358,7 @@ class Texts:
             home.mkdir()
             with (
                 self.ranges[number].copied(into / f"{number}.csv") as query,
-                duckdb_files.connect(memory_limit=limit, threads=1, temp_dir=spill) as con,
+                duckdb_files.lent(memory_limit=limit, temp_dir=spill) as con,
             ):
                 wrapped = wrap(con, types)
                 select = wrapped(self._select(query, types, token, self.columns))

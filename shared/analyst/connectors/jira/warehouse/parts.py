@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from queue import LifoQueue
+from queue import Empty, LifoQueue
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from analyst import duckdb_files
@@ -188,6 +189,8 @@ def may_be_deleted(file: FileRow, before: datetime) -> bool:
 DOWNLOADS: Final = 8
 SIDE_BY_SIDE: Final = 2
 """The number of files written at the same time; each keeps one processor busy."""
+_QUICK: Final = 1 << 20
+"""Bytes of files that are rewritten one after the other, because a second writer would not be worth its start."""
 
 Rows = Callable[[IssueState], Mapping[str, Sequence[Row]]]
 """Returns the rows of an issue by table."""
@@ -203,17 +206,14 @@ class Writers:
     folder: Path
     memory_limit: str
     _free: "LifoQueue[Writer]" = field(default_factory=LifoQueue)
+    _numbers: Iterator[int] = field(default_factory=count)
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
-        for number in range(SIDE_BY_SIDE):
-            home = self.folder / f"writer-{number}"
-            con = duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=home / "spill")
-            self._free.put(Writer(self._open.enter_context(con), home, self._local))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._open.__exit__(kind, error, at)
 
     def states(self, files: Iterable[ParquetFile | FileRow], ids: Collection[str] | None = None) -> list[IssueState]:
         """Read the states of some or all issues from files of `raw_issues`."""
@@ -242,7 +242,10 @@ class Writers:
         found: dict[str, dict[str, Sequence[ParquetFile]]] = {}
         by_size = sorted(rewritings, key=lambda one: -sum(file.size_bytes for file in one.files))
         is_large = any(is_own(one.table.name, one.part) for one in rewritings)
-        with ThreadPoolExecutor(1 if is_large else SIDE_BY_SIDE) as pool:
+        is_quick = (
+            sum(file.size_bytes for one in rewritings for file in one.files) < _QUICK
+        )  # another writer takes longer
+        with ThreadPoolExecutor(1 if is_large or is_quick else SIDE_BY_SIDE) as pool:
             for one, files in zip(by_size, pool.map(self._rewrite, by_size), strict=True):
                 found.setdefault(one.table.name, {})[one.part] = files
         return found
@@ -297,7 +300,13 @@ class Writers:
 
     @contextmanager
     def _writer(self) -> Iterator[Writer]:
-        writer = self._free.get()
+        """Lend a writer that is free; at first there is none, and each that is missing is made."""
+        try:
+            writer = self._free.get_nowait()
+        except Empty:
+            home = self.folder / f"writer-{next(self._numbers)}"
+            lent = duckdb_files.lent(memory_limit=self.memory_limit, temp_dir=home / "spill")
+            writer = Writer(self._open.enter_context(lent), home, self._local)
         try:
             yield writer
         finally:

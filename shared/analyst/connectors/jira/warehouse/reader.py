@@ -76,5 +76,5 @@ def look(store: Store, source: str, memory_limit: str, scratch: Path | None) -> 
     """
     with duckdb_files.scratch(scratch) as folder:
         extract, _ = read_extract(store, source, folder)
-        with duckdb_files.connect(memory_limit=memory_limit, threads=1, temp_dir=folder / "spill") as con:
+        with duckdb_files.lent(memory_limit=memory_limit, temp_dir=folder / "spill") as con:
             yield Look(con, store, extract.require_whole(), folder)

@@ -1,0 +1,67 @@
+"""A database in memory that is lent again and again is as empty for the next block as a new one."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from analyst import duckdb_files
+
+OWN = "select database_name from duckdb_databases() where not internal"
+SETTINGS = "select current_setting('threads'), current_setting('memory_limit'), current_setting('temp_directory')"
+KEPT = "select current_setting('preserve_insertion_order'), current_setting('enable_external_file_cache')"
+
+
+def test_a_block_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    for _ in range(3):
+        with duckdb_files.lent() as con:
+            assert con.execute(OWN).fetchall() == [("memory",)]
+            assert con.execute("select getvariable('told')").fetchall() == [(None,)]
+            assert con.execute(KEPT).fetchall() == [(True, True)]
+            con.execute("create temp table rows as select 1 as n; set variable told = 'yes'")
+            con.execute("set preserve_insertion_order = false; set threads = 2; begin")
+            path.unlink(missing_ok=True)
+            duckdb_files.create(con, path, "file")
+            con.execute("commit; create table file.main.rows as from range(3)")
+    with duckdb_files.lent() as con:
+        duckdb_files.attach(con, path, "file", what="it")
+        assert con.execute("select count(*) from file.main.rows").fetchall() == [(3,)]
+
+
+def test_a_block_gets_the_limits_that_it_asks_for(tmp_path: Path) -> None:
+    for memory_limit in ("100MiB", "200MiB", "50MiB", "50MiB"):
+        folder = tmp_path / memory_limit
+        with duckdb_files.lent(memory_limit=memory_limit, temp_dir=folder) as con:
+            assert con.execute(SETTINGS).fetchall() == [(1, memory_limit.replace("M", ".0 M"), str(folder))]
+            con.execute("create temp table much as select hash(range) as h from range(100_000)")
+    with duckdb_files.lent() as con:
+        assert con.execute(SETTINGS).fetchall()[0][2] == ""
+
+
+def test_blocks_at_the_same_time_have_databases_of_their_own() -> None:
+    with duckdb_files.lent() as one, duckdb_files.lent() as other, duckdb_files.lent() as third:
+        for con in (one, other, third):
+            con.execute("attach ':memory:' as same")
+            assert len(con.execute(OWN).fetchall()) == 2
+
+
+def test_files_are_read_again_by_the_next_block(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    for number in range(3):
+        with duckdb_files.lent() as con:
+            con.execute(f"copy (select {number} as n) to '{path}' (format parquet)")
+            assert con.execute(f"select n from read_parquet('{path}')").fetchall() == [(number,)]
+
+
+def test_after_an_error_the_next_block_gets_another_one() -> None:
+    def fail() -> None:
+        with duckdb_files.lent() as con:
+            con.execute("attach ':memory:' as left_over; create table left_over.main.t (n int)")
+            con.execute("select no_such_column")
+
+    with pytest.raises(duckdb.BinderException):
+        fail()
+    for _ in range(3):
+        with duckdb_files.lent() as con:
+            assert con.execute(OWN).fetchall() == [("memory",)]
