@@ -258,6 +258,20 @@ class Settings(BaseModel):
     """Address of the model's server, by default that of the API's maker; for `openai` with its `/v1`."""
     memory_model_key: SecretStr | None = None
     """API key for the model."""
+    script_runner: Literal["sandbox", "container", "process", "off"] = "sandbox"
+    """How scripts of people are confined: by namespaces of Linux, by a container, only by limits, or not run at all."""
+    script_image: Word = "python:3.12-slim"
+    """Image for scripts, with `container`. It needs Python 3.9 or later."""
+    script_python: Path | None = None
+    """Python that runs scripts, with the packages that they may import. Defaults to that of the functions."""
+    script_uid: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    """User id under which scripts run if the functions run as root. Defaults to 65534, except with `process`."""
+    script_timeout: float = Field(default=60.0, ge=1, le=1200)
+    """Seconds after which a script is stopped."""
+    script_memory: Size = "512MB"
+    """Memory of a script."""
+    script_output: int = Field(default=65_536, ge=1024, le=1_000_000)
+    """Bytes that a script may write to standard output."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
