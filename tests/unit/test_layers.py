@@ -43,6 +43,7 @@ LAYERS = (
         "mail",
         "memory",
         "notifications",
+        "scripts",
         "usage",
         "sweep",
         "tasks",

@@ -108,9 +108,11 @@ class Runner:
 
     def _upstream(self, script: Script, run_id: str, now: datetime) -> Upstream:
         settings = self.settings
-        url = settings.base_url
+        url = settings.script_api_url or settings.base_url
         if url is None:
-            raise SettingsError("scripts can't reach the API because its address is not known; set BASE_URL")
+            raise SettingsError(
+                "scripts can't reach the API because its address is not known; set SCRIPT_API_URL or BASE_URL"
+            )
         lasts = timedelta(seconds=settings.script_timeout) + _MARGIN
         token = script_tokens.issue(self.keys(), script.owner, run_id, now, lasts)
         return Upstream(self.http, url, token, settings.script_timeout)

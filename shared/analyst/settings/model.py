@@ -266,6 +266,8 @@ class Settings(BaseModel):
     """Python that runs scripts, with the packages that they may import. Defaults to that of the functions."""
     script_uid: int | None = Field(default=None, ge=1, le=2**31 - 1)
     """User id under which scripts run if the functions run as root. Defaults to 65534, except with `process`."""
+    script_api_url: ServerUrl | None = None
+    """Address at which the functions that run scripts reach the API. Defaults to `base_url`."""
     script_timeout: float = Field(default=60.0, ge=1, le=1200)
     """Seconds after which a script is stopped."""
     script_memory: Size = "512MB"
@@ -398,6 +400,14 @@ KEYS: Final = {
     "memory.model_api": "memory_model_api",
     "memory.model_url": "memory_model_url",
     "memory.model_key": "memory_model_key",
+    "scripts.runner": "script_runner",
+    "scripts.image": "script_image",
+    "scripts.python": "script_python",
+    "scripts.uid": "script_uid",
+    "scripts.api_url": "script_api_url",
+    "scripts.timeout": "script_timeout",
+    "scripts.memory": "script_memory",
+    "scripts.output": "script_output",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",
