@@ -46,6 +46,8 @@ SENT_WITHIN: Final = 3 * _DAY
 MOST: Final = 500
 """The maximum number of notifications that a person's inbox shows; the sweep deletes older ones."""
 _AT_ONCE: Final = 16
+_FAR: Final = "6"
+"""Later than all ids of the next centuries."""
 
 
 class Shown(BaseModel):
@@ -145,7 +147,10 @@ class Outbox:
         return [Shown(notification=each, read=marks.has(each.id)) for each in seen if each is not None]
 
     def mark(self, user_id: str, ids: Iterable[str] = (), *, through: str = "") -> None:
-        """Mark notifications as read: those with these ids, and all up to the id `through`."""
+        """Mark notifications as read: those with these ids, and all up to the id `through` that are there now."""
+        if through:
+            newest = max((_id_of(entry.key) for entry in self.store.list(f"{_INBOX}{user_id}/")), default="")
+            through = min(through, newest)  # otherwise what comes later would be read as well
         self._mark(f"{_MARKS}{user_id}.json", ids, through)
 
     def unreceived(self, user_id: str) -> list[Notification]:
@@ -238,6 +243,7 @@ def _id_of(key: str) -> str:
 
 def _parsed_marks(found: Object) -> _Marks:
     try:
-        return _Marks.model_validate_json(found.data)
+        marks = _Marks.model_validate_json(found.data)
+        return marks.model_copy(update={"through": ""}) if marks.through > _FAR else marks  # of an earlier version
     except ValidationError as error:
         raise UnavailableError("the marks of read notifications are damaged; delete their object") from error
