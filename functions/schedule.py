@@ -8,18 +8,32 @@ from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.scheduling import ScheduleAnswer, Scheduler
 from analyst.scheduling.timetable import Registry
+from analyst.scripts import shelf
+from analyst.scripts.shelf import Shelf
 
 
 @function("POST", "/schedule", allow=Allow.SERVICE)
 def schedule(ctx: Context) -> ScheduleAnswer:
-    """Start all extracts, source jobs and sweeps that are due, and tasks that a process lost. Call it every minute.
+    """Start all extracts, source jobs, scripts and sweeps that are due, and tasks that a process lost. Call it every minute.
 
     Extra and concurrent calls are harmless. `GET /api/sync/status` returns the results of the extracts.
     """
     ctx.tasks.redeliver()
     _notify(ctx)
+    _start_scripts(ctx)
     registry = Registry.read(ctx.state, ctx.settings, SOURCE_TYPES)
     return Scheduler(ctx.store, registry, ctx.settings.sweep_schedule, ctx.tasks.enqueue, ctx.clock).call()
+
+
+def _start_scripts(ctx: Context) -> None:
+    """Have scripts run that are due. Each time of a schedule has one run, whoever adds its task, so they are marked last."""
+    scripts = Shelf(ctx.store).everything() if ctx.settings.script_runner != "off" else {}
+    due = shelf.due(scripts, ctx.access.current(), ctx.now) if scripts else {}
+    for script_id, at in due.items():
+        run = {"script": script_id, "run_id": shelf.run_id_of(script_id, at), "trigger": "schedule"}
+        ctx.tasks.enqueue("/scripts/run", run)
+    if due:
+        Shelf(ctx.store).started(dict.fromkeys(due, ctx.now))
 
 
 _COLLECTED_EVERY: Final = timedelta(minutes=5)

@@ -74,6 +74,7 @@ class QueryRequest(BaseModel):
     "/api/query",
     allow=Role.ANALYST,
     scope=Scope.QUERY,
+    reads=True,
     answers={
         403: "The caller may not run native SQL on the source.",
         404: "The snapshot does not exist, or is no longer kept.",

@@ -9,8 +9,8 @@ from ulid import ULID
 from analyst.access import Role
 from analyst.auth.limits import Limit
 from analyst.context import Context
-from analyst.errors import InvalidInputError
-from analyst.http import function
+from analyst.errors import InvalidInputError, NotFoundError
+from analyst.http import Picture, function
 from analyst.notifications import preferences
 from analyst.notifications.delivery import reachable
 from analyst.notifications.notification import KINDS, Channel, Item, Kind, Notification
@@ -33,7 +33,10 @@ class InboxQuery(BaseModel):
 
 
 class InboxNotification(BaseModel):
-    """A notification. `title` is one line; `items` are the tables that it is about; `url` is a path of the pages."""
+    """A notification. `title` is one line; `items` are the tables that it is about; `url` is a path of the pages.
+
+    `picture` is the path of its picture in the API, if it has one; `script` names the script that it comes from.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,6 +48,8 @@ class InboxNotification(BaseModel):
     items: tuple[Item, ...]
     url: str | None
     read: bool
+    script: str | None = None
+    picture: str | None = None
 
 
 class Inbox(BaseModel):
@@ -139,6 +144,28 @@ def mark_notifications_read(request: MarkRead, ctx: Context) -> Unread:
     return Unread(unread=sum(not each.read for each in outbox.inbox(ctx.caller, ctx.access.current())))
 
 
+class PictureOf(BaseModel):
+    """The id of a notification."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Id
+
+
+@function(
+    "GET",
+    "/api/notifications/{id}/picture",
+    allow=Role.VIEWER,
+    answers={404: "The caller has no such notification, or it has no picture."},
+)
+def notification_picture(request: PictureOf, ctx: Context) -> Picture:
+    """Return the picture of one of the caller's notifications, a PNG."""
+    data = Outbox(ctx.store).picture(ctx.user_id, request.id)
+    if data is None:
+        raise NotFoundError(f"you have no notification {request.id!r} with a picture")
+    return Picture(data)
+
+
 @function("GET", "/api/notifications/preferences", allow=Role.VIEWER)
 def get_notification_preferences(ctx: Context) -> PreferencesView:
     """Return what the caller hears of, and where."""
@@ -205,7 +232,16 @@ def shown(each: Shown) -> InboxNotification:
     """Return a notification as the API shows it."""
     it = each.notification
     return InboxNotification(
-        id=it.id, at=it.at, kind=it.kind, title=it.headline, text=it.text, items=it.items, url=it.url, read=each.read
+        id=it.id,
+        at=it.at,
+        kind=it.kind,
+        title=it.headline,
+        text=it.text,
+        items=it.items,
+        url=it.url,
+        read=each.read,
+        script=it.script,
+        picture=f"/api/notifications/{it.id}/picture" if it.picture else None,
     )
 
 

@@ -45,6 +45,11 @@ class KindsForm(Form):
     source_failed: Choice = ()
     request_answered: Choice = ()
     request_received: Choice = ()
+    memory_review: Choice = ()
+    memory_decided: Choice = ()
+    memory_approved: Choice = ()
+    script: Choice = ()
+    script_failed: Choice = ()
     watch: Lines = ""
     mute: Lines = ""
 

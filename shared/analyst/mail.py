@@ -3,6 +3,7 @@
 import logging
 import smtplib
 import ssl
+from collections.abc import Sequence
 from email.message import EmailMessage
 from typing import Final
 
@@ -19,8 +20,8 @@ def can_send(settings: Settings) -> bool:
     return settings.base_url is not None and (settings.smtp_host is not None or settings.environment == "development")
 
 
-def send(settings: Settings, to: str, subject: str, text: str) -> None:
-    """Send a mail. In development without a server, its text is logged, including links.
+def send(settings: Settings, to: str, subject: str, text: str, pictures: Sequence[tuple[str, bytes]] = ()) -> None:
+    """Send a mail, with `pictures` (names and PNG files) below the text. In development without a server, its text is logged, including links.
 
     Raises:
         UnavailableError: the server rejects it or is not configured, or `BASE_URL`, needed for links, is not set.
@@ -37,6 +38,8 @@ def send(settings: Settings, to: str, subject: str, text: str) -> None:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = settings.smtp_from, to, subject
     message.set_content(text)
+    for name, data in pictures:
+        message.add_attachment(data, maintype="image", subtype="png", filename=name, disposition="inline")
     try:
         _deliver(settings, settings.smtp_host, message)
     except (OSError, smtplib.SMTPException) as error:

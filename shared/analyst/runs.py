@@ -29,7 +29,7 @@ _STALE: Final = 60.0
 _SIGN_OF_LIFE: Final = 20.0
 """Seconds after which the progress of a run is published again although nothing has changed."""
 
-RunKind = Literal["extract", "rebuild", "job"]
+RunKind = Literal["extract", "rebuild", "job", "script"]
 RunStatus = Literal["ok", "unchanged", "partial", "failed"]
 TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded", "vanished"]
 
@@ -59,7 +59,7 @@ class TableResult(BaseModel):
 class RunRecord(BaseModel):
     """A completed run. `run_id` is a ULID, so records sort by start time.
 
-    `job` names a job of a source other than its extract. `counts` state how much it did, `notes` are warnings.
+    `job` names a job of a source other than its extract, or a script. `counts` state how much it did, `notes` are warnings.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -39,6 +39,7 @@ SECTIONS = {
         "skills": "da.commands.init:skills",
         "feedback": "da.commands.feedback:feedback",
         "notifications": "da.commands.notifications:app",
+        "scripts": "da.commands.scripts:app",
         "push": "da.commands.push:push",
         "memory": "da.commands.memory:app",
         "status": "da.commands.status:status",

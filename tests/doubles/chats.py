@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qs
+
+from werkzeug.wrappers import Request
 
 TOKEN = "123456:double-of-a-token"
 _TAGS = {"a", "b", "i", "u", "s", "code", "pre", "strong", "em"}
@@ -31,6 +34,8 @@ class TelegramDouble:
     migrated: dict[int, int] = field(default_factory=dict)
     refusals: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     webhook: dict[str, Any] | None = None
+    photos: list[tuple[int, bytes]] = field(default_factory=list)
+    refuses_photos: bool = False
 
     def write(self, chat_id: int, text: str, kind: str = "private") -> dict[str, Any]:
         """Have somebody write to the bot; return the update."""
@@ -50,9 +55,9 @@ class TelegramDouble:
 
     def texts(self, chat_id: int) -> list[str]:
         """Return what a chat shows."""
-        return [each["text"] for each in self.sent if each["chat"]["id"] == chat_id]
+        return [each.get("text", each.get("caption", "")) for each in self.sent if each["chat"]["id"] == chat_id]
 
-    def answer(self, path: str, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:  # noqa: PLR0911 - a list of methods
+    def answer(self, path: str, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:  # noqa: C901, PLR0911 - a list of methods
         """Answer a call of a method."""
         found = re.fullmatch(r"/bot([^/]+)/(\w+)", path)
         if found is None or found[1] != TOKEN:
@@ -76,10 +81,18 @@ class TelegramDouble:
                 start = int(given.get("offset") or 0)
                 return _ok([each for each in self.updates if each["update_id"] >= start][:100])
             case "sendMessage":
-                return self._send(given)
+                return self._send(given, "text", 4096)
+            case "sendPhoto":
+                if not given.get("photo"):
+                    return _refused(400, "Bad Request: there is no photo in the request")
+                if self.refuses_photos:
+                    return _refused(400, "Bad Request: PHOTO_INVALID_DIMENSIONS")
+                return self._send(given, "caption", 1024)
         return _refused(404, "Not Found")
 
-    def _send(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:  # noqa: PLR0911 - a list of refusals
+    def _send(  # noqa: PLR0911 - a list of refusals
+        self, given: dict[str, Any], named: str, longest: int
+    ) -> tuple[int, dict[str, Any]]:
         if self.refusals:
             code, more = self.refusals.pop(0)
             return _refused(code, more.pop("description", "x"), **more)
@@ -92,19 +105,22 @@ class TelegramDouble:
         if chat_id not in self.chats:
             return _refused(400, "Bad Request: chat not found")
         try:
-            text = plain(str(given["text"]), given.get("parse_mode"))
+            text = plain(str(given.get(named, "")), given.get("parse_mode"))
         except ValueError as error:
             return _refused(400, f"Bad Request: can't parse entities: {error}")
-        if not text.strip():
+        if not text.strip() and named == "text":
             return _refused(400, "Bad Request: message text is empty")
-        if len(text.encode("utf-16-le")) // 2 > 4096:
-            return _refused(400, "Bad Request: message is too long")
+        if len(text.encode("utf-16-le")) // 2 > longest:
+            return _refused(400, f"Bad Request: message {'caption ' if named == 'caption' else ''}is too long")
         message = {
             "message_id": len(self.sent) + 1,
             "date": 1767225600,
             "chat": {"id": chat_id, "type": "private"},
-            "text": text,
+            named: text,
         }
+        if named == "caption":
+            message["photo"] = [{"file_id": "1", "file_unique_id": "1", "width": 1, "height": 1}]
+            self.photos.append((chat_id, given["photo"]))
         self.sent.append(message)
         return _ok(message)
 
@@ -152,8 +168,14 @@ def telegram() -> Iterator[TelegramDouble]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if (self.headers.get("Content-Type") or "").startswith("application/json"):
+            kind = self.headers.get("Content-Type") or ""
+            if kind.startswith("application/json"):
                 given = json.loads(body or b"{}")
+            elif kind.startswith("multipart/"):
+                sent = {"input_stream": BytesIO(body), "content_type": kind, "content_length": len(body)}
+                with Request.from_values(method="POST", **sent) as form:
+                    given = {name: _value(value) for name, value in form.form.items()}
+                    given |= {name: file.read() for name, file in form.files.items()}
             else:
                 given = {name: _value(values[0]) for name, values in parse_qs(body.decode()).items()}
             status, document = double.answer(self.path, given)

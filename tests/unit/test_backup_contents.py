@@ -18,7 +18,7 @@ def folders() -> list[str]:
 
 @pytest.mark.parametrize("folder", folders())
 def test_the_objects_of_every_folder_are_classified(folder: str) -> None:
-    below = {"state/notifications/": "inbox/u1/", "state/memory/": "notes/u1/"}
+    below = {"state/notifications/": "inbox/u1/", "state/memory/": "notes/u1/", "state/scripts/": "runs/s1/"}
     inside = f"{folder}{below.get(folder, '')}01hx0000000000000000000000.json"
     assert kind_of(inside) is not None
 
@@ -36,6 +36,9 @@ def test_the_objects_of_every_folder_are_classified(folder: str) -> None:
         ("state/notifications/telegram/codes/5d.json", Kind.OMITTED),
         ("state/notifications/known.json", Kind.OMITTED),
         ("state/memory/notes/5d", Kind.ADDED),
+        ("state/notifications/pictures/u1/01hx.png", Kind.ADDED),
+        ("state/scripts/index.json", Kind.REPLACED),
+        ("state/scripts/source/01hx/5d.py", Kind.ADDED),
         ("state/sessions/u1/01hx.json", Kind.OMITTED),
         ("state/access_parts/01hx-people-0.json", Kind.POINTER),
         ("elsewhere/a.json", None),

@@ -44,6 +44,7 @@ LAYERS = (
         "mail",
         "memory",
         "notifications",
+        "scripts",
         "usage",
         "sweep",
         "tasks",

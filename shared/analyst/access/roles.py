@@ -49,7 +49,8 @@ class CallerKind(StrEnum):
 class Caller:
     """The caller of a request. `groups` are ids of groups.
 
-    `token_id` or `session_id` is the access token or session that authenticated it; a session has every scope.
+    `token_id` or `session_id` is the access token or session that authenticated it; a session has every scope, unless it
+    belongs to an agent or a run of a script.
     """
 
     user_id: str | None
@@ -60,6 +61,8 @@ class Caller:
     is_service: bool = False
     scopes: frozenset[Scope] = EVERY_SCOPE
     session_id: str | None = None
+    reads_only: bool = False
+    """Whether functions that change something refuse the caller, whatever the scopes."""
 
     def includes(self, role: Role) -> bool:
         """Return whether the caller has a role: by the user's role and, above analyst, by scope as well.
@@ -77,7 +80,7 @@ class Caller:
     @property
     def manages_credentials(self) -> bool:
         """Return whether the caller may create and revoke credentials: after signing in, or with the scope `admin`."""
-        return self.token_id is None or Scope.ADMIN in self.scopes
+        return not self.reads_only and (self.token_id is None or Scope.ADMIN in self.scopes)
 
     @property
     def kind(self) -> CallerKind:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from analyst.access import SERVICE, TOKEN_PREFIX, AccessList, AccessReader, Caller, Role
 from analyst.addresses import normal_email
-from analyst.auth import agent_grants, sessions
+from analyst.auth import agent_grants, script_tokens, sessions
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.oidc import Issuer
 from analyst.errors import UnauthenticatedError
@@ -118,6 +118,8 @@ class Identification:
             keys = self.keys()
             if keys.is_for(token, Purpose.AGENT):
                 return agent_grants.identify(keys, token, self.access, self.resource, now)
+            if keys.is_for(token, Purpose.SCRIPT):
+                return script_tokens.identify(keys, token, self.access, now)
             return sessions.identify(keys, token, self.access, now) if keys.knows(token) else self.services(token, now)
         return self.access.caller_of(token, now)
 

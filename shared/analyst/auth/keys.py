@@ -34,6 +34,8 @@ class Purpose(StrEnum):
     AGENT_CODE = "agent-code"
     AGENT_CLIENT = "agent-client"
     """The registration of an OAuth client, which is its id."""
+    SCRIPT = "script"
+    """One run of a script: its token only reads."""
     RECEIPT = "receipt"
     """What the result of a query was computed from; its subject is the hash of that."""
 

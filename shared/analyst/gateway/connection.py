@@ -81,10 +81,13 @@ class Post(Protocol):
 
 
 class Connection:
-    """A client that has shown the token of a person."""
+    """A client that has shown the token of a person. `base_url` is the address of the server, for links to pictures."""
 
-    def __init__(self, socket: ServerConnection, person: Person, post: Post, limits: Limits) -> None:
+    def __init__(
+        self, socket: ServerConnection, person: Person, post: Post, limits: Limits, base_url: str | None = None
+    ) -> None:
         self.person = person
+        self._base_url = base_url
         self._socket = socket
         self._post = post
         self._limits = limits
@@ -172,7 +175,7 @@ class Connection:
         seen = await self._post.seen(notification, self.person)
         if seen is None:
             return
-        await self._put(messages.notification(seen))
+        await self._put(messages.notification(seen, self._base_url))
         self._unconfirmed.append(notification.id)
         self._sent[notification.id] = None
         if len(self._sent) > _REMEMBERED:

@@ -2,7 +2,8 @@
 
 - The client sends `{"type": "auth", "token": …}` first, and `{"type": "pong"}` in reply to each ping.
 - The server replies `{"type": "auth_ok", "username": …}`, or `{"type": "auth_error", "message": …}` and closes. It sends
-  `{"type": "ping"}` and `{"type": "notification", "id", "title", "message", "script", "timestamp"}`.
+  `{"type": "ping"}` and `{"type": "notification", "id", "title", "message", "script", "timestamp"}`, with an `image_url`
+  if there is a picture, which the person can read with their token.
 
 Programs exist that were written for exactly these messages, so nothing is added to them.
 """
@@ -69,19 +70,21 @@ def auth_error(reason: AuthError) -> str:
     return _text({"type": "auth_error", "message": reason.value})
 
 
-def notification(seen: Notification) -> str:
+def notification(seen: Notification, base_url: str | None = None) -> str:
     """Return a notification, of which the person must have been checked to see all.
 
-    `script` was the name of the script that had sent it; it is the kind.
+    `script` is the name of the script that it comes from, or the kind. Without the address of the server, pictures have none.
     """
+    url = f"{base_url.rstrip('/')}/api/notifications/{seen.id}/picture" if seen.picture and base_url else None
     return _text(
         {
             "type": "notification",
             "id": seen.id,
             "title": seen.headline,
             "message": "\n".join(seen.lines),
-            "script": seen.kind,
+            "script": seen.script or seen.kind,
             "timestamp": seen.at.isoformat(),
+            **({} if url is None else {"image_url": url}),
         }
     )
 

@@ -196,7 +196,7 @@ class Gateway:
         if len(mine) >= self._limits.per_person:
             raise RefusedError(AuthError.TOO_MANY)
         person = Person(caller.user_id, caller.email or caller.user_id, token)
-        connection = Connection(socket, person, self, self._limits)
+        connection = Connection(socket, person, self, self._limits, self._process.settings.base_url)
         mine.add(connection)  # before it is sent what waits, so that nothing is announced in between
         return connection
 

@@ -1,6 +1,6 @@
 """HTTP functions: a decorator declares method, path, access and responses; everything else is derived from that."""
 
-from analyst.http.answers import Accepted, Answer, Encoded, FileAnswer, Page, Redirect, Spooled, Text, View
+from analyst.http.answers import Accepted, Answer, Encoded, FileAnswer, Page, Picture, Redirect, Spooled, Text, View
 from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
 from analyst.http.request_input import blocks
@@ -17,6 +17,7 @@ __all__ = [
     "FunctionSpec",
     "HttpFunction",
     "Page",
+    "Picture",
     "Redirect",
     "Spooled",
     "Text",

@@ -18,6 +18,7 @@ _VIEW_COOKIES: Final = ("__Host-da_view_as", "da_view_as")
 _SAFE: Final = ("GET", "HEAD")
 _READ_ONLY: Final = "you are looking through the eyes of {email}, which changes nothing; end it first, on any page"
 _LACKS: Final = "this access token does not have the scope '{scope}'; sign in, or use one that has it"
+_READS: Final = "'{name}' changes something, and the token of a script can only read"
 _NONE: Final = "the request has no credentials; sign in, or send an access token: 'Authorization: Bearer <token>'"
 
 
@@ -65,6 +66,8 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
     """
     if spec.allow is Allow.ANYBODY or caller is None:
         return
+    if caller.reads_only and not spec.is_read:
+        raise ForbiddenError(_READS.format(name=spec.name))
     least = Role.ADMIN if spec.allow is Allow.SERVICE else spec.allow
     if isinstance(least, Role) and caller.lacks_scope_for(least):
         raise ForbiddenError(_LACKS.format(scope=Scope.ADMIN))

@@ -22,6 +22,9 @@ M = TypeVar("M", bound=BaseModel)
 
 _BLOCK = 1 << 18
 
+PNG = "image/png"
+"""The media type of pictures."""
+
 SPOOLED_TYPES = ("text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet")
 """The media types, besides JSON, of results in files."""
 
@@ -113,6 +116,13 @@ class Encoded(Generic[M]):
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG picture that never changes."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class FileAnswer:
     """A local file, whole or a range of it, to be saved as `filename`."""
 
@@ -148,6 +158,9 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
         case Text():
             body = answer.body.encode() if isinstance(answer.body, str) else answer.body
             return Response(body, status=status, headers=answer.headers, content_type=answer.media_type)
+        case Picture():
+            headers = {"Cache-Control": "private, max-age=86400, immutable", "Content-Disposition": "inline"}
+            return Response(answer.data, status=status, headers=headers, content_type=PNG)
         case Accepted():
             return Response(status=HTTPStatus.ACCEPTED)
         case Answer():

@@ -13,7 +13,18 @@ from pydantic import BaseModel
 
 from analyst.access import Role
 from analyst.http import problems
-from analyst.http.answers import SPOOLED_TYPES, Accepted, Answer, Encoded, FileAnswer, Redirect, Spooled, Text
+from analyst.http.answers import (
+    PNG,
+    SPOOLED_TYPES,
+    Accepted,
+    Answer,
+    Encoded,
+    FileAnswer,
+    Picture,
+    Redirect,
+    Spooled,
+    Text,
+)
 from analyst.http.schemas import Schemas
 from analyst.http.spec import BINARY, Allow, FunctionSpec, Json
 
@@ -120,6 +131,8 @@ def _successes(spec: FunctionSpec) -> Iterator[Outcome]:
             yield Outcome(HTTPStatus.NO_CONTENT, HTTPStatus.NO_CONTENT.phrase)
         elif kind is Text:
             yield Outcome(spec.status, phrase, media_types=_TEXTS)
+        elif kind is Picture:
+            yield Outcome(spec.status, phrase, media_types=(PNG,))
         elif kind is Accepted:
             yield Outcome(HTTPStatus.ACCEPTED, HTTPStatus.ACCEPTED.phrase)
         elif kind is Redirect:

@@ -117,6 +117,8 @@ class Options(TypedDict, total=False):
     """It always acts for the caller, also while an administrator looks at pages through another user's eyes."""
     foreign: bool
     """Another system defines the calls: unknown query parameters and any content type of a binary body are accepted."""
+    reads: bool
+    """It changes nothing although its method is not GET, so callers who may only read can call it."""
     resource: str
     """The path under which agents know it as a protected resource of OAuth: their tokens are valid for nothing else."""
     accepts: str
@@ -148,6 +150,7 @@ class FunctionSpec:
     binary: bool = False
     own_eyes: bool = False
     foreign: bool = False
+    reads: bool = False
     resource: str | None = None
     accepts: str | None = None
     is_twin: bool = False
@@ -162,6 +165,11 @@ class FunctionSpec:
     def takes_body(self) -> bool:
         """Return whether the input, except its parts in the path, is the body; else it is the query."""
         return self.method in {"POST", "PUT", "PATCH"} and not self.binary
+
+    @property
+    def is_read(self) -> bool:
+        """Return whether it is part of the API and changes nothing."""
+        return (self.method == "GET" or self.reads) and self.path.text.startswith("/api/") and not self.is_page
 
     @property
     def is_page(self) -> bool:

@@ -223,6 +223,11 @@ class Books:
             return book
 
 
+def everything(books: Books, now: datetime) -> list[Item]:
+    """Return all items as they stand at a time, whoever may see them."""
+    return [item.at(now) for item in books.read(_Items, _ITEMS).items.values()]
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """The memory of a bucket, for a caller. All methods raise `UnavailableError` if the store does not respond."""

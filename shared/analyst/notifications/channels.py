@@ -5,7 +5,7 @@ another attempt, and `UndeliverableError` if it is not.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -27,11 +27,20 @@ class UndeliverableError(AnalystError):
     code = "undeliverable"
 
 
+Pictures = Callable[[Notification], bytes | None]
+"""Returns the picture of a notification, a PNG, or `None` if it has none."""
+
+
+def no_pictures(_notification: Notification) -> bytes | None:
+    """Return no picture."""
+    return None
+
+
 class ChannelOfPerson(Protocol):
     """Sends notifications to one person."""
 
     def send(self, notifications: Sequence[Notification]) -> None:
-        """Send notifications, oldest first, as one message.
+        """Send notifications, oldest first, as one message. One with a picture comes alone.
 
         Raises:
             UndeliverableError: the recipient can't be reached this way.
@@ -58,6 +67,7 @@ class Email:
 
     settings: Settings
     address: str
+    pictures: Pictures = no_pictures
 
     def send(self, notifications: Sequence[Notification]) -> None:
         """Send one mail."""
@@ -65,7 +75,10 @@ class Email:
         parts = [plain_text(each) + (f"\n{base}{each.url}" if each.url and base else "") for each in notifications]
         foot = f"To choose what you hear of: {base}/notifications\n"
         subject = f"{self.settings.instance_name}: {subject_of(notifications)}"
-        mail.send(self.settings, self.address, subject[:_LONGEST_SUBJECT], "\n\n".join([*parts, foot]))
+        found = [(f"{each.script or each.id}.png", self.pictures(each)) for each in notifications]
+        pictures = [(name, data) for name, data in found if data is not None]
+        text = "\n\n".join([*parts, foot])
+        mail.send(self.settings, self.address, subject[:_LONGEST_SUBJECT], text, pictures)
 
 
 _LONGEST_SUBJECT: Final = 200

@@ -7,10 +7,12 @@ notifications again, whose ids are the same, so nothing is lost and nothing is t
 A table that fails is told once, when it begins to fail, and once more when it can be synced again.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
@@ -20,7 +22,9 @@ from analyst.access import AccessList, Caller, Role
 from analyst.days import Day, folder_of
 from analyst.descriptions import Texts
 from analyst.errors import InvalidInputError
-from analyst.notifications import preferences
+from analyst.memory.items import Books, Memory, everything
+from analyst.memory.items import Item as MemoryItem
+from analyst.notifications import memory_events, preferences
 from analyst.notifications.delivery import post
 from analyst.notifications.notification import (
     MOST_ITEMS,
@@ -161,6 +165,7 @@ class Collection:
             found += more
         found += self._stale(tables)
         found += self._about_requests(before.at or self.now - _FIRST)
+        found += self._about_memory((before.at or self.now - _FIRST) - _OVERLAP)
         sent = [place for finding in found for place in self._post(finding)]
         waiting = dict.fromkeys((*sent, *Outbox(self.store).waiting()))
         kept = {id_: state for id_, state in tables.items() if id_ in self.world.tables}
@@ -291,6 +296,16 @@ class Collection:
                     url="/account",
                     only=request.user_id,
                 )
+
+    def _about_memory(self, since: datetime) -> Iterator[Finding]:
+        """Find items of the memory that wait, were decided on, or are in force now."""
+        books = Books(self.store, inf, time.monotonic)  # one reading is enough
+
+        def seen_by(caller: Caller) -> list[MemoryItem]:
+            return Memory(self.store, self.settings, self.access, caller, self.now, books).items()
+
+        for each in memory_events.events(everything(books, self.now), self.access, seen_by, since):
+            yield Finding(each.key, each.at, each.kind, each.title, each.text, url=each.url, only=each.user_id)
 
     def _post(self, finding: Finding) -> list[Destination]:
         """Post a finding to everybody whom it concerns: to each, what they may see."""

@@ -4,7 +4,7 @@ Whether the person may see it, and wants it this way, is decided when it is sent
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,7 @@ from analyst.access import AccessList
 from analyst.errors import RateLimitedError
 from analyst.http_client import HttpClient
 from analyst.notifications import preferences
-from analyst.notifications.channels import ChannelOfPerson, Email, Slack, UndeliverableError
+from analyst.notifications.channels import ChannelOfPerson, Email, Pictures, Slack, UndeliverableError
 from analyst.notifications.notification import Notification, caller_of, seen_by
 from analyst.notifications.outbox import Destination, Outbox
 from analyst.notifications.preferences import Preferences
@@ -62,20 +62,22 @@ class Delivery:
             mine = preferences.read(self.store, to.user_id)
             channel = self._channel(to, mine)
             access = self.access()
-            found = [self._wanted(each, mine, access, to) if channel else None for each, _ in batch]
-            wanted = [each for each in found if each is not None]
-            if channel is not None and wanted:
-                try:
-                    channel.send(wanted)
-                except RateLimitedError as error:
-                    return done.model_copy(update={"retry_after": error.details["retry_after"]})
-                except UndeliverableError as error:
-                    self._note_problem(to, str(error))
-                    outbox.forget(to)
-                    return done.model_copy(update={"dropped": done.dropped + len(batch)})
-            for _, key in batch:
-                outbox.settle(key)
-            done = Delivered(sent=done.sent + len(wanted), dropped=done.dropped + len(batch) - len(wanted))
+            found = [(self._wanted(each, mine, access, to) if channel else None, key) for each, key in batch]
+            for message in _messages(found):
+                wanted = [each for each, _ in message if each is not None]
+                if channel is not None and wanted:
+                    try:
+                        channel.send(wanted)
+                    except RateLimitedError as error:
+                        return done.model_copy(update={"retry_after": error.details["retry_after"]})
+                    except UndeliverableError as error:
+                        self._note_problem(to, str(error))
+                        outbox.forget(to)
+                        left = len(batch) - done.sent - done.dropped
+                        return done.model_copy(update={"dropped": done.dropped + left})
+                for _, key in message:
+                    outbox.settle(key)
+                done = Delivered(sent=done.sent + len(wanted), dropped=done.dropped + len(message) - len(wanted))
         return done
 
     def _wanted(
@@ -93,15 +95,21 @@ class Delivery:
             return None
         settings = self.settings
         if to.channel == "email":
-            return Email(settings, caller.email)
+            return Email(settings, caller.email, self._pictures(to))
         if to.channel == "slack" and mine.slack is not None:
             return Slack(self.http, settings.slack_url, mine.slack.url, settings.base_url)
         if to.channel == "telegram" and mine.telegram is not None:
             api = BotApi.of(settings, self.http)
             links = Links(self.store)
             chat_id = mine.telegram.chat_id
-            return TelegramChat(api, chat_id, settings.base_url, lambda moved: links.move(to.user_id, moved))
+            return TelegramChat(
+                api, chat_id, settings.base_url, lambda moved: links.move(to.user_id, moved), self._pictures(to)
+            )
         return None
+
+    def _pictures(self, to: Destination) -> Pictures:
+        outbox = Outbox(self.store)
+        return lambda each: outbox.picture(to.user_id, each.id) if each.picture else None
 
     def _note_problem(self, to: Destination, problem: str) -> None:
         """Note why a channel can't be used, which the person reads where they set it up; it is not used until then."""
@@ -119,6 +127,23 @@ class Delivery:
             )
 
         preferences.edit(self.store, to.user_id, noted)
+
+
+_Found = tuple[Notification | None, str]
+"""What may be sent of a notification that waits, and its key."""
+
+
+def _messages(found: Sequence[_Found]) -> Iterator[list[_Found]]:
+    """Split what waits into messages: one with a picture comes alone, so that it is sent once even if the next one fails."""
+    together: list[_Found] = []
+    for each in found:
+        if each[0] is not None and each[0].picture:
+            yield together
+            yield [each]
+            together = []
+        else:
+            together.append(each)
+    yield together
 
 
 def reachable(settings: Settings, mine: Preferences) -> frozenset[str]:

@@ -24,6 +24,11 @@ Kind = Literal[
     "source_failed",
     "request_answered",
     "request_received",
+    "memory_review",
+    "memory_decided",
+    "memory_approved",
+    "script",
+    "script_failed",
     "message",
 ]
 
@@ -68,6 +73,11 @@ KINDS: Final[Mapping[Kind, KindInfo]] = MappingProxyType(
         "source_failed": KindInfo("A source can't be read at all", _CHATS, Role.ADMIN),
         "request_answered": KindInfo("Your request for access is answered", _EVERYWHERE),
         "request_received": KindInfo("Somebody requests access to a table", _EVERYWHERE, Role.ADMIN),
+        "memory_review": KindInfo("Items of the memory wait for a review", _CHATS, Role.KM_ADMIN),
+        "memory_decided": KindInfo("An item of the memory from you or your notes is decided on", _CHATS),
+        "memory_approved": KindInfo("An item of the memory applies to you from now on", ("page",)),
+        "script": KindInfo("What your scripts say", _EVERYWHERE),
+        "script_failed": KindInfo("A script of yours begins to fail, or is paused", _EVERYWHERE),
         "message": KindInfo("Test messages that you send to yourself", _EVERYWHERE),
     }
 )
@@ -100,6 +110,10 @@ class Notification(BaseModel):
     text: str = ""
     items: tuple[Item, ...] = ()
     url: str | None = None
+    script: str | None = None
+    """The name of the script that it comes from."""
+    picture: bool = False
+    """Whether there is a picture, see `Outbox.picture`."""
 
     @property
     def headline(self) -> str:

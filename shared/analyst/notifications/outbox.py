@@ -6,6 +6,7 @@
   days. A process that dies in between leaves it, and the next delivery sends it: at least once.
 - `state/notifications/marks/<user>.json` has the ids that the person has read, and `…/received/<user>.json` those that a
   program of theirs has received from the gateway.
+- `state/notifications/pictures/<user>/<id>.png` is the picture of one.
 - `state/notifications/live/<time>/<user>/<id>.json` is there for a day. Its keys sort by the time at which they were
   written, so that whoever passes on what is new for many people lists a few minutes of it, and no inboxes.
 """
@@ -32,6 +33,7 @@ _INBOX: Final = f"{PREFIX}inbox/"
 _OUT: Final = f"{PREFIX}out/"
 _MARKS: Final = f"{PREFIX}marks/"
 _RECEIVED: Final = f"{PREFIX}received/"
+_PICTURES: Final = f"{PREFIX}pictures/"
 _LIVE: Final = f"{PREFIX}live/"
 _PERIOD: Final = 6
 """The first characters of a ULID, which change every 2^20 ms, or 17 minutes."""
@@ -44,6 +46,8 @@ SENT_WITHIN: Final = 3 * _DAY
 MOST: Final = 500
 """The maximum number of notifications that a person's inbox shows; the sweep deletes older ones."""
 _AT_ONCE: Final = 16
+_FAR: Final = "6"
+"""Later than all ids of the next centuries."""
 
 
 class Shown(BaseModel):
@@ -108,6 +112,15 @@ class Outbox:
             self.mark(user_id, [notification.id])
         return put_once(self.store, key, data)
 
+    def keep_picture(self, user_id: str, notification_id: str, data: bytes) -> None:
+        """Keep the picture of a notification that is about to be added; the first one stays."""
+        put_once(self.store, f"{_PICTURES}{user_id}/{notification_id}.png", data)
+
+    def picture(self, user_id: str, notification_id: str) -> bytes | None:
+        """Return the picture of a person's notification, a PNG; `None` if there is none."""
+        found = self.store.read(f"{_PICTURES}{user_id}/{notification_id}.png")
+        return None if found is None else found.data
+
     def inbox(self, caller: Caller | None, access: AccessList) -> list[Shown]:
         """Return what a caller can read, newest first: of each notification, what they may see now; `None` sees nothing."""
         if caller is None or (user_id := caller.user_id) is None:
@@ -134,7 +147,10 @@ class Outbox:
         return [Shown(notification=each, read=marks.has(each.id)) for each in seen if each is not None]
 
     def mark(self, user_id: str, ids: Iterable[str] = (), *, through: str = "") -> None:
-        """Mark notifications as read: those with these ids, and all up to the id `through`."""
+        """Mark notifications as read: those with these ids, and all up to the id `through` that are there now."""
+        if through:
+            newest = max((_id_of(entry.key) for entry in self.store.list(f"{_INBOX}{user_id}/")), default="")
+            through = min(through, newest)  # otherwise what comes later would be read as well
         self._mark(f"{_MARKS}{user_id}.json", ids, through)
 
     def unreceived(self, user_id: str) -> list[Notification]:
@@ -215,6 +231,7 @@ def spent(store: Store) -> Iterator[Entry]:
     """List what the sweep deletes: notifications that are old, or more than a person's inbox shows."""
     yield from (entry for entry in store.list(_OUT) if entry.age > SENT_WITHIN + _DAY)
     yield from (entry for entry in store.list(_LIVE) if entry.age > _DAY)
+    yield from (entry for entry in store.list(_PICTURES) if entry.age > KEPT + _DAY)
     for user_id in store.list_folders(_INBOX):
         newest = sorted(store.list(f"{_INBOX}{user_id}/"), key=lambda entry: entry.key, reverse=True)
         yield from (entry for place, entry in enumerate(newest) if entry.age > KEPT or place >= MOST)
@@ -226,6 +243,7 @@ def _id_of(key: str) -> str:
 
 def _parsed_marks(found: Object) -> _Marks:
     try:
-        return _Marks.model_validate_json(found.data)
+        marks = _Marks.model_validate_json(found.data)
+        return marks.model_copy(update={"through": ""}) if marks.through > _FAR else marks  # of an earlier version
     except ValidationError as error:
         raise UnavailableError("the marks of read notifications are damaged; delete their object") from error

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from analyst.errors import ConflictError, RateLimitedError, UnavailableError
 from analyst.http_client import HttpClient
-from analyst.notifications.channels import UndeliverableError, pause_of
+from analyst.notifications.channels import Pictures, UndeliverableError, no_pictures, pause_of
 from analyst.notifications.notification import Notification
 from analyst.settings import Settings
 
@@ -52,8 +52,17 @@ class BotApi:
             )
         return cls(http, settings.telegram_url, settings.telegram_bot_token.get_secret_value())
 
-    def call(self, method: str, parameters: Mapping[str, Any] = MappingProxyType({}), *, wait: float = 0.0) -> Any:
+    def call(
+        self,
+        method: str,
+        parameters: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        wait: float = 0.0,
+        photo: bytes | None = None,
+    ) -> Any:
         """Call a method and return its result; `wait` are seconds for which it may wait for something to happen.
+
+        With a `photo` (a PNG file), the request is a form.
 
         Raises:
             RateLimitedError: too many messages.
@@ -62,11 +71,19 @@ class BotApi:
             SettingsError: the token is wrong.
             UnavailableError: Telegram does not respond.
         """
+        body, kind = json.dumps(dict(parameters)).encode(), "application/json"
+        if photo is not None:
+            from urllib3 import encode_multipart_formdata
+
+            fields = {
+                name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()
+            }
+            body, kind = encode_multipart_formdata({**fields, "photo": ("picture.png", photo, "image/png")})
         answer = self.http.request(
             "POST",
             f"{self.url.rstrip('/')}/bot{self.token}/{method}",
-            headers={"Content-Type": "application/json"},
-            body=json.dumps(dict(parameters)).encode(),
+            headers={"Content-Type": kind},
+            body=body,
             read=_TIMEOUT + wait,
         )
         document = _document(answer.data)
@@ -148,11 +165,26 @@ class TelegramChat:
     chat_id: int
     base_url: str | None
     moved: Callable[[int], object] = lambda _chat_id: None
+    pictures: Pictures = no_pictures
 
     def send(self, notifications: Sequence[Notification]) -> None:
         """Send one message, in HTML; Telegram counts its length without the markup."""
+        picture = self.pictures(notifications[0]) if len(notifications) == 1 else None
+        if picture is None:
+            self._send(self._text(notifications, LONGEST_TEXT))
+            return
+        caption = self._text(notifications, LONGEST_CAPTION)
+        photo = {"chat_id": self.chat_id, "caption": caption, "parse_mode": "HTML"}
+        try:
+            self.api.call("sendPhoto", photo, photo=picture)
+        except MigratedError as error:
+            self.moved(error.chat_id)
+            replace(self, chat_id=error.chat_id).send(notifications)
+        except UndeliverableError:  # Telegram accepts neither all sizes nor all proportions; a blocked chat fails again
+            self._send(self._text(notifications, LONGEST_TEXT))
+
+    def _text(self, notifications: Sequence[Notification], room: int) -> str:
         parts: list[str] = []
-        room = LONGEST_TEXT
         for number, each in enumerate(notifications):
             head, body = " ".join(each.headline.split()), "\n".join(each.lines)
             if number and units(head) + _LEAST > room:
@@ -165,7 +197,7 @@ class TelegramChat:
             shown = html.escape(head, quote=False)
             title = f'<a href="{html.escape(link)}">{shown}</a>' if link else f"<b>{shown}</b>"
             parts.append("\n".join((title, html.escape(body, quote=False))) if body else title)
-        self._send("\n\n".join(parts))
+        return "\n\n".join(parts)
 
     def _send(self, text: str) -> None:
         try:

@@ -76,6 +76,7 @@ NAVIGATION: Final = (
     ("/glossary", "Glossary", None),
     ("/query", "Query", "analyst"),
     ("/memory", "Memory", None),
+    ("/scripts", "Scripts", "analyst"),
     ("/notifications", "Notifications", None),
     ("/admin", "Admin", "admin"),
     ("/account", "Account", None),

@@ -262,6 +262,22 @@ class Settings(BaseModel):
     """Whether requests are counted, and `/prometheus` serves the counters to Prometheus."""
     prometheus_token: Secret | None = None
     """Token with which Prometheus reads `/prometheus`. The service token is sufficient, too."""
+    script_runner: Literal["sandbox", "container", "process", "off"] = "sandbox"
+    """How scripts of people are confined: by namespaces of Linux, by a container, only by limits, or not run at all."""
+    script_image: Word = "python:3.12-slim"
+    """Image for scripts, with `container`. It needs Python 3.9 or later."""
+    script_python: Path | None = None
+    """Python that runs scripts, with the packages that they may import. Defaults to that of the functions."""
+    script_uid: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    """User id under which scripts run if the functions run as root. Defaults to 65534, except with `process`."""
+    script_api_url: ServerUrl | None = None
+    """Address at which the functions that run scripts reach the API. Defaults to `base_url`."""
+    script_timeout: float = Field(default=60.0, ge=1, le=1200)
+    """Seconds after which a script is stopped."""
+    script_memory: Size = "512MB"
+    """Memory of a script."""
+    script_output: int = Field(default=65_536, ge=1024, le=1_000_000)
+    """Bytes that a script may write to standard output."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -390,6 +406,14 @@ KEYS: Final = {
     "memory.model_api": "memory_model_api",
     "memory.model_url": "memory_model_url",
     "memory.model_key": "memory_model_key",
+    "scripts.runner": "script_runner",
+    "scripts.image": "script_image",
+    "scripts.python": "script_python",
+    "scripts.uid": "script_uid",
+    "scripts.api_url": "script_api_url",
+    "scripts.timeout": "script_timeout",
+    "scripts.memory": "script_memory",
+    "scripts.output": "script_output",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",

@@ -46,6 +46,7 @@ from analyst.profiles.stored import of_gone_tables
 from analyst.query import CACHED, RESULTS
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
+from analyst.scripts import shelf
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
 from analyst.store import Entry, Store, delete_all
 from analyst.sweep import pointers
@@ -72,6 +73,7 @@ def spent(store: Store) -> Iterator[Entry]:
     yield from (entry for entry in store.list(CACHED) if is_older(entry, 7 * _DAY))
     yield from (entry for entry in store.list(JOBS) if is_older(entry, _DAY))
     yield from outbox.spent(store)
+    yield from shelf.spent(store)
     for prefix in telegram_bot.SPENT:
         yield from (entry for entry in store.list(prefix) if is_older(entry, _DAY))
     yield from (entry for entry in store.list(usage.PREFIX) if is_older(entry, usage.KEPT))

@@ -35,13 +35,15 @@ _LONGEST_PAUSE: Final = 600.0
 _LONGEST_ERROR: Final = 2_000
 
 _ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
-Lane = Literal["quick", "slow"]
-LANES: Final[tuple[Lane, ...]] = ("quick", "slow")
+Lane = Literal["quick", "slow", "scripts"]
+LANES: Final[tuple[Lane, ...]] = ("quick", "slow", "scripts")
 _QUICK: Final = ("/rebuild", "/extract/jira/fold")
 
 
 def lane_of(path: str) -> Lane:
-    """Return the lane of a function: extracts that take an hour must not hold up folds and rebuilds."""
+    """Return the lane of a function: extracts that take an hour must not hold up folds, rebuilds and scripts."""
+    if path == "/scripts/run":
+        return "scripts"
     return "quick" if path in _QUICK else "slow"
 
 

@@ -27,6 +27,8 @@ TASKS = {"admin.tasks.drop", "admin.tasks.retry"}
 """In test_admin_tasks.py."""
 CHATS = {"admin.telegram", "notifications.test", "push"}
 """In test_notifications.py and test_push.py."""
+SCRIPTS = {f"scripts.{name}" for name in ("push", "list", "show", "run", "logs", "pause", "resume", "delete")}
+"""In test_scripts.py."""
 MEMORY = {"memory.list", "memory.show", "memory.propose", "memory.vote"}
 MEMORY |= {"admin.memory.review", "admin.memory.merge", "admin.memory.collect"}
 """In test_memory.py."""
@@ -129,7 +131,7 @@ def test_what_commands_print_fits_their_schemas(
         eve("logout")
         eve("logout")
         eve("diagnose", code=1)
-    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | TASKS | CHATS | MEMORY | BACKUPS | {"setup"}
+    assert set(SCHEMAS) - eve.checked == JIRA | OPENMETADATA | TASKS | CHATS | MEMORY | SCRIPTS | BACKUPS | {"setup"}
 
 
 @pytest.mark.server

@@ -22,8 +22,12 @@ def test_people_set_up_channels_and_choose_what_they_hear_of(town: Town) -> None
         "table_stale",
         "expectation_failed",
         "request_answered",
+        "memory_decided",
+        "memory_approved",
+        "script",
+        "script_failed",
     ]
-    assert len(preferences(town, town.world.admin)["kinds"]) == 6
+    assert len(preferences(town, town.world.admin)["kinds"]) == 11
     assert {each["channel"]: each["ready"] for each in view["channels"]} == {
         "page": True,
         "email": True,

@@ -29,6 +29,10 @@ def test_everything_can_be_done_on_the_page(town: Town) -> None:
         "table_stale": [],
         "expectation_failed": [],
         "request_answered": ["page"],
+        "memory_decided": [],
+        "memory_approved": [],
+        "script": [],
+        "script_failed": [],
     }
     assert seen["watch"] == ["erp.bills", "shop.*"]
     status, text = page(town, "/notifications/kinds", ann, watch="everything")

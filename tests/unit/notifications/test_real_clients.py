@@ -25,6 +25,9 @@ def test_the_bot_api(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert (update.message.text, update.message.chat.type) == ("/start", "private")
                 assert await bot.get_updates(offset=update.update_id + 1) == ()
                 sent = [await bot.send_message(1, "<b>a</b> &lt;", parse_mode="HTML")]
+                sent.append(await bot.send_photo(1, b"PNG", caption="<i>c</i>", parse_mode="HTML"))
+                with pytest.raises(BadRequest, match="caption is too long"):
+                    await bot.send_photo(1, b"PNG", caption="x" * 1025)
                 for chat, text, mode, error in (
                     (1, "<b>a", "HTML", BadRequest),
                     (1, "*a", "Markdown", BadRequest),
@@ -44,7 +47,8 @@ def test_the_bot_api(monkeypatch: pytest.MonkeyPatch) -> None:
                     await bot.get_updates()
                 return sent
 
-        assert [each.text for each in asyncio.run(calls())] == ["a <"]
+        assert [each.text or each.caption for each in asyncio.run(calls())] == ["a <", "c"]
+        assert double.photos == [(1, b"PNG")]
 
         async def wrong() -> None:
             async with Bot("1:wrong", base_url=f"{double.url}/bot"):

@@ -1,0 +1,116 @@
+"""The pages of scripts: the list, and one script with its source, its runs and what they wrote."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import StringConstraints
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.errors import AnalystError
+from analyst.http import Redirect, View, function
+from analyst.http.pages import Form, ask
+from functions.scripts import scripts
+
+_DONE: Final = {
+    "pushed": "The script is saved.",
+    "run": "The script starts in a moment.",
+    "pause": "The script is paused.",
+    "resume": "The script runs by its schedule again.",
+    "delete": "The script is deleted.",
+}
+_SHOWN: Final = 20
+Line = Annotated[str, StringConstraints(max_length=200)]
+
+
+class ScriptsQuery(Form):
+    """The change that led to the page."""
+
+    done: Literal["delete"] | None = None
+
+
+class ScriptQuery(Form):
+    """A script, and the change that led to its page."""
+
+    id: scripts.ScriptId
+    done: Literal["pushed", "run", "pause", "resume"] | None = None
+
+
+class ScriptForm(Form):
+    """A script to save."""
+
+    name: Line = ""
+    source: Annotated[str, StringConstraints(max_length=200_000)] = ""
+    schedule: Line = ""
+
+
+class ActionForm(Form):
+    """What to do with a script."""
+
+    id: scripts.ScriptId
+    action: Literal["run", "pause", "resume", "delete"]
+
+
+@function("GET", "/scripts", allow=Role.VIEWER)
+def scripts_page(query: ScriptsQuery, ctx: Context) -> View:
+    """Show the caller's scripts, for administrators those of all."""
+    return _list(ctx, done=_DONE.get(query.done or ""))
+
+
+@function("POST", "/scripts/save", allow=Role.ANALYST)
+def save_script_form(form: ScriptForm, ctx: Context) -> View | Redirect:
+    """Add a script, or replace the one of this name."""
+    schedule = form.schedule.strip() or None
+    source = form.source.replace("\r\n", "\n")
+    try:
+        made = ask(ctx, scripts.push_script, name=form.name.strip(), source=source, schedule=schedule)
+    except AnalystError as error:
+        if error.status >= 500:  # noqa: PLR2004
+            raise
+        return _list(ctx, problem=str(error), given=form, status=error.status)
+    return Redirect(f"/scripts/{made.id}?done=pushed", 303)
+
+
+@function("GET", "/scripts/{id}", allow=Role.VIEWER)
+def script_page(query: ScriptQuery, ctx: Context) -> View:
+    """Show a script with its source and its last runs."""
+    return _script(ctx, query.id, done=_DONE.get(query.done or ""))
+
+
+@function("POST", "/scripts/{id}/{action}", allow=Role.ANALYST)
+def script_action_form(form: ActionForm, ctx: Context) -> View | Redirect:
+    """Run, pause, resume or delete a script."""
+    calls = {
+        "run": scripts.run_script,
+        "pause": scripts.pause_script,
+        "resume": scripts.resume_script,
+        "delete": scripts.delete_script,
+    }
+    try:
+        ask(ctx, calls[form.action], id=form.id)
+    except AnalystError as error:
+        if error.status >= 500 or error.status == 404:  # noqa: PLR2004
+            raise
+        return _script(ctx, form.id, problem=str(error), status=error.status)
+    if form.action == "delete":
+        return Redirect("/scripts?done=delete", 303)
+    return Redirect(f"/scripts/{form.id}?done={form.action}", 303)
+
+
+def _list(ctx: Context, *, status: int = 200, **values: Any) -> View:
+    found = ask(ctx, scripts.list_scripts)
+    extras = {
+        "given": None,
+        "can_push": ctx.caller.includes(Role.ANALYST),
+        "is_off": ctx.settings.script_runner == "off",
+        "done": None,
+        "problem": None,
+        **values,
+    }
+    return View("scripts.html", "Scripts", {"scripts": found.scripts}, extras, "/scripts", status=status)
+
+
+def _script(ctx: Context, script_id: str, *, status: int = 200, **values: Any) -> View:
+    found = ask(ctx, scripts.get_script, id=script_id)
+    runs = ask(ctx, scripts.list_script_runs, id=script_id, limit=_SHOWN).runs
+    extras = {"can_change": ctx.caller.includes(Role.ANALYST), "done": None, "problem": None, **values}
+    return View("script.html", found.name, {"about": found, "runs": runs}, extras, "/scripts", status=status)

@@ -1,0 +1,1 @@
+"""Scripts of people: what they push, list, pause and run, and the task that runs one."""

@@ -1,0 +1,45 @@
+"""Runs of scripts: by a task that may be killed and run again."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from analyst.context import Context
+from analyst.http import Allow, function
+from analyst.scripts.runner import Runner
+from analyst.scripts.shelf import Trigger
+from functions.notifications.inbox import deliver_later
+
+
+class RunRequest(BaseModel):
+    """A script to run. A run with this id that has ended is not repeated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    script: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{26}$")]
+    run_id: Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+    trigger: Trigger
+
+
+class RanScript(BaseModel):
+    """What became of a run; `skipped` if the script is deleted or paused, or its owner is deactivated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["ok", "failed", "skipped"]
+    said: Literal["nothing", "sent", "held_back"] = "nothing"
+    error: str | None = None
+
+
+@function("POST", "/scripts/run", allow=Allow.SERVICE, audit="scripts.ran")
+def run_script_now(request: RunRequest, ctx: Context) -> RanScript:
+    """Run a script, confined and with a token that only reads, and have its owner notified if it says so."""
+    process = ctx.process
+    runner = Runner(ctx.store, ctx.settings, ctx.access.refresh, lambda: process.keys, process.http, ctx.clock)
+    run = runner.run(request.script, request.run_id, request.trigger)
+    deliver_later(ctx, *runner.to_send)
+    if run is None:
+        ctx.audited(f"script:{request.script}", run_id=request.run_id, status="skipped")
+        return RanScript(status="skipped")
+    ctx.audited(f"script:{request.script}", run_id=request.run_id, status=run.status, said=run.said)
+    return RanScript(status=run.status, said=run.said, error=run.error)

@@ -1,0 +1,205 @@
+"""The caller's scripts; administrators see and stop those of all."""
+
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from analyst import runs
+from analyst.access import Role, Scope
+from analyst.context import Context
+from analyst.errors import ConflictError, ForbiddenError
+from analyst.http import function
+from analyst.scripts import shelf
+from analyst.scripts.shelf import LastRun, Script, ScriptName, ScriptRun, Shelf, require_runnable
+from analyst.settings.kinds import When
+
+_NONE: Final = "There is no such script, or the caller may not see it."
+_OFF: Final = "scripts are not run on this server because an administrator has set SCRIPT_RUNNER=off"
+ScriptId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+"""The id of a script; for the caller's own ones, the name does as well."""
+
+
+class NewScript(BaseModel):
+    """A script; one of the caller with the same name is replaced. Without a `schedule`, the one of before stays.
+
+    A new script without one runs on demand only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ScriptName
+    source: Annotated[str, StringConstraints(min_length=1, max_length=shelf.LONGEST)]
+    schedule: When | None = None
+
+
+class OneScript(BaseModel):
+    """The id of a script, or the name of one of the caller's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: ScriptId
+
+
+class RunsQuery(OneScript):
+    """The last runs of a script."""
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+class ScriptView(BaseModel):
+    """A script. `owner` is an e-mail address; `next_due` is null if it does not run by itself; `paused` says why not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    owner: str
+    is_mine: bool
+    schedule: str
+    next_due: datetime | None
+    pushed_at: datetime
+    size_bytes: int
+    paused: str | None
+    failures: int
+    last: LastRun | None
+
+
+class ScriptSource(ScriptView):
+    """A script with its source."""
+
+    source: str
+
+
+class Pushed(ScriptView):
+    """A script that was pushed; `unchanged` if the server had this source already."""
+
+    unchanged: bool
+
+
+class ScriptList(BaseModel):
+    """Scripts, by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scripts: tuple[ScriptView, ...]
+    count: int
+
+
+class ScriptRuns(BaseModel):
+    """The last runs of a script that have ended, newest first. Outputs are cut, and without secrets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    script: ScriptView
+    runs: tuple[ScriptRun, ...]
+
+
+class Started(BaseModel):
+    """A run that will start in a moment."""
+
+    model_config = ConfigDict(frozen=True)
+
+    script: str
+    run_id: str
+
+
+@function("GET", "/api/scripts", allow=Role.VIEWER)
+def list_scripts(ctx: Context) -> ScriptList:
+    """List the caller's scripts, for administrators those of all."""
+    found = tuple(_view(ctx, each) for each in Shelf(ctx.store).seen_by(ctx.caller))
+    return ScriptList(scripts=found, count=len(found))
+
+
+@function(
+    "POST",
+    "/api/scripts/deploy",
+    allow=Role.ANALYST,
+    scope=Scope.QUERY,
+    status=201,
+    answers={422: "It is not Python, or the caller has too many scripts."},
+    audit="scripts.push",
+)
+def push_script(new: NewScript, ctx: Context) -> Pushed:
+    """Add a script of the caller, or replace the one of this name. It runs with the caller's rights, and only reads."""
+    made, is_new = Shelf(ctx.store).push(new.name, new.source, new.schedule, ctx.user_id, ctx.now)
+    ctx.audited(f"script:{made.id}", name=made.name, sha256=made.sha256, schedule=made.schedule)
+    return Pushed(**_view(ctx, made).model_dump(), unchanged=not is_new)
+
+
+@function("GET", "/api/scripts/{id}", allow=Role.VIEWER, answers={404: _NONE})
+def get_script(one: OneScript, ctx: Context) -> ScriptSource:
+    """Return a script with its source."""
+    found = Shelf(ctx.store).get(one.id, ctx.caller)
+    return ScriptSource(**_view(ctx, found).model_dump(), source=Shelf(ctx.store).source(found))
+
+
+@function("GET", "/api/scripts/{id}/runs", allow=Role.VIEWER, answers={404: _NONE})
+def list_script_runs(query: RunsQuery, ctx: Context) -> ScriptRuns:
+    """List the last runs of a script, with what they wrote."""
+    found = Shelf(ctx.store).get(query.id, ctx.caller)
+    return ScriptRuns(script=_view(ctx, found), runs=tuple(Shelf(ctx.store).runs(found.id, query.limit)))
+
+
+@function(
+    "POST",
+    "/api/scripts/{id}/run",
+    allow=Role.ANALYST,
+    scope=Scope.QUERY,
+    status=202,
+    answers={403: "It is another user's script.", 404: _NONE, 409: "Scripts are not run on this server."},
+    audit="scripts.run",
+)
+def run_script(one: OneScript, ctx: Context) -> Started:
+    """Run one of the caller's scripts now. The cool-down does not hold back what it says."""
+    found = _own(ctx, one.id)
+    require_runnable(found, ctx.access.current())
+    run_id = runs.new_run_id(ctx.now)
+    ctx.tasks.enqueue("/scripts/run", {"script": found.id, "run_id": run_id, "trigger": "demand"})
+    ctx.audited(f"script:{found.id}", run_id=run_id)
+    return Started(script=found.id, run_id=run_id)
+
+
+@function("POST", "/api/scripts/{id}/pause", allow=Role.ANALYST, answers={404: _NONE}, audit="scripts.pause")
+def pause_script(one: OneScript, ctx: Context) -> ScriptView:
+    """Pause a script: its schedule does not start it any more."""
+    found = Shelf(ctx.store).get(one.id, ctx.caller)
+    ctx.audited(f"script:{found.id}")
+    who = "you" if found.owner == ctx.user_id else ctx.caller.email
+    return _view(ctx, Shelf(ctx.store).pause(found, f"by {who}", ctx.now))
+
+
+@function("POST", "/api/scripts/{id}/resume", allow=Role.ANALYST, answers={404: _NONE}, audit="scripts.resume")
+def resume_script(one: OneScript, ctx: Context) -> ScriptView:
+    """Resume a script. Times that it has missed are not caught up."""
+    found = Shelf(ctx.store).get(one.id, ctx.caller)
+    ctx.audited(f"script:{found.id}")
+    return _view(ctx, Shelf(ctx.store).pause(found, None, ctx.now))
+
+
+@function("DELETE", "/api/scripts/{id}", allow=Role.ANALYST, answers={404: _NONE}, audit="scripts.delete")
+def delete_script(one: OneScript, ctx: Context) -> None:
+    """Delete a script, and what its runs wrote. Notifications that it has sent stay."""
+    found = Shelf(ctx.store).get(one.id, ctx.caller)
+    Shelf(ctx.store).delete(found)
+    ctx.audited(f"script:{found.id}", name=found.name)
+
+
+def _own(ctx: Context, wanted: str) -> Script:
+    if ctx.settings.script_runner == "off":
+        raise ConflictError(_OFF)
+    found = Shelf(ctx.store).get(wanted, ctx.caller)
+    if found.owner != ctx.user_id:
+        raise ForbiddenError(f"the script {found.name!r} belongs to somebody else, and only its owner can run it")
+    return found
+
+
+def _view(ctx: Context, script: Script) -> ScriptView:
+    owner = ctx.access.current().users.get(script.owner)
+    return ScriptView(
+        **script.model_dump(include={"id", "name", "schedule", "pushed_at", "size_bytes", "paused", "failures"}),
+        owner="a deactivated user" if owner is None else owner.email,
+        is_mine=script.owner == ctx.user_id,
+        next_due=script.next_due(ctx.now) if owner is not None and ctx.settings.script_runner != "off" else None,
+        last=script.last,
+    )

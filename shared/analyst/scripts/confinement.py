@@ -1,0 +1,267 @@
+"""Confinement: runs a source as an unprivileged program without a network, and returns what it wrote."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from analyst.errors import AnalystError, SettingsError
+from analyst.scripts.relay import Upstream, relayed
+from analyst.settings import Settings
+from analyst.settings.kinds import bytes_of
+
+LARGEST_PICTURE: Final = 5 << 20
+"""Bytes of a picture."""
+_DISK: Final = 64 << 20
+_START: Final = 30.0
+"""Seconds that the start and the end of a confined program may take."""
+_NOBODY: Final = 65_534
+_BLOCK: Final = 1 << 16
+_ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
+_LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ssl/certs")
+_ABOUT: Final = """import json, os, site, sys
+prefix = sys.base_prefix
+print(json.dumps({
+    "executable": os.path.realpath(sys.executable), "version": "python%d.%d" % sys.version_info[:2], "prefix": prefix,
+    "packages": [path for path in sys.path if path.rstrip("/").endswith(("site-packages", "dist-packages"))],
+}))"""
+
+
+class ConfinementError(AnalystError):
+    """Scripts can't be confined on this host, so none are run."""
+
+    status = 409
+    code = "scripts_not_confined"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A program that has ended. `stopped` says which limit it exceeded; `picture` is empty without one."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    stopped: Literal["timeout", "output", "killed"] | None
+    picture: bytes
+    picture_problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """How scripts are run, by the settings."""
+
+    settings: Settings
+
+    def run(self, source: str, upstream: Upstream) -> Ended:
+        """Run a source and return what it wrote.
+
+        Raises:
+            ConfinementError: the system can't confine it.
+            SettingsError: there is no container runtime, or no Python.
+        """
+        with _folders(self.settings.scratch_dir) as (root, api), relayed(api, upstream):
+            spec = self._spec(source, root, api)
+            command, name = self._command(root, api)
+            try:
+                answer, picture = _communicate(command, spec, self.settings.script_timeout + _START)
+            finally:
+                if name is not None:
+                    self._remove_container(command[0], name)
+        if "refused" in answer and not answer.get("killed"):
+            raise ConfinementError(
+                f"scripts are not run because this host can't confine them: {answer['refused']}; an administrator can set "
+                "SCRIPT_RUNNER=container, or allow user namespaces"
+            )
+        return Ended(
+            int(answer.get("exit_code", -9)),
+            str(answer.get("stdout", "")),
+            str(answer.get("stderr", "")),
+            "killed" if answer.get("killed") else answer.get("stopped"),
+            picture,
+            answer.get("picture_problem"),
+        )
+
+    def _spec(self, source: str, root: Path, api: Path) -> Mapping[str, Any]:
+        settings = self.settings
+        mode = settings.script_runner
+        uid = settings.script_uid if settings.script_uid is not None or mode == "process" else _NOBODY
+        spec: dict[str, Any] = {
+            "mode": mode,
+            "script": source,
+            "da_script": _text("da_script"),
+            "root": str(root),
+            "api": str(api),
+            "uid": uid,
+            "seconds": settings.script_timeout,
+            "memory": bytes_of(settings.script_memory),
+            "disk": _DISK,
+            "output": settings.script_output,
+            "picture": LARGEST_PICTURE,
+            "python": "",
+            "packages": [],
+            "readable": [],
+        }
+        if mode == "container":
+            return {**spec, "python": ""}  # that of the image
+        about = python_of(str(settings.script_python or sys.executable))
+        spec |= {"python": about["executable"], "packages": about["packages"]}
+        if mode == "process":
+            for name in ("script", "work"):
+                (root / name).mkdir()
+            for name in ("script", "da_script"):
+                (root / "script" / f"{name}.py").write_text(spec[name])
+            for path in (root.parent, root, api, root / "work", root / "script"):
+                path.chmod(0o777 if path.name == "work" else 0o755)
+            return {**spec, "folder": str(root / "script"), "work": str(root / "work")}
+        library = Path(about["prefix"]) / "lib"
+        python = [about["executable"], str(library / about["version"]), *map(str, library.glob("libpython*"))]
+        return {**spec, "readable": _outermost([*_LIBRARIES, *python, *about["packages"]])}
+
+    def _command(self, root: Path, api: Path) -> tuple[list[str], str | None]:
+        """Return the command of the program, and the name of the container that it starts."""
+        if self.settings.script_runner != "container":
+            return [sys.executable, "-I", "-S", str(files("analyst.scripts") / "inside.py")], None
+        runtime = next((path for path in map(shutil.which, ("docker", "podman")) if path), None)
+        if runtime is None:
+            raise SettingsError(
+                "scripts can't run in containers because there is neither docker nor podman on this host"
+            )
+        name = f"da-{root.parent.name}"
+        shutil.copy(str(files("analyst.scripts") / "inside.py"), api / "inside.py")
+        api.chmod(0o755)
+        memory = bytes_of(self.settings.script_memory) + _DISK
+        return [
+            runtime, "run", "--rm", "--interactive", "--name", name, "--network", "none", "--read-only",
+            "--tmpfs", f"/run/work:rw,nosuid,nodev,size={_DISK},mode=1777", "--tmpfs", "/run/script:rw,nosuid,nodev,size=2m,mode=1777",
+            "--memory", str(memory), "--memory-swap", str(memory), "--cpus", "1", "--pids-limit", "64",
+            "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", f"{_NOBODY}:{_NOBODY}",
+            "--volume", f"{api}:/run/da:ro", "--entrypoint", "python3", "--workdir", "/run/work",
+            self.settings.script_image, "-I", "/run/da/inside.py",
+        ], name  # fmt: skip
+
+    @staticmethod
+    def _remove_container(runtime: str, name: str) -> None:
+        """Remove a container that outlives its command, because that was killed."""
+        with suppress(OSError, subprocess.SubprocessError):
+            subprocess.run([runtime, "rm", "--force", name], capture_output=True, timeout=_START, check=False)
+
+
+@contextmanager
+def _folders(scratch: Path | None) -> Iterator[tuple[Path, Path]]:
+    """Make a folder for the new root, and one for the socket."""
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    # short, because the path of a socket has 107 bytes at most
+    with tempfile.TemporaryDirectory(prefix="script-", dir=scratch, ignore_cleanup_errors=True) as made:
+        folder = Path(made)
+        (folder / "root").mkdir()
+        (folder / "api").mkdir()
+        yield folder / "root", folder / "api"
+
+
+@cache
+def python_of(executable: str) -> Mapping[str, Any]:
+    """Return where a Python and its packages are.
+
+    Raises:
+        SettingsError: it can't be run.
+    """
+    if executable == sys.executable:
+        packages = [path for path in (*site.getsitepackages(), *sys.path) if path.rstrip("/").endswith("-packages")]
+        return {
+            "executable": os.path.realpath(executable),
+            "version": f"python{sys.version_info[0]}.{sys.version_info[1]}",
+            "prefix": sys.base_prefix,
+            "packages": list(dict.fromkeys(packages)),
+        }
+    try:
+        said = subprocess.run(
+            [executable, "-I", "-c", _ABOUT], capture_output=True, timeout=_START, check=True, env=_ENVIRONMENT
+        )
+        found: Mapping[str, Any] = json.loads(said.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise SettingsError(
+            f"SCRIPT_PYTHON {executable!r} can't be run: {type(error).__name__}; set the path of a Python"
+        ) from None
+    return found
+
+
+@cache
+def _text(module: str) -> str:
+    return (files("analyst.scripts") / f"{module}.py").read_text()
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """Drop paths that are below another one, unless that is a link."""
+    kept = [path.rstrip("/") for path in dict.fromkeys(paths)]
+    roots = [path for path in kept if not os.path.islink(path)]  # noqa: PTH114
+    return [path for path in kept if not any(path != root and path.startswith(root + "/") for root in roots)]
+
+
+def _communicate(command: Sequence[str], spec: Mapping[str, Any], seconds: float) -> tuple[Mapping[str, Any], bytes]:
+    """Run a program with a specification on its input; return its answer. After some time, it is killed with its group."""
+    most = LARGEST_PICTURE + 14 * int(spec["output"]) + _BLOCK  # each character of JSON may be escaped
+    program = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if spec["mode"] == "container" else subprocess.DEVNULL,
+        env=_ENVIRONMENT,
+        cwd="/",
+        start_new_session=True,
+    )
+    assert program.stdin is not None  # noqa: S101 - it is a pipe
+    assert program.stdout is not None  # noqa: S101 - it is a pipe
+    heard, errors, until = bytearray(), bytearray(), time.monotonic() + seconds
+    try:
+        with suppress(BrokenPipeError):
+            program.stdin.write(json.dumps(spec).encode())
+            program.stdin.close()
+        outputs = {pipe.fileno(): into for pipe, into in ((program.stdout, heard), (program.stderr, errors)) if pipe}
+        poll = select.poll()
+        for descriptor in outputs:
+            poll.register(descriptor, select.POLLIN)
+        while outputs and len(heard) <= most:
+            left = until - time.monotonic()
+            ready = poll.poll(max(0.0, left) * 1000)
+            if not ready:
+                return {"killed": True}, b""
+            for descriptor, _event in ready:
+                block = os.read(descriptor, _BLOCK)
+                outputs[descriptor] += block[: max(0, 4 * most - len(outputs[descriptor]))]
+                if not block:
+                    poll.unregister(descriptor)
+                    del outputs[descriptor]
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+        for pipe in (program.stdout, program.stderr):
+            if pipe is not None:
+                pipe.close()
+    return _answer_of(bytes(heard), bytes(errors))
+
+
+def _answer_of(heard: bytes, errors: bytes) -> tuple[Mapping[str, Any], bytes]:
+    line, _, rest = heard.partition(b"\n")
+    try:
+        answer = json.loads(line)
+        picture = rest[: int(answer["picture"])]
+        is_whole = len(picture) == int(answer["picture"])
+    except (ValueError, KeyError, TypeError):
+        said = errors.decode(errors="replace").strip().splitlines()[:1]
+        return ({"refused": said[0][:300]} if said else {"killed": True}), b""
+    return (answer, picture) if is_whole else ({"killed": True}, b"")

@@ -1,0 +1,347 @@
+"""The scripts of an installation: their definitions, what their runs left, and when they are due.
+
+- `state/scripts/index.json` has all definitions and the state of each, and changes by compare-and-swap.
+- `state/scripts/source/<id>/<sha256>.py` is the source of a script, which never changes.
+- `state/scripts/runs/<id>/<run>.json` is what a run wrote and did, for 30 days.
+"""
+
+import ast
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from ulid import ULID
+
+from analyst.access import AccessList, Caller, Role
+from analyst.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from analyst.schedule import Schedule
+from analyst.store import Entry, Object, Store
+from analyst.store.compare_and_swap import put_once, swap
+from analyst.validation import Matching
+
+PREFIX: Final = "state/scripts/"
+_INDEX: Final = f"{PREFIX}index.json"
+_SOURCES: Final = f"{PREFIX}source/"
+_RUNS: Final = f"{PREFIX}runs/"
+KEPT: Final = 30 * 86_400.0
+"""Seconds for which what a run wrote is kept."""
+LONGEST: Final = 200_000
+"""Characters of a source."""
+MOST: Final = 50
+"""Scripts of one person."""
+MOST_FAILURES: Final = 5
+"""Failures in a row after which a script is paused."""
+_FUTURE: Final = timedelta(minutes=10)
+
+ScriptName = Annotated[
+    str, Matching(r"^[a-z0-9][a-z0-9_-]{0,63}$", "a name of lower-case letters, digits, - and _, such as orders-drop")
+]
+Status = Literal["ok", "failed"]
+Trigger = Literal["schedule", "demand"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class LastRun(_Value):
+    """The last run of a script that ended."""
+
+    run_id: str
+    at: AwareDatetime
+    status: Status
+    error: str | None = None
+
+
+class Script(_Value):
+    """A script of a person.
+
+    `started` is the time of the schedule that was started last. `failures` counts those in a row. After a notification
+    (of the run `notified_by`), further ones are held back until `quiet_until`.
+    """
+
+    id: str
+    name: str
+    owner: str
+    schedule: str = "never"
+    sha256: str
+    size_bytes: int
+    pushed_at: AwareDatetime
+    started: AwareDatetime | None = None
+    paused: str | None = None
+    failures: int = 0
+    last: LastRun | None = None
+    notified_by: str | None = None
+    quiet_until: AwareDatetime | None = None
+
+    def next_due(self, now: datetime) -> datetime | None:
+        """Return the next time at which it runs by itself; `None` for never."""
+        if self.paused is not None:
+            return None
+        since = max(self.pushed_at, self.started or self.pushed_at)
+        return Schedule.parse(self.schedule).next_due(min(since, now + _FUTURE))
+
+
+class ScriptRun(_Value):
+    """What a run did. `stdout` and `stderr` are cut, and without secrets.
+
+    `said` is what became of the notification: none was wanted, it was sent, or held back for the cool-down.
+    """
+
+    run_id: str
+    script: str
+    trigger: Trigger
+    status: Status
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    error: str | None = None
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    truncated: bool = False
+    said: Literal["nothing", "sent", "held_back"] = "nothing"
+    title: str | None = None
+    notification: str | None = None
+    picture: bool = False
+    quiet_until: AwareDatetime | None = None
+
+
+class _Index(_Value):
+    scripts: Mapping[str, Script] = {}
+    recent: tuple[str, ...] = ()
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The scripts of a bucket. All methods raise `UnavailableError` if the store does not respond."""
+
+    store: Store
+
+    def everything(self) -> Mapping[str, Script]:
+        """Return all scripts, by id."""
+        found = self.store.read(_INDEX)
+        return {} if found is None else _parsed(found).scripts
+
+    def seen_by(self, caller: Caller) -> list[Script]:
+        """Return the scripts that a caller may see, by name: their own, and for administrators those of all."""
+        found = (each for each in self.everything().values() if _may_see(each, caller))
+        return sorted(found, key=lambda each: (each.name, each.id))
+
+    def get(self, script_id: str, caller: Caller) -> Script:
+        """Return a script by its id, or one of the caller's own by its name.
+
+        Raises:
+            NotFoundError: there is none that the caller may see.
+        """
+        return _found(self.everything(), script_id, caller)
+
+    def push(self, name: str, source: str, schedule: str | None, owner: str, now: datetime) -> tuple[Script, bool]:
+        """Add a script, or replace the one of this name; return it, and whether its source is new.
+
+        A new source ends a pause after failures. Without a schedule, the one of before stays.
+
+        Raises:
+            InvalidInputError: it is not Python, the schedule is not valid, or the person has too many scripts.
+        """
+        check_source(name, source)
+        if schedule is not None:
+            Schedule.parse(schedule)
+        data = source.encode()
+        sha256 = hashlib.sha256(data).hexdigest()
+        new_id = str(ULID.from_datetime(now)).lower()
+
+        def placed(scripts: Mapping[str, Script]) -> tuple[Mapping[str, Script], tuple[Script, Script | None]]:
+            before = next((each for each in scripts.values() if (each.owner, each.name) == (owner, name)), None)
+            if before is None and sum(each.owner == owner for each in scripts.values()) >= MOST:
+                raise InvalidInputError(
+                    f"the script {name!r} can't be added because you have {MOST} scripts, which is the maximum; delete one with: "
+                    "da scripts delete NAME"
+                )
+            base = before or Script(id=new_id, name=name, owner=owner, sha256="", size_bytes=0, pushed_at=now)
+            is_new = base.sha256 != sha256
+            update: dict[str, object] = {"sha256": sha256, "size_bytes": len(data)}
+            if is_new or schedule not in (None, base.schedule):
+                update["pushed_at"] = now
+            if is_new:
+                update |= {"paused": None, "failures": 0}
+            if schedule is not None:
+                update["schedule"] = schedule
+            after = base.model_copy(update=update)
+            put_once(self.store, _source_key(after), data)  # first, so that the index never names what is not there
+            return {**scripts, after.id: after}, (after, before)
+
+        after, before = self._edit(placed)
+        if before is not None and before.sha256 != sha256:
+            self.store.delete(_source_key(before))
+        return after, before is None or before.sha256 != sha256
+
+    def source(self, script: Script) -> str:
+        """Return the source of a script.
+
+        Raises:
+            NotFoundError: it was replaced or deleted meanwhile.
+        """
+        found = self.store.read(_source_key(script))
+        if found is None:
+            raise NotFoundError(f"the source of the script {script.name!r} is gone; push it again")
+        return found.data.decode()
+
+    def delete(self, script: Script) -> None:
+        """Delete a script, and what its runs wrote. Its notifications stay."""
+        self._edit(lambda scripts: ({id_: each for id_, each in scripts.items() if id_ != script.id}, None))
+        for prefix in (f"{_SOURCES}{script.id}/", f"{_RUNS}{script.id}/"):
+            for entry in list(self.store.list(prefix)):
+                self.store.delete(entry.key)
+
+    def pause(self, script: Script, why: str | None, now: datetime) -> Script:
+        """Pause a script, or resume it without a reason: then times that were missed are not caught up."""
+        update: dict[str, object] = {"paused": why}
+        if why is None:
+            update |= {"failures": 0, "started": now}
+        return self._change(script.id, lambda each: each.model_copy(update=update))
+
+    def started(self, due: Mapping[str, datetime]) -> None:
+        """Note the scripts that were started by their schedules, and at which time each counts as started."""
+
+        def noted(scripts: Mapping[str, Script]) -> tuple[Mapping[str, Script], None]:
+            known = {id_: at for id_, at in due.items() if id_ in scripts}
+            return {
+                **scripts,
+                **{id_: scripts[id_].model_copy(update={"started": at}) for id_, at in known.items()},
+            }, None
+
+        self._edit(noted)
+
+    def ended(self, script_id: str, change: Callable[[Script], Script]) -> Script | None:
+        """Note the end of a run; return the script, or `None` if it is deleted."""
+        try:
+            return self._change(script_id, change)
+        except NotFoundError:
+            return None
+
+    def keep_run(self, run: ScriptRun) -> None:
+        """Keep what a run did. If it ran twice, what ended first stays."""
+        put_once(
+            self.store, f"{_RUNS}{run.script}/{run.run_id}.json", run.model_dump_json(exclude_defaults=True).encode()
+        )
+
+    def run(self, script_id: str, run_id: str) -> ScriptRun | None:
+        """Return what a run did; `None` if it has not ended, or too long ago."""
+        found = self.store.read(f"{_RUNS}{script_id}/{run_id}.json")
+        return None if found is None else ScriptRun.model_validate_json(found.data)
+
+    def runs(self, script_id: str, limit: int) -> list[ScriptRun]:
+        """Return the last runs of a script, newest first."""
+        prefix = f"{_RUNS}{script_id}/"
+        names = sorted(
+            (entry.key.removeprefix(prefix).removesuffix(".json") for entry in self.store.list(prefix)), reverse=True
+        )
+        return [run for name in names[:limit] if (run := self.run(script_id, name)) is not None]
+
+    def _change(self, script_id: str, change: Callable[[Script], Script]) -> Script:
+        def changed(scripts: Mapping[str, Script]) -> tuple[Mapping[str, Script], Script]:
+            if script_id not in scripts:
+                raise NotFoundError(f"the script {script_id!r} was deleted meanwhile")
+            after = change(scripts[script_id])
+            return {**scripts, script_id: after}, after
+
+        return self._edit(changed)
+
+    def _edit(self, change: Callable[[Mapping[str, Script]], tuple[Mapping[str, Script], T]]) -> T:
+        edit, results = str(ULID()), list[T]()
+
+        def changed(current: Object | None) -> bytes:
+            before = _Index() if current is None else _parsed(current)
+            after, result = change(before.scripts)
+            results.append(result)
+            made = _Index(scripts=after, recent=(*before.recent, edit)[-20:])
+            return made.model_dump_json(exclude_defaults=True).encode()
+
+        swap(self.store, _INDEX, changed, done=lambda current: edit in _parsed(current).recent)
+        return results[-1]
+
+
+def check_source(name: str, source: str) -> None:
+    """Check that a source is Python.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        place = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        why = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise InvalidInputError(
+            f"the script {name!r} can't be pushed because it is not valid Python{place}: {why}"
+        ) from None
+
+
+def run_id_of(script_id: str, due: datetime) -> str:
+    """Return the id of the run of a script that a time of its schedule stands for: the same for whoever starts it."""
+    stamp = int(due.timestamp() * 1000).to_bytes(6, "big")
+    return str(ULID.from_bytes(stamp + hashlib.sha256(f"{script_id} {due.isoformat()}".encode()).digest()[:10]))
+
+
+def due(scripts: Mapping[str, Script], access: AccessList, now: datetime) -> dict[str, datetime]:
+    """Return the scripts that are due, and since when. A missed time is caught up once; those of the deactivated never are."""
+    found: dict[str, datetime] = {}
+    for script in scripts.values():
+        user = access.users.get(script.owner)
+        if user is None or not user.role.includes(Role.ANALYST):
+            continue
+        at = script.next_due(now)
+        if at is not None and at <= now:
+            found[script.id] = at
+    return found
+
+
+def require_runnable(script: Script, access: AccessList) -> None:
+    """Check that a script may run for its owner.
+
+    Raises:
+        ConflictError: the owner is deactivated, or has no role that may query.
+    """
+    user = access.users.get(script.owner)
+    if user is None or not user.role.includes(Role.ANALYST):
+        raise ConflictError(
+            f"the script {script.name!r} does not run because its owner is not an active user with the role analyst or higher"
+        )
+
+
+def spent(store: Store) -> Iterator[Entry]:
+    """List what the sweep deletes: what runs wrote long ago, and sources that no script has."""
+    yield from (entry for entry in store.list(_RUNS) if entry.age > KEPT)
+    old = [entry for entry in store.list(_SOURCES) if entry.age > 86_400]  # noqa: PLR2004 - a day, for a push under way
+    used = {_source_key(script) for script in Shelf(store).everything().values()} if old else set()
+    yield from (entry for entry in old if entry.key not in used)
+
+
+def _source_key(script: Script) -> str:
+    return f"{_SOURCES}{script.id}/{script.sha256}.py"
+
+
+def _may_see(script: Script, caller: Caller) -> bool:
+    return script.owner == caller.user_id or caller.includes(Role.ADMIN)
+
+
+def _found(scripts: Mapping[str, Script], wanted: str, caller: Caller) -> Script:
+    found = scripts.get(wanted)
+    if found is None:
+        found = next((each for each in scripts.values() if (each.owner, each.name) == (caller.user_id, wanted)), None)
+    if found is None or not _may_see(found, caller):
+        raise NotFoundError(f"there is no script {wanted!r}; da scripts list lists yours")
+    return found
+
+
+def _parsed(found: Object) -> _Index:
+    try:
+        return _Index.model_validate_json(found.data)
+    except ValidationError as error:
+        raise UnavailableError(f"{_INDEX!r} is damaged; restore an earlier version of it, or delete it") from error
