@@ -104,7 +104,10 @@ class Pace:
             left = min(self.burst, left + (now - at) * self.per_second)
             if left < 1:
                 wait = max(1, round((1 - left) / self.per_second))
-                raise RateLimitedError("too many requests; wait and try again", retry_after=wait)
+                text = "too many requests; wait and try again"
+                error = RateLimitedError(text, retry_after=wait, errorCode="TOO_MANY_REQUESTS")
+                error.details["message"] = text
+                raise error
             self._left[caller] = (left - 1, now)
             self._left.move_to_end(caller)
             while len(self._left) > _MOST_KEPT:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +63,18 @@ def browser(folder: Path) -> Iterator[Any]:
         driver.quit()
 
 
-def find(driver: Any, selector: str) -> Any:
+def until(driver: Any, condition: Callable[[Any], Any]) -> Any:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    return WebDriverWait(driver, 60).until(lambda at: next(iter(at.find_elements("css selector", selector)), None))
+    return WebDriverWait(driver, 60).until(condition)
 
 
-def published(server: Host, folder: Path) -> str:
-    """Publish a table that Ann may read; return the link of her invitation."""
+def find(driver: Any, selector: str) -> Any:
+    return until(driver, lambda at: next(iter(at.find_elements("css selector", selector)), None))
+
+
+def published(server: Host, folder: Path) -> tuple[str, str]:
+    """Publish a table that Ann may read; return the link of her invitation and its code."""
     (folder / "files").mkdir()
     (folder / "files/orders.csv").write_text("id\n1\n2\n")
     admin = server.bootstrap()
@@ -81,7 +85,7 @@ def published(server: Host, folder: Path) -> str:
     server.ask("POST", "/api/admin/permissions", {"user": "ann@example.com", "table": "shop.orders"}, token=admin)
     status, invitation = server.ask("POST", f"/api/users/{user['id']}/invite", {"mail": False}, token=admin)
     assert status < 300, invitation
-    return str(invitation["url"])
+    return str(invitation["url"]), str(invitation["code"])
 
 
 def test_an_agent_is_connected_refreshed_and_ended(tmp_path: Path) -> None:
@@ -95,11 +99,14 @@ def test_an_agent_is_connected_refreshed_and_ended(tmp_path: Path) -> None:
         agent(server) as client,
         browser(tmp_path / "profile") as driver,
     ):
-        invitation = published(server, tmp_path)
+        invitation, code = published(server, tmp_path)
         driver.get(invitation)
+        field = find(driver, "input[name=code]")
+        field.clear()
+        field.send_keys(code)
         find(driver, "input[name=password]").send_keys(PASSWORD)
-        find(driver, "main button, button").click()
-        find(driver, "a, form")
+        find(driver, "form[action='/auth/password/set'] button").click()
+        until(driver, lambda at: "/auth/password/set" not in at.current_url)
         driver.delete_all_cookies()  # she comes back on another day
 
         client.step("call")
@@ -108,7 +115,7 @@ def test_an_agent_is_connected_refreshed_and_ended(tmp_path: Path) -> None:
         find(driver, "a[href*='/auth/password']").click()
         find(driver, "input[name=email]").send_keys("ann@example.com")
         find(driver, "input[name=password]").send_keys(PASSWORD)
-        driver.find_element("css selector", "input[name=password]").submit()
+        find(driver, "form[action^='/auth/password'] button").click()
         allow = find(driver, "button[value=allow]")
         text = driver.find_element("css selector", "body").text
         assert "Walker" in text
@@ -126,8 +133,7 @@ def test_an_agent_is_connected_refreshed_and_ended(tmp_path: Path) -> None:
 
         driver.get(f"{server.url}/account")
         find(driver, "button[aria-label*='Walker']").click()
-        find(driver, "body")
-        driver.get(f"{server.url}/account")
+        until(driver, lambda at: "done=ended" in at.current_url)
         assert driver.find_elements("css selector", "button[aria-label*='Walker']") == []
 
         status, _told = server.ask("POST", "/mcp", {}, token=second["access"])

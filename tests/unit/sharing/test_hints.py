@@ -93,5 +93,6 @@ def test_a_recipient_that_asks_too_often_waits() -> None:
     with pytest.raises(RateLimitedError) as error:
         pace.take("ann", 100.0)
     assert error.value.details["retry_after"] >= 1
+    assert error.value.details.keys() >= {"errorCode", "message"}
     pace.take("bob", 100.0)
     pace.take("ann", 101.0)
