@@ -63,7 +63,10 @@ def get_description(request: DescriptionRequest, ctx: Context) -> TableDescripti
     "PUT",
     "/api/admin/tables/{id}/description",
     allow=Role.KM_ADMIN,
-    answers={404: "The table, or one that a foreign key names, does not exist."},
+    answers={
+        404: "The table, or one that a foreign key names, does not exist.",
+        422: "A column does not exist, or a text is empty without its spaces and control characters.",
+    },
     audit="table.describe",
 )
 def describe_table(new: NewDescription, ctx: Context) -> TableDescription:

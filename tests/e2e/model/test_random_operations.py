@@ -42,6 +42,10 @@ RULE = Rule(fewest=4)
 SEEDS, STEPS = 8, 40
 
 
+# The thread that records a run's progress dies with its actor.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
 class Killed(BaseException):
     """The process of an actor has died."""
 
