@@ -180,7 +180,7 @@ def _receipt(connection: Any, workspace: Workspace, sql: str, limit: int) -> dic
         return of_mirror(other, workspace.state(), sql, limit or None)
 
 
-def _ask_server(  # noqa: PLR0913 - the options of the command
+def _ask_server(
     sql: str,
     form: str,
     limit: int,
