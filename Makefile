@@ -32,7 +32,7 @@ help: ## list the targets
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-engines/bin/python --require-hashes -r $(REQ)/engines.txt
 	@touch $@
 
-.venv-agents/installed .venv-agents-1/installed .venv-sharing/installed: .venv-%/installed: .venv/installed $(REQ)/%.txt
+.venv-agents/installed .venv-agents-1/installed .venv-sharing/installed .venv-ydata/installed: .venv-%/installed: .venv/installed $(REQ)/%.txt
 	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-$*
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-$*/bin/python --require-hashes -r $(REQ)/$*.txt
 	@touch $@
@@ -137,4 +137,4 @@ lock: env ## compile the pinned requirements in infra/requirements
 
 .PHONY: clean
 clean: ## remove what make created, except .dev and .env
-	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-sharing .venv-kbcstorage .venv-openmetadata .venv-pages .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info
+	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-sharing .venv-kbcstorage .venv-openmetadata .venv-pages .venv-ydata .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

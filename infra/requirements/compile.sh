@@ -25,3 +25,4 @@ lock "$here/pages.in" -c "$here/functions.txt" -c "$here/cli.txt" -c "$here/sour
 lock "$here/kbcstorage.in" -o "$here/kbcstorage.txt" "$@"
 lock "$here/openmetadata.in" -o "$here/openmetadata.txt" "$@"
 lock --no-deps "$here/openmetadata-models.in" -o "$here/openmetadata-models.txt" "$@"
+lock "$here/ydata.in" -o "$here/ydata.txt" "$@"

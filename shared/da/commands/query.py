@@ -135,7 +135,7 @@ def _registered(given: list[str]) -> dict[str, Any]:
     for each in given:
         found = _REGISTERED.fullmatch(each.strip())
         if found is None:
-            raise UsageError(f"'--register {each}' is not of the form ALIAS=SQL, such as v=select id from d.visits")
+            raise UsageError(f"'--register {each}' is not of the form ALIAS=SQL; give a name, '=' and one SELECT")
         alias, source, sql = found.groups()
         if alias.lower() in {name.lower() for name in made}:
             raise UsageError(f"'--register' names '{alias}' twice; use another alias")
