@@ -32,7 +32,7 @@ help: ## list the targets
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-engines/bin/python --require-hashes -r $(REQ)/engines.txt
 	@touch $@
 
-.venv-agents/installed .venv-agents-1/installed .venv-sharing/installed: .venv-%/installed: .venv/installed $(REQ)/%.txt
+.venv-agents/installed .venv-agents-1/installed .venv-sharing/installed .venv-ydata/installed: .venv-%/installed: .venv/installed $(REQ)/%.txt
 	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-$*
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-$*/bin/python --require-hashes -r $(REQ)/$*.txt
 	@touch $@
@@ -70,6 +70,12 @@ pin-image: ## look up the digest of the base image and write it to .env as PYTHO
 	@touch .env && chmod 600 .env && sed -i.old '/^PYTHON_IMAGE=/d' .env && rm -f .env.old
 	@docker image inspect -f 'PYTHON_IMAGE={{index .RepoDigests 0}}' python:3.11-slim-bookworm | tee -a .env
 
+.venv-openmetadata/installed: .venv/installed $(REQ)/openmetadata.txt $(REQ)/openmetadata-models.txt
+	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-openmetadata
+	$(BIN)/uv pip install -q --python .venv-openmetadata/bin/python --require-hashes -r $(REQ)/openmetadata.txt
+	$(BIN)/uv pip install -q --python .venv-openmetadata/bin/python --no-deps --require-hashes -r $(REQ)/openmetadata-models.txt
+	@touch $@
+
 .venv-kbcstorage/installed: .venv/installed $(REQ)/kbcstorage.txt
 	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-kbcstorage
 	$(BIN)/uv pip install -q --python .venv-kbcstorage/bin/python --require-hashes -r $(REQ)/kbcstorage.txt
@@ -101,7 +107,7 @@ test-newest: lint .venv-da/installed
 	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server"
 
 .PHONY: e2e
-e2e: env .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-sharing/installed .venv-pages/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
+e2e: env .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-sharing/installed .venv-openmetadata/installed .venv-pages/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults --ignore tests/e2e/pages
 	$(MAKE) e2e-pages
@@ -132,4 +138,4 @@ lock: env ## compile the pinned requirements in infra/requirements
 
 .PHONY: clean
 clean: ## remove what make created, except .dev and .env
-	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-sharing .venv-kbcstorage .venv-pages .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info
+	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-sharing .venv-kbcstorage .venv-openmetadata .venv-pages .venv-ydata .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

@@ -1,4 +1,4 @@
-"""Profiles of a large table, of one of whose files changed, and of many small tables, beside DuckDB's SUMMARIZE."""
+"""Profiles of a large table, of one of whose files changed, and of many small tables, beside SUMMARIZE and ydata-profiling."""
 
 import hashlib
 import sys
@@ -14,7 +14,7 @@ from analyst.catalog import Column, File, Table
 from analyst.profiles.profiling import ProfiledTable, Profiling, Registered
 from tests.bench import extract
 from tests.bench.buckets import file_store
-from tests.bench.measuring import Row, at_most, cost, python
+from tests.bench.measuring import ROOT, Row, at_most, cost, python
 
 ROWS, FILES, COLUMNS = 10_000_000, 20, 20
 SMALL = 1000
@@ -29,11 +29,13 @@ def measure() -> Iterable[Row]:
         write(home / "bucket")
         summarize = cost(python(_RUN, "summarize", home))
         whole = cost(python(_RUN, "large", home))
-        beside = f"SUMMARIZE of DuckDB: {summarize.wall:.1f} s, {summarize.cpu:.1f} s CPU, {summarize.peak_mb:.0f} MB"
+        ratio = whole.cpu / summarize.cpu
+        beside = f"SUMMARIZE of DuckDB: {summarize.wall:.1f} s, {summarize.cpu:.1f} s CPU, {summarize.peak_mb:.0f} MB; ratio {ratio:.2f}"
         yield at_most(
             "profile of 10M rows of 20 columns, 20 files", whole.wall, "s", 7, f"{whole.cpu:.1f} s CPU; {beside}"
         )
         yield at_most("profile of 10M rows: greatest memory", whole.peak_mb, "MB", 500)
+        yield from _beside_ydata(home)
         change_one(home / "bucket")
         again = cost(python(_RUN, "large", home))
         warm = float((home / "seconds").read_text())
@@ -51,11 +53,35 @@ def measure() -> Iterable[Row]:
         )
 
 
+def _beside_ydata(home: Path) -> Iterable[Row]:
+    """Profile one file of the large table, as ydata-profiling does with its least options; all of it takes too much memory."""
+    if not _YDATA.exists():
+        return
+    ours = cost(python(_RUN, "one", home))
+    first = home / "bucket/extracts/bench/data/large/00.parquet"
+    theirs = cost([_YDATA, "-c", _OF_YDATA, first])
+    beside = f"ydata-profiling: {theirs.wall:.1f} s, {theirs.cpu:.1f} s CPU, {theirs.peak_mb:.0f} MB"
+    what = f"profile of {ROWS // FILES:,} rows of {COLUMNS} columns: processor time beside ydata-profiling"
+    yield at_most(what, ours.cpu / theirs.cpu, "×", 1, f"ours: {ours.cpu:.1f} s CPU; {beside}")  # noqa: RUF001
+
+
+_YDATA = ROOT / ".venv-ydata/bin/python"
+_OF_YDATA = """
+import sys, pandas
+from ydata_profiling import ProfileReport
+ProfileReport(pandas.read_parquet(sys.argv[1]), minimal=True, progress_bar=False, pool_size=2).to_json()
+"""
+
+
 def main() -> None:
     """Do what the arguments say, in a process whose cost is measured."""
     what, home = sys.argv[1], Path(sys.argv[2])
     if what == "large":
         _profile([_large(home / "bucket")], home)
+    elif what == "one":
+        table = _large(home / "bucket")
+        one = table.files[:1]
+        _profile([table.model_copy(update={"name": "one", "files": one, "rows": one[0].rows})], home)
     elif what == "small":
         _profile(_small(home / "bucket"), home)
     else:

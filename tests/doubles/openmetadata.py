@@ -1,12 +1,14 @@
 """An OpenMetadata server on loopback: lists of tables and metrics, page by page, with the fields that are asked for.
 
 Shapes are those of its schemas `entity/data/table.json` and `entity/data/metric.json` of version 2.0: owners are a list of
-references, tags are labels, and fields that are not asked for are absent.
+references, tags are labels, and fields that are not asked for are absent. tests/e2e/openmetadata checks that by the models
+that it publishes.
 """
 
 import base64
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +48,7 @@ class OpenMetadataDouble:
         if listed is None or not 0 <= limit <= _LARGEST:
             return 404, b'{"code":404,"message":"HTTP 404 Not Found"}'
         fields = _ALWAYS | set(query.get("fields", "").split(",")) | {"columns", "metricExpression", "metricType"}
-        fields |= {"unitOfMeasurement", "granularity", "dimensions", "filters", "assets"}
+        fields |= {"unitOfMeasurement", "granularity", "dimensions", "measures", "filters", "assets"}
         start, size = int(base64.b64decode(query.get("after", "MA=="))), min(limit, self.largest)
         page = [
             {name: value for name, value in each.items() if name in fields} for each in listed[start : start + size]
@@ -89,7 +91,17 @@ def openmetadata() -> Iterator[OpenMetadataDouble]:
 
 def table(name: str, **more: Any) -> dict[str, Any]:
     """Make a table, by its qualified name."""
-    return {"id": f"id-{name}", "name": name.rpartition(".")[2], "fullyQualifiedName": name, "columns": [], **more}
+    return {"id": id_of(name), "name": name.rpartition(".")[2], "fullyQualifiedName": name, "columns": [], **more}
+
+
+def id_of(name: str) -> str:
+    """Make the id of an entity."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+
+
+def reference(kind: str, name: str) -> dict[str, Any]:
+    """Make a reference to an entity, by its qualified name."""
+    return {"id": id_of(name), "type": kind, "name": name.rpartition(".")[2], "fullyQualifiedName": name}
 
 
 def label(tag: str, **more: Any) -> dict[str, Any]:
@@ -99,4 +111,4 @@ def label(tag: str, **more: Any) -> dict[str, Any]:
 
 def owner(name: str) -> dict[str, Any]:
     """Make a reference to a user."""
-    return {"id": f"id-{name}", "type": "user", "name": name, "fullyQualifiedName": name}
+    return reference("user", name)

@@ -102,6 +102,11 @@ def write_view(
         describe(con, database, name, columns)
 
 
+def remote_query(remote: tuple[str, str, str], columns: Sequence[Column]) -> str:
+    """Return the query of the view of a remote table: it names the columns, because there may be others that are not published."""
+    return f"select {', '.join(quote(column.name) for column in columns)} from {'.'.join(map(quote, remote))}"
+
+
 def write_remote_view(
     con: "DuckDBPyConnection", database: str, name: str, remote: tuple[str, str, str], columns: Sequence[Column]
 ) -> str:
@@ -115,7 +120,7 @@ def write_remote_view(
     alias, schema, table = map(quote, remote)
     declared = ", ".join(f"{quote(column.name)} {checked_type(column.type)}" for column in columns)
     view = f"{quote(database)}.main.{quote(name)}"
-    query = f"select * from {alias}.{schema}.{table}"
+    query = remote_query(remote, columns)
     with told_as(ContractError, f"the view {name!r} can't be made: "):
         con.execute(f"attach ':memory:' as {alias}")
         try:

@@ -70,34 +70,48 @@ def metric_of(entity: Mapping[str, Any], base: str) -> dict[str, Any]:
     tags = _tags(entity)
     expression = entity.get("metricExpression")
     code = expression.get("code") if isinstance(expression, Mapping) else entity.get("expression")
+    kind = _line(entity.get("metricType")) or _tagged(tags, "MetricType") or ""
+    measures = _mappings(entity.get("measures"))
+    if not isinstance(code, str) and len(measures) == 1:  # as imported from dbt
+        code, kind = measures[0].get("expression"), _line(measures[0].get("aggregation")) or kind
     assets = [
         name_of(each).rpartition(".")[2] for each in _mappings(entity.get("assets")) if each.get("type") == "table"
     ]
-    dimensions = [str(each["name"]) for each in _mappings(entity.get("dimensions")) if each.get("name")]
+    named = [each for each in _mappings(entity.get("dimensions")) if each.get("name")]
+    times = [str(each.get("expression") or each["name"]) for each in named if each.get("type") == "TIME"]
+    dimensions: dict[str, Any] = {str(e["name"]): _dimension(e) for e in named if e.get("type") != "TIME"}
+    dimensions |= {
+        name: name for t in tags if t.startswith("Dimension.") and (name := t.partition(".")[2]) not in dimensions
+    }
     filters = [str(each["where"]) for each in _mappings(entity.get("filters")) if each.get("where")]
     owners, fqn = list(_owners(entity)), name_of(entity)
     made = {
         "name": file_name(str(entity.get("name") or fqn)),
         "display_name": _line(entity.get("displayName")) or _line(entity.get("name")),
         "category": file_name(_tagged(tags, "MetricCategory", "Category") or "general"),
-        "type": (_line(entity.get("metricType")) or _tagged(tags, "MetricType") or "").lower(),
+        "type": kind.lower(),
         "unit": _line(entity.get("customUnitOfMeasurement"))
         or _line(entity.get("unitOfMeasurement"))
         or _tagged(tags, "Unit"),
         "grain": (_line(entity.get("granularity")) or _tagged(tags, "Grain") or "").lower(),
         "table": assets[0] if assets else None,
         "tables": assets[1:],
+        "time_column": times[0] if times else None,
         "expression": code if isinstance(code, str) else None,
         "description": text_of(entity.get("description")),
-        "dimensions": list(
-            dict.fromkeys([*dimensions, *(t.partition(".")[2] for t in tags if t.startswith("Dimension."))])
-        ),
+        "dimensions": list(dimensions.values()),
         "filters": filters,
         "notes": [f"Source: {base}/metric/{fqn}"],
         "owners": owners,
         "tags": [tag for tag in tags if not _is_ours(tag)],
     }
     return {name: value for name, value in made.items() if value}
+
+
+def _dimension(said: Mapping[str, Any]) -> str | dict[str, str]:
+    """Return a dimension as in a definition."""
+    more = {key: said[key] for key in ("expression", "description") if isinstance(said.get(key), str) and said[key]}
+    return {"name": str(said["name"]), **more} if more else str(said["name"])
 
 
 def file_name(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from analyst import duckdb_files
 from analyst.catalog import Catalog, Column, Table
 from analyst.contract.model import is_data_path
-from analyst.contract.views import describe, is_view_of, remote_table, view_query
+from analyst.contract.views import describe, is_view_of, remote_query, remote_table, view_query
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote
@@ -277,7 +277,7 @@ def _view_statements(one: _Wanted, data_url: str) -> Iterator[str]:
         declared = ", ".join(f"{quote(column.name)} {checked_type(column.type)}" for column in table.columns)
         yield f"attach ':memory:' as {alias}; create schema if not exists {alias}.{schema}"
         yield f"create table {alias}.{schema}.{name} ({declared})"
-        query = f"select * from {alias}.{schema}.{name}"
+        query = remote_query(parts, table.columns)
     else:
         query = view_query(tuple(file.path for file in table.files), data_url)
     yield f"create view {_NEW}.main.{view} as {query}"

@@ -33,6 +33,15 @@ Receipt = Annotated[
     Path | None,
     typer.Option("--receipt", metavar="FILE", help="Write a receipt, with which da verify computes the result again."),
 ]
+Register = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--register",
+        metavar="ALIAS=SQL",
+        help="Name the result of native SQL of BigQuery, which the query can use like a table; with several sources,"
+        " ALIAS:SOURCE=SQL. Runs at the server. Repeatable.",
+    ),
+]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Maximum number of rows to print; 0 prints all.")]
 
 
@@ -65,6 +74,7 @@ def query(
     scope: Scope = "auto",
     remote: Remote = False,
     receipt: Receipt = None,
+    register: Register = None,
 ) -> None:
     """Run SQL on the mirror, offline, or on the server, over tables that are not mirrored.
 
@@ -82,6 +92,7 @@ def query(
       echo "from customers" | da query --json
       da query --scope server "select count(*) from events.clicks"
       da query "select count(*) from orders" --receipt orders.json
+      da query "from orders join v using (id)" --register "v=select id from d.visits"
     """
     from da.query import opened
     from da.receipts import write
@@ -89,10 +100,12 @@ def query(
 
     form = "json" if json else form
     text = read_sql(sql, file)
-    if remote and scope == "local":
-        raise UsageError("can't use both '--remote' and '--scope local'; give one of them")
-    if remote or scope == "server":
-        _ask_server(text, form, limit, receipt)
+    native = _registered(register or [])
+    for option, is_given in (("--remote", remote), ("--register", bool(native))):
+        if is_given and scope == "local":
+            raise UsageError(f"can't use both '{option}' and '--scope local'; give one of them")
+    if remote or scope == "server" or native:
+        _ask_server(text, form, limit, receipt, register=native)
         return
     workspace = Workspace.find()
     with opened(workspace.duckdb) as connection:
@@ -107,6 +120,27 @@ def query(
         made = _run_together(workspace, found, text, form=form, limit=limit, receipt=receipt is not None)
     if receipt is not None and made is not None:
         write(receipt, made)
+
+
+_REGISTERED = re.compile(r"([A-Za-z_]\w{0,62})(?::(\w+))?=(.*\S.*)", re.DOTALL)
+
+
+def _registered(given: list[str]) -> dict[str, Any]:
+    """Return native SQL by alias, as the server takes it.
+
+    Raises:
+        UsageError: one is not of the form ALIAS=SQL, or two have the same alias.
+    """
+    made: dict[str, Any] = {}
+    for each in given:
+        found = _REGISTERED.fullmatch(each.strip())
+        if found is None:
+            raise UsageError(f"'--register {each}' is not of the form ALIAS=SQL; give a name, '=' and one SELECT")
+        alias, source, sql = found.groups()
+        if alias.lower() in {name.lower() for name in made}:
+            raise UsageError(f"'--register' names '{alias}' twice; use another alias")
+        made[alias] = sql.strip() if source is None else {"sql": sql.strip(), "source": source}
+    return made
 
 
 def _run_here(
@@ -146,7 +180,15 @@ def _receipt(connection: Any, workspace: Workspace, sql: str, limit: int) -> dic
         return of_mirror(other, workspace.state(), sql, limit or None)
 
 
-def _ask_server(sql: str, form: str, limit: int, receipt: Path | None, *, why: str = "") -> None:
+def _ask_server(
+    sql: str,
+    form: str,
+    limit: int,
+    receipt: Path | None,
+    *,
+    why: str = "",
+    register: dict[str, Any] | None = None,
+) -> None:
     """Run SQL at the server; `why` is the reason if the user has not asked for that."""
     from da.receipts import write
     from da.remote_query import ask
@@ -154,7 +196,8 @@ def _ask_server(sql: str, form: str, limit: int, receipt: Path | None, *, why: s
 
     try:
         with session(timeout=LONGEST_QUERY) as server:
-            answer = ask(server, sql, limit=limit or None, as_json=form == "json")
+            more = {"register": register} if register else {}
+            answer = ask(server, sql, limit=limit or None, as_json=form == "json", **more)
     except DaError as error:
         if why:
             raise DaError(f"{why}: {error}") from None

@@ -8,7 +8,7 @@ import pytest
 
 from tests.clouds import Cloud
 from tests.integration.query.shop import ORDERS, Shop, shop
-from tests.integration.world import SERVICE_TOKEN, Begun, World
+from tests.integration.world import SERVICE_TOKEN, Begun, OneByOne, World
 from tests.running import ROOT
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -42,13 +42,22 @@ def remote() -> Iterator[str]:
 def it(cloud: Cloud, tmp_path: Path, remote: str) -> Iterator[Shop]:
     begun = Begun(cloud, World(tmp_path / "first", cloud).admin, tmp_path / "begun")
     with shop(tmp_path / "shop", begun, SPARK_REMOTE=remote, SPARK_PYTHON=str(PYTHON)) as made:
+        made.process._made["background"] = OneByOne()
         made.world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
         yield made
+
+
+def wait(it: Shop) -> None:
+    """Wait for what follows an answer: a publish starts the materialized tables whose inputs it changed."""
+    background = it.process.background
+    assert isinstance(background, OneByOne)
+    background.wait()
 
 
 def run(it: Shop, *, code: int = 200) -> dict[str, dict[str, object]]:
     answer = it.world.send("POST", "/extract/materialized", {"source": "marts"}, token=SERVICE_TOKEN)
     assert answer.status_code == code, answer.text
+    wait(it)
     return {each["table"]: each for each in answer.get_json()["tables"]}
 
 
@@ -74,7 +83,7 @@ def test_spark_computes_what_duckdb_computes(it: Shop, tmp_path: Path) -> None:
     assert [entry.key for entry in it.process.store.list("query/results/")] == []
     (tmp_path / "shop/sources/shop/orders.csv").write_text(f"{ORDERS}1000,new,5.5,2026-03-01\n")
     it.world.ask("POST", "/extract/csv", {"source": "shop"}, token=SERVICE_TOKEN)
-    run(it)
+    wait(it)
     assert rows(it, "select n from marts.sums where customer = 'new'") == [[1]]
 
 

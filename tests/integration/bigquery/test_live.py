@@ -24,6 +24,7 @@ from tests.integration.bigquery.conftest import BigQuery
 from tests.integration.projects import opening
 from tests.integration.query.shop import publish
 from tests.integration.world import SERVICE_TOKEN, Begun
+from tests.running import da, served
 
 FIELDS = [
     column("id", "INTEGER"),
@@ -561,3 +562,29 @@ def test_the_engine_spark_says_what_it_lacks(marts: Live) -> None:
         spark.compute("marts.sparked", statement, {}, Path())
     with pytest.raises(SourceError, match="the Python '/nowhere' can't be started"):
         replace(spark, python="/nowhere").compute("marts.sparked", statement, {}, Path())
+
+
+@pytest.mark.slow
+def test_da_query_registers_native_sql(live: Live, tmp_path: Path) -> None:
+    sql = "select o.id, s.total from shop.orders o join visits v on v.id = o.visit join Sums s using (name) where v.id = 3 order by 1"
+    with served(live.bigquery.world.app) as host:
+
+        def query(*arguments: str) -> str:
+            ran = da(tmp_path / "laptop", "query", *arguments, server=host, token=live.analyst, check=False)
+            return str(ran.stdout + ran.stderr)
+
+        assert json.loads(query(sql, "--register", f"Sums={NATIVE}", "--json")) == [
+            {"id": 1, "total": 55},
+            {"id": 2, "total": 55},
+        ]
+        receipt = tmp_path / "receipt.json"
+        assert "55" in query(sql, "--register", f"sums:bq={NATIVE}", "--receipt", str(receipt), "--format", "csv")
+        assert json.loads(receipt.read_text())["registered"] == [{"name": "sums", "sql": NATIVE, "source": "bq"}]
+        for given, said in (
+            (["--register", "sums"], "is not of the form ALIAS=SQL"),
+            (["--register", "9x=select 1"], "is not of the form ALIAS=SQL"),
+            (["--register", "a=select 1", "--register", "A=select 2"], "names 'A' twice"),
+            (["--register", "a=select 1", "--scope", "local"], "can't use both '--register' and '--scope local'"),
+            (["--register", "unused=select 1"], "does not use the registered name 'unused'"),
+        ):
+            assert said in query("select 1", *given)

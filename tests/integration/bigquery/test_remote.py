@@ -54,6 +54,35 @@ def test_a_remote_table_is_a_view_of_what_readers_attach(opened: Opened, tmp_pat
     assert bigquery.sync()["visits"]["status"] == "ok"
 
 
+def test_a_remote_table_has_only_the_columns_that_its_options_name(opened: Opened, tmp_path: Path) -> None:
+    project = Project()
+    fields = [*FIELDS, column("The Pay", "STRING")]
+    project.table("d.Visits", fields, [{"id": 1, "hour": time(8), "tags": ["a"], "The Pay": "4711"}])
+    bigquery = opened(project)
+    bigquery.register("d.Visits", query_mode="remote", options={"columns": ["id", "tags"]})
+    assert bigquery.sync()["visits"]["status"] == "ok"
+    catalog = bigquery.world.ask("GET", "/api/catalog/tables/bq.visits")
+    assert [one["name"] for one in catalog["columns"]] == ["id", "tags"]
+    (tmp_path / "analytics.duckdb").write_bytes(data(bigquery.store, pointer(bigquery.store).duckdb))
+    with duckdb.connect(tmp_path / "analytics.duckdb") as con:
+        attached(con)  # it has a column that is not published
+        assert con.execute("from bq.visits").fetchall() == [(1, ["a"])]
+    world, asked = bigquery.world, {"sql": "select * from bq.visits"}
+    try:
+        assert world.ask("POST", "/api/query", asked)["rows"] == [[1, ["a"]]]
+        for sql in ('select "The Pay" from bq.visits', "select hour from visits"):
+            assert world.send("POST", "/api/query", {"sql": sql}).status_code == 422
+        bigquery.change(
+            "visits", options={"columns": ["id", "the_pay"]}
+        )  # by the name that it would have as a local one
+        bigquery.sync()
+        assert world.ask("POST", "/api/query", asked)["rows"] == [[1, "4711"]]
+    finally:
+        world.process.close()
+    bigquery.change("visits", options={"columns": ["nope"]})
+    assert "has no column 'nope'" in bigquery.send().text
+
+
 def test_a_table_may_become_remote_and_local_again(opened: Opened) -> None:
     project = Project()
     project.table("d.Visits", FIELDS, [{"id": 1, "hour": time(8), "tags": ["a"]}])

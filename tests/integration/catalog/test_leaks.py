@@ -112,6 +112,14 @@ def test_no_answer_about_a_table_has_a_planted_value(world: World, caplog: pytes
     words = ("planted", "zq", "777", "4539")
     told += [world.send("GET", f"/api/catalog/search?q={word}").text for word in words]
     told += [world.send("GET", path).text for path in ("/api/metrics", "/api/catalog/lineage", "/api/sync/manifest")]
+    pages = ["/catalog", "/catalog.json", "/metrics", "/metrics/largest", "/llms.txt", "/api/agents/catalog", "/"]
+    for table in TABLES:
+        pages += [f"/catalog/shop.{table}.md", f"/catalog/shop.{table}.json", f"/tables/shop/{table}"]
+        pages.append(f"/tables/shop/{table}.json")
+    for path in pages:
+        shown = world.send("GET", path)
+        assert shown.status_code == 200, (path, shown.status_code)
+        told.append(shown.text)
     told += [record.getMessage() + str(getattr(record, "fields", "")) for record in caplog.records]
     assert [found for text in told if (found := found_in(text))] == []
 
@@ -128,6 +136,24 @@ def test_no_object_about_the_data_has_a_planted_value(world: World) -> None:
             assert found_in(data.decode(errors="replace")) is None, key
             kept += 1
     assert kept > len(TABLES)
+
+
+def test_a_single_value_among_many_rows_appears_nowhere(tmp_path: Path) -> None:
+    texts = ", ".join(
+        f"case when i = 73210 then '{text}' else 'row ' || i end as in_{n}" for n, text in PLANTED.items()
+    )
+    enums = ", ".join(
+        f"(case when i = 73210 then '{text}' else 'e' || i % 3 end)::enum('{text}', 'e0', 'e1', 'e2') as enum_{n}"
+        for n, text in PLANTED.items()
+    )
+    few = ", ".join(f"{{'v': case when i = 0 then '{text}' else 'z' end}} as first_{n}" for n, text in PLANTED.items())
+    query = f"select {texts}, {enums}, {few} from range(100000) r(i)"
+    duckdb.sql(f"copy ({query}) to '{tmp_path}/t.parquet' (format parquet)")
+    profile: dict[str, Any] = profile_path(tmp_path / "t.parquet")
+    assert found_in(json.dumps(profile)) is None
+    assert found_in(page([profile])) is None
+    stored = duckdb.sql(f"select stats_min, stats_max from parquet_metadata('{tmp_path}/t.parquet')").fetchall()
+    assert any(found_in(str(row)) for row in stored)  # the statistics of the file have them
 
 
 @pytest.mark.parametrize("rows", [20, 3000])

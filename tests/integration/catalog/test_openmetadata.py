@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
+from analyst.metrics.definition import MetricDefinition
 from analyst.metrics.registry import from_files
 from analyst.openmetadata.entities import metric_of, text_of
 from da.commands.admin_openmetadata import write
 from da.errors import DaError
-from tests.doubles.openmetadata import TOKEN, OpenMetadataDouble, label, openmetadata, owner, table
+from tests.doubles.openmetadata import TOKEN, OpenMetadataDouble, id_of, label, openmetadata, owner, reference, table
 from tests.integration.world import Begun, World
 
 
@@ -101,7 +102,7 @@ def test_a_failed_import_keeps_the_last_one(
 
 
 METRIC: dict[str, Any] = {
-    "id": "m1",
+    "id": id_of("m1"),
     "name": "Net Revenue",
     "fullyQualifiedName": "Net Revenue",
     "description": "<p>Sold</p>",
@@ -111,15 +112,41 @@ METRIC: dict[str, Any] = {
     "unitOfMeasurement": "DOLLARS",
     "owners": [owner("eve")],
     "tags": [label("MetricCategory.Finance"), label("Dimension.channel"), label("Certified")],
-    "assets": [{"id": "t", "type": "table", "name": "orders", "fullyQualifiedName": "bigquery.company.shop.orders"}],
-    "dataProducts": [{"id": "p", "type": "dataProduct", "name": "sales"}],
+    "assets": [reference("table", "bigquery.company.shop.orders")],
+    "dataProducts": [reference("dataProduct", "sales")],
 }
+
+MEASURED: dict[str, Any] = {
+    "id": id_of("m3"),
+    "name": "spend",
+    "metricType": "SIMPLE",
+    "measures": [{"name": "spend", "aggregation": "SUM", "expression": "cost + tax"}],
+    "dimensions": [
+        {"name": "day", "type": "TIME", "expression": "paid_at"},
+        {"name": "channel", "type": "CATEGORICAL"},
+        {"name": "size", "type": "CATEGORICAL", "expression": "cost > 100"},
+    ],
+    "filters": [{"where": "cost > 0"}],
+    "assets": [reference("table", "bigquery.company.shop.spending")],
+}
+"""A metric of dbt, with a measure in place of an expression."""
+
+
+def test_a_measure_is_an_expression_and_a_dimension_of_time_its_time() -> None:
+    made = metric_of(MEASURED, "http://om")
+    definition = MetricDefinition.model_validate(made)
+    assert (definition.type, definition.expression, definition.time_column) == ("sum", "cost + tax", "paid_at")
+    assert [(each.name, each.expression) for each in definition.dimensions] == [
+        ("channel", None),
+        ("size", "cost > 100"),
+    ]
+    assert (definition.table, definition.filters) == ("spending", ("cost > 0",))
 
 
 def test_exported_metrics_are_definitions_that_can_be_read(
     world: World, catalog: OpenMetadataDouble, tmp_path: Path
 ) -> None:
-    catalog.metrics = [METRIC, {**METRIC, "name": "net-revenue", "id": "m2"}]
+    catalog.metrics = [METRIC, {**METRIC, "name": "net-revenue", "id": id_of("m2")}]
     made = world.ask("POST", "/api/admin/openmetadata/export", {})
     assert set(made["files"]) == {
         "metrics/finance/net_revenue.yml",

@@ -139,7 +139,7 @@ class BigQueryConnector:
         return SourceTable(
             name=wanted.name,
             original=wanted.label,
-            fingerprint=_remote_mark(info)
+            fingerprint=_remote_mark(info, options)
             if info is not None and wanted.is_remote
             else _fingerprint(options, info, self.now()),
             description=None if info is None else info.description,
@@ -162,7 +162,7 @@ class BigQueryConnector:
             return self._query_result(wanted, table, since, into)
         info = self._infos.get(wanted.name) or self.api.table(wanted.dataset, wanted.table)
         if wanted.is_remote:
-            return self._remote(info)
+            return self._remote(info, wanted.options)
         options = wanted.options
         needed = [*options.primary_key, *([options.cursor_column] if options.cursor_column else [])]
         columns = planned_columns(info.schema, info.id, options.columns, needed)
@@ -181,13 +181,12 @@ class BigQueryConnector:
             )
         return made
 
-    def _remote(self, info: TableInfo) -> Extracted:
+    def _remote(self, info: TableInfo, options: BigQueryTableOptions) -> Extracted:
         """Describe a table whose rows stay in BigQuery, for readers with DuckDB's extension `bigquery`."""
         billing = "" if self.limits.billing == info.project else f" billing_project={self.limits.billing}"
         origin = (self.alias, info.dataset, info.name)
-        columns = tuple(
-            Column(name=one.name, type=remote_type_of(one), description=one.description) for one in info.schema
-        )
+        fields = [one.field for one in planned_columns(info.schema, info.id, options.columns)]
+        columns = tuple(Column(name=one.name, type=remote_type_of(one), description=one.description) for one in fields)
         return Extracted(
             files=(), columns=columns, remote=RemoteTable(origin, "bigquery", f"project={info.project}{billing}")
         )
@@ -386,9 +385,10 @@ def _at_snapshot(order: Order, info: TableInfo) -> Order:
     return order.model_copy(update={"table": info.path, "snapshot": snapshot})
 
 
-def _remote_mark(info: TableInfo) -> str:
+def _remote_mark(info: TableInfo, options: BigQueryTableOptions) -> str:
     """Return what changes with the columns of a table; changes of its rows do not concern the views of readers."""
-    return hashlib.sha256(json.dumps(["remote", info.project, info.id, _schema(info)]).encode()).hexdigest()
+    chosen = [list(options.columns)] if options.columns else []
+    return hashlib.sha256(json.dumps(["remote", info.project, info.id, _schema(info), *chosen]).encode()).hexdigest()
 
 
 def _schema(info: TableInfo) -> list[Any]:
