@@ -125,6 +125,10 @@ docs: env ## generate shared/docs/cli.md from the commands
 deployment: env ## generate what Terraform and Knative deploy from infra/services.yaml
 	$(BIN)/python infra/deployment.py
 
+.PHONY: costs
+costs: env ## count requests to the bucket, and compute the tables of costs in infra/README.md
+	$(BIN)/python infra/costs.py --measure
+
 .PHONY: functions-table
 functions-table: env ## start each function alone, test its contract, and write infra/functions.md (takes half an hour)
 	FUNCTIONS_TABLE=infra/functions.md $(BIN)/pytest tests/e2e/test_each_function_alone.py
