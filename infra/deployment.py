@@ -53,7 +53,10 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     about: str
-    modules: tuple[str, ...] = Field(min_length=1)
+    modules: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    optional: bool = False
     cpu: int = Field(ge=1, le=8)
     memory: str = Field(pattern=r"^[0-9]+(Mi|Gi)$")
     concurrency: int = Field(ge=1, le=1000)
@@ -65,6 +68,7 @@ class Group(BaseModel):
     secrets: tuple[str, ...]
     bucket: Access
     enqueues: bool
+    bigquery: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ def routes(found: Sequence[Service], default: str = "api") -> list[tuple[str, st
     Raises:
         ValueError: two services have functions at one path.
     """
-    owner: dict[str, str] = {}
+    owner = {path: service.name for service in found for path in service.group.paths}
     for service in found:
         for function in service.functions:
             pattern = function.path.shape.replace("{*}", "**").replace("{}", "*")
@@ -189,10 +193,12 @@ def knative(found: Sequence[Service]) -> dict[str, str]:
 def _manifest(service: Service) -> str:
     group = service.group
     low, high = group.instances
-    variables = {"FUNCTIONS": ",".join(service.modules), "WORKERS": "1", **group.variables}
+    served = {"FUNCTIONS": ",".join(service.modules), "WORKERS": "1"} if service.modules else {}
+    variables = {**served, **group.variables}
     container = {
-        "name": "functions",
+        "name": "functions" if service.modules else service.name,
         "image": "ai-data-analyst",
+        **({"command": list(group.command)} if group.command else {}),
         "ports": [{"name": "http1", "containerPort": 8080}],
         "env": [
             *({"name": name, "value": value} for name, value in variables.items()),
@@ -287,13 +293,16 @@ def _schedule() -> dict[str, Any]:
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "runAsNonRoot": True,
+            "runAsUser": 10001,
             "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumeMounts": [_TMP],
     }
     pod = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }

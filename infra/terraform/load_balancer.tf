@@ -46,7 +46,10 @@ resource "google_compute_url_map" "routes" {
     name            = "functions"
     default_service = google_compute_backend_service.groups["api"].id
     dynamic "route_rules" {
-      for_each = { for index, route in local.generated.routes : format("%04d", index) => route }
+      for_each = {
+        for index, route in local.generated.routes : format("%04d", index) => route
+        if contains(keys(local.groups), route.service)
+      }
       content {
         priority = tonumber(route_rules.key) + 1
         service  = google_compute_backend_service.groups[route_rules.value.service].id

@@ -4,12 +4,13 @@ locals {
   generated = jsondecode(file("${path.module}/services.json"))
   groups = {
     for name, group in local.generated.groups : name => merge(group, var.size == "large" ? group.large : {})
+    if var.gateway || !group.optional
   }
-  base_url       = "https://${var.domain}"
-  image          = "${google_artifact_registry_repository.images.registry_uri}/ai-data-analyst${startswith(var.image_tag, "@") ? "" : ":"}${var.image_tag}"
-  always_secret  = toset(["secret_key", "service_token"])
-  known_secrets  = setunion(local.always_secret, var.secrets)
-  callers        = [google_service_account.tasks.email, google_service_account.scheduler.email]
+  base_url      = "https://${var.domain}"
+  image         = "${google_artifact_registry_repository.images.registry_uri}/ai-data-analyst${startswith(var.image_tag, "@") ? "" : ":"}${var.image_tag}"
+  always_secret = toset(["secret_key", "service_token"])
+  known_secrets = setunion(local.always_secret, var.secrets)
+  callers       = [google_service_account.tasks.email, google_service_account.scheduler.email]
   group_secrets = {
     for pair in flatten([
       for name, group in local.groups : [
@@ -34,6 +35,22 @@ locals {
   }
 }
 
+# what a group needs to read tables and views of BigQuery: to run jobs, to read data, and to read it in parallel streams
+locals {
+  bigquery_roles = ["roles/bigquery.dataViewer", "roles/bigquery.jobUser", "roles/bigquery.readSessionUser"]
+  bigquery_rights = {
+    for right in setproduct(var.bigquery_projects, local.bigquery_roles, [for name, group in local.groups : name if group.bigquery]) :
+    join("/", right) => { project = right[0], role = right[1], group = right[2] }
+  }
+}
+
+resource "google_project_iam_member" "bigquery" {
+  for_each = local.bigquery_rights
+  project  = each.value.project
+  role     = each.value.role
+  member   = "serviceAccount:${google_service_account.groups[each.value.group].email}"
+}
+
 resource "google_project_service" "apis" {
   for_each = toset([
     "artifactregistry.googleapis.com", "cloudscheduler.googleapis.com", "cloudtasks.googleapis.com",
@@ -45,6 +62,7 @@ resource "google_project_service" "apis" {
 }
 
 resource "google_artifact_registry_repository" "images" {
+  # checkov:skip=CKV_GCP_84: the image has no secrets; Google's own keys encrypt it
   repository_id = var.name
   location      = var.region
   format        = "DOCKER"
@@ -100,7 +118,8 @@ resource "google_cloud_run_v2_service" "groups" {
     }
 
     containers {
-      image = local.image
+      image   = local.image
+      command = length(each.value.command) > 0 ? each.value.command : null
       ports {
         container_port = 8080
       }

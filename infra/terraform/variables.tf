@@ -52,6 +52,18 @@ variable "secrets" {
   default     = ["bootstrap_secret"]
 }
 
+variable "bigquery_projects" {
+  description = "Ids of projects whose tables sources and queries of BigQuery may read; the services that do get the roles for it there."
+  type        = set(string)
+  default     = []
+}
+
+variable "gateway" {
+  description = "Whether the WebSocket gateway is deployed, which passes on notifications to programs on desktops."
+  type        = bool
+  default     = false
+}
+
 variable "alert_email" {
   description = "Address that gets alerts."
   type        = string

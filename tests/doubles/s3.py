@@ -128,11 +128,11 @@ class _Quiet(MotoRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[FaultyS3]:
+def serving(address: str = "127.0.0.1") -> Iterator[FaultyS3]:
     """Run a server with an empty bucket."""
     faulty = FaultyS3(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, faulty, threaded=True, request_handler=_Quiet)
-    faulty.url = f"http://127.0.0.1:{server.port}"
+    server = make_server(address, 0, faulty, threaded=True, request_handler=_Quiet)
+    faulty.url = f"http://{address}:{server.port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

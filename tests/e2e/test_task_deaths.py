@@ -1,4 +1,5 @@
-"""One host: processes that answer and run tasks are killed (SIGKILL) all the time; every acknowledged task has its effect."""
+"""One host: processes that answer, run tasks and call the scheduler are killed (SIGKILL) all the time, as containers of
+Compose are; every acknowledged task has its effect."""
 
 import json
 import os
@@ -15,7 +16,7 @@ from tests.integration.jira.conftest import event, issue, signature
 from tests.running import BIN, BOOTSTRAP_SECRET, ROOT, SERVICE_TOKEN, Host, free_port
 
 JIRA_SECRET = "jira-secret-of-the-deaths-0123456789abcdef"
-KILLS = 12
+KILLS = 50
 TABLES = 6
 
 
@@ -39,12 +40,13 @@ class Service:
             "SWEEP_SCHEDULE": "never",
             **environ,
         }
+        self.command = [str(BIN / "functions-framework")]
         self.start()
 
     def start(self) -> None:
         with (self.home / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(BIN / "functions-framework")],
+                self.command,
                 cwd=self.home,
                 env=self.environ,
                 stdout=log,
@@ -62,15 +64,31 @@ class Service:
         self.process.wait()
 
 
+class Scheduler(Service):
+    """Calls the scheduler all the time, as the service of Compose does, which waits for 15 seconds in between."""
+
+    def __init__(self, home: Path, app: Service) -> None:
+        self.home, self.name = home, "scheduler"
+        self.environ = {
+            **os.environ,
+            "DA_SERVER": app.url,
+            "DA_TOKEN": SERVICE_TOKEN,
+            "DA_CONFIG_DIR": str(home / "da"),
+        }
+        self.command = ["sh", "-c", f"while :; do {BIN / 'da'} admin schedule --start; sleep 3; done"]
+        self.start()
+
+
 @contextmanager
-def services(home: Path) -> Iterator[tuple[Service, Service]]:
+def services(home: Path) -> Iterator[tuple[Service, Service, Scheduler]]:
     worker = Service(home, "worker")
     app = Service(home, "app", TASKS_URL=worker.url, BASE_URL="http://localhost")
+    scheduler = Scheduler(home, app)
     try:
-        yield app, worker
+        yield app, worker, scheduler
     finally:
-        app.close()
-        worker.close()
+        for service in (scheduler, app, worker):
+            service.close()
 
 
 def ask(host: Host, method: str, path: str, body: Any = None, token: str = SERVICE_TOKEN) -> Any:
@@ -92,7 +110,7 @@ def test_what_was_acknowledged_is_done_whoever_is_killed(tmp_path: Path) -> None
     files.mkdir(parents=True)
     for number in range(TABLES):
         (files / f"t{number}.csv").write_text("id\n" + "".join(f"{row}\n" for row in range(5_000)))
-    with services(tmp_path) as (app, worker):
+    with services(tmp_path) as (app, worker, scheduler):
         host = Host(app.url)
         ask(host, "GET", "/api/health")
         admin = host.bootstrap()
@@ -110,15 +128,13 @@ def test_what_was_acknowledged_is_done_whoever_is_killed(tmp_path: Path) -> None
                     if host.ask("POST", "/webhooks/jira", body, headers=headers)[0] == 200:
                         kept.add(number)
             time.sleep(chance.uniform(0.0, 1.0))
-            victim = chance.choice([app, worker])
+            victim = chance.choice([app, worker, scheduler])
             victim.kill()
             victim.start()
-            ask(host, "POST", "/schedule", {})  # as the scheduler does, every 15 seconds
 
         left: list[Any] = runs
         end = time.monotonic() + 300
         while left and time.monotonic() < end:
-            ask(host, "POST", "/schedule", {})
             states = {run: ask(host, "GET", f"/api/sync/status?run={run}")["runs"][0] for run in runs}
             left = [state for state in states.values() if state["status"] not in ("ok", "unchanged")]
             left += [

@@ -97,7 +97,9 @@ def test_a_service_of_knative_is_as_large_as_its_group_and_confined(service: Ser
     spec = knative["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     variables = {one["name"]: one.get("value") for one in container["env"]}
-    assert variables["FUNCTIONS"] == ",".join(service.modules)
+    assert variables.get("FUNCTIONS", "") == ",".join(service.modules)
+    assert container.get("command", []) == list(service.group.command)
+    assert service.modules or container["command"]
     assert (spec["containerConcurrency"], spec["timeoutSeconds"]) == (service.group.concurrency, service.group.timeout)
     assert container["resources"]["limits"] == {"cpu": str(service.group.cpu), "memory": service.group.memory}
     assert container["securityContext"]["readOnlyRootFilesystem"]

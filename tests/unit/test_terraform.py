@@ -96,8 +96,28 @@ def test_processors_are_billed_by_request() -> None:
     assert service["ingress"] == "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
 
 
-def test_nobody_gets_a_role_of_the_whole_project() -> None:
-    assert not {kind for kind, _ in resources() if kind.startswith("google_project_iam")}
+def test_nobody_gets_a_role_of_a_whole_project_but_to_read_bigquery_where_a_variable_says_so() -> None:
+    assert [key for key in resources() if key[0].startswith("google_project_iam")] == [
+        ("google_project_iam_member", "bigquery")
+    ]
+    (roles,) = [block["bigquery_roles"] for block in parsed()["locals"] if "bigquery_roles" in block]
+    assert set(plain(roles)) == {f"roles/bigquery.{role}" for role in ("dataViewer", "jobUser", "readSessionUser")}
+    (variable,) = [block["bigquery_projects"] for block in parsed()["variable"] if "bigquery_projects" in block]
+    assert variable["default"] == []
+
+
+def test_the_services_that_read_bigquery_are_those_whose_functions_do() -> None:
+    """Extracts and discovery, and queries over remote tables; an engine of a materialized table is an extract, too."""
+    reading = {"functions.extract.bigquery", "functions.extract.materialized", "functions.api.query"}
+    expected = {service.name for service in FOUND if reading & {*service.modules}}
+    assert {service.name for service in FOUND if service.group.bigquery} == expected == {"extract", "query"}
+
+
+def test_the_gateway_is_deployed_only_if_it_is_asked_for() -> None:
+    assert [name for name, group in GENERATED["groups"].items() if group["optional"]] == ["gateway"]
+    assert "if var.gateway || !group.optional" in TEXT
+    assert "if contains(keys(local.groups), route.service)" in TEXT
+    assert {"path": "/ws/notifications", "service": "gateway"} in GENERATED["routes"]
     assert "roles/owner" not in TEXT
     assert "roles/editor" not in TEXT
     assert "roles/storage.admin" not in TEXT
