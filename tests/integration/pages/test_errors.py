@@ -166,7 +166,7 @@ def test_too_many_attempts_are_answered_with_a_page(browser: Browser) -> None:
 
 def test_an_unexpected_error_keeps_the_navigation_and_names_the_request() -> None:
     """A request that nothing could answer, for somebody who has signed in, and for a stranger."""
-    request = Request(EnvironBuilder("/catalog", headers={"Accept": HTML}).get_environ())
+    request = Request(EnvironBuilder("/catalog", headers=[("Accept", HTML)]).get_environ())
     for reader, navigation in (
         (Reader("ann@example.com", frozenset({"analyst"})), ANN_NAVIGATION),
         (None, STRANGER_NAVIGATION),
