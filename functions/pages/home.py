@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from analyst import saved_queries
 from analyst.access import Role
+from analyst.auth import session_list
 from analyst.catalog import Problem, Table
 from analyst.cli_wheel import NO_ADDRESS, describe_cli
 from analyst.context import Context
@@ -82,5 +83,13 @@ def _first_steps(ctx: Context, tables: Mapping[str, Table]) -> dict[str, Any]:
         cli, no_cli = describe_cli(ctx.settings.base_url), ""
     except NotFoundError as error:
         cli, no_cli = None, str(error)
+    sessions = session_list.list_sessions(ctx.store, ctx.user_id, ctx.access.current(), ctx.now)
     example = f"from {next(iter(tables.values())).view} limit 10" if tables else "show tables"
-    return {"cli": cli, "no_cli": no_cli, "address": ctx.settings.base_url or NO_ADDRESS, "example": example}
+    return {
+        "cli": cli,
+        "no_cli": no_cli,
+        "address": ctx.settings.base_url or NO_ADDRESS,
+        "example": example,
+        "can_mirror": ctx.caller.includes(Role.ANALYST),
+        "has_started": any(each.kind == "da" for each in sessions),
+    }

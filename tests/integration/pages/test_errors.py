@@ -3,7 +3,11 @@
 from html import unescape
 
 import pytest
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request
 
+from analyst.http import problems
+from analyst.pages import Reader
 from tests.integration.pages.conftest import HTML, Browser
 from tests.integration.world import World
 
@@ -84,3 +88,90 @@ def test_the_reset_link_is_offered_only_where_mail_works(browser: Browser) -> No
     assert "Ask an administrator for a new invitation" in page
     answer = browser.get("/auth/password/forgot")
     assert (answer.status_code, "can't mail reset links" in unescape(answer.text)) == (404, True)
+
+
+ANN_NAVIGATION = ('<a href="/catalog">Catalog</a>', '<a href="/query">Query</a>', "ann@example.com")
+STRANGER_NAVIGATION = ('<a href="/login">Sign in</a>', '<a href="/cli">Install da</a>')
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "way_on"),
+    [
+        (("GET", "/nowhere", {}), 404, 'href="/catalog">Search the catalog'),
+        (("GET", "/admin", {}), 403, 'href="/">Go to your tables'),
+        (("GET", "/admin/people/x", {}), 403, 'href="/">Go to your tables'),
+        (("GET", "/catalog?page=x", {}), 422, 'href="/">Go to your tables'),
+        (("GET", "/glossary/None", {}), 404, 'href="/catalog">Search the catalog'),
+        (("GET", "/metrics/none", {}), 404, 'href="/catalog">Search the catalog'),
+        (("GET", "/query?past=01m8kywawxt7r0skr7mdfjn1ms", {}), 404, 'href="/catalog">Search the catalog'),
+        (("GET", "/admin/sweep", {}), 405, 'href="/">Go to your tables'),
+        (("POST", "/query", {}), 422, 'href="/query">Go back'),
+        (("POST", "/account/tokens/revoke", {"id": "none"}), 404, 'href="/query">Go back'),
+        (("POST", "/tables/shop/orders/description", {"description": "x"}), 403, 'href="/query">Go back'),
+    ],
+)
+def test_who_has_signed_in_keeps_the_navigation(
+    ann: Browser, request_: tuple[str, str, dict[str, str]], status: int, way_on: str
+) -> None:
+    method, path, form = request_
+    said = {"Accept": HTML, "Origin": "http://localhost", "Referer": "http://localhost/query"}
+    answer = ann.client.open(path, method=method, data=form, headers=said, base_url="http://localhost")
+    assert answer.status_code == status
+    assert all(each in answer.text for each in ANN_NAVIGATION)
+    assert way_on in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/nowhere", 404),
+        ("/api/me", 401),
+        ("/auth/email/confirm?token=old", 404),  # this server sends no mail
+        ("/auth/password/set?token=old", 401),
+        ("/auth/google/callback?state=x&code=y", 404),
+    ],
+)
+def test_a_stranger_is_led_to_sign_in(browser: Browser, path: str, status: int) -> None:
+    answer = browser.get(path)
+    assert (answer.status_code, answer.mimetype) == (status, "text/html")
+    assert all(each in answer.text for each in STRANGER_NAVIGATION)
+    assert "<a class=" in answer.text
+
+
+def test_a_form_of_another_site_is_refused_with_a_page(ann: Browser) -> None:
+    headers = {"Accept": HTML, "Origin": "https://evil.example"}
+    answer = ann.client.post("/query", data={"sql": "select 1"}, headers=headers, base_url="http://localhost")
+    assert (answer.status_code, answer.mimetype) == (403, "text/html")
+    assert all(each in answer.text for each in ANN_NAVIGATION)
+    assert "evil.example/" not in answer.text
+
+
+def test_a_form_of_an_ended_session_comes_back_after_signing_in(ann: Browser) -> None:
+    ann.client.set_cookie("da_session", "ended")
+    headers = {"Accept": HTML, "Origin": "http://localhost", "Referer": "http://localhost/account"}
+    answer = ann.client.post("/account/tokens", data={"name": "x"}, headers=headers, base_url="http://localhost")
+    assert (answer.status_code, 'href="/login?next=%2Faccount">Sign in' in answer.text) == (401, True)
+    assert all(each in answer.text for each in STRANGER_NAVIGATION)
+
+
+def test_too_many_attempts_are_answered_with_a_page(browser: Browser) -> None:
+    for _ in range(30):
+        answer = browser.post("/auth/password", email="ann@example.com", password="wrong horse battery staple")
+        if answer.status_code == 429:
+            break
+    assert (answer.status_code, answer.mimetype) == (429, "text/html")
+    assert 'name="password"' in answer.text or all(each in answer.text for each in STRANGER_NAVIGATION)
+
+
+def test_an_unexpected_error_keeps_the_navigation_and_names_the_request() -> None:
+    """A request that nothing could answer, for somebody who has signed in, and for a stranger."""
+    request = Request(EnvironBuilder("/catalog", headers=[("Accept", HTML)]).get_environ())
+    for reader, navigation in (
+        (Reader("ann@example.com", frozenset({"analyst"})), ANN_NAVIGATION),
+        (None, STRANGER_NAVIGATION),
+    ):
+        answer = problems.answer(KeyError("secret"), "r-1", page_for=request, reader=reader)
+        assert answer.status_code == 500
+        assert all(each in answer.get_data(as_text=True) for each in (*navigation, "r-1", ">Try again</a>"))
+        assert "secret" not in answer.get_data(as_text=True)

@@ -194,7 +194,7 @@ function autoForms(within) {
 function navigation() {
   for (const here of $("nav a[aria-current]")) {
     const bar = here.parentElement, at = here.getBoundingClientRect(), all = bar.getBoundingClientRect();
-    if (at.right > all.right || at.left < all.left) bar.scrollLeft += at.left - all.left - (all.width - at.width) / 2;
+    if (at.right > all.right - 40 || at.left < all.left) bar.scrollLeft += at.left - all.left - (all.width - at.width) / 2;
   }
 }
 
