@@ -12,8 +12,13 @@ from typing import Final, NamedTuple
 
 _EDGE: Final = r"(?<![A-Za-z0-9_-])"
 _NAMED: Final = (
-    r"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)"
+    r"(?:pass(?:word|wd|phrase|code|wort)?|pwd?|pw|secret|token|credentials?|heslo|senha|contrase\u00f1a|contrasena|kennwort|"
+    r"wachtwoord|has\u0142o|mot de passe|(?:api|access|account|encryption|license|master|private|shared|signing|ssh[\w-]{0,30}|storage)"
+    r"[ _-]?key|(?:recovery|backup|security)[ _-]?codes?)"
 )
+_CONNECTED: Final = r"(?:=>|:=|[:=]|%3D|&#58;|&#61;|\b(?:is|was|will be)\b:?)"
+_LOOKS_RANDOM: Final = r"(?=[^\s\"'`<>|,;()]{0,99}[0-9])(?=[^\s\"'`<>|,;()]{0,99}[A-Za-z])[^\s\"'`<>|,;()\[\]]{8,}"
+"""A word of letters and digits, which is no word of a language."""
 
 
 class Redacted(NamedTuple):
@@ -27,8 +32,17 @@ _FORMS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     (
         "private key",
         re.compile(
-            r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)",
-            re.DOTALL,
+            r"-{0,5}BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-{1,5}.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
+            r"|^Private-Lines:.*\Z",
+            re.DOTALL | re.MULTILINE,
+        ),
+    ),
+    ("age key", re.compile(rf"{_EDGE}AGE-SECRET-KEY-1[A-Z0-9]{{30,}}", re.IGNORECASE)),
+    (
+        "key with a prefix",
+        re.compile(
+            rf"{_EDGE}(?!(?:sha(?:1|224|256|384|512)?|md5|blob|commit|tree|etag|rev|hash|id|km|uuid)[-_])"
+            r"(?:[A-Za-z][A-Za-z0-9]{1,15}[-_](?:[A-Za-z0-9]{1,32}[-_])*|dapi|AC|SK)[0-9a-f]{32,}"
         ),
     ),
     ("access token", re.compile(rf"{_EDGE}da_[A-Za-z0-9_-]{{16,}}")),
@@ -58,14 +72,43 @@ _FORMS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
 )
 """Kinds of secrets that are known by their form."""
 
-_URL: Final = re.compile(r"([a-z][a-z0-9+.-]*://[^\s/:@'\"]*:)([^\s/@'\"]+)(?=@)", re.IGNORECASE)
+_URL: Final = re.compile(r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,30}://[^\s/:@'\"]*:)([^\s/@'\"]+)(?=@)", re.IGNORECASE)
 _HEADER: Final = re.compile(r"(\b(?:bearer|basic|token)\s+)([A-Za-z0-9+/=._~-]{12,})", re.IGNORECASE)
 _ASSIGNED: Final = re.compile(
-    rf"(?P<name>[\w.-]*{_NAMED}[\w.-]*[\"'`*]*\s{{0,3}}(?:=>|:=|[:=]|\bis\b)\s{{0,3}})"
-    r"(?P<value>\"(?:[^\"\\\n]|\\.)+\"|'(?:[^'\\\n]|\\.)+'|`[^`\n]+`|<[^>\n]{0,80}>|[^\s\"'`,;]+)",
+    rf"(?P<name>(?<![\w.-])[\w.-]{{0,64}}{_NAMED}[\w.-]{{0,64}}[\\\"'`*]*\s{{0,3}}{_CONNECTED}\s{{0,3}}(?:\"\"(?=\"))?)"
+    r"(?P<value>\\\"[^\"\\\n]+\\\"|\"(?:[^\"\\\n]|\\.)+\"|'(?:[^'\\\n]|\\.)+'|`[^`\n]+`|<[^>\n]{0,80}>|[^\s\"'`,;]+)",
     re.IGNORECASE,
 )
 """A value with a name that says what it is: `password = …`, `"api_key": "…"`, `DB_PASSWORD: …`, `the password is …`."""
+
+_NEARBY: Final = re.compile(
+    rf"(?P<name>{_NAMED}(?:'s)?[^\w\n]{{0,6}}(?:\n\s{{0,4}})?[^\w\n]{{0,6}})(?P<value>{_LOOKS_RANDOM})", re.IGNORECASE
+)
+"""A value right after such a name, however the two are connected: a cell of a table, an element, an option, an argument."""
+_ARGUMENT: Final = re.compile(
+    r"((?<!\S)(?:-u|--user|--proxy-user)[ =]\S+?:|\b(?:mysql\w*|mariadb|sshpass|mongo\w*)\b[^\n]{0,200}?\s-p ?)((?!\[)\S{3,})"
+)
+_PIN: Final = re.compile(r"(\bpin(?: code)?\W{0,3}(?:\bis\b)?\W{0,3})([0-9]{4,8})\b", re.IGNORECASE)
+_COOKIE: Final = re.compile(r"((?:set-)?cookie\s{0,3}:\s{0,3}[^=\s;]{1,100}=)((?!\[)[^;\s]{8,})", re.IGNORECASE)
+_QUERY: Final = re.compile(r"(?<=[?&#])((?:code|auth|key|session|sid)=)([A-Za-z0-9%+/=_.~-]{8,})", re.IGNORECASE)
+_WORD: Final = re.compile(r"(?<![A-Za-z0-9+])[A-Za-z0-9+]{16,}={0,2}(?![A-Za-z0-9+])")
+
+
+def _is_random(word: str) -> bool:
+    """Return whether a word looks like a key: small and capital letters and digits take turns, as in no identifier."""
+    runs = [len(re.findall(each, word)) for each in ("[0-9]+", "[A-Z]+", "[a-z]+")]
+    return min(runs) >= _FEWEST_RUNS and sum(runs) * _LONGEST_RUN >= len(word)
+
+
+_FEWEST_RUNS: Final = 2
+_LONGEST_RUN: Final = 2
+"""Characters of one class in a row, on average: random words have 1.6, and identifiers more than 2."""
+
+
+_INVISIBLE: Final = dict.fromkeys([0xAD, *range(0x200B, 0x2010), *range(0x2060, 0x2065), 0xFEFF])
+_FULL_WIDTH: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_DISGUISES: Final = {**_INVISIBLE, **_FULL_WIDTH}
+"""Characters that make a word look like another one to a program, and the same to a reader."""
 
 _HARMLESS: Final = re.compile(
     r"[\"'`]?(?:\$\{?\w+\}?|<[a-z _-]*>|\{\{[^}]*\}\}|%\w+%|\*+|x{3,}|\.{3,}|…|none|null|true|false|required|optional|env|"
@@ -86,6 +129,7 @@ def redacted(text: str) -> Redacted:
 
         return replacement
 
+    text = text.translate(_DISGUISES)
     for kind, pattern in _FORMS:
         text = pattern.sub(replaced(kind), text)
     text = _URL.sub(replaced("password", keep=1), text)
@@ -97,7 +141,18 @@ def redacted(text: str) -> Redacted:
         found["secret"] += 1
         return f"{match['name']}[secret removed]"
 
-    return Redacted(_ASSIGNED.sub(assigned, text), dict(found))
+    text = _ASSIGNED.sub(assigned, text)
+    text = _NEARBY.sub(assigned, text)
+    for pattern in (_ARGUMENT, _PIN, _COOKIE, _QUERY):
+        text = pattern.sub(replaced("secret", keep=1), text)
+
+    def random_word(match: re.Match[str]) -> str:
+        if not _is_random(match[0]):
+            return match[0]
+        found["likely key"] += 1
+        return "[likely key removed]"
+
+    return Redacted(_WORD.sub(random_word, text), dict(found))
 
 
 _OPEN: Final = re.compile(r"<!--\s*private\s*-->", re.IGNORECASE)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from da.agents.redaction import redacted, without_private
+from da.agents.session_files import conversation, session_files
 from da.errors import DaError, UsageError, cause_of
 from da.options import Json
 from da.output import print_json, print_table, say, say_error
@@ -27,6 +28,10 @@ Dry = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be h
 Listing = Annotated[bool, typer.Option("--list", "-l", help="List the notes that you have handed in.")]
 Remove = Annotated[
     str | None, typer.Option("--remove", metavar="NAME", help="Remove a note that you have handed in, by its name.")
+]
+
+Sessions = Annotated[
+    bool, typer.Option("--sessions", help="Hand in what was said in sessions of Claude Code in this workspace.")
 ]
 
 _LONGEST = 1 << 20
@@ -50,6 +55,7 @@ class _Prepared:
 def push(
     files: Files = None,
     *,
+    sessions: Sessions = False,
     private: Private = False,
     dry_run: Dry = False,
     listing: Listing = False,
@@ -59,22 +65,26 @@ def push(
     """Hand in notes, from which the company's memory is made.
 
     Secrets, such as passwords and tokens, are replaced before a text leaves this machine. What is between
-    <!-- private --> and <!-- /private --> stays here. A text that the server has already is not sent again.
+    <!-- private --> and <!-- /private --> stays here. A text that the server has already is not sent again. Of sessions, only
+    what you and the model said is handed in, without results of tools: the last megabyte of each of the last 50.
 
     Examples:
       da push --dry-run
       da push
       da push notes/orders.md user/sessions/monday.jsonl
       da push diary.md --private
+      da push --sessions --dry-run
       da push --list
       da push --remove notes/orders.md
     """
     if listing or remove:
-        if files or private or dry_run or (listing and remove):
+        if files or sessions or private or dry_run or (listing and remove):
             raise UsageError("--list and --remove are used alone")
         _remove(remove, json=json) if remove else _list(json=json)
         return
-    prepared = [_prepare(path, name) for path, name in _chosen(files or [])]
+    prepared = [] if sessions and not files else [_prepare(path, name) for path, name in _chosen(files or [])]
+    if sessions:
+        prepared += _prepared_sessions()
     with doing("hand in your notes") as server:
         known = {each["name"]: each for each in server.get("/api/memory/notes")["notes"]}
         done = [_hand_in(server, each, known.get(each.name), private=private, dry_run=dry_run) for each in prepared]
@@ -109,6 +119,14 @@ def _chosen(files: list[Path]) -> list[tuple[Path, str]]:
     return [(path, name) for name, path in named.items()]
 
 
+def _prepared_sessions() -> list[_Prepared]:
+    root = Workspace.find().root
+    found = session_files(root)
+    if not found:
+        raise UsageError(f"there are no sessions of Claude Code in '{root}'; run da push --sessions in the workspace")
+    return [_cleaned(each.name, conversation(each.path, _LONGEST)) for each in found]
+
+
 def _prepare(path: Path, name: str) -> _Prepared:
     try:
         if path.stat().st_size > _LONGEST:
@@ -122,6 +140,10 @@ def _prepare(path: Path, name: str) -> _Prepared:
         raise DaError(f"'{path}' is not a text in UTF-8; only texts can be handed in") from None
     if "\x00" in text:
         raise DaError(f"'{path}' is a binary file; only texts can be handed in")
+    return _cleaned(name, text)
+
+
+def _cleaned(name: str, text: str) -> _Prepared:
     shown, parts = without_private(text)
     clean = redacted(shown)
     return _Prepared(name, clean.text, clean.found, parts)

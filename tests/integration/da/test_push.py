@@ -1,6 +1,7 @@
 """`da push` with a server."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,3 +65,29 @@ def test_notes_are_handed_in_once_without_secrets(
             ran = da("push", *wrong)
             assert (ran.code in (1, 2), why in ran.err) == (True, True), ran
         assert [each["name"] for each in ask("--list")["notes"]] == ["CLAUDE.local.md"]
+
+
+@pytest.mark.server
+def test_sessions_of_the_workspace_are_found(
+    da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path / "claude"))
+    monkeypatch.chdir(work)
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as server:
+        assert da("login", "--server", server.url, "--bootstrap", "eve@example.com").code == 0
+        nothing = da("push", "--sessions")
+        assert (nothing.code, "there are no sessions" in nothing.err) == (2, True)
+        folder = tmp_path / "claude/projects" / re.sub(r"[^A-Za-z0-9]", "-", str(work))
+        folder.mkdir(parents=True)
+        said = {"type": "user", "message": {"role": "user", "content": "The password is hunter2, orders are net."}}
+        (folder / "s1.jsonl").write_text(json.dumps(said))
+        dry = json.loads(da("push", "--sessions", "--dry-run", "--json").out)["notes"]
+        assert [(each["name"], each["status"], each["secrets"]) for each in dry] == [
+            ("sessions/s1.md", "new", {"secret": 1})
+        ]
+        assert json.loads(da("push", "--sessions", "--json").out)["notes"][0]["status"] == "new"
+        assert json.loads(da("push", "--sessions", "--json").out)["notes"][0]["status"] == "unchanged"
+        assert "sessions/s1.md" in da("push", "--list").out
