@@ -31,7 +31,7 @@ def _start_scripts(ctx: Context) -> None:
     due = shelf.due(scripts, ctx.access.current(), ctx.now) if scripts else {}
     for script_id, at in due.items():
         run = {"script": script_id, "run_id": shelf.run_id_of(script_id, at), "trigger": "schedule"}
-        ctx.tasks.enqueue("/scripts/run", run)
+        ctx.tasks.enqueue("/run-script", run)
     if due:
         Shelf(ctx.store).started(dict.fromkeys(due, ctx.now))
 

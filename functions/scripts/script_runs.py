@@ -31,7 +31,7 @@ class RanScript(BaseModel):
     error: str | None = None
 
 
-@function("POST", "/scripts/run", allow=Allow.SERVICE, audit="scripts.ran")
+@function("POST", "/run-script", allow=Allow.SERVICE, audit="scripts.ran")
 def run_script_now(request: RunRequest, ctx: Context) -> RanScript:
     """Run a script, confined and with a token that only reads, and have its owner notified if it says so."""
     process = ctx.process

@@ -155,7 +155,7 @@ def run_script(one: OneScript, ctx: Context) -> Started:
     found = _own(ctx, one.id)
     require_runnable(found, ctx.access.current())
     run_id = runs.new_run_id(ctx.now)
-    ctx.tasks.enqueue("/scripts/run", {"script": found.id, "run_id": run_id, "trigger": "demand"})
+    ctx.tasks.enqueue("/run-script", {"script": found.id, "run_id": run_id, "trigger": "demand"})
     ctx.audited(f"script:{found.id}", run_id=run_id)
     return Started(script=found.id, run_id=run_id)
 

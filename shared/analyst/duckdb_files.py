@@ -5,27 +5,22 @@ small. Connections use UTC and install no extensions. While a path is open, conn
 even if it was replaced, so every version of an object needs a local name of its own.
 """
 
-import importlib.util
 import json
 import os
 import re
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from analyst.errors import AnalystError, ContractError, UnavailableError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from duckdb import DuckDBPyConnection
 
 _ARRAY: Final = 1 << 21
@@ -51,7 +46,6 @@ def connect(
     """Open an in-memory database, to which files are attached."""
     import duckdb
 
-    _do_without_pandas()
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "python_enable_replacements": False,
@@ -135,17 +129,6 @@ _AS_NEW: Final = (
     "set threads = 1; set enable_external_file_cache = false; set enable_external_file_cache = true; "
     "reset preserve_insertion_order; reset disabled_optimizers"
 )
-
-
-@cache
-def _do_without_pandas() -> None:
-    """Tell the import system that there is no pandas, if there is none.
-
-    DuckDB's client tries to import it twice for each parameter of a statement, which otherwise searches all folders of
-    modules: 0.1 to 0.2 ms of processor time for each parameter.
-    """
-    if importlib.util.find_spec("pandas") is None:
-        sys.modules.setdefault("pandas", cast("ModuleType", None))
 
 
 def create(con: "DuckDBPyConnection", path: Path, alias: str) -> None:

@@ -42,7 +42,7 @@ _QUICK: Final = ("/rebuild", "/extract/jira/fold")
 
 def lane_of(path: str) -> Lane:
     """Return the lane of a function: extracts that take an hour must not hold up folds, rebuilds and scripts."""
-    if path == "/scripts/run":
+    if path == "/run-script":
         return "scripts"
     return "quick" if path in _QUICK else "slow"
 

@@ -92,7 +92,7 @@ def query(
       echo "from customers" | da query --json
       da query --scope server "select count(*) from events.clicks"
       da query "select count(*) from orders" --receipt orders.json
-      da query "from orders join v using (id)" --register "v=select id from d.visits"
+      da query "from orders join v using (id)" --register "v=select id from visits"
     """
     from da.query import opened
     from da.receipts import write

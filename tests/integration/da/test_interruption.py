@@ -201,4 +201,8 @@ def test_what_a_sync_left_that_died_while_it_wrote_down_its_state_is_gone_after_
     shop.forget()
     assert logged_in("sync").code == 0
     assert shop.count("/files/") == 0
-    assert sorted(path.name for path in (workspace.root / ".da").iterdir()) == ["lock", "state.json"]
+    assert sorted(path.name for path in (workspace.root / ".da").iterdir()) == [
+        "broken_metrics.json",
+        "lock",
+        "state.json",
+    ]

@@ -38,7 +38,7 @@ class Stage:
     def run(self, script: str, run_id: str | None = None, trigger: str = "demand") -> Mapping[str, Any]:
         """Run a script as its task does, and return the answer."""
         body = {"script": script, "run_id": run_id or new_run_id(self.town.clock[0]), "trigger": trigger}
-        done = self.town.world.ask("POST", "/scripts/run", body, token=SERVICE_TOKEN)
+        done = self.town.world.ask("POST", "/run-script", body, token=SERVICE_TOKEN)
         self.town.settle()
         return done
 

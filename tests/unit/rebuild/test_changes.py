@@ -102,7 +102,7 @@ def test_a_changed_remote_view_or_attachment_is_published(store: Store) -> None:
     assert change(*remote("two")) == 2
     assert change("update _remote_attach set token_env = 'BQ_OTHER_TOKEN'") == 3
     assert change("update _remote_attach set url = 'project=b'") == 4
-    sql = 'CREATE VIEW far AS SELECT * FROM bq."web-1".two;'
+    sql = 'CREATE VIEW far AS SELECT n, origin FROM bq."web-1".two;'
     assert query(store, "select sql from duckdb_views() where view_name = 'far' and schema_name = 'main'") == [(sql,)]
     assert query(store, "select source, alias, url from _remote_attach") == [("big", "bq", "project=b")]
     extract(store, "other", {"people": "select 1 as n"})

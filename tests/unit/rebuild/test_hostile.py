@@ -402,7 +402,7 @@ def test_a_remote_view_is_written_anew_from_what_it_selects(store: Store, secret
         'create view t as from bq."web-1".visits',
     )
     assert rebuild(store).problems == ()
-    sql = 'CREATE VIEW t AS SELECT * FROM bq."web-1".visits;'
+    sql = 'CREATE VIEW t AS SELECT n, "select" FROM bq."web-1".visits;'
     assert query(store, "select sql from duckdb_views() where not internal and schema_name = 'main'") == [(sql,)]
     (table,) = Snapshots(store).current().catalog.tables
     assert [(column.name, column.type) for column in table.columns] == [("n", "INTEGER"), ("select", "VARCHAR")]

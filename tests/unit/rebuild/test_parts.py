@@ -313,7 +313,7 @@ def test_a_bucket_of_an_earlier_version_goes_on(older: Store) -> None:
     assert now["shop.orders"] in before
     sql = "select sql from duckdb_views() where view_name = 'far' order by 1"
     assert [text for (text,) in ask(older, COPY, sql)] == [
-        "CREATE VIEW far AS SELECT * FROM bq.web.visits;",
+        "CREATE VIEW far AS SELECT n FROM bq.web.visits;",
         "CREATE VIEW shop.far AS SELECT * FROM main.far;",
     ]
     roll_back(in_parts(older), 1)
