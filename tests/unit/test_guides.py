@@ -58,7 +58,9 @@ def shown(page: Path) -> Iterator[str]:
     """Yield the commands that a template, or the function behind it, shows; a value that is filled in is `x`."""
     text = page.read_text(encoding="utf-8")
     if page.suffix == ".py":
-        found = [each[1].partition("{")[0].replace("\\n", "\n") for each in re.findall(r"""\bf?(["'])(da .*?)\1""", text)]
+        found = [
+            each[1].partition("{")[0].replace("\\n", "\n") for each in re.findall(r"""\bf?(["'])(da .*?)\1""", text)
+        ]
     else:
         found = [joined(each) for each in re.findall(r"command\((.*?)\)\s*\}\}", text, re.DOTALL)]
         found += re.findall(r"<(?:pre|code|kbd)[^>]*>(da [^<]*)", re.sub(r"\{\{.*?\}\}", "x", text))
