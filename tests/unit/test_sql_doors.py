@@ -254,7 +254,6 @@ LISTED: dict[str, set[str]] = {
     "shared/da/imports/old_state.py": {"', '.join(values)"},
     "shared/da/commands/explore.py": {"sql_name"},  # the server's own name of a table, for a statement at the server
     "shared/da/metrics/compilation.py": {
-        "_cte(alias)",
         "', '.join([*asked.columns, *values])",
         "', '.join([*asked.columns, value])",
         "', '.join(asked.columns)",

@@ -449,7 +449,7 @@ def _derived(metric: Metric, name: str, asked: _Asked) -> str:
 
 def _cte(alias: str) -> str:
     """Return the name of the query of an input: not its alias, which may be that of a table that a filter reads."""
-    return quote(f"_of_{alias}")
+    return f"_of_{alias}"
 
 
 def _is_clipped(offset: str, unit: str) -> bool:
@@ -469,10 +469,12 @@ def _combined(  # noqa: PLR0917 - the parts of one query
 
     Only groups of the parts in `now` are in the result: a value of a month ago must not add a month without any other.
     """
-    ctes = ", ".join(f"{_cte(alias)} as (\n{_indented(text)}\n)" for alias, text in parts.items())
+    ctes = ", ".join(f"{quote(_cte(alias))} as (\n{_indented(text)}\n)" for alias, text in parts.items())
     is_limited = asked.columns and 0 < len(now) < len(parts)
     union = " union all by name ".join(
-        f"(select *, true as _now from {_cte(alias)})" if is_limited and alias in now else f"(from {_cte(alias)})"
+        f"(select *, true as _now from {quote(_cte(alias))})"
+        if is_limited and alias in now
+        else f"(from {quote(_cte(alias))})"
         for alias in parts
     )
     values = [f"{_or(f'any_value({quote(alias)})', fills.get(alias))} as {quote(alias)}" for alias in parts]
@@ -488,7 +490,7 @@ def _combined(  # noqa: PLR0917 - the parts of one query
 def _at_other_times(text: str, said: Input, at: str, now: Sequence[str], asked: _Asked) -> str:
     """Return the value of an input at another time, for each group `g` of the inputs in `now`."""
     time = quote(asked.time or "")
-    union = " union all by name ".join(f"(from {_cte(alias)})" for alias in now)
+    union = " union all by name ".join(f"(from {quote(_cte(alias))})" for alias in now)
     groups = f"select distinct {', '.join(asked.columns)} from ({union})"
     on = [f"v.{time} = {at}"]
     on += [f"v.{column} is not distinct from g.{column}" for column in asked.columns[1:]]
