@@ -49,6 +49,10 @@ _FORGET_SHORT = (
 _FORGET_QUALIFIED = (
     "delete from _da.qualified where $all or list_contains(cast($sources as varchar[]), split_part(id, '.', 1))"
 )
+_FORGET_NAMES = "delete from _da.tables where view in (select unnest(cast(? as varchar[])))"
+_FORGET_QUALIFIED_NAMES = """
+delete from _da.qualified where (schema, view) in (select (row->>0, row->>1) from (select unnest(cast(? as json[])) as row))
+"""
 _RECORD_SHORT = """
 insert into _da.tables
 select row->>0, row->>1, row->>2, (row->>3)::bigint, (row->>4)::bigint, row->>5, row->>6
@@ -297,8 +301,9 @@ def _record(
     definitions: Mapping[Name, str],
     limits: Mapping[str, object] | None,
 ) -> None:
-    """Record our views in place of the ones within the limits; `None`: in place of those of their tables.
+    """Record our views in place of the ones within the limits; `None`: in place of those of the same names.
 
+    Others of their tables stay recorded as ours, so that they are dropped in the end if they are not wanted any more.
     The rows are passed as one JSON text: for each value of a Python list, DuckDB looks for pandas on the disk.
     """
     short, qualified = [], []
@@ -310,9 +315,8 @@ def _record(
         else:
             qualified.append((table.id, schema, view, each.comment, definition))
     if limits is None:
-        ids = [json.dumps(sorted({each.table.id for each in wanted.values()}))]
-        connection.execute("delete from _da.tables where id in (select unnest(cast(? as varchar[])))", ids)
-        connection.execute("delete from _da.qualified where id in (select unnest(cast(? as varchar[])))", ids)
+        connection.execute(_FORGET_NAMES, [json.dumps([view for _, view, *_ in short])])
+        connection.execute(_FORGET_QUALIFIED_NAMES, [json.dumps([(schema, view) for _, schema, view, *_ in qualified])])
     else:
         connection.execute(_FORGET_SHORT, limits)
         connection.execute(_FORGET_QUALIFIED, limits)

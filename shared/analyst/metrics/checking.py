@@ -252,7 +252,11 @@ class Compilation:
                 "all its inputs have an offset; leave one without, whose units of time are those of the result"
             )
         made = self._over(definition, [each.metric for each in inputs])
-        return replace(made, expression=definition.formula or "", inputs=tuple(inputs))
+        expression = definition.expression
+        if expression is None:  # a ratio, whose metrics may be named by a word of SQL, such as `order`
+            upper, lower = (quote(each.alias) for each in inputs)
+            expression = f"{upper} / nullif({lower}, 0)"
+        return replace(made, expression=expression, inputs=tuple(inputs))
 
     def _input(self, said: MetricInput, above: tuple[str, ...]) -> Input:
         if said.metric not in self.known:

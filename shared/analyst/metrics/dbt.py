@@ -16,7 +16,10 @@ from da.metrics.compilation import unwrapped
 
 _OURS: Final = "ai_data_analyst"
 _REF: Final = re.compile(r"ref\(\s*['\"](?:[^'\"]+['\"]\s*,\s*['\"])?([^'\"]+)['\"]\s*\)")
-_TEMPLATE: Final = re.compile(r"\{\{\s*(?:Dimension|TimeDimension|Entity)\(\s*['\"]([^'\"]+)['\"][^)]*\)\s*\}\}")
+_TEMPLATE: Final = re.compile(
+    r"\{\{\s*(?:Dimension|TimeDimension|Entity)\(\s*['\"]([^'\"]+)['\"]\s*(?:,\s*['\"](\w+)['\"])?[^)]*\)"
+    r"(?:\.grain\(\s*['\"](\w+)['\"]\s*\))?\s*\}\}"
+)
 _QUANTILE: Final = re.compile(r"quantile_(cont|disc) (.+),\s*(\d*\.?\d+)", re.DOTALL)
 _AGGREGATES: Final = {
     "sum": "sum",
@@ -216,16 +219,29 @@ class _Model:
     columns: Mapping[str, str]
     dimensions: tuple[Mapping[str, str], ...]
     time: str | None
+    grains: Mapping[str, str] = field(default_factory=dict)
+    """The granularity of the dimensions of time by name."""
 
     def column(self, name: str) -> str:
         """Return the expression of a dimension or an entity, as `order__status` or `status`."""
         short = name.rpartition("__")[2]
+        if short == "metric_time" and self.time is not None:
+            short = self.time
         return self.columns.get(short, short)
+
+    def truncated(self, name: str, grain: str | None = None) -> str:
+        """Return the expression of a dimension of time, truncated to a grain, or to its own."""
+        column, grain = self.column(name), grain or self.grains.get(name.rpartition("__")[2])
+        return column if grain is None or column.startswith("date_trunc(") else f"date_trunc('{grain}', {column})"
 
     def filters(self, said: Any) -> list[str]:
         """Return filters in SQL: `{{ Dimension('order__status') }}` becomes the column of that dimension."""
         listed = said if isinstance(said, list) else [said] if said else []
-        return [_TEMPLATE.sub(lambda found: self.column(found[1]), str(each)).strip() for each in listed]
+        return [_TEMPLATE.sub(self._in_filter, str(each)).strip() for each in listed]
+
+    def _in_filter(self, found: re.Match[str]) -> str:
+        grain = found[2] or found[3]
+        return self.column(found[1]) if grain is None else self.truncated(found[1], grain)
 
     def aggregate(self, said: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Return the fields of a definition that a measure, or a simple metric with an aggregation, sets."""
@@ -247,7 +263,7 @@ class _Model:
         if isinstance(last := said.get("non_additive_dimension"), Mapping):
             groups = last.get("window_groupings") or last.get("group_by") or ()
             made["non_additive_dimension"] = {
-                "name": self.column(str(last.get("name"))),
+                "name": self.truncated(str(last.get("name"))),
                 "window_choice": last.get("window_choice") or last.get("window_agg") or "max",
                 "window_groupings": [self.column(str(each)) for each in groups],
             }
@@ -488,12 +504,19 @@ def _legacy_model(said: Mapping[str, Any]) -> _Model:
         if each.get("type") != "time"
     )
     usual = (said.get("defaults") or {}).get("agg_time_dimension")
-    return _Model(_table(said.get("model"), f"the semantic model {said.get('name')!r}"), columns, dimensions, usual)
+    grains = {
+        str(each["name"]): str(grain)
+        for each in listed
+        if (grain := (each.get("type_params") or {}).get("time_granularity")) is not None
+    }
+    return _Model(
+        _table(said.get("model"), f"the semantic model {said.get('name')!r}"), columns, dimensions, usual, grains
+    )
 
 
 def _newer_model(said: Mapping[str, Any]) -> _Model:
     """Return a model of the newer format, whose columns say what they are."""
-    columns, dimensions = dict[str, str](), list[Mapping[str, str]]()
+    columns, dimensions, grains = dict[str, str](), list[Mapping[str, str]](), dict[str, str]()
     for column in _mappings(said.get("columns")):
         for role in ("entity", "dimension"):
             about = column.get(role)
@@ -502,15 +525,19 @@ def _newer_model(said: Mapping[str, Any]) -> _Model:
             about = about if isinstance(about, Mapping) else {"type": about}
             name = str(about.get("name") or column.get("name"))
             columns[name] = str(column.get("name"))
+            if role == "dimension" and about.get("type") == "time" and column.get("granularity"):
+                grains[name] = str(column["granularity"])
             if role == "dimension" and about.get("type") != "time":
                 dimensions.append({"name": name, **({"expression": columns[name]} if name != columns[name] else {})})
     derived = said.get("derived_semantics") or {}
     for each in [*_mappings(derived.get("entities")), *_mappings(derived.get("dimensions"))]:
         columns[str(each.get("name"))] = str(each.get("expr") or each.get("name"))
+        if each.get("type") == "time" and each.get("granularity"):
+            grains[str(each.get("name"))] = str(each["granularity"])
     for each in _mappings(derived.get("dimensions")):
         if each.get("type") != "time":
             dimensions.append({"name": str(each.get("name")), "expression": columns[str(each.get("name"))]})
-    return _Model(str(said.get("name")), columns, tuple(dimensions), said.get("agg_time_dimension"))
+    return _Model(str(said.get("name")), columns, tuple(dimensions), said.get("agg_time_dimension"), grains)
 
 
 def _table(reference: Any, where: str) -> str:

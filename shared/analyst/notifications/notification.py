@@ -74,10 +74,10 @@ KINDS: Final[Mapping[Kind, KindInfo]] = MappingProxyType(
         "request_answered": KindInfo("Your request for access is answered", _EVERYWHERE),
         "request_received": KindInfo("Somebody requests access to a table", _EVERYWHERE, Role.ADMIN),
         "memory_review": KindInfo("Items of the memory wait for a review", _CHATS, Role.KM_ADMIN),
-        "memory_decided": KindInfo("An item of the memory from you or your notes is decided on", _CHATS),
-        "memory_approved": KindInfo("An item of the memory applies to you from now on", ("page",)),
-        "script": KindInfo("What your scripts say", _EVERYWHERE),
-        "script_failed": KindInfo("A script of yours begins to fail, or is paused", _EVERYWHERE),
+        "memory_decided": KindInfo("An item of the memory from you or your notes was decided", _CHATS),
+        "memory_approved": KindInfo("An item of the memory now applies to you", ("page",)),
+        "script": KindInfo("Notifications from your scripts", _EVERYWHERE),
+        "script_failed": KindInfo("A script of yours failed for the first time, or is paused", _EVERYWHERE),
         "message": KindInfo("Test messages that you send to yourself", _EVERYWHERE),
     }
 )

@@ -21,7 +21,7 @@ from analyst.access import CURRENT, SCHEMA_VERSION, StatePointer, parts
 from analyst.access.reader import list_text
 from analyst.backoff import within
 from analyst.names import quote
-from analyst.state.files import Instance, Writer, attach, fetch_file, read_pointer
+from analyst.state.files import Instance, Writer, attach, fetch_file, is_up, read_pointer
 from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind, rows_stored
 from analyst.state.rows import execute, fetch_one, insert
 from analyst.state.schema import is_current
@@ -215,6 +215,11 @@ class _Opened:
             cursor.close()
 
 
+def _let_go(con: "DuckDBPyConnection", alias: str) -> None:
+    if is_up(con):
+        duckdb_files.detach(con, alias)
+
+
 class StateReader:
     """Opens the current state for readers.
 
@@ -255,6 +260,8 @@ class StateReader:
 
     def _newest(self) -> _Opened:
         known = self._opened
+        if known is not None and not is_up(known.con):  # an edit on the same instance met a fatal error
+            known = None
         current = self._store.read(CURRENT, unless=known.version if known else None)
         version = current.version if current else None
         if known is None or known.version != version:
@@ -280,7 +287,7 @@ class StateReader:
         con = self._instance.cursor()
         opened = _Opened(version, con, self._instance.alias())
         attach(con, path, opened.alias)
-        finalize(opened, duckdb_files.detach, con, opened.alias).atexit = False
+        finalize(opened, _let_go, con, opened.alias).atexit = False
         return opened
 
 

@@ -21,7 +21,9 @@ Name = Annotated[
 ]
 When = Annotated[
     str | None,
-    typer.Option("--schedule", metavar="SCHEDULE", help="Such as 'every 6h' or 'daily 07:00'; never by default."),
+    typer.Option(
+        "--schedule", metavar="SCHEDULE", help="Such as 'every 6h' or 'daily 07:00'; by default, on demand only."
+    ),
 ]
 Script = Annotated[str, typer.Argument(metavar="SCRIPT", help="Name of a script of yours, or an id.")]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Largest number of runs.")]

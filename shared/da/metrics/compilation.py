@@ -428,16 +428,33 @@ def _derived(metric: Metric, name: str, asked: _Asked) -> str:
     parts, now = dict[str, str](), list[str]()
     for each in metric.inputs:
         inner = replace(asked, where=(*metric.filters, *each.filters, *asked.where))
-        if each.offset is not None and asked.unit is not None:
+        if each.offset is not None and asked.unit is not None and not _is_clipped(each.offset, asked.unit):
             inner = replace(inner, shift=each.offset if asked.shift is None else f"{asked.shift} {each.offset}")
         else:
-            now += [each.alias] if each.offset_to is None else []
+            now += [each.alias] if each.offset is None and each.offset_to is None else []
         parts[each.alias] = _query(each.metric, each.alias, inner)
     for each in metric.inputs:
-        if each.offset_to is not None and asked.unit is not None and asked.time is not None:
-            parts[each.alias] = _at_start(parts[each.alias], each, each.offset_to, now, asked)
+        if asked.unit is None or asked.time is None:
+            break
+        time = f"g.{quote(asked.time)}"
+        if each.offset_to is not None:
+            at = f"date_trunc('{asked.unit}', date_trunc('{each.offset_to}', {time}))"
+            parts[each.alias] = _at_other_times(parts[each.alias], each, at, now, asked)
+        elif each.offset is not None and _is_clipped(each.offset, asked.unit):
+            at = f"{time} - interval '{each.offset}'"
+            parts[each.alias] = _at_other_times(parts[each.alias], each, at, now, asked)
     fills = {each.alias: each.metric.fill for each in metric.inputs}
     return _combined(parts, now, metric.expression, name, asked, fills)
+
+
+def _cte(alias: str) -> str:
+    """Return the name of the query of an input: not its alias, which may be that of a table that a filter reads."""
+    return f"_of_{alias}"
+
+
+def _is_clipped(offset: str, unit: str) -> bool:
+    """Return whether several units of time are the same one an offset later: 29 to 31 January and a month."""
+    return unit in {"hour", "day"} and not offset.rstrip("s").endswith(("hour", "day", "week"))
 
 
 def _combined(  # noqa: PLR0917 - the parts of one query
@@ -452,10 +469,12 @@ def _combined(  # noqa: PLR0917 - the parts of one query
 
     Only groups of the parts in `now` are in the result: a value of a month ago must not add a month without any other.
     """
-    ctes = ", ".join(f"{quote(alias)} as (\n{_indented(text)}\n)" for alias, text in parts.items())
+    ctes = ", ".join(f"{quote(_cte(alias))} as (\n{_indented(text)}\n)" for alias, text in parts.items())
     is_limited = asked.columns and 0 < len(now) < len(parts)
     union = " union all by name ".join(
-        f"(select *, true as _now from {quote(alias)})" if is_limited and alias in now else f"(from {quote(alias)})"
+        f"(select *, true as _now from {quote(_cte(alias))})"
+        if is_limited and alias in now
+        else f"(from {quote(_cte(alias))})"
         for alias in parts
     )
     values = [f"{_or(f'any_value({quote(alias)})', fills.get(alias))} as {quote(alias)}" for alias in parts]
@@ -468,12 +487,12 @@ def _combined(  # noqa: PLR0917 - the parts of one query
     return f"with {ctes}\nselect\n{selected}\nfrom (\n{_indented(inner)}\n)"
 
 
-def _at_start(text: str, said: Input, start: str, now: Sequence[str], asked: _Asked) -> str:
-    """Return the value of an input at the start of a longer unit, for each group of the inputs in `now`."""
+def _at_other_times(text: str, said: Input, at: str, now: Sequence[str], asked: _Asked) -> str:
+    """Return the value of an input at another time, for each group `g` of the inputs in `now`."""
     time = quote(asked.time or "")
-    union = " union all by name ".join(f"(from {quote(alias)})" for alias in now)
+    union = " union all by name ".join(f"(from {quote(_cte(alias))})" for alias in now)
     groups = f"select distinct {', '.join(asked.columns)} from ({union})"
-    on = [f"v.{time} = date_trunc('{asked.unit}', date_trunc('{start}', g.{time}))"]
+    on = [f"v.{time} = {at}"]
     on += [f"v.{column} is not distinct from g.{column}" for column in asked.columns[1:]]
     chosen = ", ".join(f"g.{column}" for column in asked.columns)
     joined = f"join (\n{_indented(text)}\n) as v on {' and '.join(on)}"

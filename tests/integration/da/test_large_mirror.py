@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,25 @@ def test_what_the_user_writes_while_a_copy_is_made_is_kept(tmp_path: Path) -> No
         connection.execute("create table mine as select 42 as answer")
     publish(path, [_empty("shop.orders"), _empty("shop.items")], begun=draft)
     assert _asked(path, "select answer, (select count(*) from shop.items) from mine") == [(42, 0)]
+
+
+def test_a_view_of_ours_whose_table_has_another_name_now_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "analytics.duckdb"
+    orders = _empty("shop.orders")
+    publish(path, [replace(orders, table=replace(orders.table, view="shop_orders")), _empty("crm.people")])
+    draft = Draft(path)
+    draft.add([orders])
+    publish(path, [orders, _empty("crm.people")], begun=draft)
+    assert _asked(
+        path, "select view_name from duckdb_views() where not internal and schema_name = 'main' order by 1"
+    ) == [
+        ("orders",),
+        ("people",),
+    ]
+    assert _asked(path, "select id, view from _da.tables order by 1") == [
+        ("crm.people", "people"),
+        ("shop.orders", "orders"),
+    ]
 
 
 def test_a_new_database_gets_the_views_of_all_sources(tmp_path: Path) -> None:

@@ -38,6 +38,13 @@ DEFINITIONS = """
 - name: since_start
   expression: revenue - start
   inputs: [revenue, {metric: revenue, alias: start, offset_to_grain: year}]
+- {name: growth_of_orders, expression: orders - earlier, inputs: [orders, {metric: orders, alias: earlier, offset_window: 1 month}]}
+- {name: order, table: orders, expression: total, type: sum, time_column: day}
+- {name: end, table: orders, expression: "*", type: count, time_column: day}
+- {name: of_words, numerator: order, denominator: end}
+- {name: visitors, table: visits, expression: "*", type: count, time_column: seen, filters: ["visitor in (select user from orders where is_gift)"]}
+- {name: of_tables, expression: visitors - orders, inputs: [orders, visitors]}
+- {name: of_the_day, table: visits, expression: visitor, type: sum, time_column: seen, non_additive_dimension: {name: "date_trunc('day', seen)"}}
 - {name: nested, numerator: margin, denominator: mean_order}
 - {name: growth_of_margin, expression: a - b, inputs: [{metric: margin, alias: a}, {metric: margin, alias: b, offset_window: 1 month}]}
 
@@ -88,6 +95,10 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "a filter of all inputs": ("web_margin", {}, "select (select sum(total) from shop.orders where channel = 'web') - (select sum(cost) from shop.spending where channel = 'web')"),
     "a month ago": ("growth", {"grain": "month"}, f"select a.m, a.r - b.r from (select m, sum(r) r from {REVENUE} group by 1) a left join (select m, sum(r) r from {REVENUE} group by 1) b on b.m = a.m - interval 1 month order by 1"),
     "a month ago, by default": ("growth", {}, f"select a.m, a.r - b.r from (select m, sum(r) r from {REVENUE} group by 1) a left join (select m, sum(r) r from {REVENUE} group by 1) b on b.m = a.m - interval 1 month order by 1"),
+    "a month ago by day": ("growth_of_orders", {"grain": "day"}, "with x as (select day d, count(*) n from shop.orders group by 1) select a.d, a.n - coalesce(b.n, 0) from x a left join x b on b.d = a.d - interval 1 month order by 1"),
+    "metrics named by words of SQL": ("of_words", {}, "select sum(total) / count(*) from shop.orders"),
+    "metrics named as tables": ("of_tables", {}, "select count(*) - (select count(*) from shop.orders) from shop.visits where visitor in (select user from shop.orders where is_gift)"),
+    "the last day of times": ("of_the_day", {}, "select sum(visitor) from shop.visits where seen::date = (select max(seen)::date from shop.visits)"),
     "a month ago by a dimension": ("growth", {"by": ["channel"]}, f"select a.m, a.c, a.r - b.r from {REVENUE} a left join {REVENUE} b on b.m = a.m - interval 1 month and a.c is not distinct from b.c order by 1, 2"),
     "the start of the year": ("since_start", {"grain": "month", "by": ["channel"]}, f"select a.m, a.c, a.r - b.r from {REVENUE} a left join {REVENUE} b on b.m = date_trunc('year', a.m) and a.c is not distinct from b.c order by 1, 2"),
     "of derived ones": ("nested", {}, "select ((select sum(total) from shop.orders) - (select sum(cost) from shop.spending)) / (select avg(total) from shop.orders)"),
@@ -132,6 +143,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
                 timestamp '2025-11-20' + to_hours(i::int * 50) as spent from range(60) r(i) where i % 20 < 9;
             create table shop.balances as select a as account, ['a', 'b'][1 + a % 2] as kind, a * 100 + d as amount,
                 date '2026-01-01' + d::int as "day" from range(5) r(a), range(70) s(d) where (a + d) % 4 > 0 and d < 60 + a;
+            create view main.orders as from shop.orders;
             create table shop.visits as select i * 7 % 13 as visitor, ['x', 'y'][1 + i % 2] as page,
                 ['web', 'app'][1 + i % 2] as source, timestamp '2025-11-10 07:00:00' + to_hours(i::int * 31) as seen from range(90) r(i)
             """
@@ -361,3 +373,32 @@ def test_a_definition_that_is_not_valid_says_why(name: str) -> None:
     text, message = INVALID[name]
     with pytest.raises(InvalidInputError, match=message):
         list(parse({"name": "x", **load_yaml(text, "")}, "the definition"))
+
+
+FILTERS: dict[str, tuple[str, str]] = {
+    "a dimension": ("{{ Dimension('order__channel') }} = 'web'", "channel = 'web'"),
+    "a time": ("{{ TimeDimension('order__ordered') }} > '2026-01-01'", "day > '2026-01-01'"),
+    "a time by its grain": ("{{ TimeDimension('order__ordered', 'month') }} = '2026-01-01'", "date_trunc('month', day) = '2026-01-01'"),
+    "a grain as a method": ("{{ Dimension('order__ordered').grain('week') }} = '2026-01-05'", "date_trunc('week', day) = '2026-01-05'"),
+    "the usual time": ("{{ TimeDimension('metric_time', 'year') }} = '2026-01-01'", "date_trunc('year', day) = '2026-01-01'"),
+    "an entity": ("{{ Entity('person') }} > 3", "user > 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [LEGACY, NEWER], ids=["semantic_models", "models"])
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters_of_dbt_are_conditions_on_columns(text: str, name: str) -> None:
+    said, wanted = FILTERS[name]
+    document = load_yaml(text, "")
+    homes = document["metrics"] if "semantic_models" in document else document["models"][0]["metrics"]
+    homes[0]["filter"] = said
+    (revenue,) = (each for each in dbt.read(yaml.safe_dump(document)) if each.name == "revenue")
+    assert revenue.filters == (wanted,)
+
+
+def test_the_last_rows_of_dbt_are_those_of_the_last_unit_of_its_time() -> None:
+    document = load_yaml(LEGACY, "")
+    document["semantic_models"][1]["dimensions"][0]["type_params"] = {"time_granularity": "day"}
+    found = {each.name: each for each in dbt.read(yaml.safe_dump(document))}["balance_of_each"].non_additive_dimension
+    assert found is not None
+    assert found.name == "date_trunc('day', day)"

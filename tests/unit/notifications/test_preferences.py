@@ -10,7 +10,7 @@ from ulid import ULID
 
 from analyst.errors import InvalidInputError
 from analyst.notifications.channels import pause_of
-from analyst.notifications.notification import notification_id
+from analyst.notifications.notification import Notification, notification_id
 from analyst.notifications.outbox import MOST, Outbox
 from analyst.notifications.preferences import Changes, Preferences, changed, webhook
 from analyst.notifications.telegram import shortened, units
@@ -126,7 +126,8 @@ def test_marks_stay_bounded_and_only_grow() -> None:
     outbox.mark("ann", ids)
     assert len(outbox._marks("ann").ids) == 2 * MOST
     assert outbox._marks("ann").has(ids[-1])
-    outbox.mark("ann", through=ids[-10])
+    outbox.add("ann", Notification(id=ids[-10], at=NOW, kind="message", title="x"), ["page"])
+    outbox.mark("ann", through=ids[-1])  # later than what is there
     outbox.mark("ann", through=ids[5])  # an older page that is sent again
     marks = outbox._marks("ann")
     assert (len(marks.ids), marks.has(ids[0]), marks.through) == (9, True, ids[-10])

@@ -1,6 +1,7 @@
 """An edit happens once, whatever comes between and whatever answers get lost."""
 
 import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -147,6 +148,46 @@ def test_an_edit_that_duckdb_breaks_off_is_made_in_a_renewed_file(state: State, 
     with state.read() as db:
         assert {group.name: group.id for group in list_groups(db)}["ops"] == id_
     assert (names(state), next(runs)) == (["ops", "sales"], 3)
+
+
+def with_damaged_index(path: Path) -> Path:
+    """Write a file whose table `t` has keys that its index doesn't know: DuckDB never works again after a deletion there."""
+    with duckdb.connect() as con:
+        con.execute(f"attach '{path}' as file (storage_version 'v1.0.0', block_size 16384)")
+        con.execute("create table file.t (id varchar primary key)")
+        con.execute("insert into file.t select 'key-number-' || (range * 7919 % 100003) from range(200)")
+    data = bytearray(path.read_bytes())
+    start = next(at for at in range(12288, len(data), 16384) if b"key-number-" in data[at : at + 16384])
+    block = data[start + 8 : start + 16384].replace(b"key-number-", b"kez-number-")
+    checksum = 5381
+    for (word,) in struct.iter_unpack("<Q", block):
+        checksum ^= word * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+    data[start : start + 16384] = struct.pack("<Q", checksum) + block
+    path.write_bytes(data)
+    return path
+
+
+def test_readers_and_edits_go_on_after_an_edit_that_breaks_the_instance(
+    state: State, actor: Actor, tmp_path: Path
+) -> None:
+    state.edit(add(actor, "sales"))
+    assert names(state) == ["sales"]  # this version stays open
+    damaged = with_damaged_index(tmp_path / "damaged.duckdb")
+
+    def break_off(db: DuckDBPyConnection) -> None:
+        db.execute(f"attach if not exists '{damaged}' as damaged")
+        db.execute("delete from damaged.t")
+        db.execute("commit")
+
+    with pytest.raises(duckdb.FatalException):
+        state.edit(break_off)
+    assert (names(state), state.derived(group_names)) == (["sales"], ["sales"])
+    state.edit(add(actor, "ops"))
+    assert (names(state), state.derived(group_names)) == (["ops", "sales"], ["ops", "sales"])
+
+
+def group_names(db: DuckDBPyConnection) -> list[str]:
+    return sorted(group.name for group in list_groups(db))
 
 
 def test_what_duckdb_breaks_off_again_is_an_error(state: State, store: Store, actor: Actor) -> None:
