@@ -17,6 +17,7 @@ from ulid import ULID
 
 from analyst.access import AccessList, Caller, Role
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from analyst.notifications.notification import caller_of
 from analyst.schedule import Schedule
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import put_once, swap
@@ -277,7 +278,7 @@ def check_source(name: str, source: str) -> None:
         ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        why = error.msg if isinstance(error, SyntaxError) else str(error)
+        why = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
         raise InvalidInputError(
             f"the script {name!r} can't be pushed because it is not valid Python{place}: {why}"
         ) from None
@@ -293,8 +294,7 @@ def due(scripts: Mapping[str, Script], access: AccessList, now: datetime) -> dic
     """Return the scripts that are due, and since when. A missed time is caught up once; those of the deactivated never are."""
     found: dict[str, datetime] = {}
     for script in scripts.values():
-        user = access.users.get(script.owner)
-        if user is None or not user.role.includes(Role.ANALYST):
+        if not _may_run(script, access):
             continue
         at = script.next_due(now)
         if at is not None and at <= now:
@@ -308,11 +308,15 @@ def require_runnable(script: Script, access: AccessList) -> None:
     Raises:
         ConflictError: the owner is deactivated, or has no role that may query.
     """
-    user = access.users.get(script.owner)
-    if user is None or not user.role.includes(Role.ANALYST):
+    if not _may_run(script, access):
         raise ConflictError(
             f"the script {script.name!r} does not run because its owner is not an active user with the role analyst or higher"
         )
+
+
+def _may_run(script: Script, access: AccessList) -> bool:
+    owner = caller_of(access, script.owner)
+    return owner is not None and owner.includes(Role.ANALYST)
 
 
 def spent(store: Store) -> Iterator[Entry]:
