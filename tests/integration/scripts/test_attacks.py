@@ -163,6 +163,8 @@ def test_the_api_gives_what_the_owner_may_read(stage: Stage, ann: tuple[str, str
     assert output.count("NO ") == 27, output
     assert world.ask("GET", "/api/scripts", token=ann[1])["count"] > 0
     assert "evil" not in str(world.ask("GET", "/api/scripts", token=ann[1]))
+    events = world.ask("GET", "/api/admin/audit?action=query&limit=3")["events"]
+    assert {(event["caller"], event["user_id"]) for event in events} == {("script", ann[0])}
 
 
 def test_the_script_never_holds_its_token(stage: Stage, ann: tuple[str, str]) -> None:
