@@ -29,11 +29,11 @@ def _start_scripts(ctx: Context) -> None:
     """Have scripts run that are due. Each time of a schedule has one run, whoever adds its task, so they are marked last."""
     scripts = Shelf(ctx.store).everything() if ctx.settings.script_runner != "off" else {}
     due = shelf.due(scripts, ctx.access.current(), ctx.now) if scripts else {}
-    for script_id, at in due.items():
-        run = {"script": script_id, "run_id": shelf.run_id_of(script_id, at), "trigger": "schedule"}
-        ctx.tasks.enqueue("/run-script", run)
-    if due:
-        Shelf(ctx.store).started(dict.fromkeys(due, ctx.now))
+    run_ids = {script_id: shelf.run_id_of(script_id, at) for script_id, at in due.items()}
+    for script_id, run_id in run_ids.items():
+        ctx.tasks.enqueue("/run-script", {"script": script_id, "run_id": run_id, "trigger": "schedule"})
+    if run_ids:
+        Shelf(ctx.store).started(run_ids, ctx.now)
 
 
 _COLLECTED_EVERY: Final = timedelta(minutes=5)

@@ -8,6 +8,7 @@ from analyst import query_answer
 from analyst.access import Role, Scope
 from analyst.connectors.bigquery.live import LiveTables
 from analyst.context import Context
+from analyst.errors import ForbiddenError
 from analyst.http import CLIENT_GONE, Spooled, function
 from analyst.names import Name
 from analyst.query.engine import Format, Query, Reader
@@ -76,7 +77,7 @@ class QueryRequest(BaseModel):
     scope=Scope.QUERY,
     reads=True,
     answers={
-        403: "The caller may not run native SQL on the source.",
+        403: "The caller may not run native SQL on the source, or is a script and asks for `full_result`.",
         404: "The snapshot does not exist, or is no longer kept.",
         422: "The statement is refused, can't be parsed, or fails.",
     },
@@ -91,6 +92,10 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
     the receipt in `X-Receipt`.
     """
     settings = ctx.settings
+    if request.full_result and ctx.caller.reads_only:  # it would be written to the bucket, and its URL outlive the run
+        raise ForbiddenError(
+            "a script can't have 'full_result', which writes to the bucket; ask for the rows with 'limit'"
+        )
     asked = Query(
         request.sql,
         request.parameters,

@@ -1,12 +1,13 @@
 """The caller's scripts; administrators see and stop those of all."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from analyst import runs
 from analyst.access import Role, Scope
+from analyst.auth.limits import Limit
 from analyst.context import Context
 from analyst.errors import ConflictError, ForbiddenError
 from analyst.http import function
@@ -15,6 +16,7 @@ from analyst.scripts.shelf import LastRun, Script, ScriptName, ScriptRun, Shelf,
 from analyst.settings.kinds import When
 
 _NONE: Final = "There is no such script, or the caller may not see it."
+_RUNS: Final = Limit("script-run", 100, timedelta(hours=1))
 _OFF: Final = "scripts are not run on this server because an administrator has set SCRIPT_RUNNER=off"
 ScriptId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """The id of a script; for the caller's own ones, the name does as well."""
@@ -147,20 +149,33 @@ def list_script_runs(query: RunsQuery, ctx: Context) -> ScriptRuns:
     allow=Role.ANALYST,
     scope=Scope.QUERY,
     status=202,
-    answers={403: "It is another user's script.", 404: _NONE, 409: "Scripts are not run on this server."},
+    answers={
+        403: "It is another user's script.",
+        404: _NONE,
+        409: "Scripts are not run on this server.",
+        429: "The caller has started too many runs.",
+    },
     audit="scripts.run",
 )
 def run_script(one: OneScript, ctx: Context) -> Started:
     """Run one of the caller's scripts now. The cool-down does not hold back what it says."""
     found = _own(ctx, one.id)
     require_runnable(found, ctx.access.current())
+    ctx.limits.count(_RUNS, ctx.user_id, ctx.now)  # runs that wait would hold up the tasks of others
     run_id = runs.new_run_id(ctx.now)
     ctx.tasks.enqueue("/run-script", {"script": found.id, "run_id": run_id, "trigger": "demand"})
     ctx.audited(f"script:{found.id}", run_id=run_id)
     return Started(script=found.id, run_id=run_id)
 
 
-@function("POST", "/api/scripts/{id}/pause", allow=Role.ANALYST, answers={404: _NONE}, audit="scripts.pause")
+@function(
+    "POST",
+    "/api/scripts/{id}/pause",
+    allow=Role.ANALYST,
+    scope=Scope.QUERY,
+    answers={404: _NONE},
+    audit="scripts.pause",
+)
 def pause_script(one: OneScript, ctx: Context) -> ScriptView:
     """Pause a script: its schedule does not start it any more."""
     found = Shelf(ctx.store).get(one.id, ctx.caller)
@@ -169,7 +184,14 @@ def pause_script(one: OneScript, ctx: Context) -> ScriptView:
     return _view(ctx, Shelf(ctx.store).pause(found, f"by {who}", ctx.now))
 
 
-@function("POST", "/api/scripts/{id}/resume", allow=Role.ANALYST, answers={404: _NONE}, audit="scripts.resume")
+@function(
+    "POST",
+    "/api/scripts/{id}/resume",
+    allow=Role.ANALYST,
+    scope=Scope.QUERY,
+    answers={404: _NONE},
+    audit="scripts.resume",
+)
 def resume_script(one: OneScript, ctx: Context) -> ScriptView:
     """Resume a script. Times that it has missed are not caught up."""
     found = Shelf(ctx.store).get(one.id, ctx.caller)
@@ -177,7 +199,9 @@ def resume_script(one: OneScript, ctx: Context) -> ScriptView:
     return _view(ctx, Shelf(ctx.store).pause(found, None, ctx.now))
 
 
-@function("DELETE", "/api/scripts/{id}", allow=Role.ANALYST, answers={404: _NONE}, audit="scripts.delete")
+@function(
+    "DELETE", "/api/scripts/{id}", allow=Role.ANALYST, scope=Scope.QUERY, answers={404: _NONE}, audit="scripts.delete"
+)
 def delete_script(one: OneScript, ctx: Context) -> None:
     """Delete a script, and what its runs wrote. Notifications that it has sent stay."""
     found = Shelf(ctx.store).get(one.id, ctx.caller)

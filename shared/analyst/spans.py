@@ -122,7 +122,9 @@ class OpenTelemetry:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         parent = TraceContextTextMapPropagator().extract({"traceparent": trace or ""}, Context())
-        with self._tracer.start_as_current_span(name, parent, SpanKind[kind.upper()]) as span:
+        with self._tracer.start_as_current_span(
+            name, parent, SpanKind[kind.upper()], record_exception=False, set_status_on_exception=False
+        ) as span:
             yield _Measured(span)
 
     def store(self, store: "Store") -> "Store":
@@ -139,13 +141,20 @@ class OpenTelemetry:
         self._provider.shutdown()
 
     def _call(self, name: str, key: str, call: Callable[[], Any]) -> Any:
-        from opentelemetry.trace import SpanKind, get_current_span
+        from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 
         if not get_current_span().get_span_context().is_valid:
             return call()  # in a thread of its own, which has no request
         attributes = {"analyst.store.key": _kind_of(key)}
-        with self._tracer.start_as_current_span(f"store {name}", kind=SpanKind.CLIENT, attributes=attributes):
-            return call()
+        with self._tracer.start_as_current_span(  # without the texts of errors: they name keys, so tables and people
+            f"store {name}", None, SpanKind.CLIENT, attributes, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                return call()
+            except Exception as error:
+                span.set_attribute("error.type", type(error).__name__)
+                span.set_status(Status(StatusCode.ERROR))
+                raise
 
 
 class _Measured:

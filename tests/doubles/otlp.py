@@ -22,6 +22,8 @@ class Got:
     parent: str
     attributes: dict[str, str]
     service: str
+    texts: str
+    """Its events and its status."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ def _got(span: Span, service: str) -> Got:
     }
     kind = Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower()
     trace, id_, parent = span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()
-    return Got(span.name, kind, trace, id_, parent, attributes, service)
+    return Got(span.name, kind, trace, id_, parent, attributes, service, f"{span.events} {span.status}")
 
 
 @contextmanager

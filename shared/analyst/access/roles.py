@@ -43,6 +43,8 @@ class CallerKind(StrEnum):
     SESSION = "session"
     USER = "user"
     """A person who has just proven their identity."""
+    SCRIPT = "script"
+    """A run of a script, in the name of its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,11 @@ class Caller:
 
     @property
     def kind(self) -> CallerKind:
-        """Whether a token or a session authenticated the caller."""
+        """How the caller was authenticated."""
         if self.is_service:
             return CallerKind.SERVICE
+        if self.reads_only:
+            return CallerKind.SCRIPT
         if self.token_id is not None:
             return CallerKind.TOKEN
         return CallerKind.USER if self.session_id is None else CallerKind.SESSION

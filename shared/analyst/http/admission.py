@@ -18,7 +18,7 @@ _VIEW_COOKIES: Final = ("__Host-da_view_as", "da_view_as")
 _SAFE: Final = ("GET", "HEAD")
 _READ_ONLY: Final = "you are looking through the eyes of {email}, which changes nothing; end it first, on any page"
 _LACKS: Final = "this access token does not have the scope '{scope}'; sign in, or use one that has it"
-_READS: Final = "'{name}' changes something, and the token of a script can only read"
+_READS: Final = "'{name}' can't be called by a script, whose token only reads the API"
 _NONE: Final = "the request has no credentials; sign in, or send an access token: 'Authorization: Bearer <token>'"
 
 

@@ -394,6 +394,8 @@ def _picture(out: bytes, work: str, most: int) -> "tuple[bytes, str | None]":
         return _read_picture(work, parts, most)
     except OSError as error:
         return b"", f"it can't be opened: {error.strerror}"
+    except ValueError:  # the name can't be encoded
+        return b"", "its name is not valid"
 
 
 def _read_picture(work: str, parts: "list[str]", most: int) -> "tuple[bytes, str | None]":

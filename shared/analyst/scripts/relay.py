@@ -22,11 +22,15 @@ _LARGEST_BODY: Final = 1 << 20
 _LARGEST_ANSWER: Final = 64 << 20
 _MOST_REQUESTS: Final = 1000
 _AT_ONCE: Final = 4
+_CONNECTIONS: Final = 16
+"""Connections that are read at the same time, so that a script can't fill the memory of the server."""
 _BLOCK: Final = 1 << 18
 _IDLE: Final = 30.0
+_LOOK_EVERY: Final = 0.05
 _LONGEST_PATH: Final = 8000
 _LONGEST_LENGTH: Final = 10
-_KEPT: Final = ("Content-Type", "X-Query", "Retry-After")
+_KEPT: Final = ("Content-Type", "Content-Length", "X-Query", "Retry-After")
+"""Headers of answers that are passed on; with its length, a script notices that an answer broke off."""
 _UNAVAILABLE: Final = (
     b'{"title":"Service Unavailable","status":503,"detail":"the server does not answer; try again later"}'
 )
@@ -45,12 +49,14 @@ class Upstream:
 class _Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 16
+    request_queue_size = 64
 
     def __init__(self, path: str, upstream: Upstream) -> None:
         super().__init__(path, _Handler)
         self.upstream = upstream
         self.places = threading.BoundedSemaphore(_AT_ONCE)
+        self.connections = threading.BoundedSemaphore(_CONNECTIONS)
+        self.ended = threading.Event()
         self.left = _MOST_REQUESTS
         self.counting = threading.Lock()
 
@@ -59,6 +65,25 @@ class _Server(ThreadingMixIn, UnixStreamServer):
         with self.counting:
             self.left -= 1
             return self.left >= 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread as soon as there is a place; until then, the kernel keeps the others waiting."""
+        while not self.connections.acquire(timeout=_LOOK_EVERY):
+            if self.ended.is_set():
+                self.shutdown_request(request)
+                return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self.connections.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore connections that break off: the script has ended."""
@@ -88,7 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(429, f"a run of a script can send {_MOST_REQUESTS} requests")
         else:
             with self.server.places:
-                self._ask(body)
+                if not self.server.ended.is_set():  # what has waited is not asked for a script that has ended
+                    self._ask(body)
 
     def _ask(self, body: bytes | None) -> None:
         upstream = self.server.upstream
@@ -159,11 +185,12 @@ def relayed(folder: Path, upstream: Upstream) -> Iterator[None]:
     path = folder / SOCKET
     server = _Server(str(path), upstream)
     os.chmod(path, 0o666)  # noqa: PTH101, S103 - only the script sees the folder
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": _LOOK_EVERY}, daemon=True)
     thread.start()
     try:
         yield
     finally:
+        server.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -66,19 +66,26 @@ class Runner:
             return None
         run = shelf.run(script_id, run_id)
         if run is None:
-            try:
-                require_runnable(script, self.access())
-                source = shelf.source(script)
-            except (AnalystError, NotFoundError) as error:
-                if error.status >= 500:  # noqa: PLR2004 - the store
-                    raise
-                return None
-            if trigger == "schedule" and script.paused is not None:
+            source = self._source(shelf, script, trigger)
+            if source is None:
+                shelf.skipped(script_id, run_id)
                 return None
             run = self._executed(script, source, run_id, trigger)
             shelf.keep_run(run)
         self._settle(shelf, script, run)
         return run
+
+    def _source(self, shelf: Shelf, script: Script, trigger: Trigger) -> str | None:
+        """Return what is to be run; `None` if it must not be."""
+        if trigger == "schedule" and script.paused is not None:
+            return None
+        try:
+            require_runnable(script, self.access())
+            return shelf.source(script)
+        except (AnalystError, NotFoundError) as error:
+            if error.status >= 500:  # noqa: PLR2004 - the store
+                raise
+            return None
 
     def _executed(self, script: Script, source: str, run_id: str, trigger: Trigger) -> ScriptRun:
         began = self.now()
@@ -163,6 +170,7 @@ class Runner:
         pauses = run.exit_code is not None
 
         def noted(before: Script) -> Script:
+            before = before.without(run.run_id)
             if before.last is not None and before.last.run_id == run.run_id:
                 return before
             failures = 0 if run.status == "ok" else before.failures + 1

@@ -17,9 +17,11 @@ from ulid import ULID
 
 from analyst.access import AccessList, Caller, Role
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from analyst.notifications.notification import caller_of
 from analyst.schedule import Schedule
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import put_once, swap
+from analyst.tasks.ledger import LONGEST_WAIT
 from analyst.validation import Matching
 
 PREFIX: Final = "state/scripts/"
@@ -59,7 +61,7 @@ class LastRun(_Value):
 class Script(_Value):
     """A script of a person.
 
-    `started` is the time of the schedule that was started last. `failures` counts those in a row. After a notification
+    `started` is when its schedule was started last, and `under_way` the run that has not ended since. `failures` counts those in a row. After a notification
     (of the run `notified_by`), further ones are held back until `quiet_until`.
     """
 
@@ -71,11 +73,20 @@ class Script(_Value):
     size_bytes: int
     pushed_at: AwareDatetime
     started: AwareDatetime | None = None
+    under_way: str | None = None
     paused: str | None = None
     failures: int = 0
     last: LastRun | None = None
     notified_by: str | None = None
     quiet_until: AwareDatetime | None = None
+
+    def without(self, run_id: str) -> "Script":
+        """Return the script after the end of a run."""
+        return self.model_copy(update={"under_way": None}) if self.under_way == run_id else self
+
+    def is_under_way(self, now: datetime) -> bool:
+        """Return whether a run that was started by the schedule waits or runs, and is not lost."""
+        return self.under_way is not None and self.started is not None and now - self.started < LONGEST_WAIT
 
     def next_due(self, now: datetime) -> datetime | None:
         """Return the next time at which it runs by itself; `None` for never."""
@@ -201,22 +212,27 @@ class Shelf:
 
     def pause(self, script: Script, why: str | None, now: datetime) -> Script:
         """Pause a script, or resume it without a reason: then times that were missed are not caught up."""
-        update: dict[str, object] = {"paused": why}
+        update: dict[str, object] = {"paused": why, "under_way": None}
         if why is None:
             update |= {"failures": 0, "started": now}
         return self._change(script.id, lambda each: each.model_copy(update=update))
 
-    def started(self, due: Mapping[str, datetime]) -> None:
-        """Note the scripts that were started by their schedules, and at which time each counts as started."""
+    def started(self, runs: Mapping[str, str], now: datetime) -> None:
+        """Note the runs (by the ids of their scripts) that were started by schedules, and when."""
 
         def noted(scripts: Mapping[str, Script]) -> tuple[Mapping[str, Script], None]:
-            known = {id_: at for id_, at in due.items() if id_ in scripts}
-            return {
-                **scripts,
-                **{id_: scripts[id_].model_copy(update={"started": at}) for id_, at in known.items()},
-            }, None
+            changed = {
+                id_: scripts[id_].model_copy(update={"started": now, "under_way": run_id})
+                for id_, run_id in runs.items()
+                if id_ in scripts
+            }
+            return {**scripts, **changed}, None
 
         self._edit(noted)
+
+    def skipped(self, script_id: str, run_id: str) -> None:
+        """Note that a run did not take place."""
+        self.ended(script_id, lambda before: before.without(run_id))
 
     def ended(self, script_id: str, change: Callable[[Script], Script]) -> Script | None:
         """Note the end of a run; return the script, or `None` if it is deleted."""
@@ -277,7 +293,7 @@ def check_source(name: str, source: str) -> None:
         ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        why = error.msg if isinstance(error, SyntaxError) else str(error)
+        why = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
         raise InvalidInputError(
             f"the script {name!r} can't be pushed because it is not valid Python{place}: {why}"
         ) from None
@@ -290,11 +306,13 @@ def run_id_of(script_id: str, due: datetime) -> str:
 
 
 def due(scripts: Mapping[str, Script], access: AccessList, now: datetime) -> dict[str, datetime]:
-    """Return the scripts that are due, and since when. A missed time is caught up once; those of the deactivated never are."""
+    """Return the scripts that are due, and since when. A missed time is caught up once; those of the deactivated never are.
+
+    A script of which a run waits or runs is not due: otherwise slow scripts would fill the ledger of tasks.
+    """
     found: dict[str, datetime] = {}
     for script in scripts.values():
-        user = access.users.get(script.owner)
-        if user is None or not user.role.includes(Role.ANALYST):
+        if script.is_under_way(now) or not _may_run(script, access):
             continue
         at = script.next_due(now)
         if at is not None and at <= now:
@@ -308,11 +326,15 @@ def require_runnable(script: Script, access: AccessList) -> None:
     Raises:
         ConflictError: the owner is deactivated, or has no role that may query.
     """
-    user = access.users.get(script.owner)
-    if user is None or not user.role.includes(Role.ANALYST):
+    if not _may_run(script, access):
         raise ConflictError(
             f"the script {script.name!r} does not run because its owner is not an active user with the role analyst or higher"
         )
+
+
+def _may_run(script: Script, access: AccessList) -> bool:
+    owner = caller_of(access, script.owner)
+    return owner is not None and owner.includes(Role.ANALYST)
 
 
 def spent(store: Store) -> Iterator[Entry]:

@@ -19,7 +19,7 @@ Test = Callable[[Stats], bool]
 """Whether a file may have a matching row."""
 
 _COMPARED: Final = re.compile(
-    r"""\s*(?:`([^`]+)`|"([^"]+)"|([A-Za-z_][A-Za-z0-9_]*))\s*(<=|>=|<>|!=|=|<|>)\s*(.+?)\s*""", re.DOTALL
+    r"""\s*(?:`([^`]+)`|"([^"]+)"|([A-Za-z_][A-Za-z0-9_]*))\s*(<=|>=|<>|!=|=|<|>)\s*(\S.*)""", re.DOTALL
 )
 _NULLNESS: Final = re.compile(
     r"""\s*(?:`([^`]+)`|"([^"]+)"|([A-Za-z_][A-Za-z0-9_]*))\s+is\s+(not\s+)?null\s*""", re.IGNORECASE
@@ -36,6 +36,10 @@ _WIDEST: Final = timedelta(hours=15)
 """More than any zone differs from UTC."""
 
 _DEEPEST: Final = 50
+_MOST: Final = 1000
+_LONGEST: Final = 10_000
+_LONGEST_JSON: Final = 100_000
+"""Hints and characters that are read: each comparison is tried for each file."""
 _FLIPPED: Final = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _OPERATORS: Final = {
     "equal": "=",
@@ -53,18 +57,18 @@ class _UnknownError(Exception):
 def test_of(sql: Sequence[str], document: str | None) -> Test:
     """Return the test that all hints make together; a hint that is not understood keeps every file."""
     tests: list[Test] = []
-    for each in sql:
-        try:
-            tests.append(_of_sql(each))
-        except _UnknownError:
-            continue
-    if document is not None:
+    for each in sql[:_MOST]:
+        with suppress(_UnknownError):
+            tests.append(_of_sql(each.strip()))
+    if document is not None and len(document) <= _LONGEST_JSON:
         with suppress(ValueError, _UnknownError, KeyError, TypeError, AttributeError, RecursionError, IndexError):
             tests.append(_of_json(json.loads(document), 0))
     return lambda stats: all(test(stats) for test in tests)
 
 
 def _of_sql(text: str) -> Test:
+    if len(text) > _LONGEST:
+        raise _UnknownError
     if found := _NULLNESS.fullmatch(text):
         return _nullness(found[1] or found[2] or found[3], is_null=found[4] is None)
     found = _COMPARED.fullmatch(text)

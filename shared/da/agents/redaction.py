@@ -32,7 +32,7 @@ _FORMS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     (
         "private key",
         re.compile(
-            r"-{0,5}BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-{1,5}.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
+            r"-{0,5}BEGIN [A-Z0-9 ]{0,60}PRIVATE KEY(?: BLOCK)?-{1,5}.*?(?:-----END [A-Z0-9 ]{0,60}PRIVATE KEY(?: BLOCK)?-----|\Z)"
             r"|^Private-Lines:.*\Z",
             re.DOTALL | re.MULTILINE,
         ),

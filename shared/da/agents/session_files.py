@@ -34,22 +34,21 @@ def session_files(workspace: Path, environ: Mapping[str, str] = os.environ) -> l
     return [SessionFile(path, f"sessions/{path.stem[:100]}.md") for path in newest if path.stat().st_size <= _LARGEST]
 
 
-def conversation(path: Path, longest: int) -> str:
-    """Return what was said in a session, without results of tools and thoughts: the last messages if it is too long.
+def conversation(path: Path) -> str:
+    """Return what was said in a session, without results of tools and thoughts.
 
-    `longest` is in bytes. Lines that are not understood are ignored: the format is not documented.
+    Lines that are not understood are ignored: the format is not documented.
     """
-    kept: list[str] = []
-    for message in _messages(path):
-        kept.append(message)
-        while sum(map(_size, kept)) > longest and len(kept) > 1:
-            kept.pop(0)
-    text = "\n\n".join(kept)
-    return text.encode()[-longest:].decode(errors="ignore")
+    return "\n\n".join(_messages(path))
 
 
-def _size(text: str) -> int:
-    return len(text.encode()) + 2
+def last_part(text: str, longest: int) -> str:
+    """Return the last paragraphs of a text that have no more than `longest` bytes."""
+    data = text.encode()
+    if len(data) <= longest:
+        return text
+    cut = data[-longest:].decode(errors="ignore")
+    return cut.partition("\n\n")[2] or cut
 
 
 def _messages(path: Path) -> Iterator[str]:

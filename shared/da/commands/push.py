@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from da.agents.redaction import redacted, without_private
-from da.agents.session_files import conversation, session_files
+from da.agents.session_files import SessionFile, conversation, last_part, session_files
 from da.errors import DaError, UsageError, cause_of
 from da.options import Json
 from da.output import print_json, print_table, say, say_error
@@ -35,6 +35,8 @@ Sessions = Annotated[
 ]
 
 _LONGEST = 1 << 20
+_MARGIN = 1 << 16
+"""Bytes: more than a private key has."""
 _USUAL = ("CLAUDE.local.md", ".claude/CLAUDE.local.md")
 
 
@@ -124,7 +126,14 @@ def _prepared_sessions() -> list[_Prepared]:
     found = session_files(root)
     if not found:
         raise UsageError(f"there are no sessions of Claude Code in '{root}'; run da push --sessions in the workspace")
-    return [_cleaned(each.name, conversation(each.path, _LONGEST)) for each in found]
+    return [_prepare_session(each) for each in found]
+
+
+def _prepare_session(found: SessionFile) -> _Prepared:
+    """Clean a session before it is cut: a part of a secret, or what follows a private mark, would not be recognized."""
+    shown, parts = without_private(conversation(found.path))
+    clean = redacted(last_part(shown, _LONGEST + _MARGIN))
+    return _Prepared(found.name, last_part(clean.text, _LONGEST), clean.found, parts)
 
 
 def _prepare(path: Path, name: str) -> _Prepared:

@@ -1,6 +1,7 @@
 """`da push` with a server."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,4 +91,13 @@ def test_sessions_of_the_workspace_are_found(
         ]
         assert json.loads(da("push", "--sessions", "--json").out)["notes"][0]["status"] == "new"
         assert json.loads(da("push", "--sessions", "--json").out)["notes"][0]["status"] == "unchanged"
+        key = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQ\n" * 60 + "-----END PRIVATE KEY-----"
+        rest = "orders are net. " * ((1 << 16) + 1 - 80)
+        for name, texts in (("private", [f"<!-- private -->\n{rest}", rest[:2000]]), ("cut", [f"{key} {rest}"])):
+            long = [{"type": "user", "message": {"content": text}} for text in texts]
+            (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, long)))
+            os.utime(folder / f"{name}.jsonl", (0, 0))
+        pushed = {each["name"]: each for each in json.loads(da("push", "--sessions", "--json").out)["notes"]}
+        assert pushed["sessions/private.md"]["size_bytes"] < 10
+        assert pushed["sessions/cut.md"]["secrets"] == {"private key": 1}
         assert "sessions/s1.md" in da("push", "--list").out

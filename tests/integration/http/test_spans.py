@@ -5,12 +5,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from analyst.context import Process
+from analyst.errors import UnavailableError
 from analyst.spans import NoSpans, spans_of
+from analyst.store import Store
 from tests.clouds import Cloud
 from tests.doubles.otlp import Collector, collector
 from tests.integration.world import Begun
@@ -85,6 +87,25 @@ def test_a_request_without_a_trace_begins_one_and_a_failure_is_marked(
     assert found["GET unknown"].attributes["http.response.status_code"] == "404"
     assert found["GET unknown"].attributes["error.type"]
     assert found["GET /api/health"].service == "ai-data-analyst"
+
+
+def test_texts_of_errors_are_not_sent(got: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", got.url)
+    spans = spans_of({"OTEL_EXPORTER_OTLP_ENDPOINT": got.url})
+
+    class Broken:
+        def read(self, key: str) -> None:
+            raise UnavailableError(f"{key!r} can't be read")
+
+        put = upload = download = list = list_folders = head = delete = read
+
+    store = spans.store(cast("Store", Broken()))
+    with pytest.raises(UnavailableError), spans.span("request", "server", None):
+        store.read("data/secrettable/1.parquet")
+    spans.close()
+    assert {span.name for span in got.spans} == {"request", "store read"}
+    assert "secrettable" not in str(got.spans)
+    assert next(span for span in got.spans if span.name == "store read").attributes["error.type"] == "UnavailableError"
 
 
 def test_a_collector_that_fails_changes_no_answer(

@@ -139,6 +139,7 @@ def test_the_api_gives_what_the_owner_may_read(stage: Stage, ann: tuple[str, str
         print(len(query("select * from shop.orders")))
         attempt("POST", "/api/query", {"sql": "select * from shop.people"})
         attempt("POST", "/api/query", {"sql": "select * from read_csv('/etc/passwd')"})
+        attempt("POST", "/api/query", {"sql": "select * from shop.orders", "full_result": True})
         attempt("GET", "/api/catalog/tables/shop/people")
         for path in ("/api/users", "/api/manifest", "/api/data/shop/orders/url", "/api/admin/config", "/api/audit", "/api/admin/tasks"):
             attempt("GET", path)
@@ -159,9 +160,11 @@ def test_the_api_gives_what_the_owner_may_read(stage: Stage, ann: tuple[str, str
     output = stage.output(ann[1], textwrap.dedent(source))
     assert output.startswith("1\n")
     assert [line for line in output.splitlines() if line.startswith("GOT")] == []
-    assert output.count("NO ") == 26, output
+    assert output.count("NO ") == 27, output
     assert world.ask("GET", "/api/scripts", token=ann[1])["count"] > 0
     assert "evil" not in str(world.ask("GET", "/api/scripts", token=ann[1]))
+    events = world.ask("GET", "/api/admin/audit?action=query&limit=3")["events"]
+    assert {(event["caller"], event["user_id"]) for event in events} == {("script", ann[0])}
 
 
 def test_the_script_never_holds_its_token(stage: Stage, ann: tuple[str, str]) -> None:

@@ -77,6 +77,7 @@ def test_a_picture_reaches_the_inbox_mail_and_telegram(stage: Stage) -> None:
         ('print(\'{"notify": true, "title": 1}\')', "title"),
         ('print(\'{"notify": true, "title": "x", "cooldown": "1w"}\')', "is not a duration"),
         ('print(\'{"notify": true, "title": "x", "image_path": "no.png"}\')', "can't be opened"),
+        (r"""print('{"notify": true, "title": "x", "image_path": "\\ud800.png"}')""", "image_path"),
         ("while True: print('x' * 1000)", "wrote more than 65,536 bytes"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9"),
         ("x = bytearray(10**10)", "MemoryError"),

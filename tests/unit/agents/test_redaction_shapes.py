@@ -178,7 +178,21 @@ def test_texts_without_a_secret_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["a", "password", "password ", "mysql ", "a-", "ab_", "password=", "cookie:", "aB3", "-u a:"]
+    "part",
+    [
+        "a",
+        "password",
+        "password ",
+        "mysql ",
+        "a-",
+        "ab_",
+        "password=",
+        "cookie:",
+        "aB3",
+        "-u a:",
+        "BEGIN ",
+        "-----END A",
+    ],
 )
 def test_the_time_grows_with_the_text_only(part: str) -> None:
     began = time.process_time()

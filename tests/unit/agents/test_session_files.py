@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from da.agents.session_files import conversation, session_files
+from da.agents.session_files import conversation, last_part, session_files
 
 
 def line(kind: str, content: Any, **more: Any) -> str:
@@ -38,6 +38,7 @@ def test_only_what_was_said_is_taken(tmp_path: Path) -> None:
         '{"type": "user", "message": 1}',
     ]
     path.write_text("\n".join(lines))
-    assert conversation(path, 1000) == "user: Which orders?\n\nassistant: Paid ones."
-    assert conversation(path, 25) == "assistant: Paid ones."
-    assert len(conversation(path, 10).encode()) <= 10
+    text = conversation(path)
+    assert text == last_part(text, 1000) == "user: Which orders?\n\nassistant: Paid ones."
+    assert last_part(text, 25) == "assistant: Paid ones."
+    assert last_part("ž" * 20, 11) == "ž" * 5

@@ -1,6 +1,7 @@
 """Hints leave out a file only if none of its rows can match."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -40,6 +41,23 @@ STATS = {
 )  # fmt: skip
 def test_a_hint_in_sql(hint: str, kept: bool) -> None:
     assert made_of([hint], None)(STATS) is kept
+
+
+@pytest.mark.parametrize(
+    ("sql", "document"),
+    [
+        (["id = 4" + " " * 200_000 + "x"], None),
+        (["id = " + "cast('1' " * 100_000], None),
+        (["id = 5"] * 200_000, None),
+        ([], json.dumps({"op": "and", "children": [{"op": "or", "children": []}] * 100_000})),
+    ],
+)
+def test_large_hints_cost_little(sql: list[str], document: str | None) -> None:
+    began = time.process_time()
+    test = made_of(sql, document)
+    for _ in range(100):
+        test(STATS)
+    assert time.process_time() - began < 3  # a quadratic pattern takes minutes
 
 
 def compared(op: str, value: Any, kind: str = "long", *, flipped: bool = False) -> dict[str, Any]:
