@@ -53,6 +53,8 @@ _CHANNEL, _STATUS = 3, 4
 _MOST_CONNECTIONS = 2000
 _LOOKED, _COUNTED = 0.05, 0.25
 """Seconds between two looks at a script whose folder is not a file system of its own, and between two counts of its files."""
+_ENDING = 2.0
+"""Seconds that a process may take to end, in which the system does not tell what it did."""
 _MOST_FILES = 20_000
 _MOST_WRITTEN = 1 << 30
 """Bytes that such a script may write in total: files that it deletes while they are open are not seen in its folder."""
@@ -320,7 +322,7 @@ class _Watch:
 
     def __init__(self, child: int, work: str, most: int) -> None:
         self.proc, self.work, self.most = f"/proc/{child}", work, most
-        self.next_look = self.next_count = 0.0
+        self.next_look, self.next_count, self.seen = 0.0, 0.0, time.monotonic()
         try:
             self.has_proc = bool(_lines(f"{self.proc}/io"))
         except OSError:  # the kernel does not count, or the script runs as another user
@@ -333,19 +335,24 @@ class _Watch:
             return None
         self.next_look = now + _LOOKED
         try:
-            if self.has_proc:
-                numbers = dict(line.split(":", 1) for line in _lines(f"{self.proc}/io"))
-                if max(int(numbers["wchar"]), int(numbers["write_bytes"])) > _MOST_WRITTEN:
-                    return "files"
-                threads = next((line for line in _lines(f"{self.proc}/status") if line.startswith("Threads:")), "")
-                if int(threads.partition(":")[2] or 0) > _MOST_THREADS:
-                    return "threads"
-            if now < self.next_count:
-                return None
-            self.next_count = now + _COUNTED
+            counted = self._counted() if self.has_proc else None
+            self.seen = now
+        except (OSError, ValueError, KeyError):  # it ends; if it does not, it hides
+            counted = "files" if now > self.seen + _ENDING else None
+        if counted is not None or now < self.next_count:
+            return counted
+        self.next_count = now + _COUNTED
+        try:
             return "files" if self._is_full() else None
-        except (OSError, ValueError, KeyError):  # only a script that hides something causes this
+        except OSError:  # only a script that hides something causes this
             return "files"
+
+    def _counted(self) -> "str | None":
+        numbers = dict(line.split(":", 1) for line in _lines(f"{self.proc}/io"))
+        if max(int(numbers["wchar"]), int(numbers["write_bytes"])) > _MOST_WRITTEN:
+            return "files"
+        threads = next((line for line in _lines(f"{self.proc}/status") if line.startswith("Threads:")), "")
+        return "threads" if int(threads.partition(":")[2] or 0) > _MOST_THREADS else None
 
     def _is_full(self) -> bool:
         size, count, folders = 0, 0, [self.work]
@@ -450,6 +457,7 @@ def _become_script(
             "HOME": work, "TMPDIR": work, "DA_CHANNEL": str(_CHANNEL), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": os.pathsep.join((script, *spec["packages"])), "MPLCONFIGDIR": work, "PYTHONSAFEPATH": "1",
             "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1", "USER": "script",
+            "MALLOC_ARENA_MAX": "2",  # each takes 64 MB of the address space, which is what is limited
         }  # fmt: skip
         python = spec["python"] or sys.executable
         os.execve(python, [python, "-s", f"{script}/script.py"], environ)  # noqa: S606 - there is no shell

@@ -90,6 +90,9 @@ _NETWORK, _NETWORK_SINCE = 3, 4
 _SCOPES, _SCOPES_SINCE = 3, 6
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | 1 << 14 | 1 << 15
 _O_PATH = 0o10000000
+_RESOURCES = ("/proc/self/cgroup", "/proc/meminfo", "/proc/cpuinfo", "/sys/devices/system/cpu/online")
+_CGROUPS = "/sys/fs/cgroup"
+_QUOTAS = ("memory.max", "cpu.max", "memory.limit_in_bytes", "cpu.cfs_quota_us", "cpu.cfs_period_us")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -147,19 +150,36 @@ def confine_files(readable: "Iterable[str]", writable: str) -> None:
     for path, rights in (
         (writable, changes),
         ("/dev/null", _READ_FILE | _WRITE_FILE),
-        ("/dev/zero", _READ_FILE),
-        ("/dev/random", _READ_FILE),
-        ("/dev/urandom", _READ_FILE),
+        *((path, _READ_FILE) for path in ("/dev/zero", "/dev/random", "/dev/urandom", *_resources())),
     ):
         _allow(rules, path, handled & rights)
     call(libc.syscall(_LANDLOCK_RESTRICT, rules, 0), "Landlock can't be used")
     os.close(rules)
 
 
+def _resources() -> "list[str]":
+    """Return the files that say how much memory and how many processors there are.
+
+    Programs that see them, as Landlock hides nothing, expect to be able to open them: DuckDB ends otherwise.
+    """
+    found = list(_RESOURCES)
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        controllers, _, path = line.partition(":")[2].partition(":")
+        for name in {controllers, *controllers.split(",")}:
+            for folder in {f"{_CGROUPS}/{name}/{path}", f"{_CGROUPS}/{name}"}:
+                found += [f"{folder}/{quota}" for quota in _QUOTAS]
+    return found
+
+
 def _allow(rules: int, path: str, rights: int) -> None:
     try:
         place = os.open(path, _O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         return
     if not stat.S_ISDIR(os.fstat(place).st_mode):
         rights &= _ON_FILES

@@ -82,8 +82,8 @@ def _print_settings(*, json: bool) -> None:
     print_table(("setting", "value", "set in"), rows)
     scripts = found.get("scripts")
     if scripts:
-        how = f"by {scripts['confined_by']}" if scripts["confined_by"] else f"not at all: {scripts['problem']}"
-        say(f"Scripts were last confined {how} ({local_time(scripts['at'])}).", err=True)
+        how = f"was confined by {scripts['confined_by']}" if scripts["confined_by"] else f"failed: {scripts['problem']}"
+        say(f"The last run of a script, {local_time(scripts['at'])}, {how}.", err=True)
     _print_findings(str(found["file"]), found["warnings"], "warning: ")
 
 
