@@ -114,6 +114,7 @@ class Confinement:
         uid = settings.script_uid if settings.script_uid is not None or mode == "process" else _NOBODY
         spec: dict[str, Any] = {
             "mode": mode,
+            "parent": os.getpid(),
             "script": source,
             "da_script": _text("da_script"),
             "root": str(root),

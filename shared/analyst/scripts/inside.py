@@ -70,6 +70,8 @@ def main() -> int:
     # The first process writes the answer only if the second one, which is in the namespaces, can't.
     try:
         _end_with_parent()
+        if spec["mode"] != "container" and os.getppid() != spec["parent"]:  # it ended before
+            return 1
         if spec["mode"] == "namespaces":
             return _in_namespaces(spec)
         if spec["mode"] == "container":

@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
@@ -472,9 +473,8 @@ def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, 
     def scripts() -> set[str]:
         return {each.name for each in Path("/proc").glob("[0-9]*") if _hidden(each) == "script.py"}
 
-    before = scripts()
     until = time.monotonic() + 30
-    while not (started := scripts() - before) and time.monotonic() < until:
+    while not (started := {each for each in scripts() if worker.pid in _ancestors(each)}) and time.monotonic() < until:
         time.sleep(0.05)
     assert started
     worker.send_signal(signal.SIGKILL)
@@ -482,6 +482,13 @@ def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, 
     while scripts() & started and time.monotonic() < until:
         time.sleep(0.05)
     assert not scripts() & started
+
+
+def _ancestors(process: str) -> Iterator[int]:
+    with suppress(OSError):  # it has ended
+        while process != "0":
+            process = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+            yield int(process)
 
 
 def _hidden(process: Path) -> str:
