@@ -9,6 +9,7 @@ from analyst.access import Role
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import function
+from analyst.scripts.shelf import Confined, Shelf
 from analyst.settings.configuration import Findings, ShownConfiguration, check, show
 from analyst.state import actor
 from analyst.state.fields import Input
@@ -35,10 +36,16 @@ class AppliedSources(BaseModel):
     sources: tuple[Applied, ...]
 
 
+class Configured(ShownConfiguration):
+    """The settings, and how the last run of a script was confined by them; null if none has run."""
+
+    scripts: Confined | None
+
+
 @function("GET", "/api/admin/config", allow=Role.ADMIN)
-def get_config(ctx: Context) -> ShownConfiguration:
+def get_config(ctx: Context) -> Configured:
     """Return the effective settings with the origin of each, without secrets, and the warnings about the file."""
-    return show(ctx.process.configuration)
+    return Configured(**show(ctx.process.configuration).__dict__, scripts=Shelf(ctx.store).confined())
 
 
 @function("POST", "/api/admin/config/check", allow=Role.ADMIN, body_limit=_LONGEST_BODY)

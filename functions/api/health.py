@@ -10,6 +10,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.monitoring import SourceHealth, source_health
+from analyst.scripts.shelf import Confined, Shelf
 
 _MOST_RUNS = 1_000
 
@@ -30,10 +31,14 @@ class Health(BaseModel):
 
 
 class HealthDetails(Health):
-    """The health with that of each source that was extracted in the last 7 days."""
+    """The health with that of each source that was extracted in the last 7 days.
+
+    `scripts` says how the last run of a script was confined, and is null if none has run.
+    """
 
     sources: tuple[SourceHealth, ...]
     waiting_tasks: int
+    scripts: Confined | None
 
 
 @function("GET", "/api/health", allow=Allow.ANYBODY)
@@ -47,7 +52,14 @@ def health_details(ctx: Context) -> HealthDetails:
     """Return the health of the installation with the last runs of each source."""
     newest = runs.newest(ctx.store, today=ctx.now.date(), limit=_MOST_RUNS)
     waiting = sum(1 for _ in ctx.process.task_ledger.waiting())
-    return HealthDetails.model_validate({**_health(ctx), "sources": source_health(newest), "waiting_tasks": waiting})
+    return HealthDetails.model_validate(
+        {
+            **_health(ctx),
+            "sources": source_health(newest),
+            "waiting_tasks": waiting,
+            "scripts": Shelf(ctx.store).confined(),
+        }
+    )
 
 
 def _health(ctx: Context) -> dict[str, object]:

@@ -166,6 +166,65 @@ def test_the_extract_runs_once_and_is_not_started_again(project: Project, admin:
     assert told.stdout.split() == ["0", "exited"]
 
 
+QUERIES = """
+from da_script import notify, query
+import duckdb
+rows = query("select name from files.people order by id")
+print(rows, duckdb.sql("select count(*) from range(1000)").fetchall())
+notify("two people", str(len(rows)))
+"""
+ATTACKS = """
+import os, resource, socket
+def attempt(what):
+    try:
+        print("GOT", what())
+    except BaseException as error:
+        print("NO", type(error).__name__)
+server = os.getppid()
+for path in ("/data", "/scratch", "/sources", "/config", "/run/secrets", "/proc", "/proc/1/environ", "/etc/passwd", f"/proc/{server}/mem"):
+    attempt(lambda: os.listdir(path))
+    attempt(lambda: open(path, "rb").read(1))
+    attempt(lambda: os.chmod(path, 0))
+attempt(lambda: open("/data/new", "w"))
+attempt(lambda: open("../script/script.py", "a"))
+attempt(lambda: os.rename("/data/state", "/data/gone"))
+attempt(lambda: os.kill(server, 0))
+attempt(lambda: resource.prlimit(server, resource.RLIMIT_NOFILE))
+attempt(lambda: os.setpriority(os.PRIO_PROCESS, server, 19))
+attempt(lambda: os.pidfd_open(server))
+attempt(lambda: os.fork())
+attempt(lambda: socket.socket())
+attempt(lambda: socket.socket(socket.AF_UNIX))
+attempt(lambda: socket.socketpair(type=socket.SOCK_DGRAM))
+print("{}")
+"""
+
+
+def test_scripts_are_confined_in_the_container(project: Project, admin: str) -> None:
+    """The containers have no capability, so there are no namespaces, and the script runs as the user of the server."""
+    assert "files.people" in project.run("run", "--rm", "extract").stdout
+    server = project.server
+
+    def ran(name: str, source: str) -> Any:
+        status, made = server.ask("POST", "/api/scripts/deploy", {"name": name, "source": source}, token=admin)
+        assert status == 201, made
+        assert server.ask("POST", f"/api/scripts/{made['id']}/run", {}, token=admin)[0] == 202
+        until = time.monotonic() + 60
+        while not (runs := server.ask("GET", f"/api/scripts/{made['id']}/runs", token=admin)[1]["runs"]):
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        return runs[0]
+
+    good = ran("queries", QUERIES)
+    assert (good["status"], good["said"], good["confined_by"]) == ("ok", "sent", "landlock"), good
+    assert "Ada" in good["stdout"]
+    bad = ran("attacks", ATTACKS)
+    assert (bad["status"], bad["confined_by"]) == ("ok", "landlock"), bad
+    assert "GOT" not in bad["stdout"], bad
+    assert bad["stdout"].count("NO") == 38, bad
+    assert server.ask("GET", "/api/admin/health", token=admin)[1]["scripts"]["confined_by"] == "landlock"
+
+
 def test_the_scheduler_syncs_a_new_source_by_itself(project: Project, admin: str) -> None:
     (project.sources / "more").mkdir()
     (project.sources / "more/places.csv").write_text("id\n1\n")

@@ -6,6 +6,7 @@ import select
 import shutil
 import signal
 import site
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,6 +33,7 @@ _START: Final = 30.0
 _NOBODY: Final = 65_534
 _BLOCK: Final = 1 << 16
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
+_PROGRAM: Final = ("inside.py", "kernel.py")
 _LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ssl/certs")
 _ABOUT: Final = """import json, os, site, sys
 prefix = sys.base_prefix
@@ -38,6 +41,9 @@ print(json.dumps({
     "executable": os.path.realpath(sys.executable), "version": "python%d.%d" % sys.version_info[:2], "prefix": prefix,
     "packages": [path for path in sys.path if path.rstrip("/").endswith(("site-packages", "dist-packages"))],
 }))"""
+
+
+Variant = Literal["namespaces", "landlock", "container", "process"]
 
 
 class ConfinementError(AnalystError):
@@ -51,10 +57,11 @@ class ConfinementError(AnalystError):
 class Ended:
     """A program that has ended. `stopped` says which limit it exceeded; `picture` is empty without one."""
 
+    confined_by: Variant
     exit_code: int
     stdout: str
     stderr: str
-    stopped: Literal["timeout", "output", "killed"] | None
+    stopped: Literal["timeout", "output", "files", "threads", "killed"] | None
     picture: bytes
     picture_problem: str | None
 
@@ -72,34 +79,42 @@ class Confinement:
             ConfinementError: the system can't confine it.
             SettingsError: there is no container runtime, or no Python.
         """
+        refused = {}
+        for variant in _variants(self.settings.script_runner):
+            answer, picture = self._answer(variant, source, upstream)
+            if "refused" not in answer or answer.get("killed"):
+                return Ended(
+                    variant,
+                    int(answer.get("exit_code", -9)),
+                    str(answer.get("stdout", "")),
+                    str(answer.get("stderr", "")),
+                    "killed" if answer.get("killed") else answer.get("stopped"),
+                    picture,
+                    answer.get("picture_problem"),
+                )
+            refused[variant] = answer["refused"]
+        why = "; ".join(f"{variant}: {reason}" for variant, reason in refused.items())
+        raise ConfinementError(
+            f"scripts are not run because this host can't confine them ({why}); an administrator can use a kernel with "
+            "Landlock, allow user namespaces, or set SCRIPT_RUNNER=container"
+        )
+
+    def _answer(self, variant: Variant, source: str, upstream: Upstream) -> tuple[Mapping[str, Any], bytes]:
         with _folders(self.settings.scratch_dir) as (root, api), relayed(api, upstream):
-            spec = self._spec(source, root, api)
-            command, name = self._command(root, api)
+            spec = self._spec(variant, source, root, api)
+            command, name = self._command(variant, root, api)
             try:
-                answer, picture = _communicate(command, spec, self.settings.script_timeout + _START)
+                return _communicate(command, spec, self.settings.script_timeout + _START)
             finally:
                 if name is not None:
                     self._remove_container(command[0], name)
-        if "refused" in answer and not answer.get("killed"):
-            raise ConfinementError(
-                f"scripts are not run because this host can't confine them: {answer['refused']}; an administrator can set "
-                "SCRIPT_RUNNER=container, or allow user namespaces"
-            )
-        return Ended(
-            int(answer.get("exit_code", -9)),
-            str(answer.get("stdout", "")),
-            str(answer.get("stderr", "")),
-            "killed" if answer.get("killed") else answer.get("stopped"),
-            picture,
-            answer.get("picture_problem"),
-        )
 
-    def _spec(self, source: str, root: Path, api: Path) -> Mapping[str, Any]:
+    def _spec(self, mode: Variant, source: str, root: Path, api: Path) -> Mapping[str, Any]:
         settings = self.settings
-        mode = settings.script_runner
         uid = settings.script_uid if settings.script_uid is not None or mode == "process" else _NOBODY
         spec: dict[str, Any] = {
             "mode": mode,
+            "parent": os.getpid(),
             "script": source,
             "da_script": _text("da_script"),
             "root": str(root),
@@ -118,21 +133,21 @@ class Confinement:
             return {**spec, "python": ""}  # that of the image
         about = python_of(str(settings.script_python or sys.executable))
         spec |= {"python": about["executable"], "packages": about["packages"]}
-        if mode == "process":
+        if mode != "namespaces":
             for name in ("script", "work"):
                 (root / name).mkdir()
             for name in ("script", "da_script"):
                 (root / "script" / f"{name}.py").write_text(spec[name])
             for path in (root.parent, root, api, root / "work", root / "script"):
                 path.chmod(0o777 if path.name == "work" else 0o755)
-            return {**spec, "folder": str(root / "script"), "work": str(root / "work")}
+            spec |= {"folder": str(root / "script"), "work": str(root / "work")}
         library = Path(about["prefix"]) / "lib"
         python = [about["executable"], str(library / about["version"]), *map(str, library.glob("libpython*"))]
         return {**spec, "readable": _outermost([*_LIBRARIES, *python, *about["packages"]])}
 
-    def _command(self, root: Path, api: Path) -> tuple[list[str], str | None]:
+    def _command(self, variant: Variant, root: Path, api: Path) -> tuple[list[str], str | None]:
         """Return the command of the program, and the name of the container that it starts."""
-        if self.settings.script_runner != "container":
+        if variant != "container":
             return [sys.executable, "-I", "-S", str(files("analyst.scripts") / "inside.py")], None
         runtime = next((path for path in map(shutil.which, ("docker", "podman")) if path), None)
         if runtime is None:
@@ -140,7 +155,8 @@ class Confinement:
                 "scripts can't run in containers because there is neither docker nor podman on this host"
             )
         name = f"da-{root.parent.name}"
-        shutil.copy(str(files("analyst.scripts") / "inside.py"), api / "inside.py")
+        for each in _PROGRAM:
+            shutil.copy(str(files("analyst.scripts") / each), api / each)
         api.chmod(0o755)
         memory = bytes_of(self.settings.script_memory) + _DISK
         return [
@@ -159,17 +175,62 @@ class Confinement:
             subprocess.run([runtime, "rm", "--force", name], capture_output=True, timeout=_START, check=False)
 
 
+def _variants(runner: str) -> tuple[Variant, ...]:
+    """Return the ways to confine that a value of `SCRIPT_RUNNER` stands for; the first that the host allows is taken."""
+    match runner:
+        case "namespaces" | "landlock" | "container" | "process":
+            return (runner,)
+        case "sandbox":
+            return ("namespaces", "landlock")
+    return ()
+
+
 @contextmanager
 def _folders(scratch: Path | None) -> Iterator[tuple[Path, Path]]:
     """Make a folder for the new root, and one for the socket."""
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True)
     # short, because the path of a socket has 107 bytes at most
-    with tempfile.TemporaryDirectory(prefix="script-", dir=scratch, ignore_cleanup_errors=True) as made:
-        folder = Path(made)
+    folder = Path(tempfile.mkdtemp(prefix="script-", dir=scratch))
+    try:
         (folder / "root").mkdir()
         (folder / "api").mkdir()
         yield folder / "root", folder / "api"
+    finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that a script has written to: as deep as it likes, and closed by its modes."""
+    numbers = count()
+    with suppress(OSError):
+        top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            while names := os.listdir(top):  # noqa: PTH208 - it is a descriptor
+                for name in names:
+                    _flatten(top, name, numbers)
+        finally:
+            os.close(top)
+        folder.rmdir()
+
+
+def _flatten(top: int, name: str, numbers: Iterator[int]) -> None:
+    """Delete a file; or a folder, whose folders move to the top first, so that neither depth nor length of a path matters."""
+    if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
+        os.unlink(name, dir_fd=top)
+        return
+    os.chmod(name, 0o700, dir_fd=top)
+    folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+    try:
+        for inner in os.listdir(folder):  # noqa: PTH208 - it is a descriptor
+            if stat.S_ISDIR(os.lstat(inner, dir_fd=folder).st_mode):
+                os.chmod(inner, 0o700, dir_fd=folder)  # whoever moves a folder changes its `..`
+                os.rename(inner, f"removed.{next(numbers)}", src_dir_fd=folder, dst_dir_fd=top)
+            else:
+                os.unlink(inner, dir_fd=folder)
+    finally:
+        os.close(folder)
+    os.rmdir(name, dir_fd=top)
 
 
 @cache

@@ -22,7 +22,7 @@ from analyst.runs import Run
 from analyst.scripts.confinement import LARGEST_PICTURE, Confinement, ConfinementError, Ended
 from analyst.scripts.contract import LONGEST_MESSAGE, LONGEST_TITLE, Output, checked_picture, output_of
 from analyst.scripts.relay import Upstream
-from analyst.scripts.shelf import MOST_FAILURES, LastRun, Script, ScriptRun, Shelf, Trigger, require_runnable
+from analyst.scripts.shelf import MOST_FAILURES, Confined, LastRun, Script, ScriptRun, Shelf, Trigger, require_runnable
 from analyst.settings import Settings
 from analyst.store import Store
 from da.agents.redaction import redacted
@@ -36,6 +36,8 @@ _LONGEST_ERROR: Final = 1000
 _STOPPED: Final = {
     "timeout": "it was stopped after {seconds:g} seconds; make it faster, or ask for less",
     "output": "it was stopped because it wrote more than {output:,} bytes to standard output",
+    "files": "it was stopped because it made more than 64 MB of files or 20,000 files, or wrote 1 GB in total",
+    "threads": "it was stopped because it started more than 128 threads",
     "killed": "it was stopped because it exceeded a limit, or its process was killed",
 }
 
@@ -95,10 +97,13 @@ class Runner:
         try:
             ended = Confinement(self.settings).run(source, self._upstream(script, run_id, began))
         except (ConfinementError, SettingsError) as error:
+            log.warning("a script was not run: %s", error)
             return run.model_copy(update={"error": _cut(str(error), _LONGEST_ERROR), "finished_at": self.now()})
+        log.info("the script %s ran, confined by %s", script.id, ended.confined_by)
         out, err = (_kept(text) for text in (ended.stdout, ended.stderr))
         update: dict[str, object] = {
             "finished_at": self.now(),
+            "confined_by": ended.confined_by,
             "exit_code": ended.exit_code,
             "stdout": out,
             "stderr": err,
@@ -184,7 +189,13 @@ class Runner:
                 update["paused"] = f"it failed {failures} times in a row"
             return before.model_copy(update=update)
 
-        after = shelf.ended(script.id, noted)
+        confined = Confined(
+            runner=self.settings.script_runner,
+            confined_by=run.confined_by,
+            problem=run.error if run.confined_by is None else None,
+            at=run.finished_at,
+        )
+        after = shelf.ended(script.id, noted, confined)
         if after is not None and run.status == "failed" and after.last is not None and after.last.run_id == run.run_id:
             if after.failures == 1:
                 self._post(

@@ -99,7 +99,8 @@ class Script(_Value):
 class ScriptRun(_Value):
     """What a run did. `stdout` and `stderr` are cut, and without secrets.
 
-    `said` is what became of the notification: none was wanted, it was sent, or held back for the cool-down.
+    `said` is what became of the notification: none was wanted, it was sent, or held back for the cool-down. `confined_by`
+    is null if the script was not started, because the host could not confine it.
     """
 
     run_id: str
@@ -109,6 +110,7 @@ class ScriptRun(_Value):
     started_at: AwareDatetime
     finished_at: AwareDatetime
     error: str | None = None
+    confined_by: str | None = None
     exit_code: int | None = None
     stdout: str = ""
     stderr: str = ""
@@ -120,8 +122,18 @@ class ScriptRun(_Value):
     quiet_until: AwareDatetime | None = None
 
 
+class Confined(_Value):
+    """How the last run of any script was confined, by which value of `SCRIPT_RUNNER`; `problem` says why it was not run."""
+
+    runner: str
+    confined_by: str | None = None
+    problem: str | None = None
+    at: AwareDatetime
+
+
 class _Index(_Value):
     scripts: Mapping[str, Script] = {}
+    confined: Confined | None = None
     recent: tuple[str, ...] = ()
 
 
@@ -138,6 +150,11 @@ class Shelf:
         """Return all scripts, by id."""
         found = self.store.read(_INDEX)
         return {} if found is None else _parsed(found).scripts
+
+    def confined(self) -> Confined | None:
+        """Return how the last run of a script was confined; `None` if none has run."""
+        found = self.store.read(_INDEX)
+        return None if found is None else _parsed(found).confined
 
     def seen_by(self, caller: Caller) -> list[Script]:
         """Return the scripts that a caller may see, by name: their own, and for administrators those of all."""
@@ -232,12 +249,12 @@ class Shelf:
 
     def skipped(self, script_id: str, run_id: str) -> None:
         """Note that a run did not take place."""
-        self.ended(script_id, lambda before: before.without(run_id))
+        self.ended(script_id, lambda before: before.without(run_id), None)
 
-    def ended(self, script_id: str, change: Callable[[Script], Script]) -> Script | None:
-        """Note the end of a run; return the script, or `None` if it is deleted."""
+    def ended(self, script_id: str, change: Callable[[Script], Script], confined: Confined | None) -> Script | None:
+        """Note the end of a run and how it was confined; return the script, or `None` if it is deleted."""
         try:
-            return self._change(script_id, change)
+            return self._change(script_id, change, confined)
         except NotFoundError:
             return None
 
@@ -260,23 +277,25 @@ class Shelf:
         )
         return [run for name in names[:limit] if (run := self.run(script_id, name)) is not None]
 
-    def _change(self, script_id: str, change: Callable[[Script], Script]) -> Script:
+    def _change(self, script_id: str, change: Callable[[Script], Script], confined: Confined | None = None) -> Script:
         def changed(scripts: Mapping[str, Script]) -> tuple[Mapping[str, Script], Script]:
             if script_id not in scripts:
                 raise NotFoundError(f"the script {script_id!r} was deleted meanwhile")
             after = change(scripts[script_id])
             return {**scripts, script_id: after}, after
 
-        return self._edit(changed)
+        return self._edit(changed, confined)
 
-    def _edit(self, change: Callable[[Mapping[str, Script]], tuple[Mapping[str, Script], T]]) -> T:
+    def _edit(
+        self, change: Callable[[Mapping[str, Script]], tuple[Mapping[str, Script], T]], confined: Confined | None = None
+    ) -> T:
         edit, results = str(ULID()), list[T]()
 
         def changed(current: Object | None) -> bytes:
             before = _Index() if current is None else _parsed(current)
             after, result = change(before.scripts)
             results.append(result)
-            made = _Index(scripts=after, recent=(*before.recent, edit)[-20:])
+            made = _Index(scripts=after, confined=confined or before.confined, recent=(*before.recent, edit)[-20:])
             return made.model_dump_json(exclude_defaults=True).encode()
 
         swap(self.store, _INDEX, changed, done=lambda current: edit in _parsed(current).recent)

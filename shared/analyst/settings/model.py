@@ -262,8 +262,9 @@ class Settings(BaseModel):
     """Whether requests are counted, and `/prometheus` serves the counters to Prometheus."""
     prometheus_token: Secret | None = None
     """Token with which Prometheus reads `/prometheus`. The service token is sufficient, too."""
-    script_runner: Literal["sandbox", "container", "process", "off"] = "sandbox"
-    """How scripts of people are confined: by namespaces of Linux, by a container, only by limits, or not run at all."""
+    script_runner: Literal["sandbox", "namespaces", "landlock", "container", "process", "off"] = "sandbox"
+    """How scripts of people are confined: by the kernel (`sandbox`: by namespaces, or by Landlock where there are none), by a
+    container, only by limits, or not run at all."""
     script_image: Word = "python:3.12-slim"
     """Image for scripts, with `container`. It needs Python 3.9 or later."""
     script_python: Path | None = None

@@ -11,7 +11,7 @@ from da.help import Commands
 from da.options import Json
 from da.output import print_json, print_table, say
 from da.session import session
-from da.text import count_text
+from da.text import count_text, local_time
 
 app = Commands("Check and apply the settings in config/instance.yaml.")
 
@@ -80,6 +80,10 @@ def _print_settings(*, json: bool) -> None:
         print_json(found)
         return
     print_table(("setting", "value", "set in"), rows)
+    scripts = found.get("scripts")
+    if scripts:
+        how = f"was confined by {scripts['confined_by']}" if scripts["confined_by"] else f"failed: {scripts['problem']}"
+        say(f"The last run of a script, {local_time(scripts['at'])}, {how}.", err=True)
     _print_findings(str(found["file"]), found["warnings"], "warning: ")
 
 

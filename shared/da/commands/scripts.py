@@ -136,7 +136,8 @@ def show_logs(script: Script, limit: Limit = 5, json: Json = False) -> None:
         return
     for run in found["runs"]:
         said = {"sent": f", notified: {run['title']}", "held_back": ", held back by the cool-down"}.get(run["said"], "")
-        say(f"{local_time(run['finished_at'])}  {run['status']}{said}")
+        how = f", confined by {run['confined_by']}" if run.get("confined_by") else ""
+        say(f"{local_time(run['finished_at'])}  {run['status']}{how}{said}")
         for text in (run["error"], run["stdout"], run["stderr"]):
             if text:
                 say_text("".join(f"  {line}\n" for line in text.splitlines()))

@@ -1,18 +1,25 @@
 """What a script can't do: read what its owner may not, reach a network or the host, outlive its run, or exhaust the host."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from analyst.auth import script_tokens
 from analyst.runs import new_run_id
+from analyst.scripts import kernel
 from tests.integration.scripts.conftest import PNG, Stage, staged
 from tests.integration.world import SERVICE_TOKEN, Begun
 
@@ -24,6 +31,42 @@ def attempt(what):
     except BaseException as error:
         print("NO", type(error).__name__, error)
 """
+
+
+VARIANTS = (
+    "namespaces",
+    pytest.param("landlock", marks=pytest.mark.skipif(not kernel.landlock_abi(), reason="the kernel has no Landlock")),
+)
+
+
+@pytest.fixture(scope="module")
+def reachable() -> Iterator[dict[str, str]]:
+    """Settings with which the user `nobody` reaches Python and the folders of scripts, if the tests run as root."""
+    if os.geteuid():
+        yield {}
+        return
+    folder = tempfile.mkdtemp(dir="/tmp")
+    Path(folder).chmod(0o755)
+    yield {"SCRATCH_DIR": folder, "SCRIPT_PYTHON": "/usr/bin/python3"}
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def stage(
+    request: pytest.FixtureRequest,
+    begun: Begun,
+    tmp_path_factory: pytest.TempPathFactory,
+    reachable: dict[str, str],
+) -> Iterator[Stage]:
+    variant = str(request.param)
+    more = reachable if variant == "landlock" else {}
+    with staged(begun, tmp_path_factory.mktemp("stage"), SCRIPT_RUNNER=variant, **more) as made:
+        yield made
+
+
+def is_on_host(stage: Stage) -> bool:
+    """Return whether the script sees the paths of the host, though it can't open them."""
+    return stage.town.world.process.settings.script_runner == "landlock"
 
 
 def attempts(stage: Stage, token: str, *lines: str) -> list[str]:
@@ -58,17 +101,129 @@ def test_the_host_is_hidden(stage: Stage, ann: tuple[str, str], tmp_path: Path) 
         "/home",
         "/etc/passwd-",
     ]
-    lines = [f"os.stat({path!r})" for path in paths]
-    lines += [f"open({path!r}).read()" for path in paths]
+    lines = [f"open({path!r}).read()" for path in paths]
+    lines += [f"os.listdir({path!r})" for path in (*paths, "/", "/tmp", "/run", "/var", str(tmp_path), "..", "../..")]
+    if not is_on_host(stage):
+        lines = [line for line in lines if line not in ("os.listdir('/')", "os.listdir('/tmp')", "os.listdir('/run')")]
+        lines = [line for line in lines if line not in ("os.listdir('..')", "os.listdir('../..')")]
+        lines += [f"os.stat({path!r})" for path in paths]
     assert attempts(stage, ann[1], *lines) == []
-    names = stage.output(
-        ann[1],
-        "import os\nprint(sorted(os.environ), os.getuid(), sorted(os.listdir('/run')), os.listdir())\nprint('{}')",
-    )
+    names = stage.output(ann[1], "import os\nprint(sorted(os.environ), os.getuid(), os.listdir())\nprint('{}')")
     assert "SERVICE_TOKEN" not in names
     assert "TOKEN" not in names
     assert " 0 " not in names
-    assert "['da', 'script', 'work'] []" in names
+    assert names.endswith(" []\n{}\n")
+    if not is_on_host(stage):
+        assert "['da', 'script', 'work']" in stage.output(
+            ann[1], "import os\nprint(sorted(os.listdir('/run')))\nprint('{}')"
+        )
+
+
+def test_the_host_is_left_as_it_is(stage: Stage, ann: tuple[str, str]) -> None:
+    """What is judged neither by Landlock nor by a namespace of its own: files by their path, and other processes."""
+    shared = Path(tempfile.mkdtemp(dir="/tmp"))
+    shared.chmod(0o777)
+    file = shared / "secret.txt"
+    file.write_text("secret")
+    file.chmod(0o666)
+    before = file.stat()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hidden, socket.socket(socket.AF_UNIX) as listening:
+        hidden.bind(f"\0{shared.name}")
+        listening.bind(str(shared / "socket"))
+        listening.listen()
+        (shared / "socket").chmod(0o777)
+        hidden.setblocking(False)
+        path, pid = str(file), os.getpid()
+        lines = [
+            f"open({path!r}).read()",
+            f"open({path!r}, 'w')",
+            f"os.open({path!r}, 3)",
+            f"os.open({path!r}, os.O_RDONLY | os.O_TRUNC)",
+            f"os.truncate({path!r}, 0)",
+            f"os.chmod({path!r}, 0)",
+            f"os.utime({path!r})",
+            f"os.setxattr({path!r}, 'user.x', b'y')",
+            f"os.listxattr({path!r})",
+            f"os.unlink({path!r})",
+            f"os.link({path!r}, 'x')",
+            f"os.rename({path!r}, 'x')",
+            f"open({str(shared / 'new')!r}, 'w')",
+            f"os.mkdir({str(shared / 'new')!r})",
+            f"os.symlink('x', {str(shared / 'new')!r})",
+            f"os.symlink({path!r}, 'link') or open('link').read()",
+            f"os.kill({pid}, 0)",
+            f"os.kill({pid}, 18)",
+            "os.killpg(1, 0)",
+            f"os.setpriority(os.PRIO_PROCESS, {pid}, 19)",
+            f"os.sched_setaffinity({pid}, [0])",
+            f"__import__('resource').prlimit({pid}, 7)",
+            f"os.pidfd_open({pid})",
+            f"os.readlink('/proc/{pid}/exe')",
+            f"open('/proc/{pid}/mem', 'rb')",
+            f"open('/proc/{pid}/cmdline', 'rb').read()",
+            f"socket.socket(socket.AF_UNIX).connect({str(shared / 'socket')!r})",
+            f"socket.socketpair()[0].connect({str(shared / 'socket')!r})",
+            f"socket.socketpair(type=socket.SOCK_DGRAM)[0].sendto(b'x', '\\0{shared.name}')",
+            f"socket.socketpair(type=socket.SOCK_RAW)[0].sendto(b'x', '\\0{shared.name}')",
+            "os.execv('/bin/sh', ['sh'])",
+        ]
+        if is_on_host(stage):
+            lines += [
+                "open('../script/script.py', 'w')",
+                "__import__('fcntl').fcntl(0, 8, 1)",
+                "__import__('fcntl').fcntl(0, 10, 9)",
+                "__import__('fcntl').ioctl(0, 0x8901, b'\\1\\0\\0\\0')",
+                "os.setpriority(os.PRIO_USER, 0, 19)",
+                "os.chmod('.', 0)",
+            ]
+        try:
+            assert attempts(stage, ann[1], *lines) == []
+            with pytest.raises(BlockingIOError):
+                hidden.recv(1)
+        finally:
+            after = file.stat()
+            shutil.rmtree(shared)
+    assert (before.st_mode, before.st_mtime_ns, before.st_size) == (after.st_mode, after.st_mtime_ns, after.st_size)
+
+
+def test_the_filter_keeps_from_the_host(stage: Stage, ann: tuple[str, str]) -> None:
+    if not is_on_host(stage) or os.uname().machine != "x86_64":
+        pytest.skip("the numbers are those of x86_64, and namespaces need fewer")
+    calls = {
+        "inotify_init1": (294,),
+        "fanotify_init": (300,),
+        "shmget": (29,),
+        "msgget": (68,),
+        "mq_open": (240,),
+        "tkill": (200, 1, 9),
+        "prctl(PDEATHSIG)": (157, 1, 0),
+        "prctl(DUMPABLE)": (157, 4, 0),
+        "prctl(PTRACER)": (157, 0x59616D61, 2**32 - 1),
+        "fchmodat2": (452, -100, 0, 0),
+        "openat2": (437, -100, 0, 0),
+        "listmount": (458,),
+        "file_setattr": (469,),
+        "a later one": (999,),
+        "kill, upper bits": (62, 2**32 + 1, 9),
+    }
+    source = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n" + "\n".join(
+        f"print({name!r}, libc.syscall(*map(ctypes.c_long, {each!r})), ctypes.get_errno())"
+        for name, each in calls.items()
+    )
+    output = stage.output(ann[1], f"{source}\nprint('{{}}')").splitlines()
+    assert len(output) == len(calls) + 1
+    for name, line in zip(calls, output, strict=False):
+        assert line in (f"{name} -1 1", f"{name} -1 38"), line
+
+
+def test_a_run_says_how_it_was_confined(stage: Stage, ann: tuple[str, str]) -> None:
+    script = stage.push(ann[1], "print('{}')")
+    assert stage.run(script)["status"] == "ok"
+    variant = stage.town.world.process.settings.script_runner
+    assert stage.last(script, ann[1])["confined_by"] == variant
+    for path in ("/api/admin/config", "/api/admin/health"):
+        found = stage.town.world.ask("GET", path)["scripts"]
+        assert (found["confined_by"], found["runner"], found["problem"]) == (variant, variant, None)
 
 
 def test_there_is_no_network(stage: Stage, ann: tuple[str, str]) -> None:
@@ -170,12 +325,16 @@ def test_the_api_gives_what_the_owner_may_read(stage: Stage, ann: tuple[str, str
 def test_the_script_never_holds_its_token(stage: Stage, ann: tuple[str, str]) -> None:
     source = """
         import os, socket
-        s = socket.socket(socket.AF_UNIX); s.connect(os.environ["DA_SOCKET"])
+        channel = socket.socket(fileno=int(os.environ["DA_CHANNEL"]))
+        def connection():
+            channel.send(b"?")
+            return socket.socket(fileno=socket.recv_fds(channel, 1, 1)[1][0])
+        s = connection()
         s.sendall(b"GET /api/me HTTP/1.1\\r\\nAuthorization: Bearer x\\r\\n\\r\\n")
         answer = b""
         while block := s.recv(9999): answer += block
         print(b"ann@example.com" in answer, b"eyJ" in answer, answer.count(b"HTTP/"))
-        s = socket.socket(socket.AF_UNIX); s.connect(os.environ["DA_SOCKET"])
+        s = connection()
         s.sendall(b"GET /api/me HTTP/1.1\\r\\nX: y\\rAuthorization: z\\r\\nContent-Length: -5\\r\\n\\r\\n" + b"GET /auth/tokens HTTP/1.1\\r\\n\\r\\n")
         print(s.recv(20))
         print("{}")
@@ -265,7 +424,38 @@ def test_bombs_end_within_their_limits(begun: Begun, tmp_path: Path) -> None:
         assert sum(entry.size for entry in store.list("state/scripts/")) < 1_000_000
 
 
-def test_nothing_outlives_a_worker_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.skipif(not kernel.landlock_abi(), reason="the kernel has no Landlock")
+def test_bombs_of_files_and_threads_end_on_the_host(begun: Begun, tmp_path: Path, reachable: dict[str, str]) -> None:
+    """Where the folder is one of the host, nothing but a watch limits how much there is in it."""
+    variables = {"SCRIPT_TIMEOUT": "10", "SCRIPT_RUNNER": "landlock", "SCRIPT_MEMORY": "1GB", **reachable}
+    with staged(begun, tmp_path, **variables) as stage:
+        _, token = stage.town.person("bo")
+        for source, expected in (
+            ("n = 0\nwhile True:\n    open(f'{n}', 'wb').write(bytes(10**7)); n += 1", "64 MB of files"),
+            (
+                "import os\nf = open('x', 'wb')\nos.unlink('x')\nwhile True: f.seek(0); f.write(bytes(10**7))",
+                "1 GB in total",
+            ),
+            ("n = 0\nwhile True:\n    open(f'{n}', 'w'); n += 1", "20,000 files"),
+            ("import os\nwhile True: os.mkdir('d' * 9); os.chdir('d' * 9)", "64 MB of files"),
+            (
+                "import os, time\nos.mkdir('a/')\nos.mkdir('a/b', 0o300)\nos.umask(0o777)\nos.mkdir('c')\n1 / 0",
+                "ZeroDivisionError",
+            ),
+            (
+                "import threading, time\nthreading.stack_size(32768)\nfor _ in range(200): threading.Thread(target=time.sleep, args=(9,)).start()",
+                "128 threads",
+            ),
+        ):
+            done = stage.run(stage.push(token, source))
+            assert done["status"] == "failed", source
+            assert expected in done["error"], (source, done)
+        folder = stage.town.world.process.settings.scratch_dir
+        assert not list(cast("Path", folder).glob("script-*"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, reachable: dict[str, str]) -> None:
     program = """
         import sys
         from pathlib import Path
@@ -273,17 +463,21 @@ def test_nothing_outlives_a_worker_that_is_killed(tmp_path: Path) -> None:
         from analyst.scripts.confinement import Confinement
         from analyst.scripts.relay import Upstream
         from analyst.settings import Settings
-        settings = Settings(data_url="file:///x", scratch_dir=Path(sys.argv[1]), script_timeout=60)
+        settings = Settings(
+            data_url="file:///x", scratch_dir=Path(sys.argv[1]), script_timeout=60,
+            script_runner=sys.argv[2], script_python=sys.argv[3] if sys.argv[3:] else None,
+        )
         Confinement(settings).run("import time\\nwhile True: time.sleep(0.1)  # marker", Upstream(HttpClient(), "http://x", "t", 1))
     """
-    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program), str(tmp_path)])
+    usual = {"SCRATCH_DIR": str(tmp_path)} | (reachable if variant == "landlock" else {})
+    arguments = [usual["SCRATCH_DIR"], variant, *([usual["SCRIPT_PYTHON"]] if "SCRIPT_PYTHON" in usual else [])]
+    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program), *arguments])
 
     def scripts() -> set[str]:
         return {each.name for each in Path("/proc").glob("[0-9]*") if _hidden(each) == "script.py"}
 
-    before = scripts()
     until = time.monotonic() + 30
-    while not (started := scripts() - before) and time.monotonic() < until:
+    while not (started := {each for each in scripts() if worker.pid in _ancestors(each)}) and time.monotonic() < until:
         time.sleep(0.05)
     assert started
     worker.send_signal(signal.SIGKILL)
@@ -291,6 +485,13 @@ def test_nothing_outlives_a_worker_that_is_killed(tmp_path: Path) -> None:
     while scripts() & started and time.monotonic() < until:
         time.sleep(0.05)
     assert not scripts() & started
+
+
+def _ancestors(process: str) -> Iterator[int]:
+    with suppress(OSError):  # it has ended
+        while process != "0":
+            process = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+            yield int(process)
 
 
 def _hidden(process: Path) -> str:

@@ -32,6 +32,9 @@ def test_a_script_is_saved_run_paused_and_deleted(stage: Stage) -> None:
     stage.town.settle()
     _, text = page(stage, to, token)
     assert "notified: Chart" in text
+    assert "confined by namespaces" in text or "confined by landlock" in text
+    status, settings = page(stage, "/admin/settings", world.admin)
+    assert (status, "SCRIPT_RUNNER=sandbox" in settings, "confined by" in settings) == (200, True, True)
     assert 'src="/api/notifications/' in text
     assert "daily 07:00" in page(stage, "/scripts", token)[1]
     assert page(stage, f"/scripts/{script['id']}/pause", token, {})[1].endswith("done=pause")

@@ -103,7 +103,7 @@ def test_an_answer_that_breaks_off_is_noticed(tmp_path: Path) -> None:
     "target",
     [
         "/auth/tokens",
-        "/scripts/run",
+        "/run-script",
         "http://a/api/x",
         "//a/api/x",
         "/api/../auth/tokens",
