@@ -437,7 +437,8 @@ def test_bombs_of_files_and_threads_end_on_the_host(begun: Begun, tmp_path: Path
                 "1 GB in total",
             ),
             ("n = 0\nwhile True:\n    open(f'{n}', 'w'); n += 1", "20,000 files"),
-            ("import os\nwhile True: os.mkdir('d' * 9); os.chdir('d' * 9)", "64 MB of files"),
+            # deeper than Python recurses, and than a path is long: this has to be removed as well
+            ("import os\nfor _ in range(1500): os.mkdir('d' * 9); os.chdir('d' * 9)\n1 / 0", "e"),
             (
                 "import os, time\nos.mkdir('a/')\nos.mkdir('a/b', 0o300)\nos.umask(0o777)\nos.mkdir('c')\n1 / 0",
                 "ZeroDivisionError",
