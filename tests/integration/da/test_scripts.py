@@ -46,7 +46,7 @@ def test_a_script_is_pushed_run_paused_and_deleted(
                 break
             pytest.importorskip("time").sleep(0.1)
         assert [(each["run_id"], each["said"], each["title"]) for each in done] == [(run, "sent", "It is 42")]
-        assert "ok, notified: It is 42" in da("scripts", "logs", "orders-drop").out
+        assert ", notified: It is 42" in da("scripts", "logs", "orders-drop").out
         assert "It is 42" in da("notifications", "list").out
         assert ask("pause", "orders-drop")["paused"] == "by you"
         assert "paused" in da("scripts", "list").out
