@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from analyst import runs
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import Allow, function
@@ -50,7 +49,7 @@ def health(ctx: Context) -> Health:
 @function("GET", "/api/admin/health", allow=Role.ADMIN)
 def health_details(ctx: Context) -> HealthDetails:
     """Return the health of the installation with the last runs of each source."""
-    newest = runs.newest(ctx.store, today=ctx.now.date(), limit=_MOST_RUNS)
+    newest = ctx.process.runs.newest(today=ctx.now.date(), limit=_MOST_RUNS)
     waiting = sum(1 for _ in ctx.process.task_ledger.waiting())
     return HealthDetails.model_validate(
         {

@@ -61,6 +61,17 @@ def connect(
     return con
 
 
+def is_up(con: "DuckDBPyConnection") -> bool:
+    """Return whether an instance works: after a fatal error, such as one about a damaged file, every statement fails."""
+    import duckdb
+
+    try:
+        con.execute("select 1")
+    except duckdb.Error:
+        return False
+    return True
+
+
 class _Spare:
     """Instances with one thread that nobody uses at the moment, for the next who wants one."""
 

@@ -320,7 +320,7 @@ def read(store: Store, run_id: str, *, today: date) -> RunRecord:
     lines = _lines(store, run_id, today) if is_run_id(run_id) else None
     if lines is None:
         raise NotFoundError(f"no run with the id '{run_id}' has ended; `da admin runs` lists the last ones")
-    return RunRecord.model_validate_json(b"".join(lines))
+    return _record(lines)
 
 
 def newest(store: Store, *, today: date, limit: int, days: int = 7) -> list[RunRecord]:
@@ -338,12 +338,11 @@ def unseen(store: Store, seen: set[str], *, today: date, limit: int, days: int =
     Raises:
         UnavailableError: the store does not respond.
     """
-    opened = [Day.open(store, folder_of(PREFIX, today - timedelta(days=back))) for back in range(days)]
-    names = [(day, name) for day in opened for name in reversed(day.names)]
+    names = [*_newest_first(store, today, days)]
     found = [day.lines(name) for day, name in [pair for pair in names if pair[1] not in seen][:limit]]
     seen.clear()
     seen.update(name for _, name in names)
-    return [RunRecord.model_validate_json(b"".join(lines)) for lines in found if lines is not None]
+    return [_record(lines) for lines in found if lines is not None]
 
 
 class RecentRuns:
@@ -353,6 +352,7 @@ class RecentRuns:
         self._store = store
         self._lock = threading.Lock()
         self._known: dict[str, RunRecord] = {}
+        self._results = 0
 
     def newest(self, *, today: date, limit: int, days: int = 7) -> list[RunRecord]:
         """Return the records of the last days, newest first.
@@ -360,30 +360,35 @@ class RecentRuns:
         Raises:
             UnavailableError: the store does not respond.
         """
-        return list(islice(self._newest(today, days), limit))
-
-    def _newest(self, today: date, days: int) -> Iterator[RunRecord]:
-        for back in range(days):
-            day = Day.open(self._store, folder_of(PREFIX, today - timedelta(days=back)))
-            found = (self._read(day, name) for name in reversed(day.names))
-            yield from (record for record in found if record is not None)
+        found = (self._read(day, name) for day, name in _newest_first(self._store, today, days))
+        return list(islice((record for record in found if record is not None), limit))
 
     def _read(self, day: Day, name: str) -> RunRecord | None:
         known = self._known.get(name)
         if known is None and (lines := day.lines(name)) is not None:
-            known = RunRecord.model_validate_json(b"".join(lines))
+            known = _record(lines)
             self._keep(name, known)
         return known
 
     def _keep(self, name: str, record: RunRecord) -> None:
         """Keep a record, and forget the oldest ones when all have too many results."""
         with self._lock:
-            self._known[name] = record
-            kept = sum(1 + len(each.tables) for each in self._known.values())
-            for oldest in sorted(self._known):
-                if kept <= _MOST_RESULTS:
-                    break
-                kept -= 1 + len(self._known.pop(oldest).tables)
+            if self._known.setdefault(name, record) is record:
+                self._results += 1 + len(record.tables)
+            while self._results > _MOST_RESULTS:
+                oldest = self._known.pop(min(self._known))
+                self._results -= 1 + len(oldest.tables)
+
+
+def _newest_first(store: Store, today: date, days: int) -> Iterator[tuple[Day, str]]:
+    """Return the names of the records of the last days, newest first, with the day in which each is."""
+    for back in range(days):
+        day = Day.open(store, folder_of(PREFIX, today - timedelta(days=back)))
+        yield from ((day, name) for name in reversed(day.names))
+
+
+def _record(lines: Lines) -> RunRecord:
+    return RunRecord.model_validate_json(b"".join(lines))
 
 
 def _lines(store: Store, run_id: str, today: date) -> Lines | None:

@@ -117,29 +117,30 @@ def is_new(connection: duckdb.DuckDBPyConnection) -> bool:
 class Existing:
     """What a database holds: the comments of its relations by name, the definitions of our views, and its schemas.
 
-    `created` are the schemas that we have created. Reading it takes 0.1 s where there are 20,000 views: whoever adds views in
+    `catalog` is its name, `recorded` are the schemas that are noted as created by us. Reading it takes 0.1 s where there are 20,000 views: whoever adds views in
     batches to a database of its own reads it once and keeps it up to date.
     """
 
+    catalog: str
     relations: dict[Name, str | None]
     ours: dict[Name, str]
     schemas: set[str]
-    created: set[str]
+    recorded: set[str]
 
     @classmethod
     def of(cls, connection: duckdb.DuckDBPyConnection, sources: Collection[str] | None = None) -> Self:
         """Read it; `ours` are limited to some sources (`None`: all)."""
         connection.execute(_OURS)
+        (catalog,) = connection.execute("select current_database()").fetchall()[0]
         there = relations(connection)
         recorded = connection.execute(_RECORDED, _limits(sources)).fetchall()
-        schemas = _schemas(connection)
-        known = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()}
+        noted = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()}
         ours = {
             (schema, view): definition
             for schema, view, comment, definition in recorded
             if there.get((schema, view)) == comment
         }
-        return cls(there, ours, schemas, known & schemas)
+        return cls(catalog, there, ours, _schemas(connection), noted)
 
 
 def add_views(
@@ -160,7 +161,7 @@ def add_views(
         existing.relations |= {name: wanted[name].comment for name in definitions}
         existing.ours |= definitions
         existing.schemas |= new
-        existing.created |= new
+        existing.recorded |= new
 
 
 def give_views(
@@ -221,18 +222,19 @@ def _write(
 ) -> None:
     """Create the wanted views of some sources (`None`: all), drop those of ours that are not wanted any more, record ours."""
     existing = Existing.of(connection, sources)
-    (catalog,) = connection.execute("select current_database()").fetchall()[0]
+    catalog = existing.catalog
     wanted = {name: each for name, each in all_wanted.items() if sources is None or each.source in sources}
     for schema, view in existing.ours.keys() - wanted.keys():
         connection.execute(f"drop view {quote(catalog)}.{quote(schema)}.{quote(view)}")
     needed = {schema for schema, _ in all_wanted}
     definitions = _create_missing(connection, wanted, existing, at_once=at_once, schemas=needed)
     notes += _taken_notes(wanted, wanted.keys() - definitions.keys())
-    created = existing.created | (needed - existing.schemas)
+    created = (existing.recorded & existing.schemas) | (needed - existing.schemas)
     unwanted = created - needed
     created -= set(_removed_schemas(connection, catalog, unwanted if sources is None else unwanted & set(sources)))
-    connection.execute("delete from _da.schemas")
-    connection.execute("insert into _da.schemas select unnest(cast(? as varchar[]))", [json.dumps(sorted(created))])
+    if created != existing.recorded:
+        connection.execute("delete from _da.schemas")
+        connection.execute("insert into _da.schemas select unnest(cast(? as varchar[]))", [json.dumps(sorted(created))])
     _record(connection, wanted, definitions, _limits(sources))
 
 
@@ -249,7 +251,7 @@ def _create_missing(
     All are created `at_once`, because each call into DuckDB from Python takes longer than creating a view (with 1,000
     tables, half of the time of a sync). Only one at a time, an error says to which table it belongs.
     """
-    (catalog,) = connection.execute("select current_database()").fetchall()[0]
+    catalog = existing.catalog
     for schema in {schema for schema, _ in wanted}.union(schemas or ()) - existing.schemas:
         connection.execute(f"create schema {quote(catalog)}.{quote(schema)}")
     taken = {name for name in wanted if name in existing.relations and name not in existing.ours}

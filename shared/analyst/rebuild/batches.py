@@ -7,7 +7,7 @@ Once its extracts are attached, the instance of a batch can access only files in
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -106,7 +106,7 @@ class Batching:
         try:
             with duckdb_files.time_limit(con, LONGEST):
                 batch.open(self.store, self.last)
-            if batch.is_up() or len(paths) == 1:
+            if duckdb_files.is_up(batch.con) or len(paths) == 1:
                 return [batch]
         except duckdb.Error as error:
             if len(paths) == 1:
@@ -180,15 +180,6 @@ class Batch:
     def tables(self) -> list[str]:
         """Return the ids of the tables that were found."""
         return [f"{source.name}.{table}" for source in self.sources for table in source.extract.meta]
-
-    def is_up(self) -> bool:
-        """Return whether the DuckDB instance still works."""
-        import duckdb
-
-        with suppress(duckdb.Error):
-            self.con.execute("select 1")
-            return True
-        return False
 
     def take(self) -> Outcome:
         """Collect the tables."""

@@ -21,7 +21,7 @@ from analyst.access import CURRENT, SCHEMA_VERSION, StatePointer, parts
 from analyst.access.reader import list_text
 from analyst.backoff import within
 from analyst.names import quote
-from analyst.state.files import Instance, Writer, attach, fetch_file, is_up, read_pointer
+from analyst.state.files import Instance, Writer, attach, fetch_file, read_pointer
 from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind, rows_stored
 from analyst.state.rows import execute, fetch_one, insert
 from analyst.state.schema import is_current
@@ -216,7 +216,7 @@ class _Opened:
 
 
 def _let_go(con: "DuckDBPyConnection", alias: str) -> None:
-    if is_up(con):
+    if duckdb_files.is_up(con):
         duckdb_files.detach(con, alias)
 
 
@@ -260,7 +260,7 @@ class StateReader:
 
     def _newest(self) -> _Opened:
         known = self._opened
-        if known is not None and not is_up(known.con):  # an edit on the same instance met a fatal error
+        if known is not None and not duckdb_files.is_up(known.con):  # an edit on the same instance met a fatal error
             known = None
         current = self._store.read(CURRENT, unless=known.version if known else None)
         version = current.version if current else None

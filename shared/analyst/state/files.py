@@ -65,7 +65,7 @@ class Instance:
     def cursor(self) -> "DuckDBPyConnection":
         """Connect to the instance, which is opened first if there is none or if a fatal error has broken it."""
         with self._lock:
-            if self._con is None or not is_up(self._con):
+            if self._con is None or not duckdb_files.is_up(self._con):
                 self._con = duckdb_files.connect(threads=1)
             return self._con.cursor()
 
@@ -131,17 +131,6 @@ class Writer:
             raise
         finally:
             con.close()
-
-
-def is_up(con: "DuckDBPyConnection") -> bool:
-    """Return whether an instance works: after a fatal error, such as one about a damaged index, every statement fails."""
-    import duckdb
-
-    try:
-        con.execute("select 1")
-    except duckdb.Error:
-        return False
-    return True
 
 
 def attach(con: "DuckDBPyConnection", path: Path, alias: str) -> None:
