@@ -5,16 +5,21 @@ small. Connections use UTC and install no extensions. While a path is open, conn
 even if it was replaced, so every version of an object needs a local name of its own.
 """
 
+import hashlib
+import importlib.util
 import json
 import os
 import re
+import shutil
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Final
+from weakref import finalize
 
 from analyst.errors import AnalystError, ContractError, UnavailableError
 from analyst.names import quote, quote_text
@@ -46,6 +51,7 @@ def connect(
     """Open an in-memory database, to which files are attached."""
     import duckdb
 
+    _note_missing_pandas()
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "python_enable_replacements": False,
@@ -59,6 +65,16 @@ def connect(
     con.execute("set global TimeZone = 'UTC'")  # of its cursors, too
     con.execute("set enable_progress_bar = false")
     return con
+
+
+def _note_missing_pandas() -> None:
+    """Have imports of pandas fail at once if it is not installed.
+
+    For each statement with a parameter, DuckDB's client tries to import it, to recognize its values, and Python searches
+    all folders of its path each time: that takes more processor time than a small statement.
+    """
+    if "pandas" not in sys.modules and importlib.util.find_spec("pandas") is None:
+        sys.modules["pandas"] = None  # type: ignore[assignment]  # as documented for modules that are not to be found
 
 
 def is_up(con: "DuckDBPyConnection") -> bool:
@@ -119,10 +135,8 @@ def lent(*, memory_limit: str | None = None, temp_dir: Path | None = None) -> "I
             _limit(instance, memory_limit, temp_dir)
         with instance.cursor() as con:
             yield con
-        rows = instance.execute("select database_name from duckdb_databases() where not internal").fetchall()
-        for (name,) in rows:
-            if name != "memory":
-                detach(instance, name)
+        for (name,) in instance.execute(_ATTACHED).fetchall():
+            detach(instance, name)
         instance.execute(_AS_NEW)
     except BaseException:
         instance.close()
@@ -140,6 +154,123 @@ _AS_NEW: Final = (
     "set threads = 1; set enable_external_file_cache = false; set enable_external_file_cache = true; "
     "reset preserve_insertion_order; reset disabled_optimizers"
 )
+
+
+SMALL: Final = 4 << 20
+"""Bytes of files up to which `lent_confined` is meant for them, because its folder is in memory."""
+
+_IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - creating and flushing files takes no time there
+
+
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """Create an empty folder, in memory if there is a file system of that kind, and delete it afterwards."""
+    with scratch(_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None) as folder:
+        yield folder
+
+
+class _Confined:
+    """Instances that can access only a folder of their own, which nobody uses at the moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[tuple[DuckDBPyConnection, Path]] = []
+        self._pid = os.getpid()
+
+    def take(self) -> "tuple[DuckDBPyConnection, Path]":
+        with self._lock:
+            while self._pid == os.getpid() and self._idle:
+                instance, home = self._idle.pop()
+                if home.is_dir():
+                    return instance, home
+        home = Path(mkdtemp(prefix="analyst-", dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None))
+        instance = connect(threads=1, memory_limit=_CONFINED_MEMORY)
+        finalize(instance, _remove, home, os.getpid())
+        instance.execute("set enable_external_file_cache = false")
+        confine(instance, home)
+        return instance, home
+
+    def give_back(self, instance: "DuckDBPyConnection", home: Path) -> None:
+        with self._lock:
+            if self._pid == os.getpid() and len(self._idle) < _MOST_SPARE:
+                self._idle.append((instance, home))
+                return
+        instance.close()
+
+
+_CONFINED_MEMORY: Final = "1GB"
+_CONFINED: Final = _Confined()
+
+
+def _remove(home: Path, pid: int) -> None:
+    """Delete the folder of an instance, unless this is a fork of the process that it belongs to."""
+    if pid == os.getpid():
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def lent_confined() -> "Iterator[tuple[DuckDBPyConnection, Path]]":
+    """Lend a connection with one thread to an in-memory database, and an empty folder: the only one that it can access.
+
+    It is for small files that somebody else wrote, see `confine`. Opening an instance, confining it and listing its
+    catalog for the first time take some 25 ms, so it is kept for the next caller: what was attached is detached, and the
+    folder is deleted. Its configuration is locked, and nothing else in an instance outlives the connection. After an
+    error it is closed.
+    """
+    import duckdb
+
+    instance, home = _CONFINED.take()
+    try:
+        folder = Path(mkdtemp(dir=home))  # always another: while a path is open, DuckDB would return the old file
+        with instance.cursor() as con:
+            yield con, folder
+    except BaseException:
+        instance.close()
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+    try:
+        for (name,) in instance.execute(_ATTACHED).fetchall():
+            detach(instance, name)
+    except duckdb.Error:  # after a fatal error, every statement fails
+        instance.close()
+    else:
+        _CONFINED.give_back(instance, home)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+_ATTACHED: Final = "select database_name from duckdb_databases() where not internal and database_name <> 'memory'"
+
+
+class _Plain:
+    """Files of which this process knows that they have only tables and views of ours, because it wrote them.
+
+    DuckDB has no other way to find the functions of a database than to list the 3,000 of the system with them, which
+    takes 15 ms. A file is recognized by its SHA-256, so one that somebody else has changed is not known.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._digests: dict[bytes, None] = {}
+
+    def add(self, path: Path) -> None:
+        """Remember a file that this process wrote from nothing, or from one that is known, and has closed."""
+        if path.stat().st_size <= SMALL:
+            with self._lock:
+                self._digests[_digest(path)] = None
+                if len(self._digests) > _MOST_KNOWN:
+                    del self._digests[next(iter(self._digests))]
+
+    def __contains__(self, path: Path) -> bool:
+        """Return whether a file is known."""
+        return bool(self._digests) and path.stat().st_size <= SMALL and _digest(path) in self._digests
+
+
+_MOST_KNOWN: Final = 4096
+PLAIN: Final = _Plain()
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 def create(con: "DuckDBPyConnection", path: Path, alias: str) -> None:

@@ -65,3 +65,73 @@ def test_after_an_error_the_next_block_gets_another_one() -> None:
     for _ in range(3):
         with duckdb_files.lent() as con:
             assert con.execute(OWN).fetchall() == [("memory",)]
+
+
+def test_a_confined_block_can_access_its_folder_only(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("the host's own")
+    with duckdb_files.lent_confined() as (con, home):
+        (home / "link").symlink_to(secret)
+        for place in (secret, home / "link", home / ".." / ".." / ".." / str(secret)):
+            with pytest.raises(duckdb.PermissionException, match="disabled by configuration"):
+                con.execute(f"select content from read_text('{place}')")
+        with pytest.raises(duckdb.PermissionException, match="disabled by configuration"):
+            con.execute(f"attach '{tmp_path / 'a.duckdb'}' as a")
+        for statement in ("reset allowed_directories", "set enable_external_access = true", "set threads = 4"):
+            with pytest.raises(duckdb.InvalidInputException, match="locked"):
+                con.execute(statement)
+
+
+def test_a_confined_block_leaves_nothing_to_the_next() -> None:
+    before: set[Path] = set()
+    for number in range(4):
+        with duckdb_files.lent_confined() as (con, home):
+            assert not [*home.iterdir()]
+            assert not any(folder.exists() for folder in before)
+            assert con.execute(OWN).fetchall() == [("memory",)]
+            assert con.execute("select getvariable('told')").fetchall() == [(None,)]
+            con.execute("create temp table rows as select 1 as n; set variable told = 'yes'")
+            duckdb_files.create(con, home / "a.duckdb", "file")
+            con.execute(f"create table file.main.rows as select {number} as n")
+            duckdb_files.detach(con, "file")
+            duckdb_files.attach(con, home / "a.duckdb", "file", what="it")
+            assert con.execute("select n from file.main.rows").fetchall() == [(number,)]
+            con.execute("attach ':memory:' as other; create macro other.main.told() as 'yes'")
+            before.add(home)
+
+
+def test_after_an_error_the_next_confined_block_gets_another_one() -> None:
+    def fail() -> Path:
+        with duckdb_files.lent_confined() as (con, home):
+            seen.append(home)
+            con.execute("attach ':memory:' as left_over; select no_such_column")
+        return home
+
+    seen: list[Path] = []
+    with pytest.raises(duckdb.BinderException):
+        fail()
+    assert not seen[0].parent.exists()
+    with duckdb_files.lent_confined() as (con, home):
+        assert home.parent != seen[0].parent
+        assert con.execute(OWN).fetchall() == [("memory",)]
+
+
+def test_confined_blocks_at_the_same_time_can_t_read_each_other_s_folders() -> None:
+    with duckdb_files.lent_confined() as (_one, home), duckdb_files.lent_confined() as (other, _):
+        (home / "a.txt").write_text("a")
+        with pytest.raises(duckdb.PermissionException, match="disabled by configuration"):
+            other.execute(f"select content from read_text('{home / 'a.txt'}')")
+
+
+def test_a_file_is_known_until_somebody_changes_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    with duckdb_files.lent() as con:
+        duckdb_files.create(con, path, "file")
+    assert path not in duckdb_files.PLAIN
+    duckdb_files.PLAIN.add(path)
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(path.read_bytes())
+    assert copy in duckdb_files.PLAIN
+    with duckdb.connect(path) as con:
+        con.execute("create macro list_transform(a, b) as ['secret']")
+    assert path not in duckdb_files.PLAIN

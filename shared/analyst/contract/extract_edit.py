@@ -14,7 +14,6 @@ from analyst import duckdb_files
 from analyst.contract import extract_file
 from analyst.contract.extract_file import BaseTables
 from analyst.contract.model import EDITS_KEPT, SCHEMA, Extract, column_types, create_statements, extract_key
-from analyst.contract.views import stand_ins
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.store import Object, Store
@@ -37,8 +36,9 @@ def read_extract(store: Store, source: str, folder: Path, *, with_details: bool 
     found = store.read(extract_key(source))
     if found is None:
         return Extract(), None
-    with _local(found.data, folder) as (path, con):
-        extract, tables = extract_file.opened(con, path, "extract", source=source)
+    with _local(found.data, folder) as (path, con, _):
+        duckdb_files.attach(con, path, "extract", what=extract_key(source))
+        extract, tables = extract_file.opened(con, "extract", source=source)
         if with_details and extract.meta:
             named = extract_file.originals(con, "extract", what=extract_key(source))
             parts = extract_file.read_parts(con, "extract", source=source, tables=tables)
@@ -68,22 +68,23 @@ def edit_extract(
     results: list[T] = []
 
     def edited(current: Object | None) -> bytes:
-        with _local(None if current is None else current.data, folder) as (path, con), stand_ins() as home:
+        with _local(None if current is None else current.data, folder) as (path, con, home):
+            is_plain = current is None or path in duckdb_files.PLAIN
             with told_as(ContractError, f"{what} can't be changed: ", hide=path):
                 _open(con, path, what, is_new=current is None)
-                duckdb_files.confine(con, home)
                 con.execute("begin")  # otherwise every statement would wait for the disk
                 base = _complete(con, source, is_new=current is None)
                 results.append(change(con, base, home))
                 _write_edit(con, edit, now())
                 con.execute("commit")
                 duckdb_files.detach(con, "extract")
+            if is_plain:
+                duckdb_files.PLAIN.add(path)
             return path.read_bytes()
 
     def done(current: Object) -> bool:
-        with _local(current.data, folder) as (path, con):
+        with _local(current.data, folder) as (path, con, _):
             duckdb_files.attach(con, path, "extract", what=what)
-            duckdb_files.confine(con)
             return edit in extract_file.read_edits(con, "extract", source=source)
 
     version = swap(store, what, edited, done=done)
@@ -107,13 +108,24 @@ def delete_rows(con: "DuckDBPyConnection", table: str, names: Sequence[str]) -> 
 
 
 @contextmanager
-def _local(data: bytes | None, folder: Path) -> Iterator[tuple[Path, "DuckDBPyConnection"]]:
-    """Provide a local copy of an extract, in a folder of its own, and a connection."""
-    with duckdb_files.scratch(folder) as home, duckdb_files.connect(threads=1) as con:
-        path = home / "extract.duckdb"
-        if data is not None:
+def _local(data: bytes | None, folder: Path) -> Iterator[tuple[Path, "DuckDBPyConnection", Path]]:
+    """Provide a local copy of an extract, a connection that can access only its folder, and a folder for stand-ins."""
+    if data is None or len(data) <= duckdb_files.SMALL:
+        with duckdb_files.lent_confined() as (con, home):
+            path = home / "extract.duckdb"
+            if data is not None:
+                path.write_bytes(data)
+            yield path, con, home
+    else:
+        with (
+            duckdb_files.scratch(folder) as home,
+            duckdb_files.in_memory() as stand_ins,
+            duckdb_files.connect(threads=1) as con,
+        ):
+            path = home / "extract.duckdb"
             path.write_bytes(data)
-        yield path, con
+            duckdb_files.confine(con, home, stand_ins)
+            yield path, con, stand_ins
 
 
 def _open(con: "DuckDBPyConnection", path: Path, what: str, *, is_new: bool) -> None:

@@ -94,17 +94,17 @@ def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, source: s
     Raises:
         ContractError: it is not a DuckDB file, or its `_meta` is missing or is not a table with the contract's columns.
     """
-    return opened(con, path, alias, source=source)[0]
+    duckdb_files.attach(con, path, alias, what=extract_key(source))
+    duckdb_files.confine(con)
+    return opened(con, alias, source=source)[0]
 
 
-def opened(con: "DuckDBPyConnection", path: Path, alias: str, *, source: str) -> tuple[Extract, BaseTables]:
-    """As `open_extract`; return also what base tables the connection has.
+def opened(con: "DuckDBPyConnection", alias: str, *, source: str) -> tuple[Extract, BaseTables]:
+    """Read a source's extract that is attached to a confined connection; return also what base tables this has.
 
     Raises:
         ContractError: as `open_extract`.
     """
-    duckdb_files.attach(con, path, alias, what=extract_key(source))
-    duckdb_files.confine(con)
     with told_as(ContractError, f"{extract_key(source)} can't be read: "):
         tables = BaseTables.look(con)
     return read(con, alias, source=source, tables=tables), tables

@@ -4,10 +4,8 @@ The same view works in the bucket, in a mirror and on a laptop: its paths are re
 to the bucket's address if the variable is not set.
 """
 
-import os
 import re
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +20,6 @@ from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-
-_MEMORY = Path("/dev/shm")  # noqa: S108 - in memory, creating hundreds of links takes no time
 
 
 def view_query(paths: tuple[str, ...], data_url: str) -> str:
@@ -64,13 +59,6 @@ def remote_table(stored: str) -> tuple[str, str, str] | None:
         return None
     alias, schema, table = (part[1:-1].replace('""', '"') if part.startswith('"') else part for part in found.groups())
     return alias, schema, table
-
-
-@contextmanager
-def stand_ins() -> Iterator[Path]:
-    """Provide a folder for the placeholder files of `write_view`, which a confined connection must be allowed to use."""
-    with duckdb_files.scratch(_MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None) as home:
-        yield home
 
 
 def write_view(

@@ -5,9 +5,10 @@ everything attached to it. A batch that fails or takes too long is split in halv
 Once its extracts are attached, the instance of a batch can access only files in its own folder.
 """
 
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -80,7 +81,7 @@ class Batching:
 
     def _opened(self, paths: Mapping[str, Path], known: Collection[str]) -> "Iterator[Outcome | Batch]":
         for batch in self._open(paths):
-            if all(table in known for table in batch.tables()):
+            if isinstance(batch, Outcome) or all(table in known for table in batch.tables()):
                 yield from self._take(batch)
             else:
                 yield batch
@@ -96,29 +97,45 @@ class Batching:
             return Problem(source=source, code=error.code, message=str(error))
         return path
 
-    def _open(self, paths: Mapping[str, Path]) -> "list[Batch]":
+    def _open(self, paths: Mapping[str, Path]) -> "list[Batch | Outcome]":
         import duckdb
 
-        home = self.folder / f"batch-{ULID()}"
-        home.mkdir()
-        con = duckdb_files.connect(threads=1, memory_limit=MEMORY_LIMIT, temp_dir=self.folder / "spill")
-        batch = Batch(con, dict(paths), home)
         try:
-            with duckdb_files.time_limit(con, LONGEST):
-                batch.open(self.store, self.last)
-            if duckdb_files.is_up(batch.con) or len(paths) == 1:
-                return [batch]
+            with ExitStack() as held:
+                batch = held.enter_context(self._batch(paths))
+                with duckdb_files.time_limit(batch.con, LONGEST):
+                    batch.open(self.store, self.last)
+                if duckdb_files.is_up(batch.con) or len(paths) == 1:
+                    return [replace(batch, held=held.pop_all())]
         except duckdb.Error as error:
             if len(paths) == 1:
-                return [Batch(con, dict(paths), home, problems=[_damage(next(iter(paths)), error)])]
-        con.close()
+                return [Outcome({}, (_damage(next(iter(paths)), error),))]
         return [opened for half in _halves(paths) for opened in self._open(half)]
 
-    def _take(self, batch: "Batch") -> "Iterator[Outcome]":
+    @contextmanager
+    def _batch(self, paths: Mapping[str, Path]) -> "Iterator[Batch]":
+        """Provide a batch with a connection of its own."""
+        if sum(path.stat().st_size for path in paths.values()) <= duckdb_files.SMALL:
+            with duckdb_files.lent_confined() as (con, home):
+                copies = {name: home / f"{number}.duckdb" for number, name in enumerate(paths)}
+                for name, path in paths.items():
+                    shutil.copyfile(path, copies[name])
+                yield Batch(con, paths, home, copies)
+        else:
+            home = self.folder / f"batch-{ULID()}"
+            home.mkdir()
+            spill = self.folder / "spill"
+            with duckdb_files.connect(threads=1, memory_limit=MEMORY_LIMIT, temp_dir=spill) as con:
+                yield Batch(con, paths, home)
+
+    def _take(self, batch: "Batch | Outcome") -> "Iterator[Outcome]":
         import duckdb
 
+        if isinstance(batch, Outcome):
+            yield batch
+            return
         try:
-            with batch.con, duckdb_files.time_limit(batch.con, LONGEST):
+            with batch.held, duckdb_files.time_limit(batch.con, LONGEST):
                 yield batch.take()
         except duckdb.Error as error:
             if len(batch.paths) > 1:
@@ -140,11 +157,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sources whose extracts are open in one DuckDB instance, which can access only the folder `home`."""
+    """Sources whose extracts are open in one DuckDB instance, which can access only the folder `home`.
+
+    `copies` are those of the extracts in `home`, if the instance was confined to it before; `held` closes it.
+    """
 
     con: "DuckDBPyConnection"
     paths: Mapping[str, Path]
     home: Path
+    copies: Mapping[str, Path] = field(default_factory=dict)
+    held: ExitStack = field(default_factory=ExitStack)
     sources: list[Source] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     _found: list[Found] = field(default_factory=list)
@@ -157,14 +179,17 @@ class Batch:
         """
         import duckdb
 
+        are_plain = all(path in duckdb_files.PLAIN for path in self.paths.values())
         attached: dict[int, str] = {}
         for number, (name, path) in enumerate(self.paths.items()):
             with self._trouble_of(name):
                 _require_openable(name, path)
-                duckdb_files.attach(self.con, path, attached_as(number), what=extract_key(name))
+                place = self.copies.get(name, path)
+                duckdb_files.attach(self.con, place, attached_as(number), what=extract_key(name))
                 attached[number] = name
-        duckdb_files.confine(self.con, self.home)
-        found = Found.look(self.con)
+        if not self.copies:
+            duckdb_files.confine(self.con, self.home)
+        found = Found.look(self.con, are_plain=are_plain)
         self._found.append(found)
         for number, name in attached.items():
             with self._trouble_of(name):

@@ -167,16 +167,20 @@ def update(
     `statistics` is asked for those of the tables that have changed. A file that can't be read, or that contains something
     else, is replaced.
     """
-    with duckdb_files.connect(threads=1) as con:
-        if path.exists():
-            with suppress(ContractError):
-                return _updated(con, path, catalog, data_url, statistics)
-    path.unlink(missing_ok=True)
-    Path(f"{path}.wal").unlink(missing_ok=True)
-    with duckdb_files.connect(threads=1) as con:
-        duckdb_files.create(con, path, _FILE)
-        con.execute(";".join(_declarations(_OF)))
-        return _write(con, catalog, data_url, statistics)
+    refused = None
+    if path.exists():
+        is_plain = path in duckdb_files.PLAIN
+        with suppress(ContractError), duckdb_files.lent() if is_plain else duckdb_files.connect(threads=1) as con:
+            refused = _updated(con, path, catalog, data_url, statistics, is_plain=is_plain)
+    if refused is None:
+        path.unlink(missing_ok=True)
+        Path(f"{path}.wal").unlink(missing_ok=True)
+        with duckdb_files.lent() as con:
+            duckdb_files.create(con, path, _FILE)
+            con.execute(";".join(_declarations(_OF)))
+            refused = _write(con, catalog, data_url, statistics)
+    duckdb_files.PLAIN.add(path)
+    return refused
 
 
 def _declarations(database: str) -> Iterator[str]:
@@ -191,10 +195,14 @@ def _updated(
     catalog: Catalog,
     data_url: str,
     statistics: Callable[[Sequence[Table]], Statistics],
+    *,
+    is_plain: bool,
 ) -> dict[str, str]:
     what = "the last snapshot's lake"
     duckdb_files.attach(con, path, _FILE, what=what, writable=True)
     with told_as(ContractError, f"{what} can't be used: ", hide=path):
+        if is_plain:
+            return _write(con, catalog, data_url, statistics)
         con.execute(f"attach ':memory:' as {_NEW}")
         duckdb_files.confine(con)
         con.execute(";".join(_declarations(_NEW)))

@@ -6,6 +6,7 @@ trusted, because others may write to the bucket: a view is kept only if its SQL 
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,17 +83,19 @@ def update(path: Path, catalog: Catalog, data_url: str) -> dict[str, str]:
 
     A file that can't be read, or that contains something else, is replaced.
     """
+    failed = None
     with duckdb_files.lent() as con:
         if path.exists():
-            try:
-                return _updated(con, path, catalog, data_url)
-            except ContractError:
-                pass
-    path.unlink(missing_ok=True)
-    Path(f"{path}.wal").unlink(missing_ok=True)
-    with duckdb_files.lent() as con:
-        _create(con, path)
-        return _write(con, catalog, data_url)
+            with suppress(ContractError):
+                failed = _updated(con, path, catalog, data_url)
+    if failed is None:
+        path.unlink(missing_ok=True)
+        Path(f"{path}.wal").unlink(missing_ok=True)
+        with duckdb_files.lent() as con:
+            _create(con, path)
+            failed = _write(con, catalog, data_url)
+    duckdb_files.PLAIN.add(path)
+    return failed
 
 
 def remote_tables(path: Path) -> dict[str, tuple[str, str, str]]:
@@ -112,10 +115,11 @@ def remote_tables(path: Path) -> dict[str, tuple[str, str, str]]:
 
 def _updated(con: "DuckDBPyConnection", path: Path, catalog: Catalog, data_url: str) -> dict[str, str]:
     what = "the last snapshot's analytics.duckdb"
+    is_plain = path in duckdb_files.PLAIN
     duckdb_files.attach(con, path, _FILE, what=what, writable=True)
     with told_as(ContractError, f"{what} can't be used: ", hide=path):
         tables = dict(con.execute(_BASE_TABLES).fetchall())
-        if con.execute(_STRANGERS).fetchone() != (0,) or tables != _expected():
+        if tables != _expected() or not (is_plain or con.execute(_STRANGERS).fetchone() == (0,)):
             raise ContractError("it contains something that we did not write")
         return _write(con, catalog, data_url)
 

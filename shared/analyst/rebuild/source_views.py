@@ -302,15 +302,15 @@ class Found:
     strange: frozenset[str]
 
     @classmethod
-    def look(cls, con: "DuckDBPyConnection") -> Self:
-        """Query the attached databases."""
+    def look(cls, con: "DuckDBPyConnection", *, are_plain: bool) -> Self:
+        """Query the attached databases; `are_plain` if it is known that they have only tables and views."""
         views: dict[str, dict[str, str]] = {}
         rows = con.execute(
             "select database_name, view_name, sql from duckdb_views() where not internal and schema_name = 'main'"
         ).fetchall()
         for database, name, sql in rows:
             views.setdefault(database, {})[name] = sql
-        strange = frozenset(database for (database,) in con.execute(_STRANGERS).fetchall())
+        strange = frozenset(() if are_plain else (database for (database,) in con.execute(_STRANGERS).fetchall()))
         return cls(BaseTables.look(con), views, strange)
 
     def is_strange(self, database: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
+from analyst import duckdb_files
 from analyst.catalog import Problem
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
@@ -419,6 +420,19 @@ def test_what_strangers_add_to_an_extract_of_ours_is_left_out(store: Store, secr
     assert query(store, "select view_name from duckdb_views() where not internal and schema_name = 'main'") == [
         ("orders",)
     ]
+
+
+def test_an_extract_that_strangers_changed_is_examined_after_our_changes_too(store: Store) -> None:
+    key = "extracts/shop/extract.duckdb"
+    extract(store, "shop", {"orders": "select 1 as id"})
+    with edited(store, key) as path:
+        assert path in duckdb_files.PLAIN
+        with duckdb.connect(path) as con:
+            con.execute("create macro told() as 1")
+        assert path not in duckdb_files.PLAIN
+    extract(store, "shop", {"more": "select 2 as id"})
+    with edited(store, key) as path:
+        assert path not in duckdb_files.PLAIN
 
 
 @pytest.mark.parametrize("cut", [100, 12288, 0.5, 0.9])
