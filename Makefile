@@ -93,21 +93,27 @@ lint: env ## run ruff and mypy
 
 .PHONY: check
 check: lint ## run ruff, mypy and the fast unit tests
-	$(BIN)/pytest tests/unit -m "not slow" -n 2 --dist worksteal
+	$(BIN)/pytest tests/unit -m "not slow and not long" -n 2 --dist worksteal
 
 .PHONY: test
-test: env ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
+test: env ## run ruff, mypy and the tests; those of `da` also with the newest DuckDB
 	@$(MAKE) --no-print-directory -j2 test-all test-newest
 
 # both at once: tests that wait for a disk, a process or a clock leave their core to the other
 .PHONY: test-all test-newest
 test-all: env
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
 test-newest: lint .venv-da/installed
-	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server"
+	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server and not long"
+
+.PHONY: test-long
+test-long: env .venv-da/installed ## run the tests that `make test` leaves out, and properties on more examples
+	$(BIN)/pytest -n 2 --dist worksteal -m "long or hypothesis" --hypothesis-profile some
+	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server and long"
 
 .PHONY: e2e
-e2e: env .venv-checkov/installed .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-sharing/installed .venv-openmetadata/installed .venv-pages/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
+e2e: env .venv-checkov/installed .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-sharing/installed .venv-openmetadata/installed .venv-pages/installed ## run long tests, the demo, containers, other engines, many processes at once and properties on many examples (takes over an hour, needs Docker)
+	$(MAKE) test-long
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults --ignore tests/e2e/pages
 	$(MAKE) e2e-pages

@@ -1,30 +1,48 @@
-"""The number of examples: few and always the same, or with the profile `many` as many as find rare faults.
+"""The number of examples: a few in `make test`, more in `make test-long`, and in `make e2e` as many as find rare faults.
 
 Tests that use `sample` or `size` are marked `many`, so that `make e2e` runs them on everything.
 """
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 _MANY = 20
-_FEW = 40
+_SOME = 40
+_FEW = 12
 T = TypeVar("T")
 
 _ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # which tells of the machine
 
 
 def register_profiles() -> None:
-    """Load the profile of every run; `--hypothesis-profile many` is for `make e2e`."""
+    """Load the profile of every run; `make test-long` runs `--hypothesis-profile some`, and `make e2e` runs `many`."""
     settings.register_profile("few", _ANY_MACHINE, max_examples=_FEW, derandomize=True)
+    settings.register_profile("some", _ANY_MACHINE, max_examples=_SOME, derandomize=True)
     settings.register_profile("many", _ANY_MACHINE, max_examples=100 * _MANY)
     settings.load_profile("few")
 
 
-def examples(few: int) -> int:
-    """Give the number of examples of a law that is tried on so many in every run."""
-    return few * _MANY if is_many() else few
+def examples(some: int) -> int:
+    """Return the number of examples of a law that is tried on `some` in `make test-long`."""
+    if is_many():
+        return some * _MANY
+    return some if settings.get_current_profile_name() == "some" else min(some, max(4, some * _FEW // _SOME))
+
+
+def partly(cases: Iterable[Any], few: int, *, spread: bool = False) -> list[Any]:
+    """Return all cases as parameters: `few` of them, evenly spaced from the first on, and the others marked `long`.
+
+    With `spread`, each case is a tuple of the values of several parameters.
+    """
+    listed = list(cases)
+    kept = {number * len(listed) // few for number in range(few)}
+    return [
+        pytest.param(*(case if spread else (case,)), marks=() if number in kept else pytest.mark.long)
+        for number, case in enumerate(listed)
+    ]
 
 
 def sample(cases: Iterable[T], few: int) -> list[T]:

@@ -1,11 +1,14 @@
-"""Tests that try fewer inputs in `make test` are those that `make e2e` runs on all of them."""
+"""What `make test` leaves out is run by `make test-long` and `make e2e`."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
 OTHERS = (path for path in sorted(TESTS.rglob("test_*.py")) if path != Path(__file__))
 FILES = [path for path in OTHERS if "from tests.examples import" in path.read_text()]
 
@@ -23,3 +26,38 @@ def test_what_is_sampled_is_marked(path: Path) -> None:
 
 def test_there_are_such_tests() -> None:
     assert sum(bool(names(path) & {"sample", "size"}) for path in FILES) >= 5
+
+
+def recipe(target: str) -> str:
+    """Return the commands of a target of the Makefile."""
+    found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_what_one_target_leaves_out_another_runs() -> None:
+    assert '-m "not long"' in recipe("test-all")
+    assert '-m "duckdb and not server and not long"' in recipe("test-newest")
+    assert '-m "long or hypothesis" --hypothesis-profile some' in recipe("test-long")
+    assert "$(MAKE) test-long" in recipe("e2e")
+    assert '-m "hypothesis or many" --hypothesis-profile many' in recipe("e2e")
+
+
+def test_a_change_has_to_pass_both() -> None:
+    commands = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line.startswith("make ")]
+    assert commands == ["make test", "make test-long"]
+    workflow = (ROOT / ".github/workflows/test.yml").read_text()
+    assert [line for line in re.findall(r"- run: (make .*)", workflow) if "test" in line] == commands
+
+
+def test_every_marker_is_one_that_a_target_names() -> None:
+    markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+    makefile = (ROOT / "Makefile").read_text()
+    named = {word for found in re.findall(r'-m "([^"]+)"', makefile) for word in found.split()}
+    assert {marker.split(":")[0] for marker in markers} <= named
+
+
+def test_no_file_is_left_out_as_a_whole() -> None:
+    for path in TESTS.rglob("test_*.py"):
+        marks = re.findall(r"^pytestmark = .*(?:\n[ \]].*)*", path.read_text(), re.MULTILINE)
+        assert not any("mark.long" in mark for mark in marks), path

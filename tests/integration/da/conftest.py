@@ -1,5 +1,7 @@
 """`da` as a user has it: a folder to work in, a configuration, and a server on loopback."""
 
+import functools
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
+import da as package
 from da.config import Login
 from da.main import execute
 from da.plan import Request
@@ -30,6 +33,8 @@ class Ran:
 
 
 Da = Callable[..., Ran]
+
+SCHEMAS = Path(package.__file__).parent / "schemas"
 
 ORDERS = "select i as id, i * 1.5 as total from range(1000) t(i)"
 
@@ -80,9 +85,31 @@ def da(workspace: Workspace, config_dir: Path, capsys: pytest.CaptureFixture[str
         capsys.readouterr()
         code = execute(arguments)
         printed = capsys.readouterr()
+        if code == 0 and "--json" in arguments:
+            require_documented(arguments, printed.out)
         return Ran(code, printed.out, printed.err)
 
     return run
+
+
+def require_documented(arguments: tuple[str, ...], printed: str) -> None:
+    """Hold what a command printed with `--json` against its schema in shared/da/schemas, line by line if it watches."""
+    names = (".".join(arguments[:count]) for count in range(len(arguments), 0, -1))
+    path = next((path for name in names if (path := SCHEMAS / f"{name}.json").exists()), None)
+    if path is not None and printed:
+        documents = printed.splitlines() if "--watch" in arguments else [printed]
+        for document in documents:
+            _validator(path)(json.loads(document))
+
+
+@functools.cache
+def _validator(path: Path) -> Callable[[Any], object]:
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:  # where only the packages of `da` are
+        return lambda _document: None
+    validate: Callable[[Any], object] = Draft202012Validator(json.loads(path.read_text())).validate
+    return validate
 
 
 @pytest.fixture

@@ -148,7 +148,8 @@ def test_what_can_not_be_undone_is_asked_for(api: FunctionsApi, logged_in: Da) -
 def test_all_pages_of_a_report_are_read(api: FunctionsApi, logged_in: Da) -> None:
     def entry(number: int) -> dict[str, object]:
         reasons = [{"kind": "public", "text": "the table is public"}]
-        return {"user": f"u{number}", "table": "a.b", "readable": True, "downloadable": True, "reasons": reasons}
+        user = {"user_id": f"{number}", "user": f"u{number}"}
+        return {**user, "table": "a.b", "readable": True, "downloadable": True, "reasons": reasons}
 
     pages = [[entry(0), entry(1)], [entry(2)]]
     api.answers["GET", "/api/admin/access"] = [(200, {"user": None, "count": 3, "access": page}) for page in pages]

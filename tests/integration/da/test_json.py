@@ -79,6 +79,7 @@ class Checked:
         return document
 
 
+@pytest.mark.long
 @pytest.mark.server
 @pytest.mark.slow
 def test_what_commands_print_fits_their_schemas(

@@ -7,6 +7,7 @@ import pytest
 from analyst import duckdb_files
 from analyst.contract import parquet
 from analyst.errors import SourceError, UnavailableError
+from tests.examples import partly
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +48,7 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", partly(TABLES, 3))
 def test_equal_rows_are_equal_bytes_whatever_threads_and_memory(table: str, tmp_path: Path) -> None:
     ways = [(1, TIGHT), (2, ROOMY), (7, TIGHT)]
     written = [
@@ -67,14 +68,16 @@ def test_a_wide_table_fits_into_little_memory(tmp_path: Path) -> None:
 NOISE = " || ".join(f"sha256((range * 64 + {i})::varchar)" for i in range(16))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "table",
-    {
-        "many rows": f"select range as n, {NOISE} as noise from range(200_000)",
-        "rows of megabytes": f"select n, string_agg({NOISE}, '' order by range) as noise "
-        "from (select range, range // 4_000 as n from range(280_000)) group by n order by n",
-    }.items(),
+    partly(
+        {
+            "many rows": f"select range as n, {NOISE} as noise from range(140_000)",
+            "rows of megabytes": f"select n, string_agg({NOISE}, '' order by range) as noise "
+            "from (select range, range // 4_000 as n from range(280_000)) group by n order by n",
+        }.items(),
+        1,
+    ),
     ids=lambda table: table[0],
 )
 def test_no_file_is_larger_than_128_mb_and_the_rows_keep_their_order(table: tuple[str, str], tmp_path: Path) -> None:
@@ -114,7 +117,7 @@ SCANS = {
 }
 
 
-@pytest.mark.parametrize("scan", SCANS)
+@pytest.mark.parametrize("scan", partly(SCANS, 4))
 def test_rows_keep_the_order_in_which_files_have_them(scan: str, inputs: Path, tmp_path: Path) -> None:
     paths = write(SCANS[scan].replace("{home}", str(inputs)), tmp_path / "out")
     numbers = [row[0] for row in rows(paths, "n")]

@@ -19,6 +19,7 @@ from analyst.store import ANY, Store
 from analyst.sweep import Sweep, SweepAnswer
 from tests.clouds import Cloud
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.examples import partly
 from tests.reading import ask, filled, query
 
 pytestmark = pytest.mark.slow
@@ -132,7 +133,7 @@ def grown(shared_cloud: Cloud) -> dict[int, Cloud]:
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("stranger", partly(STRANGERS, 4))
 def test_the_next_publish_restates_what_is_published(grown: dict[int, Cloud], stranger: Stranger) -> None:
     store = grown[3].copy().open()
     with filled(store, HOME) as path:
@@ -148,7 +149,7 @@ def test_the_next_publish_restates_what_is_published(grown: dict[int, Cloud], st
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("stranger", partly(STRANGERS, 4))
 def test_a_sweep_restates_it_when_nothing_is_published(grown: dict[int, Cloud], stranger: Stranger) -> None:
     store = grown[2].copy().open()
     with filled(store, HOME) as path:
