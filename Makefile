@@ -108,7 +108,7 @@ test-newest: lint .venv-da/installed
 
 .PHONY: test-long
 test-long: env .venv-da/installed ## run the tests that `make test` leaves out, and properties on more examples
-	$(BIN)/pytest -n 2 --dist worksteal -m "long or hypothesis" --hypothesis-profile some
+	$(BIN)/pytest -n 2 --dist worksteal -m "long or hypothesis or many" --hypothesis-profile some
 	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server and long"
 
 .PHONY: e2e

@@ -27,9 +27,15 @@ def register_profiles() -> None:
 
 def examples(some: int) -> int:
     """Return the number of examples of a law that is tried on `some` in `make test-long`."""
-    if is_many():
-        return some * _MANY
-    return some if settings.get_current_profile_name() == "some" else min(some, max(4, some * _FEW // _SOME))
+    return some * _MANY if is_many() else _fewer(some)
+
+
+def _fewer(some: int) -> int:
+    return some if _profile() == "some" else min(some, max(4, some * _FEW // _SOME))
+
+
+def _profile() -> str:
+    return settings.get_current_profile_name()
 
 
 def partly(cases: Iterable[Any], few: int, *, spread: bool = False) -> list[Any]:
@@ -45,17 +51,17 @@ def partly(cases: Iterable[Any], few: int, *, spread: bool = False) -> list[Any]
     ]
 
 
-def sample(cases: Iterable[T], few: int) -> list[T]:
-    """Return `few` of the cases, evenly spaced from the first on; all of them with the profile `many`."""
+def sample(cases: Iterable[T], some: int) -> list[T]:
+    """Return cases, evenly spaced from the first on: `some` in `make test-long`, fewer in `make test`, all in `make e2e`."""
     listed = list(cases)
-    return listed if is_many() else listed[:: max(1, len(listed) // few)]
+    return listed if is_many() else listed[:: max(1, len(listed) // _fewer(some))]
 
 
-def size(few: int, many: int) -> int:
-    """Return the size of an input: the smaller one, or the larger one with the profile `many`."""
-    return many if is_many() else few
+def size(few: int, many: int, *, some: int | None = None) -> int:
+    """Return the size of an input: `few` in `make test`, `some` in `make test-long`, and `many` in `make e2e`."""
+    return many if is_many() else some if some is not None and _profile() == "some" else few
 
 
 def is_many() -> bool:
     """Return whether the profile `many` is loaded."""
-    return settings.get_current_profile_name() == "many"
+    return _profile() == "many"

@@ -21,7 +21,7 @@ from tests.unit import crash_worker
 
 pytestmark = [pytest.mark.many, pytest.mark.slow]
 
-STRIDE = size(3, many=1)
+STRIDE = size(6, many=1, some=3)
 EXTRACT = "extracts/toy/extract.duckdb"
 
 

@@ -291,6 +291,7 @@ def test_a_tag_hides_the_values_of_a_column_from_everybody_at_once(world: World,
 DATA = ROOT.parent / "shared/data/nycflights13"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not DATA.is_dir(), reason="the flights are not there")
 def test_figures_of_the_flights_are_those_of_sql(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path, profiles=True)
