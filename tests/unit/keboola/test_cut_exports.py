@@ -20,11 +20,11 @@ from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest
 from analyst.http_client import HttpClient
 from analyst.snapshots import Snapshots
 from analyst.store import Store
+from tests.bucket_contents import ask
 from tests.clouds import FileCloud
-from tests.doubles.around import Around
 from tests.doubles.keboola.project import TOKEN, Fault, Project
-from tests.doubles.keboola.serving import Served, serving
-from tests.reading import ask
+from tests.doubles.keboola.server import Served, serving
+from tests.doubles.wrapped_store import Around
 
 ROWS = [(str(number), f"name {number}") for number in range(1, 13)]
 SLICES = 6
