@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -123,12 +123,12 @@ def table(measured: Sequence[Measured]) -> str:
     )
 
 
-def wait(running: Host, pid: int, log: Path) -> None:
+def wait(running: Host, pid: int, said: Callable[[], str]) -> None:
     """Wait until the function answers."""
     end = time.monotonic() + 120
     while not answers(running):
         assert time.monotonic() < end
-        assert Path(f"/proc/{pid}").exists(), log.read_text()[-2000:]
+        assert Path(f"/proc/{pid}").exists(), said()[-2000:]
         time.sleep(0.02)
 
 
@@ -161,7 +161,7 @@ def in_process(function: HttpFunction, home: Path) -> Iterator[tuple[Host, int, 
         process = subprocess.Popen(command, cwd=home, env={**os.environ, **environ, **more}, stdout=file, stderr=file)
     running = Host(f"http://127.0.0.1:{port}")
     try:
-        wait(running, process.pid, log)
+        wait(running, process.pid, log.read_text)
         yield running, process.pid, time.perf_counter() - began
     finally:
         process.terminate()
@@ -187,10 +187,14 @@ def in_container(function: HttpFunction, home: Path, image: str) -> Iterator[tup
         found = ["docker", "inspect", "-f", f"{{{{.State.{what}}}}}", container]
         return int(subprocess.run(found, capture_output=True, text=True, check=True).stdout)
 
+    def said() -> str:
+        done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
+        return done.stdout + done.stderr
+
     running = Host(f"http://127.0.0.1:{port}")
     try:
         pid = state("Pid")
-        wait(running, pid, home / "alone.log")
+        wait(running, pid, said)
         yield running, pid, time.perf_counter() - began
         subprocess.run(["docker", "stop", "-t", "30", container], capture_output=True, check=True)
         assert state("ExitCode") == 0
