@@ -5,6 +5,7 @@ from analyst.connectors.keboola.connector import KeboolaConnector
 from analyst.connectors.keboola.discovery import TYPE, connector_of
 from analyst.connectors.registered_source import RegisteredSource
 from analyst.context import Context
+from analyst.contract.checkpoints import Checkpoints
 from analyst.contract.source_jobs import SourceJobs
 from analyst.extract_run import ExtractAnswer, ExtractRequest, TableCalls
 from analyst.http import Answer, function
@@ -24,11 +25,19 @@ def extract_keboola(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnsw
     registered = RegisteredSource(ctx.state, request.source, actor(ctx), settings.tables_public)
     looked_up = registered.look_up(TYPE)
     jobs = SourceJobs(ctx.store, request.source, ctx.clock)
+    checkpoints = Checkpoints(ctx.store, request.source, ctx.clock, ctx.is_time_up)
 
     def connector() -> KeboolaConnector:
         opened.append(
             connector_of(
-                registered, looked_up, settings, request.tables, http=ctx.process.http, now=ctx.clock, jobs=jobs
+                registered,
+                looked_up,
+                settings,
+                request.tables,
+                http=ctx.process.http,
+                now=ctx.clock,
+                jobs=jobs,
+                checkpoints=checkpoints,
             )
         )
         return opened[0]

@@ -8,6 +8,7 @@ resource "google_compute_managed_ssl_certificate" "certificate" {
   managed {
     domains = [var.domain]
   }
+  depends_on = [google_project_service.apis]
 }
 
 resource "google_compute_region_network_endpoint_group" "groups" {
@@ -65,6 +66,7 @@ resource "google_compute_ssl_policy" "modern" {
   name            = var.name
   profile         = "MODERN"
   min_tls_version = "TLS_1_2"
+  depends_on      = [google_project_service.apis]
 }
 
 resource "google_compute_target_https_proxy" "proxy" {

@@ -3,7 +3,7 @@
 locals {
   generated = jsondecode(file("${path.module}/services.json"))
   groups = {
-    for name, group in local.generated.groups : name => merge(group, var.size == "large" ? group.large : {})
+    for name, group in local.generated.groups : name => merge(group, { for key, value in group.large : key => value if var.size == "large" })
     if var.gateway || !group.optional
   }
   base_url      = "https://${var.domain}"
@@ -52,11 +52,11 @@ resource "google_project_iam_member" "bigquery" {
 }
 
 resource "google_project_service" "apis" {
-  for_each = toset([
+  for_each = toset(concat([
     "artifactregistry.googleapis.com", "cloudscheduler.googleapis.com", "cloudtasks.googleapis.com",
-    "compute.googleapis.com", "iamcredentials.googleapis.com", "monitoring.googleapis.com", "run.googleapis.com",
-    "secretmanager.googleapis.com", "storage.googleapis.com",
-  ])
+    "compute.googleapis.com", "iam.googleapis.com", "iamcredentials.googleapis.com", "logging.googleapis.com",
+    "monitoring.googleapis.com", "run.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com",
+  ], var.billing_account == null ? [] : ["billingbudgets.googleapis.com"]))
   service            = each.value
   disable_on_destroy = false
 }
@@ -87,16 +87,19 @@ resource "google_service_account" "groups" {
   for_each     = local.groups
   account_id   = "${var.name}-${each.key}"
   display_name = each.value.about
+  depends_on   = [google_project_service.apis]
 }
 
 resource "google_service_account" "tasks" {
   account_id   = "${var.name}-calls"
   display_name = "Cloud Tasks calls functions as this account"
+  depends_on   = [google_project_service.apis]
 }
 
 resource "google_service_account" "scheduler" {
   account_id   = "${var.name}-scheduler"
   display_name = "Cloud Scheduler calls the scheduler as this account"
+  depends_on   = [google_project_service.apis]
 }
 
 resource "google_cloud_run_v2_service" "groups" {

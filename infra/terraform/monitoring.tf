@@ -2,6 +2,7 @@ resource "google_monitoring_notification_channel" "email" {
   display_name = "AI Data Analyst"
   type         = "email"
   labels       = { email_address = var.alert_email }
+  depends_on   = [google_project_service.apis]
 }
 
 resource "google_monitoring_uptime_check_config" "health" {
@@ -18,6 +19,7 @@ resource "google_monitoring_uptime_check_config" "health" {
     type   = "uptime_url"
     labels = { project_id = var.project, host = var.domain }
   }
+  depends_on = [google_project_service.apis]
 }
 
 locals {
@@ -44,6 +46,7 @@ resource "google_logging_metric" "logged" {
     metric_kind = "DELTA"
     value_type  = "INT64"
   }
+  depends_on = [google_project_service.apis]
 }
 
 resource "google_monitoring_alert_policy" "logged" {
@@ -144,4 +147,5 @@ resource "google_billing_budget" "month" {
       threshold_percent = threshold_rules.value
     }
   }
+  depends_on = [google_project_service.apis]
 }

@@ -184,6 +184,8 @@ FEWEST_SPREAD: Final = 10
 class TableCalls:
     """Extracts each of many changed tables by a call of its own, which another process may answer.
 
+    A table that a call could not read to its end is left to the next part of the run.
+
     `path` is the extract function, `parallel` returns how many calls are made at the same time; it is asked when needed.
     """
 
@@ -212,6 +214,8 @@ class TableCalls:
             answer, reason = found if isinstance(found, dict) else {}, str(error)
         else:
             reason = "its call gave no result"
+        if table in (answer.get("left") or ()):
+            return None
         return _result(table, answer) or TableResult(table=table, status="failed", error=reason)
 
 
@@ -283,7 +287,7 @@ class Extracting:
             # if an earlier attempt of this run published something and died, this one finds those tables unchanged
             is_behind = ended.base is not None and not self.snapshots.is_built_from(request.source, ended.base)
             rebuild = Rebuilds(self.snapshots, self.call, self.rebuild_later).request(request.source, ended.version)
-        if ended.left and self.next_part is not None:
+        if ended.left and self.next_part is not None and self.wants_rebuild:
             keep_part(self.store, ended.record, request.part)
             self.next_part(_next_part(request, run_id, ended))
         profiled = self._profiles(request, ended, is_behind=is_behind) if self.wants_rebuild else None

@@ -81,6 +81,12 @@ def test_it_is_small(image: str) -> None:
     assert int(size.stdout) <= MOST_BYTES
 
 
+def test_its_user_is_a_number(image: str) -> None:
+    """Kubernetes can't start a container with `runAsNonRoot` whose image names its user."""
+    found = ["docker", "image", "inspect", "-f", "{{.Config.User}}", image]
+    assert subprocess.run(found, capture_output=True, text=True, check=True).stdout.strip() == "10001"
+
+
 def test_every_module_of_ours_can_be_imported(image: str) -> None:
     assert json.loads(inside(image, "python", "-c", EVERYTHING).splitlines()[-1]) == {}
 

@@ -14,6 +14,8 @@ from analyst.errors import ForbiddenError
 from analyst.http import app
 from analyst.store import ABSENT, Condition, Entry, Object
 from infra.deployment import Access, routes, services
+from tests.doubles.keboola.project import TOKEN, Project
+from tests.doubles.keboola.server import serving
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.wrapped_store import Around
 from tests.integration.jira.conftest import event, issue, signature
@@ -93,6 +95,7 @@ def split(tmp_path: Path) -> Iterator[Split]:
         "SERVICE_TOKEN": SERVICE_TOKEN,
         "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
         "JIRA_WEBHOOK_SECRET": JIRA_SECRET,
+        "KEBOOLA_STORAGE_TOKEN": TOKEN,
         "JIRA_FOLD_INTERVAL": "0",
         "SOURCE_ROOTS": str(tmp_path / "sources"),
     }
@@ -135,6 +138,14 @@ def test_the_whole_chain_needs_no_other_right(split: Split) -> None:
     signed = {"X-Hub-Signature": signature(body), "X-Atlassian-Webhook-Identifier": "one"}
     split.ask("POST", "/webhooks/jira", json.loads(body), **signed)
     split.until(lambda: "jira.issues" in split.ask("GET", "/api/sync/manifest", token=admin)["tables"])
+
+    with serving(Project()) as keboola:
+        keboola.project.table("in.c-a.t", ["id"], [("1",), ("2",), ("3",)])
+        config = {"stack_url": keboola.url, **keboola.config}
+        split.ask("POST", "/api/admin/sources/kbc", {"type": "keboola", "config": config}, admin)
+        split.ask("POST", "/api/admin/tables/kbc.t", {"source_table": "in.c-a.t"}, admin)
+        split.ask("POST", "/api/sync/trigger", {"sources": ["kbc"]})
+        split.until(lambda: "kbc.t" in split.ask("GET", "/api/sync/manifest", token=admin)["tables"])
 
     split.ask("POST", "/schedule", {})
     split.ask("POST", "/sweep", {})

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,18 @@ def test_everything_that_is_referred_to_is_there() -> None:
     used = set(re.findall(r"(?<![\w./\"-])(google_\w+\.\w+)", TEXT))
     assert used <= known
     assert used
+
+
+def test_every_resource_waits_for_the_apis() -> None:
+    """In a new project, an API answers only after it was enabled. What a resource refers to is created before it."""
+    needs = {
+        f"{kind}.{name}": set(re.findall(r"(?<![\w./\"-])(google_\w+\.\w+)", json.dumps(body)))
+        for (kind, name), body in resources().items()
+    }
+    ready = {"google_project_service.apis"}
+    while more := {name for name, others in needs.items() if name not in ready and others & ready}:
+        ready |= more
+    assert set(needs) - ready == set()
 
 
 @pytest.mark.parametrize(
@@ -144,3 +158,69 @@ def test_the_routes_are_those_of_the_functions_and_valid_templates() -> None:
 def test_a_timeout_leaves_room_for_the_cut_of_an_extract() -> None:
     extract = GENERATED["groups"]["extract"]
     assert int(extract["variables"]["TASK_SECONDS"]) < 1800 < extract["timeout"] <= 3600
+
+
+_BLOCK = re.compile(r"^locals \{$.*?^\}$", re.MULTILINE | re.DOTALL)
+_ATTRIBUTE = re.compile(r"\b(?:google_\w+)\.(\w+)\.\w+")
+SHOWN = {
+    "groups": "{ for name, group in local.groups : name => group }",
+    "rights": "local.bucket_rights",
+    "secrets": "local.group_secrets",
+    "bigquery": "local.bigquery_rights",
+    "image": "local.image",
+}
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the values of the configuration alone, without resources and so without a provider."""
+    if shutil.which("terraform") is None:
+        pytest.skip("terraform is not installed")
+    folder = tmp_path_factory.mktemp("values")
+    shutil.copy(FOLDER / "services.json", folder)
+    shutil.copy(FOLDER / "variables.tf", folder)
+    blocks = [block for path in sorted(FOLDER.glob("*.tf")) for block in _BLOCK.findall(path.read_text())]
+    outputs = [f'output "{name}" {{ value = {value} }}' for name, value in SHOWN.items()]
+    text = "\n".join([*blocks, *outputs]).replace(
+        "${google_artifact_registry_repository.images.registry_uri}", "registry"
+    )
+    (folder / "main.tf").write_text(_ATTRIBUTE.sub(r'"\1@example.com"', text))
+    subprocess.run(["terraform", "init", "-no-color"], cwd=folder, check=True, capture_output=True, timeout=60)
+    return folder
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("gateway", ["true", "false"])
+def test_terraform_computes_the_groups_and_their_rights(values: Path, size: str, gateway: str) -> None:
+    given = {
+        "project": "p",
+        "domain": "data.example.com",
+        "alert_email": "a@example.com",
+        "size": size,
+        "gateway": gateway,
+        "bigquery_projects": '["one", "two"]',
+    }
+    options = [part for name, value in given.items() for part in ("-var", f"{name}={value}")]
+    command = ["terraform", "plan", "-no-color", "-input=false", "-out=plan", *options]
+    done = subprocess.run(command, cwd=values, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    show = ["terraform", "show", "-json", "plan"]
+    shown = subprocess.run(show, cwd=values, capture_output=True, text=True, check=True, timeout=60)
+    outputs = {name: one["value"] for name, one in json.loads(shown.stdout)["planned_values"]["outputs"].items()}
+    expected = [service for service in FOUND if gateway == "true" or not service.group.optional]
+    assert set(outputs["groups"]) == {service.name for service in expected}
+    for service in expected:
+        large = service.group.large if size == "large" else None
+        for name in ("cpu", "memory", "instances"):
+            value = getattr(large, name, None) or getattr(service.group, name)
+            found = outputs["groups"][service.name][name]
+            assert (tuple(found) if name == "instances" else found) == value
+    rights = {
+        (service.name, kind, prefix)
+        for service in expected
+        for kind in ("read", "create", "write")
+        for prefix in getattr(service.group.bucket, kind)
+    }
+    assert {(one["group"], one["kind"], one["prefix"]) for one in outputs["rights"].values()} == rights
+    assert {one["group"] for one in outputs["bigquery"].values()} == {it.name for it in expected if it.group.bigquery}
+    assert outputs["image"] == "registry/ai-data-analyst:latest"

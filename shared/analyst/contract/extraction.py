@@ -15,6 +15,7 @@ from ulid import ULID
 from analyst import duckdb_files, logs
 from analyst.catalog import Column
 from analyst.contract import publishing
+from analyst.contract.checkpoints import TimeUpError
 from analyst.contract.connector import Connector, Cursor, Extracted, Part, SourceTable
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.merging import WidenError
@@ -91,7 +92,7 @@ class Extraction:
     """Hands the changed tables to other processes, if they are many."""
     check: Checker | None = None
     is_time_up: Callable[[], bool] = lambda: False
-    """Whether tables that nobody reads yet are left to the next part of the run; one is always read."""
+    """Whether tables that nobody reads yet are left to the next part of the run; one is always read, or a piece of it."""
     before: RunRecord | None = None
     """What the earlier parts of the run did."""
     _merges: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(SIDE_BY_SIDE))
@@ -159,7 +160,10 @@ class Extraction:
                 if table is not changed[0] and self.is_time_up():
                     return None
                 reading.begin(table.name)
-                result, made = self._read(connector, table, base, uploads, folder)
+                try:
+                    result, made = self._read(connector, table, base, uploads, folder)
+                except TimeUpError:
+                    return None
                 reading.end(result)
                 return result, made
 
@@ -198,6 +202,8 @@ class Extraction:
             is_replaced = table.sync_strategy == "full_refresh" and table.name in base.refused
             files = () if is_replaced else base.own_files(table.name)
             extracted, made = _staged(connector, staging, state, files, self._merges)
+        except TimeUpError:
+            raise
         except Exception as failure:  # noqa: BLE001 - a table's failure, whatever it is, must not stop the others
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         if (kept := _kept_import(self.source, table, base, made)) is not None:

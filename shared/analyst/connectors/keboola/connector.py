@@ -8,6 +8,7 @@ number of rows, and removed by reading the whole table.
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -22,12 +23,13 @@ from analyst.connectors.keboola.columns import (
     planned_columns,
     schema_change,
 )
-from analyst.connectors.keboola.exports import FRESH, Exports
+from analyst.connectors.keboola.exports import FRESH, Export, Exports
 from analyst.connectors.keboola.extension import Catalog, obstacle, read_catalog
 from analyst.connectors.keboola.http import MissingError
 from analyst.connectors.keboola.options import KeboolaTableOptions, seconds
 from analyst.connectors.keboola.slices import CONVERSIONS, Conversion, FileType, Room, Written, read_export
 from analyst.connectors.unique_names import column_names
+from analyst.contract.checkpoints import Checkpoints, Pieces, TimeUpError
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.source_jobs import SourceJobs
 from analyst.duckdb_files import shared
@@ -102,6 +104,8 @@ class _Reading:
     table: SourceTable
     into: Path
     notes: list[str] = field(default_factory=list)
+    is_behind: bool = False
+    """Whether it is read as it was when its reading began, and has changed since."""
 
     @property
     def options(self) -> KeboolaTableOptions:
@@ -127,6 +131,8 @@ class KeboolaConnector:
     """The project as a catalog, by the DuckDB extension; tables that it can't read exactly are exported."""
     jobs: SourceJobs | None = None
     """The exports that were started, which the run after one that died resumes."""
+    checkpoints: Checkpoints | None = None
+    """Keeps the batches of exports that take longer than a request; without it, none is cut."""
     room: Room = field(default_factory=Room)
     """What the downloads and conversions of all tables share."""
     _ways: dict[str, str | None] = field(default_factory=dict, init=False)
@@ -217,14 +223,32 @@ class KeboolaConnector:
         Raises:
             SourceError: Keboola rejects the export or fails it, or the rows are not what the table says.
             UnavailableError: Keboola or its file storage does not respond.
+            TimeUpError: the time was up; what was read is kept.
         """
         wanted = next(one for one in self.wanted if one.name == table.name)
         info = self.api.table(wanted.id)
+        begun = None if self.checkpoints is None else self.checkpoints.cut(table.name)
+        is_behind = begun is not None and begun != _state(info)
+        if begun is not None:
+            info = replace(info, changed=begun["mark"], rows=begun["rows"])
+        try:
+            extracted = self._read(wanted, info, table, since, into, is_behind=is_behind)
+        except TimeUpError:
+            if self.checkpoints is not None:
+                self.checkpoints.note_cut(table.name, _state(info))
+            raise
+        if self.checkpoints is not None and begun is not None:
+            self.checkpoints.forget_cut(table.name)
+        return extracted
+
+    def _read(
+        self, wanted: WantedTable, info: TableInfo, table: SourceTable, since: Cursor, into: Path, *, is_behind: bool
+    ) -> Extracted:
         planned = planned_columns(
             info, wanted.options.columns, wanted.options.types, _original_key(wanted.options, info)
         )
         columns = as_published(planned, table.before, wanted.options.schema_changes, info.id)
-        reading = _Reading(wanted, info, columns, table.primary_key, table, into)
+        reading = _Reading(wanted, info, columns, table.primary_key, table, into, is_behind=is_behind)
         if not wanted.options.is_incremental:
             return self._whole(reading)
         progress = Progress.parse(since)
@@ -386,7 +410,7 @@ class KeboolaConnector:
             notes=(*reading.notes, *notes),
             replaces=replaces,
             expected_rows=expected,
-            is_complete=is_complete and not self._is_fresh(reading.info),
+            is_complete=is_complete and not reading.is_behind and not self._is_fresh(reading.info),
             description=description,
         )
 
@@ -429,21 +453,32 @@ class KeboolaConnector:
             export = exports.begin(table, info, asked, options.file_type)
         if export.resumed is not None:
             reading.notes.append(f"the export that an earlier run started at {export.resumed:%H:%M} UTC was resumed")
+        conversion = self._conversion(reading, export.type)
+        pieces, began = self._pieces(reading, export, conversion), time.monotonic()
         try:
-            written = read_export(export.file, self._conversion(reading, export.type), reading.into / name, self.room)
+            written = read_export(export.file, conversion, reading.into / name, self.room, pieces)
             if not self._is_countable(reading):
                 return written, False
             is_stable = self.api.table(info.id).mark == info.mark
             if is_stable and "changedSince" not in order and written.rows != info.rows:
                 exports.forget(table, export)
+        except TimeUpError:
+            raise
         except UnavailableError:
-            if export.resumed is not None:  # what could not be read twice may be damaged for good
+            is_further = pieces is not None and pieces.has_grown(time.monotonic() - began)
+            if export.resumed is not None and not is_further:  # what could not be read twice may be damaged for good
                 exports.forget(table, export)
             raise
         except AnalystError:
             exports.forget(table, export)
             raise
         return written, is_stable
+
+    def _pieces(self, reading: _Reading, export: Export, conversion: Conversion) -> Pieces | None:
+        """Return what keeps the batches of an export; `None` if the next call could not resume it."""
+        if self.checkpoints is None or self.jobs is None or reading.info.mark is None:
+            return None
+        return self.checkpoints.pieces(reading.wanted.name, [export.file.id, conversion.mark])
 
     def parallel(self) -> int:
         """Return the number of exports at the same time: the project's limit, or a lower one of the source."""
@@ -457,6 +492,11 @@ class KeboolaConnector:
             if not self._slots:
                 self._slots.append(threading.BoundedSemaphore(jobs))
             return self._slots[0]
+
+
+def _state(info: TableInfo) -> dict[str, Any]:
+    """Return what an export of a table depends on, of what changes with its rows."""
+    return {"mark": info.mark, "rows": info.rows}
 
 
 def _joined(parts: Sequence[Written]) -> Written:

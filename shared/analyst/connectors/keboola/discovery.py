@@ -16,6 +16,7 @@ from analyst.connectors.keboola.http import TOKEN, Connection
 from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
 from analyst.connectors.registered_source import RegisteredSource, read_model
 from analyst.connectors.unique_names import unique_names
+from analyst.contract.checkpoints import Checkpoints
 from analyst.contract.source_jobs import SourceJobs
 from analyst.errors import InvalidInputError, SourceError
 from analyst.http_client import HttpClient
@@ -43,6 +44,8 @@ class Project:
         only: Iterable[str] | None = None,
         now: Callable[[], datetime] = utc_now,
         jobs: SourceJobs | None = None,
+        *,
+        checkpoints: Checkpoints | None = None,
     ) -> KeboolaConnector:
         """Return the connector of the registered tables, or of some of them."""
         return KeboolaConnector(
@@ -56,6 +59,7 @@ class Project:
             now,
             Extension(self.api.connection) if self.config.extension == "auto" and is_installed() else None,
             jobs,
+            checkpoints,
         )
 
     def check(self, settings: Settings) -> str:
@@ -100,6 +104,7 @@ def connector_of(
     http: HttpClient,
     now: Callable[[], datetime] = utc_now,
     jobs: SourceJobs | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> KeboolaConnector:
     """Return the connector of a source as it was looked up, after registering new tables if its config says so.
 
@@ -110,12 +115,12 @@ def connector_of(
     source, tables = looked_up
     project = project_of_source(settings, source.name, source.config, tables=tables, http=http, environ=os.environ)
     if not project.config.discover or only is not None:
-        return project.connector(settings, http, only, now, jobs)
+        return project.connector(settings, http, only, now, jobs, checkpoints=checkpoints)
     listed = project.api.tables()
     found = [one for one in project.found(listed) if not one.is_registered and one.name not in source.excluded]
     if new := [one.registration(source.name) for one in found]:
         project = Project(source.name, project.config, project.api, tuple(registered.register(new)))
-    connector = project.connector(settings, http, only, now, jobs)
+    connector = project.connector(settings, http, only, now, jobs, checkpoints=checkpoints)
     connector.use(listed)
     return connector
 

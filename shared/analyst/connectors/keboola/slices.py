@@ -5,6 +5,8 @@ depends on their sizes alone, so the same export gives the same files.
 """
 
 import csv
+import hashlib
+import json
 import re
 import shutil
 import threading
@@ -21,6 +23,7 @@ from analyst.catalog import Column
 from analyst.connectors.keboola.columns import PlannedColumn, Value, value_of
 from analyst.connectors.keboola.files import ExportedFile, Slice
 from analyst.contract import parquet
+from analyst.contract.checkpoints import Piece, Pieces, TimeUpError
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError, UnavailableError
 from analyst.names import quote, quote_text
@@ -117,6 +120,12 @@ class Conversion:
             rows = sum(_rows(con, path) for path in paths)
         shutil.rmtree(spill, ignore_errors=True)
         return Written(tuple(paths), rows, misfits)
+
+    @property
+    def mark(self) -> str:
+        """Return what the rows depend on, besides the objects."""
+        said = [self.table, list(map(repr, self.columns)), list(map(repr, self.absent)), self.backend, self.file_type]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def _damaged(self, error: SourceError) -> SourceError:
         said = str(error)
@@ -220,10 +229,11 @@ def _rows(con: "DuckDBPyConnection", path: Path) -> int:
 class Room:
     """What the exports of several tables share: downloads, conversions and the free disk. Safe to use from many threads.
 
-    `free` returns the free bytes of the disk that has a folder.
+    `free` returns the free bytes of the disk that has a folder; a batch ends with the slice that brings it to `batch_bytes`.
     """
 
     free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
+    batch_bytes: int = BATCH_BYTES
     tables: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(TABLES))
     downloads: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(DOWNLOADS))
     conversions: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(CONVERSIONS))
@@ -276,12 +286,15 @@ def _disk_needed(size: int, slices: int, file_type: FileType) -> int:
     return size + min(raw, waiting)
 
 
-def read_export(file: ExportedFile, conversion: Conversion, into: Path, room: Room) -> Written:
-    """Download the objects of an export and convert them, batch by batch.
+def read_export(
+    file: ExportedFile, conversion: Conversion, into: Path, room: Room, pieces: Pieces | None = None
+) -> Written:
+    """Download the objects of an export and convert them, batch by batch; `pieces` keeps the batches in the bucket.
 
     Raises:
         UnavailableError: an object can't be downloaded completely, or the disk is too small.
         SourceError: the export can't be read.
+        TimeUpError: the time was up before all slices were read; the next call goes on after those that `pieces` has.
     """
     with room.tables:
         slices, has_header = file.slices(), not file.is_sliced
@@ -293,7 +306,9 @@ def read_export(file: ExportedFile, conversion: Conversion, into: Path, room: Ro
         downloads, conversions = ThreadPoolExecutor(DOWNLOADS), ThreadPoolExecutor(CONVERSIONS)
         try:
             with room.reserve(needed, into, f"export of {conversion.table!r}"):
-                done = _Pipeline(file, conversion, into, raw, room, downloads, conversions, has_header).run(slices)
+                done = _Pipeline(file, conversion, into, raw, room, downloads, conversions, has_header, pieces).run(
+                    slices
+                )
         finally:
             downloads.shutdown(cancel_futures=True)
             conversions.shutdown(cancel_futures=True)
@@ -301,8 +316,14 @@ def read_export(file: ExportedFile, conversion: Conversion, into: Path, room: Ro
         return _united(done)
 
 
+_SLICES: Final = "slices"
+_MISFITS: Final = "misfits"
+
+
 @dataclass(slots=True)
 class _Pipeline:
+    """One export. Batches are made in the order of their slices; `done` has them by the number of the first slice of each."""
+
     file: ExportedFile
     conversion: Conversion
     into: Path
@@ -311,24 +332,49 @@ class _Pipeline:
     downloads: ThreadPoolExecutor
     conversions: ThreadPoolExecutor
     has_header: bool
-    running: deque[Future[Written]] = field(default_factory=deque)
-    done: list[Written] = field(default_factory=list)
+    pieces: Pieces | None
+    running: deque[tuple[int, Future[Written]]] = field(default_factory=deque)
+    done: dict[int, Written] = field(default_factory=dict)
 
     def run(self, slices: Sequence[Slice]) -> list[Written]:
-        waiting, left = deque[Future[Path]](), deque(slices)
-        batch, size, count = list[Path](), 0, 0
+        gaps, found = _layout(slices, {} if self.pieces is None else self.pieces.found())
+        for place, gap in enumerate(gaps):
+            self._read(gap, is_last=place == len(gaps) - 1, is_all=len(gap) == len(slices))
+        while self.running:
+            self._await()
+        if self.pieces is not None and found:
+            if self.done and self.pieces.is_time_up():
+                raise self._time_up()
+            self._fetch(self.pieces, found)
+        return [self.done[number] for number in sorted(self.done)]
+
+    def _read(self, gap: Sequence[Slice], *, is_last: bool, is_all: bool) -> None:
+        """Read slices of which no batch is kept, unless the time is up before the last of them; one batch is always read."""
+        waiting, left = deque[Future[Path]](), deque(gap)
+        batch, size, first, reached = list[Path](), 0, gap[0].number, gap[0].number
         while waiting or left:
             while left and len(waiting) < _AHEAD:
                 waiting.append(self.downloads.submit(self._download, left.popleft()))
             path = waiting.popleft().result()
             batch.append(path)
             size += path.stat().st_size
-            if size >= BATCH_BYTES or not (waiting or left):
-                self._convert(batch, count)
-                batch, size, count = [], 0, count + 1
-        while self.running:
-            self.done.append(self.running.popleft().result())
-        return self.done
+            reached += 1
+            is_end = not (waiting or left)
+            if size >= self.room.batch_bytes or is_end:
+                is_only = is_all and is_end and first == gap[0].number
+                self._convert(batch, first, is_kept=not is_only)
+                batch, size, first = [], 0, reached
+                if self.pieces is not None and not (is_end and is_last) and self.pieces.is_time_up():
+                    for future in waiting:
+                        future.cancel()
+                    while self.running:
+                        self._await()
+                    raise self._time_up()
+
+    def _time_up(self) -> TimeUpError:
+        return TimeUpError(
+            f"the time was up while {self.conversion.table!r} was read; its next task goes on from there"
+        )
 
     def _download(self, one: Slice) -> Path:
         path = self.raw / f"{one.number:06}"
@@ -336,17 +382,52 @@ class _Pipeline:
             self.file.download(one, path)
         return path
 
-    def _convert(self, batch: Sequence[Path], number: int) -> None:
+    def _convert(self, batch: Sequence[Path], first: int, *, is_kept: bool) -> None:
         if len(self.running) >= CONVERSIONS:
-            self.done.append(self.running.popleft().result())
-        self.running.append(self.conversions.submit(self._converted, tuple(batch), number))
+            self._await()
+        self.running.append((first, self.conversions.submit(self._converted, tuple(batch), first, is_kept=is_kept)))
 
-    def _converted(self, batch: Sequence[Path], number: int) -> Written:
+    def _await(self) -> None:
+        first, future = self.running.popleft()
+        self.done[first] = future.result()
+
+    def _converted(self, batch: Sequence[Path], first: int, *, is_kept: bool) -> Written:
         with self.room.conversions:
-            written = self.conversion.write(batch, self.into / f"batch-{number:05}", has_header=self.has_header)
+            written = self.conversion.write(batch, self._folder(first), has_header=self.has_header)
         for path in batch:
             path.unlink()
+        if self.pieces is not None and is_kept:
+            misfits = {name: [misfit.count, misfit.sample] for name, misfit in written.misfits.items()}
+            self.pieces.keep(first, written.files, written.rows, {_SLICES: len(batch), _MISFITS: misfits})
         return written
+
+    def _fetch(self, pieces: Pieces, found: Mapping[int, Piece]) -> None:
+        """Fetch the batches that earlier calls kept, now that there are all of them."""
+        paths = pieces.fetch(list(found.values()), map(self._folder, found))
+        for (number, piece), files in zip(found.items(), paths, strict=True):
+            misfits = {name: Misfit(count, sample) for name, (count, sample) in piece.about[_MISFITS].items()}
+            self.done[number] = Written(files, piece.rows, misfits)
+
+    def _folder(self, first: int) -> Path:
+        return self.into / f"batch-{first:06}"
+
+
+def _layout(slices: Sequence[Slice], found: Mapping[int, Piece]) -> tuple[list[list[Slice]], dict[int, Piece]]:
+    """Return the runs of slices of which no batch is kept, and the batches that are kept.
+
+    Where a batch ends follows from the sizes of the slices, so one that is read again ends where the next one begins.
+    """
+    gaps, kept, number, is_open = list[list[Slice]](), dict[int, Piece](), 0, False
+    while number < len(slices):
+        piece = found.get(number)
+        if piece is None:
+            gaps += [] if is_open else [[]]
+            gaps[-1].append(slices[number])
+            number, is_open = number + 1, True
+        else:
+            kept[number] = piece
+            number, is_open = number + int(piece.about[_SLICES]), False
+    return gaps, kept
 
 
 def _united(parts: Sequence[Written]) -> Written:

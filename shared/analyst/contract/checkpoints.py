@@ -1,0 +1,169 @@
+"""What was already read of tables that take longer than one request: kept in the bucket, so that the next task goes on from there.
+
+A table is read in pieces, such as batches of the slices of an export. Each piece is uploaded as soon as it is converted. When
+the time of the call is up, or its process dies, the next call for the table finds the pieces of the same order and reads only
+the others. The sweep deletes what is older than a day, like the jobs of sources, below whose prefix it is kept.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from ulid import ULID
+
+from analyst.contract.source_jobs import PREFIX
+from analyst.errors import AnalystError, UnavailableError
+from analyst.store import ANY, ObjectMissingError, Store, UnsureWriteError
+
+_FORMAT: Final = 1
+"""Increased when the same source would be converted to other rows, so that pieces of older programs are not used."""
+_AT_ONCE: Final = 8
+_LASTS: Final = timedelta(hours=12)
+
+
+class TimeUpError(AnalystError):
+    """The time of the call is up; what was read of the table is kept, and the next part of the run goes on from there."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "time_up"
+    retryable: ClassVar[bool] = True
+
+
+class Piece(BaseModel):
+    """A piece that is kept: the keys of its parquet files in the order of their rows, and what its reader has to know."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files: tuple[str, ...]
+    rows: int
+    about: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The pieces of one order. Safe to use from many threads.
+
+    Several processes may keep the same piece: each uploads files of its own, and one of the records stays.
+    """
+
+    store: Store
+    prefix: str
+    is_time_up: Callable[[], bool]
+
+    def found(self) -> Mapping[int, Piece]:
+        """Return the pieces that are kept, by the number of their first slice."""
+        keys = [entry.key for entry in self.store.list(self.prefix) if entry.key.endswith(".json")]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            read = list(pool.map(self._read, keys))
+        return {
+            int(key.removeprefix(self.prefix).removesuffix(".json")): piece
+            for key, piece in zip(keys, read, strict=True)
+            if piece is not None
+        }
+
+    def has_grown(self, seconds: float) -> bool:
+        """Return whether a piece was kept within the last seconds."""
+        return any(entry.age <= seconds for entry in self.store.list(self.prefix))
+
+    def keep(self, number: int, files: Sequence[Path], rows: int, about: Mapping[str, Any]) -> Piece:
+        """Upload a piece.
+
+        Raises:
+            UnavailableError: the store does not respond.
+        """
+        keys = tuple(f"{self.prefix}{ULID()}.parquet" for _ in files)
+        try:
+            for key, path in zip(keys, files, strict=True):
+                self.store.upload(key, path)
+            piece = Piece(files=keys, rows=rows, about=dict(about))
+            self.store.put(f"{self.prefix}{number:08}.json", piece.model_dump_json().encode(), if_version=ANY)
+        except UnsureWriteError as error:
+            raise UnavailableError("the bucket did not confirm a piece of a table; try again later") from error
+        return piece
+
+    def fetch(self, pieces: Sequence[Piece], folders: Iterator[Path]) -> list[tuple[Path, ...]]:
+        """Download the files of pieces, each into a folder of its own, and return their paths.
+
+        Raises:
+            UnavailableError: the store does not respond, or the files were deleted meanwhile.
+        """
+
+        def fetched(piece: Piece, folder: Path) -> tuple[Path, ...]:
+            folder.mkdir(parents=True)
+            paths = tuple(folder / f"{number:05}.parquet" for number in range(len(piece.files)))
+            for key, path in zip(piece.files, paths, strict=True):
+                self.store.download(key, path)
+            return paths
+
+        try:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                return list(pool.map(fetched, pieces, folders))
+        except ObjectMissingError as error:
+            raise UnavailableError("a piece of a table is no longer in the bucket; sync the table again") from error
+
+    def _read(self, key: str) -> Piece | None:
+        found = self.store.read(key)
+        if found is None:
+            return None
+        with suppress(ValidationError):
+            return Piece.model_validate_json(found.data)
+        return None
+
+
+class Cut(BaseModel):
+    """The state that a table had when its reading began, which was cut."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """What was read of the tables of one source. `is_time_up` is whether reading stops after the piece that is under way."""
+
+    store: Store
+    source: str
+    now: Callable[[], datetime]
+    is_time_up: Callable[[], bool] = lambda: False
+
+    def pieces(self, table: str, order: Any) -> Pieces:
+        """Return the pieces of an order, which is JSON; equal orders must give equal pieces."""
+        said = orjson.dumps([_FORMAT, order], option=orjson.OPT_SORT_KEYS)
+        mark = hashlib.sha256(said).hexdigest()[:32]
+        return Pieces(self.store, f"{PREFIX}{self.source}/{table}/pieces/{mark}/", self.is_time_up)
+
+    def cut(self, table: str) -> Mapping[str, Any] | None:
+        """Return the state of a table whose reading was cut; the next call reads it as of then, although it may have changed.
+
+        A table that changes more often than it can be read would otherwise never be read to its end.
+        """
+        found = self.store.read(self._key(table))
+        if found is None:
+            return None
+        with suppress(ValidationError):
+            cut = Cut.model_validate_json(found.data)
+            return cut.about if timedelta() <= self.now() - cut.at < _LASTS else None
+        return None
+
+    def note_cut(self, table: str, about: Mapping[str, Any]) -> None:
+        """Note the state that a table had when its reading began, unless that is noted already."""
+        if self.cut(table) is None:
+            said = Cut(at=self.now(), about=dict(about)).model_dump_json().encode()
+            with suppress(UnsureWriteError):  # at worst, a table that has changed is read from its beginning
+                self.store.put(self._key(table), said, if_version=ANY)
+
+    def forget_cut(self, table: str) -> None:
+        """Note that a table was read to its end."""
+        self.store.delete(self._key(table))
+
+    def _key(self, table: str) -> str:
+        return f"{PREFIX}{self.source}/{table}/cut.json"
