@@ -24,7 +24,7 @@ _MOST_BARS: Final = 60
 _MOST_POINTS: Final = 2000
 _LONGEST: Final = 2000
 _NOISE: Final = 4
-"""Digits by which 15 significant ones must be shorter: sums such as 3396.8500000000004 end so, thirds and large numbers don't."""
+"""By how much 12 significant digits must be shorter to be shown instead: sums such as 3396.8500000000004 end in noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Cell:
         if value is None:
             return cls(None)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        if isinstance(value, float) and len(short := repr(float(f"{value:.15g}"))) <= len(text) - _NOISE:
+        if isinstance(value, float) and len(short := repr(float(f"{value:.12g}"))) <= len(text) - _NOISE:
             return cls(short, text)
         return cls(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 

@@ -20,6 +20,7 @@ from werkzeug.serving import make_server
 from analyst.auth import links
 from analyst.auth.keys import Purpose
 from tests.clouds import Cloud
+from tests.doubles.mailbox import Mailbox, mailbox
 from tests.integration.pages.conftest import Browser
 from tests.integration.pages.payloads import PAYLOADS
 from tests.integration.world import SERVICE_TOKEN, World
@@ -31,11 +32,12 @@ LONG: Final = "a_table_with_a_name_that_is_as_long_as_one_that_a_data_warehouse"
 
 @dataclass(frozen=True)
 class Served:
-    """A world at an address of this machine, and the ids of what pages name by an id."""
+    """A world at an address of this machine, the ids of what pages name by an id, and the mails that it sent."""
 
     world: World
     base: str
     ids: Mapping[str, str]
+    box: Mailbox
 
 
 def token_of(world: World, name: str) -> str:
@@ -50,14 +52,22 @@ def shop(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Itera
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     base = f"http://localhost:{port}"
-    variables = {"ENVIRONMENT": "development"}
+    with mailbox() as box:
+        yield from _served(base, port, box, shared_cloud, tmp_path_factory)
+
+
+def _served(
+    base: str, port: int, box: Mailbox, shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(box.port), "SMTP_SECURITY": "none"}
+    variables = {"ENVIRONMENT": "development", **mail, "SMTP_FROM": "data@example.com"}
     world = World(tmp_path_factory.mktemp("shop"), shared_cloud, base_url=base, profiles=True, variables=variables)
     server = make_server("localhost", port, world.app, threaded=True)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()  # first, since scripts query it
     fill(world)
     ids = ids_of(world)
-    yield Served(world, base, ids)
+    yield Served(world, base, ids, box)
     server.shutdown()
     thread.join()
     world.process.close()
@@ -133,7 +143,11 @@ def _remember_and_script(world: World) -> None:
     ann = token_of(world, "ann")
     items = [
         ("Amounts have the tax", "Divide by 1.21 for what finance calls net.", ["shop.orders"]),
-        ("Orders of c1 are tests", "Leave out customer_id = 1 when you count orders.", ["shop.orders", "shop.customers"]),
+        (
+            "Orders of c1 are tests",
+            "Leave out customer_id = 1 when you count orders.",
+            ["shop.orders", "shop.customers"],
+        ),
         (PAYLOADS[1][:60], PAYLOADS[2], []),
     ]
     made = []
@@ -146,7 +160,10 @@ def _remember_and_script(world: World) -> None:
     world.ask("POST", f"/api/memory/{made[1]}/vote", {"vote": 1}, token=ann)
     begin = "from da_script import notify, query\n"
     for name, source in (
-        ("many-orders", f'{begin}rows = query("select count(*) as n from shop.orders")\nnotify(f"{{rows[0]}} orders")\n'),
+        (
+            "many-orders",
+            f'{begin}rows = query("select count(*) as n from shop.orders")\nnotify(f"{{rows[0]}} orders")\n',
+        ),
         ("broken", f'{begin}print("begins")\nquery("select nothing from shop.orders")\n'),
     ):
         body = {"name": name, "source": source, "schedule": "daily 07:00"}

@@ -208,6 +208,11 @@ function autoForms(within) {
   }
 }
 
+// What a form led to can't be opened again: an answer that has an address of its own gets it, for going back and reloading.
+function addresses() {
+  for (const each of $("[data-address]")) history.replaceState(null, "", each.dataset.address);
+}
+
 // Where the navigation is wider than the window, the place of the page is scrolled into view.
 function navigation() {
   for (const here of $("nav a[aria-current]")) {
@@ -220,4 +225,5 @@ function enhance(within) {
   for (const start of [copyButtons, copyRows, liveForms, polling, grids, confirming, editors, autoForms]) start(within);
 }
 enhance(document);
+addresses();
 navigation();
