@@ -102,9 +102,9 @@ def run_query_form(form: RunForm, ctx: Context) -> View:
     except AnalystError as error:
         if error.status >= 500 and not error.retryable:  # noqa: PLR2004
             raise
-        _remember(ctx, form, error=str(error))
-        return _editor(ctx, form.sql, form.texts, limit=form.limit, problem=error, status=error.status)
-    _remember(ctx, form, rows=answer["row_count"], elapsed_ms=answer["elapsed_ms"])
+        past = _remember(ctx, form, error=str(error))
+        return _editor(ctx, form.sql, form.texts, limit=form.limit, problem=error, status=error.status, address=past)
+    past = _remember(ctx, form, rows=answer["row_count"], elapsed_ms=answer["elapsed_ms"])
     drawn = plot(answer["columns"], answer["rows"], form.chart, form.x, form.y)
     result = {
         "answer": answer,
@@ -114,7 +114,7 @@ def run_query_form(form: RunForm, ctx: Context) -> View:
         "numbers": {column["name"] for column in answer["columns"] if is_number(column["type"])},
         "receipt": json.dumps(answer["receipt"], indent=2, ensure_ascii=False) if answer["receipt"] else None,
     }
-    return _editor(ctx, form.sql, form.texts, limit=form.limit, result=result)
+    return _editor(ctx, form.sql, form.texts, limit=form.limit, result=result, address=past)
 
 
 @function("POST", "/query/download", allow=Role.ANALYST, scope=Scope.QUERY, audit="query")
@@ -167,7 +167,15 @@ def list_names(ctx: Context) -> Names:
 
 
 def _editor(ctx: Context, sql: str, texts: Mapping[str, str], *, status: int = 200, **values: Any) -> View:
-    shown = {"limit": _LIMITS[0], "result": None, "problem": None, "shared": None, "asked": False, **values}
+    shown = {
+        "limit": _LIMITS[0],
+        "result": None,
+        "problem": None,
+        "shared": None,
+        "asked": False,
+        "address": None,
+        **values,
+    }
     past = _history(ctx)
     problem = shown.pop("problem")
     place = {} if problem is None else {key: problem.details.get(key) for key in ("line", "column", "kind")}
@@ -199,8 +207,10 @@ def _history(ctx: Context) -> tuple[saved_queries.PastQuery, ...]:
     return saved_queries.history(ctx.store, ctx.user_id)
 
 
-def _remember(ctx: Context, form: SqlForm, **said: Any) -> None:
-    saved_queries.remember(ctx.store, ctx.user_id, form.sql, ctx.now, parameters=form.texts, **said)
+def _remember(ctx: Context, form: SqlForm, **said: Any) -> str | None:
+    """Keep a query in the history, and return the path of the editor with it, which the browser can open again."""
+    kept = saved_queries.remember(ctx.store, ctx.user_id, form.sql, ctx.now, parameters=form.texts, **said)
+    return kept and f"/query?past={kept}"
 
 
 def _gone() -> NoReturn:

@@ -71,10 +71,10 @@ def remember(
     rows: int | None = None,
     elapsed_ms: float | None = None,
     error: str | None = None,
-) -> None:
-    """Add a query to the history of a user; one that is run again moves to the front. A long one is not kept."""
+) -> QueryId | None:
+    """Add a query to the history of a user, and return its id; one that is run again moves to the front. A long one is not kept."""
     if len(sql) + sum(map(len, (parameters or {}).values())) > _LONGEST:
-        return
+        return None
     id_ = str(ULID()).lower()
     given = dict(parameters or {})
     query = PastQuery(id=id_, at=at, sql=sql, parameters=given, rows=rows, elapsed_ms=elapsed_ms, error=error)
@@ -84,6 +84,7 @@ def remember(
         return _History(queries=(query, *others)[:_KEPT]).model_dump_json(exclude_none=True).encode()
 
     swap(store, _key(user_id), change, done=lambda current: any(each.id == id_ for each in _parsed(current).queries))
+    return id_
 
 
 def forget(store: Store, user_id: str) -> None:

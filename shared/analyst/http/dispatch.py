@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from werkzeug.exceptions import HTTPException
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = "X-Server-Version"
 """With every response: how `da` learns that the server has another version."""
+_SECRET_FIELDS: Final = frozenset({"password", "old", "new"})
+"""Fields of forms that no page repeats."""
 _NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
 _BLOCK: Final = 1 << 16
 _MOST_DRAINED: Final = 8 * BODY_LIMIT
@@ -178,7 +181,8 @@ def _failure(exchange: Exchange, error: Exception, process: Process) -> Response
         return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
     page_for = request if is_page or problems.wants_page(request) else None
     site, reader = (None, None) if page_for is None else (site_of(process), _reader(exchange, process))
-    response = problems.answer(error, exchange.request_id, page_for=page_for, site=site, reader=reader)
+    form = _unsent(exchange, error) if is_page else ()
+    response = problems.answer(error, exchange.request_id, page_for=page_for, site=site, reader=reader, form=form)
     if spec is not None and spec.resource is not None and response.status_code == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = _challenge(spec.resource, process)
     return response
@@ -194,6 +198,21 @@ def _challenge(resource: str, process: Process) -> str:
         return "Bearer"
     metadata = f"{base.rstrip('/')}/.well-known/oauth-protected-resource{resource}"
     return f'Bearer resource_metadata="{metadata}", scope="read query sync"'
+
+
+def _unsent(exchange: Exchange, error: Exception) -> tuple[tuple[str, str], ...]:
+    """Return the fields of a form of ours whose session has ended, to be sent again; those of a form with a password are not.
+
+    That the form is ours was checked before its caller, so what the page shows is what its reader has typed.
+    """
+    request = exchange.request
+    if not isinstance(error, UnauthenticatedError) or request.method != "POST" or _is_open(exchange.spec):
+        return ()
+    try:
+        fields = tuple(request.form.items(multi=True))
+    except HTTPException:  # it is too large, or no form
+        return ()
+    return () if _SECRET_FIELDS.intersection(name for name, _ in fields) else fields
 
 
 def _is_open(spec: FunctionSpec | None) -> bool:

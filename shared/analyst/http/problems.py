@@ -1,6 +1,7 @@
 """Errors become responses here, and only here: problem documents (RFC 9457), or pages for browsers."""
 
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -108,14 +109,16 @@ def answer(
     page_for: Request | None = None,
     site: Site | None = None,
     reader: Reader | None = None,
+    form: Sequence[tuple[str, str]] = (),
 ) -> Response:
     """Make the response to a request that failed: a problem document, or a page for the browser that sent `page_for`.
 
-    `reader` is who has signed in there. The messages of internal errors stay in the log.
+    `reader` is who has signed in there. `form` are the fields that the page can send again after signing in. The messages
+    of internal errors stay in the log.
     """
     document = describe(error, request_id)
     if page_for is not None:
-        response = _page(document, page_for, site or Site(), reader)
+        response = _page(document, page_for, site or Site(), reader, form)
     else:
         body = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace")
         response = Response(body, status=document["status"], content_type=MEDIA_TYPE)
@@ -136,8 +139,16 @@ def describe(error: Exception, request_id: str) -> dict[str, Any]:
     return {**_document(500, code, detail), "request_id": request_id}
 
 
-def _page(document: dict[str, Any], request: Request, site: Site, reader: Reader | None) -> Response:
+def _page(
+    document: dict[str, Any], request: Request, site: Site, reader: Reader | None, form: Sequence[tuple[str, str]]
+) -> Response:
     status = document["status"]
+    if form:
+        is_again = _page_before(request) == request.path  # sent from this page, which may have no address of its own
+        sign_in = "/login" if is_again else _ways_on(status, request, reader)[0]["url"]
+        values = {"action": request.path, "fields": form, "sign_in": sign_in}
+        html = render("session_ended.html", site, title="Your session has ended", user=None, current=_NOWHERE, **values)
+        return html_response(html, status)
     html = render(
         "message.html",
         site,

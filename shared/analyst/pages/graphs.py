@@ -12,7 +12,7 @@ from markupsafe import Markup
 from analyst.lineage import Lineage
 from analyst.profiles.relations import Relation
 
-_WIDTH: Final = 176
+_WIDTH: Final = 192
 _HEIGHT: Final = 44
 _ACROSS: Final = 40
 _DOWN: Final = 12

@@ -4,6 +4,7 @@ Every function returns markup made of numbers and escaped texts. A plot has a ti
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,12 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 28
 _MINI: Final = (144, 32)
 _MOST_TICKS: Final = 5
 _LONGEST_LABEL: Final = 14
+_MOST_LABELS: Final = 7
+_CHARACTER, _BETWEEN = 6.8, 14
+"""The width of a character of a label, on average, and the room between two labels."""
+_TIMESTAMP: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII
+)
 _LARGEST: Final = 1e300
 _SMALLEST_SPAN: Final = 1e-9
 _SVG: Final = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}"{}>{}</svg>')
@@ -197,16 +204,36 @@ def _axes(scale: _Scale) -> Markup:
 
 def _labels(labels: Sequence[str], x: Callable[[int], float]) -> Markup:
     """Write the labels below a plot, as many as fit."""
-    labels = [label.removesuffix(" 00:00:00") for label in labels]
-    every = max(1, math.ceil(len(labels) / 7))
-    shown = [(place, label) for place, label in enumerate(labels) if place % every == 0]
+    labels = [
+        label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…" for label in _short_times(labels)
+    ]
+    room = (_WIDTH - _LEFT - _RIGHT) / (_CHARACTER * max(map(len, labels), default=0) + _BETWEEN)
+    every = max(1, math.ceil(len(labels) / min(max(room, 1), _MOST_LABELS)))
     return Markup("").join(
         Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
-            _n(x(place)), _HEIGHT - 8, "end" if len(labels) > 1 and place == len(labels) - 1 else "middle",
-            label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…",
+            _n(x(place)),
+            _HEIGHT - 8,
+            "end" if len(labels) > 1 and place == len(labels) - 1 else "middle",
+            label,
         )
-        for place, label in shown
-    )  # fmt: skip
+        for place, label in enumerate(labels)
+        if place % every == 0
+    )
+
+
+def _short_times(labels: Sequence[str]) -> list[str]:
+    """Shorten timestamps to what differs between them: the days, the times of one day, or days of a year with times."""
+    found = [_TIMESTAMP.fullmatch(label) for label in labels]
+    days = [each[1] for each in found if each is not None]
+    if not labels or len(days) < len(labels):
+        return [*labels]
+    times = [each[2] for each in found if each is not None]
+    distinct = len(set(days))
+    if set(times) == {"00:00"} or distinct >= _MOST_LABELS:
+        return days
+    if distinct == 1:
+        return times
+    return [f"{day[5:]} {at}" for day, at in zip(days, times, strict=True)]
 
 
 def _plot(parts: Iterable[Markup], title: str) -> Markup:
@@ -237,8 +264,6 @@ def figure(value: Any) -> str:
 
 def highlighted(text: str, words: Iterable[str]) -> Markup:
     """Mark words in a text."""
-    import re
-
     found = [re.escape(word) for word in words if word]
     if not found:
         return escape(text)

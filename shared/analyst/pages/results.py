@@ -23,13 +23,16 @@ _KEY: Final = re.compile(r"(^|_)(id|key|no|nr)$", re.IGNORECASE)
 _MOST_BARS: Final = 60
 _MOST_POINTS: Final = 2000
 _LONGEST: Final = 2000
+_NOISE: Final = 4
+"""By how much 12 significant digits must be shorter to be shown instead: sums such as 3396.8500000000004 end in noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value as text; NULL is `None`."""
+    """A value as text; NULL is `None`. `exact` is all of a number that is shown without its binary noise."""
 
     text: str | None
+    exact: str | None = None
 
     @classmethod
     def of(cls, value: Any) -> "Cell":
@@ -37,6 +40,8 @@ class Cell:
         if value is None:
             return cls(None)
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if isinstance(value, float) and len(short := repr(float(f"{value:.12g}"))) <= len(text) - _NOISE:
+            return cls(short, text)
         return cls(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 

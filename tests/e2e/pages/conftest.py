@@ -14,14 +14,16 @@ from threading import Thread
 from typing import Any, Final
 
 import pytest
+from ulid import ULID
 from werkzeug.serving import make_server
 
 from analyst.auth import links
 from analyst.auth.keys import Purpose
 from tests.clouds import Cloud
+from tests.doubles.mailbox import Mailbox, mailbox
 from tests.integration.pages.conftest import Browser
 from tests.integration.pages.payloads import PAYLOADS
-from tests.integration.world import World
+from tests.integration.world import SERVICE_TOKEN, World
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 AXE: Final = "axe-core@4.14.1"
@@ -30,11 +32,12 @@ LONG: Final = "a_table_with_a_name_that_is_as_long_as_one_that_a_data_warehouse"
 
 @dataclass(frozen=True)
 class Served:
-    """A world at an address of this machine, and the ids of what pages name by an id."""
+    """A world at an address of this machine, the ids of what pages name by an id, and the mails that it sent."""
 
     world: World
     base: str
     ids: Mapping[str, str]
+    box: Mailbox
 
 
 def token_of(world: World, name: str) -> str:
@@ -49,20 +52,29 @@ def shop(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Itera
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     base = f"http://localhost:{port}"
-    variables = {"ENVIRONMENT": "development"}
+    with mailbox() as box:
+        yield from _served(base, port, box, shared_cloud, tmp_path_factory)
+
+
+def _served(
+    base: str, port: int, box: Mailbox, shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(box.port), "SMTP_SECURITY": "none"}
+    variables = {"ENVIRONMENT": "development", **mail, "SMTP_FROM": "data@example.com"}
     world = World(tmp_path_factory.mktemp("shop"), shared_cloud, base_url=base, profiles=True, variables=variables)
-    _fill(world)
-    ids = _ids(world)
     server = make_server("localhost", port, world.app, threaded=True)
     thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield Served(world, base, ids)
+    thread.start()  # first, since scripts query it
+    fill(world)
+    ids = ids_of(world)
+    yield Served(world, base, ids, box)
     server.shutdown()
     thread.join()
     world.process.close()
 
 
-def _fill(world: World) -> None:
+def fill(world: World) -> None:
+    """Publish tables, some of them hostile or broken, and say and ask things about them."""
     folder = Path(str(world.process.settings.source_roots[0]), "shop")
     folder.mkdir()
     rows = "".join(
@@ -123,6 +135,41 @@ def _fill(world: World) -> None:
     world.send("POST", "/extract/csv", {"source": "shop"})
     world.ask("POST", "/rebuild", {"source": "shop"})
     world.ask("POST", "/api/admin/tables/shop.orders/profile")
+    _remember_and_script(world)
+
+
+def _remember_and_script(world: World) -> None:
+    """Propose items of the memory, of which one is in force and one is a rule, and run a script that works and one that fails."""
+    ann = token_of(world, "ann")
+    items = [
+        ("Amounts have the tax", "Divide by 1.21 for what finance calls net.", ["shop.orders"]),
+        (
+            "Orders of c1 are tests",
+            "Leave out customer_id = 1 when you count orders.",
+            ["shop.orders", "shop.customers"],
+        ),
+        (PAYLOADS[1][:60], PAYLOADS[2], []),
+    ]
+    made = []
+    for title, content, tables in items:
+        body = {"title": title, "content": content, "category": "data_analysis", "tags": ["money"], "tables": tables}
+        made.append(world.ask("POST", "/api/memory", body, token=ann)["id"])
+    decide = "/api/memory/admin/decide"
+    world.ask("POST", decide, {"ids": made[:1], "action": "mandate", "reason": "Finance asked", "audience": "all"})
+    world.ask("POST", decide, {"ids": made[1:2], "action": "approve"})
+    world.ask("POST", f"/api/memory/{made[1]}/vote", {"vote": 1}, token=ann)
+    begin = "from da_script import notify, query\n"
+    for name, source in (
+        (
+            "many-orders",
+            f'{begin}rows = query("select count(*) as n from shop.orders")\nnotify(f"{{rows[0]}} orders")\n',
+        ),
+        ("broken", f'{begin}print("begins")\nquery("select nothing from shop.orders")\n'),
+    ):
+        body = {"name": name, "source": source, "schedule": "daily 07:00"}
+        script = world.ask("POST", "/api/scripts/deploy", body, token=ann)["id"]
+        run = {"script": script, "run_id": str(ULID()), "trigger": "demand"}
+        world.ask("POST", "/run-script", run, token=SERVICE_TOKEN)
 
 
 def _say_hostile_things(world: World) -> None:
@@ -144,7 +191,8 @@ def _say_hostile_things(world: World) -> None:
     world.send("POST", "/api/admin/groups", {"name": PAYLOADS[2][:60]})
 
 
-def _ids(world: World) -> dict[str, str]:
+def ids_of(world: World) -> dict[str, str]:
+    """Return the ids of what pages name by an id, by the names that addresses have for them."""
     people = world.ask("GET", "/api/users")["users"]
     vera = next(each for each in people if each["email"] == "vera@example.com")
     runs = world.ask("GET", "/api/sync/status")["runs"]
@@ -157,6 +205,7 @@ def _ids(world: World) -> dict[str, str]:
     client = world.client.post("/oauth/register", json=about).get_json()
     process = world.process
     link = links.make(process.keys, Purpose.MAGIC_LINK, links.Link("vera@example.com", {"next": "/"}), process.clock())
+    script = next(each for each in world.ask("GET", "/api/scripts")["scripts"] if each["name"] == "broken")
     return {
         "person": vera["id"],
         "run": failed["run_id"],
@@ -164,6 +213,7 @@ def _ids(world: World) -> dict[str, str]:
         "invitation": str(invitation["url"]).partition("token=")[2],
         "link": link,
         "client": client["client_id"],
+        "script": script["id"],
     }
 
 

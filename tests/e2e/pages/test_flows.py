@@ -1,5 +1,6 @@
 """What people do with the pages, in a real browser, from the first click to its effect."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,94 @@ def test_an_invitation_and_a_password(visit: VISIT) -> None:
     iris.fill("main", email="iris@example.com", password=PASSWORD)
     iris.find("main form button").click()
     assert iris.find("h1").text == "Your account"
+
+
+def test_a_password_is_reset_by_mail(shop: Served, visit: VISIT) -> None:
+    """The link works without a code where it was requested, and elsewhere with the code of that page; it works once."""
+    shop.world.ask("POST", "/api/users", {"email": "rita@example.com", "role": "analyst"})
+    here, phone = visit("-"), visit("-")
+
+    def request_link() -> str:
+        here.get("/login")
+        here.find("main a[href^='/auth/password']").click()
+        here.find("main a[href^='/auth/password/forgot']").click()
+        here.fill("main", email="rita@example.com")
+        here.find("main form button").click()
+        assert here.find("#code").text
+        here.until(lambda _: [each for each in shop.box.mails if each["To"] == "rita@example.com"])
+        link = re.search(r"http://\S+/auth/password/set\S+", shop.box.last())
+        assert link is not None
+        return link[0]
+
+    link = request_link()
+    here.driver.get(link)
+    assert not here.all("main input[name=code]")
+    here.fill("main", password="short")
+    here.find("main form button").click()  # the browser refuses it
+    here.fill("main", password=PASSWORD)
+    here.find("main form button").click()
+    here.find("a[href='/account']").click()
+    here.find("form[action='/auth/logout'] button").click()
+    phone.driver.get(link)
+    assert phone.status() == 401  # it was used
+    assert phone.find("main a[href^='/login']")
+
+    shop.box.mails.clear()
+    link = request_link()
+    code = here.find("#code").text
+    phone.driver.get(link)
+    phone.fill("main", code="x", password=PASSWORD)
+    phone.find("main form button").click()
+    assert "code" in phone.find("[role=alert]").text
+    phone.fill("main", code=code, password=PASSWORD)
+    phone.find("main form button").click()
+    assert phone.find("a[href='/account']")
+
+
+def test_a_session_ends_in_the_middle_of_a_form(visit: VISIT) -> None:
+    """What was typed is sent again after signing in in another tab."""
+    kim = visit("kim")
+    kim.get("/tables/marts/daily")
+    kim.find("summary", "Describe this table").click()
+    text = "Amounts of each day.\n\nThe day is that of the order; it is the day in UTC."
+    kim.fill("form[action$='/description']", description=text)
+    session = kim.driver.get_cookie("da_session")
+    kim.driver.delete_cookie("da_session")
+    kim.find("form[action$='/description'] button").click()
+    assert kim.find("h1").text == "Your session has ended"
+    assert kim.find("textarea[name=description]").get_attribute("value") == text
+    assert kim.find("main a").get_attribute("href").endswith("/login?next=%2Ftables%2Fmarts%2Fdaily")
+    kim.find("main button").click()
+    assert kim.find("h1").text == "Your session has ended"  # not signed in yet: still kept
+    assert kim.find("main a").get_attribute("href").endswith("/login")
+    kim.driver.add_cookie({"name": "da_session", "value": session["value"], "path": "/"})
+    kim.find("main button").click()
+    assert kim.find("[role=status].notice").text == "The description is saved."
+    assert "it is the day in UTC" in kim.find("section[aria-labelledby=about]").text
+
+
+def test_going_back_to_a_result_and_two_tabs(visit: VISIT) -> None:
+    """The statement is there again when one comes back from a table or reloads, and each tab keeps its own."""
+    ann = visit("ann")
+    ann.get("/query")
+    ann.write_sql("select count(*) as n from shop.orders")
+    ann.find("[data-run]").click()
+    assert ann.find("#result tbody td").text == "401"
+    first = ann.driver.current_window_handle
+    ann.driver.switch_to.new_window("tab")
+    ann.get("/query")
+    ann.write_sql("select 7 as n")
+    ann.find("[data-run]").click()
+    assert ann.find("#result tbody td").text == "7"
+    ann.driver.switch_to.window(first)
+    ann.find("#result a[href='/tables/shop/orders']").click()
+    assert ann.find("h1").text == "shop.orders"
+    ann.driver.back()  # what a form led to can't be opened again, so the entry became that of the query in the history
+    assert ann.find("#sql").get_attribute("value") == "select count(*) as n from shop.orders"
+    ann.find("[data-run]").click()
+    assert ann.find("#result tbody td").text == "401"
+    ann.driver.refresh()
+    assert ann.find("#sql").get_attribute("value") == "select count(*) as n from shop.orders"
 
 
 def test_a_description_is_edited_in_place(visit: VISIT) -> None:

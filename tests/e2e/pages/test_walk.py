@@ -55,6 +55,9 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "/metrics/{name}": ("/metrics/revenue", "/metrics/revenue?plot=true", "/metrics/hostile"),
     "/query": ("/query", "/query?table=shop.orders"),
     "/query/shared/{id}": ("/query/shared/{shared}",),
+    "/memory": ("/memory", "/memory?search=tax&sort=score", "/memory?search=none"),
+    "/memory/admin": ("/memory/admin", "/memory/admin?status=mandatory", "/memory/admin?status=rejected"),
+    "/scripts/{id}": ("/scripts/{script}",),
     "/tables/{source}/{name}": (
         "/tables/shop/orders",
         "/tables/shop/customers",
@@ -116,7 +119,7 @@ def statuses(who: str, address: str) -> set[int]:
 
 def test_every_page_has_an_address() -> None:
     assert [
-        address for address in pages() if "{" in re.sub(r"\{(link|invitation|person|run|shared)\}", "", address)
+        address for address in pages() if "{" in re.sub(r"\{(link|invitation|person|run|shared|script)\}", "", address)
     ] == []
     assert len(pages()) > 60
 

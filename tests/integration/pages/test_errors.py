@@ -8,7 +8,7 @@ from werkzeug.wrappers import Request
 
 from analyst.http import problems
 from analyst.pages import Reader
-from tests.integration.pages.conftest import HTML, Browser
+from tests.integration.pages.conftest import HTML, PASSWORD, Browser
 from tests.integration.world import World
 
 PROBLEM = "application/problem+json"
@@ -32,6 +32,41 @@ def test_a_browser_gets_a_page(browser: Browser, method: str, path: str, status:
     assert link in answer.text
     assert "default-src 'none'; style-src 'sha256-" in answer.headers["Content-Security-Policy"]
     assert "Accept" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "kept"),
+    [
+        ("/query", {"sql": "select '<b>'\n from shop.orders"}, True),
+        ("/account/requests", {"table": "shop.orders", "reason": "x" * 500}, True),
+        ("/account/password", {"old": PASSWORD, "new": PASSWORD}, False),
+        ("/query", {}, False),
+        ("/auth/logout", {"unknown": "1"}, False),
+    ],
+)
+@pytest.mark.parametrize("cookie", ["", "da_s1.ended"])
+def test_what_was_typed_is_kept_when_the_session_has_ended(
+    browser: Browser, path: str, form: dict[str, str], *, kept: bool, cookie: str
+) -> None:
+    if cookie:
+        browser.client.set_cookie("da_session", cookie)
+    answer = browser.post(path, **form)
+    if path == "/auth/logout":
+        assert "Send it again" not in answer.text
+        return
+    assert (answer.status_code, "Send it again" in answer.text) == (401, kept)
+    for text in form.values():
+        assert (text in unescape(answer.text)) is kept
+    assert "<b>" not in answer.text
+    assert f'action="{path}"' in answer.text or not kept
+
+
+def test_a_form_of_another_site_is_not_kept(browser: Browser) -> None:
+    headers = {"Accept": HTML, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    answer = browser.client.post(
+        "/query", data={"sql": "from shop.orders"}, headers=headers, base_url="http://localhost"
+    )
+    assert (answer.status_code, "shop.orders" in answer.text) == (403, False)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +186,7 @@ def test_a_form_of_an_ended_session_comes_back_after_signing_in(ann: Browser) ->
     ann.client.set_cookie("da_session", "ended")
     headers = {"Accept": HTML, "Origin": "http://localhost", "Referer": "http://localhost/account"}
     answer = ann.client.post("/account/tokens", data={"name": "x"}, headers=headers, base_url="http://localhost")
-    assert (answer.status_code, 'href="/login?next=%2Faccount">Sign in' in answer.text) == (401, True)
+    assert (answer.status_code, 'href="/login?next=%2Faccount"' in answer.text) == (401, True)
     assert all(each in answer.text for each in STRANGER_NAVIGATION)
 
 

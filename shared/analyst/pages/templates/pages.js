@@ -16,6 +16,24 @@ function copyButtons(within) {
   }
 }
 
+// Copy the rows of a grid, as a spreadsheet reads them: tabs between cells, quotes around what has tabs, quotes or line ends.
+function copyRows(within) {
+  const field = (text) => (/[\t\r\n"]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  for (const button of $("[data-copy-rows]", within)) {
+    if (!navigator.clipboard) continue;
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const table = document.getElementById(button.dataset.copyRows);
+      const heads = $("thead th", table).map((head) => head.dataset.name);
+      const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => (cell.querySelector(".null") ? "" : cell.title || cell.textContent)));
+      const text = [heads, ...rows].map((row) => row.map(field).join("\t")).join("\n");
+      try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; } catch { button.textContent = "The browser refused"; }
+      say(button.textContent);
+      setTimeout(() => { button.textContent = "Copy rows"; }, 2000);
+    });
+  }
+}
+
 // Replace the region of a page by that of another state of it, as the server renders it.
 async function replace(region, url, options) {
   const answer = await fetch(url, { headers: { Accept: "text/html" }, ...options });
@@ -85,7 +103,7 @@ function grids(within) {
         heads.forEach((each) => each.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const numeric = head.classList.contains("num");
-        const key = (row) => { const cell = row.cells[place]; const text = cell.textContent; return cell.querySelector(".null") ? null : numeric ? Number(text) : text; };
+        const key = (row) => { const cell = row.cells[place]; const text = cell.title || cell.textContent; return cell.querySelector(".null") ? null : numeric ? Number(text) : text; };
         const rows = [...table.tBodies[0].rows].map((row) => [key(row), row]);
         rows.sort(([a], [b]) => (a === null) - (b === null) || (a === null ? 0 : (numeric ? a - b : a < b ? -1 : a > b) * (down ? -1 : 1)));
         table.tBodies[0].append(...rows.map(([, row]) => row));
@@ -190,6 +208,11 @@ function autoForms(within) {
   }
 }
 
+// What a form led to can't be opened again: an answer that has an address of its own gets it, for going back and reloading.
+function addresses() {
+  for (const each of $("[data-address]")) history.replaceState(null, "", each.dataset.address);
+}
+
 // Where the navigation is wider than the window, the place of the page is scrolled into view.
 function navigation() {
   for (const here of $("nav a[aria-current]")) {
@@ -199,7 +222,8 @@ function navigation() {
 }
 
 function enhance(within) {
-  for (const start of [copyButtons, liveForms, polling, grids, confirming, editors, autoForms]) start(within);
+  for (const start of [copyButtons, copyRows, liveForms, polling, grids, confirming, editors, autoForms]) start(within);
 }
 enhance(document);
+addresses();
 navigation();
