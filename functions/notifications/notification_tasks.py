@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from analyst import automation
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.notifications.channels import UndeliverableError
@@ -71,6 +72,8 @@ def deliver_notifications(request: Deliver, ctx: Context) -> Delivered:
 @function("POST", "/telegram/poll", allow=Allow.SERVICE, answers={409: "There is no bot, or messages go to a webhook."})
 def poll_telegram(ctx: Context) -> Polled:
     """Ask Telegram for messages to the bot, and answer them: for servers that Telegram can't reach."""
+    if automation.paused(ctx.store) is not None:  # the messages are for the original
+        return Polled(updates=0)
     api, bot = BotApi.of(ctx.settings, ctx.process.http), Bot(ctx.store, ctx.settings, ctx.access.current)
     offset = offset_after(ctx.store)
     start = {} if offset is None else {"offset": offset}

@@ -10,6 +10,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from analyst import automation
 from analyst.access import AccessList
 from analyst.errors import RateLimitedError
 from analyst.http_client import HttpClient
@@ -30,7 +31,7 @@ _AT_ONCE: Final = 20
 
 
 class Delivered(BaseModel):
-    """What became of a channel's notifications: `dropped` may not be seen, or not this way, any more.
+    """What became of a channel's notifications: `dropped` may not be seen, or not this way, or the server is paused.
 
     With `retry_after`, the service wants a pause of so many seconds before the rest.
     """
@@ -58,11 +59,15 @@ class Delivery:
             UnavailableError: the service does not respond, or is set up wrongly; what is not sent stays.
         """
         outbox, done = Outbox(self.store), Delivered()
+        is_quiet = automation.paused(self.store) is not None
         while batch := outbox.to_send(to, _AT_ONCE):
             mine = preferences.read(self.store, to.user_id)
             channel = self._channel(to, mine)
             access = self.access()
-            found = [(self._wanted(each, mine, access, to) if channel else None, key) for each, key in batch]
+            found = [
+                (self._wanted(each, mine, access, to, is_quiet=is_quiet) if channel else None, key)
+                for each, key in batch
+            ]
             for message in _messages(found):
                 wanted = [each for each, _ in message if each is not None]
                 if channel is not None and wanted:
@@ -81,10 +86,10 @@ class Delivery:
         return done
 
     def _wanted(
-        self, each: Notification | None, mine: Preferences, access: AccessList, to: Destination
+        self, each: Notification | None, mine: Preferences, access: AccessList, to: Destination, *, is_quiet: bool
     ) -> Notification | None:
-        """Return what may be sent of a notification now."""
-        if each is None or (each.kind != "message" and to.channel not in mine.channels(each.kind)):
+        """Return what may be sent of a notification now; of a server that is quiet, only what somebody asked for."""
+        if each is None or (each.kind != "message" and (is_quiet or to.channel not in mine.channels(each.kind))):
             return None
         return seen_by(each, access, caller_of(access, to.user_id))
 

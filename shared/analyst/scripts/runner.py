@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from analyst import runs
+from analyst import automation, runs
 from analyst.access import AccessList
 from analyst.auth import script_tokens
 from analyst.auth.keys import Keys
@@ -79,7 +79,7 @@ class Runner:
 
     def _source(self, shelf: Shelf, script: Script, trigger: Trigger) -> str | None:
         """Return what is to be run; `None` if it must not be."""
-        if trigger == "schedule" and script.paused is not None:
+        if trigger == "schedule" and (script.paused is not None or automation.paused(self.store) is not None):
             return None
         try:
             require_runnable(script, self.access())
