@@ -16,7 +16,8 @@ from analyst.scripts.shelf import LastRun, Script, ScriptName, ScriptRun, Shelf,
 from analyst.settings.kinds import When
 
 _NONE: Final = "There is no such script, or the caller may not see it."
-_RUNS: Final = Limit("script-run", 100, timedelta(hours=1))
+RUNS: Final = Limit("script-run", 100, timedelta(hours=1))
+"""Runs on demand of one person, which could hold up the tasks of others."""
 _OFF: Final = "scripts are not run on this server because an administrator has set SCRIPT_RUNNER=off"
 ScriptId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """The id of a script; for the caller's own ones, the name does as well."""
@@ -165,7 +166,7 @@ def run_script(one: OneScript, ctx: Context) -> Started:
         raise ConflictError(_OFF)
     found = Shelf(ctx.store).get(one.id, ctx.caller)
     require_runnable(found, ctx.access.current())
-    ctx.limits.count(_RUNS, ctx.user_id, ctx.now)  # runs that wait would hold up the tasks of others
+    ctx.limits.count(RUNS, ctx.user_id, ctx.now)  # runs that wait would hold up the tasks of others
     run_id = runs.new_run_id(ctx.now)
     ctx.tasks.enqueue("/run-script", {"script": found.id, "run_id": run_id, "trigger": "demand"})
     ctx.audited(f"script:{found.id}", run_id=run_id, owner=found.owner)

@@ -112,6 +112,11 @@ class Outbox:
             self.mark(user_id, [notification.id])
         return put_once(self.store, key, data)
 
+    def reply(self, user_id: str, notification: Notification, channel: Channel) -> None:
+        """Have something sent that a person asked for in a chat: it is not in their inbox."""
+        data = notification.model_dump_json(exclude_defaults=True).encode()
+        put_once(self.store, f"{_OUT}{channel}/{user_id}/{notification.id}.json", data)
+
     def keep_picture(self, user_id: str, notification_id: str, data: bytes) -> None:
         """Keep the picture of a notification that is about to be added; the first one stays."""
         put_once(self.store, f"{_PICTURES}{user_id}/{notification_id}.png", data)
@@ -120,6 +125,10 @@ class Outbox:
         """Return the picture of a person's notification, a PNG; `None` if there is none."""
         found = self.store.read(f"{_PICTURES}{user_id}/{notification_id}.png")
         return None if found is None else found.data
+
+    def kept(self, user_id: str, notification_id: str) -> Notification | None:
+        """Return a notification of a person as it was added; `None` if there is none."""
+        return self._read(f"{_INBOX}{user_id}/{notification_id}.json")
 
     def inbox(self, caller: Caller | None, access: AccessList) -> list[Shown]:
         """Return what a caller can read, newest first: of each notification, what they may see now; `None` sees nothing."""
