@@ -16,7 +16,7 @@ from analyst.errors import RateLimitedError
 from analyst.http_client import HttpClient
 from analyst.notifications import preferences
 from analyst.notifications.channels import ChannelOfPerson, Email, Pictures, Slack, UndeliverableError
-from analyst.notifications.notification import Notification, caller_of, seen_by
+from analyst.notifications.notification import SENT, Notification, caller_of, seen_by
 from analyst.notifications.outbox import Destination, Outbox
 from analyst.notifications.preferences import Preferences
 from analyst.notifications.telegram import BotApi, TelegramChat
@@ -154,7 +154,7 @@ def _messages(found: Sequence[_Found]) -> Iterator[list[_Found]]:
 def reachable(settings: Settings, mine: Preferences) -> frozenset[str]:
     """Return the channels that reach a person now: what is not set up, or has a problem, gets nothing."""
     mails = settings.smtp_host is not None or settings.environment == "development"
-    found = {"page", *(["email"] if mails and settings.base_url is not None else ())}
+    found = {"page", "gateway", *(["email"] if mails and settings.base_url is not None else ())}
     if mine.slack is not None and mine.slack.problem is None:
         found.add("slack")
     if settings.telegram_bot_token is not None and mine.telegram is not None and mine.telegram.problem is None:
@@ -169,5 +169,5 @@ def post(store: Store, settings: Settings, notification: Notification, user_ids:
         mine = preferences.read(store, user_id)
         channels = [each for each in mine.channels(notification.kind) if each in reachable(settings, mine)]
         if mine.channels(notification.kind) and outbox.add(user_id, notification, channels):
-            found += [Destination(each, user_id) for each in channels if each != "page"]
+            found += [Destination(each, user_id) for each in channels if each in SENT]
     return found
