@@ -3,10 +3,13 @@
 from datetime import timedelta
 from typing import Final
 
+from analyst import automation
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.scheduling import ScheduleAnswer, Scheduler
+from analyst.scheduling.due import SweepOutcome
+from analyst.scheduling.failures import SWEEP
 from analyst.scheduling.timetable import Registry
 from analyst.scripts import shelf
 from analyst.scripts.shelf import Shelf
@@ -16,13 +19,29 @@ from analyst.scripts.shelf import Shelf
 def schedule(ctx: Context) -> ScheduleAnswer:
     """Start all extracts, source jobs, scripts and sweeps that are due, and tasks that a process lost. Call it every minute.
 
-    Extra and concurrent calls are harmless. `GET /api/sync/status` returns the results of the extracts.
+    Extra and concurrent calls are harmless. `GET /api/sync/status` returns the results of the extracts. While the server is
+    paused, only lost tasks are started again, and the sweep once a day.
     """
     ctx.tasks.redeliver()
+    pause = automation.paused(ctx.store)
+    if pause is not None:
+        return _only_swept(ctx, pause.why)
     _notify(ctx)
     _start_scripts(ctx)
     registry = Registry.read(ctx.state, ctx.settings, SOURCE_TYPES)
     return Scheduler(ctx.store, registry, ctx.settings.sweep_schedule, ctx.tasks.enqueue, ctx.clock).call()
+
+
+def _only_swept(ctx: Context, why: str) -> ScheduleAnswer:
+    if _since_midnight(ctx) < _CALLED_EVERY:
+        ctx.tasks.enqueue("/sweep", {}, name=SWEEP)
+    return ScheduleAnswer(
+        sources=(), jobs=(), sweep=SweepOutcome(outcome="not_due", why=f"the server is paused: {why}")
+    )
+
+
+def _since_midnight(ctx: Context) -> timedelta:
+    return ctx.now - ctx.now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _start_scripts(ctx: Context) -> None:
@@ -43,7 +62,7 @@ _CALLED_EVERY: Final = timedelta(minutes=1)
 
 def _notify(ctx: Context) -> None:
     """Have events collected in the first minute of every five, notes in that of every hour, and messages to the bot read."""
-    since = ctx.now - ctx.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    since = _since_midnight(ctx)
     if since % _COLLECTED_EVERY < _CALLED_EVERY:
         ctx.tasks.enqueue("/notifications/collect", {}, name="collect")
     if ctx.settings.memory_model is not None and since % _MEMORY_EVERY < _CALLED_EVERY:

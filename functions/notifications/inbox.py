@@ -13,7 +13,7 @@ from analyst.errors import InvalidInputError, NotFoundError
 from analyst.http import Picture, function
 from analyst.notifications import preferences
 from analyst.notifications.delivery import reachable
-from analyst.notifications.notification import KINDS, Channel, Item, Kind, Notification
+from analyst.notifications.notification import KINDS, SENT, Channel, Item, Kind, Notification
 from analyst.notifications.outbox import Destination, Outbox, Shown
 from analyst.notifications.preferences import Changes, Preferences
 
@@ -112,7 +112,7 @@ class PreferencesView(BaseModel):
 
 
 class TestMessage(BaseModel):
-    """The channel to try. What `page` gets, connected programs get, too."""
+    """The channel to try. `gateway` are the caller's programs that are connected, now or later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -212,7 +212,7 @@ def send_test_notification(request: TestMessage, ctx: Context) -> ChannelState:
     )
     outbox = Outbox(ctx.store)
     outbox.add(ctx.user_id, made, [request.channel])
-    if request.channel != "page":
+    if request.channel in SENT:
         deliver_later(ctx, Destination(request.channel, ctx.user_id))
     return state
 
@@ -259,6 +259,7 @@ def _preferences(ctx: Context, mine: Preferences) -> PreferencesView:
         ),
         channels=(
             ChannelState(channel="page", ready=True),
+            ChannelState(channel="gateway", ready=True),
             ChannelState(channel="email", ready="email" in ready, address=caller.email, problem=no_mail),
             ChannelState(
                 channel="telegram",

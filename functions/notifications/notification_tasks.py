@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from analyst import automation
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.notifications.channels import UndeliverableError
@@ -12,9 +13,10 @@ from analyst.notifications.collection import Collection, World
 from analyst.notifications.delivery import Delivered, Delivery
 from analyst.notifications.outbox import Destination
 from analyst.notifications.telegram import BotApi
-from analyst.notifications.telegram_bot import ALLOWED_UPDATES, Bot, keep_offset, offset_after
+from analyst.notifications.telegram_bot import ALLOWED_UPDATES, keep_offset, offset_after
 from analyst.usage import Counting
 from functions.notifications.inbox import deliver_later
+from functions.notifications.telegram_chats import answered
 
 _WAIT: Final = 10.0
 
@@ -71,15 +73,17 @@ def deliver_notifications(request: Deliver, ctx: Context) -> Delivered:
 @function("POST", "/telegram/poll", allow=Allow.SERVICE, answers={409: "There is no bot, or messages go to a webhook."})
 def poll_telegram(ctx: Context) -> Polled:
     """Ask Telegram for messages to the bot, and answer them: for servers that Telegram can't reach."""
-    api, bot = BotApi.of(ctx.settings, ctx.process.http), Bot(ctx.store, ctx.settings, ctx.access.current)
+    if automation.paused(ctx.store) is not None:  # the messages are for the original
+        return Polled(updates=0)
+    api = BotApi.of(ctx.settings, ctx.process.http)
     offset = offset_after(ctx.store)
     start = {} if offset is None else {"offset": offset}
     wanted = {"timeout": int(_WAIT), "allowed_updates": list(ALLOWED_UPDATES), **start}
     updates = api.call("getUpdates", wanted, wait=_WAIT)
     for update in updates:
-        reply = bot.answer(update, ctx.now)
+        reply = answered(ctx, update)
         if reply is not None:
-            with suppress(UndeliverableError):  # they have blocked the bot meanwhile
-                api.send(reply.chat_id, reply.text)
+            with suppress(UndeliverableError):  # they have blocked the bot meanwhile, or pressed a button long ago
+                api.call(*reply.call())
         keep_offset(ctx.store, int(update["update_id"]) + 1)
     return Polled(updates=len(updates))

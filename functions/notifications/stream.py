@@ -21,11 +21,15 @@ _TYPE: Final = "text/event-stream; charset=utf-8"
 
 
 class StreamQuery(BaseModel):
-    """How many seconds to `wait` for an event, and the id of the last one (`after`), which `Last-Event-ID` overrides."""
+    """How many seconds to `wait` for an event, and the id of the last one (`after`), which `Last-Event-ID` overrides.
+
+    While it waits, the inbox is looked at `every` so many seconds, each of which costs a request to the bucket.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     wait: Annotated[float, Field(ge=0, le=25)] = 20
+    every: Annotated[float, Field(ge=_LOOK_EVERY, le=25)] = _LOOK_EVERY
     after: Annotated[str, Field(max_length=1000)] = ""
 
 
@@ -47,7 +51,7 @@ def stream_notifications(query: StreamQuery, ctx: Context) -> Text:
         is_gone = ctx.request.environ.get(CLIENT_GONE, lambda: False)
         while not (events := inbox.since(position)):
             left = ends - time.monotonic()
-            if left <= 0 or is_gone() or ctx.process.stopping.wait(min(left, _LOOK_EVERY)):
+            if left <= 0 or is_gone() or ctx.process.stopping.wait(min(left, query.every)):
                 break
     return _text(events, again_after=_AGAIN if waits or events else _AGAIN_IF_FULL)
 

@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -10,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from analyst.access import Role
 from analyst.auth.limits import Limit
 from analyst.context import Context
-from analyst.errors import InvalidInputError, UnauthenticatedError
+from analyst.errors import InvalidInputError, RateLimitedError, UnauthenticatedError
 from analyst.http import Allow, Text, function
 from analyst.notifications import preferences
 from analyst.notifications.channels import UndeliverableError
-from analyst.notifications.notification import Notification, notification_id
+from analyst.notifications.notification import Notification, caller_of, notification_id
 from analyst.notifications.outbox import Destination, Outbox
 from analyst.notifications.telegram import BotApi
 from analyst.notifications.telegram_bot import (
@@ -22,9 +23,13 @@ from analyst.notifications.telegram_bot import (
     CODE_LASTS,
     Bot,
     Links,
+    OwnScript,
+    Reply,
     webhook_secret,
 )
+from analyst.scripts.shelf import Script, Shelf
 from functions.notifications.inbox import deliver_later
+from functions.scripts.scripts import RUNS
 
 _SECRET: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header
 _LARGEST_UPDATE: Final = 1 << 20
@@ -165,11 +170,11 @@ def receive_telegram_update(ctx: Context) -> Text:
     secret = webhook_secret(ctx.settings)
     if not hmac.compare_digest(ctx.request.headers.get(_SECRET, "").encode(), secret.encode()):
         raise UnauthenticatedError(f"the update is not from Telegram: {_SECRET} is missing or wrong")
-    reply = _own_bot(ctx).answer(_update(ctx.request.get_data()), ctx.now)
+    reply = answered(ctx, _update(ctx.request.get_data()))
     if reply is None:
         return Text("{}", "application/json")
-    answer = {"method": "sendMessage", "chat_id": reply.chat_id, "text": reply.text}
-    return Text(json.dumps(answer), "application/json")
+    method, parameters = reply.call()
+    return Text(json.dumps({"method": method, **parameters}), "application/json")
 
 
 @function(
@@ -201,8 +206,40 @@ def _bot(ctx: Context) -> BotApi:
     return BotApi.of(ctx.settings, ctx.process.http)
 
 
-def _own_bot(ctx: Context) -> Bot:
-    return Bot(ctx.store, ctx.settings, ctx.access.current)
+def answered(ctx: Context, update: dict[str, Any]) -> Reply | None:
+    """Answer an update of Telegram: do what it asks for, and return what the bot says."""
+    bot = Bot(ctx.store, ctx.settings, ctx.access.current, lambda user_id: _scripts(ctx, user_id))
+    reply = bot.answer(update, ctx.now)
+    if reply is None:
+        return None
+    if reply.send is not None:
+        deliver_later(ctx, reply.send)
+    if reply.run is None:
+        return reply
+    try:
+        ctx.limits.count(RUNS, reply.run.user_id, ctx.now)
+    except RateLimitedError as error:
+        return replace(reply, text=f"Nothing starts: {error}", run=None)
+    body = {"script": reply.run.script, "run_id": reply.run.run_id, "trigger": "demand", "reply": "telegram"}
+    ctx.tasks.enqueue("/run-script", body)
+    bot.started(reply.run)
+    return reply
+
+
+def _scripts(ctx: Context, user_id: str) -> list[OwnScript]:
+    """Return the scripts that somebody may run from a chat: their own, by name."""
+    caller = caller_of(ctx.access.current(), user_id)
+    if caller is None or not caller.includes(Role.ANALYST) or ctx.settings.script_runner == "off":
+        return []
+    own = [each for each in Shelf(ctx.store).seen_by(caller) if each.owner == user_id]
+    return [OwnScript(each.id, each.name, _last(each)) for each in own]
+
+
+def _last(script: Script) -> str:
+    if script.last is None:
+        return "has not run"
+    paused = ", paused" if script.paused else ""
+    return f"{script.last.status} on {script.last.at:%Y-%m-%d at %H:%M} UTC{paused}"
 
 
 def _update(body: bytes) -> dict[str, Any]:

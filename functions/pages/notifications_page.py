@@ -12,7 +12,7 @@ from analyst.http.pages import Form, ask
 from analyst.notifications.notification import CHANNELS, Channel
 from functions.notifications import inbox, telegram_chats
 
-_NAMES: Final = {"page": "Here", "email": "Mail", "telegram": "Telegram", "slack": "Slack"}
+_NAMES: Final = {"page": "Here", "gateway": "Programs", "email": "Mail", "telegram": "Telegram", "slack": "Slack"}
 _DONE: Final = {
     "saved": "Your choices are saved.",
     "linked": "The channel is set up.",
@@ -57,7 +57,7 @@ class KindsForm(Form):
 class ChannelForm(Form):
     """What to do with a channel; `value` is the address of a webhook, or a code."""
 
-    channel: Literal["email", "telegram", "slack"]
+    channel: Literal["gateway", "email", "telegram", "slack"]
     action: Literal["set", "remove", "test", "invite"]
     value: Annotated[str, StringConstraints(max_length=500)] = ""
 

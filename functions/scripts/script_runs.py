@@ -12,13 +12,17 @@ from functions.notifications.inbox import deliver_later
 
 
 class RunRequest(BaseModel):
-    """A script to run. A run with this id that has ended is not repeated."""
+    """A script to run. A run with this id that has ended is not repeated.
+
+    Whoever asked for it in a chat gets a `reply` there, whatever the script says.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     script: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{26}$")]
     run_id: Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
     trigger: Trigger
+    reply: Literal["telegram"] | None = None
 
 
 class RanScript(BaseModel):
@@ -37,9 +41,13 @@ def run_script_now(request: RunRequest, ctx: Context) -> RanScript:
     process = ctx.process
     runner = Runner(ctx.store, ctx.settings, ctx.access.refresh, lambda: process.keys, process.http, ctx.clock)
     run = runner.run(request.script, request.run_id, request.trigger)
+    if request.reply is not None:
+        runner.reply(request.script, request.run_id, run, request.reply)
     deliver_later(ctx, *runner.to_send)
     if run is None:
         ctx.audited(f"script:{request.script}", run_id=request.run_id, status="skipped")
         return RanScript(status="skipped")
-    ctx.audited(f"script:{request.script}", run_id=request.run_id, status=run.status, said=run.said)
+    ctx.audited(
+        f"script:{request.script}", run_id=request.run_id, status=run.status, said=run.said, asked_in=request.reply
+    )
     return RanScript(status=run.status, said=run.said, error=run.error)

@@ -95,7 +95,7 @@ class Backups:
         urls: dict[str, str] = asked["urls"]
         return urls
 
-    def restore(self, path: Path, key: bytes | None, *, dry_run: bool, replace: bool) -> dict[str, Any]:
+    def restore(self, path: Path, key: bytes | None, *, dry_run: bool, replace: bool, resume: bool) -> dict[str, Any]:
         """Verify a backup, send what the server misses of it, and have it restored; return the server's answer.
 
         Raises:
@@ -115,6 +115,7 @@ class Backups:
             parts = in_parts(archive, archive.parent)
             self._send(parts)
             request = {"sha256": parts.sha256, "parts": [part.sha256 for part in parts.parts], "replace": replace}
+            request |= {"resume": True} if resume else {}  # servers before this version do not know it
             seen = self._restore(request, dry_run=True)
             if dry_run:
                 return {**seen, "in_backup": len(inside)}

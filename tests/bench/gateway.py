@@ -90,7 +90,7 @@ async def _connected(
     now = datetime.now(UTC)
     made = Notification(id=str(ULID()), at=now, kind="message", title="A message to everybody", text="x" * 500)
     outbox = Outbox(process.store)
-    await asyncio.to_thread(lambda: [outbox.add(user_id, made, ["page"]) for user_id in user_ids])
+    await asyncio.to_thread(lambda: [outbox.add(user_id, made, ["page", "gateway"]) for user_id in user_ids])
     for _ in clients:
         await had.acquire()
     seconds, after = time.perf_counter() - began, _rss_mb(pid)

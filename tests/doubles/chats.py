@@ -36,6 +36,8 @@ class TelegramDouble:
     webhook: dict[str, Any] | None = None
     photos: list[tuple[int, bytes]] = field(default_factory=list)
     refuses_photos: bool = False
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """What buttons that were pressed say: the ids of the queries, and the texts."""
 
     def write(self, chat_id: int, text: str, kind: str = "private") -> dict[str, Any]:
         """Have somebody write to the bot; return the update."""
@@ -53,11 +55,26 @@ class TelegramDouble:
         self.updates.append(update)
         return update
 
+    def press(self, chat_id: int, data: Any, by: int | None = None, kind: str = "private") -> dict[str, Any]:
+        """Have somebody press a button; return the update."""
+        update = {
+            "update_id": 1000 + len(self.updates),
+            "callback_query": {
+                "id": f"q{len(self.updates)}",
+                "from": {"id": chat_id if by is None else by, "is_bot": False, "first_name": "Ann"},
+                "message": {"message_id": 1, "date": 1767225600, "chat": {"id": chat_id, "type": kind}},
+                "chat_instance": "1",
+                "data": data,
+            },
+        }
+        self.updates.append(update)
+        return update
+
     def texts(self, chat_id: int) -> list[str]:
         """Return what a chat shows."""
         return [each.get("text", each.get("caption", "")) for each in self.sent if each["chat"]["id"] == chat_id]
 
-    def answer(self, path: str, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:  # noqa: C901, PLR0911 - a list of methods
+    def answer(self, path: str, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:  # noqa: C901, PLR0911, PLR0912 - a list of methods
         """Answer a call of a method."""
         found = re.fullmatch(r"/bot([^/]+)/(\w+)", path)
         if found is None or found[1] != TOKEN:
@@ -80,7 +97,15 @@ class TelegramDouble:
                     return _refused(409, "Conflict: can't use getUpdates method while webhook is active")
                 start = int(given.get("offset") or 0)
                 return _ok([each for each in self.updates if each["update_id"] >= start][:100])
+            case "answerCallbackQuery":
+                if len(given.get("text", "")) > 200:
+                    return _refused(400, "Bad Request: MESSAGE_TOO_LONG")
+                self.notes.append((given["callback_query_id"], given.get("text", "")))
+                return _ok(True)
             case "sendMessage":
+                for row in given.get("reply_markup", {}).get("inline_keyboard", ()):
+                    if any(len(each["callback_data"].encode()) > 64 for each in row):
+                        return _refused(400, "Bad Request: BUTTON_DATA_INVALID")
                 return self._send(given, "text", 4096)
             case "sendPhoto":
                 if not given.get("photo"):

@@ -148,6 +148,34 @@ def as_seen(world: World, shop: Shop) -> Mapping[str, Any]:
     return seen.picture()
 
 
+@pytest.mark.parametrize(
+    ("is_elsewhere", "options", "expected"),
+    [(True, {}, True), (True, {"resume": True}, False), (False, {}, False)],
+    ids=["a copy", "a copy that replaces the original", "the same bucket"],
+)
+def test_a_copy_acts_by_itself_only_when_it_is_resumed(
+    shop: Shop, tmp_path: Path, is_elsewhere: bool, options: dict[str, bool], expected: bool
+) -> None:
+    shop.ask("PUT", "/api/admin/sources/shop", {"sync_schedule": "every 1m"})
+    made = backup(shop)
+    new = elsewhere(tmp_path / "new") if is_elsewhere else shop
+    copy_data(shop.process.store, new.process.store, made)
+    planned = send(new, archive_of(shop, made), dry_run=True, **options).get_json()
+    assert planned["paused"] is expected
+    assert new.process.store.read("state/paused.json") is None
+    done = send(new, archive_of(shop, made), replace=True, **options)
+    assert (done.status_code, done.get_json()["paused"]) == (200, expected), done.text
+    new.admin = shop.admin
+    answer = new.ask("POST", "/schedule", {})
+    assert ([each["source"] for each in answer["sources"]] == []) is expected
+    assert ("another bucket" in answer["sweep"]["why"]) is expected
+    if expected:
+        assert new.ask("GET", "/api/admin/schedule")["paused"]["by"] == "admin@example.com"
+        assert send(new, archive_of(shop, made), replace=True).get_json()["paused"] is True  # stays so
+        assert new.ask("POST", "/api/admin/schedule", {"paused": False}) == {"paused": None}
+        assert [each["source"] for each in new.ask("POST", "/schedule", {})["sources"]] == ["shop"]
+
+
 def test_it_is_the_same_elsewhere(shop: Shop, tmp_path: Path) -> None:
     new = elsewhere(tmp_path / "new")
     made = backup(shop)

@@ -201,6 +201,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /api/admin/snapshots/{number}/rollback": (Role.ADMIN, ADMINISTER),
     "POST /api/admin/snapshots/release": (Role.ADMIN, ADMINISTER),
     "GET /api/admin/schedule": (Role.ADMIN, ADMINISTER),
+    "POST /api/admin/schedule": (Role.ADMIN, ADMINISTER),
     "GET /api/admin/health": (Role.ADMIN, ADMINISTER),
     "GET /api/admin/tasks": (Role.ADMIN, ADMINISTER),
     "POST /api/admin/tasks/{id}/retry": (Role.ADMIN, ADMINISTER),

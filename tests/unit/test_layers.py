@@ -16,7 +16,7 @@ LAYERS = (
     ("addresses", "clients", "names", "schedule", "types"),
     ("settings",),
     ("store", "catalog"),
-    ("days", "duckdb_files", "lease", "runs", "spans"),
+    ("automation", "days", "duckdb_files", "lease", "runs", "spans"),
     ("access", "contract", "snapshots"),
     ("audit",),
     ("rebuild", "state", "manifest", "visible_tables", "descriptions"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from analyst import duckdb_files, lease, runs
+from analyst import automation, duckdb_files, lease, runs
 from analyst.backup.archive import STATE, Archive, DataFile, files_of, opened
 from analyst.backup.contents import SECRET, Kind, kind_of
 from analyst.catalog import CURRENT, Catalog, HeldBack
@@ -41,12 +41,16 @@ PART_NAMES, FILE_PARTS, FILES_AT_ONCE = 25_000, 3_000, 8
 
 
 class RestoreRequest(Input):
-    """An archive in uploaded parts. `replace` permits changing a bucket that is in use; `dry_run` only reports changes."""
+    """An archive in uploaded parts. `replace` permits changing a bucket that is in use; `dry_run` only reports changes.
+
+    In another bucket than that of the backup, schedules, scripts and messages are paused, unless it is to `resume`.
+    """
 
     sha256: Sha256
     parts: Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=PART_NAMES)]
     dry_run: bool = False
     replace: bool = False
+    resume: bool = False
 
 
 class RestoredFile(Input):
@@ -100,7 +104,8 @@ class RestoreAnswer(_Output):
     """What a restore changed, or with `dry_run` would change.
 
     `missing` are files of the backup that the bucket does not have, at most 5,000 of the `missing_count`. `restart` means
-    that the key that signs sessions has changed, which running processes read only once.
+    that the key that signs sessions has changed, which running processes read only once. `paused` means that schedules,
+    scripts and messages are paused, because the bucket is a copy.
     """
 
     dry_run: bool
@@ -114,6 +119,7 @@ class RestoreAnswer(_Output):
     missing: tuple[DataFile, ...]
     missing_count: int
     restart: bool
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,7 @@ class _Plan:
     objects: Objects
     missing: tuple[DataFile, ...]
     in_use: bool
+    pauses: bool
 
     @property
     def restored(self) -> frozenset[str]:
@@ -157,7 +164,7 @@ class Restoring:
             with opened(path) as archive:
                 state = folder / STATE
                 state.write_bytes(archive.zip.read(STATE))
-                plan = self._plan(archive, state, folder)
+                plan = self._plan(archive, state, folder, resume=request.resume)
                 if request.dry_run:
                     return _answer(archive, plan, None, dry_run=True)
                 if plan.in_use and not request.replace:
@@ -166,6 +173,8 @@ class Restoring:
                         "change with a dry run, and permit it with 'replace'"
                     )
                 snapshot = self._apply(archive, plan, state, folder)
+                if request.resume:
+                    automation.resume(self.store)
                 return _answer(archive, plan, snapshot, dry_run=False)
 
     def put_files(self, files: Iterable[RestoredFile]) -> None:
@@ -188,7 +197,7 @@ class Restoring:
                 self.parts.join(file.parts, file.sha256, path)
                 upload_once(self.store, file.key, path)
 
-    def _plan(self, archive: Archive, state: Path, folder: Path) -> _Plan:
+    def _plan(self, archive: Archive, state: Path, folder: Path, *, resume: bool) -> _Plan:
         there = {
             entry.key: entry.size
             for source in sorted({file.key.split("/")[1] for file in archive.index.data})
@@ -197,6 +206,7 @@ class Restoring:
         missing = tuple(file for file in archive.index.data if there.get(file.key) != file.size)
         put, removed, objects = self._documents(archive)
         before = self._rows_now()
+        in_use = any(kind in ("table", "source") for kind, _ in before) or self.store.head(CURRENT) is not None
         return _Plan(
             state=tuple(_changes(before, self._rows_of(state, folder))),
             sources=tuple(self._sources(archive, missing, folder)),
@@ -204,7 +214,11 @@ class Restoring:
             removed=removed,
             objects=objects,
             missing=missing,
-            in_use=any(kind in ("table", "source") for kind, _ in before) or self.store.head(CURRENT) is not None,
+            in_use=in_use,
+            pauses=not resume
+            and (
+                automation.paused(self.store) is not None or _is_copy(archive.index.url, self.store.url, in_use=in_use)
+            ),
         )
 
     def _documents(self, archive: Archive) -> tuple[Mapping[str, Kind], tuple[str, ...], Objects]:
@@ -262,6 +276,8 @@ class Restoring:
             raise InvalidInputError(f"the state in the backup can't be opened: {error}; use another backup") from error
 
     def _apply(self, archive: Archive, plan: _Plan, state: Path, folder: Path) -> int | None:
+        if plan.pauses:  # first: schedules and scripts must never be there without it
+            automation.pause(self.store, automation.RESTORED, self.by.email, self.by.at)
         for key, kind in plan.put.items():
             if kind is Kind.ADDED:
                 put_once(self.store, key, archive.object(key))
@@ -411,4 +427,10 @@ def _answer(archive: Archive, plan: _Plan, snapshot: int | None, *, dry_run: boo
         missing=plan.missing[:MOST_MISSING],
         missing_count=len(plan.missing),
         restart=SECRET in plan.put,
+        paused=plan.pauses,
     )
+
+
+def _is_copy(origin: str, here: str, *, in_use: bool) -> bool:
+    """Return whether the original of a backup may still be running elsewhere; a path can be the same on two hosts."""
+    return origin != here or (here.startswith("file:") and not in_use)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,6 +34,7 @@ class GatewaySettings(BaseModel):
     ws_gateway_connections: Annotated[int, Field(ge=1, le=100_000)] = 2000
     heartbeat_interval_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     heartbeat_timeout_missed: Annotated[int, Field(ge=1, le=100)] = 3
+    ws_dispatch_socket: Path | None = None
     max_connections_per_user: Annotated[int, Field(ge=1, le=1000)] = 5
 
     @classmethod
@@ -83,7 +85,9 @@ async def _run(settings: GatewaySettings) -> None:
     )
     process = Process(os.environ, default_file=DEFAULT_FILE)
     try:
-        await Gateway(process, limits).run(settings.ws_gateway_host, settings.ws_gateway_port, stopping)
+        await Gateway(process, limits, settings.ws_dispatch_socket).run(
+            settings.ws_gateway_host, settings.ws_gateway_port, stopping
+        )
     finally:
         process.close()
 

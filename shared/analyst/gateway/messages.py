@@ -75,7 +75,8 @@ def notification(seen: Notification, base_url: str | None = None) -> str:
 
     `script` is the name of the script that it comes from, or the kind. Without the address of the server, pictures have none.
     """
-    url = f"{base_url.rstrip('/')}/api/notifications/{seen.id}/picture" if seen.picture and base_url else None
+    own = f"{base_url.rstrip('/')}/api/notifications/{seen.id}/picture" if seen.picture and base_url else None
+    url = own or seen.image_url
     return _text(
         {
             "type": "notification",

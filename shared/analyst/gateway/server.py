@@ -11,9 +11,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -27,8 +28,10 @@ from analyst.context import Process
 from analyst.errors import AnalystError, ForbiddenError, UnauthenticatedError
 from analyst.gateway import messages
 from analyst.gateway.connection import Connection, Limits, Person
+from analyst.gateway.dispatch import Dispatch, UnknownUserError, listening
 from analyst.gateway.messages import AuthError, RefusedError
-from analyst.notifications.notification import Notification, seen_by
+from analyst.notifications import preferences
+from analyst.notifications.notification import SENT, Channel, Notification, seen_by
 from analyst.notifications.outbox import Announced, Outbox
 
 log = logging.getLogger(__name__)
@@ -46,10 +49,14 @@ T = TypeVar("T")
 
 
 class Gateway:
-    """One instance. `process` gives it the bucket, the access list and the keys; `limits` are its own."""
+    """One instance. `process` gives it the bucket, the access list and the keys; `limits` are its own.
 
-    def __init__(self, process: Process, limits: Limits) -> None:
+    `dispatch` is the path of a socket by which programs on this host hand in notifications.
+    """
+
+    def __init__(self, process: Process, limits: Limits, dispatch: Path | None = None) -> None:
         self._process = process
+        self._dispatch = dispatch
         self._limits = limits
         self._outbox = Outbox(process.store)
         self._people: dict[str, set[Connection]] = {}
@@ -71,6 +78,13 @@ class Gateway:
         seen = await self._first_look(stopping)
         if stopping.is_set():
             return
+        hands_in = nullcontext() if self._dispatch is None else listening(self._dispatch, self._hand_in, self._health)
+        async with hands_in:
+            await self._serve(host, port, stopping, started, seen)
+
+    async def _serve(
+        self, host: str, port: int, stopping: asyncio.Event, started: Callable[[int], None], seen: frozenset[str]
+    ) -> None:
         quiet = logging.getLogger(f"{__name__}.websockets")
         quiet.setLevel(logging.CRITICAL)  # every stranger's broken handshake would be an error with a traceback
         server = await serve(
@@ -133,8 +147,7 @@ class Gateway:
         """Answer what is no WebSocket handshake on a path of ours."""
         path = request.path.partition("?")[0]
         if path in _HEALTH:
-            state = {"status": "ok", "connections": self.connections, "users": len(self._people)}
-            response = socket.respond(200, json.dumps(state))
+            response = socket.respond(200, json.dumps(self._health()))
             del response.headers["Content-Type"]
             response.headers["Content-Type"] = "application/json"
             return response
@@ -143,6 +156,30 @@ class Gateway:
         if self._sockets >= self._limits.connections:
             return socket.respond(503, "this instance has too many connections; connect again later\n")
         return None
+
+    def _health(self) -> dict[str, Any]:
+        return {"status": "ok", "connections": self.connections, "users": len(self._people)}
+
+    async def _hand_in(self, wanted: Dispatch) -> int:
+        """Put a notification into the outbox, and offer it to the connections of its person; return their number."""
+        user_id, made, is_new = await self._in_thread(lambda: self._kept(wanted))
+        mine = self._people.get(user_id, set()) if is_new else set()
+        for each in mine:
+            each.offer(made)  # found again by the announcement, it is not sent twice
+        return len(mine)
+
+    def _kept(self, wanted: Dispatch) -> tuple[str, Notification, bool]:
+        """Store a notification for whom it is; return their id, and whether it is new and wanted by their programs."""
+        users = self._process.access.current().users
+        name = wanted.user.strip()
+        found = (id_ for id_, user in users.items() if name == id_ or name.lower() == user.email.lower())
+        user_id = next(found, None)
+        if user_id is None:
+            raise UnknownUserError(f"there is no active user {name!r}; give the e-mail address of one")
+        made = wanted.notification.notification(user_id, self._process.clock())
+        chosen = preferences.read(self._process.store, user_id).channels(made.kind)
+        here: list[Channel] = [each for each in chosen if each not in SENT]
+        return user_id, made, bool(here) and self._outbox.add(user_id, made, here) and "gateway" in here
 
     @property
     def connections(self) -> int:

@@ -10,12 +10,13 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from analyst import automation
 from analyst.access import AccessList
 from analyst.errors import RateLimitedError
 from analyst.http_client import HttpClient
 from analyst.notifications import preferences
 from analyst.notifications.channels import ChannelOfPerson, Email, Pictures, Slack, UndeliverableError
-from analyst.notifications.notification import Notification, caller_of, seen_by
+from analyst.notifications.notification import SENT, Notification, caller_of, seen_by
 from analyst.notifications.outbox import Destination, Outbox
 from analyst.notifications.preferences import Preferences
 from analyst.notifications.telegram import BotApi, TelegramChat
@@ -30,7 +31,7 @@ _AT_ONCE: Final = 20
 
 
 class Delivered(BaseModel):
-    """What became of a channel's notifications: `dropped` may not be seen, or not this way, any more.
+    """What became of a channel's notifications: `dropped` may not be seen, or not this way, or the server is paused.
 
     With `retry_after`, the service wants a pause of so many seconds before the rest.
     """
@@ -58,11 +59,15 @@ class Delivery:
             UnavailableError: the service does not respond, or is set up wrongly; what is not sent stays.
         """
         outbox, done = Outbox(self.store), Delivered()
+        is_quiet = automation.paused(self.store) is not None
         while batch := outbox.to_send(to, _AT_ONCE):
             mine = preferences.read(self.store, to.user_id)
             channel = self._channel(to, mine)
             access = self.access()
-            found = [(self._wanted(each, mine, access, to) if channel else None, key) for each, key in batch]
+            found = [
+                (self._wanted(each, mine, access, to, is_quiet=is_quiet) if channel else None, key)
+                for each, key in batch
+            ]
             for message in _messages(found):
                 wanted = [each for each, _ in message if each is not None]
                 if channel is not None and wanted:
@@ -81,10 +86,10 @@ class Delivery:
         return done
 
     def _wanted(
-        self, each: Notification | None, mine: Preferences, access: AccessList, to: Destination
+        self, each: Notification | None, mine: Preferences, access: AccessList, to: Destination, *, is_quiet: bool
     ) -> Notification | None:
-        """Return what may be sent of a notification now."""
-        if each is None or (each.kind != "message" and to.channel not in mine.channels(each.kind)):
+        """Return what may be sent of a notification now; of a server that is quiet, only what somebody asked for."""
+        if each is None or (each.kind != "message" and (is_quiet or to.channel not in mine.channels(each.kind))):
             return None
         return seen_by(each, access, caller_of(access, to.user_id))
 
@@ -149,7 +154,7 @@ def _messages(found: Sequence[_Found]) -> Iterator[list[_Found]]:
 def reachable(settings: Settings, mine: Preferences) -> frozenset[str]:
     """Return the channels that reach a person now: what is not set up, or has a problem, gets nothing."""
     mails = settings.smtp_host is not None or settings.environment == "development"
-    found = {"page", *(["email"] if mails and settings.base_url is not None else ())}
+    found = {"page", "gateway", *(["email"] if mails and settings.base_url is not None else ())}
     if mine.slack is not None and mine.slack.problem is None:
         found.add("slack")
     if settings.telegram_bot_token is not None and mine.telegram is not None and mine.telegram.problem is None:
@@ -164,5 +169,5 @@ def post(store: Store, settings: Settings, notification: Notification, user_ids:
         mine = preferences.read(store, user_id)
         channels = [each for each in mine.channels(notification.kind) if each in reachable(settings, mine)]
         if mine.channels(notification.kind) and outbox.add(user_id, notification, channels):
-            found += [Destination(each, user_id) for each in channels if each != "page"]
+            found += [Destination(each, user_id) for each in channels if each in SENT]
     return found

@@ -12,10 +12,15 @@ from ulid import ULID
 
 from analyst.access import AccessList, Caller, Role
 
-Channel = Literal["page", "email", "telegram", "slack"]
-"""Where a notification is shown or sent. `page` is the inbox that pages, the API and `da` show."""
+Channel = Literal["page", "gateway", "email", "telegram", "slack"]
+"""Where a notification is shown or sent.
 
-CHANNELS: Final[tuple[Channel, ...]] = ("page", "email", "telegram", "slack")
+`page` is the inbox that pages, the API and `da` show, `gateway` the programs that are connected to the WebSocket gateway.
+"""
+
+CHANNELS: Final[tuple[Channel, ...]] = ("page", "gateway", "email", "telegram", "slack")
+SENT: Final[tuple[Channel, ...]] = ("email", "telegram", "slack")
+"""Channels to which a task sends what waits; the others are read by whoever wants to know."""
 
 Kind = Literal[
     "table_failed",
@@ -47,7 +52,7 @@ class KindInfo:
     many: str = ""
 
 
-_CHATS: Final[tuple[Channel, ...]] = ("page", "telegram", "slack")
+_CHATS: Final[tuple[Channel, ...]] = ("page", "gateway", "telegram", "slack")
 _EVERYWHERE: Final = CHANNELS
 
 KINDS: Final[Mapping[Kind, KindInfo]] = MappingProxyType(
@@ -75,7 +80,7 @@ KINDS: Final[Mapping[Kind, KindInfo]] = MappingProxyType(
         "request_received": KindInfo("Somebody requests access to a table", _EVERYWHERE, Role.ADMIN),
         "memory_review": KindInfo("Items of the memory wait for a review", _CHATS, Role.KM_ADMIN),
         "memory_decided": KindInfo("An item of the memory from you or your notes was decided", _CHATS),
-        "memory_approved": KindInfo("An item of the memory now applies to you", ("page",)),
+        "memory_approved": KindInfo("An item of the memory now applies to you", ("page", "gateway")),
         "script": KindInfo("Notifications from your scripts", _EVERYWHERE),
         "script_failed": KindInfo("A script of yours failed for the first time, or is paused", _EVERYWHERE),
         "message": KindInfo("Test messages that you send to yourself", _EVERYWHERE),
@@ -112,6 +117,8 @@ class Notification(BaseModel):
     url: str | None = None
     script: str | None = None
     """The name of the script that it comes from."""
+    image_url: str | None = None
+    """The address of a picture elsewhere, which only programs are told."""
     picture: bool = False
     """Whether there is a picture, see `Outbox.picture`."""
 

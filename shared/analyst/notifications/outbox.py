@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Final, get_args
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ulid import ULID
@@ -24,7 +24,7 @@ from ulid import ULID
 from analyst.access import AccessList, Caller
 from analyst.errors import UnavailableError
 from analyst.notifications.event_stream import Added
-from analyst.notifications.notification import Channel, Notification, seen_by
+from analyst.notifications.notification import SENT, Channel, Notification, seen_by
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import put_once, swap
 
@@ -60,12 +60,16 @@ class Shown(BaseModel):
 
 
 class _Marks(BaseModel):
-    """What a person has read: the ids, and everything up to the id `through`."""
+    """What a person has read: the ids, and everything up to the id `through`.
+
+    `hidden` were not for the page, so they count as read there, but not for a program that has not received them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     ids: tuple[str, ...] = ()
     through: str = ""
+    hidden: tuple[str, ...] = ()
     edit: str = ""
 
     def has(self, id_: str) -> bool:
@@ -97,20 +101,28 @@ class Outbox:
     def add(self, user_id: str, notification: Notification, channels: Collection[Channel]) -> bool:
         """Add a notification for a person unless it is there already; return whether something was added.
 
-        It is always added to the inbox, which also remembers that it was: with `page` missing in `channels`, it is read.
+        It is always added to the inbox, which also remembers that it was: with `page` missing in `channels`, it is read,
+        and with `gateway` missing, programs count as having received it.
         """
         key = f"{_INBOX}{user_id}/{notification.id}.json"
         if self.store.head(key) is not None:
             return False
         data = notification.model_dump_json(exclude_defaults=True).encode()
         for channel in channels:
-            if channel != "page":
+            if channel in SENT:
                 put_once(self.store, f"{_OUT}{channel}/{user_id}/{notification.id}.json", data)
-        if "page" in channels:
+        if "page" not in channels:
+            self._mark(f"{_MARKS}{user_id}.json", [notification.id], is_hidden=True)
+        if "gateway" in channels:
             put_once(self.store, f"{_LIVE}{ULID()}/{user_id}/{notification.id}.json", data)
         else:
-            self.mark(user_id, [notification.id])
+            self.mark_received(user_id, [notification.id])
         return put_once(self.store, key, data)
+
+    def reply(self, user_id: str, notification: Notification, channel: Channel) -> None:
+        """Have something sent that a person asked for in a chat: it is not in their inbox."""
+        data = notification.model_dump_json(exclude_defaults=True).encode()
+        put_once(self.store, f"{_OUT}{channel}/{user_id}/{notification.id}.json", data)
 
     def keep_picture(self, user_id: str, notification_id: str, data: bytes) -> None:
         """Keep the picture of a notification that is about to be added; the first one stays."""
@@ -120,6 +132,10 @@ class Outbox:
         """Return the picture of a person's notification, a PNG; `None` if there is none."""
         found = self.store.read(f"{_PICTURES}{user_id}/{notification_id}.png")
         return None if found is None else found.data
+
+    def kept(self, user_id: str, notification_id: str) -> Notification | None:
+        """Return a notification of a person as it was added; `None` if there is none."""
+        return self._read(f"{_INBOX}{user_id}/{notification_id}.json")
 
     def inbox(self, caller: Caller | None, access: AccessList) -> list[Shown]:
         """Return what a caller can read, newest first: of each notification, what they may see now; `None` sees nothing."""
@@ -157,7 +173,9 @@ class Outbox:
         """Return what a person has neither read nor received by a program, oldest first, whether they may see it or not."""
         read, received = self._marks(user_id), self._marks(user_id, _RECEIVED)
         keys = sorted((entry.key for entry in self.store.list(f"{_INBOX}{user_id}/")), reverse=True)[:MOST]
-        new = [key for key in keys if not (read.has(id_ := _id_of(key)) or received.has(id_))]
+        new = [
+            key for key in keys if not received.has(id_ := _id_of(key)) and (not read.has(id_) or id_ in read.hidden)
+        ]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return [found for found in pool.map(self._read, reversed(new)) if found is not None]
 
@@ -179,21 +197,23 @@ class Outbox:
         """Return what was announced; `None` if it is gone."""
         return self._read(announced.key)
 
-    def _mark(self, key: str, ids: Iterable[str], through: str = "") -> None:
+    def _mark(self, key: str, ids: Iterable[str], through: str = "", *, is_hidden: bool = False) -> None:
         more, edit = tuple(ids), str(ULID())
 
         def marked(current: Object | None) -> bytes:
             before = _Marks() if current is None else _parsed_marks(current)
             last = max(before.through, through)
             known = sorted({*before.ids, *more}, reverse=True)
-            after = _Marks(ids=tuple(id_ for id_ in known if id_ > last)[: 2 * MOST], through=last, edit=edit)
+            hidden = sorted({*before.hidden, *(more if is_hidden else ())}, reverse=True)[:MOST]
+            ids = tuple(id_ for id_ in known if id_ > last)[: 2 * MOST]
+            after = _Marks(ids=ids, through=last, hidden=tuple(hidden), edit=edit)
             return after.model_dump_json().encode()
 
         swap(self.store, key, marked, done=lambda current: _parsed_marks(current).edit == edit)
 
     def waiting(self) -> Iterator[Destination]:
         """Return the channels of people for which something waits."""
-        for channel in get_args(Channel):
+        for channel in SENT:
             for user_id in self.store.list_folders(f"{_OUT}{channel}/"):
                 yield Destination(channel, user_id)
 

@@ -57,6 +57,8 @@ class SlackLink(BaseModel):
 class Preferences(BaseModel):
     """The preferences of one person. `kinds` has only what differs from the defaults.
 
+    Before `knows_gateway`, connected programs got what the page did, and were no channel of their own.
+
     `watch` are tables to hear of although the person does not use them, `mute` tables not to hear of.
     """
 
@@ -67,12 +69,16 @@ class Preferences(BaseModel):
     mute: tuple[str, ...] = ()
     telegram: TelegramLink | None = None
     slack: SlackLink | None = None
+    knows_gateway: bool = False
     edit: str = ""
     """Identifies the last write, by which a writer that got no response finds out whether it succeeded."""
 
     def channels(self, kind: Kind) -> tuple[Channel, ...]:
         """Return the channels for a kind: the chosen ones, or the defaults."""
-        return self.kinds.get(kind, KINDS[kind].channels)
+        chosen = self.kinds.get(kind)
+        if chosen is None:
+            return KINDS[kind].channels
+        return (*chosen, "gateway") if not self.knows_gateway and "page" in chosen else chosen
 
     def wants(self, table: str) -> bool:
         """Return whether the person watches a table."""
@@ -135,12 +141,12 @@ def changed(before: Preferences, changes: Changes, slack_url: str, now: datetime
     Raises:
         InvalidInputError: the address is not that of an incoming webhook.
     """
-    kinds: dict[str, tuple[Channel, ...]] = dict(before.kinds)
+    kinds: dict[str, tuple[Channel, ...]] = {kind: before.channels(kind) for kind in KINDS if kind in before.kinds}
     for kind, chosen in changes.kinds.items():
         kinds[kind] = tuple(dict.fromkeys(chosen))
         if set(chosen) == set(KINDS[kind].channels):
             del kinds[kind]
-    update: dict[str, object] = {"kinds": kinds}
+    update: dict[str, object] = {"kinds": kinds, "knows_gateway": True}
     for name in ("watch", "mute"):
         given = getattr(changes, name)
         if given is not None:

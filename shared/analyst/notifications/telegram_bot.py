@@ -3,24 +3,30 @@
 A bot can't write first, so a person links a chat from there: by a link of ours, whose one-time code Telegram sends as
 `/start <code>`, or by a code of six digits that the bot shows and that the person enters on our pages. Codes are kept as
 hashes and end after ten minutes. A chat belongs to one person, and a person has one chat.
+
+Buttons run the person's own scripts. Whoever presses one must be the person that the chat is linked to at that moment, and
+the run of an update has an id that is stored before it starts, so an update that comes twice starts one run.
 """
 
 import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from analyst import runs
 from analyst.access import AccessList
 from analyst.errors import ConflictError, NotFoundError
 from analyst.notifications import preferences
-from analyst.notifications.notification import caller_of
-from analyst.notifications.outbox import PREFIX, Outbox
+from analyst.notifications.notification import Notification, caller_of, notification_id
+from analyst.notifications.outbox import PREFIX, Destination, Outbox
 from analyst.notifications.preferences import Preferences, TelegramLink
 from analyst.settings import Settings
 from analyst.store import ANY, Store
@@ -36,11 +42,13 @@ SPENT: Final = (_CODES, _UPDATES)
 CODE_LASTS: Final = timedelta(minutes=10)
 _DIGITS: Final = 6
 _SHOWN: Final = 5
-ALLOWED_UPDATES: Final = ("message", "my_chat_member")
+_SCRIPTS_SHOWN: Final = 20
+ALLOWED_UPDATES: Final = ("message", "callback_query", "my_chat_member")
 
 HELP: Final = (
     "I send you the notifications of {name}.\n\n"
-    "/status - what is new\n"
+    "/status - what is new, and your scripts with buttons that run them\n"
+    "/test - send a report with a picture to this chat\n"
     "/whoami - the account that this chat is linked to\n"
     "/start - link this chat to your account\n"
     "/help - this text\n\n"
@@ -59,6 +67,15 @@ class _Code(BaseModel):
     used: bool = False
 
 
+class _Press(BaseModel):
+    """A button that was pressed: the run that it starts, and whether that was handed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str
+    started: bool = False
+
+
 class _Chat(BaseModel):
     """What is known of a chat: the person it is linked to, and the code that it shows."""
 
@@ -69,11 +86,48 @@ class _Chat(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class OwnScript:
+    """A script of the person that a chat is linked to, and what is said of its last run."""
+
+    id: str
+    name: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRun:
+    """A run of a script that a person has asked for by a button; `key` is where that is noted."""
+
+    script: str
+    run_id: str
+    user_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """A message of the bot to a chat."""
+    """What the bot answers: a message to a chat with `buttons` (texts and data), or a note at the button `pressed`.
+
+    `run` is to be started, and what waits for `send` to be sent.
+    """
 
     chat_id: int
     text: str
+    buttons: tuple[tuple[str, str], ...] = ()
+    pressed: str | None = None
+    run: WantedRun | None = None
+    send: Destination | None = None
+
+    def call(self) -> tuple[str, dict[str, Any]]:
+        """Return the method of the Bot API, and its parameters."""
+        if self.pressed is not None:
+            return "answerCallbackQuery", {"callback_query_id": self.pressed, "text": self.text[:_LONGEST_NOTE]}
+        rows = [[{"text": text, "callback_data": data}] for text, data in self.buttons]
+        markup = {"reply_markup": {"inline_keyboard": rows}} if rows else {}
+        return "sendMessage", {"chat_id": self.chat_id, "text": self.text, **markup}
+
+
+_LONGEST_NOTE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +280,12 @@ def webhook_secret(settings: Settings) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bot:
-    """Answers updates."""
+    """Answers updates. `scripts` returns those that a person may run."""
 
     store: Store
     settings: Settings
     access: Callable[[], AccessList]
+    scripts: Callable[[str], Sequence[OwnScript]] = field(default=lambda _user_id: ())
 
     def answer(self, update: Mapping[str, Any], now: datetime) -> Reply | None:
         """Answer an update, unless it was answered before: Telegram repeats those whose answer it has missed."""
@@ -238,6 +293,8 @@ class Bot:
         if not isinstance(number, int) or isinstance(number, bool):
             return None
         key = f"{_UPDATES}{number}.json"
+        if isinstance(query := update.get("callback_query"), Mapping):
+            return self._press(query, key, now)
         if self.store.head(key) is not None:
             return None
         reply = self._answer(update, now)
@@ -264,7 +321,59 @@ class Bot:
                 if is_for_us
                 else None
             )
+        match text.strip().partition(" ")[0].partition("@")[0].lower():
+            case "/status":
+                return self._status(chat_id)
+            case "/test":
+                return self._test(chat_id, update["update_id"], now)
         return Reply(chat_id, self._say(chat_id, text, now))
+
+    def _press(self, query: Mapping[str, Any], key: str, now: datetime) -> Reply | None:
+        """Answer a button, which any person may press who was ever sent it, and whose data any client may make up."""
+        chat, pressed, who = _chat_of(query.get("message")), query.get("id"), query.get("from")
+        if chat is None or not isinstance(pressed, str):
+            return None
+        chat_id, is_private = chat
+        user_id = (
+            self._person(chat_id) if is_private and isinstance(who, Mapping) and who.get("id") == chat_id else None
+        )
+        if user_id is None:
+            return Reply(chat_id, _UNLINKED, pressed=pressed)
+        data = query.get("data")
+        wanted = data.removeprefix(_RUN) if isinstance(data, str) and data.startswith(_RUN) else None
+        script = next((each for each in self.scripts(user_id) if each.id == wanted), None)
+        if script is None:
+            return Reply(
+                chat_id, "You can't run this script any more; /status lists those that you can.", pressed=pressed
+            )
+        wanted_run = _Press(run_id=runs.new_run_id(now))
+        put_once(self.store, key, wanted_run.model_dump_json().encode())  # first: another attempt starts the same run
+        found = self.store.read(key)
+        before = wanted_run if found is None else _Press.model_validate_json(found.data)
+        run = None if before.started else WantedRun(script.id, before.run_id, user_id, key)
+        return Reply(chat_id, f"{script.name} starts in a moment.", pressed=pressed, run=run)
+
+    def started(self, run: WantedRun) -> None:
+        """Note that a run was started, so that its update does not start it again."""
+        self.store.put(run.key, _Press(run_id=run.run_id, started=True).model_dump_json().encode(), if_version=ANY)
+
+    def _test(self, chat_id: int, number: int, now: datetime) -> Reply:
+        user_id = self._person(chat_id)
+        if user_id is None:
+            return Reply(chat_id, _UNLINKED)
+        report = Notification(
+            id=notification_id(f"test {chat_id} {number}", now),
+            at=now,
+            kind="message",
+            title="A test report",
+            text="This is how a script of yours reports to you, with a picture.",
+            url="/notifications",
+            picture=True,
+        )
+        outbox = Outbox(self.store)
+        outbox.keep_picture(user_id, report.id, bar_chart(_BARS))
+        outbox.add(user_id, report, ["telegram"])
+        return Reply(chat_id, "A test report is on its way.", send=Destination("telegram", user_id))
 
     def _say(self, chat_id: int, text: str, now: datetime) -> str:
         command, _, rest = text.strip().partition(" ")
@@ -273,8 +382,6 @@ class Bot:
                 return self._start(chat_id, rest.strip(), now)
             case "/whoami":
                 return self._whoami(chat_id)
-            case "/status":
-                return self._status(chat_id)
             case "/help":
                 return HELP.format(name=self.settings.instance_name, base=self._base)
         return "I only know commands; /help lists them."
@@ -300,10 +407,18 @@ class Bot:
         user = self.access().users[user_id]
         return f"You are {user.email}, with the role {user.role.value}."
 
-    def _status(self, chat_id: int) -> str:
+    def _status(self, chat_id: int) -> Reply:
         user_id = self._person(chat_id)
         if user_id is None:
-            return _UNLINKED
+            return Reply(chat_id, _UNLINKED)
+        scripts = self.scripts(user_id)
+        listed = [f"- {each.name}: {each.last}" for each in scripts[:_SCRIPTS_SHOWN]]
+        more = [f"and {len(scripts) - _SCRIPTS_SHOWN} more"] if len(scripts) > _SCRIPTS_SHOWN else []
+        parts = [self._unread(user_id), *(["\n".join(("Your scripts:", *listed, *more))] if listed else [])]
+        buttons = tuple((f"Run {each.name}", f"{_RUN}{each.id}") for each in scripts[:_SCRIPTS_SHOWN])
+        return Reply(chat_id, "\n\n".join(parts), buttons)
+
+    def _unread(self, user_id: str) -> str:
         access = self.access()
         shown = Outbox(self.store).inbox(caller_of(access, user_id), access)
         unread = [each.notification for each in shown if not each.read]
@@ -325,6 +440,31 @@ class Bot:
     @property
     def _base(self) -> str:
         return (self.settings.base_url or "").rstrip("/")
+
+
+_RUN: Final = "run:"
+_BARS: Final = (3, 5, 4, 8, 6, 9, 12)
+
+
+def bar_chart(values: Sequence[int], *, bar: int = 48, unit: int = 20) -> bytes:
+    """Draw bars as a PNG, in gray: without a package for pictures, which the functions do not have."""
+    height, gap = unit * (max(values) + 1), bar // 4
+    rows = bytearray()
+    for y in range(height):
+        rows.append(0)  # no filter
+        for value in values:
+            shade = 90 if height - y <= unit * value else 255
+            rows += bytes([255] * gap + [shade] * bar)
+        rows += bytes([255] * gap)
+    width = len(values) * (bar + gap) + gap
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows))) + chunk(b"IEND", b"")
+    )
 
 
 _UNLINKED: Final = "This chat is not linked to an account; send /start to link it."

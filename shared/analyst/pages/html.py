@@ -122,7 +122,7 @@ def security_policy(style: str | None = None, form_targets: tuple[str, ...] = ("
     """
     digest = base64.b64encode(hashlib.sha256((style or _style()).encode()).digest()).decode()
     return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'self'; connect-src 'self'; img-src data:; "
+        f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
         f"form-action {' '.join(form_targets)}; frame-ancestors 'none'; base-uri 'none'; "
         "require-trusted-types-for 'script'; trusted-types pages"
     )

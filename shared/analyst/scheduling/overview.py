@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from analyst import automation
+from analyst.automation import Pause
 from analyst.scheduling import ledger
 from analyst.scheduling.due import folded
 from analyst.scheduling.ledger import Attempt, Ledger
@@ -68,7 +70,7 @@ class ScheduledJob(Scheduled):
 
 
 class ScheduleView(BaseModel):
-    """The schedules of sources and tables, of jobs, and of the sweep, as of `at`."""
+    """The schedules of sources and tables, of jobs, and of the sweep, as of `at`; `paused` says why none is followed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -76,6 +78,7 @@ class ScheduleView(BaseModel):
     entries: tuple[ScheduledEntry, ...]
     jobs: tuple[ScheduledJob, ...]
     sweep: Scheduled
+    paused: Pause | None = None
 
 
 class SchedulePage(ScheduleView):
@@ -98,6 +101,7 @@ class Overview:
     ledger: Ledger
     sweep_schedule: str
     now: datetime
+    pause: Pause | None
 
     @classmethod
     def read(cls, store: Store, found: Ledger, registry: Registry, sweep_schedule: str, now: datetime) -> Self:
@@ -108,7 +112,7 @@ class Overview:
         """
         records = ledger.records(store, found, {}, now)
         current = folded(found, registry, records, now, ledger.lost(store, found, records, now))
-        return cls(registry, current, sweep_schedule, now)
+        return cls(registry, current, sweep_schedule, now, automation.paused(store))
 
     def view(self) -> ScheduleView:
         """Return when everything is started, and why."""
@@ -179,6 +183,7 @@ class Overview:
                 self.ledger.sweep,
                 judge_attempt(self.sweep_schedule, self.ledger.sweep, self.now),
             ),
+            paused=self.pause,
         )
 
     def _jobs(self) -> Iterator[ScheduledJob]:

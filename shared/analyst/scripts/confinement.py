@@ -102,6 +102,8 @@ class Confinement:
     def _answer(self, variant: Variant, source: str, upstream: Upstream) -> tuple[Mapping[str, Any], bytes]:
         with _folders(self.settings.scratch_dir) as (root, api), relayed(api, upstream):
             spec = self._spec(variant, source, root, api)
+            if variant in ("namespaces", "container"):  # the program connects as another user, and the parent is closed
+                api.chmod(0o755)
             command, name = self._command(variant, root, api)
             try:
                 return _communicate(command, spec, self.settings.script_timeout + _START)
@@ -138,7 +140,7 @@ class Confinement:
                 (root / name).mkdir()
             for name in ("script", "da_script"):
                 (root / "script" / f"{name}.py").write_text(spec[name])
-            for path in (root.parent, root, api, root / "work", root / "script"):
+            for path in (root.parent, root, root / "work", root / "script"):
                 path.chmod(0o777 if path.name == "work" else 0o755)
             spec |= {"folder": str(root / "script"), "work": str(root / "work")}
         library = Path(about["prefix"]) / "lib"
@@ -157,7 +159,6 @@ class Confinement:
         name = f"da-{root.parent.name}"
         for each in _PROGRAM:
             shutil.copy(str(files("analyst.scripts") / each), api / each)
-        api.chmod(0o755)
         memory = bytes_of(self.settings.script_memory) + _DISK
         return [
             runtime, "run", "--rm", "--interactive", "--name", name, "--network", "none", "--read-only",
@@ -194,7 +195,8 @@ def _folders(scratch: Path | None) -> Iterator[tuple[Path, Path]]:
     folder = Path(tempfile.mkdtemp(prefix="script-", dir=scratch))
     try:
         (folder / "root").mkdir()
-        (folder / "api").mkdir()
+        # Whoever opens the socket acts with the rights of the owner of the script, and the parent may become readable.
+        (folder / "api").mkdir(mode=0o700)
         yield folder / "root", folder / "api"
     finally:
         _remove(folder)

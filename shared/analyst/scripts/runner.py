@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from analyst import runs
+from analyst import automation, runs
 from analyst.access import AccessList
 from analyst.auth import script_tokens
 from analyst.auth.keys import Keys
 from analyst.errors import AnalystError, InvalidInputError, NotFoundError, SettingsError
 from analyst.http_client import HttpClient
+from analyst.notifications import preferences
 from analyst.notifications.delivery import post
-from analyst.notifications.notification import Kind, Notification, notification_id
+from analyst.notifications.notification import Channel, Kind, Notification, notification_id
 from analyst.notifications.outbox import Destination, Outbox
 from analyst.runs import Run
 from analyst.scripts.confinement import LARGEST_PICTURE, Confinement, ConfinementError, Ended
@@ -77,9 +78,33 @@ class Runner:
         self._settle(shelf, script, run)
         return run
 
+    def reply(self, script_id: str, run_id: str, run: ScriptRun | None, channel: Channel) -> None:
+        """Tell whoever asked for a run in a chat what became of it, unless its notification goes there anyway."""
+        script = Shelf(self.store).everything().get(script_id)
+        if script is None:
+            return
+        outbox, mine = Outbox(self.store), preferences.read(self.store, script.owner)
+        kinds: tuple[Kind, ...] = ("script", "script_failed")
+        ids = [self._notification(script, run_id, kind, "", "").id for kind in kinds]
+        sent = next((found for id_ in ids if (found := outbox.kept(script.owner, id_)) is not None), None)
+        if sent is not None and channel in mine.channels(sent.kind):
+            return
+        title, text = f"{script.name} has run", "It has nothing to say."
+        if run is None:
+            title, text = f"{script.name} does not run", "It was deleted, or you may not run scripts any more."
+        elif run.status == "failed":
+            title, text = f"{script.name} failed", run.error or ""
+        told = self._notification(script, run_id, "message", title, text)
+        if sent is not None:
+            told = sent.model_copy(update={"id": told.id, "kind": told.kind})
+            if (picture := outbox.picture(script.owner, sent.id)) is not None:
+                outbox.keep_picture(script.owner, told.id, picture)
+        outbox.reply(script.owner, told, channel)
+        self.to_send.append(Destination(channel, script.owner))
+
     def _source(self, shelf: Shelf, script: Script, trigger: Trigger) -> str | None:
         """Return what is to be run; `None` if it must not be."""
-        if trigger == "schedule" and script.paused is not None:
+        if trigger == "schedule" and (script.paused is not None or automation.paused(self.store) is not None):
             return None
         try:
             require_runnable(script, self.access())

@@ -2,7 +2,8 @@
 
 - `state/scripts/index.json` has all definitions and the state of each, and changes by compare-and-swap.
 - `state/scripts/source/<id>/<sha256>.py` is the source of a script, which never changes.
-- `state/scripts/runs/<id>/<run>.json` is what a run wrote and did, for 30 days.
+- `state/scripts/runs/<id>/<run>.json` is what a run wrote and did: the last 100, those of the last day, and failures of a week.
+- `state/scripts/failed/<id>/<run>.json` marks a failure, so that a sweep need not read the runs.
 """
 
 import ast
@@ -28,8 +29,11 @@ PREFIX: Final = "state/scripts/"
 _INDEX: Final = f"{PREFIX}index.json"
 _SOURCES: Final = f"{PREFIX}source/"
 _RUNS: Final = f"{PREFIX}runs/"
+_FAILED: Final = f"{PREFIX}failed/"
 KEPT: Final = 30 * 86_400.0
-"""Seconds for which what a run wrote is kept."""
+"""Seconds for which what a run wrote is kept, if it is one of the last `MOST_RUNS`."""
+MOST_RUNS: Final = 100
+_FAILURES_KEPT: Final = 7 * 86_400.0
 LONGEST: Final = 200_000
 """Characters of a source."""
 MOST: Final = 50
@@ -223,7 +227,7 @@ class Shelf:
     def delete(self, script: Script) -> None:
         """Delete a script, and what its runs wrote. Its notifications stay."""
         self._edit(lambda scripts: ({id_: each for id_, each in scripts.items() if id_ != script.id}, None))
-        for prefix in (f"{_SOURCES}{script.id}/", f"{_RUNS}{script.id}/"):
+        for prefix in (f"{_SOURCES}{script.id}/", f"{_RUNS}{script.id}/", f"{_FAILED}{script.id}/"):
             for entry in list(self.store.list(prefix)):
                 self.store.delete(entry.key)
 
@@ -260,6 +264,8 @@ class Shelf:
 
     def keep_run(self, run: ScriptRun) -> None:
         """Keep what a run did. If it ran twice, what ended first stays."""
+        if run.status == "failed":
+            put_once(self.store, f"{_FAILED}{run.script}/{run.run_id}.json", b"{}")
         put_once(
             self.store, f"{_RUNS}{run.script}/{run.run_id}.json", run.model_dump_json(exclude_defaults=True).encode()
         )
@@ -357,11 +363,22 @@ def _may_run(script: Script, access: AccessList) -> bool:
 
 
 def spent(store: Store) -> Iterator[Entry]:
-    """List what the sweep deletes: what runs wrote long ago, and sources that no script has."""
-    yield from (entry for entry in store.list(_RUNS) if entry.age > KEPT)
+    """List what the sweep deletes: what runs wrote, if it is old or too much, and sources that no script has."""
+    for script_id in store.list_folders(_RUNS):
+        yield from _spent_runs(store, script_id)
+    yield from (entry for entry in store.list(_FAILED) if entry.age > _FAILURES_KEPT)
     old = [entry for entry in store.list(_SOURCES) if entry.age > 86_400]  # noqa: PLR2004 - a day, for a push under way
     used = {_source_key(script) for script in Shelf(store).everything().values()} if old else set()
     yield from (entry for entry in old if entry.key not in used)
+
+
+def _spent_runs(store: Store, script_id: str) -> Iterator[Entry]:
+    """List the runs of a script that are not kept. Those of a day stay, because a task that comes again looks for its run."""
+    newest = sorted(store.list(f"{_RUNS}{script_id}/"), key=lambda entry: entry.key, reverse=True)
+    yield from (entry for entry in newest[:MOST_RUNS] if entry.age > KEPT)
+    rest = [entry for entry in newest[MOST_RUNS:] if entry.age > LONGEST_WAIT.total_seconds()]
+    failed = {entry.key.rpartition("/")[2] for entry in store.list(f"{_FAILED}{script_id}/")} if rest else set()
+    yield from (e for e in rest if e.age > _FAILURES_KEPT or e.key.rpartition("/")[2] not in failed)
 
 
 def _source_key(script: Script) -> str:

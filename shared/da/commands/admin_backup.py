@@ -24,6 +24,9 @@ Output = Annotated[
 ]
 WithData = Annotated[bool, typer.Option("--with-data", help="Include the files of the tables, and attachments.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the state of a bucket that is in use.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Don't pause schedules, scripts and messages in another bucket.")
+]
 Backup = Annotated[Path, typer.Argument(metavar="FILE", help="File that da admin backup has written.")]
 
 _SHOWN: Final = 20
@@ -64,13 +67,22 @@ def backup(output: Output = None, with_data: WithData = False, key_file: KeyFile
 
 
 def restore(
-    file: Backup, key_file: KeyFile = None, dry_run: DryRun = False, replace: Replace = False, json: Json = False
+    file: Backup,
+    *,
+    key_file: KeyFile = None,
+    dry_run: DryRun = False,
+    replace: Replace = False,
+    resume: Resume = False,
+    json: Json = False,
 ) -> None:
     """Restore a backup into an empty bucket, or with --replace into one that is in use.
 
     The whole backup is verified first. Files of tables are sent only if the bucket does not have them. A source of which
     files are missing has no rows until it is extracted again. All sessions end, and tokens that were revoked since the
     backup stay revoked. If the restore is interrupted, run it again.
+
+    In another bucket than that of the backup, schedules, scheduled scripts and messages to people are paused, because the
+    original may still be running. End that with --resume, or later: da admin schedule --resume
 
     Examples:
       da admin restore monday.dabackup --dry-run
@@ -81,7 +93,9 @@ def restore(
 
     key = read_key(key_file)
     with doing(f"restore '{file}'") as server:
-        answer = Backups(server, bar(wanted=not json)).restore(file, key, dry_run=dry_run, replace=replace)
+        answer = Backups(server, bar(wanted=not json)).restore(
+            file, key, dry_run=dry_run, replace=replace, resume=resume
+        )
     if json:
         print_json(answer)
         return
@@ -107,6 +121,11 @@ def _print(answer: dict[str, Any]) -> None:
         say("The bucket is in use: restoring needs --replace.")
     if not answer["dry_run"]:
         say("All sessions have ended: sign in again.")
+    if answer.get("paused"):
+        verb = "Would be paused" if answer["dry_run"] else "Paused"
+        say(
+            f"{verb}, because this is a copy: schedules, scripts and messages. To resume, run: da admin schedule --resume"
+        )
     if answer["restart"]:
         say("The signing key changes: restart the functions afterwards.", err=True)
 

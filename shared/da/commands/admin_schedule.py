@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from da.errors import UsageError
 from da.options import Json
 from da.output import print_json, print_table, say
 from da.server import segment
@@ -15,17 +16,31 @@ def schedule(
     start: Annotated[
         bool, typer.Option("--start", help="Start everything that is due, as a scheduler does, and list it.")
     ] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Start nothing by schedule, and send people nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="End a pause.")] = False,
     json: Json = False,
 ) -> None:
     """Show when sources and tables are synced.
 
-    Lists the last and the next run of each, and why it is due or not. Times are in the zone of this machine.
+    Lists the last and the next run of each, and why it is due or not. Times are in the zone of this machine. While the
+    server is paused, it starts neither syncs nor scripts, sends no mails and no messages to Telegram or Slack, and reads no
+    messages to the bot. A backup that is restored into another bucket pauses that server.
 
     Examples:
       da admin schedule
       da admin schedule --start
+      da admin schedule --resume
     """
+    if start + pause + resume > 1:
+        raise UsageError("--start, --pause and --resume exclude each other; give one of them")
     with session() as server:
+        if pause or resume:
+            answer = server.post("/api/admin/schedule", {"paused": pause})
+            if json:
+                print_json(answer)
+            else:
+                say(_paused(answer["paused"]) if pause else "Resumed: schedules, scripts and messages.")
+            return
         told = server.post("/schedule", {}) if start else server.get("/api/admin/schedule")
         if json:
             print_json(told)
@@ -34,6 +49,8 @@ def schedule(
         else:
             rows = [_row(entry["id"], entry) for entry in told["entries"]]
             rows += [_row(f"{job['source']} ({job['job']})".lstrip(), job) for job in told.get("jobs") or []]
+            if told.get("paused"):
+                say(_paused(told["paused"]), err=True)
             print_table(_COLUMNS, [*rows, _row("(sweep)", told["sweep"])], optional=("last", "schedule"))
 
 
@@ -67,6 +84,10 @@ def set_schedule(
     say(f"Schedule of {name}: {when or inherited}.")
 
 
+def _paused(pause: dict[str, Any]) -> str:
+    return f"Paused since {local_time(pause['at'])}: {pause['why']}. To resume, run: da admin schedule --resume"
+
+
 _COLUMNS = ("name", "schedule", "last", "next", "why")
 
 
@@ -90,3 +111,5 @@ def _print_started(told: dict[str, Any]) -> None:
             say(f"Started {job['source']}: {job['job']}." if job["source"] else f"Started the job '{job['job']}'.")
     if told["sweep"]["outcome"] == "started":
         say("Started a sweep.")
+    if not told["sources"] and "paused" in told["sweep"]["why"]:
+        say(f"Started nothing: {told['sweep']['why']}.", err=True)

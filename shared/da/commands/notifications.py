@@ -13,13 +13,13 @@ from da.text import local_time
 
 app = Commands("Read your notifications, and choose what you hear of.")
 
-Channel = Literal["page", "email", "telegram", "slack"]
+Channel = Literal["page", "gateway", "email", "telegram", "slack"]
 Unread = Annotated[bool, typer.Option("--unread", "-u", help="Only unread notifications.")]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="Largest number of notifications.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Notifications; without any, all of them.")]
 Kind = Annotated[str | None, typer.Argument(metavar="[KIND]", help="Kind of notifications, such as table_failed.")]
 Channels = Annotated[
-    list[str] | None, typer.Argument(metavar="[CHANNEL]...", help="page, email, telegram, slack; or none.")
+    list[str] | None, typer.Argument(metavar="[CHANNEL]...", help="page, gateway, email, telegram, slack; or none.")
 ]
 Tables = Annotated[list[str], typer.Argument(metavar="TABLE...", help="Tables, such as shop.orders or 'shop.*'.")]
 Stop = Annotated[bool, typer.Option("--stop", help="No longer watch these tables.")]
@@ -29,7 +29,8 @@ Value = Annotated[
     str | None, typer.Argument(metavar="[WEBHOOK|CODE]", help="Address of a webhook of Slack, or the code of the bot.")
 ]
 Tried = Annotated[
-    Literal["page", "email", "telegram", "slack"], typer.Argument(metavar="CHANNEL", help="The channel to try.")
+    Literal["page", "gateway", "email", "telegram", "slack"],
+    typer.Argument(metavar="CHANNEL", help="The channel to try."),
 ]
 Polling = Annotated[bool, typer.Option("--polling", help="Do not have Telegram send messages to this server.")]
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.pages.conftest import Served, Visit
+from tests.e2e.pages.conftest import Served, Visit, token_of
 from tests.integration.pages.conftest import PASSWORD
 
 VISIT = Callable[..., Visit]
@@ -316,3 +316,34 @@ def test_errors_lead_on(visit: VISIT) -> None:
     ann.until(lambda _: not [each for each in ann.driver.get_cookies() if each["name"] == "da_session"])
     ann.find("form[action='/auth/logout'] button").click()
     assert ann.find("main a, main form")
+
+
+COUNTED = "return document.querySelector('nav a[href=\"/notifications\"] .badge').textContent"
+STREAMS = """
+const made = window.EventSource;
+window.streams = [];
+window.EventSource = class extends made { constructor(...all) { super(...all); window.streams.push(this); } };
+"""
+HIDE = """
+Object.defineProperty(document, "hidden", { value: arguments[0], configurable: true });
+document.dispatchEvent(new Event("visibilitychange"));
+return window.streams.map((each) => each.readyState !== EventSource.CLOSED);
+"""
+
+
+def test_the_bell_counts_what_is_unread_and_is_quiet_in_hidden_tabs(shop: Served, visit: VISIT) -> None:
+    ann = visit("ann", before=STREAMS)
+    ann.get("/catalog")
+    ann.until(lambda driver: len(driver.execute_script("return window.streams")) == 1)
+    before = int(ann.driver.execute_script(COUNTED) or 0)
+    shop.world.ask("POST", "/api/notifications/test", {"channel": "page"}, token=token_of(shop.world, "ann"))
+    ann.until(lambda driver: driver.execute_script(COUNTED) == str(before + 1))
+    assert ann.driver.execute_script("return document.getElementById('said').textContent").startswith(
+        "New notification"
+    )
+    assert ann.find("nav a[href='/notifications']").get_attribute("aria-label") == f"Notifications, {before + 1} unread"
+    assert ann.driver.execute_script(HIDE, True) == [False]
+    assert ann.driver.execute_script(HIDE, False) == [False, True]
+    ann.get("/notifications")
+    ann.find("main form[action='/notifications/read'] button").click()
+    ann.until(lambda driver: driver.execute_script(COUNTED) == "0")

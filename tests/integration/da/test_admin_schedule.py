@@ -57,6 +57,18 @@ def test_what_is_due_can_be_started_and_only_that_is_told(api: FunctionsApi, log
     assert logged_in("admin", "schedule", "--start").out == ""
 
 
+def test_a_server_is_paused_and_resumed(api: FunctionsApi, logged_in: Da) -> None:
+    pause = {"at": "2026-03-27T12:00:00Z", "why": "a backup was restored", "by": None}
+    api.answers["GET", "/api/admin/schedule"] = [(200, {**SCHEDULE, "paused": pause})]
+    text = "Paused since 2026-03-27 13:00 CET: a backup was restored. To resume, run: da admin schedule --resume\n"
+    assert logged_in("admin", "schedule").err == text
+    api.answers["POST", "/api/admin/schedule"] = [(200, {"paused": pause}), (200, {"paused": None})]
+    assert logged_in("admin", "schedule", "--pause").out == text
+    assert logged_in("admin", "schedule", "--resume").out == "Resumed: schedules, scripts and messages.\n"
+    assert api.bodies == [{"paused": True}, {"paused": False}]
+    assert logged_in("admin", "schedule", "--pause", "--start").code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "path", "told"),
     [

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ulid import ULID
 from websockets.sync.client import ClientConnection, connect
 
 from analyst.context import Process
 from analyst.gateway.connection import Limits
 from analyst.gateway.server import Gateway
+from analyst.notifications.notification import Notification
+from analyst.notifications.outbox import Outbox
 from tests.integration.world import Begun, World
 
 SECRET = "s" * 40
@@ -42,7 +45,7 @@ class Running:
 
 
 @contextmanager
-def gateway(environ: dict[str, str], limits: Limits = QUICK) -> Iterator[Running]:
+def gateway(environ: dict[str, str], limits: Limits = QUICK, dispatch: Path | None = None) -> Iterator[Running]:
     """Run an instance in a thread until the block ends."""
     started, made = threading.Event(), list[Any]()
     process = Process(environ)
@@ -56,7 +59,7 @@ def gateway(environ: dict[str, str], limits: Limits = QUICK) -> Iterator[Running
                 made.append(port)
                 started.set()
 
-            await Gateway(process, limits).run("127.0.0.1", 0, stopping, note)
+            await Gateway(process, limits, dispatch).run("127.0.0.1", 0, stopping, note)
 
         asyncio.run(serve())
 
@@ -91,8 +94,11 @@ class Office:
         return str(made["id"]), str(made["token"])
 
     def notify(self, token: str) -> None:
-        """Put a notification into the outbox for a person."""
-        self.world.ask("POST", "/api/notifications/test", {"channel": "page"}, token=token)
+        """Put a notification into the outbox for a person: for the page, and for programs."""
+        now = self.world.process.clock()
+        made = Notification(id=str(ULID()), at=now, kind="message", title="This is a test message.")
+        user = self.world.ask("GET", "/api/me", token=token)["user_id"]
+        Outbox(self.world.process.store).add(user, made, ["page", "gateway"])
 
 
 @pytest.fixture

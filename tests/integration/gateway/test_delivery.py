@@ -95,7 +95,7 @@ def test_a_notification_says_what_may_be_seen_when_it_is_sent(office: Office) ->
 
     def happen(key: str, *which: Item) -> None:
         made = Notification(id=notification_id(key, now), at=now, kind="table_failed", items=which)
-        Outbox(world.process.store).add(user, made, ["page"])
+        Outbox(world.process.store).add(user, made, ["page", "gateway"])
 
     with gateway(office.environ) as running, signed_in(running, ann) as socket:
         happen("hidden", items[1])
@@ -120,7 +120,7 @@ def test_a_token_that_only_reads_gets_nothing_for_administrators(office: Office)
     kinds: tuple[Kind, ...] = ("request_received", "message")
     for kind in kinds:
         made = Notification(id=notification_id(kind, now), at=now, kind=kind, title=kind)
-        Outbox(world.process.store).add(user, made, ["page"])
+        Outbox(world.process.store).add(user, made, ["page", "gateway"])
     with gateway(office.environ) as running:
         with signed_in(running, plain) as socket:
             assert received(socket)["title"] == "message"
@@ -138,7 +138,7 @@ def test_who_reads_too_slowly_is_dropped_and_loses_nothing(office: Office) -> No
         for number in range(12)
     ]
     for each in made:
-        outbox.add(user, each, ["page"])
+        outbox.add(user, each, ["page", "gateway"])
     with gateway(office.environ, Limits(patience=0.3, closing=0.1, poll=POLL)) as running:
         with sockets.create_connection(("127.0.0.1", running.port)) as slow:
             slow.sendall(HANDSHAKE)
@@ -199,6 +199,7 @@ def started(port: int, child: "subprocess.Popen[bytes]") -> Running:
         ({"MAX_CONNECTIONS_PER_USER": "-1"}, 2, "MAX_CONNECTIONS_PER_USER"),
         ({"DATA_URL": "ftp://x"}, 2, "DATA_URL"),
         ({"WS_GATEWAY_HOST": "192.0.2.1"}, 1, "can't run"),
+        ({"WS_DISPATCH_SOCKET": "/nowhere/d.sock"}, 1, "can't run"),
     ],
 )
 def test_an_instance_that_can_not_start_says_why(
@@ -219,7 +220,7 @@ def test_without_its_package_an_instance_says_what_to_install() -> None:
 
 def test_announcements_are_found_by_time(office: Office) -> None:
     outbox, made = Outbox(office.world.process.store), str(ULID())
-    outbox.add("ann", Notification(id=made, at=datetime.now(UTC), kind="message", title="x"), ["page"])
+    outbox.add("ann", Notification(id=made, at=datetime.now(UTC), kind="message", title="x"), ["page", "gateway"])
     outbox.add("bob", Notification(id=made, at=datetime.now(UTC), kind="message", title="x"), ["email"])
     now = datetime.now(UTC).timestamp()
     assert [each.user_id for each in outbox.announced(now - 60, now)] == ["ann"]

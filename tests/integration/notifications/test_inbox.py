@@ -30,6 +30,7 @@ def test_people_set_up_channels_and_choose_what_they_hear_of(town: Town) -> None
     assert len(preferences(town, town.world.admin)["kinds"]) == 11
     assert {each["channel"]: each["ready"] for each in view["channels"]} == {
         "page": True,
+        "gateway": True,
         "email": True,
         "telegram": False,
         "slack": False,

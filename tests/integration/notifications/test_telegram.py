@@ -143,7 +143,7 @@ def test_status_shows_what_is_unread(chat: Chat) -> None:
 
 
 def test_the_rest_that_people_write(chat: Chat) -> None:
-    assert "/status - what is new" in (chat.say("/help") or "")
+    assert "/status - what is new, and your scripts" in (chat.say("/help") or "")
     assert chat.say("hello") == "I only know commands; /help lists them."
     assert chat.say("hello", -5, "group") is None
     assert chat.say("/start", -5, "group") == "I write to private chats only; open one with me and send /start."
@@ -175,6 +175,9 @@ def test_who_blocks_the_bot_unlinks_the_chat(chat: Chat) -> None:
         {"update_id": 1, "message": {"chat": {"id": 7, "type": "private"}, "text": 7}},
         {"update_id": 1, "message": {"chat": {"id": 7, "type": "private"}, "photo": []}},
         {"update_id": 1, "my_chat_member": {"new_chat_member": {"status": "kicked"}}},
+        {"update_id": 1, "callback_query": []},
+        {"update_id": 1, "callback_query": {"id": "q", "from": {"id": 7}, "data": "run:x"}},
+        {"update_id": 1, "callback_query": {"id": 7, "from": {"id": 7}, "message": {"chat": {"id": 7}}, "data": "x"}},
         {"update_id": 1, "edited_message": {"chat": {"id": 7, "type": "private"}, "text": "/start"}},
     ],
 )

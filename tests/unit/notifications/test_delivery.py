@@ -249,7 +249,7 @@ def test_what_is_old_or_too_much_is_swept(office: Post) -> None:
     outbox = Outbox(store)
     ids = [notification_id(str(number), NOW + timedelta(seconds=number)) for number in range(MOST + 2)]
     for id_ in ids:
-        outbox.add("ann", Notification(id=id_, at=NOW, kind="message", title="x"), ["page", "slack"])
+        outbox.add("ann", Notification(id=id_, at=NOW, kind="message", title="x"), ["page", "gateway", "slack"])
     swept = [entry.key.rpartition("/")[2].removesuffix(".json") for entry in spent(store)]
     assert swept == ids[1::-1]
     office.age[0] += 5 * 86_400

@@ -55,9 +55,22 @@ def test_a_webhook_is_shown_without_its_secret() -> None:
 def test_only_what_differs_from_the_defaults_is_kept() -> None:
     mine = changed(Preferences(), Changes(kinds={"table_failed": ("email",), "table_stale": ()}), SLACK, NOW)
     assert (mine.channels("table_failed"), mine.channels("table_stale")) == (("email",), ())
-    assert mine.channels("request_answered") == ("page", "email", "telegram", "slack")
-    back = changed(mine, Changes(kinds={"table_failed": ("slack", "telegram", "page")}), SLACK, NOW)
+    assert mine.channels("request_answered") == ("page", "gateway", "email", "telegram", "slack")
+    back = changed(mine, Changes(kinds={"table_failed": ("slack", "telegram", "gateway", "page")}), SLACK, NOW)
     assert dict(back.kinds) == {"table_stale": ()}
+
+
+def test_programs_keep_getting_what_the_page_did_before_they_were_a_channel() -> None:
+    old = Preferences.model_validate(
+        {"kinds": {"table_failed": ["page", "email"], "script": ["email"], "gone": ["page"]}}
+    )
+    assert old.channels("table_failed") == ("page", "email", "gateway")
+    assert old.channels("script") == ("email",)
+    new = changed(old, Changes(kinds={"table_stale": ("page",)}), SLACK, NOW)
+    assert (new.channels("table_failed"), new.channels("script")) == (("page", "email", "gateway"), ("email",))
+    assert new.channels("table_stale") == ("page",)
+    again = changed(new, Changes(kinds={"table_failed": ("page", "email")}), SLACK, NOW)
+    assert again.channels("table_failed") == ("page", "email")
 
 
 @pytest.mark.parametrize(

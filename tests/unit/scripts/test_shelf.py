@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from analyst import runs
 from analyst.access import AccessList
-from analyst.scripts.shelf import Shelf, due, run_id_of
+from analyst.scripts.shelf import ScriptRun, Shelf, Status, due, run_id_of, spent
+from tests.doubles.around import RetoldStore
 from tests.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 11, 29, 12, 0, 30, tzinfo=UTC)
@@ -51,3 +53,43 @@ def test_a_resumed_script_is_due_again(shelf: Shelf) -> None:
     assert start(shelf, NOW + 3 * MINUTE) is None
     shelf.pause(shelf.everything()[script.id], None, NOW + 4 * MINUTE)
     assert start(shelf, NOW + 5 * MINUTE) is not None
+
+
+class _SinceRun(RetoldStore):
+    """Makes objects as old as the runs that their keys name."""
+
+    def age(self, key: str, version: str, age: float) -> float:  # noqa: ARG002
+        name = key.rpartition("/")[2].removesuffix(".json")
+        return (NOW - runs.began(name)).total_seconds() if runs.is_run_id(name) else 0.0
+
+
+def test_a_script_that_runs_each_minute_keeps_its_last_runs_and_failures_of_a_week() -> None:
+    store = MemoryStore()
+    shelf = Shelf(store)
+    script, _ = shelf.push("often", "x = 1", "every 1m", "ann", NOW)
+    days = {"old": 8, "week": 6, "yesterday": 1.5, "today": 0.5}
+    kept: dict[str, list[str]] = {name: [] for name in days}
+    for name, ago in days.items():
+        for number in range(120 if name == "today" else 3):
+            at = NOW - timedelta(days=ago) + number * MINUTE
+            status: Status = "failed" if number == 0 else "ok"
+            run = ScriptRun(
+                run_id=run_id_of(script.id, at),
+                script=script.id,
+                trigger="schedule",
+                status=status,
+                started_at=at,
+                finished_at=at,
+            )
+            shelf.keep_run(run)
+            kept[name].append(run.run_id)
+    gone = {entry.key for entry in spent(_SinceRun(store))}
+    found = {
+        name: [run_id for run_id in ids if f"state/scripts/runs/{script.id}/{run_id}.json" in gone]
+        for name, ids in kept.items()
+    }
+    assert found == {"old": kept["old"], "week": kept["week"][1:], "yesterday": kept["yesterday"][1:], "today": []}
+    assert f"state/scripts/failed/{script.id}/{kept['old'][0]}.json" in gone
+    assert f"state/scripts/failed/{script.id}/{kept['week'][0]}.json" not in gone
+    shelf.delete(script)
+    assert [entry.key for entry in store.list("state/scripts/") if script.id in entry.key] == []

@@ -221,9 +221,44 @@ function navigation() {
   }
 }
 
+// The bell: how much is unread, beside the entry of notifications. One stream, and none while nobody looks at the page.
+function bell() {
+  const entry = document.querySelector('nav a[href="/notifications"]');
+  if (!entry || !window.EventSource) return;
+  const badge = document.createElement("span"), seen = new Set();
+  let source = null, unread = 0;
+  badge.className = "badge key";
+  badge.hidden = true;
+  entry.append(badge);
+  const show = (count) => {
+    unread = count;
+    badge.hidden = !count;
+    badge.textContent = count > 99 ? "99+" : String(count);
+    if (count) entry.setAttribute("aria-label", `Notifications, ${count} unread`); else entry.removeAttribute("aria-label");
+  };
+  const close = () => { source?.close(); source = null; };
+  const open = () => {
+    if (source || document.hidden) return;
+    source = new EventSource("/api/notifications/stream?every=10");
+    source.addEventListener("ready", (event) => show(JSON.parse(event.data).unread));
+    source.addEventListener("notification", (event) => {
+      const it = JSON.parse(event.data);
+      if (seen.has(it.id)) return;  // each is sent at least once
+      seen.add(it.id);
+      show(unread + 1);
+      say(`New notification: ${it.title}`);
+    });
+  };
+  document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else open(); });
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+  open();
+}
+
 function enhance(within) {
   for (const start of [copyButtons, copyRows, liveForms, polling, grids, confirming, editors, autoForms]) start(within);
 }
 enhance(document);
 addresses();
 navigation();
+bell();
