@@ -88,14 +88,19 @@ class Profiling:
     scratch: Path | None = None
 
     def due(
-        self, snapshot: Snapshot, registry: Mapping[str, Registered], only: Iterable[str] | None = None
+        self,
+        snapshot: Snapshot,
+        registry: Mapping[str, Registered],
+        only: Iterable[str] | None = None,
+        source: str | None = None,
     ) -> list[Table]:
-        """List the tables to profile after a sync: of those named (default: all), the ones whose profile is outdated."""
+        """List the tables whose profile is outdated: of those named, else of a source, else of all."""
         names = None if only is None else frozenset(only)
         wanted = [
             table
             for table in snapshot.catalog.tables
-            if (names is None or table.id in names) and _is_profiled(table, registry.get(table.id, Registered()))
+            if (table.source == source or source is None if names is None else table.id in names)
+            and _is_profiled(table, registry.get(table.id, Registered()))
         ]
         with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
             known = list(pool.map(lambda table: stored_profiles.read(self.store, table), wanted))
