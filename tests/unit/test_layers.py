@@ -58,8 +58,8 @@ LAYERS = (
 )
 """Modules and packages of `analyst` from the ground up; those of one layer may import each other but for circles."""
 
-SHARED = ("da.profiles.", "da.metrics.", "da.agents.", "da.sql.", "da.errors.")
-"""What the library uses of `da`: profiles, the compilation of metrics and the tools of agents, which both need."""
+SHARED = ("da.profiles.", "da.metrics.", "da.agents.", "da.sql.", "da.types", "da.errors.")
+"""What the library uses of `da`: profiles, the compilation of metrics, the tools of agents, and the grammar of types."""
 
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
