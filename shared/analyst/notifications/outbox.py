@@ -8,7 +8,7 @@
   program of theirs has received from the gateway.
 - `state/notifications/pictures/<user>/<id>.png` is the picture of one.
 - `state/notifications/live/<time>/<user>/<id>.json` is there for a day. Its keys sort by the time at which they were
-  written, so that whoever passes on what is new for many people lists a few minutes of it, and no inboxes.
+  written, so that a gateway for many people lists a few minutes of it instead of their inboxes.
 """
 
 from collections.abc import Collection, Iterable, Iterator

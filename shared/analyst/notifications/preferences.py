@@ -38,7 +38,7 @@ class TelegramLink(BaseModel):
 
 
 class SlackLink(BaseModel):
-    """An incoming webhook of Slack. Its address is a secret: whoever has it can post."""
+    """An incoming webhook of Slack. Its address is a secret: anybody who has it can post."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

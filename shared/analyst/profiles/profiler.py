@@ -232,7 +232,7 @@ class Profiling:
             made = None
         if made is None:
             self.store.delete(found_key := stored_profiles.sketch_key(table.id, file.sha256))
-            _LOG.info("sketches are made anew", extra={"fields": {"key": found_key}})
+            _LOG.info("sketches are rebuilt", extra={"fields": {"key": found_key}})
         return made
 
     def _scan(self, con: "DuckDBPyConnection", file: File, how: "_How", folder: Path) -> Scanned:

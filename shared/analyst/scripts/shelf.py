@@ -349,7 +349,7 @@ def check_source(name: str, source: str) -> None:
 
 
 def run_id_of(script_id: str, due: datetime) -> str:
-    """Return the id of the run of a script that a time of its schedule stands for: the same for whoever starts it."""
+    """Return the id of the run of a script that a time of its schedule stands for: the same whatever starts it."""
     stamp = int(due.timestamp() * 1000).to_bytes(6, "big")
     return str(ULID.from_bytes(stamp + hashlib.sha256(f"{script_id} {due.isoformat()}".encode()).digest()[:10]))
 

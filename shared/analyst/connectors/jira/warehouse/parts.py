@@ -110,7 +110,7 @@ class Writer:
     _numbers: Iterator[int] = field(default_factory=count)
 
     def empty(self, table: Table) -> ParquetFile:
-        """Write the file without rows that has all columns of a table, because older files may lack some."""
+        """Write the file without rows that has all columns of a table, because older files may not have all."""
         self._make("incoming", table)
         (file,) = self._write(table, "from incoming")
         return file
