@@ -81,7 +81,7 @@ def show(name: Name, json: Json = False) -> None:
     for key, value in facts.items():
         say_fact(key.ljust(width), str(value))
     rows = [(table["id"], table.get("source_table") or "", table.get("sync_strategy") or "") for table in tables]
-    empty = f"No tables yet; to find them, run: da admin sources preview {name}"
+    empty = f"There are no tables; to find some, run: da admin sources preview {name}"
     print_table(("table", "from", "strategy"), rows, optional=("strategy",), empty=empty)
     print_table(
         ("run", "kind", "status", "result"),
