@@ -49,7 +49,12 @@ def list_sources(json: Json = False) -> None:
         print_json(sources)
         return
     rows = [
-        (source["name"], source["type"], source.get("sync_schedule") or "", _config_text(source["config"]))
+        (
+            source["name"],
+            source["type"],
+            source.get("sync_schedule") or "",
+            ", ".join(f"{key}={value}" for key, value in source["config"].items()),
+        )
         for source in sources
     ]
     empty = "There are no sources; to add one, run: da admin sources add NAME --path FOLDER"
@@ -359,7 +364,3 @@ def _print_removal(removal: Mapping[str, Any]) -> None:
         say(f"Goes: {count_text(removal['grants'], 'grant')}")
     kept = ["the files at the source", "the audit log", "earlier snapshots until they expire", *removal["kept"]]
     say(f"Stays: {'; '.join(kept)}")
-
-
-def _config_text(config: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in config.items())
