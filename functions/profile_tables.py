@@ -80,11 +80,7 @@ def profile_tables(request: ProfileTables, ctx: Context) -> ProfiledTables:
     if not ctx.settings.profile_after_sync:
         return ProfiledTables(tables=())
     known, profiling = _registered(ctx), _profiling(ctx)
-    snapshot = ctx.snapshots.current()
-    wanted = request.tables
-    if wanted is None and request.source is not None:
-        wanted = tuple(table.id for table in snapshot.catalog.tables if table.source == request.source)
-    due = profiling.due(snapshot, known, wanted)
+    due = profiling.due(ctx.snapshots.current(), known, request.tables, request.source)
     made = profiling.run(due, known) if due else []
     changed = [each.table for each in made if each.status == "ok"]
     if changed:

@@ -45,7 +45,7 @@ def _since_midnight(ctx: Context) -> timedelta:
 
 
 def _start_scripts(ctx: Context) -> None:
-    """Have scripts run that are due. Each time of a schedule has one run, whoever adds its task, so they are marked last."""
+    """Have scripts run that are due. Each scheduled time has one run, whichever call adds its task, so they are marked last."""
     scripts = Shelf(ctx.store).everything() if ctx.settings.script_runner != "off" else {}
     due = shelf.due(scripts, ctx.access.current(), ctx.now) if scripts else {}
     run_ids = {script_id: shelf.run_id_of(script_id, at) for script_id, at in due.items()}

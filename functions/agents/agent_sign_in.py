@@ -4,18 +4,25 @@ Source: the authorization of the Model Context Protocol, revision 2026-07-28; RF
 """
 
 import json
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import RootModel, StringConstraints
 
 from analyst.access import Role
 from analyst.agents import oauth_clients
+from analyst.agents.authorization_server import (
+    MEANINGS,
+    AuthorizationServer,
+    OAuthError,
+    client_information,
+    is_challenge,
+    token_response,
+)
 from analyst.agents.oauth_clients import Client, form_target
 from analyst.auth import agent_grants, session_list, sessions
-from analyst.auth.agent_grants import SCOPES, Grant, InvalidGrantError, ReusedError, Tokens
+from analyst.auth.agent_grants import Grant, InvalidGrantError, ReusedError
 from analyst.auth.limits import Limit
 from analyst.auth.sessions import Session
 from analyst.connectors.files.places.web import WebPlace
@@ -27,16 +34,7 @@ from analyst.state import actor
 from analyst.state.fields import Input
 from analyst.state.users import end_session
 
-RESOURCE: Final = "/mcp"
 _PER_CLIENT: Final = Limit("agents-from", 120, timedelta(minutes=15))
-_CHALLENGE: Final = 43
-"""Characters of a SHA-256 in URL-safe base64."""
-
-_MEANING: Final = {
-    "read": "see the catalog: the tables and metrics that you can read",
-    "query": "run read-only queries over these tables",
-    "sync": "download these tables",
-}
 Word = Annotated[str, StringConstraints(max_length=4000)]
 
 
@@ -58,53 +56,19 @@ class Consent(Input):
 @function("GET", "/.well-known/oauth-protected-resource", allow=Allow.ANYBODY, foreign=True)
 def protected_resource(ctx: Context) -> Answer[Document]:
     """Describe the protected resource (RFC 9728)."""
-    return _resource_metadata(ctx)
+    return Answer(Document(_server(ctx).resource_metadata()))
 
 
 @function("GET", "/.well-known/oauth-protected-resource/mcp", allow=Allow.ANYBODY, foreign=True)
 def protected_tools(ctx: Context) -> Answer[Document]:
     """Describe the protected resource `/mcp` (RFC 9728)."""
-    return _resource_metadata(ctx)
-
-
-def _resource_metadata(ctx: Context) -> Answer[Document]:
-    return Answer(
-        Document(
-            {
-                "resource": ctx.base_url + RESOURCE,
-                "authorization_servers": [ctx.base_url],
-                "scopes_supported": [scope.value for scope in SCOPES],
-                "bearer_methods_supported": ["header"],
-                "resource_name": "AI Data Analyst",
-            }
-        )
-    )
+    return Answer(Document(_server(ctx).resource_metadata()))
 
 
 @function("GET", "/.well-known/oauth-authorization-server", allow=Allow.ANYBODY, foreign=True)
 def authorization_server(ctx: Context) -> Answer[Document]:
     """Describe the authorization server (RFC 8414)."""
-    base = ctx.base_url
-    return Answer(
-        Document(
-            {
-                "issuer": base,
-                "authorization_endpoint": f"{base}/oauth/authorize",
-                "token_endpoint": f"{base}/oauth/token",
-                "revocation_endpoint": f"{base}/oauth/revoke",
-                "registration_endpoint": f"{base}/oauth/register",
-                "response_types_supported": ["code"],
-                "response_modes_supported": ["query"],
-                "grant_types_supported": ["authorization_code", "refresh_token"],
-                "code_challenge_methods_supported": ["S256"],
-                "token_endpoint_auth_methods_supported": ["none"],
-                "revocation_endpoint_auth_methods_supported": ["none"],
-                "scopes_supported": [scope.value for scope in SCOPES],
-                "client_id_metadata_document_supported": True,
-                "authorization_response_iss_parameter_supported": True,
-            }
-        )
-    )
+    return Answer(Document(_server(ctx).metadata()))
 
 
 @function(
@@ -126,16 +90,7 @@ def register_client(ctx: Context) -> Answer[Document]:
             "invalid_client_metadata", str(error) if isinstance(error, InvalidInputError) else "it is not JSON"
         )
     ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
-    made = {
-        "client_id": client.id,
-        "client_id_issued_at": int(ctx.now.timestamp()),
-        "client_name": client.name,
-        "redirect_uris": list(client.redirect_uris),
-        "grant_types": ["authorization_code", "refresh_token"],
-        "response_types": ["code"],
-        "token_endpoint_auth_method": "none",
-    }
-    return Answer(Document(made), 201)
+    return Answer(Document(client_information(client, ctx.now)), 201)
 
 
 @function("GET", "/oauth/authorize", allow=Role.VIEWER, foreign=True)
@@ -144,9 +99,10 @@ def authorize_agent(ctx: Context) -> Redirect | Page:
     asked = {name: values[0] for name, values in ctx.request.args.lists()}
     client, redirect_uri = _client(ctx, asked.get("client_id", ""), asked.get("redirect_uri", ""))
     state = asked.get("state", "")[:4000]
-    problem = _problem(ctx, asked)
-    if problem is not None:
-        return _back(ctx, redirect_uri, state, error=problem[0], error_description=problem[1])
+    try:
+        _server(ctx).require_authorization_request(asked)
+    except OAuthError as error:
+        return _back(ctx, redirect_uri, state, error=error.error, error_description=str(error))
     scopes = agent_grants.scopes_of(asked.get("scope", ""))
     return page(
         ctx,
@@ -157,7 +113,7 @@ def authorize_agent(ctx: Context) -> Redirect | Page:
         place=urlsplit(redirect_uri).netloc or urlsplit(redirect_uri).scheme,
         origin=urlsplit(client.id).netloc if client.id.startswith("https://") else "",
         email=ctx.caller.email,
-        meanings=[_MEANING[scope.value] for scope in scopes],
+        meanings=[MEANINGS[scope.value] for scope in scopes],
         fields={
             "client_id": client.id,
             "redirect_uri": redirect_uri,
@@ -173,17 +129,17 @@ def decide_on_agent(consent: Consent, ctx: Context) -> Redirect | Page:
     """Send a code to the agent that the user allowed. Requires a browser session."""
     if ctx.caller.session_id is None:
         raise ForbiddenError("an access token can't connect an agent; sign in with a browser")
-    _client_, redirect_uri = _client(ctx, consent.client_id, consent.redirect_uri)
+    client, redirect_uri = _client(ctx, consent.client_id, consent.redirect_uri)
     if consent.decision != "allow":
         return _back(ctx, redirect_uri, consent.state, error="access_denied")
-    if len(consent.code_challenge) != _CHALLENGE:
+    if not is_challenge(consent.code_challenge):
         return _back(ctx, redirect_uri, consent.state, error="invalid_request")
     session = sessions.begin(ctx.user_id, ctx.now)
     scopes = agent_grants.scopes_of(consent.scope)
-    grant = Grant(session, consent.client_id, scopes, ctx.base_url + RESOURCE)
+    grant = Grant(session, consent.client_id, scopes, _server(ctx).resource)
     code = agent_grants.give_code(ctx.keys, grant, redirect_uri, consent.code_challenge, ctx.now)
-    session_list.record(ctx.store, session, "agent", _client_.name, ctx.now)
-    ctx.audited(client=_client_.name, scopes=list(scopes))
+    session_list.record(ctx.store, session, "agent", client.name, ctx.now)
+    ctx.audited(client=client.name, scopes=list(scopes))
     return _back(ctx, redirect_uri, consent.state, code=code)
 
 
@@ -200,37 +156,17 @@ def exchange_token(ctx: Context) -> Answer[Document]:
     """Exchange a code or a refresh token for tokens. Each works once; using it again ends the grant."""
     ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     form = _form(ctx)
-    if form.get("resource", ctx.base_url + RESOURCE).rstrip("/") != ctx.base_url + RESOURCE:
-        return _failed("invalid_target", "the only resource is " + ctx.base_url + RESOURCE)
-    shared: dict[str, Any] = {"keys": ctx.keys, "access": ctx.access, "store": ctx.store, "now": ctx.now}
     try:
-        match form.get("grant_type"):
-            case "authorization_code":
-                tokens = agent_grants.take_code(
-                    form.get("code", ""),
-                    verifier=form.get("code_verifier", ""),
-                    client_id=form.get("client_id", ""),
-                    redirect_uri=form.get("redirect_uri", ""),
-                    **shared,
-                )
-            case "refresh_token":
-                tokens = agent_grants.refresh(
-                    form.get("refresh_token", ""),
-                    client_id=form.get("client_id", ""),
-                    scopes=agent_grants.scopes_of(form.get("scope", "")),
-                    **shared,
-                )
-                if (grant := agent_grants.find(ctx.keys, tokens.refresh_token, ctx.now)) is not None:
-                    session_list.refreshed(ctx.store, grant.session, "agent", ctx.now)
-            case _:
-                return _failed("unsupported_grant_type", "use authorization_code or refresh_token")
+        tokens = _server(ctx).exchange(form, keys=ctx.keys, access=ctx.access, store=ctx.store, now=ctx.now)
+    except OAuthError as error:
+        return _failed(error.error, str(error))
     except ReusedError as error:
         _end(ctx, error.session)
         ctx.audited(reused=form["grant_type"])
         return _failed("invalid_grant", str(error))
     except InvalidGrantError as error:
         return _failed("invalid_grant", str(error))
-    return Answer(Document(_tokens(tokens)))
+    return Answer(Document(token_response(tokens)))
 
 
 @function(
@@ -275,20 +211,12 @@ def _client(ctx: Context, client_id: str, redirect_uri: str) -> tuple[Client, st
     return client, redirect_uri
 
 
-def _problem(ctx: Context, asked: Mapping[str, str]) -> tuple[str, str] | None:
-    if asked.get("response_type") != "code":
-        return "unsupported_response_type", "response_type must be code"
-    if asked.get("code_challenge_method") != "S256" or len(asked.get("code_challenge", "")) != _CHALLENGE:
-        return "invalid_request", "PKCE is required: code_challenge with the method S256"
-    resource = asked.get("resource", ctx.base_url + RESOURCE).rstrip("/")
-    if resource not in {ctx.base_url + RESOURCE, ctx.base_url}:
-        return "invalid_target", f"the only resource is {ctx.base_url}{RESOURCE}"
-    return None
+def _server(ctx: Context) -> AuthorizationServer:
+    return AuthorizationServer(ctx.base_url)
 
 
 def _back(ctx: Context, redirect_uri: str, state: str, **members: str) -> Redirect:
-    more = {**members, **({"state": state} if state else {}), "iss": ctx.base_url}
-    return Redirect(f"{redirect_uri}{'&' if urlsplit(redirect_uri).query else '?'}{urlencode(more)}", 303)
+    return Redirect(_server(ctx).redirect_url(redirect_uri, state, **members), 303)
 
 
 def _form(ctx: Context) -> dict[str, str]:
@@ -297,16 +225,6 @@ def _form(ctx: Context) -> dict[str, str]:
         return dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=50))
     except ValueError:
         return {}
-
-
-def _tokens(tokens: Tokens) -> dict[str, Any]:
-    return {
-        "access_token": tokens.access_token,
-        "token_type": "Bearer",
-        "expires_in": tokens.expires_in,
-        "refresh_token": tokens.refresh_token,
-        "scope": " ".join(tokens.scopes),
-    }
 
 
 def _failed(error: str, description: str) -> Answer[Document]:

@@ -54,7 +54,7 @@ def get_expectations(request: ExpectationsRequest, ctx: Context) -> TableExpecta
     "/api/admin/tables/{id}/expectations",
     allow=Role.KM_ADMIN,
     body_limit=32 << 20,
-    answers={404: _NONE, 422: "An expectation lacks what its kind needs."},
+    answers={404: _NONE, 422: "An expectation does not have the fields that its kind needs."},
     audit="table.expectations",
 )
 def set_expectations(new: NewExpectations, ctx: Context) -> TableExpectations:

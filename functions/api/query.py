@@ -11,7 +11,7 @@ from analyst.context import Context
 from analyst.errors import ForbiddenError
 from analyst.http import CLIENT_GONE, Spooled, function
 from analyst.names import Name
-from analyst.query.engine import Format, Query, Reader
+from analyst.query.engine import Format, Query, Reader, Result
 from analyst.query.live_rows import Registered
 from analyst.query_answer import QueryAnswer
 from analyst.receipts import Receipt, Value
@@ -91,7 +91,6 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
     are applied there, and the receipt marks such tables as live. Formats other than JSON have the facts about the result in the header `X-Query`, as JSON, and
     the receipt in `X-Receipt`.
     """
-    settings = ctx.settings
     if request.full_result and ctx.caller.reads_only:  # it would be written to the bucket, and its URL outlive the run
         raise ForbiddenError(
             "a script can't have 'full_result', which writes to the bucket; ask for the rows with 'limit'"
@@ -101,7 +100,7 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
         request.parameters,
         "parquet" if request.full_result else request.format,
         None if request.full_result else request.limit,
-        min(request.timeout_s or settings.query_timeout, settings.query_timeout),
+        min(request.timeout_s or ctx.settings.query_timeout, ctx.settings.query_timeout),
         receipt=request.receipt,
         reuse=not request.full_result,
         registered=request.registered,
@@ -132,11 +131,17 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
         cached=result.cached,
     )
     receipt = Receipt.issue(result, asked, ctx.caller, ctx.now, ctx.keys)
-    if request.full_result:
-        kept = query_answer.keep(result, receipt, ctx.store, expires=settings.url_expires)
-        return kept.model_copy(update={"url": ctx.absolute(kept.url or "")})
-    if asked.format == "json":
+    return _stored(ctx, result, receipt) if request.full_result else _sent(result, receipt, asked.format)
+
+
+def _stored(ctx: Context, result: Result, receipt: Receipt | None) -> QueryAnswer:
+    kept = query_answer.keep(result, receipt, ctx.store, expires=ctx.settings.url_expires)
+    return kept.model_copy(update={"url": ctx.absolute(kept.url or "")})
+
+
+def _sent(result: Result, receipt: Receipt | None, wanted: Format) -> Spooled[QueryAnswer]:
+    if wanted == "json":
         query_answer.complete(result, receipt)
         return Spooled(result.file)
-    suffix, media_type = query_answer.SUFFIXES[asked.format], query_answer.MEDIA_TYPES[asked.format]
+    suffix, media_type = query_answer.SUFFIXES[wanted], query_answer.MEDIA_TYPES[wanted]
     return Spooled(result.file, media_type, f"result.{suffix}", query_answer.headers(result, receipt))

@@ -9,7 +9,7 @@ from analyst.connectors.extract_function import profile_later
 from analyst.connectors.jira.api.issues import PARALLEL
 from analyst.connectors.jira.job import Job
 from analyst.connectors.jira.source import open_source
-from analyst.connectors.jira.sync.backfill import Tally, estimate, read_issues
+from analyst.connectors.jira.sync import backfill
 from analyst.context import Context
 from analyst.extract_run import ExtractAnswer, ExtractRequest, ask_for_profiles
 from analyst.http import Allow, Answer, function
@@ -64,20 +64,14 @@ def extract_jira(request: BackfillRequest, ctx: Context) -> Answer[BackfillAnswe
     """
     ctx.audited(f"source:{request.source}")
     opened = open_source(ctx, request.source, parallel=request.parallel, look_again=not request.dry_run)
-    job, tally = Job.of(opened, None, request.run_id, "extract"), Tally()
+    job = Job.of(opened, None, request.run_id, "extract")
     if request.dry_run:
-        jql, found = estimate(job, request.since, request.jql)
+        jql, found = backfill.estimate(job, request.since, request.jql)
         answer = BackfillAnswer(
             run_id=job.run_id, source=opened.source, status="unchanged", tables=(), jql=jql, found=found
         )
         return Answer(answer)
-    job.attempt(lambda: read_issues(job, request.since, request.jql, tally))
-    job.counts += tally.counts
-    job.note_failures(tally.failures)
-    for name in opened.warehouse.options.unresolved:
-        job.note(f"Jira has no field {name!r}")
-    if job.error is None:
-        job.add_unchanged()
+    tally = backfill.run(job, request.since, request.jql)
     status = job.finish()
     is_complete = tally.is_complete and job.error is None
     is_narrow = request.since is not None or request.jql is not None

@@ -3,7 +3,6 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.context import Context
-from analyst.errors import RateLimitedError
 from analyst.http import Allow, function
 from analyst.memory.collector import Collected, Collector
 from analyst.memory.model import model_of
@@ -31,14 +30,9 @@ def collect_memory(request: CollectRequest, ctx: Context) -> Collected:
     if request.dry_run:
         ctx.audited(dry_run=True, is_unchanged=True)
         return collector.waiting()
-    collection, pause = collector.run(), 0.0
-    try:
-        is_done = collection.work()
-    except RateLimitedError as error:
-        is_done, pause = False, float(error.details["retry_after"])
-    if not is_done:
-        ctx.tasks.enqueue("/memory/collect", {}, name="memory", delay=pause)
-    found = collection.result(is_done=is_done, retry_after=pause or None)
+    found = collector.collect()
+    if not found.is_done:
+        ctx.tasks.enqueue("/memory/collect", {}, name="memory", delay=found.retry_after or 0.0)
     ctx.audited(
         *(f"memory:{id_}" for id_ in found.proposed),
         parts=found.parts,

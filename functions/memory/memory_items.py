@@ -1,102 +1,17 @@
 """The memory: items that people propose and vote for, and that knowledge managers govern."""
 
-from datetime import datetime
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import InvalidInputError
 from analyst.http import function
+from analyst.memory import item_views
 from analyst.memory.collector import Collected, Collector
-from analyst.memory.governance import Status
-from analyst.memory.items import (
-    Category,
-    Change,
-    Decided,
-    Decision,
-    Item,
-    ItemEdit,
-    ItemId,
-    Memory,
-    Merge,
-    NewItem,
-    Origin,
-    Relation,
-    Tally,
-    Vote,
-    matching,
-)
+from analyst.memory.item_views import ItemList, ItemView, MemoryQuery, MemoryStats
+from analyst.memory.items import Decided, Decision, ItemEdit, ItemId, Memory, Merge, NewItem, Tally, Vote
 
 _NONE = "The caller sees no such item."
-_PER_PAGE = 50
-
-
-class MemoryQuery(BaseModel):
-    """Which items: with a text, of a category, in a state; sorted by score or time."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    search: Annotated[str, StringConstraints(max_length=200)] | None = None
-    category: Category | None = None
-    status: Status | None = None
-    sort: Literal["score", "updated_at"] = "updated_at"
-    page: Annotated[int, Field(ge=1, le=1000)] = 1
-    per_page: Annotated[int, Field(ge=1, le=100)] = _PER_PAGE
-
-
-class ItemView(BaseModel):
-    """An item as the caller sees it. `vote` is the caller's own, `applies` whether it is one of the caller's rules.
-
-    `history`, `origin` and `relation` are for knowledge managers and who proposed it.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    title: str
-    content: str
-    category: Category
-    tags: tuple[str, ...]
-    tables: tuple[str, ...]
-    source: str | None
-    status: Status
-    audience: str
-    reason: str | None
-    created_at: datetime
-    updated_at: datetime
-    review_by: datetime | None
-    upvotes: int
-    downvotes: int
-    score: int
-    vote: Vote
-    applies: bool
-    origin: Origin | None = None
-    relation: Relation | None = None
-    history: tuple[Change, ...] = ()
-
-
-class ItemList(BaseModel):
-    """A page of items, and the number of all that match."""
-
-    model_config = ConfigDict(frozen=True)
-
-    items: tuple[ItemView, ...]
-    count: int
-    page: int
-    per_page: int
-
-
-class MemoryStats(BaseModel):
-    """How many items the caller sees, by state and by category, and how many apply to the caller."""
-
-    model_config = ConfigDict(frozen=True)
-
-    total: int
-    by_status: dict[Status, int]
-    categories: dict[Category, int]
-    rules: int
 
 
 class NewVote(BaseModel):
@@ -111,46 +26,19 @@ class NewVote(BaseModel):
 @function("GET", "/api/memory", allow=Role.VIEWER)
 def list_items(query: MemoryQuery, ctx: Context) -> ItemList:
     """List the items that the caller may see: those in force, the caller's own, and for knowledge managers all."""
-    return listed(query, ctx)
+    return item_views.items_page(memory_of(ctx), query)
 
 
 @function("GET", "/api/memory/stats", allow=Role.VIEWER)
 def memory_stats(ctx: Context) -> MemoryStats:
     """Return how many items the caller sees."""
-    return counted(ctx)
-
-
-def listed(query: MemoryQuery, ctx: Context) -> ItemList:
-    """List items: also for the review, whose caller may have a token for administration only."""
-    memory = _memory(ctx)
-    tally, rules = memory.tallies(), {item.id for item in memory.rules()}
-    found = matching(memory.items(), query.search, query.category, query.status)
-    key = (lambda item: tally(item).score) if query.sort == "score" else (lambda item: item.updated_at)
-    found.sort(key=key, reverse=True)
-    start = (query.page - 1) * query.per_page
-    shown = tuple(_view(ctx, item, tally(item), rules) for item in found[start : start + query.per_page])
-    return ItemList(items=shown, count=len(found), page=query.page, per_page=query.per_page)
-
-
-def counted(ctx: Context) -> MemoryStats:
-    """Count the items that the caller sees."""
-    memory = _memory(ctx)
-    items = memory.items()
-    statuses: dict[Status, int] = {}
-    categories: dict[Category, int] = {}
-    for item in items:
-        statuses[item.status] = statuses.get(item.status, 0) + 1
-        categories[item.category] = categories.get(item.category, 0) + 1
-    return MemoryStats(total=len(items), by_status=statuses, categories=categories, rules=len(memory.rules()))
+    return item_views.stats(memory_of(ctx))
 
 
 @function("GET", "/api/memory/rules", allow=Role.VIEWER)
 def list_rules(ctx: Context) -> ItemList:
     """List the items that apply to the caller: mandatory ones of their audience, and by the settings approved ones."""
-    memory = _memory(ctx)
-    tally, rules = memory.tallies(), memory.rules()
-    shown = tuple(_view(ctx, item, tally(item), {each.id for each in rules}) for item in rules)
-    return ItemList(items=shown, count=len(shown), page=1, per_page=max(1, len(shown)))
+    return item_views.rules_list(memory_of(ctx))
 
 
 class OneItem(BaseModel):
@@ -164,9 +52,8 @@ class OneItem(BaseModel):
 @function("GET", "/api/memory/items/{id}", allow=Role.VIEWER, answers={404: _NONE})
 def get_item(one: OneItem, ctx: Context) -> ItemView:
     """Return an item that the caller may see."""
-    memory = _memory(ctx)
-    item = memory.item(one.id)
-    return _view(ctx, item, memory.tallies()(item), {each.id for each in memory.rules()})
+    memory = memory_of(ctx)
+    return item_views.item_view(memory, memory.item(one.id))
 
 
 @function(
@@ -179,10 +66,10 @@ def get_item(one: OneItem, ctx: Context) -> ItemView:
 )
 def propose_item(new: NewItem, ctx: Context) -> ItemView:
     """Propose an item. Knowledge managers decide about it, unless the settings say otherwise."""
-    memory = _memory(ctx)
+    memory = memory_of(ctx)
     item = memory.propose(new)
     ctx.audited(f"memory:{item.id}", status=item.status)
-    return _view(ctx, item, Tally(), set())
+    return item_views.view(memory, item, Tally(), ())
 
 
 @function(
@@ -193,7 +80,7 @@ def propose_item(new: NewItem, ctx: Context) -> ItemView:
 )
 def vote_for_item(new: NewVote, ctx: Context) -> Tally:
     """Vote for or against an item in force. What you vote for is one of your rules, where the settings say so."""
-    return _memory(ctx).vote(new.id, new.vote)
+    return memory_of(ctx).vote(new.id, new.vote)
 
 
 @function(
@@ -205,7 +92,7 @@ def vote_for_item(new: NewVote, ctx: Context) -> Tally:
 )
 def decide_on_items(decision: Decision, ctx: Context) -> Decided:
     """Approve, mandate, reject or revoke items. What can't be changed is listed with the reason, and the rest is changed."""
-    made = _memory(ctx).decide(decision)
+    made = memory_of(ctx).decide(decision)
     ctx.audited(
         *(f"memory:{id_}" for id_ in made.done),
         action=decision.action,
@@ -220,9 +107,9 @@ def decide_on_items(decision: Decision, ctx: Context) -> Decided:
 def edit_item(edit: ItemEdit, ctx: Context) -> ItemView:
     """Change the text of an item; its history keeps what it said before."""
     ctx.audited(f"memory:{edit.id}", fields=sorted(edit.model_fields_set - {"id"}))
-    memory = _memory(ctx)
+    memory = memory_of(ctx)
     item = memory.edit(edit)
-    return _view(ctx, item, memory.tallies()(item), {each.id for each in memory.rules()})
+    return item_views.item_view(memory, item)
 
 
 @function(
@@ -234,10 +121,10 @@ def edit_item(edit: ItemEdit, ctx: Context) -> ItemView:
 )
 def merge_items(merge: Merge, ctx: Context) -> ItemView:
     """Merge an item into another one: the first is rejected, and the other gets the text that is given."""
-    memory = _memory(ctx)
+    memory = memory_of(ctx)
     item = memory.merge(merge)
     ctx.audited(f"memory:{merge.into}", f"memory:{merge.id}")
-    return _view(ctx, item, memory.tallies()(item), {each.id for each in memory.rules()})
+    return item_views.item_view(memory, item)
 
 
 class CollectNow(BaseModel):
@@ -266,23 +153,6 @@ def collect_from_notes(request: CollectNow, ctx: Context) -> Collected:
     return found.model_copy(update={"dry_run": request.dry_run})
 
 
-def _memory(ctx: Context) -> Memory:
+def memory_of(ctx: Context) -> Memory:
+    """Return the memory for the caller."""
     return Memory(ctx.store, ctx.settings, ctx.access.current(), ctx.caller, ctx.now)
-
-
-def _view(ctx: Context, item: Item, tally: Tally, rules: set[str]) -> ItemView:
-    names = ctx.access.current().groups
-    group = item.audience.removeprefix("group:")
-    may_see_history = ctx.caller.includes(Role.KM_ADMIN) or item.source_id == ctx.caller.user_id
-    return ItemView(
-        **item.model_dump(exclude={"history", "origin", "relation", "audience", "registrations", "source_id"}),
-        audience="all" if item.audience == "all" else f"group:{names.get(group, group)}",
-        upvotes=tally.upvotes,
-        downvotes=tally.downvotes,
-        score=tally.score,
-        vote=tally.vote,
-        applies=item.id in rules,
-        origin=item.origin if may_see_history else None,
-        relation=item.relation if may_see_history else None,
-        history=item.history if may_see_history else (),
-    )

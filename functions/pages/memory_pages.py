@@ -9,7 +9,9 @@ from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask
+from analyst.memory import item_views
 from analyst.memory.governance import ACTIONS, STATUSES, Action, Status
+from analyst.memory.item_views import MemoryQuery
 from analyst.memory.items import CATEGORIES, Category, ItemId
 from functions.memory import memory_items
 
@@ -177,14 +179,14 @@ def _memory(ctx: Context, query: MemoryPageQuery, *, status: int = 200, **values
 
 
 def _review(ctx: Context, query: ReviewPageQuery, *, status: int = 200, **values: Any) -> View:
-    wanted = memory_items.MemoryQuery(status=query.status, page=query.page, per_page=_PER_PAGE)
-    found = memory_items.listed(wanted, ctx)
+    memory = memory_items.memory_of(ctx)
+    found = item_views.items_page(memory, MemoryQuery(status=query.status, page=query.page, per_page=_PER_PAGE))
     data = {
         "items": found.items,
         "count": found.count,
         "page": found.page,
         "per_page": found.per_page,
-        "by_status": memory_items.counted(ctx).by_status,
+        "by_status": item_views.stats(memory).by_status,
     }
     extras = {
         "wanted": query,

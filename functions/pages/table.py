@@ -23,7 +23,8 @@ from analyst.metrics.view import summary
 from analyst.names import Name
 from analyst.pages import graphs
 from analyst.pages.html import day
-from analyst.pages.results import is_number, readable_name
+from analyst.pages.results import is_number
+from analyst.pages.uses import uses
 from analyst.schedule import Schedule
 from analyst.state.fields import Note
 from analyst.visible_tables import find, require
@@ -197,7 +198,7 @@ def _extras(query: TablePageQuery, ctx: Context, data: dict[str, Any]) -> dict[s
         "graph": graph if len(data["lineage"].nodes) > 1 else None,
         "related": graphs.relations_drawing(about.id, data["relations"]) if data["relations"] else None,
         "column_terms": {term.name: columns for term, columns in data["terms"]},
-        "uses": _uses(ctx, about, readable_name(about.id, about.view)),
+        "uses": uses(about, ctx.caller, ctx.settings.base_url or NO_ADDRESS, ctx.settings.data_url),
         "query_url": f"/query?{urlencode({'table': about.id})}",
         "can_describe": ctx.caller.includes(Role.KM_ADMIN),
         "can_query": ctx.caller.includes(Role.ANALYST),
@@ -252,55 +253,6 @@ def _next_run(schedule: str, last: datetime | None, now: datetime) -> datetime |
         return Schedule.parse(schedule).next_due(last or now)
     except InvalidInputError:
         return None
-
-
-def _uses(ctx: Context, about: Any, sql_name: str) -> list[tuple[str, str, str]]:
-    """Return how to use a table: a name, what it needs, and the text to copy, with the address of this server."""
-    server = ctx.settings.base_url or NO_ADDRESS
-    is_mirrored = about.query_mode != "remote" and not about.server_only
-    statement = f"from {sql_name} limit 10"
-    mirror = "On your machine, offline, after da sync."
-    http = (
-        "import requests\n\n"
-        f'server, headers = "{server}", {{"Authorization": "Bearer da_…"}}\n'
-        f'asked = {{"sql": "{statement}"}}\n'
-        'requests.post(f"{server}/api/query", json=asked, headers=headers).json()["rows"]'
-    )
-    uses = [
-        (
-            "da",
-            mirror if is_mirrored else "This table is not mirrored; it is read at the server.",
-            f'da sync\nda query {"--remote " if about.server_only else ""}"{statement}"',
-        )
-    ]
-    if is_mirrored:
-        database = "user/duckdb/analytics.duckdb"
-        uses.append(("DuckDB", "In the folder that da sync fills.", f'duckdb -readonly {database} -c "{statement}"'))
-        local = (
-            f'import duckdb\n\nmirror = duckdb.connect("{database}", read_only=True)\nmirror.sql("{statement}").df()'
-        )
-        uses.append(("Python", "In a notebook or script in the folder that da sync fills.", local))
-    if ctx.caller.includes(Role.ANALYST):
-        uses.append(("Python, without da", "With an access token of your account, over HTTP.", http))
-    agent = f"claude mcp add --transport http data {server}/mcp"
-    hint = f"Claude Code, Codex, Cursor and others: an MCP server at {server}/mcp. The agent signs in as you, and can only read."
-    uses.append(("Agent (MCP)", hint, agent))
-    if is_mirrored and ctx.caller.includes(Role.ANALYST):
-        place = f"data.share#data.{about.id}"
-        reader = f"pip install delta-sharing\nda share profile -o data.share\npython -c \"import delta_sharing; print(delta_sharing.load_as_pandas('{place}', limit=10))\""
-        hint = f"pandas, Power BI, Tableau and others, from {server}/delta-sharing. The profile contains a credential."
-        uses.append(("Delta Sharing", hint, reader))
-        spark = f'spark.read.format("deltaSharing").load("{place}")'
-        uses.append(
-            ("Spark", "With the package io.delta:delta-sharing-spark, and data.share of da share profile.", spark)
-        )
-    if is_mirrored and ctx.caller.includes(Role.ADMIN):
-        source, name = about.id.split(".")
-        bucket = f'spark.read.format("delta").load("{ctx.settings.data_url}/extracts/{source}/data/{name}")'
-        uses.append(
-            ("Spark, in the bucket", "For those who may read the bucket itself: the table is a Delta table.", bucket)
-        )
-    return uses
 
 
 def _hidden(query: TablePageQuery, ctx: Context, error: AnalystError) -> View:

@@ -1,6 +1,6 @@
 """The caller's scripts; administrators see and stop those of all."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -12,7 +12,7 @@ from analyst.context import Context
 from analyst.errors import ConflictError
 from analyst.http import function
 from analyst.scripts import shelf
-from analyst.scripts.shelf import LastRun, Script, ScriptName, ScriptRun, Shelf, require_runnable
+from analyst.scripts.shelf import Script, ScriptName, ScriptRun, ScriptView, Shelf, require_runnable, script_view
 from analyst.settings.kinds import When
 
 _NONE: Final = "There is no such script, or the caller may not see it."
@@ -48,24 +48,6 @@ class RunsQuery(OneScript):
     """The last runs of a script."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-
-
-class ScriptView(BaseModel):
-    """A script. `owner` is an e-mail address; `next_due` is null if it does not run by itself; `paused` says why not."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    name: str
-    owner: str
-    is_mine: bool
-    schedule: str
-    next_due: datetime | None
-    pushed_at: datetime
-    size_bytes: int
-    paused: str | None
-    failures: int
-    last: LastRun | None
 
 
 class ScriptSource(ScriptView):
@@ -215,11 +197,4 @@ def delete_script(one: OneScript, ctx: Context) -> None:
 
 
 def _view(ctx: Context, script: Script) -> ScriptView:
-    owner = ctx.access.current().users.get(script.owner)
-    return ScriptView(
-        **script.model_dump(include={"id", "name", "schedule", "pushed_at", "size_bytes", "paused", "failures"}),
-        owner="a deactivated user" if owner is None else owner.email,
-        is_mine=script.owner == ctx.user_id,
-        next_due=script.next_due(ctx.now) if owner is not None and ctx.settings.script_runner != "off" else None,
-        last=script.last,
-    )
+    return script_view(script, ctx.access.current(), ctx.caller, ctx.now, runs=ctx.settings.script_runner != "off")

@@ -120,11 +120,7 @@ def _wanted(query: AuditQuery) -> Wanted:
 
 
 def _page(events: list[AuditEvent], place: Place | None) -> AuditPage:
-    return AuditPage(events=tuple(events), next=None if place is None else _cursor(place))
-
-
-def _cursor(place: Place) -> str:
-    return f"{place.ms}:{place.id}"
+    return AuditPage(events=tuple(events), next=None if place is None else f"{place.ms}:{place.id}")
 
 
 def _read_cursor(text: str) -> Place:

@@ -1,6 +1,6 @@
 """What the processes of a host have counted since it started, and its text format for Prometheus.
 
-Each process counts in a file of its own that is mapped into memory, in a folder of its host. Whoever is asked adds up the
+Each process counts in a file of its own that is mapped into memory, in a folder of its host. The process that is asked adds up the
 files of the folder. A process that starts continues the file of one that has ended, so that counters never fall, and there
 are never more files than processes at the same time.
 """

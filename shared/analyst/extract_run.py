@@ -255,7 +255,7 @@ class Extracting:
         connector: Callable[[], Connector],
         registrations: Callable[[], Mapping[str, str]],
     ) -> ExtractAnswer:
-        """Extract the requested tables, then request a rebuild if the newest snapshot lacks some of them.
+        """Extract the requested tables, then request a rebuild if some of them are missing in the newest snapshot.
 
         `registrations` returns the uuids of the registered tables by name; it is called after `connector`.
         """

@@ -4,7 +4,6 @@ Each is an object of its own, `catalog/feedback/<ulid>.json`, which never change
 """
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final, Literal
 
@@ -16,12 +15,11 @@ from analyst.access import AccessList, Caller
 from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import visible_metrics
 from analyst.snapshots import Snapshot
-from analyst.store import Store
+from analyst.store import Store, in_parallel
 from analyst.store.compare_and_swap import put_once
 from analyst.visible_tables import find, require
 
 PREFIX: Final = "catalog/feedback/"
-_READ_AT_ONCE: Final = 16
 _MOST: Final = 1000
 
 Kind = Literal["table", "metric", "receipt"]
@@ -76,8 +74,7 @@ def add(
 def visible_feedback(store: Store, snapshot: Snapshot, access: AccessList, caller: Caller) -> list[Feedback]:
     """List the newest messages about tables that the caller may read, newest first."""
     keys = sorted((entry.key for entry in store.list(PREFIX)), reverse=True)[:_MOST]
-    with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-        found = [each for each in pool.map(lambda key: _read(store, key), keys) if each is not None]
+    found = [each for each in in_parallel(lambda key: _read(store, key), keys) if each is not None]
     return [each for each in found if _may_see(each, snapshot, access, caller)]
 
 

@@ -86,7 +86,7 @@ def of_table(  # noqa: PLR0917 - of whom and of what
 
 
 def _steps(snapshot: Snapshot, access: AccessList) -> list[tuple[str, str]]:
-    """Return the ids of each input and of the table computed from it, whoever may read them."""
+    """Return the ids of each input and of the table computed from it, regardless of access."""
     computed = [(id_, table) for id_, table in of_now(snapshot, access).items() if table.inputs]
     return [(each.table, id_) for id_, table in computed for each in table.inputs if each.table != id_]
 

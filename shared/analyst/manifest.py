@@ -148,7 +148,7 @@ class Manifests:
 
     def manifest(self, snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts) -> Manifest:
         """Make the caller's manifest of a snapshot."""
-        key = (_edition(snapshot), access.version, caller)
+        key = ((snapshot.number, snapshot.catalog.built_at), access.version, caller)
         with self._lock:
             if texts is not self._texts:
                 self._texts = texts
@@ -186,10 +186,6 @@ class Manifests:
         encoded = _json(table.id) + b":" + _json(_entry(described, said, server_only=server_only))
         self._tables[table.id] = (table, server_only, description, said, encoded)
         return encoded
-
-
-def _edition(snapshot: Snapshot) -> Edition:
-    return snapshot.number, snapshot.catalog.built_at
 
 
 def _entry(table: Table, said: Description, *, server_only: bool) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Queries that people keep: the history of each, and queries that are shared by a link.
 
 A history is one object per user, a shared query is one that never changes. Both have the text of a statement, never rows:
-whoever opens a shared query runs it with their own rights.
+people who open a shared query run it with their own rights.
 """
 
 from collections.abc import Mapping
@@ -113,7 +113,7 @@ def shared(store: Store, id_: str) -> SharedQuery:
             return SharedQuery.model_validate_json(found.data)
     except ValidationError:
         pass
-    raise NotFoundError("there is no shared query with this id; ask whoever sent you the link for a new one")
+    raise NotFoundError("there is no shared query with this id; ask the sender of the link for a new one")
 
 
 def _key(user_id: str) -> str:
@@ -123,5 +123,5 @@ def _key(user_id: str) -> str:
 def _parsed(found: Object | None) -> _History:
     try:
         return _History() if found is None else _History.model_validate_json(found.data)
-    except ValidationError:  # of another version: it begins anew
+    except ValidationError:  # of another version: start again
         return _History()

@@ -3,15 +3,15 @@
 Source: the Delta protocol, 'Schema Serialization Format', and what DuckDB writes for each type.
 """
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from analyst.errors import ContractError, SourceError
 from analyst.names import quote, quote_text
+from da import types as type_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from duckdb.sqltypes import DuckDBPyType
 
@@ -37,15 +37,6 @@ _CHECKED = {
 }
 
 _FLOATING = frozenset({"halffloat", "float", "double"})
-_LONGEST = 200_000
-_DEEPEST = 32
-_SIMPLE = _AS_IT_IS | _CHECKED.keys() | (_CAST.keys() - {'"NULL"'}) | {"VARIANT", "TIMESTAMPTZ", "TIMETZ", "NULL"}
-_WORDS = re.compile(r"[A-Z][A-Z0-9_]*(?: WITH TIME ZONE)?", re.IGNORECASE)
-_NAME = re.compile(r'"(?:[^"\x00]|"")+"|[A-Za-z_][A-Za-z0-9_]*')
-_TEXT = re.compile(r"'(?:[^'\x00]|'')*'")
-_SIZE = re.compile(r"\[([0-9]{1,6})?\]")
-_DECIMAL = re.compile(r"\(([0-9]{1,2}),\s*([0-9]{1,2})\)")
-_PARENTHESISED = re.compile(r"\('[^'\x00]*'\)")
 
 
 def checked_type(text: str) -> str:
@@ -54,89 +45,10 @@ def checked_type(text: str) -> str:
     Raises:
         ContractError: it is not a built-in type, or is too long or nested too deeply.
     """
-    if len(text) > _LONGEST:
-        raise ContractError("a type is longer than 200,000 characters")
-    grammar = _Grammar(text)
-    found = grammar.type(0)
-    if grammar.at != len(text):
-        raise grammar.error()
-    return found
-
-
-@dataclass(slots=True)
-class _Grammar:
-    """Parses the name of a type; `at` is the position in the text."""
-
-    text: str
-    at: int = 0
-
-    def error(self) -> ContractError:
-        return ContractError(f"{self.text[:100]!r} is not a type")
-
-    def type(self, depth: int) -> str:
-        if depth > _DEEPEST:
-            raise self.error()
-        name = self.take(_WORDS).upper()
-        match name:
-            case "DECIMAL":
-                found = f"DECIMAL{self.take(_DECIMAL)}"
-            case "STRUCT" | "UNION":
-                found = f"{name}({self.listed(lambda: self.member(depth))})"
-            case "MAP":
-                self.literal("(")
-                key = self.type(depth + 1)
-                self.literal(",")
-                self.spaces()
-                found = f"MAP({key}, {self.type(depth + 1)})"
-                self.literal(")")
-            case "ENUM":
-                found = f"ENUM({self.listed(lambda: self.take(_TEXT))})"
-            case "GEOMETRY":
-                found = name + (self.take(_PARENTHESISED) if self.text.startswith("(", self.at) else "")
-            case _ if name in _SIMPLE:
-                found = name
-            case _:
-                raise self.error()
-        while size := _SIZE.match(self.text, self.at):
-            depth += 1
-            if depth > _DEEPEST:
-                raise self.error()
-            self.at = size.end()
-            found += size[0]
-        return found
-
-    def member(self, depth: int) -> str:
-        name = self.take(_NAME)
-        if name.startswith('"'):
-            name = name[1:-1].replace('""', '"')
-        self.literal(" ")
-        return f"{quote(name)} {self.type(depth + 1)}"
-
-    def listed(self, one: "Callable[[], str]") -> str:
-        self.literal("(")
-        found = [one()]
-        while self.text.startswith(",", self.at):
-            self.literal(",")
-            self.spaces()
-            found.append(one())
-        self.literal(")")
-        return ", ".join(found)
-
-    def literal(self, text: str) -> None:
-        if not self.text.startswith(text, self.at):
-            raise self.error()
-        self.at += len(text)
-
-    def spaces(self) -> None:
-        while self.text.startswith(" ", self.at):
-            self.at += 1
-
-    def take(self, pattern: re.Pattern[str]) -> str:
-        found = pattern.match(self.text, self.at)
-        if found is None:
-            raise self.error()
-        self.at = found.end()
-        return found[0]
+    try:
+        return type_names.checked_type(text)
+    except ValueError as error:
+        raise ContractError(str(error)) from None
 
 
 class ArrowField(Protocol):

@@ -161,7 +161,7 @@ def _day_of(key: str) -> date:
 
 
 def _read(day: date, found: Object | None) -> DayUsage:
-    """Parse a day; one of another version is counted anew."""
+    """Parse a day; one of another version is counted again."""
     try:
         return DayUsage(day=day) if found is None else DayUsage.model_validate_json(found.data)
     except ValidationError:

@@ -10,7 +10,7 @@ from analyst.snapshots import Snapshot
 
 
 def of_now(snapshot: Snapshot, access: AccessList) -> Mapping[str, Table]:
-    """Return the tables of a snapshot that still have the registration they were published for, by id, whoever may read them.
+    """Return the tables of a snapshot that still have the registration they were published for, by id, regardless of access.
 
     The result is kept until the access list changes, so it must not be changed.
     """

@@ -128,7 +128,7 @@ class Backups:
                 self._send_files(path, key, wanted, Path(scratch))
                 seen = self._restore(request, dry_run=True)
             answer = self._restore(request, dry_run=False)
-        with suppress(RefusedError):  # the session of whoever restores may have ended, and the sweep deletes the parts
+        with suppress(RefusedError):  # the session of the user may have ended, and the sweep deletes the parts
             self.server.delete("/api/admin/import/parts")
         return {**answer, "in_backup": len(inside)}
 

@@ -26,7 +26,7 @@ def session(timeout: float = TIMEOUT) -> Iterator[Server]:
     """Open a session; `timeout` is the seconds to wait for an answer.
 
     Raises:
-        DaError: the user is not logged in, or an answer lacks a key that the block reads.
+        DaError: the user is not logged in, or an answer does not have a key that the block reads.
     """
     config = Config.read()
     login = config.login()
@@ -39,7 +39,7 @@ def complete_answers(address: str) -> Iterator[None]:
     """Report a key that the block misses in an answer of the server.
 
     Raises:
-        DaError: an answer lacks a key.
+        DaError: an answer does not have a key.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Validation of DuckDB type names from a server before they are used in SQL."""
+"""Validation of DuckDB type names from outside before they are used in SQL. The server uses it, too."""
 
 import re
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def checked_type(text: str) -> str:
         ValueError: it is not the name of a built-in type, or it is too long or nested too deeply.
     """
     if len(text) > _LONGEST:
-        raise ValueError("a type name is longer than 200,000 characters")
+        raise ValueError("a type is longer than 200,000 characters")
     grammar = _Grammar(text)
     found = grammar.type(0)
     if grammar.at != len(text):
@@ -47,7 +47,7 @@ class _Grammar:
     at: int = 0
 
     def error(self) -> ValueError:
-        return ValueError(f"{self.text[:100]!r} is not a valid type")
+        return ValueError(f"{self.text[:100]!r} is not a type")
 
     def type(self, depth: int) -> str:
         if depth > _DEEPEST:

@@ -58,8 +58,8 @@ LAYERS = (
 )
 """Modules and packages of `analyst` from the ground up; those of one layer may import each other but for circles."""
 
-SHARED = ("da.profiles.", "da.metrics.", "da.agents.", "da.sql.", "da.errors.")
-"""What the library uses of `da`: profiles, the compilation of metrics and the tools of agents, which both need."""
+SHARED = ("da.profiles.", "da.metrics.", "da.agents.", "da.sql.", "da.types", "da.errors.")
+"""What the library uses of `da`: profiles, the compilation of metrics, the tools of agents, and the grammar of types."""
 
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
@@ -143,3 +143,18 @@ def test_a_file_above_600_lines_has_two_reasons_to_change() -> None:
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 600
     }
     assert long == {}
+
+
+def test_functions_are_thin() -> None:
+    """A function is a model, a call into the library and an answer; it opens no object of the bucket itself."""
+    long, open_objects = {}, []
+    for path in modules("functions"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                statements = sum(isinstance(child, ast.stmt) for child in ast.walk(node)) - 1
+                if statements > 20:
+                    long[f"{path.relative_to(ROOT)}: {node.name}"] = statements
+            elif isinstance(node, ast.Call) and re.search(r"\.store\.(?!sign$)\w+$", ast.unparse(node.func)):
+                open_objects.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert (long, open_objects) == ({}, [])

@@ -73,3 +73,25 @@ def test_every_command_that_a_text_names_exists() -> None:
 )
 def test_commands_are_told_from_others(words: str, exists: bool) -> None:
     assert found(words) is exists
+
+
+def empty_lists() -> Iterator[tuple[str, str]]:
+    """Yield what commands print in place of an empty table, with the places."""
+    for path in sorted((ROOT / "shared/da/commands").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "empty":
+                values = [node.value]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("print_table"):
+                values = [each.value for each in node.keywords if each.arg == "empty"]
+            else:
+                continue
+            for value in values:
+                for each in (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,):
+                    if isinstance(each, ast.Constant | ast.JoinedStr):
+                        yield f"{path.name}:{each.lineno}", ast.unparse(each)
+
+
+def test_an_empty_list_is_one_message_that_names_the_next_command() -> None:
+    messages = dict(empty_lists())
+    assert len(messages) > 15
+    assert {place: text for place, text in messages.items() if text != "''" and ": da " not in text} == {}

@@ -10,7 +10,7 @@ from analyst.errors import NotFoundError
 from analyst.http import function
 from analyst.metrics import checked_metrics, dbt, ossie
 from analyst.metrics.check import Checking, metrics_folder
-from analyst.metrics.definition import parse
+from analyst.metrics.definition import MetricDefinition, parse
 from analyst.metrics.registry import FileProblem, MetricRegistry, load_yaml
 from analyst.metrics.view import MetricDetail, MetricSummary, detail, summary
 from analyst.names import Name
@@ -96,14 +96,7 @@ def import_metrics(request: ImportRequest, ctx: Context) -> Imported:
     from analyst.metrics.check import check
     from analyst.metrics.registry import Defined
 
-    models: dict[str, dict[str, Any]] = {}
-    if request.format == "yaml":
-        definitions = list(parse(load_yaml(request.text, "the document"), "the document"))
-    elif request.format == "dbt":
-        definitions = dbt.read(request.text)
-    else:
-        document = ossie.read(request.text)
-        definitions, models = document.definitions, document.models
+    definitions, models = _read(request)
     if request.dry_run:
         known = {name: each.defined for name, each in checked_metrics.read(ctx.store).metrics.items()}
         imported = (Defined(definition=each, origin="import") for each in definitions)
@@ -115,6 +108,18 @@ def import_metrics(request: ImportRequest, ctx: Context) -> Imported:
     return Imported(
         dry_run=False, metrics=tuple(summary(made.metrics[each.name]) for each in definitions), problems=made.problems
     )
+
+
+def _read(request: ImportRequest) -> tuple[list[MetricDefinition], dict[str, dict[str, Any]]]:
+    """Return the definitions of a document, and the models of Ossie that they are in."""
+    match request.format:
+        case "yaml":
+            return list(parse(load_yaml(request.text, "the document"), "the document")), {}
+        case "dbt":
+            return dbt.read(request.text), {}
+        case "ossie":
+            document = ossie.read(request.text)
+            return document.definitions, document.models
 
 
 def _registry(ctx: Context) -> MetricRegistry:

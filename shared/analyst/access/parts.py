@@ -8,8 +8,7 @@ about to delete, is never named again.
 import gc
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analyst.access.rules import AccessList, Granted, Grants, Registration, Token, User, Withdrawn
 from analyst.errors import UnavailableError
-from analyst.store import Store
+from analyst.store import Store, in_parallel
 
 PREFIX: Final = "state/access_parts/"
 NAME: Final = re.compile(rf"{PREFIX}[0-9a-z]{{26}}-[a-z]+-[0-9]+\.json")
@@ -27,8 +26,6 @@ HASHED: Final = "access_parts"
 A list of another version, which does not know parts, finds no hash of `access` there: it takes the list for a damaged one,
 and publishes it again as a whole.
 """
-
-_AT_ONCE: Final = 16
 
 
 class UnreadableError(UnavailableError):
@@ -100,7 +97,7 @@ class PartReader:
         """
         known = self._known
         missing = [part for part in listed.parts.values() if part.key not in known]
-        texts = _in_parallel(self._text, missing)
+        texts = in_parallel(self._text, missing)
         read = {part.key: parse(text, part.key) for part, text in zip(missing, texts, strict=True)}
         self._known = {part.key: read.get(part.key) or known[part.key] for part in listed.parts.values()}
         return _joined(listed.version, self._known.values())
@@ -110,13 +107,6 @@ class PartReader:
         if found is None or hashlib.sha256(found.data).hexdigest() != part.sha256:
             raise UnreadableError(f"the part {part.key!r} of the access list is missing or damaged")
         return found.data
-
-
-def _in_parallel(read: Callable[[Part], bytes], parts: list[Part]) -> list[bytes]:
-    if len(parts) <= 1:
-        return [read(part) for part in parts]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(read, parts))
 
 
 def _joined(version: int, parts: Iterable[AccessList]) -> AccessList:

@@ -94,7 +94,7 @@ class AccessReader:
     """The current access list of a process. Threads that need a newer one share one fetch.
 
     Ages count from when a fetch began: what it read may have been replaced while it was under way. `max_age` is in
-    seconds, `monotonic` a clock such as `time.monotonic`. `renew` publishes the list anew from the system state: it is
+    seconds, `monotonic` a clock such as `time.monotonic`. `renew` publishes the list again from the system state: it is
     called when the list is missing, damaged, or in a format of another version.
     """
 
@@ -167,7 +167,7 @@ class AccessReader:
 
     def _try_to_fetch(self) -> None:
         """Fetch; a failure is remembered, not raised, because the present list may still be good enough."""
-        # Both are read before the fetch: its result may lack an edit that ends in the meantime, and must count as older.
+        # Both are read before the fetch: it may miss an edit that ends in the meantime, and must count as older.
         began, edit = self._monotonic(), self._newest_edit
         try:
             self._fetch()

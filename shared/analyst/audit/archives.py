@@ -6,7 +6,6 @@ written before its batches are deleted, so for a while an event is in both; read
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from analyst.audit.writer import PREFIX, SUFFIX
 from analyst.days import split
 from analyst.errors import UnavailableError
 from analyst.names import quote_text
-from analyst.store import Entry, Store, delete_all
+from analyst.store import Entry, Store, delete_all, in_parallel
 from analyst.store.compare_and_swap import upload_once
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ ARCHIVE_PREFIX: Final = "archive-"
 """The prefix of the names of archives; names of batches do not start with it."""
 
 _ARCHIVE_BYTES: Final = 32 * 1024 * 1024
-_AT_ONCE: Final = 16
 _READ_AHEAD: Final = 1000
 _COLUMNS: Final = {
     "id": "varchar",
@@ -118,14 +116,9 @@ class Archiving:
 
     def _collect(self, entries: Sequence[Entry], file: BinaryIO) -> None:
         """Write the lines of batches to one file, without batches that another sweep has archived."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for start in range(0, len(entries), _READ_AHEAD):
-                file.writelines(
-                    b"" if found is None else found.data
-                    for found in pool.map(
-                        self.store.read, [entry.key for entry in entries[start : start + _READ_AHEAD]]
-                    )
-                )
+        for start in range(0, len(entries), _READ_AHEAD):
+            keys = [entry.key for entry in entries[start : start + _READ_AHEAD]]
+            file.writelines(b"" if found is None else found.data for found in in_parallel(self.store.read, keys))
 
     def _archives(self, folder: str, home: Path) -> list[Path]:
         names = [entry.key.removeprefix(folder) for entry in self.store.list(f"{folder}{ARCHIVE_PREFIX}")]

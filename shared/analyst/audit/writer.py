@@ -229,7 +229,7 @@ class Audit:
                 self._next = _Batch()
             try:
                 self._put(batch.events, ended_by=self._clock())
-            except BaseException as error:  # noqa: BLE001 - whoever waits must learn of it, and raises it
+            except BaseException as error:  # noqa: BLE001 - the waiting threads must learn of it, and raise it
                 batch.error = error
             batch.written.set()
 

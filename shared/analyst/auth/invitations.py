@@ -27,7 +27,7 @@ class InvitationRequest(Input):
 class Invitation(Output):
     """An invitation. If it was not `mailed`, hand over `url` and the `code` that its page asks for.
 
-    Whoever has both can sign in as that user. `expires_at` is null if the link is just the sign-in page.
+    Anybody who has both can sign in as that user. `expires_at` is null if the link is just the sign-in page.
     """
 
     email: str

@@ -39,7 +39,7 @@ def use(store: Store, thing: str, now: datetime, *, again_within: float = 0.0) -
             "this link or token was already used, and works only once; ask for a new one"
         ) from error
     except UnsureWriteError:
-        # Without an answer, the write may have happened. Reading it back tells: the body is unique to this attempt. If the
+        # Without an answer, the write may have happened. Reading it back decides: the body is unique to this attempt. If the
         # object is missing, the write may still be on its way, so it is neither repeated nor taken for granted.
         found = store.read(key)
         if found is None:

@@ -7,7 +7,6 @@ the system state, `catalog.json` the newest snapshot as one catalog, `objects/<k
 import hashlib
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +27,7 @@ from analyst.errors import ConflictError, ContractError, InvalidInputError
 from analyst.rebuild.contents import Contents
 from analyst.snapshots import current_listed, read_pointer
 from analyst.state.files import fetch_file
-from analyst.store import Entry, Object, Store, look_into_folders
+from analyst.store import Entry, Object, Store, in_parallel, look_into_folders
 from analyst.store.compare_and_swap import upload_once
 
 PREFIX: Final = "uploads/backup/"
@@ -39,7 +38,7 @@ INDEX: Final = "index.json"
 STATE: Final = "state.duckdb"
 CATALOG: Final = "catalog.json"
 OBJECTS: Final = "objects/"
-_AT_ONCE: Final = 16
+_READ_AHEAD: Final = 128
 _KEPT: Final = 86_400.0
 _COMPRESSION: Final = 1
 _DATE: Final = (1980, 1, 1, 0, 0, 0)
@@ -112,11 +111,10 @@ class _Writing:
 
     def add_objects(self, store: Store, entries: Iterable[Entry]) -> None:
         """Add objects as they are now; one that is gone was moved to an archive of records or deleted."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for batch in _batches([entry.key for entry in entries]):
-                for key, found in zip(batch, pool.map(store.read, batch), strict=True):
-                    if found is not None:
-                        self.add(f"{OBJECTS}{key}", found.data)
+        for batch in _batches([entry.key for entry in entries]):
+            for key, found in zip(batch, in_parallel(store.read, batch), strict=True):
+                if found is not None:
+                    self.add(f"{OBJECTS}{key}", found.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,5 +316,5 @@ def _sha256(path: Path) -> str:
 
 
 def _batches(keys: list[str]) -> Iterator[tuple[str, ...]]:
-    most = 8 * _AT_ONCE  # so that no more than these are in memory
+    most = _READ_AHEAD  # so that no more than these are in memory
     return (tuple(keys[start : start + most]) for start in range(0, len(keys), most))

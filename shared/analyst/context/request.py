@@ -164,7 +164,7 @@ class Context(Noting):
     def base_url(self) -> str:
         """The public address of the functions, without a trailing slash.
 
-        It is never taken from the request: whoever sends a request chooses its `Host`.
+        It is never taken from the request: the sender of a request chooses its `Host`.
 
         Raises:
             UnavailableError: `BASE_URL` is not set.

@@ -16,7 +16,7 @@ from analyst import duckdb_files, logs
 from analyst.catalog import Column
 from analyst.contract import publishing
 from analyst.contract.checkpoints import TimeUpError
-from analyst.contract.connector import Connector, Cursor, Extracted, Part, SourceTable
+from analyst.contract.connector import Connector, Extracted, Part, SourceTable
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.merging import WidenError
 from analyst.contract.model import SCHEMA, Extract, FileRow, TableState
@@ -290,10 +290,6 @@ def _is_changed(table: SourceTable, base: Extract) -> bool:
     return table.name in base.refused or base.state(table.name).fingerprint != table.fingerprint
 
 
-def _since(table: SourceTable, state: TableState) -> Cursor:
-    return state.cursor if table.sync_strategy == "incremental" else None
-
-
 def _new_home(folder: Path, table: SourceTable) -> Path:
     if not is_name(table.name):
         raise SourceError(f"{table.name!r} is not a valid table name; names consist of a-z, 0-9 and _")
@@ -321,7 +317,7 @@ def _staged(
     table = replace(staging.table, before=_all_columns(files))
     if _is_incremental(table):
         table = replace(table, published=_published(files), lacks_cursors=staging.lacks_cursors(files))
-    since = _since(table, state)
+    since = state.cursor if table.sync_strategy == "incremental" else None
     for attempt in range(_ATTEMPTS):
         extracted = connector.extract(table, since, _new_folder(staging.home, f"new-{attempt}"))
         try:
@@ -421,7 +417,7 @@ def _kept_import(source: str, table: SourceTable, base: Extract, made: NewTable)
         or made.remote is not None
         or meta is None
         or not meta.rows
-        or not (is_imported or (table.keeps_rows and not _has_rows(made)))
+        or not (is_imported or (table.keeps_rows and not any(file.rows for file in made.files)))
     ):
         return None
     remedy = f"or delete the table with DELETE /api/admin/tables/{source}.{table.name}"
@@ -430,10 +426,6 @@ def _kept_import(source: str, table: SourceTable, base: Extract, made: NewTable)
     rows = f"{meta.rows:,} {'imported' if is_imported else 'published'} rows"
     note = f"the source has no rows, so the {rows} stay; add rows to it, {remedy}"
     return TableResult(table=table.name, status="unchanged", rows=meta.rows, size_bytes=meta.size_bytes, note=note)
-
-
-def _has_rows(made: NewTable) -> bool:
-    return any(file.rows for file in made.files)
 
 
 def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> bool:

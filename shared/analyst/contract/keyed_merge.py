@@ -282,7 +282,7 @@ class _Planning:
         self.con.execute('create temp table "matched" ("the place" bigint, "the file" integer, "is newer" boolean)')
         key, cursor = self.increment.order.key, self.increment.cursor
         same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in key)
-        for is_with_cursor in (True, False):  # a file of an earlier run may lack the column
+        for is_with_cursor in (True, False):  # a file of an earlier run may not have the column
             numbers = [n for n in candidates if (cursor in self.types and cursor in self.stats[n]) == is_with_cursor]
             if not numbers:
                 continue

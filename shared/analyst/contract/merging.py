@@ -2,7 +2,7 @@
 
 With a primary key, the row with the greatest cursor is kept, whichever run read it; if the cursor does not decide, a
 new row replaces the old one, and of several new ones the last is kept. The result is sorted by key, so equal content
-gives equal bytes. Without a key, rows that the table lacks are appended in files of their own: rows are a bag, and rows
+gives equal bytes. Without a key, rows that are missing in the table are appended in files of their own: rows are a bag, and rows
 that are read again, on the boundary of the cursor or without a cursor, are already there as often as they were read.
 
 A column that becomes text can't absorb values that were published as numbers or times, because their original text is
@@ -125,7 +125,7 @@ def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[
 
 
 def added(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path) -> list[Path]:
-    """Write the new rows that the base lacks, or has less often, to an empty folder."""
+    """Write the new rows that are missing in the base, or occur less often there, to an empty folder."""
     columns = list(column_types(con, [*base, *new]))
     return parquet.write(con, _minus(f"from {scan(new)}", f"from {scan(base)}", columns), into)
 
@@ -254,7 +254,7 @@ def _check_certain(con: "DuckDBPyConnection", rest: Sequence[Path], lost: Mappin
 
 
 def _minus(left: str, right: str, columns: Sequence[str], *, each: bool = True) -> str:
-    """Return the query of the rows of `left`, in order, that `right` lacks.
+    """Return the query of the rows of `left`, in order, that are missing in `right`.
 
     Rows are equal if these columns are. With `each`, a row of `right` removes one equal row of `left`, else all.
     """

@@ -136,7 +136,7 @@ def matched(
             yield (
                 replace(free[about].popleft(), stats=file.stats),
                 0,
-            )  # equal bytes may have more recorded of them by now
+            )  # more may be recorded of equal bytes meanwhile
         else:
             yield file, twins[about]
             twins[about] += 1
@@ -268,7 +268,7 @@ def drop(
 
     def change(con: "DuckDBPyConnection", current: Extract, _home: Path) -> _Committed:
         version = max(current.state(table).version, shown_version or 0) + 1
-        # before the swap, so that whoever finds the table gone also finds the mark
+        # before the swap, so that a reader who finds the table gone also finds the mark
         store.put(dropped_key(source, table), json.dumps({"version": version}).encode(), if_version=ANY)
         con.execute(f"drop view if exists extract.main.{quote(table)}")
         committed = _Committing(con, log, now(), folder).commit(current, {table: []})

@@ -5,7 +5,7 @@ a hash of the row decides whether a file may end after it (content-defined chunk
 files after a change begin and end at the same rows as before, have the same bytes, and keep their names.
 
 The rows are read and written once more for this. That costs too much for every table, so the registry asks for it; see
-DESIGN, "Decisions with measurements". The hash is DuckDB's own: a version that changes it cuts each table anew, once.
+DESIGN, "Decisions with measurements". The hash is DuckDB's own: a version that changes it cuts each table again, once.
 """
 
 import json

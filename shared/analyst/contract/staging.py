@@ -51,7 +51,7 @@ class Staging:
     _numbers: Iterator[int] = field(default_factory=count)
 
     def stage(self, extracted: Extracted, state: TableState, base: tuple[FileRow, ...]) -> NewTable:
-        """Return the table to publish: what was extracted, merged with the base; files that the base lacks are uploaded."""
+        """Return the table to publish: what was extracted, merged with the base; files that are missing in the base are uploaded."""
         if extracted.remote is not None:
             return replace(self._new_table(extracted, state, (), (), rows_read=0), remote=extracted.remote)
         with duckdb_files.lent(memory_limit=self.memory_limit, temp_dir=self.home / "spill") as con:

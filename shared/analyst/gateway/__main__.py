@@ -55,12 +55,12 @@ class GatewaySettings(BaseModel):
 def main() -> int:
     """Run the gateway."""
     if find_spec("websockets") is None:
-        print(_NO_LIBRARY, file=sys.stderr)  # noqa: T201 - for whoever starts it
+        print(_NO_LIBRARY, file=sys.stderr)  # noqa: T201 - for the person who starts it
         return 2
     try:
         asyncio.run(_run(GatewaySettings.read(os.environ)))
     except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - for whoever starts it
+        print(error, file=sys.stderr)  # noqa: T201 - for the person who starts it
         return 2
     except (AnalystError, OSError) as error:
         print(f"the gateway can't run: {error}", file=sys.stderr)  # noqa: T201 - the same

@@ -299,7 +299,7 @@ class Gateway:
                 await asyncio.gather(*(self._pass_on(each) for each in found if each.key not in seen))
             except AnalystError as error:
                 log.warning("announcements are read later", extra={"fields": {"reason": str(error)}})
-                continue  # whoever has got some of it already does not get it again
+                continue  # a person who has received some of it does not get it again
             seen, since = frozenset(each.key for each in found), began
 
     async def _announced(self, since: float) -> list[Announced]:

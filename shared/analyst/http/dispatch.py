@@ -93,14 +93,14 @@ def _served(functions: Router, exchange: Exchange, process: Process) -> Response
 
 
 def task(_ctx: Context) -> None:
-    """Run a task; whoever may call service functions may have one run."""
+    """Run a task; callers of service functions may have one run."""
 
 
 _TASK: Final = describe(task, "POST", "/", allow=Allow.SERVICE, hidden=True)
 
 
 def _task(functions: Router, exchange: Exchange, process: Process) -> Response:
-    """Run a task of the ledger for whoever delivers it. The call of the function in it is audited and logged by itself."""
+    """Run a task of the ledger for its deliverer. The call of the function in it is audited and logged by itself."""
     request, exchange.spec = exchange.request, _TASK
     try:
         exchange.caller = identify(_TASK, request, process)

@@ -18,7 +18,11 @@ Json = Mapping[str, Any]
 
 def curl(method: str, path: str, operation: Json, document: Json) -> str:
     """Write an example call; the reader fills in `$SERVER`, `$TOKEN`, `$FILE` and the parts in braces."""
-    query = "&".join(f"{it['name']}={{{it['name']}}}" for it in operation.get("parameters", ()) if _is_needed(it))
+    query = "&".join(
+        f"{it['name']}={{{it['name']}}}"
+        for it in operation.get("parameters", ())
+        if it["in"] == "query" and it["required"]
+    )
     lines = [f'curl "$SERVER{path}{"?" if query else ""}{query}"']
     if method not in {"GET", "POST"} or (method == "POST" and not body_schema(operation)):
         lines.append(f"-X {method}")
@@ -45,10 +49,6 @@ def resolved(schema: Json, document: Json) -> Json:
         *_, kind, name = schema["$ref"].split("/")
         schema = document["components"][kind][name]
     return schema
-
-
-def _is_needed(parameter: Json) -> bool:
-    return bool(parameter["in"] == "query" and parameter["required"])
 
 
 def _example(schema: Json, document: Json) -> Any:
@@ -165,7 +165,7 @@ def _limits(schema: Json) -> str:
 def _operations(document: Json) -> Iterable[Operation]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            fields = (*_parameters(operation), *_body(operation, document))
+            fields = (*_parameters(operation), *_fields(body_schema(operation), document, place="body"))
             yield Operation(
                 id=operation["operationId"],
                 tag=operation["tags"][0],
@@ -184,10 +184,6 @@ def _parameters(operation: Json) -> Iterable[Field]:
     for it in operation.get("parameters", ()):
         schema = it["schema"]
         yield Field(it["name"], kind_of(schema), it["in"], it["required"], it.get("description", ""), _default(schema))
-
-
-def _body(operation: Json, document: Json) -> Iterable[Field]:
-    return _fields(body_schema(operation), document, place="body")
 
 
 def _fields(schema: Json, document: Json, place: str = "") -> list[Field]:

@@ -257,7 +257,12 @@ def take_users(memory: Memory, old: Migrated) -> Mapping[str, Row]:
         elif email in by_email:
             found[user["id"]] = _here(memory, user, by_email[email])
     insert_all(memory.db, "users", added)
-    record_all(memory.db, memory.actor, "user.create", {f"user:{row['id']}": _audited(row) for row in added})
+    record_all(
+        memory.db,
+        memory.actor,
+        "user.create",
+        {f"user:{row['id']}": {"email": row["email"], "role": row["role"], "imported": True} for row in added},
+    )
     return found
 
 
@@ -271,10 +276,6 @@ def _here(memory: Memory, there: Row, here: Row) -> Row:
 def _name(text: str | None) -> str | None:
     """Return a name as one line."""
     return " ".join((text or "").split())[:_LONGEST_NAME].strip() or None
-
-
-def _audited(row: Row) -> Row:
-    return {"email": row["email"], "role": row["role"], "imported": True}
 
 
 class _Unpublished(Exception):  # noqa: N818 - it ends an edit that has nothing to publish

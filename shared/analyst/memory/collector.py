@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from ulid import ULID
 
 from analyst.access import AccessList, Caller, Role
-from analyst.errors import SettingsError, UnavailableError
+from analyst.errors import RateLimitedError, SettingsError, UnavailableError
 from analyst.memory.items import CATEGORIES, Item, Memory, NewItem, Origin, Relation
 from analyst.memory.model import Model, RejectedError
 from analyst.memory.notes import Note, Notes, people
@@ -160,6 +160,19 @@ class Collector:
             parts += [part for part in self._parts(owner, note) if _hash(part) not in self._done]
         characters = sum(len(part) for part in parts)
         return Collected(dry_run=True, people=len(owners), notes=notes, parts=len(parts), characters=characters)
+
+    def collect(self) -> Collected:
+        """Propose items until all new notes are read, the time is up, or the model asks for a pause.
+
+        Raises:
+            SettingsError, UnavailableError: the model can't be used.
+        """
+        collection, pause = self.run(), None
+        try:
+            is_done = collection.work()
+        except RateLimitedError as error:
+            is_done, pause = False, float(error.details["retry_after"])
+        return collection.result(is_done=is_done, retry_after=pause)
 
     def run(self) -> "Collection":
         """Send what is new, and propose what comes of it.

@@ -224,7 +224,7 @@ class Books:
 
 
 def everything(books: Books, now: datetime) -> list[Item]:
-    """Return all items as they stand at a time, whoever may see them."""
+    """Return all items as they stand at a time, regardless of access."""
     return [item.at(now) for item in books.read(_Items, _ITEMS).items.values()]
 
 

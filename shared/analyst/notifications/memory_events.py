@@ -1,6 +1,6 @@
 """What happened to items of the memory, and whom it concerns: reviewers, those who proposed an item, and its audience.
 
-Nothing is said about the text of an item but to whoever wrote it: others may lose the right to read its tables later.
+Only the author of an item is told about its text: others may lose the right to read its tables later.
 """
 
 from collections import defaultdict
@@ -54,7 +54,7 @@ def _to_review(items: Sequence[Item], callers: Sequence[Caller], since: datetime
 def _decided(
     decided: Sequence[tuple[Item, Change]], callers: Sequence[Caller], seen_by: Callable[[Caller], Iterable[Item]]
 ) -> Iterator[MemoryEvent]:
-    """Tell whoever an item comes from, unless they decided themselves."""
+    """Notify the author of an item, unless they decided themselves."""
     for caller in callers:
         mine = [(item, change) for item, change in decided if item.source_id == caller.user_id]
         visible = {item.id for item in seen_by(caller)} if mine else set[str]()

@@ -8,11 +8,10 @@
   program of theirs has received from the gateway.
 - `state/notifications/pictures/<user>/<id>.png` is the picture of one.
 - `state/notifications/live/<time>/<user>/<id>.json` is there for a day. Its keys sort by the time at which they were
-  written, so that whoever passes on what is new for many people lists a few minutes of it, and no inboxes.
+  written, so that a gateway for many people lists a few minutes of it instead of their inboxes.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -25,7 +24,7 @@ from analyst.access import AccessList, Caller
 from analyst.errors import UnavailableError
 from analyst.notifications.event_stream import Added
 from analyst.notifications.notification import SENT, Channel, Notification, seen_by
-from analyst.store import Entry, Object, Store
+from analyst.store import Entry, Object, Store, in_parallel
 from analyst.store.compare_and_swap import put_once, swap
 
 PREFIX: Final = "state/notifications/"
@@ -45,7 +44,6 @@ SENT_WITHIN: Final = 3 * _DAY
 """Seconds after which a notification that could not be sent stays in the inbox only."""
 MOST: Final = 500
 """The maximum number of notifications that a person's inbox shows; the sweep deletes older ones."""
-_AT_ONCE: Final = 16
 _FAR: Final = "6"
 """Later than all ids of the next centuries."""
 
@@ -157,8 +155,7 @@ class Outbox:
 
     def _shown(self, caller: Caller, keys: Iterable[str], access: AccessList) -> list[Shown]:
         marks = self._marks(caller.user_id or "")
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = [each for each in pool.map(self._read, keys) if each is not None]
+        found = [each for each in in_parallel(self._read, keys) if each is not None]
         seen = (seen_by(each, access, caller) for each in found)
         return [Shown(notification=each, read=marks.has(each.id)) for each in seen if each is not None]
 
@@ -176,8 +173,7 @@ class Outbox:
         new = [
             key for key in keys if not received.has(id_ := _id_of(key)) and (not read.has(id_) or id_ in read.hidden)
         ]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return [found for found in pool.map(self._read, reversed(new)) if found is not None]
+        return [found for found in in_parallel(self._read, reversed(new)) if found is not None]
 
     def mark_received(self, user_id: str, ids: Iterable[str]) -> None:
         """Note what a program of a person has received."""

@@ -5,7 +5,6 @@ They are the object `state/notifications/people/<user id>.json`, which changes b
 
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Annotated, Final, TypeVar
 
@@ -15,12 +14,11 @@ from ulid import ULID
 from analyst.errors import InvalidInputError, UnavailableError
 from analyst.names import NAME_PATTERN
 from analyst.notifications.notification import CHANNELS, KINDS, Channel, Kind
-from analyst.store import Object, Store
+from analyst.store import Object, Store, in_parallel
 from analyst.store.compare_and_swap import swap
 from analyst.validation import Matching
 
 PEOPLE: Final = "state/notifications/people/"
-_AT_ONCE: Final = 16
 
 Pattern = Annotated[
     str,
@@ -40,7 +38,7 @@ class TelegramLink(BaseModel):
 
 
 class SlackLink(BaseModel):
-    """An incoming webhook of Slack. Its address is a secret: whoever has it can post."""
+    """An incoming webhook of Slack. Its address is a secret: anybody who has it can post."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -181,8 +179,7 @@ def everybody(store: Store) -> dict[str, Preferences]:
         UnavailableError: the store does not respond, or some are damaged.
     """
     found = [entry.key.removeprefix(PEOPLE).removesuffix(".json") for entry in store.list(PEOPLE)]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return dict(zip(found, pool.map(lambda user_id: read(store, user_id), found), strict=True))
+    return dict(zip(found, in_parallel(lambda user_id: read(store, user_id), found), strict=True))
 
 
 def _key(user_id: str) -> str:

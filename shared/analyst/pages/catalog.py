@@ -190,7 +190,7 @@ class Standing:
 
     @classmethod
     def of(cls, snapshot: Snapshot, access: AccessList) -> Self:
-        """Return it for all tables, whoever may read them; it is made once for each state."""
+        """Return it for all tables, regardless of access; it is made once for each state."""
         return snapshot.derived.of(cls._made, snapshot, access)
 
     @classmethod

@@ -26,7 +26,7 @@ from analyst.profiles import stored_profiles
 from analyst.profiles.relations import write_summary
 from analyst.profiles.stored_profiles import StoredProfile
 from analyst.snapshots import Snapshot
-from analyst.store import Store
+from analyst.store import Store, in_parallel
 from analyst.store.compare_and_swap import put_once
 from analyst.store.transfer import delete_all, local_copy
 from analyst.types import checked_type
@@ -47,7 +47,6 @@ FORMAT: Final = 3
 """The version of the sketches. It changes when they are computed otherwise; then files are read again."""
 
 SIDE_BY_SIDE: Final = 2
-_READ_AT_ONCE: Final = 16
 _FEW_ROWS: Final = 50_000
 _ROW_NUMBER: Final = "file_row_number"
 
@@ -88,17 +87,21 @@ class Profiling:
     scratch: Path | None = None
 
     def due(
-        self, snapshot: Snapshot, registry: Mapping[str, Registered], only: Iterable[str] | None = None
+        self,
+        snapshot: Snapshot,
+        registry: Mapping[str, Registered],
+        only: Iterable[str] | None = None,
+        source: str | None = None,
     ) -> list[Table]:
-        """List the tables to profile after a sync: of those named (default: all), the ones whose profile is outdated."""
+        """List the tables whose profile is outdated: of those named, else of a source, else of all."""
         names = None if only is None else frozenset(only)
         wanted = [
             table
             for table in snapshot.catalog.tables
-            if (names is None or table.id in names) and _is_profiled(table, registry.get(table.id, Registered()))
+            if (table.source == source or source is None if names is None else table.id in names)
+            and _is_profiled(table, registry.get(table.id, Registered()))
         ]
-        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-            known = list(pool.map(lambda table: stored_profiles.read(self.store, table), wanted))
+        known = in_parallel(lambda table: stored_profiles.read(self.store, table), wanted)
         return [table for table, one in zip(wanted, known, strict=True) if one is None or one.hash != table.hash]
 
     def run(self, tables: Sequence[Table], registry: Mapping[str, Registered]) -> list[ProfiledTable]:
@@ -192,11 +195,7 @@ class Profiling:
         is_alone = len(table.files) == 1
         key = registered.primary_key if is_alone and set(registered.primary_key) <= columns.keys() else ()
         how = _How(columns, key, exact=is_alone and rows <= EXACT_ROWS, hidden=connections.hidden(table))
-        if is_alone:  # a thread costs more than the request
-            known = [self._known(table, table.files[0], how)]
-        else:
-            with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-                known = list(pool.map(lambda file: self._known(table, file, how), table.files))
+        known = in_parallel(lambda file: self._known(table, file, how), table.files)
 
         def sketch(file: File, threads: int = 1) -> Scanned:
             with connections.one(threads) as con:
@@ -233,7 +232,7 @@ class Profiling:
             made = None
         if made is None:
             self.store.delete(found_key := stored_profiles.sketch_key(table.id, file.sha256))
-            _LOG.info("sketches are made anew", extra={"fields": {"key": found_key}})
+            _LOG.info("sketches are rebuilt", extra={"fields": {"key": found_key}})
         return made
 
     def _scan(self, con: "DuckDBPyConnection", file: File, how: "_How", folder: Path) -> Scanned:

@@ -10,7 +10,6 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -25,7 +24,7 @@ from analyst.descriptions import ForeignKey, Texts
 from analyst.names import quote, quote_text
 from analyst.profiles import stored_profiles
 from analyst.snapshots import Snapshot
-from analyst.store import ANY, Object, Store
+from analyst.store import ANY, Object, Store, in_parallel
 from analyst.store.compare_and_swap import swap
 from analyst.store.transfer import local_copy
 from analyst.visible_tables import find
@@ -40,7 +39,6 @@ _LOG = logging.getLogger(f"{logs.ROOT}.profiles")
 
 KEY: Final = "catalog/relations.json"
 _RECENT: Final = 50
-_READ_AT_ONCE: Final = 16
 _CHECKED: Final = 200
 """Candidates that are checked exactly in one run, those with the best evidence first."""
 
@@ -203,10 +201,8 @@ def propose(
     wanted = {table.id for table in here} if tables is None else {table.id for table in here} & set(tables)
     if not wanted:
         return 0
-    with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-        known = dict(
-            zip((table.id for table in here), pool.map(lambda table: _columns(store, table), here), strict=True)
-        )
+    columns = in_parallel(lambda table: _columns(store, table), here)
+    known = dict(zip((table.id for table in here), columns, strict=True))
     candidates = sorted(_candidates(here, known, keys, wanted), key=lambda each: -each.evidence)[:_CHECKED]
     made: dict[str, list[Proposal]] = {}
     with duckdb_files.scratch(scratch) as folder:

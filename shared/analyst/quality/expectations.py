@@ -229,5 +229,5 @@ def _all(found: Object | None) -> _All:
 def _history(found: Object | None) -> History:
     try:
         return History() if found is None else History.model_validate_json(found.data)
-    except ValidationError:  # of another version: it begins anew
+    except ValidationError:  # of another version: start again
         return History()

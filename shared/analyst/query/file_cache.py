@@ -11,7 +11,6 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -20,7 +19,7 @@ from analyst.catalog import File
 from analyst.errors import UnavailableError
 from analyst.http_client import HttpClient
 from analyst.query.ranges import Ranges
-from analyst.store import ObjectMissingError, Store
+from analyst.store import ObjectMissingError, Store, in_parallel
 
 _AT_ONCE: Final = 8
 _BLOCK: Final = 1 << 20
@@ -74,8 +73,7 @@ class FileCache:
             self._held.update(distinct.keys())
         try:
             if is_whole:
-                with ThreadPoolExecutor(_AT_ONCE) as threads:
-                    list(threads.map(self._fetch, distinct.values()))
+                in_parallel(self._fetch, distinct.values(), _AT_ONCE)
             yield [path if is_whole or path.exists() else None for path in (self._path(file.sha256) for file in files)]
         finally:
             with self._lock:

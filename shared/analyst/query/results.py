@@ -2,7 +2,7 @@
 
 A key covers the statement, its parameters, format and limit, the files of its tables under their names, and the versions of
 DuckDB and of this format. A result is looked up only after its tables were found among those that the caller can read, so
-whoever has lost one of them does not reach it.
+a caller who has lost access to one of them can't reach it.
 """
 
 import hashlib

@@ -144,7 +144,7 @@ class Rebuild:
         """Answer without the lease if there is nothing to do: three requests, where taking the lease costs a dozen.
 
         Nothing to do means that the newest snapshot is built from the current extracts, that its objects are there, and
-        that its copy is. This needs no lease: whoever publishes an extract afterwards requests a rebuild of its own.
+        that its copy is. This needs no lease: a run that publishes an extract afterwards requests a rebuild of its own.
         """
         found = self.store.read(CURRENT)
         if found is None:

@@ -6,12 +6,11 @@ Once its extracts are attached, the instance of a batch can access only files in
 """
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from ulid import ULID
 
@@ -22,13 +21,11 @@ from analyst.contract.views import view_columns
 from analyst.errors import AnalystError, ContractError, InvalidInputError
 from analyst.names import is_name
 from analyst.rebuild.source_views import Found, Placed, Source, Taken, attached_as, check_columns
-from analyst.store import ObjectMissingError, Store
+from analyst.store import ObjectMissingError, Store, in_parallel
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-T = TypeVar("T")
-U = TypeVar("U")
 
 SIZE = 32
 SIZE_BYTES = 10 << 20
@@ -58,7 +55,7 @@ class Batching:
         Batches whose table ids are all `known` are taken and closed at once, so that few are in memory at a time; the others
         stay open until `take`.
         """
-        found = zip(sources, _side_by_side(self._download, sources, DOWNLOADS_AT_ONCE), strict=True)
+        found = zip(sources, in_parallel(self._download, sources, DOWNLOADS_AT_ONCE), strict=True)
         there: dict[str, Path] = {}
         refused: list[Problem] = []
         for name, one in found:
@@ -69,14 +66,14 @@ class Batching:
         count = max(-(-len(there) // SIZE), -(-sum(path.stat().st_size for path in there.values()) // SIZE_BYTES))
         count = min(count, len(there))
         parts = [dict(list(there.items())[number::count]) for number in range(count)]
-        opened = _side_by_side(lambda part: list(self._opened(part, known)), parts, SIDE_BY_SIDE)
+        opened = in_parallel(lambda part: list(self._opened(part, known)), parts, SIDE_BY_SIDE)
         outcomes = [one for some in opened for one in some if isinstance(one, Outcome)]
         batches = [one for some in opened for one in some if isinstance(one, Batch)]
         return [*outcomes, Outcome({}, tuple(refused))], batches
 
     def take(self, batches: Sequence["Batch"]) -> "list[Outcome]":
         """Take the tables of each batch."""
-        taken = _side_by_side(lambda batch: list(self._take(batch)), batches, SIDE_BY_SIDE)
+        taken = in_parallel(lambda batch: list(self._take(batch)), batches, SIDE_BY_SIDE)
         return [outcome for outcomes in taken for outcome in outcomes]
 
     def _opened(self, paths: Mapping[str, Path], known: Collection[str]) -> "Iterator[Outcome | Batch]":
@@ -292,10 +289,3 @@ def _halves(paths: Mapping[str, Path]) -> Iterable[Mapping[str, Path]]:
     items = list(paths.items())
     middle = len(items) // 2
     return dict(items[:middle]), dict(items[middle:])
-
-
-def _side_by_side(work: Callable[[T], U], items: Sequence[T], at_once: int) -> list[U]:
-    if len(items) == 1:
-        return [work(items[0])]
-    with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(work, items))

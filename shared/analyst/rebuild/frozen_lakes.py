@@ -1,6 +1,6 @@
 """Publishing frozen lakes: one for each snapshot, under the name of its catalog, written after the snapshot is published.
 
-No rebuild waits for them, and nothing of ours reads them. A lake never changes once it is there; whoever is second leaves
+No rebuild waits for them, and the system itself never reads them. A lake never changes once it is there; a second writer leaves
 it. A job that is lost is requested again by the next rebuild, even if nothing has changed.
 """
 

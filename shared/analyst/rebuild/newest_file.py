@@ -1,7 +1,7 @@
 """`analytics/analytics.duckdb`: the file of the newest snapshot, under the name that people look for.
 
 A small snapshot has a file of its own, which is copied. That of a larger one costs more than the rebuild of what has
-changed, so it is brought up to date from the parts afterwards, by whoever comes first; nothing of ours reads it.
+changed, so it is updated from the parts afterwards, by the first process that gets to it; the system itself never reads it.
 """
 
 from collections.abc import Mapping

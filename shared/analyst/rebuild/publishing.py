@@ -125,7 +125,7 @@ def point(store: Store, seen: Pointer | None, new: Pointer) -> None:
     """Replace the pointer `seen`, and no other.
 
     This is the only line between two builders. A builder that was paused for an hour still believes that it holds the
-    lease; its snapshot would lack everything published since. Comparing the whole pointer rejects it, and the epoch
+    lease; its snapshot would miss everything published since. Comparing the whole pointer rejects it, and the epoch
     rejects a builder that read the pointer after it had lost the lease.
 
     Raises:

@@ -42,7 +42,7 @@ class TableChange(BaseModel):
 class RollbackAnswer(RebuildAnswer):
     """The result of a rollback, or with `dry_run` what it would be.
 
-    `missing` are tables that are not shown as they were: the earlier snapshot lacks them, or contains them for a
+    `missing` are tables that are not shown as they were: the earlier snapshot does not contain them, or contains them for a
     registration that has ended. `changes` lists the tables that differ from those before the rollback.
     """
 

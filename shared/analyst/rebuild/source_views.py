@@ -64,7 +64,7 @@ class Placed:
 class Taken:
     """What a source contributes to a snapshot. Tables with a problem are not in `tables`.
 
-    `is_copied` means that all views in the extract are those that we would write; otherwise they were written anew.
+    `is_copied` means that all views in the extract are those that we would write; otherwise they were written again.
     """
 
     tables: tuple[Placed, ...]
@@ -109,7 +109,7 @@ class Source:
     ) -> Taken:
         """Check the tables; `stored` are the columns of the views in extracts by database and name.
 
-        Unless the extract contains only what we would have written, its views are written anew to the database `alias`,
+        Unless the extract contains only what we would have written, its views are written again to the database `alias`,
         so that their columns are those of the listed files. Local files go below `home`.
         """
         problems = [self._problem(name or None, reason) for name, reason in self.extract.refused.items()]

@@ -226,7 +226,7 @@ def _flatten(top: int, name: str, numbers: Iterator[int]) -> None:
     try:
         for inner in os.listdir(folder):  # noqa: PTH208 - it is a descriptor
             if stat.S_ISDIR(os.lstat(inner, dir_fd=folder).st_mode):
-                os.chmod(inner, 0o700, dir_fd=folder)  # whoever moves a folder changes its `..`
+                os.chmod(inner, 0o700, dir_fd=folder)  # moving a folder changes its `..`
                 os.rename(inner, f"removed.{next(numbers)}", src_dir_fd=folder, dst_dir_fd=top)
             else:
                 os.unlink(inner, dir_fd=folder)

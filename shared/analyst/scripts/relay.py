@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def is_of_api(target: str) -> bool:
-    """Return whether a request target is a path of the API, for whoever may resolve its dots or decode it on the way."""
+    """Return whether a request target is a path of the API, even if a program on the way resolves its dots or decodes it."""
     path = unquote(unquote(target.partition("?")[0]))
     parts = path.split("/")
     is_plain = (

@@ -126,6 +126,24 @@ class ScriptRun(_Value):
     quiet_until: AwareDatetime | None = None
 
 
+class ScriptView(BaseModel):
+    """A script. `owner` is an e-mail address; `next_due` is null if it does not run by itself; `paused` says why not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    owner: str
+    is_mine: bool
+    schedule: str
+    next_due: datetime | None
+    pushed_at: datetime
+    size_bytes: int
+    paused: str | None
+    failures: int
+    last: LastRun | None
+
+
 class Confined(_Value):
     """How the last run of any script was confined, by which value of `SCRIPT_RUNNER`; `problem` says why it was not run."""
 
@@ -308,6 +326,18 @@ class Shelf:
         return results[-1]
 
 
+def script_view(script: Script, access: AccessList, caller: Caller, now: datetime, *, runs: bool) -> ScriptView:
+    """Return a script as a caller sees it. It is never due if this server does not run scripts."""
+    owner = access.users.get(script.owner)
+    return ScriptView(
+        **script.model_dump(include={"id", "name", "schedule", "pushed_at", "size_bytes", "paused", "failures"}),
+        owner="a deactivated user" if owner is None else owner.email,
+        is_mine=script.owner == caller.user_id,
+        next_due=script.next_due(now) if owner is not None and runs else None,
+        last=script.last,
+    )
+
+
 def check_source(name: str, source: str) -> None:
     """Check that a source is Python.
 
@@ -325,7 +355,7 @@ def check_source(name: str, source: str) -> None:
 
 
 def run_id_of(script_id: str, due: datetime) -> str:
-    """Return the id of the run of a script that a time of its schedule stands for: the same for whoever starts it."""
+    """Return the id of the run of a script that a time of its schedule stands for: the same whatever starts it."""
     stamp = int(due.timestamp() * 1000).to_bytes(6, "big")
     return str(ULID.from_bytes(stamp + hashlib.sha256(f"{script_id} {due.isoformat()}".encode()).digest()[:10]))
 

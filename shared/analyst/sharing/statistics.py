@@ -7,14 +7,13 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from analyst.catalog import File, Table
 from analyst.errors import AnalystError, RateLimitedError
-from analyst.store import Store
+from analyst.store import Store, in_parallel
 
 _MOST_COMMITS: Final = 64
 _MOST_TABLES: Final = 500
@@ -61,11 +60,10 @@ class FileStatistics:
         found: dict[str, Mapping[str, Any]] = {}
         with suppress(AnalystError):
             keys = sorted(each.key for each in self.store.list(f"{home}_delta_log/") if each.key.endswith(".json"))
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                for commit in pool.map(self.store.read, keys[-_MOST_COMMITS:]):
-                    for path, stats in _added(commit.data if commit else b""):
-                        if home + path in wanted:
-                            found[home + path] = stats
+            for commit in in_parallel(self.store.read, keys[-_MOST_COMMITS:], _AT_ONCE):
+                for path, stats in _added(commit.data if commit else b""):
+                    if home + path in wanted:
+                        found[home + path] = stats
         return found
 
 

@@ -9,7 +9,6 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Final
 
@@ -18,7 +17,7 @@ from ulid import ULID
 
 from analyst.catalog import Catalog, CatalogList, PartRef, RemoteAttach, SourceTables, Table
 from analyst.errors import UnavailableError
-from analyst.store import Store
+from analyst.store import Store, in_parallel
 from analyst.store.compare_and_swap import put_once
 
 PREFIX: Final = "analytics/parts/"
@@ -26,7 +25,6 @@ NAME: Final = re.compile(rf"{PREFIX}[0-9a-z]{{26}}-([0-9a-f]{{32}})\.(part|owner
 LARGEST: Final = 512_000
 """Bytes of JSON, about 400 tables, from which on a part is not extended by further sources."""
 
-_AT_ONCE: Final = 16
 _MISSING: Final = "missing from the bucket"
 _PART: Final = TypeAdapter(dict[str, SourceTables])
 _OWNERS: Final = TypeAdapter(dict[str, str])
@@ -48,11 +46,7 @@ def read_parts(store: Store, refs: Iterable[PartRef], known: Mapping[str, Part])
     """
     keys = [ref.key for ref in refs]
     missing = [key for key in keys if key not in known]
-    if len(missing) > 1:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            read = dict(zip(missing, pool.map(lambda key: _read_part(store, key), missing), strict=True))
-    else:
-        read = {key: _read_part(store, key) for key in missing}
+    read = dict(zip(missing, in_parallel(lambda key: _read_part(store, key), missing), strict=True))
     return {key: known[key] if key in known else read[key] for key in keys}
 
 
@@ -73,10 +67,9 @@ def write_parts(
     listed = list(groups)
     batches = [(number, batch) for number, group in enumerate(listed) for batch in _batches(group, largest)]
     refs: list[list[PartRef]] = [[] for _ in listed]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        written = pool.map(lambda each: _write_part(store, each[1], listed[each[0]]), batches)
-        for (number, _), ref in zip(batches, written, strict=True):
-            refs[number].append(ref)
+    written = in_parallel(lambda each: _write_part(store, each[1], listed[each[0]]), batches)
+    for (number, _), ref in zip(batches, written, strict=True):
+        refs[number].append(ref)
     return refs
 
 

@@ -6,7 +6,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,7 +24,7 @@ from analyst.state.files import Instance, Writer, attach, fetch_file, read_point
 from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind, rows_stored
 from analyst.state.rows import execute, fetch_one, insert
 from analyst.state.schema import is_current
-from analyst.store import Object, Store, compare_and_swap
+from analyst.store import Object, Store, compare_and_swap, in_parallel
 from analyst.store.compare_and_swap import put_once, small_text, swap, upload_once
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ T = TypeVar("T")
 _Opener = Callable[[Path | None, Path, datetime], AbstractContextManager["DuckDBPyConnection"]]
 
 _RECENT: Final = 100
-_AT_ONCE: Final = 16
 
 
 class Attempts(Generic[T]):
@@ -84,8 +82,7 @@ class Attempts(Generic[T]):
             path, access = self._attempt(before, edit_id, folder)
             after = _pointer(before, edit_id, path, access)
             upload_once(self._store, after.system, path, sleep=self._sleep)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda part: put_once(self._store, *part, sleep=self._sleep), access.parts.items()))
+        in_parallel(lambda part: put_once(self._store, *part, sleep=self._sleep), access.parts.items())
         put_once(self._store, after.access, access.text, sleep=self._sleep)
         self.seconds = time.monotonic() - began
         return after.model_dump_json().encode()

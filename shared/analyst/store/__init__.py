@@ -11,7 +11,7 @@ from analyst.store.port import (
     StoreConflictError,
     UnsureWriteError,
 )
-from analyst.store.transfer import delete_all, look_into_folders
+from analyst.store.transfer import delete_all, in_parallel, look_into_folders
 
 __all__ = [
     "ABSENT",
@@ -24,5 +24,6 @@ __all__ = [
     "StoreConflictError",
     "UnsureWriteError",
     "delete_all",
+    "in_parallel",
     "look_into_folders",
 ]

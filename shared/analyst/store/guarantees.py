@@ -257,7 +257,7 @@ class FileSystem:
 
 
 def missing_on_disk(path: Path, system: FileSystem) -> str | None:
-    """Return what a file system lacks, `None` if nothing. Creates a file at `path`, and removes it.
+    """Return what a file system does not support, `None` if it is suitable. Creates a file at `path`, and removes it.
 
     Raises:
         OSError: nothing can be written there.

@@ -1,14 +1,15 @@
 """Operations on many objects, and local copies of objects for code that only reads files."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from analyst.errors import InvalidInputError
 from analyst.store.port import Entry, Store
 
-_AT_ONCE = 16
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @runtime_checkable
@@ -17,6 +18,19 @@ class FolderLooker(Protocol):
 
     def look_into_folders(self, prefix: str, name: str) -> Iterable[Entry]:
         """List the objects `<prefix><folder>/<name>`, in the order of their keys; `prefix` ends in `/`."""
+
+
+def in_parallel(request: Callable[[T], R], items: Iterable[T], at_once: int = 16) -> list[R]:
+    """Make a request for each item, at most `at_once` at the same time; return the results in the order of the items.
+
+    All items are known before the first request, so a listing may be of what the requests delete. A single request is made
+    in this thread. If one fails, its error is raised after those that have begun.
+    """
+    wanted = [*items]
+    if len(wanted) <= 1:
+        return [request(item) for item in wanted]
+    with ThreadPoolExecutor(min(at_once, len(wanted))) as pool:
+        return list(pool.map(request, wanted))
 
 
 def look_into_folders(store: Store, prefix: str, name: str) -> list[Entry]:
@@ -28,8 +42,7 @@ def look_into_folders(store: Store, prefix: str, name: str) -> list[Entry]:
     if isinstance(store, FolderLooker):
         return list(store.look_into_folders(prefix, name))
     folders = sorted(store.list_folders(prefix))
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda folder: _look(store, f"{prefix}{folder}/{name}"), folders))
+    found = in_parallel(lambda folder: _look(store, f"{prefix}{folder}/{name}"), folders)
     return [entry for entry in found if entry is not None]
 
 
@@ -39,8 +52,7 @@ def delete_all(store: Store, keys: Iterable[str]) -> None:
     Raises:
         UnavailableError: the store does not respond; some objects are deleted, in no particular order.
     """
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(store.delete, [*keys]))  # read the whole listing before deleting from what it lists
+    in_parallel(store.delete, keys)
 
 
 def _look(store: Store, key: str) -> Entry | None:

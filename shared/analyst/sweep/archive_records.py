@@ -5,14 +5,13 @@ The content of the records does not matter: this applies to everything that is s
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from typing import Self
 
 from analyst.days import Day, is_record, pack, split
-from analyst.store import Entry, Store, delete_all
+from analyst.store import Entry, Store, delete_all, in_parallel
 from analyst.store.compare_and_swap import put_once
 from analyst.sweep.pointers import is_older
 
@@ -25,7 +24,6 @@ MOST_RECORDS = 20_000
 ARCHIVE_BYTES = 32 * 1024 * 1024
 """The uncompressed size in bytes at which an archive is complete."""
 
-_AT_ONCE = 16
 _DAY = re.compile(r"date=[0-9]{4}-[0-9]{2}-[0-9]{2}/")
 
 
@@ -83,10 +81,9 @@ class Records:
 
     def _archive(self, folder: str, entries: Sequence[Entry]) -> None:
         """Archive records, except those that another sweep has archived and deleted."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = pool.map(self.store.read, [entry.key for entry in entries])
-            names = [entry.key.removeprefix(folder) for entry in entries]
-            records = {name: record.data for name, record in zip(names, found, strict=True) if record is not None}
+        found = in_parallel(self.store.read, [entry.key for entry in entries])
+        names = [entry.key.removeprefix(folder) for entry in entries]
+        records = {name: record.data for name, record in zip(names, found, strict=True) if record is not None}
         if records:
             name, archive = pack(records)
             put_once(self.store, folder + name, archive)

@@ -9,7 +9,6 @@ the sweep deletes them.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,12 +26,11 @@ from analyst.contract.publishing import NewTable, Uploads
 from analyst.contract.views import columns_of
 from analyst.errors import ContractError, UnavailableError
 from analyst.snapshots import Snapshots
-from analyst.store import Store
+from analyst.store import Store, in_parallel
 from analyst.store.transfer import local_copy
 from analyst.sweep.compaction_rule import Files, Scattered, is_set_back
 
 _LOG = logging.getLogger(f"{logs.ROOT}.sweep")
-_DOWNLOADS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +148,7 @@ class Rewriting:
 
     def _local(self, batch: Files, home: Path) -> list[Path]:
         """Return the files of a batch on this machine's disk."""
-        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-            return list(pool.map(lambda row: local_copy(self.store, row.path, home / Path(row.path).name), batch))
+        return in_parallel(lambda row: local_copy(self.store, row.path, home / Path(row.path).name), batch)
 
 
 def _put_in(few: Mapping[Files, Files], files: Files) -> Iterator[FileRow]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +16,7 @@ from analyst.contract.delta import Commit, DeltaLog
 from analyst.contract.model import FILE_NAME, Extract, extract_key
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
-from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store
+from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, in_parallel
 from analyst.store.compare_and_swap import put_once
 from analyst.sweep.checkpoints import Log
 from analyst.sweep.compaction_rule import Rule, Scattered, find
@@ -25,7 +24,6 @@ from analyst.sweep.pointers import YOUNG, is_older
 
 _DATA_FILE = re.compile(rf"extracts/[^/]+/data/[^/]+/{FILE_NAME}")
 
-_AT_ONCE = 16
 
 _LOG_FILE = re.compile(r"extracts/[^/]+/data/([^/]+)/_delta_log/(.+)")
 
@@ -103,8 +101,7 @@ class SourceSweep:
     def catch_up(self) -> frozenset[str]:
         """Complete the logs with what was published; return the tables whose logs another writer has changed."""
         log = DeltaLog(self.store, self.source)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            foreign = frozenset[str]().union(*pool.map(lambda commit: log.confirm([commit]), self.commits))
+        foreign = frozenset[str]().union(*in_parallel(lambda commit: log.confirm([commit]), self.commits))
         return foreign | {c.table for c in self.commits if c.table in self.logs and self.logs[c.table].last > c.version}
 
     def gone(self) -> Mapping[str, int]:

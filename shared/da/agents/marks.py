@@ -1,6 +1,6 @@
 """Marks around text that people wrote, so that an agent takes it for data and not for instructions.
 
-Text is enclosed in a pair of tags with a random number that is new in each answer. Whoever wrote the text can't know it, so
+Text is enclosed in a pair of tags with a random number that is new in each answer. The author of the text can't know it, so
 the text can neither close its own mark nor open one that looks like ours.
 """
 

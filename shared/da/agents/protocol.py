@@ -57,7 +57,7 @@ class Reply:
     status: int
     body: Any = None
     scope: str | None = None
-    """The scope that the token lacks."""
+    """The scope that the token does not have."""
 
 
 class _RpcError(Exception):

@@ -64,7 +64,7 @@ select 'added', null, null, {row} from (select * from a except all select * from
 
 
 def _listed(names: Sequence[str], columns: Mapping[str, str], other: Mapping[str, str]) -> str:
-    """List columns in one order and of one type: what a version lacks is NULL, what changed its type is compared as text."""
+    """List columns in one order and of one type: columns missing in a version are NULL, columns whose type changed are compared as text."""
     parts = []
     for name in names:
         if name not in columns:

@@ -81,7 +81,7 @@ def list_requests(everything: All = False, json: Json = False) -> None:
         for it in requests
     ]
     empty = (
-        "There are no requests."
+        "There are no requests; users make one with: da request SOURCE.TABLE --reason WHY"
         if everything
         else "There are no pending requests; to list all, run: da admin requests list --all"
     )

@@ -60,7 +60,7 @@ def audit(
         ("time", "by", "action", "outcome", "about"),
         rows,
         optional=("outcome", "by"),
-        empty="No events match; to see all, run: da admin audit",
+        empty="There are no matching events; to list all, run: da admin audit",
     )
     if len(events) == limit:
         say(f"Showing the newest {limit:,} events; use --limit for more.", err=True)

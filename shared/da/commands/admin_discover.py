@@ -78,7 +78,7 @@ def _print(found: Mapping[str, Any], only: set[str], source: str | None, *, regi
         if not only or table["name"] in only
     ]
     columns = ("table", "from", "rows", "size", "state", "description")
-    empty = "No source whose tables can be listed has any; to add one, run: da admin sources add"
+    empty = "There are no tables to list; to add a source, run: da admin sources add"
     print_table(columns, rows, right=("rows", "size"), optional=("description", "size", "rows"), empty=empty)
     for table in found["tables"]:
         if table["problem"]:

@@ -174,7 +174,7 @@ def status(json: Json = False) -> None:
         return
     _print_standing(told)
     rows = [(job["job"], job["status"], local_time(job["finished_at"]), _counts(job)) for job in told["jobs"]]
-    empty = "No job has run yet; to read all issues, run: da admin jira backfill"
+    empty = "There are no jobs yet; to read all issues, run: da admin jira backfill"
     print_table(("job", "status", "ended", "result"), rows, optional=("ended",), empty=empty)
     if told["check"]:
         _print_check(told["check"])

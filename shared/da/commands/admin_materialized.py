@@ -122,7 +122,7 @@ def list_tables(json: Json = False) -> None:
         )
         for table in tables
     ]
-    empty = "There are none; to add one, run: da admin materialized add SOURCE.TABLE SQL"
+    empty = "There are no materialized tables; to add one, run: da admin materialized add SOURCE.TABLE SQL"
     print_table(("table", "inputs", "computed", "readers", "description"), rows, optional=("description",), empty=empty)
 
 

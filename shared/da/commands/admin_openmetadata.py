@@ -60,8 +60,8 @@ def import_(json: Json = False) -> None:
 def export(folder: Folder, json: Json = False) -> None:
     """Write the metrics of OpenMetadata, and the tables of its data product, as YAML files.
 
-    Files that were exported earlier and are no longer there are removed. Files that people wrote are kept: they lack the
-    first line of an exported file. If OpenMetadata has nothing to export, all files stay.
+    Files that were exported earlier and are no longer there are removed. Files that people wrote are kept: they do
+    not start with the first line of an exported file. If OpenMetadata has nothing to export, all files stay.
 
     Examples:
       da admin openmetadata export ./config

@@ -86,7 +86,7 @@ def runs(limit: Limit = 20, json: Json = False) -> None:
         for run in found
     ]
     columns = ("started", "source", "kind", "status", "took", "result")
-    empty = "There were no runs in the last days; to sync all sources, run: da admin sync"
+    empty = "There are no runs of the last days; to sync all sources, run: da admin sync"
     print_table(columns, rows, optional=("took", "kind"), empty=empty)
 
 

@@ -49,7 +49,12 @@ def list_sources(json: Json = False) -> None:
         print_json(sources)
         return
     rows = [
-        (source["name"], source["type"], source.get("sync_schedule") or "", _config_text(source["config"]))
+        (
+            source["name"],
+            source["type"],
+            source.get("sync_schedule") or "",
+            ", ".join(f"{key}={value}" for key, value in source["config"].items()),
+        )
         for source in sources
     ]
     empty = "There are no sources; to add one, run: da admin sources add NAME --path FOLDER"
@@ -81,7 +86,7 @@ def show(name: Name, json: Json = False) -> None:
     for key, value in facts.items():
         say_fact(key.ljust(width), str(value))
     rows = [(table["id"], table.get("source_table") or "", table.get("sync_strategy") or "") for table in tables]
-    empty = f"No tables yet; to find them, run: da admin sources preview {name}"
+    empty = f"There are no tables; to find some, run: da admin sources preview {name}"
     print_table(("table", "from", "strategy"), rows, optional=("strategy",), empty=empty)
     print_table(
         ("run", "kind", "status", "result"),
@@ -359,7 +364,3 @@ def _print_removal(removal: Mapping[str, Any]) -> None:
         say(f"Goes: {count_text(removal['grants'], 'grant')}")
     kept = ["the files at the source", "the audit log", "earlier snapshots until they expire", *removal["kept"]]
     say(f"Stays: {'; '.join(kept)}")
-
-
-def _config_text(config: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in config.items())

@@ -109,7 +109,7 @@ def list_tables(
         for table in tables
     ]
     columns = ("table", "mode", "readers", "strategy", "schedule", "description")
-    empty = "No tables are registered; a sync registers those it finds: da admin sync"
+    empty = "There are no tables; to register those of all sources, run: da admin sync"
     print_table(columns, rows, optional=("strategy", "mode", "schedule"), empty=empty)
 
 

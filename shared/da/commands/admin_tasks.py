@@ -34,7 +34,7 @@ def list_tasks(json: Json = False) -> None:
         _COLUMNS,
         [_row(task) for task in tasks],
         optional=("source",),
-        empty="No task waits, runs or has failed; to see what ran, run: da admin runs",
+        empty="There are no tasks that wait, run or have failed; to list past runs, run: da admin runs",
     )
 
 

@@ -55,7 +55,7 @@ def catalog(words: Words = None, limit: Limit = 50, json: Json = False) -> None:
         print_table(columns, rows, optional=("tier", "tags", "owners"), empty=NO_TABLES)
         return
     hits = [(each["kind"], each["id"], ", ".join(each["matched"]), each["description"]) for each in found["hits"]]
-    empty = f"Nothing in the catalog matches '{' '.join(words)}'; to list all tables, run: da catalog"
+    empty = f"There are no matches of '{' '.join(words)}'; to list all tables, run: da catalog"
     print_table(("kind", "name", "columns", "description"), hits, optional=("columns",), empty=empty)
     if found["has_more"]:
         say("There are more; name more words, or raise --limit.")
@@ -81,7 +81,7 @@ def glossary(term: Term = None, json: Json = False) -> None:
         rows = [
             (each["term"]["name"], ", ".join(each["term"]["synonyms"]), each["term"]["definition"]) for each in found
         ]
-        empty = "The glossary has no terms; to add one, run: da admin glossary set TERM"
+        empty = "There are no terms in the glossary; to add one, run: da admin glossary set TERM"
         print_table(("term", "synonyms", "meaning"), rows, optional=("synonyms",), empty=empty)
     else:
         _explain(found)

@@ -69,7 +69,7 @@ def _show_tables(found: dict[str, Any]) -> None:
         )
         for each in found["tables"]
     ]
-    empty = f"Nothing changed since the snapshot {found['since']['snapshot']}."
+    empty = f"There are no changes since the snapshot {found['since']['snapshot']}; to list snapshots, run: da tables --snapshots"
     print_table(
         ("table", "change", "rows before", "rows now", "columns"), rows, right=("rows before", "rows now"), empty=empty
     )

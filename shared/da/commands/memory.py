@@ -77,7 +77,7 @@ def list_items(
     if json:
         print_json({"items": items, "count": count})
         return
-    _print(items, empty="There are no such items.")
+    _print(items, empty="There are no matching items; to propose one, run: da memory propose")
     if count > len(items):
         say(f"{count - len(items):,} more; to see them, use --limit {min(count, 5000)}")
 
@@ -194,7 +194,7 @@ def review(
     if json:
         print_json(done)
     elif action is None:
-        _print(waiting, empty="No item waits for a decision.")
+        _print(waiting, empty="There are no items to decide on; to list all, run: da memory list")
     else:
         would = "would be " if dry_run else ""
         for id_, status in done["done"].items():

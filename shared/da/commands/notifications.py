@@ -55,7 +55,12 @@ def list_notifications(unread: Unread = False, limit: Limit = 20, json: Json = F
         (each["id"], local_time(each["at"]), "" if each["read"] else "new", "\n".join((each["title"], *_lines(each))))
         for each in found["notifications"]
     ]
-    print_table(("id", "when", "", "notification"), rows, optional=("when",), empty="There are no notifications.")
+    print_table(
+        ("id", "when", "", "notification"),
+        rows,
+        optional=("when",),
+        empty="There are no notifications; to choose what you are told, run: da notifications settings",
+    )
 
 
 @app.command("read")

@@ -137,7 +137,13 @@ def _show(said: dict[str, Any]) -> None:
     say()
     columns = ("column", "type", "complete", "distinct", "least", "median", "greatest", "often")
     rows = [_row(each) for each in profile["columnProfile"]]
-    print_table(columns, rows, right=("complete", "distinct"), optional=("median", "type"), empty="It has no columns.")
+    print_table(
+        columns,
+        rows,
+        right=("complete", "distinct"),
+        optional=("median", "type"),
+        empty="There are no columns; to list those of a table, run: da tables TABLE",
+    )
     if profile["alerts"]:
         say()
         listed = [(each["column"] or "", each["type"], each["message"]) for each in profile["alerts"]]

@@ -214,7 +214,11 @@ def _list(*, json: bool) -> None:
         )
         for each in found
     ]
-    print_table(("note", "handed in", "bytes", ""), rows, empty="You have not handed in any notes.")
+    print_table(
+        ("note", "handed in", "bytes", ""),
+        rows,
+        empty="You have no notes at the server; to hand in notes, run: da push",
+    )
 
 
 def _remove(name: str, *, json: bool) -> None:

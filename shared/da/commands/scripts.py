@@ -80,7 +80,11 @@ def list_scripts(json: Json = False) -> None:
         )
         for each in found["scripts"]
     ]
-    print_table(("script", "owner", "schedule", "next run", "last run", "id"), rows, empty="There are no scripts.")
+    print_table(
+        ("script", "owner", "schedule", "next run", "last run", "id"),
+        rows,
+        empty="There are no scripts; to add one, run: da scripts push FILE",
+    )
 
 
 @app.command("show")

@@ -76,7 +76,7 @@ def list_snapshots(json: Json = False) -> None:
         )
         for each in found
     ]
-    empty = "There are none; to create one, run: da snapshot create NAME --sql SQL"
+    empty = "There are no snapshots; to create one, run: da snapshot create NAME --sql SQL"
     print_table(("snapshot", "rows", "size", "computed", "sql"), rows, right=("rows", "size"), empty=empty)
 
 

@@ -64,7 +64,7 @@ def _list_snapshots(*, json: bool) -> None:
         )
         for each in known
     ]
-    empty = "Nothing has been published yet; an administrator syncs the sources with: da admin sync"
+    empty = "There are no snapshots; an administrator publishes one with: da admin sync"
     print_table(("snapshot", "published", ""), rows, right=("snapshot",), empty=empty)
     for held in found.get("held_back") or []:
         say(f"{held['source']} is held back at snapshot {held['snapshot']} by a rollback.")

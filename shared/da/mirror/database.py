@@ -82,7 +82,7 @@ class InPlace:
         except (OSError, duckdb.Error):
             return None
         # A checkpoint writes the whole catalog: half a second for 20,000 views. The log takes changes of these in
-        # milliseconds. Whoever opens the database applies it, and a writer merges it into the file; but DuckDB finds it by
+        # milliseconds. Every program that opens the database applies it, and a writer merges it into the file; but DuckDB finds it by
         # the name by which the database is opened.
         if _number_of_views(connection) > _MANY_VIEWS and _size(_log(path)) < _LONGEST_LOG and not link.is_symlink():
             connection.execute("pragma disable_checkpoint_on_shutdown")

@@ -235,7 +235,7 @@ class Downloads:
             try:
                 self._receive(url, each.wanted, piece, digest)
             except (BrokenError, UnreachableError, RefusedError) as error:
-                # An attempt that got further than any before starts the count anew: on a bad line a large file needs
+                # An attempt that got further than any before restarts the count: on a bad line a large file needs
                 # many attempts, each of which makes progress.
                 failures = 1 if piece.done > max(best, done) else failures + 1
                 best = max(best, piece.done)

@@ -188,7 +188,7 @@ class State:
     database: tuple[int, ...] | None = None
     """Size and modification time (ns) of the database, and of its log, when it was last known to be valid."""
     layout: int = 1
-    """Version of the views in the database; those of an older one are created anew by the next sync."""
+    """Version of the views in the database; those of an older one are created again by the next sync."""
     superseded: bool = False
     """Whether files of the previous state are still kept; the next sync deletes them."""
     superseded_in: tuple[str, ...] | None = None

@@ -23,7 +23,7 @@ create schema if not exists _da;
 create table if not exists _da.tables (
     id varchar, view varchar, comment varchar, rows bigint, size_bytes bigint, updated varchar, definition varchar
 );
-comment on table _da.tables is 'The tables that da sync mirrors; it writes this table anew each time.';
+comment on table _da.tables is 'The tables that da sync mirrors; it rewrites this table each time.';
 create table if not exists _da.qualified (id varchar, schema varchar, view varchar, comment varchar, definition varchar);
 create table if not exists _da.schemas (name varchar);
 """

@@ -78,7 +78,7 @@ class Scanned:
     """Rows whose key occurs in an earlier row; `None` if unknown."""
 
     def merged(self, other: Self) -> Self:
-        """Return the sketches of the rows of both; a column that one lacks has no values there."""
+        """Return the sketches of the rows of both; a column that one does not have has no values there."""
         names = dict.fromkeys([*self.columns, *other.columns])
         columns = {name: self._of(name, other).merged(other._of(name, self)) for name in names}
         pairs = dict(self.correlated)

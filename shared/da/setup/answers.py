@@ -39,7 +39,7 @@ class Kept:
             return cls(path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DaError(
-                f"can't read '{path}': {error}; delete it and run da setup again to answer all questions anew"
+                f"can't read '{path}': {error}; delete it and run da setup again to answer all questions again"
             ) from None
 
     def save(self) -> None:

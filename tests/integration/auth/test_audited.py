@@ -8,9 +8,9 @@ import pytest
 
 from tests.doubles.mailbox import mailbox
 from tests.integration.auth.installation import Browser, Installation
-from tests.integration.auth.test_passwords import GOOD, OTHER, choose, quick, set_up, sign_in
+from tests.integration.auth.test_passwords import GOOD, OTHER, choose, set_up, sign_in
 
-__all__ = ["quick"]
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

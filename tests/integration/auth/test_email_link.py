@@ -2,20 +2,13 @@
 
 import logging
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.doubles.mailbox import Mailbox, mailbox
+from tests.doubles.mailbox import Mailbox
 from tests.integration.auth.installation import Browser, Installation, code_in
-
-
-@pytest.fixture
-def box() -> Iterator[Mailbox]:
-    with mailbox() as running:
-        yield running
 
 
 @pytest.fixture

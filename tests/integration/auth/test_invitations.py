@@ -1,33 +1,18 @@
 """An administrator invites; whoever has the link chooses a password and is in."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from argon2 import PasswordHasher
 from werkzeug.test import Client
 
-from analyst.auth.providers import password as passwords
-from tests.doubles.mailbox import Mailbox, mailbox
+from tests.doubles.mailbox import Mailbox
 from tests.integration.auth.installation import Installation, code_in
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 GOOD = "correct horse battery staple"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hash with little work."""
-    cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
-    passwords._nobodys_hash.cache_clear()
-
-
-@pytest.fixture
-def box() -> Iterator[Mailbox]:
-    with mailbox() as running:
-        yield running
 
 
 class Administration:

@@ -3,7 +3,6 @@
 import re
 import statistics
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -15,26 +14,14 @@ from werkzeug.test import Client
 from analyst.auth.providers import password as passwords
 from analyst.auth.providers.password import set_up_link
 from analyst.state.users import find_account
-from tests.doubles.mailbox import Mailbox, mailbox
+from tests.doubles.mailbox import Mailbox
 from tests.doubles.memory_store import MemoryStore
 from tests.integration.auth.installation import Browser, Installation, code_in
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 GOOD = "correct horse battery staple"
 OTHER = "seven purple lanterns drift"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hash with little work, but where a test measures it."""
-    cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
-    passwords._nobodys_hash.cache_clear()
-
-
-@pytest.fixture
-def box() -> Iterator[Mailbox]:
-    with mailbox() as running:
-        yield running
 
 
 @pytest.fixture

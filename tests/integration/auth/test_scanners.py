@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import pytest
-from argon2 import PasswordHasher
 from werkzeug.test import Client
 
-from analyst.auth.providers import password as passwords
 from tests.doubles.mailbox import Mailbox, mailbox
 from tests.integration.auth.installation import Browser, Installation, code_in
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 GOOD = "correct horse battery staple"
 EMAIL = "ann@example.com"
@@ -33,13 +33,6 @@ class Form(HTMLParser):
             self.action = said["action"]
         if tag == "input" and "disabled" not in said:
             self.fields[said["name"]] = said.get("value", "")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
-    passwords._nobodys_hash.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def test_tasks_are_listed(api: FunctionsApi, logged_in: Da) -> None:
     cells = [cell.strip() for cell in line.split("  ") if cell]
     assert cells == [ID, "/extract/csv", "shop", "failed", "5", "2026-03-27 13:05 CET", "the bucket does not respond"]
     assert json.loads(logged_in("admin", "tasks", "list", "--json").out) == [TASK]
-    assert "No task waits" in logged_in("admin", "tasks", "list").out
+    assert "There are no tasks that wait" in logged_in("admin", "tasks", "list").out
 
 
 def test_a_failed_task_is_retried_or_dropped(api: FunctionsApi, logged_in: Da) -> None:

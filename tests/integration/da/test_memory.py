@@ -69,5 +69,5 @@ def test_items_are_proposed_reviewed_voted_for_and_merged(
                 (("admin", "memory", "review", one, "-a", "mandate"), 1),
             ):
                 assert da(*arguments).code == code, arguments
-            assert "No item waits for a decision." in da("admin", "memory", "review").out
+            assert "There are no items to decide on" in da("admin", "memory", "review").out
             assert one in da("memory", "list").out

@@ -190,7 +190,7 @@ def test_a_table_is_computed_with_sql_from_the_command_line(laptop: Laptop) -> N
     def admin(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         return laptop.da("admin", "materialized", *arguments, code=code, token=laptop.admin)
 
-    assert "There are none; to add one, run: da admin materialized add" in admin("list").stdout
+    assert "There are no materialized tables; to add one, run: da admin materialized add" in admin("list").stdout
     assert "there are no materialized tables" in admin("run", code=1).stderr
     told = admin("add", "marts.days", "select day, count(*) as n from shop.orders group by day").stdout
     assert "Added marts.days, computed from shop.orders, readable by users with a grant." in told
@@ -291,7 +291,7 @@ def test_without_a_login_the_mirror_still_answers(own: Laptop) -> None:
 
 def test_a_snapshot_is_a_local_table_with_its_receipt(own: Laptop) -> None:
     own.da("sync")  # of what other tests have changed at the server
-    assert "There are none" in own.da("snapshot", "list").stdout
+    assert "There are no snapshots" in own.da("snapshot", "list").stdout
     told = own.da("snapshot", "create", "Pages", "--sql", "select page, count(*) as n from clicks group by page").stdout
     assert told.startswith("Created snapshots.pages: 3 rows")
     count = "select sum(n)::int as n from pages join snapshots.pages p using (page, n)"

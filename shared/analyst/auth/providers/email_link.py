@@ -1,4 +1,4 @@
-"""Sign-in by e-mail link: whoever requested it and reads the mailbox is its owner. Links work once, for 15 minutes."""
+"""Sign-in by e-mail link: the person who requested it and reads the mailbox is its owner. Links work once, for 15 minutes."""
 
 from datetime import datetime, timedelta
 from typing import Final

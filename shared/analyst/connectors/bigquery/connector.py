@@ -344,7 +344,7 @@ class BigQueryConnector:
 
 
 def _has_changed(columns: Sequence[PlannedColumn], table: SourceTable) -> bool:
-    """Return whether columns are new or have other types than those that are published; then old rows lack their values."""
+    """Return whether columns are new or have other types than those that are published; then old rows have no values in them."""
     before = {column.name: column.type for column in table.before}
     return bool(before) and any(before.get(one.name) != one.type for one in columns)
 

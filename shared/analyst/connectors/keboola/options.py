@@ -142,7 +142,7 @@ class KeboolaTableOptions(BaseModel):
 
     `columns`: those to read, and the key. `row_limit`: the most rows of a full refresh. `overlap`: how far before the last
     change an increment begins; longer than the longest import into the table. `full_reload`: how often an incremental
-    table that changed is read anew as a whole, which removes rows that were deleted in Keboola; `never` turns that off.
+    table that changed is read again as a whole, which removes rows that were deleted in Keboola; `never` turns that off.
     `initial_load_chunk_days`: the first load of an incremental table is read in windows of so many days of changes, each
     published on its own. `max_history_days`: how far back the first load goes. `schema_changes`: what happens when
     columns change. `types`: types of columns, instead of Keboola's. `file_type`: as what Keboola exports the table.

@@ -122,7 +122,7 @@ class Spark:
             said = {"error": "its process wrote something else than an answer"}
         if said.get("kind") == "missing":
             raise SourceError(
-                f"the engine spark needs the package pyspark-client, which '{self.python}' lacks ({said['error']}); install it, "
+                f"the engine spark needs the package pyspark-client, which '{self.python}' does not have ({said['error']}); install it, "
                 "for example with pip install 'ai-data-analyst[spark]', or set SPARK_PYTHON to a Python that has it"
             )
         if "error" in said:

@@ -1,6 +1,6 @@
 """The registration of tables: the SQL of a materialized one is checked, and its inputs and their cycles are found.
 
-Its SQL is checked like that of a query, in a worker process. Whoever registers it is trusted with all data, and not with
+Its SQL is checked like that of a query, in a worker process. The administrator who registers it is trusted with all data, but not with
 the server.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 EVERYTHING: Final = Caller(user_id=None, email=None, role=Role.ADMIN)
-"""As whom SQL runs: it may read every table of the snapshot, whoever has registered it."""
+"""The caller as whom SQL runs: it may read every table of the snapshot, whoever registered it."""
 
 
 def register(ctx: Context, new: NewTable) -> RegisteredTable:

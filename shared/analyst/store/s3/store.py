@@ -267,7 +267,7 @@ class S3Store:
             more["ContinuationToken"] = page["NextContinuationToken"]
 
     def _age(self, key: str, headers: Mapping[str, str]) -> float:
-        """Return the age of an object that was just read; a 304 response may lack it."""
+        """Return the age of an object that was just read; a 304 response may not have it."""
         if (modified := headers.get("last-modified")) is not None:
             return age_of(headers, parsedate_to_datetime(modified))
         found = self.head(key)

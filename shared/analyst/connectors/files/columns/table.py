@@ -1,7 +1,7 @@
 """Reading the parts of a table, such as the files of a folder, each into parquet files of its own.
 
 A part that was read before and has not changed is not opened: what was found out about it then (`Known`) stands in for
-it. What all parts decide together is decided anew each time: the names of columns, and their types. A part whose columns
+it. The names and types of columns depend on all parts and are decided each time. A part whose columns
 would be written otherwise than they are published is read again, so the table is always what reading all of its parts
 at once makes of them.
 """

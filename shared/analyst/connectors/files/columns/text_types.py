@@ -426,6 +426,6 @@ def _held(evidence: Mapping[str, Evidence]) -> dict[str, tuple[Cast, ...]]:
 
 
 def _nothing(candidates: tuple[Cast, ...]) -> Cast:
-    """Return the cast of a column without texts: a text that appears later decides anew, unless the type is known."""
+    """Return the cast of a column without texts: a text that appears later decides the type, unless it is known."""
     first = candidates[0]
     return first if first.is_known or len(candidates) == 1 else Cast("VARCHAR", "{c}", first.gap, first.gap)

@@ -161,7 +161,7 @@ class LocalPlace:
 
 
 def why(error: OSError) -> str:
-    """Return why a file can't be read, and what to do if the functions lack the permission, as in a container."""
+    """Return why a file can't be read, and what to do if the functions do not have the permission, as in a container."""
     reason = error.strerror or str(error)
     if not isinstance(error, PermissionError):
         return reason

@@ -8,12 +8,11 @@ An event is put if absent, under the minute of its timestamp and Jira's name for
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from analyst.store import ABSENT, Entry, Store, StoreConflictError, delete_all
+from analyst.store import ABSENT, Entry, Store, StoreConflictError, delete_all, in_parallel
 
 EVENT_BYTES: Final = 25 * 1024 * 1024
 """The largest event; Jira sends none that is larger."""
@@ -75,8 +74,7 @@ class Inbox:
         Raises:
             UnavailableError: the store does not respond.
         """
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(self.store.read, [entry.key for entry in entries]))
+        found = in_parallel(self.store.read, [entry.key for entry in entries], _AT_ONCE)
         names = [entry.key.removeprefix(self.prefix) for entry in entries]
         return [Received(name, event.data) for name, event in zip(names, found, strict=True) if event is not None]
 

@@ -254,6 +254,19 @@ def read_issues(job: Job, since: datetime | None, jql: str | None, tally: Tally)
         of_job(job).go_on(Progress.read(job.opened.warehouse.cursor()), tally)
 
 
+def run(job: Job, since: datetime | None, jql: str | None) -> Tally:
+    """Read issues as `read_issues` does, and note in the job what was done and what failed."""
+    tally = Tally()
+    job.attempt(lambda: read_issues(job, since, jql, tally))
+    job.counts += tally.counts
+    job.note_failures(tally.failures)
+    for name in job.opened.warehouse.options.unresolved:
+        job.note(f"Jira has no field {name!r}")
+    if job.error is None:
+        job.add_unchanged()
+    return tally
+
+
 def estimate(job: Job, since: datetime | None, jql: str | None) -> tuple[str, int]:
     """Return the query that `read_issues` would begin with, and about how many issues it finds.
 

@@ -28,7 +28,7 @@ from analyst.contract.publishing import Uploads
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote, quote_text
-from analyst.store import Store
+from analyst.store import Store, in_parallel
 from analyst.store.transfer import local_copy
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Writer:
     _numbers: Iterator[int] = field(default_factory=count)
 
     def empty(self, table: Table) -> ParquetFile:
-        """Write the file without rows that has all columns of a table, because older files may lack some."""
+        """Write the file without rows that has all columns of a table, because older files may not have all."""
         self._make("incoming", table)
         (file,) = self._write(table, "from incoming")
         return file
@@ -217,8 +217,7 @@ class Writers:
 
     def states(self, files: Iterable[ParquetFile | FileRow], ids: Collection[str] | None = None) -> list[IssueState]:
         """Read the states of some or all issues from files of `raw_issues`."""
-        with ThreadPoolExecutor(DOWNLOADS) as pool:
-            paths = list(pool.map(self._path, files))
+        paths = in_parallel(self._path, files, DOWNLOADS)
         if not paths:
             return []
         with self._writer() as writer:

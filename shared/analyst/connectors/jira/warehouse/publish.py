@@ -439,7 +439,7 @@ class Warehouse:
         """
         with duckdb_files.scratch(self.scratch) as folder:
             gone = self._open(folder).deleted_before(before)
-        return self.absorb(dict.fromkeys(gone, _forgotten))
+        return self.absorb(dict.fromkeys(gone, lambda state: IssueState(state.issue_id)))
 
     def _open(self, folder: Path, believed: int | None = None) -> Absorbing:
         base, version = read_extract(self.store, self.source, folder)
@@ -458,7 +458,3 @@ class Warehouse:
             registrations=self.registrations,
             check=self.check,
         )
-
-
-def _forgotten(state: IssueState) -> IssueState:
-    return IssueState(state.issue_id)
