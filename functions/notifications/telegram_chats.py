@@ -165,7 +165,7 @@ def receive_telegram_update(ctx: Context) -> Text:
     secret = webhook_secret(ctx.settings)
     if not hmac.compare_digest(ctx.request.headers.get(_SECRET, "").encode(), secret.encode()):
         raise UnauthenticatedError(f"the update is not from Telegram: {_SECRET} is missing or wrong")
-    reply = Bot(ctx.store, ctx.settings, ctx.access.current).answer(_update(ctx.request.get_data()), ctx.now)
+    reply = _own_bot(ctx).answer(_update(ctx.request.get_data()), ctx.now)
     if reply is None:
         return Text("{}", "application/json")
     answer = {"method": "sendMessage", "chat_id": reply.chat_id, "text": reply.text}
@@ -199,6 +199,10 @@ def set_telegram_webhook(request: WebhookChoice, ctx: Context) -> WebhookState:
 
 def _bot(ctx: Context) -> BotApi:
     return BotApi.of(ctx.settings, ctx.process.http)
+
+
+def _own_bot(ctx: Context) -> Bot:
+    return Bot(ctx.store, ctx.settings, ctx.access.current)
 
 
 def _update(body: bytes) -> dict[str, Any]:
