@@ -1,6 +1,18 @@
 """HTTP functions: a decorator declares method, path, access and responses; everything else is derived from that."""
 
-from analyst.http.answers import Accepted, Answer, Encoded, FileAnswer, Page, Picture, Redirect, Spooled, Text, View
+from analyst.http.answers import (
+    Accepted,
+    Answer,
+    Encoded,
+    FileAnswer,
+    Page,
+    Picture,
+    Redirect,
+    Spooled,
+    Streamed,
+    Text,
+    View,
+)
 from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
 from analyst.http.request_input import blocks
@@ -20,6 +32,7 @@ __all__ = [
     "Picture",
     "Redirect",
     "Spooled",
+    "Streamed",
     "Text",
     "View",
     "app",

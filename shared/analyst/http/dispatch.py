@@ -48,6 +48,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
     """
     request_id = request_id_of(request)
     exchange = Exchange(request, request_id, caller=caller, trace=trace_of(request, request_id))
+    exchange.shape = functions.errors_at(request.path)
     is_task = caller is None and TASK_ID in request.headers
     parent = exchange.trace if request.headers.get(TRACE) == exchange.trace else None
     with process.spans.span("request", "consumer" if is_task else "server", parent) as span:
@@ -176,9 +177,11 @@ def _failure(exchange: Exchange, error: Exception, process: Process) -> Response
     if isinstance(error, UnauthenticatedError) and is_page and request.method == "GET" and not _is_open(spec):
         path = request.full_path.rstrip("?")
         return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
-    page_for = request if is_page or problems.wants_page(request) else None
+    page_for = request if exchange.shape is None and (is_page or problems.wants_page(request)) else None
     site, reader = (None, None) if page_for is None else (site_of(process), _reader(exchange, process))
-    response = problems.answer(error, exchange.request_id, page_for=page_for, site=site, reader=reader)
+    response = problems.answer(
+        error, exchange.request_id, shape=exchange.shape, page_for=page_for, site=site, reader=reader
+    )
     if spec is not None and spec.resource is not None and response.status_code == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = _challenge(spec.resource, process)
     return response
