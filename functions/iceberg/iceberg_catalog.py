@@ -6,6 +6,7 @@ Source: the Iceberg REST catalog's OpenAPI document, `open-api/rest-catalog-open
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst.access import Role, Scope
 from analyst.catalog import Table
 from analyst.context import Context
-from analyst.http import Allow, Text, function
+from analyst.http import Allow, ErrorShape, Text, function
 from analyst.http.problems import NotImplementedHereError
 from analyst.iceberg.catalog import ENDPOINTS, IcebergCatalog, file_config, page
 from analyst.iceberg.metadata import location_of
@@ -23,6 +24,29 @@ from analyst.sharing.shares import table_id
 BASE: Final = "/iceberg/v1"
 _JSON: Final = "application/json"
 _TABLE: Final = BASE + "/namespaces/{namespace}/tables/{table}"
+_TYPES: Final = {
+    400: "BadRequestException",
+    401: "NotAuthorizedException",
+    403: "ForbiddenException",
+    404: "NotFoundException",
+    405: "MethodNotAllowedException",
+    406: "UnsupportedOperationException",
+    429: "TooManyRequestsException",
+    500: "InternalServerError",
+    501: "UnsupportedOperationException",
+    503: "ServiceUnavailableException",
+}
+_READ_ONLY: Final = "this catalog can only be read: "
+
+
+def _error(document: Mapping[str, Any], _request_id: str) -> str:
+    status, message = document["status"], document["detail"]
+    kind = document.get("iceberg") or _TYPES.get(status, "BadRequestException")
+    message = _READ_ONLY + message if status == HTTPStatus.METHOD_NOT_ALLOWED else message
+    return json.dumps({"error": {"message": message, "type": kind, "code": status}}, ensure_ascii=False)
+
+
+_ERRORS: Final = ErrorShape("/iceberg", _error)
 _NONE: Final = {400: "The request is not valid.", 404: "It does not exist.", 429: "Too many requests."}
 _LOADED: Final = {**_NONE, 406: "The table can't be read as an Iceberg table."}
 
@@ -41,14 +65,16 @@ class TablePlace(NamespacePlace):
     table: str
 
 
-@function("GET", BASE + "/config", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function("GET", BASE + "/config", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE)
 def iceberg_config(ctx: Context) -> Text:
     """Return what the catalog serves; clients ask this first."""
     _catalog(ctx)
     return _json({"defaults": {}, "overrides": {}, "endpoints": list(ENDPOINTS)})
 
 
-@function("GET", BASE + "/namespaces", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function(
+    "GET", BASE + "/namespaces", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE
+)
 def list_namespaces(ctx: Context) -> Text:
     """List the namespaces: the sources of the tables that the caller may read. None has another one in it."""
     catalog, parent = _catalog(ctx), ctx.request.args.get("parent")
@@ -58,7 +84,15 @@ def list_namespaces(ctx: Context) -> Text:
     return _json({"namespaces": [[name] for name in names], "next-page-token": token})
 
 
-@function("GET", BASE + "/namespaces/{namespace}", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function(
+    "GET",
+    BASE + "/namespaces/{namespace}",
+    allow=Role.ANALYST,
+    scope=Scope.SYNC,
+    foreign=True,
+    errors=_ERRORS,
+    answers=_NONE,
+)
 def load_namespace(place: NamespacePlace, ctx: Context) -> Text:
     """Return a namespace."""
     _catalog(ctx).namespace(place.namespace)
@@ -66,7 +100,7 @@ def load_namespace(place: NamespacePlace, ctx: Context) -> Text:
 
 
 @function(
-    "GET", BASE + "/namespaces/{namespace}/tables", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE,
+    "GET", BASE + "/namespaces/{namespace}/tables", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE,
 )  # fmt: skip
 def list_iceberg_tables(place: NamespacePlace, ctx: Context) -> Text:
     """List the tables of a namespace."""
@@ -76,7 +110,16 @@ def list_iceberg_tables(place: NamespacePlace, ctx: Context) -> Text:
     return _json({"identifiers": listed, "next-page-token": token})
 
 
-@function("GET", _TABLE, allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_LOADED, audit="iceberg.load")
+@function(
+    "GET",
+    _TABLE,
+    allow=Role.ANALYST,
+    scope=Scope.SYNC,
+    foreign=True,
+    errors=_ERRORS,
+    answers=_LOADED,
+    audit="iceberg.load",
+)
 def load_table(place: TablePlace, ctx: Context) -> Text:
     """Return the metadata of a table with credentials for its files, which no other server accepts."""
     catalog = _catalog(ctx)
@@ -101,7 +144,7 @@ def load_table(place: TablePlace, ctx: Context) -> Text:
 
 
 @function(
-    "GET", _TABLE + "/credentials", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_LOADED,
+    "GET", _TABLE + "/credentials", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_LOADED,
     audit="iceberg.credentials",
 )  # fmt: skip
 def load_credentials(place: TablePlace, ctx: Context) -> Text:
@@ -113,14 +156,22 @@ def load_credentials(place: TablePlace, ctx: Context) -> Text:
 
 
 @function(
-    "POST", _TABLE + "/metrics", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, binary=True, reads=True, answers=_NONE,
+    "POST", _TABLE + "/metrics", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE, binary=True, reads=True,
 )  # fmt: skip
 def report_metrics(place: TablePlace, ctx: Context) -> None:
     """Accept the figures of a client about its scan, which are not kept."""
     _catalog(ctx).table(place.namespace, place.table)
 
 
-@function("POST", BASE + "/oauth/tokens", allow=Allow.ANYBODY, foreign=True, binary=True, answers={501: "Always."})
+@function(
+    "POST",
+    BASE + "/oauth/tokens",
+    allow=Allow.ANYBODY,
+    foreign=True,
+    binary=True,
+    errors=_ERRORS,
+    answers={501: "Always."},
+)
 def iceberg_oauth_tokens(_ctx: Context) -> None:
     """Say that tokens are not issued here: the protocol has deprecated this call."""
     raise NotImplementedHereError("this catalog issues no OAuth tokens; use an access token, as the property 'token'")

@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst.context import Context
 from analyst.errors import NotFoundError
-from analyst.http import Allow, FileAnswer, Streamed, function
-from analyst.http.problems import ErrorShape
+from analyst.http import Allow, ErrorShape, FileAnswer, Streamed, function
 from analyst.iceberg.file_door import FileDoor
 from analyst.iceberg.metadata import BUCKET
 from analyst.iceberg.signatures import Sent

@@ -15,6 +15,7 @@ from analyst.http.answers import (
 )
 from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
+from analyst.http.problems import ErrorShape
 from analyst.http.request_input import blocks
 from analyst.http.response import CLIENT_GONE
 from analyst.http.spec import Allow, FunctionSpec
@@ -25,6 +26,7 @@ __all__ = [
     "Allow",
     "Answer",
     "Encoded",
+    "ErrorShape",
     "FileAnswer",
     "FunctionSpec",
     "HttpFunction",

@@ -113,11 +113,12 @@ def _task(functions: Router, exchange: Exchange, process: Process) -> Response:
     return Response(json.dumps({"task": ran}), status=status, mimetype="application/json")
 
 
-def refuse(request: Request, error: Exception, process: Process) -> Response:
+def refuse(request: Request, error: Exception, process: Process, functions: Router | None) -> Response:
     """Answer a request that reaches no function, because the server or the framework found it invalid."""
-    exchange = Exchange(request, request_id_of(request), error=error)
+    shape = None if functions is None else functions.errors_at(request.path)
+    exchange = Exchange(request, request_id_of(request), error=error, shape=shape)
     page_for = request if problems.wants_page(request) else None
-    return _finished(exchange, problems.answer(error, exchange.request_id, page_for=page_for), process)
+    return _finished(exchange, problems.answer(error, exchange.request_id, shape=shape, page_for=page_for), process)
 
 
 def _finished(exchange: Exchange, response: Response, process: Process) -> Response:
