@@ -15,7 +15,7 @@ from analyst.access import Role, Scope
 from analyst.catalog import Table
 from analyst.context import Context
 from analyst.http import Allow, ErrorShape, Text, function
-from analyst.http.problems import NotImplementedHereError
+from analyst.http.problems import MalformedError
 from analyst.iceberg.catalog import ENDPOINTS, IcebergCatalog, file_config, page
 from analyst.iceberg.metadata import location_of
 from analyst.sharing.requests import SharingError
@@ -42,6 +42,8 @@ _READ_ONLY: Final = "this catalog can only be read: "
 def _error(document: Mapping[str, Any], _request_id: str) -> str:
     status, message = document["status"], document["detail"]
     kind = document.get("iceberg") or _TYPES.get(status, "BadRequestException")
+    if oauth := document.get("oauth"):
+        return json.dumps({"error": oauth, "error_description": message})
     message = _READ_ONLY + message if status == HTTPStatus.METHOD_NOT_ALLOWED else message
     return json.dumps({"error": {"message": message, "type": kind, "code": status}}, ensure_ascii=False)
 
@@ -170,11 +172,12 @@ def report_metrics(place: TablePlace, ctx: Context) -> None:
     foreign=True,
     binary=True,
     errors=_ERRORS,
-    answers={501: "Always."},
+    answers={400: "Always."},
 )
 def iceberg_oauth_tokens(_ctx: Context) -> None:
     """Say that tokens are not issued here: the protocol has deprecated this call."""
-    raise NotImplementedHereError("this catalog issues no OAuth tokens; use an access token, as the property 'token'")
+    text = "this catalog issues no OAuth tokens; use an access token of this server, as the property 'token'"
+    raise MalformedError(text, oauth="unsupported_grant_type")
 
 
 def _catalog(ctx: Context) -> IcebergCatalog:

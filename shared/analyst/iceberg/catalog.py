@@ -18,7 +18,7 @@ from analyst.errors import AnalystError, NotFoundError
 from analyst.http_client import HttpClient
 from analyst.iceberg import credentials
 from analyst.iceberg.file_door import EarlierFiles
-from analyst.iceberg.metadata import METADATA, TableRecords, location_of, table_metadata
+from analyst.iceberg.metadata import DOCUMENT, METADATA, Current, TableRecords, location_of, table_metadata
 from analyst.iceberg.schema import Json
 from analyst.names import did_you_mean
 from analyst.query.ranges import Ranges
@@ -144,11 +144,12 @@ class IcebergCatalog:
             UnsupportedTypeError: Iceberg has no counterpart of a column's type.
             UnavailableError: the store does not respond.
         """
-        record = self.records.of(table, lambda: self._history(table), self.snapshots.current().catalog.built_at)
         since = self.now - timedelta(hours=self.keep_hours)
+        published = self.snapshots.current().catalog.built_at
+        record = self.records.of(Current(table, published, lambda: self._history(table), since))
         made = table_metadata(record, columns, kept_since=since, comment=comment, whole_history=whole_history)
         uuid = table_id(table)
-        name = self.records.put(uuid, json.dumps(made, ensure_ascii=False).encode(), ".metadata.json")
+        name = self.records.put(uuid, json.dumps(made, ensure_ascii=False).encode(), DOCUMENT)
         return made, f"{location_of(uuid)}/{METADATA}{name}"
 
     def _history(self, table: Table) -> Iterator[tuple[datetime, Table]]:

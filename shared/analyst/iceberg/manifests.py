@@ -4,7 +4,8 @@ Source: the Iceberg table spec, 'Manifests', 'Manifest Lists' and 'Appendix A: F
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from analyst.catalog import File
@@ -85,14 +86,21 @@ _LISTED: Final = _record(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """The numbers of a version: the id of its snapshot, its sequence number, and the id of the snapshot before it."""
+
+    snapshot_id: int
+    sequence: int
+    parent: int | None
+
+
 def manifest(
     schema: Json,
     files: Sequence[File],
     statistics: Mapping[str, Mapping[str, Any]],
-    address: Callable[[str], str],
-    *,
-    snapshot_id: int,
-    sequence: int,
+    location: str,
+    numbered: Numbered,
 ) -> bytes:
     """Return the manifest of all files of a version.
 
@@ -100,9 +108,8 @@ def manifest(
         schema: of the version, with its `schema-id`.
         files: of the version.
         statistics: those of Delta by key, as far as they are known. What is not known is left out, so nothing is skipped.
-        address: makes the URI of a key.
-        snapshot_id: of the version.
-        sequence: the sequence number of the version.
+        location: the address below which the files lie by their keys.
+        numbered: the numbers of the version.
     """
     told = {
         "schema": json.dumps(schema, ensure_ascii=False, separators=(",", ":")),
@@ -114,16 +121,16 @@ def manifest(
     }
     common = {
         "status": _ADDED,
-        "snapshot_id": snapshot_id,
-        "sequence_number": sequence,
-        "file_sequence_number": sequence,
+        "snapshot_id": numbered.snapshot_id,
+        "sequence_number": numbered.sequence,
+        "file_sequence_number": numbered.sequence,
     }
 
     def entries() -> Iterator[Json]:
         for file in files:
             about = {
                 "content": 0,
-                "file_path": address(file.path),
+                "file_path": f"{location}/{file.path}",
                 "file_format": "PARQUET",
                 "partition": {},
                 "record_count": file.rows,
@@ -156,14 +163,12 @@ def _counts(fields: Sequence[Json], rows: int, stats: Mapping[str, Any]) -> Json
     return {name: each for name, each in made.items() if each}
 
 
-def manifest_list(
-    path: str | None, length: int, files: Sequence[File], *, snapshot_id: int, parent: int | None, sequence: int
-) -> bytes:
+def manifest_list(path: str | None, length: int, files: Sequence[File], numbered: Numbered) -> bytes:
     """Return the list of the one manifest of a version, given by its URI and length; `None` if the version has no files."""
     told = {
-        "snapshot-id": str(snapshot_id),
-        "parent-snapshot-id": "null" if parent is None else str(parent),
-        "sequence-number": str(sequence),
+        "snapshot-id": str(numbered.snapshot_id),
+        "parent-snapshot-id": "null" if numbered.parent is None else str(numbered.parent),
+        "sequence-number": str(numbered.sequence),
         "format-version": "2",
     }
     listed = {
@@ -171,9 +176,9 @@ def manifest_list(
         "manifest_length": length,
         "partition_spec_id": 0,
         "content": 0,
-        "sequence_number": sequence,
-        "min_sequence_number": sequence,
-        "added_snapshot_id": snapshot_id,
+        "sequence_number": numbered.sequence,
+        "min_sequence_number": numbered.sequence,
+        "added_snapshot_id": numbered.snapshot_id,
         "added_files_count": len(files),
         "existing_files_count": 0,
         "deleted_files_count": 0,

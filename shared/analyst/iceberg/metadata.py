@@ -12,21 +12,20 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from analyst.catalog import File, Table
+from analyst.catalog import Table
 from analyst.errors import UnavailableError
-from analyst.iceberg.manifests import manifest, manifest_list
+from analyst.iceberg.manifests import Numbered, manifest, manifest_list
 from analyst.iceberg.schema import Json, UnsupportedTypeError, name_mapping, schema_fields, with_docs
 from analyst.sharing.shares import table_id
 from analyst.sharing.statistics import FileStatistics
-from analyst.store import ABSENT, Store, StoreConflictError
+from analyst.store import ABSENT, Entry, Store, StoreConflictError
 from analyst.store.compare_and_swap import put_once
 
 PREFIX: Final = "iceberg/"
@@ -34,12 +33,16 @@ BUCKET: Final = "iceberg-files"
 """The name of the bucket in the addresses of files: the first part of the path of our own door, see `file_door`."""
 
 METADATA: Final = "metadata/"
-_RECORD: Final = "table.json"
+RECORD: Final = "table.json"
+DOCUMENT: Final = ".metadata.json"
 _LOOKED_AT: Final = 10
 """Snapshots that are searched for versions which nobody has read yet."""
 
 _ATTEMPTS: Final = 10
 _MOST_KEPT: Final = 500
+_MOST_WRITTEN: Final = 5000
+_NO_VERSION: Final = 1 << 40
+"""Added to the number of a snapshot whose table has none, or one that is taken, as after a rollback."""
 
 
 class _Value(BaseModel):
@@ -56,6 +59,7 @@ class Version(_Value):
     replaced: datetime | None = None
     schema_id: int
     manifest_list: str
+    manifest: str | None = None
     files: int
     rows: int
     size_bytes: int
@@ -64,9 +68,14 @@ class Version(_Value):
 class TableRecord(_Value):
     """What stays the same for readers: the ids of fields, schemas and versions, oldest first. Its object is swapped."""
 
-    ids: dict[str, int] = {}
+    ids: dict[str, int] = Field(default_factory=dict)
     schemas: tuple[tuple[Json, ...], ...] = ()
     versions: tuple[Version, ...] = ()
+
+    @property
+    def digest(self) -> str | None:
+        """That of the last version."""
+        return self.versions[-1].digest if self.versions else None
 
 
 def location_of(uuid: str) -> str:
@@ -81,6 +90,20 @@ def digest_of(table: Table) -> str:
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
 
 
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A table as it is in the newest snapshot, published at a time, and where earlier versions are found.
+
+    `history` yields these with the time of their snapshot, newest first; it is read only for a version that is new. Those
+    that were replaced before `kept_since` are forgotten.
+    """
+
+    table: Table
+    published: datetime
+    history: Callable[[], Iterable[tuple[datetime, Table]]]
+    kept_since: datetime
+
+
 @dataclass(slots=True)
 class TableRecords:
     """The records of tables, and those read last. Thread-safe."""
@@ -91,107 +114,93 @@ class TableRecords:
     _known: "OrderedDict[str, TableRecord]" = field(default_factory=OrderedDict)
     _written: "OrderedDict[str, None]" = field(default_factory=OrderedDict)
 
-    def of(
-        self, table: Table, history: Callable[[], Iterable[tuple[datetime, Table]]], published: datetime
-    ) -> TableRecord:
-        """Return the record of a table, whose last version is that of `table`.
-
-        `history` yields earlier versions with the time of their snapshot, newest first; it is read only for a new version.
+    def of(self, current: Current) -> TableRecord:
+        """Return the record of a table, whose last version is the current one.
 
         Raises:
             UnsupportedTypeError: Iceberg has no counterpart of a column's type.
             UnavailableError: the store does not respond.
         """
-        uuid, digest = table_id(table), digest_of(table)
+        uuid, digest = table_id(current.table), digest_of(current.table)
         with self._lock:
             known = self._known.get(uuid)
-        if known is not None and known.versions and known.versions[-1].digest == digest:
+        if known is not None and known.digest == digest:
             return known
-        key = f"{PREFIX}{uuid}/{_RECORD}"
+        key = f"{PREFIX}{uuid}/{RECORD}"
         for _ in range(_ATTEMPTS):
             found = self.store.read(key)
-            record = _parsed(found.data) if found is not None else TableRecord()
-            if not record.versions or record.versions[-1].digest != digest:
-                changed = self._extended(record, table, history, published)
-                with suppress(StoreConflictError):
-                    self.store.put(
-                        key, changed.model_dump_json().encode(), if_version=ABSENT if found is None else found.version
-                    )
-                    self._keep(uuid, changed)
-                    return changed
-                continue
-            self._keep(uuid, record)
+            record = TableRecord() if found is None else parsed(found.data)
+            if record.digest != digest:
+                record = self._extended(record, current)
+                data = record.model_dump_json().encode()
+                try:
+                    self.store.put(key, data, if_version=ABSENT if found is None else found.version)
+                except StoreConflictError:  # somebody else was faster, and has probably written the same
+                    continue
+            with self._lock:
+                self._known[uuid] = record
+                self._known.move_to_end(uuid)
+                while len(self._known) > _MOST_KEPT:
+                    self._known.popitem(last=False)
             return record
-        raise UnavailableError("the table's Iceberg metadata is being changed by others; try again")
+        raise UnavailableError("the Iceberg metadata of the table is being changed by other requests; try again")
 
-    def _keep(self, uuid: str, record: TableRecord) -> None:
-        with self._lock:
-            self._known[uuid] = record
-            self._known.move_to_end(uuid)
-            while len(self._known) > _MOST_KEPT:
-                self._known.popitem(last=False)
-
-    def _extended(
-        self,
-        record: TableRecord,
-        table: Table,
-        history: Callable[[], Iterable[tuple[datetime, Table]]],
-        published: datetime,
-    ) -> TableRecord:
-        """Add the version of a table, and those since the last one that are still kept."""
+    def _extended(self, record: TableRecord, current: Current) -> TableRecord:
+        """Add the current version, and those since the last known one that are still kept."""
         known = {version.digest for version in record.versions}
-        missing: list[tuple[datetime, Table]] = [(published, table)]
-        for at, earlier in islice(history(), _LOOKED_AT):
+        missing = [(current.published, current.table)]
+        for at, earlier in islice(current.history(), _LOOKED_AT):
             digest = digest_of(earlier)
-            if record.versions and digest == record.versions[-1].digest:
+            if digest == record.digest:
                 break
             if digest == digest_of(missing[-1][1]):
-                missing[-1] = (at, earlier)  # the same version, in an earlier snapshot
+                missing[-1] = (at, missing[-1][1])  # the same version, in an earlier snapshot
             elif digest not in known:
                 missing.append((at, earlier))
-        for at, each in reversed(missing):
-            is_last = each is missing[0][1] or digest_of(each) == digest_of(table)
+        for at, table in reversed(missing):
             try:
-                record = self._with(record, each, at)
+                record = self._with(record, table, at, current.kept_since)
             except UnsupportedTypeError:
-                if is_last:
+                if table is current.table:
                     raise
         return record
 
-    def _with(self, record: TableRecord, table: Table, published: datetime) -> TableRecord:
+    def _with(self, record: TableRecord, table: Table, at: datetime, kept_since: datetime) -> TableRecord:
         uuid = table_id(table)
-        fields, ids = schema_fields(table.columns, record.ids)
-        schemas = record.schemas if tuple(fields) in record.schemas else (*record.schemas, tuple(fields))
-        schema_id = schemas.index(tuple(fields))
+        columns, ids = schema_fields(table.columns, record.ids)
+        fields = tuple(columns)
+        schemas = record.schemas if fields in record.schemas else (*record.schemas, fields)
+        before = record.versions[-1] if record.versions else None
+        sequence = 1 if before is None else before.sequence + 1
         taken = {version.snapshot_id for version in record.versions}
-        sequence = len(record.versions) + 1 if not record.versions else record.versions[-1].sequence + 1
-        snapshot_id = table.version if table.version > 0 and table.version not in taken else (1 << 40) + sequence
-        parent = record.versions[-1].snapshot_id if record.versions else None
-        schema = {"type": "struct", "schema-id": schema_id, "fields": fields}
-        path, length = None, 0
-        if table.files:
-            data = manifest(
-                schema, _distinct(table.files), self.statistics.of(table), lambda key: address(uuid, key),
-                snapshot_id=snapshot_id, sequence=sequence,
-            )  # fmt: skip
-            path, length = f"{location_of(uuid)}/{METADATA}{self.put(uuid, data, '-m0.avro')}", len(data)
-        listed = manifest_list(path, length, table.files, snapshot_id=snapshot_id, parent=parent, sequence=sequence)
+        numbered = Numbered(
+            table.version if table.version > 0 and table.version not in taken else _NO_VERSION + sequence,
+            sequence,
+            None if before is None else before.snapshot_id,
+        )
+        files = list({file.path: file for file in table.files}.values())
+        schema_id = schemas.index(fields)
+        name, length = None, 0
+        if files:
+            schema = {"type": "struct", "schema-id": schema_id, "fields": columns}
+            data = manifest(schema, files, self.statistics.of(table), location_of(uuid), numbered)
+            name, length = self.put(uuid, data, "-m0.avro"), len(data)
+        path = None if name is None else f"{location_of(uuid)}/{METADATA}{name}"
         version = Version(
-            snapshot_id=snapshot_id,
+            snapshot_id=numbered.snapshot_id,
             sequence=sequence,
             digest=digest_of(table),
-            published=_utc(published),
+            published=_utc(at),
             schema_id=schema_id,
-            manifest_list=self.put(uuid, listed, "-list.avro"),
-            files=len(table.files),
-            rows=sum(file.rows for file in table.files),
-            size_bytes=sum(file.size_bytes for file in table.files),
+            manifest_list=self.put(uuid, manifest_list(path, length, files, numbered), "-list.avro"),
+            manifest=name,
+            files=len(files),
+            rows=sum(file.rows for file in files),
+            size_bytes=sum(file.size_bytes for file in files),
         )
-        earlier = [
-            each if each.replaced else each.model_copy(update={"replaced": version.published})
-            for each in record.versions
-        ]
-        return TableRecord(ids=ids, schemas=schemas, versions=(*earlier, version))
+        earlier = (each.model_copy(update={"replaced": each.replaced or version.published}) for each in record.versions)
+        kept = [each for each in earlier if each.replaced is not None and each.replaced >= kept_since]
+        return TableRecord(ids=ids, schemas=schemas, versions=(*kept, version))
 
     def put(self, uuid: str, data: bytes, suffix: str) -> str:
         """Write an object of a table's metadata, named by its content; return its name."""
@@ -203,25 +212,39 @@ class TableRecords:
             put_once(self.store, key, data)
             with self._lock:
                 self._written[key] = None
-                while len(self._written) > 10 * _MOST_KEPT:
+                while len(self._written) > _MOST_WRITTEN:
                     self._written.popitem(last=False)
         return name
 
 
-def _parsed(data: bytes) -> TableRecord:
+def parsed(data: bytes) -> TableRecord:
+    """Return the record that an object contains."""
     try:
         return TableRecord.model_validate_json(data)
     except ValidationError:  # damaged, or written by a later version: begin anew
         return TableRecord()
 
 
-def address(uuid: str, key: str) -> str:
-    """Return the address of a data file, by its key in the real bucket."""
-    return f"{location_of(uuid)}/{key}"
+def unneeded(store: Store, tables: Iterable[Table]) -> Iterator[Entry]:
+    """List the objects that no reader needs any more, for the sweep: those of other tables, and of versions that are gone.
+
+    Young ones are among them, which may be about to be referenced.
+    """
+    uuids = {table_id(table) for table in tables}
+    for folder, group in groupby(store.list(PREFIX), lambda entry: entry.key.rpartition("/")[0]):
+        entries = list(group)
+        names: set[str] = set()
+        if folder.rpartition("/")[2] in uuids:
+            found = store.read(f"{folder}/{RECORD}")
+            versions = () if found is None else parsed(found.data).versions
+            names = {RECORD, *(name for each in versions for name in (each.manifest, each.manifest_list) if name)}
+            documents = [entry for entry in entries if entry.key.endswith(DOCUMENT)]
+            names |= {_name(min(documents, key=lambda entry: entry.age).key)} if documents else set()
+        yield from (entry for entry in entries if _name(entry.key) not in names)
 
 
-def _distinct(files: Sequence[File]) -> list[File]:
-    return list({file.path: file for file in files}.values())
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
 
 
 def table_metadata(
