@@ -240,6 +240,7 @@ METRICS: Final = (
 )
 """Metrics that a person does not see in the list are asked for by name."""
 
+NAMESPACE: Final = "GET /iceberg/v1/namespaces/{namespace}"
 TABLES_OF_NAMESPACE: Final = "GET /iceberg/v1/namespaces/{namespace}/tables"
 TABLES_OF_SCHEMA: Final = "GET /delta-sharing/shares/{share}/schemas/{schema_}/tables"
 
@@ -316,7 +317,7 @@ know no person, the latter must refuse everybody else."""
 def routes() -> frozenset[str]:
     """Return the routes that are asked, as method and path."""
     listed = (each.route for each in (*SURFACES, *LISTINGS))
-    return frozenset((*listed, FILES, TABLES_OF_NAMESPACE, TABLES_OF_SCHEMA, *METRICS))
+    return frozenset((*listed, FILES, NAMESPACE, TABLES_OF_NAMESPACE, TABLES_OF_SCHEMA, *METRICS))
 
 
 TOOLS: Final = frozenset(

@@ -60,7 +60,7 @@ class NoSuchTableError(NotFoundError):
 
 
 class NotServedError(AnalystError):
-    """A visible table whose files nobody may have, or that has none."""
+    """A table without files."""
 
     status = 406
     code = "unsupported"
@@ -116,22 +116,19 @@ class IcebergCatalog:
         """Return a table by its names.
 
         Raises:
-            NoSuchTableError: there is none that the caller may read.
-            NotServedError: the caller may read it, but its files are not here, or are not handed out.
+            NoSuchTableError: there is none whose files the caller may have.
+            NotServedError: it has no files, because its rows are in another database.
         """
         current = self.snapshots.current()
         table = visible_tables.find(current, self.access, self.caller, f"{namespace}.{name}")
-        if table is None or (table.source, table.name) != (namespace, name):
+        is_there = table is not None and (table.source, table.name) == (namespace, name)
+        if table is None or not is_there or not self.access.may_download(self.caller, table.id):
             known = [each.name for each in self.tables.get(namespace, ())]
             raise NoSuchTableError(f"there is no table {f'{namespace}.{name}'[:255]!r}{did_you_mean(name, known)}")
-        why = None
         if table.query_mode == "remote":
-            why = "its rows are in another database, so it has no files"
-        elif not self.access.may_download(self.caller, table.id):
-            why = "its files are not handed out"
-        if why is not None:
             raise NotServedError(
-                f"the table {table.id!r} can't be read as an Iceberg table: {why}; query it at the server"
+                f"the table {table.id!r} can't be read as an Iceberg table, because its rows are in another database and it "
+                "has no files; query it at the server, with POST /api/query"
             )
         return table
 
