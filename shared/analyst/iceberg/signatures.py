@@ -6,11 +6,11 @@ Source: AWS, 'Signature Version 4 for API requests' and 'Authenticating Requests
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote, unquote
 
 from analyst.errors import ForbiddenError
 
@@ -107,9 +107,13 @@ class Signed:
 
 
 def _canonical_query(query: str) -> str:
-    pairs: Sequence[tuple[str, str]] = parse_qsl(query, keep_blank_values=True)
-    encoded = sorted((quote(name, safe=_UNRESERVED), quote(value, safe=_UNRESERVED)) for name, value in pairs)
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    encoded = sorted((_encoded(name), _encoded(value)) for name, _, value in pairs)
     return "&".join(f"{name}={value}" for name, value in encoded)
+
+
+def _encoded(text: str) -> str:
+    return quote(unquote(text), safe=_UNRESERVED)
 
 
 def _signing_key(secret: str, day: str, region: str) -> bytes:
