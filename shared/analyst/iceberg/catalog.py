@@ -144,10 +144,11 @@ class IcebergCatalog:
         since = self.now - timedelta(hours=self.keep_hours)
         published = self.snapshots.current().catalog.built_at
         record = self.records.of(Current(table, published, lambda: self._history(table), since))
-        made = table_metadata(record, columns, kept_since=since, comment=comment, whole_history=whole_history)
+        made = table_metadata(record, columns, kept_since=since, comment=comment)
         uuid = table_id(table)
         name = self.records.put(uuid, json.dumps(made, ensure_ascii=False).encode(), DOCUMENT)
-        return made, f"{location_of(uuid)}/{METADATA}{name}"
+        shown = made if whole_history else {**made, "snapshots": made["snapshots"][-1:]}
+        return shown, f"{location_of(uuid)}/{METADATA}{name}"
 
     def _history(self, table: Table) -> Iterator[tuple[datetime, Table]]:
         for snapshot in self.snapshots.kept(self.keep_hours):

@@ -247,17 +247,11 @@ def _name(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def table_metadata(
-    record: TableRecord, table: Table, *, kept_since: datetime, comment: str | None, whole_history: bool = True
-) -> Json:
+def table_metadata(record: TableRecord, table: Table, *, kept_since: datetime, comment: str | None) -> Json:
     """Return the metadata of a table as the protocol has it, with the versions that were current since a time."""
     uuid = table_id(table)
     newest = record.versions[-1]
-    versions = [
-        version
-        for version in record.versions
-        if version is newest or (whole_history and version.replaced is not None and version.replaced > kept_since)
-    ]
+    versions = [version for version in record.versions if version.replaced is None or version.replaced > kept_since]
     current = with_docs(record.schemas[newest.schema_id], table.columns)
     shown = sorted({version.schema_id for version in versions})
     schemas = [
