@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from tests.clouds import cloud
-from tests.running import ROOT, Host, host
+from tests.processes import ROOT, Host, host
 
 PYTHON = ROOT / ".venv-iceberg/bin/python"
 KINDS = """
