@@ -32,7 +32,7 @@ help: ## list the targets
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-engines/bin/python --require-hashes -r $(REQ)/engines.txt
 	@touch $@
 
-.venv-agents/installed .venv-agents-1/installed .venv-checkov/installed .venv-sharing/installed .venv-ydata/installed: .venv-%/installed: .venv/installed $(REQ)/%.txt
+.venv-agents/installed .venv-agents-1/installed .venv-checkov/installed .venv-iceberg/installed .venv-sharing/installed .venv-ydata/installed: .venv-%/installed: .venv/installed $(REQ)/%.txt
 	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-$*
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-$*/bin/python --require-hashes -r $(REQ)/$*.txt
 	@touch $@
@@ -112,7 +112,7 @@ test-long: env .venv-da/installed ## run the tests that `make test` leaves out, 
 	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server and long"
 
 .PHONY: e2e
-e2e: env .venv-checkov/installed .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-sharing/installed .venv-openmetadata/installed .venv-pages/installed ## run long tests, the demo, containers, other engines, many processes at once and properties on many examples (takes over an hour, needs Docker)
+e2e: env .venv-checkov/installed .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-iceberg/installed .venv-sharing/installed .venv-openmetadata/installed .venv-pages/installed ## run long tests, the demo, containers, other engines, many processes at once and properties on many examples (takes over an hour, needs Docker)
 	$(MAKE) test-long
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults --ignore tests/e2e/pages
@@ -154,4 +154,4 @@ lock: env ## compile the pinned requirements in infra/requirements
 
 .PHONY: clean
 clean: ## remove what make created, except .dev and .env
-	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-checkov .venv-sharing .venv-kbcstorage .venv-openmetadata .venv-pages .venv-ydata .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info
+	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-checkov .venv-iceberg .venv-sharing .venv-kbcstorage .venv-openmetadata .venv-pages .venv-ydata .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst.context import Context
 from analyst.http import Allow, function
+from analyst.iceberg.metadata import unneeded
 from analyst.sweep import Sweep, SweepAnswer
 
 
@@ -30,6 +31,7 @@ def sweep(request: SweepRequest, ctx: Context) -> SweepAnswer:
         ctx.clock,
         settings.memory_limit,
         call=ctx.tasks.call,
+        unneeded_by=lambda tables: unneeded(ctx.store, tables),
     )
     answer = sweeping.run(dry_run=request.dry_run)
     if not request.dry_run:

@@ -4,13 +4,14 @@ Source: the Delta Sharing protocol, https://github.com/delta-io/delta-sharing/bl
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role, Scope
 from analyst.context import Context
-from analyst.http import Text, blocks, function
+from analyst.http import ErrorShape, Text, blocks, function
 from analyst.sharing.requests import Capabilities, asked_of, listed, page_of, parse_time, read_body, span_of, whole
 from analyst.sharing.shares import Share, Shares, table_id
 from analyst.sharing.table_lines import Lines, SharedTable
@@ -19,6 +20,25 @@ BASE: Final = "/delta-sharing"
 _LINES: Final = "application/x-ndjson; charset=utf-8"
 _JSON: Final = "application/json; charset=utf-8"
 _TABLE: Final = BASE + "/shares/{share}/schemas/{schema_}/tables/{table}"
+_CODES: Final = {
+    400: "INVALID_PARAMETER_VALUE",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    405: "METHOD_NOT_ALLOWED",
+    413: "MALFORMED_REQUEST",
+    429: "TOO_MANY_REQUESTS",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+
+
+def _error(document: Mapping[str, Any], _request_id: str) -> str:
+    code = document.get("errorCode") or _CODES.get(document["status"], "INVALID_PARAMETER_VALUE")
+    return json.dumps({**document, "errorCode": code, "message": document["detail"]}, ensure_ascii=False, default=str)
+
+
+_ERRORS: Final = ErrorShape(BASE, _error)
 _NONE: Final = {400: "The request is not valid.", 404: "It does not exist.", 429: "Too many requests."}
 
 
@@ -44,19 +64,29 @@ class TablePlace(SchemaPlace):
     table: str
 
 
-@function("GET", BASE + "/shares", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function("GET", BASE + "/shares", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE)
 def list_shares(ctx: Context) -> Text:
     """List the shares of the caller."""
     return _list(ctx, [_share(share) for share in _shares(ctx).all])
 
 
-@function("GET", BASE + "/shares/{share}", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function(
+    "GET", BASE + "/shares/{share}", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE
+)
 def get_share(place: SharePlace, ctx: Context) -> Text:
     """Return a share."""
     return Text(json.dumps({"share": _share(_shares(ctx).share(place.share))}), _JSON)
 
 
-@function("GET", BASE + "/shares/{share}/schemas", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function(
+    "GET",
+    BASE + "/shares/{share}/schemas",
+    allow=Role.ANALYST,
+    scope=Scope.SYNC,
+    foreign=True,
+    errors=_ERRORS,
+    answers=_NONE,
+)
 def list_schemas(place: SharePlace, ctx: Context) -> Text:
     """List the schemas of a share: the sources of its tables."""
     share = _shares(ctx).share(place.share)
@@ -65,7 +95,7 @@ def list_schemas(place: SharePlace, ctx: Context) -> Text:
 
 @function(
     "GET", BASE + "/shares/{share}/schemas/{schema_}/tables", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True,
-    answers=_NONE,
+    errors=_ERRORS, answers=_NONE,
 )  # fmt: skip
 def list_shared_tables(place: SchemaPlace, ctx: Context) -> Text:
     """List the tables of a schema."""
@@ -73,19 +103,27 @@ def list_shared_tables(place: SchemaPlace, ctx: Context) -> Text:
     return _list(ctx, [each for each in _tables(share) if each["schema"] == source])
 
 
-@function("GET", BASE + "/shares/{share}/all-tables", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function(
+    "GET",
+    BASE + "/shares/{share}/all-tables",
+    allow=Role.ANALYST,
+    scope=Scope.SYNC,
+    foreign=True,
+    errors=_ERRORS,
+    answers=_NONE,
+)
 def list_all_tables(place: SharePlace, ctx: Context) -> Text:
     """List the tables of a share."""
     return _list(ctx, _tables(_shares(ctx).share(place.share)))
 
 
-@function("GET", _TABLE + "/version", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function("GET", _TABLE + "/version", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE)
 def table_version(place: TablePlace, ctx: Context) -> Text:
     """Return the version of a table in the header `Delta-Table-Version`; with `startingTimestamp`, the first one from then."""
     return _version(place, ctx)
 
 
-@function("GET", _TABLE, allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function("GET", _TABLE, allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE)
 def older_table_version(place: TablePlace, ctx: Context) -> Text:
     """Return the version of a table in the header `Delta-Table-Version`, for readers that ask with HEAD."""
     return _version(place, ctx)
@@ -101,7 +139,9 @@ def _version(place: TablePlace, ctx: Context) -> Text:
     return Text("", _JSON, {"Delta-Table-Version": str(version.number)})
 
 
-@function("GET", _TABLE + "/metadata", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE)
+@function(
+    "GET", _TABLE + "/metadata", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE
+)
 def shared_table_metadata(place: TablePlace, ctx: Context) -> Text:
     """Return the protocol and metadata of a table: of the newest version, or of one by `version` or `timestamp`."""
     given = {name: ctx.request.args.get(name) for name in ("version", "timestamp")}
@@ -109,7 +149,7 @@ def shared_table_metadata(place: TablePlace, ctx: Context) -> Text:
 
 
 @function(
-    "POST", _TABLE + "/query", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, binary=True, answers=_NONE,
+    "POST", _TABLE + "/query", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE, binary=True,
     audit="sharing.query",
 )  # fmt: skip
 def query_shared_table(place: TablePlace, ctx: Context) -> Text:
@@ -121,7 +161,7 @@ def query_shared_table(place: TablePlace, ctx: Context) -> Text:
 
 
 @function(
-    "GET", _TABLE + "/changes", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, answers=_NONE, audit="sharing.changes",
+    "GET", _TABLE + "/changes", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE, audit="sharing.changes",
 )  # fmt: skip
 def shared_table_changes(place: TablePlace, ctx: Context) -> Text:
     """Return the files that were added and removed between versions."""

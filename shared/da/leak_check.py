@@ -27,7 +27,9 @@ from da.leak_surfaces import (
     FILES,
     LISTINGS,
     METRICS,
+    NAMESPACE,
     SURFACES,
+    TABLES_OF_NAMESPACE,
     TABLES_OF_SCHEMA,
     TOOLS,
     Call,
@@ -272,6 +274,9 @@ class _Asking:
             for source in sorted({table.source for table in self.tables}):
                 path = f"/delta-sharing/shares/data/schemas/{quote(source)}/tables?maxResults=10000"
                 yield Listing(TABLES_OF_SCHEMA, path, analysts=True)
+                namespace = f"/iceberg/v1/namespaces/{quote(source)}"
+                yield Listing(NAMESPACE, namespace, analysts=True)
+                yield Listing(TABLES_OF_NAMESPACE, f"{namespace}/tables", analysts=True)
 
     def _listed(self, person: Person, listing: Listing) -> Iterator[Finding]:
         answer = self._ask(person, Call("GET", listing.path))

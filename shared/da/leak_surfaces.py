@@ -104,6 +104,16 @@ def _shared(tail: str = "", method: str = "GET", **body: Any) -> Surface:
     return Surface(f"{method} {path}", call, analysts=True, downloads=True)
 
 
+def _iceberg(tail: str = "", method: str = "GET") -> Surface:
+    path = f"/iceberg/v1/namespaces/{{namespace}}/tables/{{table}}{tail}"
+
+    def call(table: Table) -> Call:
+        place = f"/iceberg/v1/namespaces/{parse.quote(table.source)}/tables/{parse.quote(table.name)}{tail}"
+        return Call(method, place, {} if method == "POST" else None)
+
+    return Surface(f"{method} {path}", call, analysts=True, downloads=True)
+
+
 def _sql(table: Table) -> str:
     return f"select count(*) as n from {quote(table.source)}.{quote(table.name)}"
 
@@ -160,6 +170,9 @@ SURFACES: Final = (
     _shared("/metadata"),
     _shared("/changes"),
     _shared("/query", "POST"),
+    _iceberg(),
+    _iceberg("/credentials"),
+    _iceberg("/metrics", "POST"),
     Surface("POST /mcp", lambda t: tool("describe_table", table=t.id), "tool describe_table"),
     Surface("POST /mcp", lambda t: tool("sample_table", table=t.id), "tool sample_table", True),
     Surface("POST /mcp", lambda t: tool("query", sql=_sql(t)), "tool query", True),
@@ -215,6 +228,7 @@ LISTINGS: Final = (
         "downloads",
         True,
     ),
+    Listing("GET /iceberg/v1/namespaces", "/iceberg/v1/namespaces", analysts=True),
 )
 
 FILES: Final = "GET /files/{path}"
@@ -226,9 +240,13 @@ METRICS: Final = (
 )
 """Metrics that a person does not see in the list are asked for by name."""
 
+NAMESPACE: Final = "GET /iceberg/v1/namespaces/{namespace}"
+TABLES_OF_NAMESPACE: Final = "GET /iceberg/v1/namespaces/{namespace}/tables"
 TABLES_OF_SCHEMA: Final = "GET /delta-sharing/shares/{share}/schemas/{schema_}/tables"
 
 NOT_ASKED: Final[Mapping[str, str]] = {
+    "GET /iceberg/v1/config": "it answers alike for everybody",
+    "GET /iceberg-files/{path}": "it answers only requests signed with the credentials of a table that was loaded",
     "GET /query": "the person's own statements; the names that it completes are asked for",
     "POST /query": "it keeps the statement in the person's history; POST /query/download runs the same",
     "POST /api/access-requests": "it changes something, and answers alike for every table",
@@ -299,7 +317,7 @@ know no person, the latter must refuse everybody else."""
 def routes() -> frozenset[str]:
     """Return the routes that are asked, as method and path."""
     listed = (each.route for each in (*SURFACES, *LISTINGS))
-    return frozenset((*listed, FILES, TABLES_OF_SCHEMA, *METRICS))
+    return frozenset((*listed, FILES, NAMESPACE, TABLES_OF_NAMESPACE, TABLES_OF_SCHEMA, *METRICS))
 
 
 TOOLS: Final = frozenset(

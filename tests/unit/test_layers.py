@@ -51,7 +51,7 @@ LAYERS = (
         "sync_runs",
     ),
     ("scheduling", "catalog_search"),
-    ("agents", "sharing"),
+    ("agents", "iceberg", "sharing"),
     ("context", "pages"),
     ("gateway", "http"),
     ("connectors",),

@@ -36,6 +36,8 @@ class Purpose(StrEnum):
     """The registration of an OAuth client, which is its id."""
     SCRIPT = "script"
     """One run of a script: its token only reads."""
+    STORAGE = "storage"
+    """Credentials for the files of a table; the secret that belongs to them is derived from the token."""
     RECEIPT = "receipt"
     """What the result of a query was computed from; its subject is the hash of that."""
 
@@ -93,6 +95,13 @@ class Keys:
         if expires <= now:
             raise UnauthenticatedError("this token or link has expired; sign in again, or ask for a new link")
         return claims
+
+    def secret_of(self, purpose: Purpose, token: str) -> str:
+        """Return the secret that belongs to a token which was signed here: 40 characters that its text does not reveal."""
+        import jwt
+
+        key = self._key(jwt.get_unverified_header(token).get("kid"), purpose)
+        return hmac.new(key, f"secret {token}".encode(), hashlib.sha256).hexdigest()[:40]
 
     def codes(self, purpose: Purpose, text: str) -> tuple[str, ...]:
         """Return the six-digit codes of a text: by the newest key, and by the previous ones."""

@@ -43,7 +43,7 @@ _KINDS: Final = tuple(
         (Kind.REPLACED, r"catalog/.*"),
         (Kind.ADDED, r"state/(runs|audit|token-uses|used|queries)/.*"),
         (Kind.OMITTED, r"state/(paused\.json|(tasks|parts|progress|sweep|store|limits|sessions)/.*)"),
-        (Kind.OMITTED, r"(locks|jobs|uploads|query|profiles)/.*"),
+        (Kind.OMITTED, r"(locks|jobs|uploads|query|profiles|iceberg)/.*"),
         (Kind.ADDED, r"extracts/[^/]+/data/.*/_delta_log/.*"),
         (Kind.DATA, r"extracts/[^/]+/(data|attachments|events/archive)/.*"),
         (Kind.ADDED, r"extracts/[^/]+/.*"),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from analyst.auth.limits import Limits
     from analyst.auth.oidc import Issuer
     from analyst.catalog_search import CatalogSearch
+    from analyst.iceberg.catalog import Iceberg
     from analyst.memory.items import Books
     from analyst.query.engine import Engine
     from analyst.scheduling.ledger import LedgerReader
@@ -166,6 +167,11 @@ class Process:
     def sharing(self) -> "Sharing":
         """What requests of Delta Sharing share."""
         return self._once("sharing", self._make_sharing)
+
+    @property
+    def iceberg(self) -> "Iceberg":
+        """What requests of Iceberg readers share."""
+        return self._once("iceberg", self._make_iceberg)
 
     @property
     def access(self) -> AccessReader:
@@ -312,6 +318,11 @@ class Process:
         from analyst.sharing.statistics import Sharing
 
         return Sharing.over(self.store)
+
+    def _make_iceberg(self) -> "Iceberg":
+        from analyst.iceberg.catalog import Iceberg
+
+        return Iceberg.over(self.store, self.sharing.statistics, self.http)
 
     def _make_access(self) -> AccessReader:
         def renew() -> None:

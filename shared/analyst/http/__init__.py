@@ -1,8 +1,21 @@
 """HTTP functions: a decorator declares method, path, access and responses; everything else is derived from that."""
 
-from analyst.http.answers import Accepted, Answer, Encoded, FileAnswer, Page, Picture, Redirect, Spooled, Text, View
+from analyst.http.answers import (
+    Accepted,
+    Answer,
+    Encoded,
+    FileAnswer,
+    Page,
+    Picture,
+    Redirect,
+    Spooled,
+    Streamed,
+    Text,
+    View,
+)
 from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
+from analyst.http.problems import ErrorShape
 from analyst.http.request_input import blocks
 from analyst.http.response import CLIENT_GONE
 from analyst.http.spec import Allow, FunctionSpec
@@ -13,6 +26,7 @@ __all__ = [
     "Allow",
     "Answer",
     "Encoded",
+    "ErrorShape",
     "FileAnswer",
     "FunctionSpec",
     "HttpFunction",
@@ -20,6 +34,7 @@ __all__ = [
     "Picture",
     "Redirect",
     "Spooled",
+    "Streamed",
     "Text",
     "View",
     "app",

@@ -2,7 +2,7 @@
 
 import gzip
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -132,6 +132,19 @@ class FileAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Streamed:
+    """An object of `size` bytes elsewhere, whole or a range of it, which passes through in blocks.
+
+    `read(offset, length)` begins to read, and yields the blocks; it is not called for HEAD.
+    """
+
+    size: int
+    etag: str
+    read: Callable[[int, int], Iterable[bytes]]
+    media_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
 class Spooled(Generic[M]):
     """A body in an open file, which the response closes: `M` as JSON, unless `media_type` differs.
 
@@ -174,6 +187,8 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
             return _encoded(answer, status, request)
         case FileAnswer():
             return _file(answer, request)
+        case Streamed():
+            return _streamed(answer, request)
         case Spooled():
             return _spooled(answer, status, request)
     raise TypeError(f"a function can't answer with {type(answer).__name__}")
@@ -231,6 +246,20 @@ def _file(answer: FileAnswer, request: Request) -> Response:
     except BaseException:
         file.close()
         raise
+
+
+def _streamed(answer: Streamed, request: Request) -> Response:
+    response = Response(content_type=answer.media_type, direct_passthrough=True)
+    response.content_length = answer.size
+    response.set_etag(answer.etag)
+    response.headers["Cache-Control"] = "private, no-cache"
+    _apply_conditions(response, request, answer.size)
+    if request.method != "HEAD" and response.status_code in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+        start, end = response.content_range.start or 0, response.content_range.stop or answer.size
+        response.response = answer.read(start, end - start) if end > start else []
+    else:
+        response.direct_passthrough, response.response = False, []
+    return response
 
 
 def _spooled(answer: Spooled[Any], status: int, request: Request) -> Response:

@@ -51,6 +51,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
     """
     request_id = request_id_of(request)
     exchange = Exchange(request, request_id, caller=caller, trace=trace_of(request, request_id))
+    exchange.shape = functions.errors_at(request.path)
     is_task = caller is None and TASK_ID in request.headers
     parent = exchange.trace if request.headers.get(TRACE) == exchange.trace else None
     with process.spans.span("request", "consumer" if is_task else "server", parent) as span:
@@ -115,11 +116,12 @@ def _task(functions: Router, exchange: Exchange, process: Process) -> Response:
     return Response(json.dumps({"task": ran}), status=status, mimetype="application/json")
 
 
-def refuse(request: Request, error: Exception, process: Process) -> Response:
+def refuse(request: Request, error: Exception, process: Process, functions: Router | None) -> Response:
     """Answer a request that reaches no function, because the server or the framework found it invalid."""
-    exchange = Exchange(request, request_id_of(request), error=error)
+    shape = None if functions is None else functions.errors_at(request.path)
+    exchange = Exchange(request, request_id_of(request), error=error, shape=shape)
     page_for = request if problems.wants_page(request) else None
-    return _finished(exchange, problems.answer(error, exchange.request_id, page_for=page_for), process)
+    return _finished(exchange, problems.answer(error, exchange.request_id, shape=shape, page_for=page_for), process)
 
 
 def _finished(exchange: Exchange, response: Response, process: Process) -> Response:
@@ -179,10 +181,12 @@ def _failure(exchange: Exchange, error: Exception, process: Process) -> Response
     if isinstance(error, UnauthenticatedError) and is_page and request.method == "GET" and not _is_open(spec):
         path = request.full_path.rstrip("?")
         return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
-    page_for = request if is_page or problems.wants_page(request) else None
+    page_for = request if exchange.shape is None and (is_page or problems.wants_page(request)) else None
     site, reader = (None, None) if page_for is None else (site_of(process), _reader(exchange, process))
     form = _unsent(exchange, error) if is_page else ()
-    response = problems.answer(error, exchange.request_id, page_for=page_for, site=site, reader=reader, form=form)
+    response = problems.answer(
+        error, exchange.request_id, shape=exchange.shape, page_for=page_for, site=site, reader=reader, form=form
+    )
     if spec is not None and spec.resource is not None and response.status_code == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = _challenge(spec.resource, process)
     return response

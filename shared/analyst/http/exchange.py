@@ -7,6 +7,7 @@ from werkzeug.wrappers import Request
 
 from analyst.access import Caller
 from analyst.audit import Note
+from analyst.http.problems import ErrorShape
 from analyst.http.spec import FunctionSpec
 
 
@@ -20,5 +21,6 @@ class Exchange:
     spec: FunctionSpec | None = None
     caller: Caller | None = None
     error: Exception | None = None
+    shape: ErrorShape | None = None
     trace: str = ""
     note: Note = field(default_factory=Note)

@@ -52,7 +52,13 @@ def _run() -> Response:
 
 
 def _failed(error: Exception) -> Response:
-    return refuse(flask.request, error, process())
+    return refuse(flask.request, error, process(), routes_of(flask.current_app))
+
+
+def routes_of(application: Any) -> Router | None:
+    """Return the routes of an application of the framework, `None` if it serves something else."""
+    routes: Router | None = getattr(application.view_functions.get("run"), "routes", None)
+    return routes
 
 
 class Alive(BaseModel):

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from importlib.metadata import version
 from types import UnionType
@@ -23,6 +23,7 @@ from analyst.http.answers import (
     Picture,
     Redirect,
     Spooled,
+    Streamed,
     Text,
 )
 from analyst.http.schemas import Schemas
@@ -77,6 +78,11 @@ class Outcome:
     def _bare(media_type: str, schemas: Schemas) -> Json:
         return schemas.problem() if media_type == problems.MEDIA_TYPE else {}
 
+    def shaped(self, media_type: str) -> "Outcome":
+        """Return the outcome with failures of another media type, where a protocol prescribes their form."""
+        changed = (media_type if name == problems.MEDIA_TYPE else name for name in self.media_types)
+        return replace(self, media_types=tuple(changed))
+
     def __or__(self, other: "Outcome") -> "Outcome":
         """Merge two parts of a description by status; the later description overrides the earlier one."""
         return Outcome(
@@ -96,7 +102,8 @@ def standard_failures(schemas: Schemas) -> Json:
 def outcomes(spec: FunctionSpec) -> list[Outcome]:
     """Return the possible responses of a function: as annotated, as declared, and those of the decorator."""
     joined: dict[int, Outcome] = {}
-    for outcome in (*_failures(spec), *_successes(spec), *_declared(spec)):
+    for each in (*_failures(spec), *_successes(spec), *_declared(spec)):
+        outcome = each if spec.errors is None else each.shaped(spec.errors.media_type)
         joined[outcome.status] = joined[outcome.status] | outcome if outcome.status in joined else outcome
     return list(joined.values())
 
@@ -137,7 +144,7 @@ def _successes(spec: FunctionSpec) -> Iterator[Outcome]:
             yield Outcome(HTTPStatus.ACCEPTED, HTTPStatus.ACCEPTED.phrase)
         elif kind is Redirect:
             yield Outcome(HTTPStatus.TEMPORARY_REDIRECT, "Redirects to `Location`.", headers=("Location",))
-        elif kind is FileAnswer:
+        elif kind in {FileAnswer, Streamed}:
             yield from _file()
         elif kind is Spooled:
             yield Outcome(spec.status, phrase, models, media_types=SPOOLED_TYPES)

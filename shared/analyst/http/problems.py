@@ -1,7 +1,8 @@
 """Errors become responses here, and only here: problem documents (RFC 9457), or pages for browsers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -97,6 +98,22 @@ class NotImplementedHereError(AnalystError):
     code = "not_implemented"
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorShape:
+    """How failures are reported where a protocol prescribes it: by all functions below a path, and where there is none.
+
+    `body` makes it of the problem document, with the further members that the error has, and of the id of the request.
+    """
+
+    prefix: str
+    body: Callable[[Mapping[str, Any], str], str]
+    media_type: str = "application/json"
+
+    def covers(self, path: str) -> bool:
+        """Return whether a path lies below the prefix."""
+        return path == self.prefix or path.startswith(self.prefix + "/")
+
+
 def wants_page(request: Request) -> bool:
     """Return whether a client prefers HTML to JSON, as browsers do; one that accepts both alike is a program."""
     return request.accept_mimetypes["text/html"] > request.accept_mimetypes["application/json"]
@@ -106,6 +123,7 @@ def answer(
     error: Exception,
     request_id: str,
     *,
+    shape: ErrorShape | None = None,
     page_for: Request | None = None,
     site: Site | None = None,
     reader: Reader | None = None,
@@ -113,11 +131,16 @@ def answer(
 ) -> Response:
     """Make the response to a request that failed: a problem document, or a page for the browser that sent `page_for`.
 
+    A protocol's own `shape` overrides both.
+
     `reader` is who has signed in there. `form` are the fields that the page can send again after signing in. The messages
     of internal errors stay in the log.
     """
     document = describe(error, request_id)
-    if page_for is not None:
+    if shape is not None:
+        body = shape.body(document, request_id).encode("utf-8", "replace")
+        response = Response(body, status=document["status"], content_type=shape.media_type)
+    elif page_for is not None:
         response = _page(document, page_for, site or Site(), reader, form)
     else:
         body = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace")

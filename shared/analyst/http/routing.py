@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from analyst.errors import NotFoundError
-from analyst.http.problems import MethodNotAllowedError
+from analyst.http.problems import ErrorShape, MethodNotAllowedError
 from analyst.http.spec import FunctionSpec
 
 
@@ -21,7 +21,12 @@ class Router:
             other = by_route.setdefault((spec.path.shape, spec.method), spec)
             if other is not spec:
                 raise ValueError(f"{spec.module}.{spec.name} and {other.module}.{other.name} are for the same path")
+        self._shapes = {spec.errors for spec in given if spec.errors is not None}
         self.functions = tuple(sorted(by_route.values(), key=lambda spec: (spec.path.order, spec.method)))
+
+    def errors_at(self, path: str) -> ErrorShape | None:
+        """Return how failures are reported at a path, whether a function has it or not; `None`: as usual."""
+        return next((shape for shape in self._shapes if shape.covers(path)), None)
 
     def match(self, method: str, path: str) -> tuple[FunctionSpec, Mapping[str, str]]:
         """Find the function for a method and path, and the parts of the path that it names.

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from analyst.access import Role, Scope
 from analyst.http.answers import Page, View
+from analyst.http.problems import ErrorShape
 
 _PART = re.compile(r"\{(?P<name>[a-z_][a-z0-9_]*)(?P<spans>:path)?\}")
 _LITERAL = re.compile(r"[A-Za-z0-9._~\-/]*")
@@ -123,6 +124,8 @@ class Options(TypedDict, total=False):
     """The path under which agents know it as a protected resource of OAuth: their tokens are valid for nothing else."""
     accepts: str
     """The setting with a token that is sufficient for this function, and valid for no other."""
+    errors: ErrorShape
+    """How failures are reported below a path, where a protocol prescribes it; by default, as problem documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,7 @@ class FunctionSpec:
     reads: bool = False
     resource: str | None = None
     accepts: str | None = None
+    errors: ErrorShape | None = None
     is_twin: bool = False
     """It returns the data of a page as JSON."""
 

@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -23,6 +23,7 @@ from analyst.store import Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+    from urllib3 import BaseHTTPResponse
 
 Read = Callable[[int, int, int], bytes]
 """Returns the bytes of a file: its number, the offset of the first one, and how many."""
@@ -35,6 +36,7 @@ _ANSWERED: Final = struct.Struct(">i")
 _FAILED: Final = -1
 _LONGEST: Final = 64 << 20
 _PROTOCOL: Final = "part"
+_BLOCK: Final = 1 << 18
 _EXPIRES: Final = 3600
 _RENEWED: Final = 3000.0
 
@@ -65,6 +67,19 @@ class Ranges:
             raise UnavailableError(f"the bucket answers {answer.status} for a part of a file; try again")
         return answer.data
 
+    def stream(self, key: str, offset: int, size: int) -> Iterator[bytes]:
+        """Yield a range of an object in blocks, so that however large it is, it is never in memory as a whole.
+
+        Raises:
+            UnavailableError: the object is gone, or the store does not respond; before the first block, or between two.
+        """
+        headers = {"Range": f"bytes={offset}-{offset + size - 1}", "Accept-Encoding": "identity"}
+        answer = self._http.request("GET", self._url(key), headers=headers, streamed=True)
+        if answer.status != HTTPStatus.PARTIAL_CONTENT:
+            answer.close()
+            raise UnavailableError(f"the bucket answers {answer.status} for a part of a file; try again")
+        return _blocks(answer)
+
     def _url(self, key: str) -> str:
         now = time.monotonic()
         with self._lock:
@@ -73,6 +88,18 @@ class Ranges:
                 self._urls = {name: each for name, each in self._urls.items() if now - each[1] <= _RENEWED}
                 known = self._urls[key] = (self._store.sign(key, expires=_EXPIRES, filename="data.parquet"), now)
         return known[0]
+
+
+def _blocks(answer: "BaseHTTPResponse") -> Iterator[bytes]:
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield from answer.stream(_BLOCK)
+        answer.release_conn()
+    except (HTTPError, OSError) as error:
+        raise UnavailableError(f"the bucket broke off: {type(error).__name__}; try again") from None
+    finally:
+        answer.close()
 
 
 class Serving:

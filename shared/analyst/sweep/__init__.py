@@ -16,7 +16,7 @@ Delta logs get checkpoints (`checkpoints`), tables of many small files are compa
 of past days are archived (`archive_records`, `analyst.audit.archives`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,6 +35,7 @@ from analyst.auth.session_list import PREFIX as SESSIONS
 from analyst.auth.sessions import REFRESH_LASTS
 from analyst.auth.single_use import USED
 from analyst.backup.archive import left_over
+from analyst.catalog import Table
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.publishing import restate
 from analyst.contract.source_jobs import PREFIX as JOBS
@@ -174,6 +175,8 @@ class Sweep:
     memory_limit: str = "300MB"
     rule: Rule = field(default_factory=Rule)
     call: Caller | None = None
+    unneeded_by: Callable[[Sequence[Table]], Iterable[Entry]] = lambda _tables: ()
+    """Lists what is computed from the tables of the newest snapshot by code that the sweep does not know."""
 
     def run(self, *, dry_run: bool = False) -> SweepAnswer:
         """Delete, write checkpoints, compact and archive; with `dry_run` only report.
@@ -190,8 +193,9 @@ class Sweep:
         found.unneeded += pointers.catalog_parts(self.store, frozenset(entry.key for entry in old))
         found.unneeded += pointers.states(self.store)
         found.unneeded += [*spent(self.store), *abandoned(self.store), *left_over(self.store)]
-        shown = [table.id for table in snapshots.current().catalog.tables]
-        found.unneeded += [entry for entry in of_gone_tables(self.store, shown) if is_older(entry, _DAY)]
+        tables = snapshots.current().catalog.tables
+        gone = of_gone_tables(self.store, [table.id for table in tables])
+        found.unneeded += [entry for entry in (*gone, *self.unneeded_by(tables)) if is_older(entry, _DAY)]
         found.unneeded += [entry for kind in records for entry in kind.old()]
         self._look_at_sources(snapshots, found, frozenset(entry.key for entry in old), dry_run=dry_run)
         if not dry_run:

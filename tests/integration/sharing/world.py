@@ -124,11 +124,10 @@ class Reader:
 def reader(folder: Path, begun: Begun) -> Iterator[Reader]:
     """Serve `shop.orders` (2 versions), `shop.events` (4, the third with another column), `crm.leads` with times, and a hidden table."""
     clock = Clock()
+    settings = {"ACCESS_MAX_AGE": "0", "URL_EXPIRES": "600", "SECRET_KEY": "k" * 32}
 
     def process(given: dict[str, str], store: Store) -> Process:
-        return Process(
-            {**given, "ACCESS_MAX_AGE": "0", "SCRATCH_DIR": str(folder / "scratch")}, store=store, clock=clock
-        )
+        return Process({**given, **settings, "SCRATCH_DIR": str(folder / "scratch")}, store=store, clock=clock)
 
     world = begun.world(folder, process=process)
     sources = folder / "sources"

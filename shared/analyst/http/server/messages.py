@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request
 
 from analyst.errors import AnalystError
 from analyst.http.dispatch import refuse
-from analyst.http.function import process
+from analyst.http.function import process, routes_of
 from analyst.http.problems import (
     HeadersTooLargeError,
     MalformedError,
@@ -92,7 +92,9 @@ class Refusal(WSGITask):  # type: ignore[misc]
 
     def execute(self) -> None:
         """Write the response; the connection ends with it."""
-        response = refuse(Request(self._environ()), _told(self.request), process())
+        response = refuse(
+            Request(self._environ()), _told(self.request), process(), routes_of(self.channel.server.application)
+        )
         self.set_close_on_finish()
         self.complete = True
         self.status = response.status

@@ -12,8 +12,7 @@ from gunicorn.workers.base import Worker as GunicornWorker
 from waitress.wasyncore import file_dispatcher
 
 from analyst.errors import AnalystError
-from analyst.http.function import process
-from analyst.http.routing import Router
+from analyst.http.function import process, routes_of
 from analyst.http.server.connections import Loop, Server, Threads
 from analyst.http.spec import BODY_LIMIT
 from analyst.logs import to_stdout
@@ -90,7 +89,7 @@ def _unlimited(limit: int) -> int:
 
 def _body_limit(application: Any) -> Callable[[str, str], int]:
     """Return the function that looks up the body limits of an application."""
-    routes: Router | None = getattr(application.view_functions["run"], "routes", None)
+    routes = routes_of(application)
 
     def limit(method: str, path: str) -> int:
         if routes is None:

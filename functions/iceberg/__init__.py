@@ -1,0 +1,1 @@
+"""The Iceberg REST catalog, and the door through which its readers get files."""

@@ -1,0 +1,196 @@
+"""An Iceberg REST catalog that can only be read: the namespaces and tables of the caller, and what opens their files.
+
+Source: the Iceberg REST catalog's OpenAPI document, `open-api/rest-catalog-open-api.yaml`.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.access import Role, Scope
+from analyst.catalog import Table
+from analyst.context import Context
+from analyst.http import Allow, ErrorShape, Text, function
+from analyst.http.problems import MalformedError
+from analyst.iceberg.catalog import ENDPOINTS, IcebergCatalog, file_config, page
+from analyst.iceberg.metadata import location_of
+from analyst.sharing.requests import SharingError
+from analyst.sharing.shares import table_id
+
+BASE: Final = "/iceberg/v1"
+_JSON: Final = "application/json"
+_TABLE: Final = BASE + "/namespaces/{namespace}/tables/{table}"
+_TYPES: Final = {
+    400: "BadRequestException",
+    401: "NotAuthorizedException",
+    403: "ForbiddenException",
+    404: "NotFoundException",
+    405: "MethodNotAllowedException",
+    406: "UnsupportedOperationException",
+    429: "TooManyRequestsException",
+    500: "InternalServerError",
+    501: "UnsupportedOperationException",
+    503: "ServiceUnavailableException",
+}
+_READ_ONLY: Final = "this catalog can only be read: "
+
+
+def _error(document: Mapping[str, Any], _request_id: str) -> str:
+    status, message = document["status"], document["detail"]
+    kind = document.get("iceberg") or _TYPES.get(status, "BadRequestException")
+    if oauth := document.get("oauth"):
+        return json.dumps({"error": oauth, "error_description": message})
+    message = _READ_ONLY + message if status == HTTPStatus.METHOD_NOT_ALLOWED else message
+    return json.dumps({"error": {"message": message, "type": kind, "code": status}}, ensure_ascii=False)
+
+
+_ERRORS: Final = ErrorShape("/iceberg", _error)
+_NONE: Final = {400: "The request is not valid.", 404: "It does not exist.", 429: "Too many requests."}
+_LOADED: Final = {**_NONE, 406: "The table can't be read as an Iceberg table."}
+
+
+class NamespacePlace(BaseModel):
+    """The name of a namespace, which is that of a source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespace: str
+
+
+class TablePlace(NamespacePlace):
+    """The names of a namespace and a table."""
+
+    table: str
+
+
+@function("GET", BASE + "/config", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE)
+def iceberg_config(ctx: Context) -> Text:
+    """Return what the catalog serves; clients ask this first."""
+    _catalog(ctx)
+    return _json({"defaults": {}, "overrides": {}, "endpoints": list(ENDPOINTS)})
+
+
+@function(
+    "GET", BASE + "/namespaces", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE
+)
+def list_namespaces(ctx: Context) -> Text:
+    """List the namespaces: the sources of the tables that the caller may read. None has another one in it."""
+    catalog, parent = _catalog(ctx), ctx.request.args.get("parent")
+    if parent:
+        catalog.namespace(parent)
+    names, token = page(() if parent else sorted(catalog.tables), ctx.request.args.to_dict(), ctx.request.path, ctx.now)
+    return _json({"namespaces": [[name] for name in names], "next-page-token": token})
+
+
+@function(
+    "GET",
+    BASE + "/namespaces/{namespace}",
+    allow=Role.ANALYST,
+    scope=Scope.SYNC,
+    foreign=True,
+    errors=_ERRORS,
+    answers=_NONE,
+)
+def load_namespace(place: NamespacePlace, ctx: Context) -> Text:
+    """Return a namespace."""
+    _catalog(ctx).namespace(place.namespace)
+    return _json({"namespace": [place.namespace], "properties": {}})
+
+
+@function(
+    "GET", BASE + "/namespaces/{namespace}/tables", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE,
+)  # fmt: skip
+def list_iceberg_tables(place: NamespacePlace, ctx: Context) -> Text:
+    """List the tables of a namespace."""
+    tables = _catalog(ctx).namespace(place.namespace)
+    names, token = page([table.name for table in tables], ctx.request.args.to_dict(), ctx.request.path, ctx.now)
+    listed = [{"namespace": [place.namespace], "name": name} for name in names]
+    return _json({"identifiers": listed, "next-page-token": token})
+
+
+@function(
+    "GET",
+    _TABLE,
+    allow=Role.ANALYST,
+    scope=Scope.SYNC,
+    foreign=True,
+    errors=_ERRORS,
+    answers=_LOADED,
+    audit="iceberg.load",
+)
+def load_table(place: TablePlace, ctx: Context) -> Text:
+    """Return the metadata of a table with credentials for its files, which no other server accepts."""
+    catalog = _catalog(ctx)
+    table = catalog.table(place.namespace, place.table)
+    ctx.audited(f"table:{table.id}", version=table.version)
+    if ctx.request.method == "HEAD":
+        return Text("")
+    history = ctx.request.args.get("snapshots", "all")
+    if history not in {"all", "refs"}:
+        raise SharingError("'snapshots' must be 'all' or 'refs'")
+    texts = ctx.texts.current()
+    metadata, location = catalog.metadata(
+        table,
+        comment=texts.description(table, catalog.access),
+        columns=table.model_copy(update={"columns": texts.columns(table)}),
+        whole_history=history == "all",
+    )
+    config = _config(table, ctx)
+    credentials = [{"prefix": metadata["location"], "config": config}]
+    answer = {"metadata-location": location, "metadata": metadata, "config": config, "storage-credentials": credentials}
+    return _json(answer)
+
+
+@function(
+    "GET", _TABLE + "/credentials", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_LOADED,
+    audit="iceberg.credentials",
+)  # fmt: skip
+def load_credentials(place: TablePlace, ctx: Context) -> Text:
+    """Return new credentials for the files of a table."""
+    table = _catalog(ctx).table(place.namespace, place.table)
+    ctx.audited(f"table:{table.id}")
+    config = _config(table, ctx)
+    return _json({"storage-credentials": [{"prefix": location_of(table_id(table)), "config": config}]})
+
+
+@function(
+    "POST", _TABLE + "/metrics", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE, binary=True, reads=True,
+)  # fmt: skip
+def report_metrics(place: TablePlace, ctx: Context) -> None:
+    """Accept the figures of a client about its scan, which are not kept."""
+    _catalog(ctx).table(place.namespace, place.table)
+
+
+@function(
+    "POST",
+    BASE + "/oauth/tokens",
+    allow=Allow.ANYBODY,
+    foreign=True,
+    binary=True,
+    errors=_ERRORS,
+    answers={400: "Always."},
+)
+def iceberg_oauth_tokens(_ctx: Context) -> None:
+    """Say that tokens are not issued here: the protocol has deprecated this call."""
+    text = "this catalog issues no OAuth tokens; use an access token of this server, as the property 'token'"
+    raise MalformedError(text, oauth="unsupported_grant_type")
+
+
+def _catalog(ctx: Context) -> IcebergCatalog:
+    ctx.process.sharing.pace.take(ctx.user_id, ctx.process.monotonic())
+    return IcebergCatalog(
+        ctx.snapshots, ctx.access.current(), ctx.caller, ctx.process.iceberg.records, ctx.settings.keep_hours, ctx.now
+    )
+
+
+def _config(table: Table, ctx: Context) -> Mapping[str, str]:
+    lasts = timedelta(seconds=ctx.settings.url_expires)
+    return file_config(ctx.keys, ctx.caller, table, endpoint=ctx.base_url, now=ctx.now, lasts=lasts)
+
+
+def _json(document: Mapping[str, Any]) -> Text:
+    return Text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), _JSON)

@@ -1,0 +1,97 @@
+"""Short-lived credentials for the files of one table, in the form of S3's, which only our own door accepts (`file_door`).
+
+The session token is signed by us and says whose it is and for which table. The secret is derived from it, so nothing is
+stored. They are no rights: each request is decided by the access list as it is then, so a grant, a token or a session that
+ends takes them with it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from analyst.access import AccessList, Caller, Scope
+from analyst.auth import sessions
+from analyst.auth.keys import Keys, Purpose
+from analyst.auth.sessions import Session
+from analyst.errors import ForbiddenError, UnauthenticatedError
+from analyst.iceberg.signatures import SignatureError
+
+REGION: Final = "us-east-1"
+"""Clients must be told one; it means nothing here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client signs with."""
+
+    access_key: str
+    secret: str
+    session_token: str
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose credentials they are, with the rights of now, and the table that they were issued for."""
+
+    caller: Caller
+    table: str
+    uuid: str
+
+
+def issue(keys: Keys, caller: Caller, table: str, uuid: str, *, now: datetime, lasts: timedelta) -> Credentials:
+    """Return credentials of a caller for the files of a table, given by its id and the uuid of its registration.
+
+    Raises:
+        ForbiddenError: the caller is a service, which is nobody whose rights could end.
+    """
+    if caller.user_id is None or (caller.token_id is None and caller.session_id is None):
+        raise ForbiddenError("credentials for files are issued to users only; use the access token of a user")
+    token = keys.sign(
+        Purpose.STORAGE, caller.user_id, now, lasts,
+        table=table, uuid=uuid, token=caller.token_id, session=caller.session_id,
+    )  # fmt: skip
+    return Credentials(_access_key(token), keys.secret_of(Purpose.STORAGE, token), token, now + lasts)
+
+
+def holder(keys: Keys, access: AccessList, access_key: str, session_token: str, now: datetime) -> tuple[Holder, str]:
+    """Return who has credentials, and the secret that the request must be signed with.
+
+    Raises:
+        SignatureError: they were not issued here, have expired, or what they were issued for has ended.
+    """
+    if not session_token or access_key != _access_key(session_token):
+        raise SignatureError("the access key is not one that this server issued", "InvalidAccessKeyId")
+    try:
+        claims = keys.verify(Purpose.STORAGE, session_token, now)
+    except UnauthenticatedError:
+        raise SignatureError(
+            "the credentials have expired, or were not issued here; load the table again", "ExpiredToken"
+        ) from None
+    caller = _caller(access, claims, now)
+    return Holder(caller, str(claims["table"]), str(claims["uuid"])), keys.secret_of(Purpose.STORAGE, session_token)
+
+
+def _access_key(session_token: str) -> str:
+    return "DA" + hashlib.sha256(session_token.encode()).hexdigest()[:18].upper()
+
+
+def _caller(access: AccessList, claims: Mapping[str, Any], now: datetime) -> Caller:
+    """Return the user, if the token or session that asked for the credentials still holds."""
+    ended = SignatureError("the access token or session of these credentials has ended; sign in again", "InvalidToken")
+    user_id, token_id, session_id = str(claims["sub"]), claims.get("token"), claims.get("session")
+    if session_id is not None:
+        session = Session(str(session_id), user_id, datetime.fromtimestamp(claims["iat"], UTC))
+        try:
+            return sessions.caller_of(session, access)
+        except UnauthenticatedError:
+            raise ended from None
+    token = next((each for each in access.tokens.values() if each.id == token_id), None)
+    user = access.users.get(user_id)
+    if token is None or user is None or token.user != user_id or Scope.SYNC not in token.scopes:
+        raise ended
+    if token.expires is not None and token.expires <= now:
+        raise ended
+    return Caller(user_id, user.email, user.role, frozenset(user.groups), token.id, scopes=frozenset(token.scopes))
