@@ -52,7 +52,8 @@ def measure() -> list[Row]:
 
 def _ratio(ours: Sequence[Cost], bare: Sequence[Cost], what: str) -> float:
     """Return the median of how many times as much ours took as the bare one of the same round."""
-    return statistics.median(getattr(one, what) / getattr(other, what) for one, other in zip(ours, bare, strict=True))
+    ratios: list[float] = [getattr(one, what) / getattr(other, what) for one, other in zip(ours, bare, strict=True)]
+    return statistics.median(ratios)
 
 
 def _beside(ours: Sequence[Cost], bare: Sequence[Cost], what: str) -> str:

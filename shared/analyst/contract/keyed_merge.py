@@ -334,15 +334,16 @@ class _Planning:
     def _different(self, number: int, terms: Mapping[str, str]) -> list[str] | None:
         """Return the columns in which the first row of a file differs, none of them if it is deleted; `None` if no row does."""
         same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in self.increment.order.key)
+        listed, differs = ", ".join(terms.values()), " or ".join(terms.values())
         found = self.con.execute(f"""
-            select n."is gone", {", ".join(terms.values())} from read_parquet({quote_text(str(self.merge.local(self.base[number])))}) f
+            select n."is gone", {listed} from read_parquet({quote_text(str(self.merge.local(self.base[number])))}) f
             join (select n.* from "new" n join "matched" m using ("the place") where m."the file" = {number} and m."is newer") n on {same}
-            where n."is gone" or {" or ".join(terms.values())} limit 1
+            where n."is gone" or {differs} limit 1
         """).fetchone()
         if found is None:
             return None
-        is_gone, *differs = found
-        return [] if is_gone else [column for column, one in zip(terms, differs, strict=True) if one]
+        is_gone, *flags = found
+        return [] if is_gone else [column for column, one in zip(terms, flags, strict=True) if one]
 
     def _choose_goals(self, touched: set[int]) -> None:
         """Make `goal`. A new key belongs to the last file that begins before it, where files are sorted by their first row.
