@@ -1,11 +1,12 @@
 """From the streams of BigQuery's Storage Read API to published Parquet, beside only reading them and writing Parquet."""
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from analyst.contract.extraction import Extraction
 from analyst.runs import new_run_id
 from analyst.settings import Settings
 from tests.bench.buckets import file_store
-from tests.bench.measurement import ROOT, Row, at_most, cost, python
+from tests.bench.measurement import ROOT, Cost, Row, at_most, cost, python
 
 ROWS, STREAMS, BATCH, TIMES = 10_000_000, 8, 12_500, 3
 _OURS = "import sys; from tests.bench.bigquery import publish; publish(*sys.argv[1:])"
@@ -28,20 +29,36 @@ _BARE = "import sys; from tests.bench.bigquery import write; write(*sys.argv[1:]
 
 def measure() -> list[Row]:
     """Publish a table of 10M rows and 10 columns that is read in 8 streams."""
-    ours, bare = list[float](), list[float]()
-    peak = 0.0
+    ours, bare = list[Cost](), list[Cost]()
     with tempfile.TemporaryDirectory() as folder, _served() as (url, storage):
         for number in range(TIMES):
-            bare.append(cost(python(_BARE, storage, Path(folder) / f"bare-{number}")).wall)
-            found = cost(python(_OURS, url, storage, Path(folder) / f"ours-{number}"))
-            ours.append(found.wall)
-            peak = max(peak, found.peak_mb)
-    beside = f"pyarrow: {statistics.median(bare):.1f} s, ours: {statistics.median(ours):.1f} s"
-    ratio = statistics.median(one / other for one, other in zip(ours, bare, strict=True))
+            bare.append(cost(python(_BARE, storage, Path(folder) / f"bare-{number}")))
+            ours.append(cost(python(_OURS, url, storage, Path(folder) / f"ours-{number}")))
+            for kind in ("bare", "ours"):
+                shutil.rmtree(Path(folder) / f"{kind}-{number}")
+    what = f"{ROWS / 1e6:.0f}M rows of 10 columns of BigQuery, 8 streams, to published Parquet"
     return [
-        at_most("10M rows of 10 columns of BigQuery, 8 streams, to published Parquet", ratio, "×", 1.3, beside),  # noqa: RUF001
-        at_most("the same: greatest memory of a process", peak, "MB", 500),
+        at_most(what, _ratio(ours, bare, "wall"), "×", 1.3, _beside(ours, bare, "wall")),  # noqa: RUF001
+        at_most("the same: processor time", _ratio(ours, bare, "cpu"), "×", 1.3, _beside(ours, bare, "cpu")),  # noqa: RUF001
+        at_most(
+            "the same: greatest memory of a process",
+            max(one.peak_mb for one in ours),
+            "MB",
+            500,
+            f"pyarrow: {max(one.peak_mb for one in bare):.0f} MB",
+        ),
     ]
+
+
+def _ratio(ours: Sequence[Cost], bare: Sequence[Cost], what: str) -> float:
+    """Return the median of how many times as much ours took as the bare one of the same round."""
+    ratios: list[float] = [getattr(one, what) / getattr(other, what) for one, other in zip(ours, bare, strict=True)]
+    return statistics.median(ratios)
+
+
+def _beside(ours: Sequence[Cost], bare: Sequence[Cost], what: str) -> str:
+    one, other = (statistics.median(getattr(each, what) for each in costs) for costs in (ours, bare))
+    return f"pyarrow: {other:.1f} s, ours: {one:.1f} s"
 
 
 def publish(url: str, storage: str, bucket: str) -> None:

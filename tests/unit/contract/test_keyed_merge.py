@@ -133,6 +133,26 @@ def test_new_keys_beside_changed_ones_go_into_the_file_that_is_rewritten(table: 
     assert table.ask("select id, v from t limit 5") == [(1, "b"), (3, "a"), (4, "b"), (5, "a"), (7, "b")]
 
 
+def test_files_whose_rows_differ_in_other_columns_are_rewritten_too(table: Table) -> None:
+    for start in range(0, 50, 10):
+        table.merge(f"select i as id, 'a' as v, 1 as w, 'c' as x from range({start}, {start + 5}) r(i)")
+    changed = """
+        select unnest([2, 12, 22, 32, 42]) as id, unnest(['b', 'a', 'a', 'b', 'a']) as v, unnest([1, 2, 1, 2, null]) as w,
+            'c' as x
+    """
+    deleted = "select 33 as id"
+    assert table.merge(changed, deleted=deleted) == 1
+    assert table.ask("select id, v, w from t where v <> 'a' or w is distinct from 1 or id in (22, 33)") == [
+        (2, "b", 1),
+        (12, "a", 2),
+        (22, "a", 1),
+        (32, "b", 2),
+        (42, "a", None),
+    ]
+    assert table.merge(changed, deleted=deleted) == 5
+    table.check()
+
+
 def test_a_narrower_integer_is_not_another_type(table: Table) -> None:
     table.merge(numbers(0, 5))
     table.merge(numbers(10, 15))

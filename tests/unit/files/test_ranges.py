@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analyst.connectors.files.columns.text_types import SideBySide
+from analyst.connectors.files.columns.text_types import Range, SideBySide
 from analyst.connectors.files.connector import CsvConnector
 from analyst.connectors.files.formats.compression import survey
 from analyst.connectors.files.formats.csv_records import Grammar
@@ -53,6 +53,21 @@ def test_the_bytes_are_the_same_however_many_ranges_are_read_at_once(folder: Fol
         hashes.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in extracted.files])
     assert hashes[0] == hashes[1] == hashes[2]
     assert len(hashes[0]) > 5
+
+
+@pytest.mark.parametrize("other", [None, Path("/dev/shm")])  # the kernel may copy only within one file system
+@pytest.mark.parametrize(("start", "end"), [(0, 4), (3, 3_000_000), (5, 5), (2_999_999, 3_000_007)])
+def test_a_range_is_copied_to_any_file_system(tmp_path: Path, other: Path | None, start: int, end: int) -> None:
+    if other is not None and not other.is_dir():
+        pytest.skip("this machine has one file system")
+    content = random.Random(1).randbytes(3_000_007)
+    (tmp_path / "whole").write_bytes(content)
+    with TemporaryDirectory(dir=other or tmp_path) as folder:
+        into = Path(folder) / "copy"
+        with Range(tmp_path / "whole", start, end, str).copied(into) as query:
+            assert query == str(into)
+            assert into.read_bytes() == content[start:end]
+        assert not into.exists()
 
 
 def test_a_file_with_quotes_around_all_values_is_cut(folder: Folder) -> None:
