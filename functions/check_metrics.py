@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst.context import Context
 from analyst.http import Allow, function
-from analyst.metrics import checked
-from analyst.metrics.checking import Checking, metrics_folder
+from analyst.metrics import checked_metrics
+from analyst.metrics.check import Checking, metrics_folder
 
 
 class CheckRequest(BaseModel):
@@ -32,7 +32,7 @@ def check_metrics(_request: CheckRequest, ctx: Context) -> MetricsChecked:
     """Check all metrics against the newest snapshot."""
     folder = metrics_folder(ctx.settings, ctx.process.configuration.file)
     Checking(ctx.store, ctx.clock, folder).run(ctx.snapshots.current())
-    found = checked.read(ctx.store)
+    found = checked_metrics.read(ctx.store)
     broken = tuple(sorted(name for name, each in found.metrics.items() if each.status == "broken"))
     ctx.audited(metrics=len(found.metrics), broken=len(broken), is_unchanged=not found.metrics)
     return MetricsChecked(

@@ -13,7 +13,7 @@ from analyst.http import Allow, function
 from analyst.names import Name, TableId
 from analyst.profiles import profile_view, relations
 from analyst.profiles.profile_view import ProfileView
-from analyst.profiles.profiling import ProfiledTable, Profiling, Registered
+from analyst.profiles.profiler import ProfiledTable, Profiling, Registered
 from analyst.state import registry
 from analyst.visible_tables import require
 

@@ -9,7 +9,7 @@ from analyst.connectors.materialized.connector import follow
 from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import Allow, Answer, function
-from analyst.metrics.checking import Checking, metrics_folder
+from analyst.metrics.check import Checking, metrics_folder
 from analyst.names import Name
 from analyst.rebuild import RebuildAnswer
 

@@ -143,9 +143,9 @@ def filled(text: str) -> str:
 def measure() -> dict[str, Work]:
     """Count what the functions ask of a double of Google Cloud Storage, and their processor time in this process."""
     sys.path[0] = str(ROOT)
+    from tests.background_work import settle
     from tests.bench.store_requests import Bucket
     from tests.doubles.gcs import Gcs, running
-    from tests.settling import settle
 
     with running(Gcs()) as gcs, gcs.client() as client, tempfile.TemporaryDirectory() as folder:
         from analyst.store.gcs.store import GsStore

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from analyst.connectors.files.listing import data_file
 from analyst.connectors.files.places import open_place
+from analyst.connectors.files.table_files import data_file
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.names import normalise, quote, quote_text
 from analyst.settings import Settings

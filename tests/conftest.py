@@ -100,6 +100,6 @@ def quick_store(new_quick_store: "Callable[[], Store]") -> "Store":
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a cloud no longer than for this host."""
     from analyst.store import compare_and_swap
-    from tests.opening import pauses_here
+    from tests.named_bucket import pauses_here
 
     monkeypatch.setattr(compare_and_swap, "pauses_for", pauses_here)

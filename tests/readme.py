@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.running import ROOT
+from tests.processes import ROOT
 
 FILES = "/path/to/your/files"
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from analyst.access import Role
 from analyst.agents.server_warehouse import Registered, ServerWarehouse
-from analyst.connectors.bigquery.live import LiveTables
+from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.errors import ForbiddenError

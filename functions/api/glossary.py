@@ -11,8 +11,8 @@ from analyst.descriptions import Lines, Text
 from analyst.errors import InvalidInputError
 from analyst.glossary import Entry, Link, TermName
 from analyst.http import function
-from analyst.metrics import checked
-from analyst.metrics.checked import visible_metrics
+from analyst.metrics import checked_metrics
+from analyst.metrics.checked_metrics import visible_metrics
 from analyst.visible_tables import require
 
 _NONE = "The term does not exist."
@@ -132,7 +132,7 @@ def _hidden_links(ctx: Context, name: str, metrics: frozenset[str]) -> list[Link
 
 
 def _metrics(ctx: Context) -> frozenset[str]:
-    known = checked.read(ctx.store).metrics
+    known = checked_metrics.read(ctx.store).metrics
     found = visible_metrics(known, ctx.snapshots.current(), ctx.access.current(), ctx.caller) if known else ()
     return frozenset(metric.name for metric in found)
 

@@ -10,8 +10,8 @@ from analyst.context import Context
 from analyst.errors import InvalidInputError
 from analyst.http import function
 from analyst.lineage import Direction, Lineage
-from analyst.metrics import checked
-from analyst.metrics.checked import visible_metrics
+from analyst.metrics import checked_metrics
+from analyst.metrics.checked_metrics import visible_metrics
 from analyst.names import Name, TableId
 from analyst.visible_tables import require
 
@@ -37,11 +37,11 @@ def get_lineage(query: LineageQuery, ctx: Context) -> Lineage:
     """Return the lineage of a table or metric, or of everything, as a graph of what the caller can see."""
     if query.table is not None and query.metric is not None:
         raise InvalidInputError("both a table and a metric are named; name one of them")
-    snapshot, access, metrics = ctx.snapshots.current(), ctx.access.current(), checked.read(ctx.store).metrics
+    snapshot, access, metrics = ctx.snapshots.current(), ctx.access.current(), checked_metrics.read(ctx.store).metrics
     if query.table is not None:
         require(snapshot, access, ctx.caller, query.table)
     if query.metric is not None:
-        checked.require(visible_metrics(metrics, snapshot, access, ctx.caller), query.metric)
+        checked_metrics.require(visible_metrics(metrics, snapshot, access, ctx.caller), query.metric)
     graph = lineage.lineage(snapshot, access, ctx.caller, ctx.texts.current(), metrics)
     if query.table is None and query.metric is None:
         return graph

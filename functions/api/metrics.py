@@ -9,8 +9,8 @@ from analyst.catalog import Table
 from analyst.context import Context
 from analyst.errors import InvalidInputError
 from analyst.http import function
-from analyst.metrics import checked
-from analyst.metrics.checked import CheckedMetric, visible_metrics
+from analyst.metrics import checked_metrics
+from analyst.metrics.checked_metrics import CheckedMetric, visible_metrics
 from analyst.metrics.view import MetricDetail, MetricSummary, detail, summary
 from analyst.names import Name
 from analyst.visible_tables import visible
@@ -82,7 +82,7 @@ class MetricExport(BaseModel):
 @function("GET", "/api/metrics", allow=Role.VIEWER)
 def list_metrics(query: MetricQuery, ctx: Context) -> MetricList:
     """List the metrics whose tables the caller can read."""
-    found = checked.read(ctx.store)
+    found = checked_metrics.read(ctx.store)
     words = (query.q or "").lower().split()
     listed = tuple(summary(metric) for metric in _visible(ctx) if all(word in _text(metric) for word in words))
     return MetricList(snapshot=found.snapshot, metrics=listed)
@@ -91,7 +91,7 @@ def list_metrics(query: MetricQuery, ctx: Context) -> MetricList:
 @function("GET", "/api/metrics/{name}", allow=Role.VIEWER, answers={404: _NONE})
 def get_metric(request: MetricRequest, ctx: Context) -> MetricDetail:
     """Return a metric in full: what it measures, how to use it, and why it is broken if it is."""
-    return detail(checked.require(_visible(ctx), request.name))
+    return detail(checked_metrics.require(_visible(ctx), request.name))
 
 
 @function(
@@ -102,7 +102,7 @@ def get_metric(request: MetricRequest, ctx: Context) -> MetricDetail:
 )
 def compile_sql(request: SqlRequest, ctx: Context) -> MetricSql:
     """Compile a metric to SQL, by dimensions and time; nothing is run."""
-    metric = checked.require(_visible(ctx), request.name)
+    metric = checked_metrics.require(_visible(ctx), request.name)
     if metric.compiled is None or metric.status == "broken":
         raise InvalidInputError(f"the metric {request.name!r} is broken: {metric.problem}")
     names = [name for name in (request.by or "").split(",") if name.strip()]
@@ -134,12 +134,12 @@ def export_metrics(query: ExportQuery, ctx: Context) -> MetricExport:
     def shows(source: str) -> bool:
         return source not in snapshot.by_id and access.may_read(ctx.caller, source)
 
-    models = checked.read(ctx.store).models
+    models = checked_metrics.read(ctx.store).models
     return MetricExport(format="ossie", text=ossie.export(found, tables, models, shows))
 
 
 def _visible(ctx: Context) -> list[CheckedMetric]:
-    metrics = checked.read(ctx.store).metrics
+    metrics = checked_metrics.read(ctx.store).metrics
     return visible_metrics(metrics, ctx.snapshots.current(), ctx.access.current(), ctx.caller)
 
 

@@ -6,7 +6,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import TableId
-from analyst.profiles import profile_view, relations, stored
+from analyst.profiles import profile_view, relations, stored_profiles
 from analyst.profiles.profile_view import ProfileView
 from analyst.profiles.relations import Relation
 from analyst.visible_tables import require
@@ -42,7 +42,7 @@ def get_profile(request: ProfileRequest, ctx: Context) -> ProfileView:
     ctx.audited(f"table:{request.id}")
     snapshot, access, texts = ctx.snapshots.current(), ctx.access.current(), ctx.texts.current()
     table = require(snapshot, access, ctx.caller, request.id)
-    found = stored.require_profile(ctx.store, table)
+    found = stored_profiles.require_profile(ctx.store, table)
     return profile_view.view(ctx.store, found, snapshot, access, caller=ctx.caller, texts=texts)
 
 

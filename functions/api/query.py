@@ -6,13 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from analyst import query_answer
 from analyst.access import Role, Scope
-from analyst.connectors.bigquery.live import LiveTables
+from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.context import Context
 from analyst.errors import ForbiddenError
 from analyst.http import CLIENT_GONE, Spooled, function
 from analyst.names import Name
 from analyst.query.engine import Format, Query, Reader
-from analyst.query.live import Registered
+from analyst.query.live_rows import Registered
 from analyst.query_answer import QueryAnswer
 from analyst.receipts import Receipt, Value
 from analyst.snapshots import SnapshotNumber

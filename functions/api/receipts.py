@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role, Scope
-from analyst.connectors.bigquery.live import LiveTables
+from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.context import Context
 from analyst.http import CLIENT_GONE, function
 from analyst.receipts import Receipt, Verification, Verifier

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from analyst import query_answer
 from analyst.access import Role, Scope
 from analyst.catalog import Column, QueryMode
-from analyst.connectors.bigquery.live import LiveTables
+from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.context import Context
 from analyst.http import CLIENT_GONE, Spooled, function
 from analyst.names import TableId, quote

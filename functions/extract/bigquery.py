@@ -2,9 +2,9 @@
 
 from analyst.connectors.bigquery.connector import BigQueryConnector
 from analyst.connectors.bigquery.discovery import TYPE, connector_of
-from analyst.connectors.bigquery.orders import Readers
+from analyst.connectors.bigquery.reader_processes import Readers
 from analyst.connectors.extract_function import DECLARED, answered, audited, extracting
-from analyst.connectors.registered import RegisteredSource
+from analyst.connectors.registered_source import RegisteredSource
 from analyst.context import Context
 from analyst.extract_run import ExtractAnswer, ExtractRequest
 from analyst.http import Answer, function

@@ -6,7 +6,7 @@ from analyst.context import Context
 from analyst.contract.extraction import Extraction
 from analyst.extract_run import ExtractAnswer
 from analyst.http import Allow, Answer, function
-from analyst.imports.files import BODY_BYTES, ImportedExtract, registrations
+from analyst.imports.imported_tables import BODY_BYTES, ImportedExtract, registrations
 from analyst.imports.parts import Parts
 from analyst.quality.checks import Checks
 

@@ -3,7 +3,7 @@
 from analyst.connectors.extract_function import DECLARED, answered, audited, extracting
 from analyst.connectors.keboola.connector import KeboolaConnector
 from analyst.connectors.keboola.discovery import TYPE, connector_of
-from analyst.connectors.registered import RegisteredSource
+from analyst.connectors.registered_source import RegisteredSource
 from analyst.context import Context
 from analyst.contract.source_jobs import SourceJobs
 from analyst.extract_run import ExtractAnswer, ExtractRequest, TableCalls

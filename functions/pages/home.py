@@ -14,8 +14,8 @@ from analyst.context import Context
 from analyst.errors import NotFoundError
 from analyst.http import View, function
 from analyst.http.pages import ask
-from analyst.metrics import checked
-from analyst.metrics.checked import visible_metrics
+from analyst.metrics import checked_metrics
+from analyst.metrics.checked_metrics import visible_metrics
 from analyst.pages.catalog import Browsing, Standing
 from analyst.visible_tables import visible_by_id
 from functions.api import access_requests, sync
@@ -55,7 +55,7 @@ def home(ctx: Context) -> View:
         "problems": problems[:_SHOWN],
         "sources": dict(sources.most_common(_SOURCES)),
         "more_sources": max(0, len(sources) - _SOURCES),
-        "metrics": len(visible_metrics(checked.read(ctx.store).metrics, snapshot, access, ctx.caller)),
+        "metrics": len(visible_metrics(checked_metrics.read(ctx.store).metrics, snapshot, access, ctx.caller)),
         "requests": requests[:_SHOWN],
         "failed": [],
         "waiting": 0,

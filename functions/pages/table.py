@@ -17,12 +17,12 @@ from analyst.errors import AnalystError, InvalidInputError, NotFoundError
 from analyst.glossary import Term
 from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask, found
-from analyst.metrics import checked
-from analyst.metrics.checked import visible_metrics
+from analyst.metrics import checked_metrics
+from analyst.metrics.checked_metrics import visible_metrics
 from analyst.metrics.view import summary
 from analyst.names import Name
 from analyst.pages import graphs
-from analyst.pages.rendering import day
+from analyst.pages.html import day
 from analyst.pages.results import is_number, readable_name
 from analyst.schedule import Schedule
 from analyst.state.fields import Note
@@ -149,7 +149,7 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
     said = ask(ctx, descriptions.get_description, id=query.id)
     profile = found(ctx, profiles.get_profile, id=query.id)
     quality = ask(ctx, expectations.get_expectations, id=query.id)
-    seen = visible_metrics(checked.read(ctx.store).metrics, snapshot, access, ctx.caller)
+    seen = visible_metrics(checked_metrics.read(ctx.store).metrics, snapshot, access, ctx.caller)
     using = [summary(each) for each in seen if query.id in each.tables]
     about = catalog_view.find(snapshot, access, ctx.caller, ctx.texts.current(), query.id)
     data: dict[str, Any] = {

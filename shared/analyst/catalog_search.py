@@ -19,8 +19,8 @@ from analyst import glossary
 from analyst.access import AccessList, Caller
 from analyst.descriptions import Texts
 from analyst.glossary import Term
-from analyst.metrics import checked
-from analyst.metrics.checked import CheckedMetric, visible_metrics
+from analyst.metrics import checked_metrics
+from analyst.metrics.checked_metrics import CheckedMetric, visible_metrics
 from analyst.snapshots import Snapshot
 from analyst.store import Store
 from analyst.visible_tables import find
@@ -124,9 +124,9 @@ class CatalogSearch:
         return SearchAnswer(hits=tuple(hits[:limit]), has_more=len(hits) > limit)
 
     def _refresh(self, snapshot: Snapshot, access: AccessList, texts: Texts) -> None:
-        metrics = self._changed(checked.KEY)
+        metrics = self._changed(checked_metrics.KEY)
         if metrics is not None:
-            self._metrics = checked.parsed_bytes(metrics or None).metrics
+            self._metrics = checked_metrics.parsed_bytes(metrics or None).metrics
         terms = self._changed(glossary.KEY)
         if terms is not None:
             self._terms = glossary.terms_of(terms or None)

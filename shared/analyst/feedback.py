@@ -13,8 +13,8 @@ from ulid import ULID
 
 from analyst import descriptions
 from analyst.access import AccessList, Caller
-from analyst.metrics import checked
-from analyst.metrics.checked import visible_metrics
+from analyst.metrics import checked_metrics
+from analyst.metrics.checked_metrics import visible_metrics
 from analyst.snapshots import Snapshot
 from analyst.store import Store
 from analyst.store.compare_and_swap import put_once
@@ -62,8 +62,8 @@ def add(
     if kind == "table":
         tables = (require(snapshot, access, caller, about).id,)
     elif kind == "metric":
-        shown = visible_metrics(checked.read(store).metrics, snapshot, access, caller)
-        tables = checked.require(shown, about).tables
+        shown = visible_metrics(checked_metrics.read(store).metrics, snapshot, access, caller)
+        tables = checked_metrics.require(shown, about).tables
     registrations = tuple(snapshot.by_id[each].registration if each in snapshot.by_id else None for each in tables)
     id_ = str(ULID())
     made = Feedback(
@@ -88,7 +88,7 @@ def of_owner(store: Store, found: Iterable[Feedback], caller: Caller) -> list[Fe
     owned = {table_id for table_id, each in descriptions.everything(store).items() if caller.email in each.said.owners}
     metrics = {
         metric.name
-        for metric in checked.read(store).metrics.values()
+        for metric in checked_metrics.read(store).metrics.values()
         if caller.email in metric.defined.definition.owners
     }
     return [

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.descriptions import Texts
-from analyst.metrics.checked import CheckedMetric, visible_metrics
+from analyst.metrics.checked_metrics import CheckedMetric, visible_metrics
 from analyst.snapshots import Snapshot
 from analyst.visible_tables import of_now, visible_by_id
 

@@ -27,7 +27,7 @@ from analyst.auth.keys import Keys, Purpose
 from analyst.errors import InvalidInputError, NotFoundError, UnauthenticatedError, UnavailableError
 from analyst.names import TableId
 from analyst.query.engine import Engine, Query, Reader, Result
-from analyst.query.live import Live, Registered
+from analyst.query.live_rows import Live, Registered
 from analyst.query.results import ENGINE
 from analyst.query.statement import StatementError
 from analyst.snapshots import Snapshot, Snapshots

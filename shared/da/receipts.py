@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from da.errors import DaError
-from da.manifest import Table
-from da.state import State
+from da.mirror.manifest import Table
+from da.mirror.state import State
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from da.errors import DaError
-from da.manifest import Table
+from da.mirror.manifest import Table
+from da.mirror.state import State
 from da.receipts import objects
 from da.sql import quote, quote_path, quote_text
-from da.state import State
 
 if TYPE_CHECKING:
     import duckdb
@@ -134,7 +134,7 @@ def together(database: Path, found: Named, server: "Server") -> Iterator["duckdb
     """
     import duckdb
 
-    from da.snapshots import fetch
+    from da.mirror.snapshots import fetch
 
     with TemporaryDirectory(prefix="da-") as folder:
         fetched: list[tuple[Remote, Path]] = []

@@ -1,7 +1,7 @@
 """The folder of the mirror, and its saved state.
 
 `server/parquet/<source>/<table>/<sha256[:32]>.parquet` is the mirror, `user/duckdb/analytics.duckdb` the user's
-database with a view per table, `.da/state.json` what the last sync left there (`da.state`).
+database with a view per table, `.da/state.json` what the last sync left there (`da.mirror.state`).
 """
 
 import errno
@@ -21,8 +21,8 @@ from typing import Self
 from da.atomic import write_atomically
 from da.config import Config
 from da.errors import DaError, cause_of
-from da.manifest import File, Table
-from da.state import State, Tables
+from da.mirror.manifest import File, Table
+from da.mirror.state import State, Tables
 
 LAYOUT = 2
 """Of the database: 2 has a schema per source."""

@@ -19,8 +19,8 @@ from analyst.state.sources import NewSource, create_source
 from analyst.state.tokens import NewToken, create_token
 from analyst.state.users import NewUser, create_user
 from tests.bench.buckets import NOW, file_store
-from tests.bench.measuring import ROOT, Row, at_most, cost, python
-from tests.running import Host, host
+from tests.bench.measurement import ROOT, Row, at_most, cost, python
+from tests.processes import Host, host
 
 USERS, TABLES, GRANTS_EACH = 10_000, 1_000, 5
 TIMES, CHANGES, STARTS = 500, 15, 5

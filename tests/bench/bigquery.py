@@ -14,12 +14,12 @@ from pathlib import Path
 from analyst.connectors.bigquery.access import Access
 from analyst.connectors.bigquery.api import BigQueryApi
 from analyst.connectors.bigquery.connector import BigQueryConnector, Limits, WantedTable
-from analyst.connectors.bigquery.orders import Readers
+from analyst.connectors.bigquery.reader_processes import Readers
 from analyst.contract.extraction import Extraction
 from analyst.runs import new_run_id
 from analyst.settings import Settings
 from tests.bench.buckets import file_store
-from tests.bench.measuring import ROOT, Row, at_most, cost, python
+from tests.bench.measurement import ROOT, Row, at_most, cost, python
 
 ROWS, STREAMS, BATCH, TIMES = 10_000_000, 8, 12_500, 3
 _OURS = "import sys; from tests.bench.bigquery import publish; publish(*sys.argv[1:])"
@@ -114,7 +114,7 @@ def serve() -> None:
     import duckdb
 
     from tests.doubles.bigquery.project import Project, column
-    from tests.doubles.bigquery.serving import serving
+    from tests.doubles.bigquery.server import serving
 
     fields = [
         column("id", "INTEGER"),

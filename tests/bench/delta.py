@@ -21,7 +21,7 @@ from analyst.contract.views import columns_of
 from analyst.store.folder.store import FileStore
 from analyst.sweep import Sweep
 from tests.bench.buckets import NOW, file_store, rebuild
-from tests.bench.measuring import Row, at_most
+from tests.bench.measurement import Row, at_most
 
 COMMITS = FILES = 5_000
 ROWS_OF_A_FILE = 100

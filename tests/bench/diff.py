@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from da.agents.row_diff import counted_sql, diff_sql
-from tests.bench.measuring import Row, at_most
+from tests.bench.measurement import Row, at_most
 
 ROWS = 100_000
 _COLUMNS = """

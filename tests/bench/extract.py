@@ -7,14 +7,14 @@ from pathlib import Path
 import duckdb
 
 from analyst.connectors.files.connector import CsvConnector
-from analyst.connectors.files.listing import Wanted
 from analyst.connectors.files.options import CsvSource
+from analyst.connectors.files.table_files import Wanted
 from analyst.contract.extraction import Extraction
 from analyst.runs import new_run_id
 from analyst.settings import Settings
 from analyst.store import Store
 from tests.bench.buckets import file_store
-from tests.bench.measuring import Cost, Row, at_most, cost, python
+from tests.bench.measurement import Cost, Row, at_most, cost, python
 
 ROWS = 5_000_000
 TIMES = 5

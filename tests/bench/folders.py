@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 
 from analyst.connectors.files.connector import CsvConnector
-from analyst.connectors.files.listing import Wanted
 from analyst.connectors.files.options import CsvSource
+from analyst.connectors.files.table_files import Wanted
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.runs import new_run_id
@@ -20,7 +20,7 @@ from analyst.settings import Settings
 from analyst.store.folder.store import FileStore
 from tests.bench.buckets import file_store
 from tests.bench.extract import ROWS, rows_query
-from tests.bench.measuring import Row, at_most
+from tests.bench.measurement import Row, at_most
 
 MORE = 10_000
 FILES = 20

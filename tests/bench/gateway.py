@@ -14,10 +14,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from analyst.context import Process
 from analyst.notifications.notification import Notification
 from analyst.notifications.outbox import Outbox
-from tests.bench.measuring import BIN, Row, at_most
+from tests.bench.measurement import BIN, Row, at_most
 from tests.clouds import FileCloud
 from tests.integration.world import World
-from tests.running import free_port
+from tests.processes import free_port
 
 SOCKETS = 1000
 PEOPLE = 250

@@ -20,7 +20,7 @@ from analyst.settings import Settings
 from analyst.store.folder.store import FileStore
 from tests.bench.buckets import file_store
 from tests.bench.extract import ROWS, rows_query
-from tests.bench.measuring import Row, at_most
+from tests.bench.measurement import Row, at_most
 
 CHANGED = 10_000
 NEWEST = ROWS // 50

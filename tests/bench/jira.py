@@ -24,8 +24,8 @@ import orjson
 from analyst.snapshots import Snapshots
 from analyst.store.folder.store import FileStore
 from tests.bench import jira_dataset
-from tests.bench.measuring import Row, at_least, at_most
-from tests.running import SERVICE_TOKEN, Host, host
+from tests.bench.measurement import Row, at_least, at_most
+from tests.processes import SERVICE_TOKEN, Host, host
 
 SECRET: Final = "secret-of-the-benchmark"
 POSTERS: Final = 8

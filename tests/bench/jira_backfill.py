@@ -14,11 +14,11 @@ from werkzeug.test import Client
 from analyst.context import Process
 from analyst.http import app
 from analyst.http.application import discover
-from tests.bench.measuring import ROOT, Row, at_most, cost, python
-from tests.doubles.jira.holding import CUSTOM, START
+from tests.bench.measurement import ROOT, Row, at_most, cost, python
+from tests.doubles.jira.contents import CUSTOM, START
 from tests.doubles.jira.instance import Instance
+from tests.doubles.jira.server import serving
 from tests.doubles.jira.service import EMAIL, TOKEN, Service
-from tests.doubles.jira.serving import serving
 
 ISSUES = int(os.environ.get("BENCH_ISSUES", "50000"))
 MONTHS = 24

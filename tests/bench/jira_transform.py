@@ -10,7 +10,7 @@ from analyst.connectors.jira.issue.custom_fields import TransformOptions
 from analyst.connectors.jira.issue.rows import rows
 from analyst.connectors.jira.issue.state import IssueState
 from analyst.connectors.jira.issue.values import Report
-from tests.bench.measuring import Row, at_least
+from tests.bench.measurement import Row, at_least
 
 ISSUES = 500
 TIMES = 8

@@ -27,9 +27,9 @@ from analyst.runs import new_run_id
 from analyst.settings import Settings
 from analyst.store import Store
 from tests.bench.buckets import file_store
-from tests.bench.measuring import ROOT, Row, at_most, cost, python
+from tests.bench.measurement import ROOT, Row, at_most, cost, python
 from tests.doubles.keboola.project import TOKEN, Column, Project
-from tests.doubles.keboola.serving import serving
+from tests.doubles.keboola.server import serving
 
 ROWS, SLICES, LARGE, TABLES, TIMES = 1_000_000, 20, 10_000_000, 1_000, 5
 COLUMNS = [

@@ -15,8 +15,8 @@ from analyst.descriptions import Texts
 from analyst.manifest import Manifests
 from analyst.snapshots import Snapshot, Snapshots
 from tests.bench.buckets import analyst_with_half_granted, extract, file_store, rebuild, tables
-from tests.bench.measuring import ROOT, Row, at_most
-from tests.running import host
+from tests.bench.measurement import ROOT, Row, at_most
+from tests.processes import host
 
 SOURCES, TABLES = 50, 20
 TIMES = 300

@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 
 from tests.bench.buckets import COLUMNS, extract, file_store, put_extract, rebuild, tables
-from tests.bench.measuring import BIN, Cost, Row, at_most, cost
-from tests.running import Host, host
+from tests.bench.measurement import BIN, Cost, Row, at_most, cost
+from tests.processes import Host, host
 
 ROWS = 100
 TIMES = 3

@@ -11,7 +11,7 @@ from analyst.settings import read_settings
 from analyst.store import Store
 from analyst.store.factory import open_store
 from tests.bench.extract import extract_to, write_csv
-from tests.bench.measuring import Row, at_most, cost, python
+from tests.bench.measurement import Row, at_most, cost, python
 from tests.clouds import cloud
 
 SIZE = 200_000_000

@@ -26,7 +26,7 @@ from analyst.state.sources import NewSource, create_source
 from analyst.state.users import NewUser, create_user
 from analyst.store.folder.store import FileStore
 from tests.bench.buckets import NOW, extract, file_store, rebuild, tables
-from tests.bench.measuring import Row, at_most
+from tests.bench.measurement import Row, at_most
 
 SOURCES, TABLES, RUNS, PEOPLE, TIMES = 100, 100, 1000, 500, 7
 CATALOG, OTHERS, FIRST_LOAD = 100.0, 50.0, 120.0

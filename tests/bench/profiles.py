@@ -11,10 +11,10 @@ from pathlib import Path
 import duckdb
 
 from analyst.catalog import Column, File, Table
-from analyst.profiles.profiling import ProfiledTable, Profiling, Registered
+from analyst.profiles.profiler import ProfiledTable, Profiling, Registered
 from tests.bench import extract
 from tests.bench.buckets import file_store
-from tests.bench.measuring import ROOT, Row, at_most, cost, python
+from tests.bench.measurement import ROOT, Row, at_most, cost, python
 
 ROWS, FILES, COLUMNS = 10_000_000, 20, 20
 SMALL = 1000

@@ -12,7 +12,7 @@ import duckdb
 
 from analyst.query.engine import Query
 from analyst.query.pool import Limits
-from tests.bench.measuring import Row, at_most
+from tests.bench.measurement import Row, at_most
 from tests.clouds import clouds
 from tests.integration.query.lake import Lake, lake
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from analyst.rebuild import Rebuild
 from tests.bench.buckets import NOW, extract, file_store, put_extract, rebuild, tables, with_other_content
-from tests.bench.measuring import ROOT, Row, at_most, cost, python
+from tests.bench.measurement import ROOT, Row, at_most, cost, python
 
 _REBUILD = """
 import sys

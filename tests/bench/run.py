@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tests.bench.extract import BARE, write_csv  # noqa: E402 - the project is found by the line above
-from tests.bench.measuring import Row, cost, python  # noqa: E402 - the same
+from tests.bench.measurement import Row, cost, python  # noqa: E402 - the same
 
 REFERENCE = 5.7
 """Processor seconds of the calibration on the machine for which the targets were set."""

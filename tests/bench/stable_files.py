@@ -7,8 +7,8 @@ from pathlib import Path
 import duckdb
 
 from analyst.connectors.files.connector import CsvConnector
-from analyst.connectors.files.listing import Wanted
 from analyst.connectors.files.options import CsvSource
+from analyst.connectors.files.table_files import Wanted
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.contract.model import FileRow
@@ -17,7 +17,7 @@ from analyst.settings import Settings
 from analyst.store import Store
 from tests.bench.buckets import file_store
 from tests.bench.extract import ROWS, rows_query
-from tests.bench.measuring import Row, at_most
+from tests.bench.measurement import Row, at_most
 
 _ALL = rows_query(0, ROWS)
 _MIDDLE = ROWS // 2

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.bench.buckets import analyst_with_half_granted, extract, file_store, rebuild, tables
-from tests.bench.measuring import BIN, ROOT, Row, at_most
-from tests.running import Host, free_port
+from tests.bench.measurement import BIN, ROOT, Row, at_most
+from tests.processes import Host, free_port
 
 TIMES = 5
 _BARE = "def hello(request):\n    return 'hello'\n"

@@ -12,9 +12,9 @@ from analyst.context import Process
 from analyst.http import app
 from analyst.http.application import discover
 from analyst.store.gcs.store import GsStore
-from tests.bench.measuring import Row, at_most
+from tests.background_work import settle
+from tests.bench.measurement import Row, at_most
 from tests.doubles.gcs import Gcs, running
-from tests.settling import settle
 
 LATENCY = 0.02
 KINDS = ("insert", "list", "get", "media", "delete")

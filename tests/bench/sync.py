@@ -9,9 +9,9 @@ from pathlib import Path
 from analyst.contract.extraction import Extraction
 from analyst.runs import new_run_id
 from tests.bench.buckets import file_store, rebuild
-from tests.bench.measuring import BIN, Cost, Row, at_least, at_most, cost
+from tests.bench.measurement import BIN, Cost, Row, at_least, at_most, cost
 from tests.doubles.toy_source import Toy, ToyTable
-from tests.running import Host, host
+from tests.processes import Host, host
 
 TABLES = 50
 ROWS = 1_375_000

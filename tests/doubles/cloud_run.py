@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.running import BIN, ROOT, free_port
+from tests.processes import BIN, ROOT, free_port
 
 _HOP = {"connection", "transfer-encoding", "keep-alive", "date", "server"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analyst.errors import UnavailableError
 from analyst.store import ABSENT, Condition, Entry, Object, StoreConflictError, UnsureWriteError
-from tests.doubles.around import Around
+from tests.doubles.wrapped_store import Around
 
 
 class Fault(Enum):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analyst.store import Condition
-from tests.doubles.around import Around
+from tests.doubles.wrapped_store import Around
 
 
 @dataclass

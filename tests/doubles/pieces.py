@@ -8,7 +8,7 @@ from typing import Literal
 from analyst.catalog import Column
 from analyst.contract import parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
-from tests.reading import connected
+from tests.bucket_contents import connected
 
 
 @dataclass

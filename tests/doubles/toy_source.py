@@ -8,7 +8,7 @@ from pathlib import Path
 from analyst.contract import parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.errors import SourceError
-from tests.reading import connected
+from tests.bucket_contents import connected
 
 
 @dataclass(frozen=True, slots=True)

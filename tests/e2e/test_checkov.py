@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.running import ROOT
+from tests.processes import ROOT
 
 CHECKOV = ROOT / ".venv-checkov/bin/checkov"
 

@@ -13,7 +13,7 @@ from tests.doubles.cloud_run import CloudRun, cloud_run
 from tests.doubles.cloud_tasks import Queue, cloud_tasks
 from tests.doubles.oidc import oidc_provider
 from tests.integration.jira.conftest import event, issue, signature
-from tests.running import BOOTSTRAP_SECRET, SERVICE_TOKEN, Host
+from tests.processes import BOOTSTRAP_SECRET, SERVICE_TOKEN, Host
 
 ACCOUNT = "tasks@acme.iam.gserviceaccount.com"
 JIRA_SECRET = "jira-secret-of-the-model-0123456789abcdef"

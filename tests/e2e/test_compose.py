@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.running import BOOTSTRAP_SECRET, ROOT, SERVICE_TOKEN, Host, da, free_port
+from tests.processes import BOOTSTRAP_SECRET, ROOT, SERVICE_TOKEN, Host, da, free_port
 
 COMPOSE = {"docker compose": ["docker", "compose"], "docker-compose": ["docker-compose"]}
 

@@ -22,7 +22,7 @@ import pytest
 from tests.doubles.s3 import BUCKET, serving
 from tests.e2e.test_compose import COMPOSE, Project, ends_well
 from tests.integration.jira.conftest import event, issue, signature
-from tests.running import BOOTSTRAP_SECRET, SERVICE_TOKEN, da, free_port
+from tests.processes import BOOTSTRAP_SECRET, SERVICE_TOKEN, da, free_port
 
 KILLS = int(os.environ.get("COMPOSE_KILLS", "50"))
 JIRA_SECRET = "jira-secret-of-the-containers-0123456789abcdef"

@@ -21,7 +21,7 @@ from analyst.http.application import discover
 from analyst.http.openapi import build
 from analyst.http.spec import FunctionSpec
 from tests.bench.startup import _family, _pss_mb
-from tests.running import BIN, BOOTSTRAP_SECRET, ROOT, SERVICE_TOKEN, Host, free_port, host
+from tests.processes import BIN, BOOTSTRAP_SECRET, ROOT, SERVICE_TOKEN, Host, free_port, host
 
 FUNCTIONS = sorted(discover(["functions"]), key=lambda it: (it.function.path.text, it.function.method))
 ALONE = os.environ.get("ALONE", "process")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.e2e.test_compose import ends_well
-from tests.running import ROOT, Host, free_port
+from tests.processes import ROOT, Host, free_port
 
 pytestmark = pytest.mark.skipif(not ends_well("docker", "info"), reason="no Docker daemon answers")
 

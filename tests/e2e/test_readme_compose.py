@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.test_compose import COMPOSE, ends_well
+from tests.processes import Host, free_port
 from tests.readme import clone, shell, steps
-from tests.running import Host, free_port
 
 pytestmark = pytest.mark.skipif(not ends_well("docker", "info"), reason="no Docker daemon answers")
 

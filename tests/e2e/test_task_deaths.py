@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.jira.conftest import event, issue, signature
-from tests.running import BIN, BOOTSTRAP_SECRET, ROOT, SERVICE_TOKEN, Host, free_port
+from tests.processes import BIN, BOOTSTRAP_SECRET, ROOT, SERVICE_TOKEN, Host, free_port
 
 JIRA_SECRET = "jira-secret-of-the-deaths-0123456789abcdef"
 KILLS = 50

@@ -20,7 +20,7 @@ from analyst.state.projection import project
 from analyst.store import Store
 from tests.clouds import Cloud
 from tests.integration.administrator import SHARED_GROUP, SHARED_TABLE, set_up
-from tests.running import ROOT
+from tests.processes import ROOT
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -21,7 +21,7 @@ from analyst.state.registry import NewTable, TableChange, get_table, register, u
 from analyst.state.sources import NewSource, create_source
 from analyst.state.tokens import issue
 from analyst.state.users import NewUser, UserChange, create_user, delete_user, get_user, update_user
-from tests.opening import opened
+from tests.named_bucket import opened
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -10,8 +10,8 @@ from werkzeug.test import TestResponse
 
 from analyst.context import Process
 from analyst.store import Store
+from tests.bucket_contents import ask, query
 from tests.integration.world import SERVICE_TOKEN, Begun, World
-from tests.reading import ask, query
 
 
 class Served(Protocol):

@@ -24,7 +24,7 @@ from analyst.state import Actor, State
 from analyst.store import ANY, Condition, Object, Store
 from analyst.sweep import Sweep
 from tests.clouds import Cloud, FileCloud
-from tests.doubles.around import AgedStore, Around
+from tests.doubles.wrapped_store import AgedStore, Around
 from tests.examples import examples
 from tests.integration.world import World
 

@@ -18,7 +18,7 @@ from analyst.tasks.cloud_tasks import CloudTasks
 from tests.doubles.cloud_tasks import Queue, cloud_tasks
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.oidc import Provider, oidc_provider
-from tests.running import ROOT
+from tests.processes import ROOT
 
 QUEUE = "projects/acme/locations/europe-west1/queues/tasks"
 ACCOUNT = "tasks@acme.iam.gserviceaccount.com"

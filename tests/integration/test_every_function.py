@@ -19,7 +19,7 @@ from analyst.http.openapi import build
 from tests.clouds import Cloud
 from tests.doubles.memory_store import MemoryStore
 from tests.integration.world import FUNCTIONS, JIRA_SECRET, SERVICE_TOKEN, World
-from tests.running import ROOT
+from tests.processes import ROOT
 
 Json = Mapping[str, Any]
 PROBLEM = "application/problem+json"

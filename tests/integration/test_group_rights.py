@@ -14,11 +14,11 @@ from analyst.errors import ForbiddenError
 from analyst.http import app
 from analyst.store import ABSENT, Condition, Entry, Object
 from infra.deployment import Access, routes, services
-from tests.doubles.around import Around
 from tests.doubles.memory_store import MemoryStore
+from tests.doubles.wrapped_store import Around
 from tests.integration.jira.conftest import event, issue, signature
 from tests.integration.world import FUNCTIONS, JIRA_SECRET
-from tests.running import BOOTSTRAP_SECRET, SERVICE_TOKEN, Host, free_port, served
+from tests.processes import BOOTSTRAP_SECRET, SERVICE_TOKEN, Host, free_port, served
 from tests.unit.test_deployment import answers
 
 FOUND = services()

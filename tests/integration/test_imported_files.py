@@ -8,8 +8,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests.bucket_contents import query
 from tests.integration.world import Begun, World
-from tests.reading import query
 from tests.unit.files.foreign_parquet import foreign
 
 RUN = "01JQ0000000000000000000000"

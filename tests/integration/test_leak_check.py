@@ -17,7 +17,7 @@ from da.server import Server
 from da.web import Web
 from tests.clouds import FileCloud
 from tests.integration.world import FUNCTIONS, World
-from tests.running import Host, free_port, served
+from tests.processes import Host, free_port, served
 
 MISTAKES = ("order", "shop", "orders")
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from tests.clouds import KINDS, Cloud, cloud, listed
-from tests.running import ROOT, Host, da, host
+from tests.processes import ROOT, Host, da, host
 
 DATA = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve() / "nycflights13"
 FILES = {

@@ -13,8 +13,8 @@ from analyst.runs import RunRecord
 from analyst.store import Store
 from analyst.sweep import Sweep
 from tests.clouds import Cloud
-from tests.doubles.around import AgedStore
 from tests.doubles.pieces import Pieces
+from tests.doubles.wrapped_store import AgedStore
 from tests.integration.world import World
 
 

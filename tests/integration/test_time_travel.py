@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from analyst.store import ABSENT
+from tests.bucket_contents import data, pointer, query
 from tests.clouds import Cloud
 from tests.integration.world import World
-from tests.reading import data, pointer, query
 
 
 class Shop(World):

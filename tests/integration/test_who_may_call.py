@@ -587,7 +587,7 @@ def test_roles_are_compared_where_scopes_are_looked_at_too() -> None:
         "shared/analyst/access/rules.py",
         "shared/analyst/auth/callers.py",
         "shared/analyst/http/admission.py",
-        "shared/analyst/imports/migrated.py",
+        "shared/analyst/imports/migrated_rows.py",
         "shared/analyst/visible_tables.py",
         "shared/analyst/state/access_report.py",
         "shared/analyst/state/tokens.py",

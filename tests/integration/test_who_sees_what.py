@@ -11,7 +11,7 @@ import pytest
 from analyst.context import Process
 from analyst.store import Store
 from tests.integration.world import SERVICE_TOKEN, Begun, World
-from tests.running import Host, da, served
+from tests.processes import Host, da, served
 
 
 @pytest.fixture(scope="module")

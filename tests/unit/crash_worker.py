@@ -14,7 +14,7 @@ from analyst.rebuild import Rebuild
 from analyst.store import Store
 from tests.doubles.mortal_store import Fate, MortalStore
 from tests.doubles.toy_source import Toy, ToyTable
-from tests.opening import opened
+from tests.named_bucket import opened
 
 
 def now() -> datetime:

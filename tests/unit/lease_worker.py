@@ -17,8 +17,8 @@ from multiprocessing.synchronize import Barrier
 
 from analyst.lease import acquire
 from analyst.store import Store
-from tests.doubles.around import AgedStore
-from tests.opening import opened
+from tests.doubles.wrapped_store import AgedStore
+from tests.named_bucket import opened
 
 _PATIENCE = 120.0
 

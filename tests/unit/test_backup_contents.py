@@ -5,7 +5,7 @@ import re
 import pytest
 
 from analyst.backup.contents import Kind, kind_of
-from tests.running import ROOT
+from tests.processes import ROOT
 
 _FOLDER = re.compile(r'"((?:state|catalog|locks|jobs|uploads)/[a-z_/-]*/)[^"]*"')
 

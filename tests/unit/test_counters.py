@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from analyst.counters import DURATIONS, REQUESTS, RUNNING, Counters, Family, host_folder
-from tests.running import ROOT
+from tests.processes import ROOT
 
 
 def samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:

@@ -11,12 +11,12 @@ from analyst.rebuild import Rebuild
 from analyst.rebuild.contents import EMBEDDED
 from analyst.snapshots import Snapshots
 from analyst.store import Store
+from tests.bucket_contents import database, folder
 from tests.clouds import Cloud
-from tests.doubles.around import AgedStore
+from tests.doubles.wrapped_store import AgedStore
 from tests.examples import size
 from tests.forks import Forks, forking
-from tests.reading import database, folder
-from tests.running import ROOT
+from tests.processes import ROOT
 from tests.unit import crash_worker
 
 pytestmark = [pytest.mark.many, pytest.mark.slow]

@@ -9,7 +9,7 @@ import typer
 
 from da.main import app
 from infra.cli_reference import TARGET, reference
-from tests.running import ROOT
+from tests.processes import ROOT
 
 GUIDES = sorted((ROOT / "shared" / "docs").glob("*.md"))
 README = ROOT / "README.md"

@@ -14,9 +14,9 @@ from analyst.errors import LeaseLostError, UnavailableError
 from analyst.lease import Lease, acquire
 from analyst.store import ABSENT, ANY, Store
 from tests.clouds import Cloud
-from tests.doubles.around import ClockedStore
 from tests.doubles.faulty_store import Fault, FaultyStore
-from tests.running import ROOT
+from tests.doubles.wrapped_store import ClockedStore
+from tests.processes import ROOT
 
 KEY = "locks/rebuild.json"
 

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.running import ROOT
+from tests.processes import ROOT
 
 DOORS = {"quote", "quote_text", "quote_path", "checked_type", "len", "range", "int", "sum", "max", "min"}
 """The functions that make SQL of what comes from outside, and such as give numbers."""
@@ -212,14 +212,14 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
     "shared/analyst/duckdb_files.py": {"table"},
     "shared/analyst/imports/state_import.py": {"table"},
-    "shared/analyst/metrics/checking.py": {"query"},
-    "shared/analyst/profiles/profiling.py": {"read"},
+    "shared/analyst/metrics/check.py": {"query"},
+    "shared/analyst/profiles/profiler.py": {"read"},
     "shared/analyst/profiles/relations.py": {"child", "parent"},
     "shared/analyst/quality/checks.py": {"listed", "' or '.join(terms)", "_statement(one.sql or '')"},
     "functions/api/table_data.py": {"sql_name(table.id, table.view)"},
-    "shared/analyst/query/canonical.py": {"value", "values"},
+    "shared/analyst/query/result_hash.py": {"value", "values"},
     "shared/analyst/query/engine.py": {"aliases[min(unused)].alias"},
-    "shared/analyst/connectors/bigquery/orders.py": {"order.label"},
+    "shared/analyst/connectors/bigquery/reader_processes.py": {"order.label"},
     "shared/analyst/query/run.py": {
         "columns",
         "n",
@@ -278,10 +278,10 @@ LISTED: dict[str, set[str]] = {
     "shared/da/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
     "shared/da/query.py": {"names", "shape(columns)", "index", "query", "', '.join(values)"},
     "shared/da/scope.py": {"rows"},  # a quoted path, or a quoted name of the mirror
-    "shared/da/views.py": {"_select(each)"},
+    "shared/da/mirror/views.py": {"_select(each)"},
     "shared/da/agents/tools.py": {"_unended(asked['sql'])", "_unended(question.sql)", "offset", "table.sql_name"},
     "shared/da/agents/row_diff.py": {"_struct('a', after)", "_struct('b', before)", "new", "old", "sql"},
-    "shared/da/mirror_warehouse.py": {
+    "shared/da/mirror/warehouse.py": {
         "facts.sql_name",
         "folders",
         "shape",

@@ -6,7 +6,8 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import View, function
 from analyst.http.pages import ask
-from functions.api import access_requests, admin_config, admin_schedule, admin_sources, feedback, health, sync
+from functions.api import access_requests, feedback, health, sync
+from functions.api.admin import admin_config, admin_schedule, admin_sources
 
 _RUNS: Final = 8
 _FAILING: Final = 20

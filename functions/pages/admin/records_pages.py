@@ -12,7 +12,8 @@ from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask
 from analyst.names import Name
 from analyst.snapshots import SnapshotNumber
-from functions.api import admin_audit, admin_config, snapshots
+from functions.api import snapshots
+from functions.api.admin import admin_audit, admin_config
 from functions.pages.admin.people_pages import id_of, shown_person
 
 _LONGEST_TEXT: Final = 256 * 1024

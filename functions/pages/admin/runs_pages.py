@@ -13,7 +13,8 @@ from analyst.http.pages import Form, ask
 from analyst.names import Name
 from analyst.scheduling.overview import State
 from functions import sweep as sweeping
-from functions.api import admin_schedule, sync
+from functions.api import sync
+from functions.api.admin import admin_schedule
 
 _PAGE: Final = 100
 

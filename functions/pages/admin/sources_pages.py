@@ -17,7 +17,8 @@ from analyst.names import Name
 from analyst.pages.fields import Field as InputField
 from analyst.pages.fields import fields_of, read
 from analyst.state.source_types import EXTERNAL
-from functions.api import admin_discover, admin_source_life, admin_sources, admin_tables, sync
+from functions.api import sync
+from functions.api.admin import admin_discover, admin_source_life, admin_sources, admin_tables
 
 LABELS: Final = {
     "csv": "Files",

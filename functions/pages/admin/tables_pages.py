@@ -11,7 +11,8 @@ from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask, found
 from analyst.names import Name
-from functions.api import access, admin_sources, admin_tables, permissions
+from functions.api import access, permissions
+from functions.api.admin import admin_sources, admin_tables
 from functions.pages.admin.sources_pages import table_fields, table_options
 
 _PAGE: Final = 100

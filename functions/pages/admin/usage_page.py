@@ -8,7 +8,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import View, function
 from analyst.http.pages import Form, ask
-from functions.api import admin_usage
+from functions.api.admin import admin_usage
 
 
 class UsagePageQuery(Form):

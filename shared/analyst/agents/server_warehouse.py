@@ -20,13 +20,13 @@ from analyst.catalog import Table
 from analyst.catalog_search import CatalogSearch
 from analyst.descriptions import Description, Texts
 from analyst.errors import AnalystError, ConflictError, InvalidInputError, NotFoundError
-from analyst.metrics import checked
-from analyst.metrics.checked import CheckedMetric, visible_metrics
+from analyst.metrics import checked_metrics
+from analyst.metrics.checked_metrics import CheckedMetric, visible_metrics
 from analyst.metrics.view import dimension_names
 from analyst.names import quote
-from analyst.profiles import profile_view, relations, stored
+from analyst.profiles import profile_view, relations, stored_profiles
 from analyst.query.engine import Engine, Query, Reader
-from analyst.query.live import Live
+from analyst.query.live_rows import Live
 from analyst.query.statement import StatementError, TableName
 from analyst.rebuild.view_names import TAKEN_SCHEMAS
 from analyst.receipts import Receipt, Verifier
@@ -123,7 +123,7 @@ class ServerWarehouse:
 
     @cached_property
     def _metrics(self) -> Sequence[CheckedMetric]:
-        return visible_metrics(checked.read(self.store).metrics, self._current, self.access, self.caller)
+        return visible_metrics(checked_metrics.read(self.store).metrics, self._current, self.access, self.caller)
 
     @cached_property
     def _by_name(self) -> Mapping[str, Table]:
@@ -240,7 +240,7 @@ class ServerWarehouse:
             raise NotFoundError(f"{error}; call find to see the tables that the user can read") from None
 
     def _profile(self, table: Table) -> dict[str, Any] | None:
-        found = stored.read(self.store, table)
+        found = stored_profiles.read(self.store, table)
         if found is None:
             return None
         shown = profile_view.view(self.store, found, self._current, self.access, caller=self.caller, texts=self.texts)
@@ -297,7 +297,7 @@ class ServerWarehouse:
         Raises:
             NotFoundError: it does not exist, or the caller can't read its tables.
         """
-        metric = checked.require(self._metrics, name)
+        metric = checked_metrics.require(self._metrics, name)
         said = metric.defined.definition.model_dump(mode="json", exclude={"extensions"})
         return {
             **said,

@@ -17,7 +17,7 @@ from analyst.contract.model import Extract
 from analyst.contract.parquet_input import ParquetInput, open_parquet, within_years
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
-from analyst.imports.files import ImportedTable, standing
+from analyst.imports.imported_tables import ImportedTable, standing
 from analyst.imports.parts import Parts
 from analyst.names import quote, quote_text
 from analyst.types import checked_type

@@ -23,9 +23,9 @@ from analyst.connectors.files.connector import CsvConnector
 from analyst.connectors.files.discovery import connector_of
 from analyst.connectors.files.formats.compression import opened
 from analyst.connectors.files.increments import Increment
-from analyst.connectors.files.listing import Planned, data_file
 from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.local import LocalPlace, Place, SourceFile
+from analyst.connectors.files.table_files import Planned, data_file
 from analyst.connectors.jira.api.issues import client_of
 from analyst.connectors.jira.issue.custom_fields import TransformOptions
 from analyst.connectors.jira.source import JiraSource, Scope

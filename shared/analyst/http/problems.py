@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request
 from analyst.errors import AnalystError
 from analyst.http.response import Response, html_response
 from analyst.pages import Reader, Site, render
-from analyst.pages.rendering import sentence
+from analyst.pages.html import sentence
 
 MEDIA_TYPE = "application/problem+json"
 

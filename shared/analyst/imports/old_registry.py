@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from analyst.errors import InvalidInputError
-from analyst.imports.old import FoundTable, OldTable
+from analyst.imports.old_system import FoundTable, OldTable
 from analyst.imports.report import Gathered
 from analyst.names import normalise
 

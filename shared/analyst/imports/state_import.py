@@ -10,8 +10,8 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from analyst.errors import InvalidInputError
-from analyst.imports.migrated import KEPT, Kept, Migrated, Row, migrated
-from analyst.imports.old import OldSystem
+from analyst.imports.migrated_rows import KEPT, Kept, Migrated, Row, migrated
+from analyst.imports.old_system import OldSystem
 from analyst.imports.report import Gathered, ImportReport, Memory, Placed
 from analyst.names import normalise, quote
 from analyst.state.audit import Actor, record, record_all

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst.metrics.checked import CheckedMetric
+from analyst.metrics.checked_metrics import CheckedMetric
 from analyst.metrics.definition import MetricDefinition, MetricDimension
 from da.metrics.compilation import Metric, compile_metric
 

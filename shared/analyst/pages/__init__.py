@@ -1,9 +1,9 @@
 """Pages for people: server-rendered HTML with one layout, one stylesheet, one chart style, and one script that none needs.
 
-A function in `functions/pages` collects the values, a template in `templates/` shows them. `rendering` is the only way
+A function in `functions/pages` collects the values, a template in `templates/` shows them. `html` is the only way
 from one to the other, `plots` draws SVG.
 """
 
-from analyst.pages.rendering import Reader, Script, Site, render, script, security_policy
+from analyst.pages.html import Reader, Script, Site, render, script, security_policy
 
 __all__ = ["Reader", "Script", "Site", "render", "script", "security_policy"]

@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.access import AccessList, Caller
 from analyst.descriptions import Texts
-from analyst.metrics import checked
-from analyst.metrics.checked import visible_metrics
+from analyst.metrics import checked_metrics
+from analyst.metrics.checked_metrics import visible_metrics
 from analyst.profiles import relations
-from analyst.profiles.stored import StoredProfile
+from analyst.profiles.stored_profiles import StoredProfile
 from analyst.snapshots import Snapshot
 from analyst.store import Store
 from da.profiles.report import without_values
@@ -48,7 +48,7 @@ def view(
     hidden = {name for name, tags in texts.tags_by_column(table).items() if by_tag(tags)}
     profile = without_values(found.profile, hidden)
     known = {column.name: column.description for column in texts.columns(table)}
-    metrics = visible_metrics(checked.read(store).metrics, snapshot, access, caller)
+    metrics = visible_metrics(checked_metrics.read(store).metrics, snapshot, access, caller)
     related = relations.of_table(table, snapshot, access, caller, texts=texts, proposals=relations.read(store))
     added = {
         "description": texts.description(table, access),

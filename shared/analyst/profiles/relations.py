@@ -23,7 +23,7 @@ from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.descriptions import ForeignKey, Texts
 from analyst.names import quote, quote_text
-from analyst.profiles import stored
+from analyst.profiles import stored_profiles
 from analyst.snapshots import Snapshot
 from analyst.store import ANY, Object, Store
 from analyst.store.compare_and_swap import swap
@@ -117,7 +117,7 @@ class _Column:
 
 def summary_key(table_id: str) -> str:
     """Return the key of what is known of a table's columns."""
-    return f"{stored.folder_of(table_id)}columns.json.gz"
+    return f"{stored_profiles.folder_of(table_id)}columns.json.gz"
 
 
 def write_summary(store: Store, table: Table, scanned: Scanned) -> None:

@@ -21,7 +21,7 @@ from analyst.catalog import File, Table
 from analyst.errors import NotFoundError, SourceError
 from analyst.names import did_you_mean
 from analyst.query.file_cache import FileCache
-from analyst.query.live import Columns, Live, Patience, Registered, Wanted
+from analyst.query.live_rows import Columns, Live, Patience, Registered, Wanted
 from analyst.query.pool import Job, Lease, Outcome, Pool
 from analyst.query.pushdown import Use
 from analyst.query.results import LARGEST, Kept, Results, key_of

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
 
 from analyst.errors import AnalystError
 from analyst.names import quote, quote_text
-from analyst.query.canonical import ResultHash, row_digest
 from analyst.query.ranges import Parts
+from analyst.query.result_hash import ResultHash, row_digest
 from analyst.query.statement import Json, StatementError, position, refused
 from analyst.types import checked_type, portable, with_statistics
 

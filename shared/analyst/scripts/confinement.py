@@ -33,7 +33,7 @@ _START: Final = 30.0
 _NOBODY: Final = 65_534
 _BLOCK: Final = 1 << 16
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
-_PROGRAM: Final = ("inside.py", "kernel.py")
+_PROGRAM: Final = ("sandbox.py", "kernel.py")
 _LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ssl/certs")
 _ABOUT: Final = """import json, os, site, sys
 prefix = sys.base_prefix
@@ -150,7 +150,7 @@ class Confinement:
     def _command(self, variant: Variant, root: Path, api: Path) -> tuple[list[str], str | None]:
         """Return the command of the program, and the name of the container that it starts."""
         if variant != "container":
-            return [sys.executable, "-I", "-S", str(files("analyst.scripts") / "inside.py")], None
+            return [sys.executable, "-I", "-S", str(files("analyst.scripts") / "sandbox.py")], None
         runtime = next((path for path in map(shutil.which, ("docker", "podman")) if path), None)
         if runtime is None:
             raise SettingsError(
@@ -166,7 +166,7 @@ class Confinement:
             "--memory", str(memory), "--memory-swap", str(memory), "--cpus", "1", "--pids-limit", "64",
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", f"{_NOBODY}:{_NOBODY}",
             "--volume", f"{api}:/run/da:ro", "--entrypoint", "python3", "--workdir", "/run/work",
-            self.settings.script_image, "-I", "/run/da/inside.py",
+            self.settings.script_image, "-I", "/run/da/sandbox.py",
         ], name  # fmt: skip
 
     @staticmethod

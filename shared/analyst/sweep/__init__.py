@@ -42,7 +42,7 @@ from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
 from analyst.notifications import outbox, telegram_bot
-from analyst.profiles.stored import of_gone_tables
+from analyst.profiles.stored_profiles import of_gone_tables
 from analyst.query import CACHED, RESULTS
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
@@ -52,7 +52,7 @@ from analyst.store import Entry, Store, delete_all
 from analyst.sweep import pointers
 from analyst.sweep.archive_records import Records
 from analyst.sweep.compact import Rewriting, Rewritten
-from analyst.sweep.compaction import Rule, Scattered, choose, is_set_back
+from analyst.sweep.compaction_rule import Rule, Scattered, choose, is_set_back
 from analyst.sweep.data_files import SourceSweep
 from analyst.sweep.pointers import is_older
 

@@ -29,7 +29,7 @@ from analyst.errors import ContractError, UnavailableError
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from analyst.store.transfer import local_copy
-from analyst.sweep.compaction import Files, Scattered, is_set_back
+from analyst.sweep.compaction_rule import Files, Scattered, is_set_back
 
 _LOG = logging.getLogger(f"{logs.ROOT}.sweep")
 _DOWNLOADS_AT_ONCE = 16

@@ -20,7 +20,7 @@ from analyst.errors import ContractError
 from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store
 from analyst.store.compare_and_swap import put_once
 from analyst.sweep.checkpoints import Log
-from analyst.sweep.compaction import Rule, Scattered, find
+from analyst.sweep.compaction_rule import Rule, Scattered, find
 from analyst.sweep.pointers import YOUNG, is_older
 
 _DATA_FILE = re.compile(rf"extracts/[^/]+/data/[^/]+/{FILE_NAME}")

@@ -8,7 +8,7 @@ import typer
 
 from da.errors import DaError, RefusedError, UsageError
 from da.help import Commands
-from da.manifest import NO_TABLES
+from da.mirror.manifest import NO_TABLES
 from da.options import Json, complete_tables
 from da.output import print_json, print_table, respond, say, say_fact, say_text
 from da.server import Server, segment

@@ -36,7 +36,7 @@ def diff(table: Table = None, *, since: Since = "yesterday", limit: Limit = 20, 
     """
     from da.agents.tools import Tools
     from da.agents.warehouse import ToolError
-    from da.mirror_warehouse import MirrorWarehouse
+    from da.mirror.warehouse import MirrorWarehouse
 
     tools = Tools(MirrorWarehouse(Workspace.find()), datetime.now(UTC), marking=False)
     name, asked = ("changes", {}) if table is None else ("diff_table", {"table": table, "limit": limit})

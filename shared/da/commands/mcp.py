@@ -31,7 +31,7 @@ def mcp(list_: ListOnly = False, json: Json = False) -> None:
     from da.agents.protocol import Server
     from da.agents.schemas import TOOLS
     from da.agents.tools import Tools
-    from da.mirror_warehouse import MirrorWarehouse
+    from da.mirror.warehouse import MirrorWarehouse
 
     if list_ or json:
         if json:

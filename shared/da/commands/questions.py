@@ -26,7 +26,7 @@ def check(folder: Folder = Path("config/questions"), *, runs: Runs = 1, json: Js
     """
     from da import questions
     from da.agents.tools import Tools
-    from da.mirror_warehouse import MirrorWarehouse
+    from da.mirror.warehouse import MirrorWarehouse
 
     asked = questions.read(folder)
     workspace = Workspace.find()

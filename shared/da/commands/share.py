@@ -11,7 +11,7 @@ from da.atomic import write_atomically
 from da.config import Config
 from da.errors import DaError, cause_of
 from da.help import Commands
-from da.manifest import NO_TABLES
+from da.mirror.manifest import NO_TABLES
 from da.options import Json
 from da.output import print_json, print_table, say
 from da.session import WHO, doing

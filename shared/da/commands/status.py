@@ -8,14 +8,14 @@ import typer
 
 from da.config import Config
 from da.errors import DaError
-from da.manifest import Manifest, noticed
+from da.mirror.manifest import Manifest, noticed
+from da.mirror.plan import Request, plan
+from da.mirror.snapshots import Snapshots
+from da.mirror.state import State
 from da.options import Json
 from da.output import print_json, say, say_fact
-from da.plan import Request, plan
 from da.server import Backoff
 from da.session import server_of
-from da.snapshots import Snapshots
-from da.state import State
 from da.text import ago_text, bytes_text, count_text, local_time
 from da.web import Web
 from da.workspace import Workspace

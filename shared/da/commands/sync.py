@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from da.catalog_news import BrokenMetrics
 from da.config import Config
 from da.errors import DaError, UsageError
+from da.mirror.catalog_news import BrokenMetrics
+from da.mirror.plan import Request
+from da.mirror.sync import Report, Sync
 from da.options import DryRun, Json, complete_tables
 from da.output import print_json, print_json_line, say, say_error
-from da.plan import Request
 from da.progress import bar
 from da.rules import Rules
 from da.session import server_of
-from da.sync import Report, Sync
 from da.text import local_time
 from da.web import Web
 from da.workspace import Workspace

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import DaError
-from da.manifest import NO_TABLES, Table, noticed
+from da.mirror.manifest import NO_TABLES, Table, noticed
+from da.mirror.snapshots import Snapshots, is_snapshot
 from da.options import Json, complete_tables
 from da.output import print_json, print_table, say, say_fact
 from da.session import session
-from da.snapshots import Snapshots, is_snapshot
 from da.text import ago_text, bytes_text, count_text, local_time
 from da.workspace import Workspace
 

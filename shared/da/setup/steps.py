@@ -11,13 +11,13 @@ from da.commands.admin_runs import synced
 from da.config import Config, Login, is_loopback
 from da.dotenv import read_dotenv
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
+from da.mirror.plan import Request
+from da.mirror.sync import Sync
 from da.output import say, say_text, say_warning
-from da.plan import Request
 from da.progress import bar
 from da.server import Backoff, Server
 from da.session import server_of
 from da.setup.answers import Answers, Kept, port_of
-from da.sync import Sync
 from da.web import Web
 from da.workspace import Workspace
 

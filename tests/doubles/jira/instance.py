@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.doubles.jira.holding import CUSTOM, Holding, item, person
+from tests.doubles.jira.contents import CUSTOM, Holding, item, person
 from tests.doubles.jira.issues import Attachment, Issue, Link, Note, Sla
 
 

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from tests.doubles.jira import jql
-from tests.doubles.jira.holding import CUSTOM, person
+from tests.doubles.jira.contents import CUSTOM, person
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.issues import Api, Issue, Look, chosen
 

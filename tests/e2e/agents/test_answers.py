@@ -23,7 +23,7 @@ from da.sample.generation import generate
 from tests.clouds import FileCloud
 from tests.integration.agents.mcp import META, send
 from tests.integration.world import World
-from tests.running import BIN, ROOT, Host, da, served
+from tests.processes import BIN, ROOT, Host, da, served
 
 DATA = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve() / "nycflights13"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import BIN, ROOT, Host, da, host
+from tests.processes import BIN, ROOT, Host, da, host
 
 CLIENTS = {
     "auto": ".venv-agents",

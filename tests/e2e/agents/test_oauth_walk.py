@@ -9,7 +9,7 @@ import pytest
 
 from analyst.auth import sessions
 from analyst.auth.keys import Keys
-from tests.running import ROOT, host
+from tests.processes import ROOT, host
 
 PYTHON = ROOT / ".venv-agents/bin/python"
 SECRET = "s" * 40

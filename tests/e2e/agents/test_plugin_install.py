@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Host, host
+from tests.processes import Host, host
 
 CLAUDE = shutil.which("claude")
 NAME = "ai-data-analyst"

@@ -18,7 +18,7 @@ from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.extraction import Extraction
 from analyst.rebuild import Rebuild
 from analyst.store import Store
-from tests.opening import opened
+from tests.named_bucket import opened
 
 ROWS = 1000
 SOURCE = "busy"

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from tests.clouds import Cloud
-from tests.running import ROOT, Host, da, host
+from tests.processes import ROOT, Host, da, host
 
 ACTORS = ROOT / "tests/e2e/concurrency/actors.py"
 ROWS = 1000

@@ -16,8 +16,8 @@ from analyst import runs
 from analyst.contract.extraction import Extraction
 from analyst.store.folder.store import FileStore
 from tests.doubles.toy_source import Toy, ToyTable
-from tests.running import ROOT
-from tests.unit.rebuild.building import NOW
+from tests.processes import ROOT
+from tests.unit.rebuild.lake import NOW
 from tests.unit.rebuild.test_frozen_lakes import EVERY_TYPE, attached, published, rows
 
 PYTHON = ROOT / ".venv-da/bin/python"

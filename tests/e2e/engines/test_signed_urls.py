@@ -18,7 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.running import ROOT, Host, host
+from tests.processes import ROOT, Host, host
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -9,7 +9,7 @@ import pytest
 from tests.clouds import Cloud
 from tests.integration.query.shop import ORDERS, Shop, shop
 from tests.integration.world import SERVICE_TOKEN, Begun, OneByOne, World
-from tests.running import ROOT
+from tests.processes import ROOT
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.engines import publisher
 from tests.e2e.engines.world import ENGINES, Bucket, Reader, Readers
-from tests.running import ROOT
+from tests.processes import ROOT
 
 PUBLISHES = 50
 READS = 5

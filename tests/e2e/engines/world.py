@@ -12,7 +12,7 @@ from analyst import runs
 from analyst.contract.extraction import Extraction
 from analyst.store.folder.store import FileStore
 from tests.doubles.toy_source import Toy, ToyTable
-from tests.running import ROOT
+from tests.processes import ROOT
 
 ENGINES = ("duckdb_delta", "deltalake", "polars", "daft", "sail")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -14,10 +14,10 @@ from tests.e2e.faults.places import PLACES, Place
 
 if TYPE_CHECKING:
     from tests.integration.jira.conftest import Installed
-    from tests.integration.jira.crashing import Scene
+    from tests.integration.jira.cut_fold import Scene
 
-pytest.register_assert_rewrite("tests.e2e.faults.laptops", "tests.e2e.faults.mirroring", "tests.e2e.faults.scenes")
-pytest.register_assert_rewrite("tests.integration.jira.crashing")
+pytest.register_assert_rewrite("tests.e2e.faults.laptops", "tests.e2e.faults.mirror", "tests.e2e.faults.scenes")
+pytest.register_assert_rewrite("tests.integration.jira.cut_fold")
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> "Installed":
 @pytest.fixture
 def told(place: Place, installed: "Installed", tmp_path: Path) -> "Scene":
     """A place where events of Jira wait to be folded."""
-    from tests.integration.jira.crashing import prepare
+    from tests.integration.jira.cut_fold import prepare
 
     return prepare(place, installed, tmp_path)

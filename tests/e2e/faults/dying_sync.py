@@ -16,9 +16,9 @@ from typing import Any
 
 import duckdb
 
-import da.database  # noqa: F401 - here, so that no process has to
-from da import sync
+import da.mirror.database  # noqa: F401 - here, so that no process has to
 from da.config import Login
+from da.mirror import sync
 from tests.e2e.faults.laptops import Laptop
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime", "shutil.copyfile")

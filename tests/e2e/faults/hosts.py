@@ -15,7 +15,7 @@ from analyst.context import Process
 from analyst.http import app
 from analyst.http.application import WSGIApp, discover
 from analyst.store import Store
-from tests.running import BOOTSTRAP_SECRET
+from tests.processes import BOOTSTRAP_SECRET
 
 FUNCTIONS = discover(["functions.api", "functions.auth"])
 ENVIRON = {"DATA_DIR": "/nowhere", "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET, "ACCESS_MAX_AGE": "0"}

@@ -10,13 +10,13 @@ import duckdb
 
 from da.config import Login
 from da.errors import DaError
-from da.plan import Request
+from da.mirror.plan import Request
+from da.mirror.sync import Sync
 from da.progress import bar
 from da.server import Backoff, Server
-from da.sync import Sync
 from da.web import Web
 from da.workspace import Workspace
-from tests.e2e.faults.looking import TABLES, generation_of
+from tests.e2e.faults.readers import TABLES, generation_of
 
 
 @dataclass(frozen=True, slots=True)

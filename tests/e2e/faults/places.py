@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from analyst.store import ANY, Condition, Store
 from analyst.store.folder.store import FileStore
-from tests.doubles.around import RetoldStore
+from tests.doubles.wrapped_store import RetoldStore
 
 
 class Place(Protocol):

@@ -13,8 +13,8 @@ from analyst.snapshots import PREFIX
 from analyst.store import Store
 from tests.e2e.faults.actors import BACK_TO, DEEDS, Moving, edit, publish, rebuild, sweep
 from tests.e2e.faults.fates import FATES, Fate, FatedStore, Touches
-from tests.e2e.faults.looking import Seen, look
 from tests.e2e.faults.places import Place
+from tests.e2e.faults.readers import Seen, look
 
 DAY = 86_400.0
 STRIDE = 8

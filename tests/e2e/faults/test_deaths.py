@@ -18,7 +18,7 @@ DEATHS = [fate for fate in FATES if fate.name.startswith("KILLED")]
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    with forking(Path(__file__).with_name("dying.py")) as forks:
+    with forking(Path(__file__).with_name("dying_actor.py")) as forks:
         yield forks
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.e2e.faults.fates import FATES, Fate
-from tests.integration.jira.crashing import Scene, wrong
+from tests.integration.jira.cut_fold import Scene, wrong
 
 
 @pytest.mark.parametrize("fate", [fate for fate in FATES if not fate.name.startswith("KILLED")])

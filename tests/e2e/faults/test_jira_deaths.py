@@ -9,13 +9,13 @@ import pytest
 
 from tests.e2e.faults.fates import FATES, Fate
 from tests.forks import Forks, forking
-from tests.integration.jira import dying
-from tests.integration.jira.crashing import Scene, wrong
+from tests.integration.jira import dying_fold
+from tests.integration.jira.cut_fold import Scene, wrong
 
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    with forking(Path(dying.__file__)) as forks:
+    with forking(Path(dying_fold.__file__)) as forks:
         yield forks
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from analyst.connectors.jira.sync import backfill
 from tests.e2e.faults.fates import FATES, Fate
-from tests.e2e.faults.jira_reading import BATCH, Reading, reading
+from tests.e2e.faults.jira_extract import BATCH, Reading, reading
 from tests.e2e.faults.places import FilePlace
 from tests.forks import Forks, forking
-from tests.integration.jira import dying
+from tests.integration.jira import dying_fold
 from tests.integration.jira.conftest import Installed
-from tests.integration.jira.crashing import CHANGES
+from tests.integration.jira.cut_fold import CHANGES
 
 DEATHS = [fate for fate in FATES if fate.name.startswith("KILLED")]
 STRIDE = 3
@@ -21,7 +21,7 @@ STRIDE = 3
 
 @pytest.fixture
 def forks() -> Iterator[Forks]:
-    with forking(Path(dying.__file__)) as forks:
+    with forking(Path(dying_fold.__file__)) as forks:
         yield forks
 
 

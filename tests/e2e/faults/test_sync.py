@@ -10,9 +10,9 @@ from analyst.store import Store
 from tests.doubles.gcs_accounts import pem
 from tests.e2e.faults.actors import Moving, publish, rebuild, rollback, sweep
 from tests.e2e.faults.fates import FATES, FatedStore, Touches
-from tests.e2e.faults.looking import TABLES
-from tests.e2e.faults.mirroring import Mirroring, prepare_mirroring
+from tests.e2e.faults.mirror import Mirroring, prepare_mirroring
 from tests.e2e.faults.places import PLACES, Place
+from tests.e2e.faults.readers import TABLES
 from tests.e2e.faults.scenes import DAY, everything
 from tests.forks import Forks, forking
 

@@ -10,8 +10,8 @@ from analyst.errors import NotFoundError
 from analyst.rebuild.publishing import COPY
 from tests.e2e.faults.actors import BACK_TO, DEEDS, Moving, edit, publish, rebuild, rollback, sweep
 from tests.e2e.faults.fates import Touches
-from tests.e2e.faults.looking import Seen
 from tests.e2e.faults.places import Place
+from tests.e2e.faults.readers import Seen
 from tests.e2e.faults.scenes import STRIDE, Scene, check_copy, check_history, everything, prepare
 
 THINNED = 2

@@ -13,7 +13,7 @@ from da.leak_check import Report
 from tests.clouds import FileCloud
 from tests.integration.test_leak_check import Company, check
 from tests.integration.world import BOOTSTRAP_SECRET, SERVICE_TOKEN
-from tests.running import ROOT, host
+from tests.processes import ROOT, host
 
 METRIC = {"display_name": "Rows", "table": "erp.t000", "expression": "count(*)", "description": "All rows."}
 
@@ -113,7 +113,7 @@ PATCHES = (
         "tables = found.catalog.tables",
     ),
     Patch(
-        "shared/analyst/metrics/checked.py",
+        "shared/analyst/metrics/checked_metrics.py",
         "readable = {table.id for table in visible(snapshot, access, caller)}",
         f"readable = {{table.id for table in {_EVERY}}}",
     ),

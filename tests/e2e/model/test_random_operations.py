@@ -28,10 +28,10 @@ from analyst.rebuild.rollback import release, roll_back
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Condition, Entry, Object, Store
 from analyst.sweep import Sweep, checkpoints
-from analyst.sweep.compaction import Rule
-from tests.doubles.around import Around, ClockedStore
+from analyst.sweep.compaction_rule import Rule
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.doubles.wrapped_store import Around, ClockedStore
 
 T = TypeVar("T")
 

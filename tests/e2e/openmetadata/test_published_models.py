@@ -18,7 +18,7 @@ from da.profiles.files import profile_path
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.openmetadata import TOKEN, openmetadata
 from tests.integration.catalog.test_openmetadata import MEASURED, METRIC, ORDERS
-from tests.running import ROOT
+from tests.processes import ROOT
 
 PYTHON = ROOT / ".venv-openmetadata/bin/python"
 AT = datetime(2026, 1, 1, tzinfo=UTC)

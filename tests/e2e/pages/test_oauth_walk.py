@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import ROOT, Host, host
+from tests.processes import ROOT, Host, host
 
 PYTHON = ROOT / ".venv-agents/bin/python"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import ROOT, Host, host
+from tests.processes import ROOT, Host, host
 
 PYTHON = ROOT / ".venv-sharing/bin/python"
 

@@ -17,7 +17,7 @@ from da.agents.row_diff import counted_sql, diff_sql
 from tests.integration.agents.mcp import call, refusal
 from tests.integration.query.shop import Shop, publish, shop
 from tests.integration.world import Begun
-from tests.running import BIN, Host, served
+from tests.processes import BIN, Host, served
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

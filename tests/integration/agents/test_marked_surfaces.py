@@ -19,7 +19,7 @@ from tests.integration.agents.mcp import META, result
 from tests.integration.agents.test_mirror import Laptop
 from tests.integration.query.shop import Shop, shop
 from tests.integration.world import Begun
-from tests.running import da, served
+from tests.processes import da, served
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

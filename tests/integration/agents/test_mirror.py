@@ -15,7 +15,7 @@ from da.agents.schemas import BY_NAME, TOOLS
 from tests.integration.agents.mcp import META
 from tests.integration.query.shop import Shop, shop
 from tests.integration.world import Begun
-from tests.running import BIN, Host, da, served
+from tests.processes import BIN, Host, da, served
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

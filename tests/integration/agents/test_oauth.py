@@ -16,7 +16,7 @@ from analyst.auth import sessions
 from analyst.context import Process
 from analyst.errors import InvalidInputError
 from analyst.store import Store
-from tests.doubles.around import AgedStore
+from tests.doubles.wrapped_store import AgedStore
 from tests.integration.agents.mcp import call, send
 from tests.integration.query.shop import Shop, shop
 from tests.integration.world import Begun, World

@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.integration.world import Begun, World
-from tests.running import Host, served
+from tests.processes import Host, served
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

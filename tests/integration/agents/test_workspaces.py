@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.query.shop import Shop, shop
 from tests.integration.world import Begun
-from tests.running import BIN, Host, served
+from tests.processes import BIN, Host, served
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from analyst.audit.archives import Archiving
 from analyst.errors import UnavailableError
 from tests.doubles.memory_store import MemoryStore
 from tests.integration.audit.conftest import NOW, Clock
-from tests.integration.audit.test_reading import events
+from tests.integration.audit.test_reader import events
 
 FIRST = (NOW - timedelta(days=3)).date()
 

@@ -13,7 +13,7 @@ from typing import Any
 from analyst.store import Store
 from tests.clouds import Cloud
 from tests.integration.world import World
-from tests.running import ROOT, host
+from tests.processes import ROOT, host
 
 SERVER = """
 import os, sys

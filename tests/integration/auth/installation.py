@@ -13,8 +13,8 @@ from analyst.http.answers import Page, Redirect
 from analyst.http.application import discover
 from analyst.http.browser_session import sign_browser_in
 from analyst.state.fields import Email, Input
+from tests.background_work import settle
 from tests.doubles.memory_store import MemoryStore
-from tests.settling import settle
 
 FUNCTIONS = discover(["functions.api", "functions.auth", "functions.pages"])
 SECRET = "bootstrap-" + "b" * 32

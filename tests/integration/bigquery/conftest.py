@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.doubles.bigquery.project import Project
-from tests.doubles.bigquery.serving import Served, serving
+from tests.doubles.bigquery.server import Served, serving
 from tests.integration.projects import ProjectSource, opening
 from tests.integration.world import Begun
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.doubles.bigquery.project import Project, column
 from tests.integration.bigquery.conftest import Opened
-from tests.running import da, served
+from tests.processes import da, served
 
 
 def project() -> Project:

@@ -13,7 +13,7 @@ from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 
 from tests.doubles.bigquery.project import Project, column
-from tests.doubles.bigquery.serving import serving
+from tests.doubles.bigquery.server import serving
 
 
 def test_googles_clients_read_the_double() -> None:

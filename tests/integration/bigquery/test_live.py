@@ -18,13 +18,13 @@ from analyst.connectors.materialized.engines import Spark
 from analyst.errors import SourceError
 from analyst.query.statement import Statement
 from tests.doubles.bigquery.project import Fault, Project, Table, column
-from tests.doubles.bigquery.serving import serving
+from tests.doubles.bigquery.server import serving
 from tests.integration.bigquery import hostile
 from tests.integration.bigquery.conftest import BigQuery
 from tests.integration.projects import opening
 from tests.integration.query.shop import publish
 from tests.integration.world import SERVICE_TOKEN, Begun
-from tests.running import da, served
+from tests.processes import da, served
 
 FIELDS = [
     column("id", "INTEGER"),

@@ -6,9 +6,9 @@ from typing import Any
 
 import duckdb
 
+from tests.bucket_contents import data, pointer
 from tests.doubles.bigquery.project import Project, column
 from tests.integration.bigquery.conftest import Opened
-from tests.reading import data, pointer
 
 FIELDS = [
     column("id", "INTEGER"),

@@ -14,7 +14,7 @@ from analyst.metrics import dbt, ossie
 from analyst.metrics.definition import MetricDefinition, MetricInput
 from analyst.store import Store
 from tests.integration.world import Begun, OneByOne, World
-from tests.running import ROOT
+from tests.processes import ROOT
 
 REVENUE: dict[str, Any] = {
     "name": "revenue",

@@ -12,9 +12,9 @@ import pytest
 from analyst.context import Process
 from analyst.errors import UnavailableError
 from analyst.store import Store
-from tests.doubles.around import Around
+from tests.doubles.wrapped_store import Around
 from tests.integration.world import SERVICE_TOKEN, Begun, World
-from tests.running import ROOT
+from tests.processes import ROOT
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 
 from da.config import Login
 from da.main import execute
-from da.plan import Request
+from da.mirror.plan import Request
+from da.mirror.sync import Report, Sync
 from da.progress import bar
 from da.server import Backoff, Server
-from da.sync import Report, Sync
 from da.web import Web
 from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, FunctionsApi, running

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import da, host
+from tests.processes import da, host
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

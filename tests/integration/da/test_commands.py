@@ -9,8 +9,8 @@ import typer
 from da import options
 from da.commands import admin
 from da.main import COMMANDS, execute
-from da.manifest import Table
-from da.state import State, Tables
+from da.mirror.manifest import Table
+from da.mirror.state import State, Tables
 from da.workspace import Workspace
 from tests.integration.da.conftest import Da
 

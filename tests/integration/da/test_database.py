@@ -12,11 +12,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from da.database import publish
 from da.errors import DaError
-from da.manifest import Table
-from da.sync import Report
-from da.views import Mirrored
+from da.mirror.database import publish
+from da.mirror.manifest import Table
+from da.mirror.sync import Report
+from da.mirror.views import Mirrored
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 

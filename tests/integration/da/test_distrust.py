@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from da.errors import DaError
-from da.sync import Report
+from da.mirror.sync import Report
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da

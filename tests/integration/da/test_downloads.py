@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from da import pieces
 from da.config import Login
-from da.download import Downloads, SignedUrls
-from da.manifest import Table
-from da.pieces import Wanted
+from da.mirror import pieces
+from da.mirror.download import Downloads, SignedUrls
+from da.mirror.manifest import Table
+from da.mirror.pieces import Wanted
+from da.mirror.sync import Report
 from da.server import Backoff, Server
-from da.sync import Report
 from da.web import Web
 from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
@@ -265,7 +265,7 @@ def test_parts_that_nobody_wants_any_more_are_deleted(api: FunctionsApi, sync: S
 def test_a_store_that_sends_nothing_any_more_holds_nobody(
     api: FunctionsApi, sync: SyncRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("da.download.STALLED", 0.3)
+    monkeypatch.setattr("da.mirror.download.STALLED", 0.3)
     done = threading.Event()
     api.put("shop.orders", NUMBERS)
     api.faults += [Fault(cut=10, midway=done.wait)] * 3

@@ -17,7 +17,7 @@ from da.main import execute
 from da.progress import bar
 from da.server import Backoff, Server
 from da.web import Web
-from tests.running import Host, da, served
+from tests.processes import Host, da, served
 from tests.unit.state import legacy
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from da import sync as syncing
+from da.mirror import sync as syncing
 from da.workspace import Workspace
 from tests.doubles.functions_api import Fault, FunctionsApi
 from tests.integration.da.conftest import Da
@@ -196,7 +196,7 @@ def test_what_a_sync_left_that_died_while_it_wrote_down_its_state_is_gone_after_
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half_written = lambda path, *_: path.with_name(f".{path.name}.1").touch()  # noqa: E731
-    with dying_in(monkeypatch, "da.state.write_atomically", half_written):
+    with dying_in(monkeypatch, "da.mirror.state.write_atomically", half_written):
         logged_in("sync")
     shop.forget()
     assert logged_in("sync").code == 0

@@ -10,7 +10,7 @@ import typer
 
 import da
 from da.main import app
-from tests.running import BOOTSTRAP_SECRET, host
+from tests.processes import BOOTSTRAP_SECRET, host
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
     from tests.clouds import Cloud
@@ -139,8 +139,8 @@ def test_what_commands_print_fits_their_schemas(
 def test_what_commands_for_jira_print_fits_their_schemas(
     da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tests.doubles.jira.server import serving
     from tests.doubles.jira.service import TOKEN
-    from tests.doubles.jira.serving import serving
     from tests.integration.jira.conftest import settings_for
 
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)

@@ -15,10 +15,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from da.database import Draft, InPlace, publish
-from da.manifest import Column, Table
-from da.state import State
-from da.views import Mirrored
+from da.mirror.database import Draft, InPlace, publish
+from da.mirror.manifest import Column, Table
+from da.mirror.state import State
+from da.mirror.views import Mirrored
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da

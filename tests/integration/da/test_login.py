@@ -64,7 +64,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def server(shared_cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from tests.running import host
+    from tests.processes import host
 
     with host(tmp_path_factory.mktemp("login"), shared_cloud, fork=True) as running:
         running.bootstrap()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import da, host
+from tests.processes import da, host
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.da.conftest import Da
-from tests.running import Host, host
+from tests.processes import Host, host
 
 pytestmark = pytest.mark.server
 

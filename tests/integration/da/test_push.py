@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import da as package
-from tests.running import BOOTSTRAP_SECRET, host
+from tests.processes import BOOTSTRAP_SECRET, host
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
     from tests.clouds import Cloud

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.running import BIN, ROOT, Host, free_port, run_da
+from tests.processes import BIN, ROOT, Host, free_port, run_da
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from da.manifest import Table
-from da.state import State, Tables
+from da.mirror.manifest import Table
+from da.mirror.state import State, Tables
 from da.workspace import Workspace
 
 pty = pytest.importorskip("pty")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.da.test_with_the_server import Laptop
-from tests.running import BOOTSTRAP_SECRET, Host, host
+from tests.processes import BOOTSTRAP_SECRET, Host, host
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
     from tests.clouds import Cloud

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import da.output
-from da.download import HOPELESS, THREADS
-from da.sync import Report
+from da.mirror.download import HOPELESS, THREADS
+from da.mirror.sync import Report
 from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
 from tests.integration.da.conftest import Da, parquet

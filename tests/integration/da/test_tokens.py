@@ -13,14 +13,14 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture(scope="module")
 def server(shared_cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
-    from tests.running import host
+    from tests.processes import host
 
     with host(tmp_path_factory.mktemp("tokens"), shared_cloud, fork=True) as running:
         yield running, running.bootstrap()
 
 
 def run(server: tuple[Any, str], folder: Path, *arguments: str, token: str | None = None, check: bool = True) -> Any:
-    from tests.running import da
+    from tests.processes import da
 
     return da(folder, *arguments, server=server[0], token=token or server[1], check=check)
 

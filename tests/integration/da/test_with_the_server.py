@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from tests.running import BOOTSTRAP_SECRET, Host, host, run_da
+from tests.processes import BOOTSTRAP_SECRET, Host, host, run_da
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
     from tests.clouds import Cloud

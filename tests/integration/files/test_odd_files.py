@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.bucket_contents import query
 from tests.integration.world import Begun, World
-from tests.reading import query
 from tests.unit.files.foreign_parquet import foreign
 
 NAME, CITY = "\u0418\u043c\u044f", "\u0413\u043e\u0440\u043e\u0434"

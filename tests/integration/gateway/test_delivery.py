@@ -20,7 +20,7 @@ from analyst.gateway.connection import Limits
 from analyst.notifications.notification import Item, Kind, Notification, notification_id
 from analyst.notifications.outbox import Outbox
 from tests.integration.gateway.conftest import POLL, Office, Running, gateway, health, received, signed_in
-from tests.running import free_port
+from tests.processes import free_port
 
 
 def test_several_instances_pass_on_what_is_new_to_every_connection(office: Office) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.clouds import Cloud
 from tests.integration.http.test_framework import tell
-from tests.running import ROOT, Host, host
+from tests.processes import ROOT, Host, host
 
 END = b"Host: a\r\nConnection: close\r\nX-Request-Id: %s\r\n\r\n"
 CHUNKED = b"POST /auth/bootstrap HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX-Request-Id: %s\r\n\r\n"

@@ -12,7 +12,7 @@ import pytest
 
 from analyst.store.folder.store import FileStore
 from tests.clouds import Cloud, FileCloud
-from tests.running import Host, host
+from tests.processes import Host, host
 
 JSON = b"Host: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
 CHUNKED = JSON + b"Transfer-Encoding: chunked\r\n\r\n"

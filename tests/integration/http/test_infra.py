@@ -16,7 +16,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from infra.dev import readable
-from tests.running import BOOTSTRAP_SECRET, ROOT, Host, free_port, wait_for
+from tests.processes import BOOTSTRAP_SECRET, ROOT, Host, free_port, wait_for
 
 DEV = ROOT / "infra" / "dev.py"
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from analyst.context import Process
 from tests.clouds import Cloud
 from tests.integration.world import SERVICE_TOKEN, Begun, World
-from tests.running import Host, host
+from tests.processes import Host, host
 
 TOKEN = "prometheus-token-of-the-tests-0123456789abcdef"
 ON = {"PROMETHEUS": "true", "PROMETHEUS_TOKEN": TOKEN}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import Host, free_port, wait_for
 from tests.readme import clone, shell, steps
-from tests.running import Host, free_port, wait_for
 
 HEADING = "Your own data"
 

@@ -15,7 +15,7 @@ import pytest
 
 from analyst.http.server.connections import Loop, Patience, Server, Threads
 from tests.clouds import Cloud, FileCloud
-from tests.running import Host, host
+from tests.processes import Host, host
 
 POST = b"POST /auth/bootstrap HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 QUICK = 0.2

@@ -16,7 +16,7 @@ from analyst.store import Store
 from tests.clouds import Cloud
 from tests.doubles.otlp import Collector, collector
 from tests.integration.world import Begun
-from tests.running import ROOT, SERVICE_TOKEN, Host, host
+from tests.processes import ROOT, SERVICE_TOKEN, Host, host
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADERS = {"traceparent": f"00-{TRACE}-{PARENT}-01"}

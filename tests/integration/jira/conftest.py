@@ -16,12 +16,12 @@ from werkzeug.test import TestResponse
 from analyst.context import Process
 from analyst.store import Store
 from analyst.tasks import Background
+from tests.bucket_contents import ask
 from tests.clouds import Cloud, NewCloud
 from tests.doubles.jira.instance import Instance
+from tests.doubles.jira.server import serving
 from tests.doubles.jira.service import CLOUD_ID, DESK_EMAIL, DESK_TOKEN, EMAIL, TOKEN, Service
-from tests.doubles.jira.serving import serving
 from tests.integration.world import JIRA_SECRET, SERVICE_TOKEN, World
-from tests.reading import ask
 
 CUSTOM_FIELDS = [
     {"field": "Severity", "column": "severity", "type": "option"},

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.examples import examples
 from tests.integration.jira.conftest import Installed
 from tests.integration.jira.history import History
-from tests.integration.jira.retelling import Retelling
+from tests.integration.jira.replayed_history import Retelling
 
 
 @pytest.fixture(scope="module")

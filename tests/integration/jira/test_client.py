@@ -22,7 +22,7 @@ from analyst.connectors.jira.api.http import (
     RemovedError,
 )
 from analyst.errors import AnalystError, UnavailableError
-from tests.doubles.jira.holding import START
+from tests.doubles.jira.contents import START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.service import EMAIL, TOKEN, Fault, Service
 

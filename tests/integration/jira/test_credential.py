@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.doubles.jira.holding import START
+from tests.doubles.jira.contents import START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.issues import Sla
 from tests.doubles.jira.service import TOKEN, Fault, Service

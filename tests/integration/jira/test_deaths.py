@@ -13,14 +13,14 @@ from tests.e2e.faults.fates import Fate
 from tests.e2e.faults.places import PLACES
 from tests.forks import Forks, forking
 from tests.integration.jira.conftest import Installed
-from tests.integration.jira.crashing import Scene, prepare, wrong
+from tests.integration.jira.cut_fold import Scene, prepare, wrong
 
 STRIDE = 24
 
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    with forking(Path(__file__).with_name("dying.py")) as forks:
+    with forking(Path(__file__).with_name("dying_fold.py")) as forks:
         yield forks
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jira import JIRA, JIRAError
 
-from tests.doubles.jira.holding import START
+from tests.doubles.jira.contents import START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.issues import Sla
 from tests.doubles.jira.service import CLOUD_ID, DESK_EMAIL, DESK_TOKEN, EMAIL, TOKEN, Fault, Service

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from analyst.connectors.jira.sync.attachments import safe
-from tests.doubles.jira.holding import START
+from tests.doubles.jira.contents import START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.issues import Sla
 from tests.doubles.jira.service import DESK_TOKEN, TOKEN, Fault, Service

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from analyst.connectors.jira.warehouse.parts import BLOCK
-from analyst.sweep.compaction import Rule
+from analyst.sweep.compaction_rule import Rule
 from tests.clouds import Cloud
 from tests.integration.jira.conftest import NOON, Jira, event, issue, serve
 from tests.integration.world import SERVICE_TOKEN

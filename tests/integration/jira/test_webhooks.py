@@ -16,7 +16,7 @@ from tests.clouds import Cloud
 from tests.doubles.memory_store import MemoryStore
 from tests.integration.jira.conftest import Jira, event, issue, serve, signature
 from tests.integration.world import FUNCTIONS, JIRA_SECRET, SERVICE_TOKEN
-from tests.running import ROOT
+from tests.processes import ROOT
 
 CREATED = event("jira:issue_created", issue=issue(1, summary="Broken"))
 PAYLOADS = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve() / "jira/webhooks"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.doubles.keboola.project import Project
-from tests.doubles.keboola.serving import Served, serving
+from tests.doubles.keboola.server import Served, serving
 from tests.integration.projects import ProjectSource, opening
 from tests.integration.world import Begun
 

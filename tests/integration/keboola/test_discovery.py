@@ -7,7 +7,7 @@ import pytest
 
 from tests.doubles.keboola.project import Column, Project
 from tests.integration.keboola.conftest import Opened
-from tests.running import da, served
+from tests.processes import da, served
 
 
 def project() -> Project:

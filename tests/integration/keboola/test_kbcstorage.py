@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.doubles.keboola.project import Project, Provider
-from tests.doubles.keboola.serving import serving
-from tests.running import ROOT
+from tests.doubles.keboola.server import serving
+from tests.processes import ROOT
 
 PYTHON = ROOT / ".venv-kbcstorage/bin/python"
 pytestmark = [

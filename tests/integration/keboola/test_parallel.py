@@ -8,10 +8,10 @@ import pytest
 
 from analyst.context import Process
 from tests.doubles.keboola.project import Column, Project
-from tests.doubles.keboola.serving import serving
+from tests.doubles.keboola.server import serving
 from tests.integration.keboola.conftest import Keboola, Opened
 from tests.integration.world import SERVICE_TOKEN, Begun
-from tests.running import free_port, served
+from tests.processes import free_port, served
 
 
 def many(project: Project, count: int) -> list[str]:

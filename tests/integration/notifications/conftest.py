@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from analyst.context import Process
+from tests.background_work import settle
 from tests.doubles.chats import TOKEN, SlackDouble, TelegramDouble, slack, telegram
 from tests.doubles.mailbox import Mailbox, mailbox
 from tests.integration.world import SERVICE_TOKEN, Begun, World
-from tests.settling import settle
 
 
 @dataclass

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from tests.integration.query.shop import ORDERS, PLANS
-from tests.running import BIN, Host, host, run_da
+from tests.processes import BIN, Host, host, run_da
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.integration.query.shop import Shop, shop
 from tests.integration.world import Begun
-from tests.running import host
+from tests.processes import host
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -16,7 +16,7 @@ from tests.doubles.chats import TOKEN, slack, telegram
 from tests.doubles.mailbox import mailbox
 from tests.integration.notifications.conftest import Town, stocked
 from tests.integration.world import SERVICE_TOKEN, Begun
-from tests.running import free_port, served
+from tests.processes import free_port, served
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\2\0\1H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82"
 """A picture of one pixel."""

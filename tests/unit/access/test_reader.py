@@ -11,7 +11,7 @@ import pytest
 from analyst.access import CURRENT, AccessList, AccessReader, Role, StatePointer, Token, User, digest
 from analyst.errors import UnauthenticatedError, UnavailableError
 from analyst.store import ABSENT, ANY, Object, Store
-from tests.doubles.around import Around
+from tests.doubles.wrapped_store import Around
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

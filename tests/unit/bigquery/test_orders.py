@@ -14,12 +14,12 @@ from analyst.catalog import Column, Table
 from analyst.connectors.bigquery.access import Access
 from analyst.connectors.bigquery.api import BigQueryApi
 from analyst.connectors.bigquery.connector import BigQueryConnector, Limits, WantedTable
-from analyst.connectors.bigquery.orders import Order, Readers, ReadLimit
+from analyst.connectors.bigquery.reader_processes import Order, Readers, ReadLimit
 from analyst.errors import SourceError, UnavailableError
-from analyst.query.live import Needed, Patience, Wanted
+from analyst.query.live_rows import Needed, Patience, Wanted
 from tests.doubles.bigquery.project import Fault, Project, column
-from tests.doubles.bigquery.serving import Served, serving
-from tests.running import ROOT
+from tests.doubles.bigquery.server import Served, serving
+from tests.processes import ROOT
 
 _LOADED = """
 import sys

@@ -18,9 +18,9 @@ from analyst.contract.publishing import drop
 from analyst.errors import UnavailableError
 from analyst.rebuild import Rebuild
 from analyst.store import Store
+from tests.bucket_contents import database, edited, filled, folder
 from tests.doubles.faulty_store import FaultyStore
 from tests.doubles.toy_source import Toy, ToyTable
-from tests.reading import database, edited, filled, folder
 
 EXTRACT = "extracts/shop/extract.duckdb"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -9,8 +9,8 @@ from analyst import runs
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.extraction import Ended, Extraction
 from analyst.store import Store
+from tests.bucket_contents import ask
 from tests.doubles.toy_source import Toy, ToyTable
-from tests.reading import ask
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -19,9 +19,9 @@ from analyst.contract.extraction import Extraction
 from analyst.contract.publishing import drop
 from analyst.runs import RunRecord
 from analyst.store import Store
+from tests.bucket_contents import ask, connected
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.examples import examples
-from tests.reading import ask, connected
 
 pytestmark = pytest.mark.slow
 

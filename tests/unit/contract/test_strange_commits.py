@@ -17,9 +17,9 @@ from analyst.rebuild.rollback import roll_back
 from analyst.runs import RunRecord
 from analyst.store import ANY, Store
 from analyst.sweep import Sweep, SweepAnswer
+from tests.bucket_contents import ask, filled, query
 from tests.clouds import Cloud
 from tests.doubles.toy_source import Toy, ToyTable
-from tests.reading import ask, filled, query
 
 pytestmark = pytest.mark.slow
 

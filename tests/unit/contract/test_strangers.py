@@ -13,10 +13,10 @@ from analyst import runs
 from analyst.contract.extraction import Extraction
 from analyst.runs import RunRecord
 from analyst.store import ANY, Store
+from tests.bucket_contents import ask, data, edited
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.examples import size
-from tests.reading import ask, data, edited
-from tests.running import ROOT
+from tests.processes import ROOT
 
 pytestmark = pytest.mark.slow
 

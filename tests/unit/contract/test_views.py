@@ -16,9 +16,9 @@ from analyst.contract.views import is_view_of
 from analyst.rebuild import Rebuild
 from analyst.store import Store
 from analyst.store.folder.store import FileStore
+from tests.bucket_contents import ask, database, folder
 from tests.doubles.toy_source import Toy, ToyTable
-from tests.reading import ask, database, folder
-from tests.running import ROOT
+from tests.processes import ROOT
 
 NEWEST = ROOT / ".venv-da/bin/python"
 NAMES = [

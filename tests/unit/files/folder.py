@@ -9,8 +9,8 @@ import duckdb
 
 from analyst.catalog import Column
 from analyst.connectors.files.connector import CsvConnector
-from analyst.connectors.files.listing import Wanted
 from analyst.connectors.files.options import CsvSource, CsvTableOptions
+from analyst.connectors.files.table_files import Wanted
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.names import quote
 

@@ -186,7 +186,7 @@ _EXTRACT = """
 import sys, resource
 from pathlib import Path
 from analyst.connectors.files.connector import CsvConnector
-from analyst.connectors.files.listing import Wanted
+from analyst.connectors.files.table_files import Wanted
 from analyst.connectors.files.options import CsvSource
 folder, into = map(Path, sys.argv[1:])
 connector = CsvConnector(Wanted(CsvSource(path=str(folder)), {}), [str(folder)], scratch=into / "scratch")

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analyst.connectors.files.columns.widening import SideBySide
+from analyst.connectors.files.columns.text_types import SideBySide
 from analyst.connectors.files.connector import CsvConnector
 from analyst.connectors.files.formats.compression import survey
 from analyst.connectors.files.formats.csv_records import Grammar
-from analyst.connectors.files.listing import Wanted
 from analyst.connectors.files.options import CsvSource
+from analyst.connectors.files.table_files import Wanted
 from analyst.contract.connector import Extracted
 from analyst.errors import SourceError
 from tests.examples import examples

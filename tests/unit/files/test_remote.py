@@ -14,10 +14,10 @@ import pytest
 
 from analyst.addresses import is_public
 from analyst.connectors.files.connector import CsvConnector
-from analyst.connectors.files.listing import Wanted
 from analyst.connectors.files.options import CsvSource
 from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.web import WebPlace
+from analyst.connectors.files.table_files import Wanted
 from analyst.errors import SourceError, UnavailableError
 from analyst.store import ABSENT
 from tests.clouds import cloud

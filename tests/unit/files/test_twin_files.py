@@ -16,9 +16,9 @@ from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
 from analyst.sweep import Rule, Sweep
-from da.database import publish
-from da.manifest import File, Table
-from da.views import Mirrored
+from da.mirror.database import publish
+from da.mirror.manifest import File, Table
+from da.mirror.views import Mirrored
 from da.workspace import Workspace
 from tests.doubles.memory_store import MemoryStore
 from tests.examples import examples

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from analyst.access import AccessList, AccessReader
-from analyst.imports.old import OldSystem
+from analyst.imports.old_system import OldSystem
 from analyst.imports.report import ImportReport
 from analyst.imports.state_import import import_system
 from analyst.state import Actor, State

@@ -15,7 +15,7 @@ from analyst.connectors.jira.inbox.inbox import Inbox
 from analyst.connectors.jira.issue.custom_fields import TransformOptions
 from analyst.connectors.jira.warehouse.publish import Warehouse
 from analyst.store.folder.store import FileStore
-from tests.running import ROOT
+from tests.processes import ROOT
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STAMP = "2026-03-01T12:00:00.000+0000"

@@ -11,7 +11,7 @@ from analyst.connectors.jira.issue.events import Event, SetAside, read_event
 from analyst.connectors.jira.issue.rows import rows
 from analyst.connectors.jira.issue.state import IssueState
 from analyst.connectors.jira.issue.values import Report
-from tests.running import ROOT
+from tests.processes import ROOT
 
 DATA = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve() / "jira"
 WEBHOOKS = sorted((DATA / "webhooks").glob("*.json"))

@@ -18,10 +18,10 @@ from analyst.contract.extraction import Extraction
 from analyst.errors import SourceError
 from analyst.http_client import HttpClient
 from analyst.runs import new_run_id
+from tests.bucket_contents import ask
 from tests.clouds import FileCloud
 from tests.doubles.keboola.project import TOKEN, Column, Project
-from tests.doubles.keboola.serving import Served, serving
-from tests.reading import ask
+from tests.doubles.keboola.server import Served, serving
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -22,12 +22,12 @@ from analyst.contract.extraction import Extraction
 from analyst.http_client import HttpClient
 from analyst.runs import RunRecord, new_run_id
 from analyst.store import Condition, Store
+from tests.bucket_contents import ask
 from tests.clouds import FileCloud
-from tests.doubles.around import Around
 from tests.doubles.keboola.project import TOKEN, Project
-from tests.doubles.keboola.serving import Served, serving
+from tests.doubles.keboola.server import Served, serving
+from tests.doubles.wrapped_store import Around
 from tests.examples import examples
-from tests.reading import ask
 
 pytestmark = pytest.mark.slow
 

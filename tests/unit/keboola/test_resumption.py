@@ -17,10 +17,10 @@ from analyst.contract.source_jobs import SourceJobs
 from analyst.http_client import HttpClient
 from analyst.runs import RunRecord, new_run_id
 from analyst.store import Store
+from tests.bucket_contents import ask
 from tests.clouds import FileCloud
 from tests.doubles.keboola.project import TOKEN, Fault, Project
-from tests.doubles.keboola.serving import Served, serving
-from tests.reading import ask
+from tests.doubles.keboola.server import Served, serving
 
 MANIFEST = "manifest"
 

@@ -12,13 +12,13 @@ import yaml
 from analyst.catalog import Column, Table
 from analyst.errors import InvalidInputError
 from analyst.metrics import dbt, ossie
-from analyst.metrics.checking import Compilation
+from analyst.metrics.check import Compilation
 from analyst.metrics.definition import MetricDefinition, parse
 from analyst.metrics.registry import load_yaml
 from da.errors import DaError
 from da.metrics.compilation import Metric, compile_metric
 from da.sample.generation import generate
-from tests.running import ROOT
+from tests.processes import ROOT
 
 DEFINITIONS = """
 - {name: revenue, table: orders, expression: total, type: sum, time_column: day, dimensions: [channel, {name: customer, expression: user}]}

@@ -17,7 +17,7 @@ import pytest
 from da.profiles.files import profile_path
 from da.profiles.scan import BINS
 from da.profiles.values import shape_of
-from tests.running import ROOT
+from tests.processes import ROOT
 
 DATA = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve()
 VEGA = Path(os.environ.get("VEGA_DATASETS", DATA / "vega-datasets"))

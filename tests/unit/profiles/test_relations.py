@@ -14,7 +14,7 @@ from analyst.access.rules import Granted, Grants, User
 from analyst.catalog import Catalog, Column, File, Table
 from analyst.descriptions import ForeignKey, Texts, read_texts
 from analyst.profiles import relations
-from analyst.profiles.profiling import Profiling, Registered
+from analyst.profiles.profiler import Profiling, Registered
 from analyst.snapshots import Snapshot
 from analyst.store import ABSENT
 from tests.doubles.memory_store import MemoryStore

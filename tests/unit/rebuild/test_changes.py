@@ -10,9 +10,9 @@ from analyst.contract.publishing import drop
 from analyst.rebuild.publishing import COPY
 from analyst.store import ANY, Store
 from analyst.store.gcs.store import GsStore
+from tests.bucket_contents import edited, pointer, query
 from tests.doubles.gcs import Gcs, running
-from tests.reading import edited, pointer, query
-from tests.unit.rebuild.building import NOW, damage, extract, rebuild, views
+from tests.unit.rebuild.lake import NOW, damage, extract, rebuild, views
 
 
 def test_problems_come_and_go_with_their_cause(store: Store) -> None:

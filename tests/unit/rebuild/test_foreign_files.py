@@ -10,8 +10,8 @@ import pytest
 
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
-from tests.reading import data, edited, query
-from tests.unit.rebuild.building import extract, rebuild
+from tests.bucket_contents import data, edited, query
+from tests.unit.rebuild.lake import extract, rebuild
 from tests.unit.rebuild.test_hostile import FILES, META, T
 
 pytestmark = pytest.mark.slow

@@ -26,11 +26,11 @@ from analyst.store import Store
 from analyst.store.filesystem import open_bucket
 from analyst.store.folder.store import FileStore
 from analyst.sweep import Sweep
+from tests.bucket_contents import data, edited, pointer
 from tests.clouds import KINDS, cloud
-from tests.doubles.around import ClockedStore
 from tests.doubles.memory_store import MemoryStore
-from tests.reading import data, edited, pointer
-from tests.unit.rebuild.building import NOW, extract
+from tests.doubles.wrapped_store import ClockedStore
+from tests.unit.rebuild.lake import NOW, extract
 
 pytestmark = pytest.mark.slow
 

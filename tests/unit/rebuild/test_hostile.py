@@ -10,8 +10,8 @@ import pytest
 from analyst.catalog import Problem
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
-from tests.reading import data, edited, filled, pointer, query
-from tests.unit.rebuild.building import extract, rebuild
+from tests.bucket_contents import data, edited, filled, pointer, query
+from tests.unit.rebuild.lake import extract, rebuild
 
 if TYPE_CHECKING:
     from tests.clouds import Cloud

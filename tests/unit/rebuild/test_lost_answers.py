@@ -6,11 +6,11 @@ from analyst.errors import LeaseLostError, UnavailableError
 from analyst.rebuild.publishing import COPY
 from analyst.snapshots import Snapshots
 from analyst.store import Store
+from tests.bucket_contents import data, pointer, query
 from tests.clouds import Cloud
-from tests.doubles.around import AgedStore
 from tests.doubles.faulty_store import Fault, FaultyStore
-from tests.reading import data, pointer, query
-from tests.unit.rebuild.building import extract, rebuild
+from tests.doubles.wrapped_store import AgedStore
+from tests.unit.rebuild.lake import extract, rebuild
 
 pytestmark = pytest.mark.slow
 

@@ -21,13 +21,13 @@ from analyst.rebuild.rollback import release, roll_back
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, Snapshots, parts, read_catalog, read_listed
 from analyst.store import ANY, Store, delete_all
 from analyst.store.gcs.store import GsStore
-from tests.doubles.around import AgedStore
+from tests.bucket_contents import ask, edited, pointer
 from tests.doubles.faulty_store import FaultyStore
 from tests.doubles.gcs import Gcs, running
 from tests.doubles.memory_store import MemoryStore
+from tests.doubles.wrapped_store import AgedStore
 from tests.examples import examples
-from tests.reading import ask, edited, pointer
-from tests.unit.rebuild.building import NOW, damage, extract
+from tests.unit.rebuild.lake import NOW, damage, extract
 
 pytestmark = pytest.mark.slow
 

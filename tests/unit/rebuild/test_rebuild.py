@@ -11,8 +11,8 @@ from analyst.contract.publishing import drop
 from analyst.rebuild import Rebuild, RebuildAnswer
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
-from tests.reading import data, edited, filled, query
-from tests.unit.rebuild.building import NOW, extract
+from tests.bucket_contents import data, edited, filled, query
+from tests.unit.rebuild.lake import NOW, extract
 
 
 def rebuild(store: Store, seniority: Sequence[str] = ()) -> RebuildAnswer:

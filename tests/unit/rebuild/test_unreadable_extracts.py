@@ -9,9 +9,9 @@ import pytest
 
 from analyst.rebuild.batches import MOST_BYTES
 from analyst.store import Entry, Store
+from tests.bucket_contents import query
 from tests.doubles.memory_store import MemoryStore
-from tests.reading import query
-from tests.unit.rebuild.building import extract, rebuild
+from tests.unit.rebuild.lake import extract, rebuild
 
 
 def put_large(path: Path) -> None:

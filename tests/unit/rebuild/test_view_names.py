@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from analyst.rebuild import view_names
 from analyst.store import Store
+from tests.bucket_contents import query
 from tests.examples import examples
-from tests.reading import query
-from tests.unit.rebuild.building import extract, rebuild, views
+from tests.unit.rebuild.lake import extract, rebuild, views
 
 SOURCES = st.sampled_from(["a", "b", "a_b"])
 TABLES = st.sampled_from(["t", "b_t", "a_t", "t_2", "a_b_t", "_meta", "_tables", "select"])

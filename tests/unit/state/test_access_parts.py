@@ -21,8 +21,8 @@ from analyst.state.sources import NewSource, create_source
 from analyst.state.users import NewUser, UserChange, create_user, end_session, get_user, update_user
 from analyst.store import ANY, Condition, Object, Store
 from analyst.sweep import Sweep
-from tests.doubles.around import Around
 from tests.doubles.memory_store import MemoryStore
+from tests.doubles.wrapped_store import Around
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BY = Actor("u-root", NOW, "req-1")

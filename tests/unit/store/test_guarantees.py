@@ -18,10 +18,10 @@ from analyst.store.gcs.store import GsStore
 from analyst.store.guarantees import PREFIX, FileSystem, missing_on_disk, require_guarantees
 from analyst.store.s3.client import connect
 from analyst.store.s3.store import S3Store
-from tests.doubles.around import Around
 from tests.doubles.gcs import Gcs
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.s3 import BUCKET, Drop, FaultyS3, new_store
+from tests.doubles.wrapped_store import Around
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 
 from analyst.store import Store
 from tests.doubles.pieces import Pieces
-from tests.unit.sweep.scattered import Bucket
+from tests.unit.sweep.scattered_tables import Bucket
 
 
 @pytest.fixture

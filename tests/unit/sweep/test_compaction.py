@@ -21,12 +21,12 @@ from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from analyst.sweep import Rule, Sweep
+from tests.bucket_contents import folder
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.pieces import Pieces
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.examples import examples
-from tests.reading import folder
-from tests.unit.sweep.scattered import DAY, FEW, Bucket
+from tests.unit.sweep.scattered_tables import DAY, FEW, Bucket
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import pytest
 
 from analyst.store import ANY
 from tests.doubles.pieces import Pieces
-from tests.unit.sweep.scattered import Bucket
+from tests.unit.sweep.scattered_tables import Bucket
 
 LEFT_ALONE = {
     "others' files": "update extract._files set path = replace(path, '-01', '-part-01')",

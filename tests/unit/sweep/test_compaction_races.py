@@ -11,7 +11,7 @@ from tests.clouds import Cloud
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.doubles.mortal_store import Fate, MortalStore
 from tests.doubles.pieces import Pieces
-from tests.unit.sweep.scattered import Bucket
+from tests.unit.sweep.scattered_tables import Bucket
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from analyst.contract.publishing import NewTable, Uploads
 from analyst.store.folder.store import FileStore
 from analyst.store.transfer import local_copy
 from analyst.sweep import Rule
-from tests.unit.sweep.scattered import Bucket
+from tests.unit.sweep.scattered_tables import Bucket
 
 ORDER = Order(("id",))
 TINY = FileSizes(least=1, greatest=1)

@@ -12,7 +12,7 @@ from analyst.contract.publishing import drop
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from tests.examples import examples
-from tests.unit.sweep.waiting import DELTA_KEEP, KEEP, ROOT, Bucket
+from tests.unit.sweep.old_files import DELTA_KEEP, KEEP, ROOT, Bucket
 
 STEPS = st.lists(
     st.one_of(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from analyst.contract.model import FileRow, Meta, TableState
-from analyst.sweep.compaction import Rule, Scattered, choose
+from analyst.sweep.compaction_rule import Rule, Scattered, choose
 
 RULE = Rule(fewest=3, small_bytes=10, batch_files=5, batch_bytes=30, most_bytes=40, most_tables=2)
 

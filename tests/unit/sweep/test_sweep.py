@@ -18,8 +18,8 @@ from analyst.rebuild.rollback import roll_back
 from analyst.snapshots import Snapshots, parts, read_catalog
 from analyst.store import ANY, Store
 from analyst.sweep import Sweep, checkpoints
-from tests.doubles.around import Around
-from tests.unit.sweep.waiting import DELTA_KEEP, KEEP, ROOT, Bucket
+from tests.doubles.wrapped_store import Around
+from tests.unit.sweep.old_files import DELTA_KEEP, KEEP, ROOT, Bucket
 
 pytestmark = pytest.mark.slow
 

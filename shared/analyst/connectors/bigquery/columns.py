@@ -16,7 +16,7 @@ from analyst.connectors.unique_names import column_names
 from analyst.contract.connector import Cursor
 from analyst.errors import SourceError
 from analyst.names import quote
-from analyst.query.live import Needed
+from analyst.query.live_rows import Needed
 from analyst.query.pushdown import Operator, Value
 
 INSTANT: Final = "TIMESTAMP WITH TIME ZONE"

@@ -30,11 +30,11 @@ from analyst.connectors.bigquery.columns import (
     type_of,
 )
 from analyst.connectors.bigquery.options import BigQueryTableOptions
-from analyst.connectors.bigquery.orders import Order, Piece, Readers, ReadLimit, Result, TooLargeError
+from analyst.connectors.bigquery.reader_processes import Order, Piece, Readers, ReadLimit, Result, TooLargeError
 from analyst.contract.connector import Cursor, Extracted, Part, RemoteTable, SourceTable
 from analyst.errors import SourceError
 from analyst.names import quote
-from analyst.query.live import Patience, Wanted
+from analyst.query.live_rows import Patience, Wanted
 
 _AT_ONCE: Final = 8
 """Tables that are looked up at the same time."""

@@ -12,8 +12,8 @@ from analyst.connectors.bigquery.access import access_of
 from analyst.connectors.bigquery.api import BigQueryApi, MissingError, TableInfo
 from analyst.connectors.bigquery.connector import BigQueryConnector, Limits, WantedTable, utc_now
 from analyst.connectors.bigquery.options import BigQuerySource, BigQueryTableOptions
-from analyst.connectors.bigquery.orders import Readers
-from analyst.connectors.registered import RegisteredSource, read_model
+from analyst.connectors.bigquery.reader_processes import Readers
+from analyst.connectors.registered_source import RegisteredSource, read_model
 from analyst.connectors.unique_names import unique_names
 from analyst.errors import InvalidInputError, SourceError
 from analyst.http_client import HttpClient

@@ -32,7 +32,7 @@ from analyst.connectors.bigquery.access import Access, CredentialsError
 from analyst.connectors.bigquery.api import Field, failure
 from analyst.connectors.bigquery.columns import PlannedColumn, planned_columns, shown_value
 from analyst.connectors.bigquery.conversion import converted
-from analyst.connectors.bigquery.orders import BudgetError, Order, Piece, ReadPiece, Result, TooLargeError
+from analyst.connectors.bigquery.reader_processes import BudgetError, Order, Piece, ReadPiece, Result, TooLargeError
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.types import with_statistics
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from analyst import duckdb_files
 from analyst.catalog import Column
-from analyst.connectors.files import listing
+from analyst.connectors.files import table_files
 from analyst.connectors.files.columns.enforcement import Reading, Rejected
 from analyst.connectors.files.columns.table import Format, Known, Opened, Part, Read, Table
-from analyst.connectors.files.columns.widening import SideBySide
+from analyst.connectors.files.columns.text_types import SideBySide
 from analyst.connectors.files.formats import delimited, json_lines, parquet
 from analyst.connectors.files.formats.compression import kind_of
 from analyst.connectors.files.increments import Increment
-from analyst.connectors.files.listing import DataFile, Planned, Wanted
 from analyst.connectors.files.parts import FilePart, Overlaps, parts_of
 from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.local import Place, SourceFile
+from analyst.connectors.files.table_files import DataFile, Planned, Wanted
 from analyst.contract import connector as contract
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.errors import SourceError
@@ -72,13 +72,13 @@ class CsvConnector:
         """
         if not self._planned:
             files = self._place().files()
-            self._planned.update({table.name: table for table in listing.plan(self.wanted, files)})
+            self._planned.update({table.name: table for table in table_files.plan(self.wanted, files)})
             self._files[:] = files
         return list(self._planned.values())
 
     def notes(self) -> tuple[str, ...]:
         """Report files whose names match no format, and that there is nothing to read."""
-        skipped = listing.skipped(self._files)
+        skipped = table_files.skipped(self._files)
         more = ", …" if len(skipped) > _SKIPPED_LISTED else ""
         notes = [f"skipped {len(skipped)}: {', '.join(skipped[:_SKIPPED_LISTED])}{more}"] if skipped else []
         if not self._planned:
@@ -97,7 +97,7 @@ class CsvConnector:
 
     def ignored(self) -> list[tuple[str, str]]:
         """List the files that `plan` makes no table of, each with the reason."""
-        return listing.ignored(self.wanted, self._files)
+        return table_files.ignored(self.wanted, self._files)
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
         """Read the files of one table into parquet files, and again if they change meanwhile.

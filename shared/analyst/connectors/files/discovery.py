@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from analyst.connectors.files.connector import CsvConnector
-from analyst.connectors.files.listing import Planned, Wanted, source_table
 from analyst.connectors.files.options import CsvSource, CsvTableOptions
+from analyst.connectors.files.table_files import Planned, Wanted, source_table
 from analyst.errors import InvalidInputError
 from analyst.names import is_name
 from analyst.settings import Settings

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst.connectors.files.columns.casts import Cast
-from analyst.connectors.files.columns.widening import Wrapped
+from analyst.connectors.files.columns.text_types import Wrapped
 from analyst.contract import cursors
 from analyst.contract.connector import Cursor, SourceTable
 from analyst.contract.parquet_input import scan

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyst.connectors.files.columns.table import Known, Written
 from analyst.connectors.files.increments import Increment
-from analyst.connectors.files.listing import DataFile, Planned
+from analyst.connectors.files.table_files import DataFile, Planned
 from analyst.contract import cursors
 from analyst.contract.parquet_input import scan
 from analyst.names import quote, quote_text

@@ -14,7 +14,7 @@ from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable, 
 from analyst.connectors.keboola.extension import Extension, is_installed
 from analyst.connectors.keboola.http import TOKEN, Connection
 from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
-from analyst.connectors.registered import RegisteredSource, read_model
+from analyst.connectors.registered_source import RegisteredSource, read_model
 from analyst.connectors.unique_names import unique_names
 from analyst.contract.source_jobs import SourceJobs
 from analyst.errors import InvalidInputError, SourceError

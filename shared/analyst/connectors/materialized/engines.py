@@ -23,7 +23,7 @@ from analyst.connectors.bigquery.connector import BigQueryConnector, WantedTable
 from analyst.connectors.bigquery.discovery import TYPE as BIGQUERY
 from analyst.connectors.bigquery.discovery import project_of_source
 from analyst.connectors.bigquery.options import BigQueryTableOptions
-from analyst.connectors.bigquery.orders import Readers
+from analyst.connectors.bigquery.reader_processes import Readers
 from analyst.connectors.materialized.options import MaterializedOptions
 from analyst.context import Context
 from analyst.contract import parquet

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import Cast
-from analyst.connectors.files.columns.widening import Only, Range, SideBySide, Texts, UnreadableError
+from analyst.connectors.files.columns.text_types import Only, Range, SideBySide, Texts, UnreadableError
 from analyst.connectors.files.increments import Increment, written_types
 from analyst.connectors.files.options import CsvOptions
 from analyst.contract.column_names import Naming

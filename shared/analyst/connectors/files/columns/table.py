@@ -16,9 +16,16 @@ from typing import Any, Protocol, Self
 
 from analyst.connectors.files.columns.casts import Cast
 from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation
-from analyst.connectors.files.columns.widening import Evidence, MisfitError, Texts, UnreadableError, WidenError, united
+from analyst.connectors.files.columns.text_types import (
+    Evidence,
+    MisfitError,
+    Texts,
+    UnreadableError,
+    WidenError,
+    united,
+)
 from analyst.connectors.files.increments import passed_over
-from analyst.connectors.files.listing import DataFile
+from analyst.connectors.files.table_files import DataFile
 from analyst.contract.column_names import Header, Names, unrelated
 from analyst.errors import SourceError
 from analyst.names import quote_text

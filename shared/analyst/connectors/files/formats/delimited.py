@@ -14,12 +14,12 @@ from typing import TextIO
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
 from analyst.connectors.files.columns.table import Content, Format
-from analyst.connectors.files.columns.widening import Range, UnreadableError
+from analyst.connectors.files.columns.text_types import Range, UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, survey
 from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, Grammar, Record
 from analyst.connectors.files.formats.dialect import Dialect, broken_end, detect, on_broken_bytes, read_sample
-from analyst.connectors.files.listing import DataFile
 from analyst.connectors.files.options import CsvOptions
+from analyst.connectors.files.table_files import DataFile
 from analyst.contract.column_names import Header, Names
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text

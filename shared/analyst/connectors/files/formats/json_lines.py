@@ -20,10 +20,10 @@ from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import VARCHAR, Cast
 from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
 from analyst.connectors.files.columns.table import Content, Format
-from analyst.connectors.files.columns.widening import UnreadableError
+from analyst.connectors.files.columns.text_types import UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, verify
 from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, TOO_LONG
-from analyst.connectors.files.listing import DataFile
+from analyst.connectors.files.table_files import DataFile
 from analyst.contract.column_names import Header, Names
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text

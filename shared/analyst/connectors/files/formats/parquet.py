@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analyst.connectors.files.columns.casts import Cast
 from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
 from analyst.connectors.files.columns.table import Content, Format
-from analyst.connectors.files.listing import DataFile
+from analyst.connectors.files.table_files import DataFile
 from analyst.contract.column_names import Header, Names
 from analyst.contract.parquet_input import ParquetInput, as_text, open_parquet, scan, within_years
 from analyst.duckdb_files import told_as

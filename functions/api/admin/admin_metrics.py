@@ -1,0 +1,126 @@
+"""Metrics of the registry: defining, importing and removing them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.errors import NotFoundError
+from analyst.http import function
+from analyst.metrics import checked_metrics, dbt, ossie
+from analyst.metrics.check import Checking, metrics_folder
+from analyst.metrics.definition import parse
+from analyst.metrics.registry import FileProblem, MetricRegistry, load_yaml
+from analyst.metrics.view import MetricDetail, MetricSummary, detail, summary
+from analyst.names import Name
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NewMetric(_Input):
+    """A metric and its definition, as in a file of `config/metrics`; the name is that of the path."""
+
+    name: Name
+    definition: Annotated[dict[str, Any], Field(max_length=200)]
+
+
+class MetricName(_Input):
+    """The name of a metric of the registry."""
+
+    name: Name
+
+
+class ImportRequest(_Input):
+    """A document with metrics. `dry_run` only checks it."""
+
+    format: Literal["ossie", "dbt", "yaml"]
+    text: Annotated[str, StringConstraints(max_length=600_000)]
+    dry_run: bool = False
+
+
+class Imported(BaseModel):
+    """The imported metrics; `problems` are files of metrics that can't be used."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dry_run: bool
+    metrics: tuple[MetricSummary, ...]
+    problems: tuple[FileProblem, ...] = ()
+
+
+@function(
+    "PUT",
+    "/api/admin/metrics/{name}",
+    allow=Role.KM_ADMIN,
+    answers={422: "The definition is not that of a metric."},
+    audit="metric.define",
+)
+def define_metric(new: NewMetric, ctx: Context) -> MetricDetail:
+    """Define a metric, or replace its definition; it overrides a file's of the same name."""
+    ctx.audited(f"metric:{new.name}")
+    definitions = list(parse({**new.definition, "name": new.name}, "the definition"))
+    _registry(ctx).put(definitions, ctx.caller.email)
+    return detail(_checked(ctx).metrics[new.name])
+
+
+@function(
+    "DELETE",
+    "/api/admin/metrics/{name}",
+    allow=Role.KM_ADMIN,
+    answers={404: "The metric is not in the registry."},
+    audit="metric.remove",
+)
+def remove_metric(request: MetricName, ctx: Context) -> None:
+    """Remove a metric from the registry. One that is defined in a file of the same name counts again."""
+    ctx.audited(f"metric:{request.name}")
+    known = checked_metrics.read(ctx.store).metrics.get(request.name)
+    if known is not None and known.defined.origin != "registry":
+        raise NotFoundError(f"the metric {request.name!r} is defined in '{known.defined.origin}'; remove it there")
+    _registry(ctx).remove(request.name)
+    _checked(ctx)
+
+
+@function(
+    "POST",
+    "/api/admin/metrics/import",
+    allow=Role.KM_ADMIN,
+    body_limit=8 << 20,
+    answers={422: "The document is not of the named format, or defines no valid metrics."},
+    audit="metric.import",
+)
+def import_metrics(request: ImportRequest, ctx: Context) -> Imported:
+    """Import metrics from a document of Ossie, of dbt, or in the format of `config/metrics`, into the registry."""
+    from analyst.metrics.check import check
+    from analyst.metrics.registry import Defined
+
+    models: dict[str, dict[str, Any]] = {}
+    if request.format == "yaml":
+        definitions = list(parse(load_yaml(request.text, "the document"), "the document"))
+    elif request.format == "dbt":
+        definitions = dbt.read(request.text)
+    else:
+        document = ossie.read(request.text)
+        definitions, models = document.definitions, document.models
+    if request.dry_run:
+        known = {name: each.defined for name, each in checked_metrics.read(ctx.store).metrics.items()}
+        imported = (Defined(definition=each, origin="import") for each in definitions)
+        found = check(imported, ctx.snapshots.current(), known)
+        return Imported(dry_run=True, metrics=tuple(map(summary, found)))
+    _registry(ctx).put(definitions, ctx.caller.email, models)
+    made = _checked(ctx)
+    ctx.audited(*(f"metric:{each.name}" for each in definitions))
+    return Imported(
+        dry_run=False, metrics=tuple(summary(made.metrics[each.name]) for each in definitions), problems=made.problems
+    )
+
+
+def _registry(ctx: Context) -> MetricRegistry:
+    return MetricRegistry(ctx.store, ctx.clock)
+
+
+def _checked(ctx: Context) -> checked_metrics.CheckedMetrics:
+    folder = metrics_folder(ctx.settings, ctx.process.configuration.file)
+    return Checking(ctx.store, ctx.clock, folder).run(ctx.snapshots.current())
