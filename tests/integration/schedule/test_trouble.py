@@ -275,7 +275,10 @@ def test_a_call_asks_the_store_for_little(shop: Schedule) -> None:
         "download": state,
         "put": 2 * ledger + 5 * task,
     }
-    assert asked(2 * MINUTE, forgetful) == {**lanes, "read": state + ledger + scripts + pause + 5 * record + names + 5 * task}
+    assert asked(2 * MINUTE, forgetful) == {
+        **lanes,
+        "read": state + ledger + scripts + pause + 5 * record + names + 5 * task,
+    }
     for run in (told for _, _, told in forgetful.started):
         body = {"source": run["source"], "tables": run["tables"], "run_id": run["run_id"]}
         forgetful.world.send("POST", "/extract/csv", body, token=SERVICE_TOKEN)
