@@ -77,7 +77,7 @@ def attempts(stage: Stage, token: str, *lines: str) -> list[str]:
     return [line for line in found if line.startswith("GOT")]
 
 
-def test_the_host_is_hidden(stage: Stage, ann: tuple[str, str], tmp_path: Path) -> None:
+def test_the_host_ishidden(stage: Stage, ann: tuple[str, str], tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     bucket = stage.town.world.process.settings.data_url.removeprefix("file://")
@@ -475,10 +475,10 @@ def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, 
     worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program), *arguments])
 
     def scripts() -> set[str]:
-        return {each.name for each in Path("/proc").glob("[0-9]*") if _hidden(each) == "script.py"}
+        return {each.name for each in Path("/proc").glob("[0-9]*") if hidden(each) == "script.py"}
 
     until = time.monotonic() + 30
-    while not (started := {each for each in scripts() if worker.pid in _ancestors(each)}) and time.monotonic() < until:
+    while not (started := {each for each in scripts() if worker.pid in ancestors(each)}) and time.monotonic() < until:
         time.sleep(0.05)
     assert started
     worker.send_signal(signal.SIGKILL)
@@ -488,14 +488,14 @@ def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, 
     assert not scripts() & started
 
 
-def _ancestors(process: str) -> Iterator[int]:
+def ancestors(process: str) -> Iterator[int]:
     with suppress(OSError):  # it has ended
         while process != "0":
             process = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
             yield int(process)
 
 
-def _hidden(process: Path) -> str:
+def hidden(process: Path) -> str:
     """Return the name of the file that a process runs."""
     try:
         words = (process / "cmdline").read_bytes().split(b"\0")

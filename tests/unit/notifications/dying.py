@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.opening import opened
-
 from analyst.access import AccessList
 from analyst.access.rules import User
 from analyst.http_client import HttpClient
@@ -18,6 +16,7 @@ from analyst.notifications.outbox import Destination
 from analyst.settings import read_settings
 from analyst.store import Store
 from tests.doubles.mortal_store import Fate, MortalStore
+from tests.named_bucket import opened
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MADE = Notification(id=notification_id("n", AT), at=AT, kind="script", title="Told", text="once, or twice")

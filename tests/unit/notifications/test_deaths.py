@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.opening import opened
 
 from analyst.notifications import preferences
 from analyst.notifications.outbox import Outbox
@@ -19,6 +18,7 @@ from analyst.store import Store
 from tests.doubles.chats import TOKEN, SlackDouble, TelegramDouble, slack, telegram
 from tests.doubles.mailbox import Mailbox, mailbox
 from tests.forks import Forks, forking
+from tests.named_bucket import opened
 from tests.unit.notifications import dying
 from tests.unit.notifications.dying import AT, MADE, NEXT
 

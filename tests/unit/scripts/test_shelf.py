@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.doubles.around import RetoldStore
 
 from analyst import runs
 from analyst.access import AccessList
 from analyst.scripts.shelf import ScriptRun, Shelf, Status, due, run_id_of, spent
 from tests.doubles.memory_store import MemoryStore
+from tests.doubles.wrapped_store import RetoldStore
 
 NOW = datetime(2026, 11, 29, 12, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
