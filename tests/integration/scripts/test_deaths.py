@@ -46,7 +46,7 @@ def text_of(path: Path) -> str:
 
 
 def test_a_run_whose_worker_is_killed_is_repeated_once_by_another(tmp_path: Path) -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "ACCESS_MAX_AGE": "0",
         "SECRET_KEY": "s" * 40,
         "SCRIPT_TIMEOUT": "60",
