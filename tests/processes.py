@@ -36,6 +36,7 @@ class Host:
     """A running host of functions."""
 
     url: str
+    pid: int | None = None
 
     def ask(
         self,
@@ -128,7 +129,7 @@ def host(
         with log.open("wb") as output:
             process = subprocess.Popen(command, cwd=home, env=environ, stdout=output, stderr=output)
     try:
-        running = Host(f"http://127.0.0.1:{port}")
+        running = Host(f"http://127.0.0.1:{port}", process.pid)
         wait_for(running, process)
         yield running
     except BaseException:
@@ -140,6 +141,8 @@ def host(
 
 
 class _Process(Protocol):
+    pid: int
+
     def poll(self) -> int | None:
         """Return the exit code if the process has ended."""
 

@@ -383,7 +383,13 @@ class Memory:
             tables = dict(
                 zip((*edited.tables, *gone.tables), (*edited.registrations, *gone.registrations), strict=True)
             )
-            made.append(edited.model_copy(update={"tables": tuple(tables), "registrations": tuple(tables.values())}))
+            change = edited.history[0].model_copy(update={"action": "merge", "reason": f"with {gone.id}"})
+            update = {
+                "tables": tuple(tables),
+                "registrations": tuple(tables.values()),
+                "history": (change, *edited.history[1:]),  # the rejected item stays, and says where it comes from
+            }
+            made.append(edited.model_copy(update=update))
             return {**items, gone.id: gone, edited.id: made[-1]}
 
         self._edit(merged)

@@ -160,12 +160,13 @@ class Confinement:
         for each in _PROGRAM:
             shutil.copy(str(files("analyst.scripts") / each), api / each)
         memory = bytes_of(self.settings.script_memory) + _DISK
+        # The working folder of the container is not that of the script: Docker would make that one with the modes of root.
         return [
             runtime, "run", "--rm", "--interactive", "--name", name, "--network", "none", "--read-only",
             "--tmpfs", f"/run/work:rw,nosuid,nodev,size={_DISK},mode=1777", "--tmpfs", "/run/script:rw,nosuid,nodev,size=2m,mode=1777",
             "--memory", str(memory), "--memory-swap", str(memory), "--cpus", "1", "--pids-limit", "64",
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", f"{_NOBODY}:{_NOBODY}",
-            "--volume", f"{api}:/run/da:ro", "--entrypoint", "python3", "--workdir", "/run/work",
+            "--volume", f"{api}:/run/da:ro", "--entrypoint", "python3", "--workdir", "/",
             self.settings.script_image, "-I", "/run/da/sandbox.py",
         ], name  # fmt: skip
 

@@ -267,21 +267,24 @@ def test_a_call_asks_the_store_for_little(shop: Schedule) -> None:
         return dict(store.asked - before)
 
     forgetful = beside(shop, cast("Store", store), background=Forgetful())
-    access, state, ledger, scripts, record, task, lanes = 1, 1, 1, 1, 1, 1, {"list": 3}
+    access, state, ledger, scripts, pause, record, task, lanes = 1, 1, 1, 1, 1, 1, 1, {"list": 3}
     names = sum(1 for _ in store.inner.list("state/tasks/"))
     assert asked(MINUTE, forgetful) == {
         **lanes,
-        "read": access + state + ledger + scripts + record + names + 5 * task + ledger,
+        "read": access + state + ledger + scripts + pause + record + names + 5 * task + ledger,
         "download": state,
         "put": 2 * ledger + 5 * task,
     }
-    assert asked(2 * MINUTE, forgetful) == {**lanes, "read": state + ledger + scripts + 5 * record + names + 5 * task}
+    assert asked(2 * MINUTE, forgetful) == {
+        **lanes,
+        "read": state + ledger + scripts + pause + 5 * record + names + 5 * task,
+    }
     for run in (told for _, _, told in forgetful.started):
         body = {"source": run["source"], "tables": run["tables"], "run_id": run["run_id"]}
         forgetful.world.send("POST", "/extract/csv", body, token=SERVICE_TOKEN)
     assert asked(3 * MINUTE, forgetful) == {
         **lanes,
-        "read": state + ledger + scripts + 5 * record + names + 5 * task,
+        "read": state + ledger + scripts + pause + 5 * record + names + 5 * task,
         "put": ledger,
     }
-    assert asked(4 * MINUTE, forgetful) == {**lanes, "read": state + ledger + scripts + names + 5 * task}
+    assert asked(4 * MINUTE, forgetful) == {**lanes, "read": state + ledger + scripts + pause + names + 5 * task}

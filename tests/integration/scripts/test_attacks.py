@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,8 +19,12 @@ from typing import cast
 import pytest
 
 from analyst.auth import script_tokens
+from analyst.http_client import HttpClient
 from analyst.runs import new_run_id
 from analyst.scripts import kernel
+from analyst.scripts.confinement import Confinement
+from analyst.scripts.relay import Upstream
+from analyst.settings import Settings
 from tests.integration.scripts.conftest import PNG, Stage, staged
 from tests.integration.world import SERVICE_TOKEN, Begun
 
@@ -77,7 +82,7 @@ def attempts(stage: Stage, token: str, *lines: str) -> list[str]:
     return [line for line in found if line.startswith("GOT")]
 
 
-def test_the_host_is_hidden(stage: Stage, ann: tuple[str, str], tmp_path: Path) -> None:
+def test_the_host_ishidden(stage: Stage, ann: tuple[str, str], tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     bucket = stage.town.world.process.settings.data_url.removeprefix("file://")
@@ -475,10 +480,10 @@ def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, 
     worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program), *arguments])
 
     def scripts() -> set[str]:
-        return {each.name for each in Path("/proc").glob("[0-9]*") if _hidden(each) == "script.py"}
+        return {each.name for each in Path("/proc").glob("[0-9]*") if hidden(each) == "script.py"}
 
     until = time.monotonic() + 30
-    while not (started := {each for each in scripts() if worker.pid in _ancestors(each)}) and time.monotonic() < until:
+    while not (started := {each for each in scripts() if worker.pid in ancestors(each)}) and time.monotonic() < until:
         time.sleep(0.05)
     assert started
     worker.send_signal(signal.SIGKILL)
@@ -488,14 +493,49 @@ def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, 
     assert not scripts() & started
 
 
-def _ancestors(process: str) -> Iterator[int]:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("variant", ["process", *VARIANTS])
+def test_other_users_of_the_host_can_not_open_the_way_to_the_api(variant: str, reachable: dict[str, str]) -> None:
+    """Whoever opens it reads what the owner of the script may read."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # not one of the tests, which is closed to others
+    folder.chmod(0o755)
+    python = Path(reachable["SCRIPT_PYTHON"]) if "SCRIPT_PYTHON" in reachable else None
+    settings = Settings(
+        data_url="file:///x", scratch_dir=folder, script_timeout=60, script_runner=variant, script_python=python
+    )
+    source = "import time\nuntil = time.monotonic() + 60\nwhile time.monotonic() < until: time.sleep(0.05)"
+    run = threading.Thread(
+        target=lambda: Confinement(settings).run(source, Upstream(HttpClient(), "http://127.0.0.1:1", "t", 1))
+    )
+    run.start()
+    ends = time.monotonic() + 30
+    while not (found := list(folder.glob("script-*/api/api.sock"))) and time.monotonic() < ends:
+        time.sleep(0.02)
+    started: set[Path] = set()
+    while not started and time.monotonic() < ends:
+        started = {
+            p for p in Path("/proc").glob("[0-9]*") if hidden(p) == "script.py" and os.getpid() in ancestors(p.name)
+        }
+    code = f"import socket; socket.socket(socket.AF_UNIX).connect({str(found[0])!r})"
+    other = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", code],
+        user=65_534, group=65_534, extra_groups=[], capture_output=True, text=True, timeout=60, check=False, cwd="/",
+    )  # fmt: skip
+    for each in started:
+        os.kill(int(each.name), signal.SIGKILL)
+    run.join()
+    shutil.rmtree(folder)
+    assert "PermissionError" in other.stderr
+
+
+def ancestors(process: str) -> Iterator[int]:
     with suppress(OSError):  # it has ended
         while process != "0":
             process = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
             yield int(process)
 
 
-def _hidden(process: Path) -> str:
+def hidden(process: Path) -> str:
     """Return the name of the file that a process runs."""
     try:
         words = (process / "cmdline").read_bytes().split(b"\0")

@@ -1,5 +1,6 @@
 """The states of items: only what is in the table happens, whatever is tried."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,10 @@ from analyst.access import AccessList, Caller, Role
 from analyst.access.rules import Grants, Registration, User
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
 from analyst.memory.governance import ACTIONS, IN_FORCE, STATUSES, TRANSITIONS, Status, after
-from analyst.memory.items import Decision, Item, ItemEdit, Memory, NewItem, Vote
+from analyst.memory.items import Decision, Item, ItemEdit, Memory, Merge, NewItem, Origin, Vote
 from analyst.settings import read_settings
 from tests.doubles.memory_store import MemoryStore
+from tests.doubles.wrapped_store import Around
 
 NOW = datetime(2026, 8, 31, 12, tzinfo=UTC)
 ALLOWED = {
@@ -93,6 +95,109 @@ def test_any_sequence_of_decisions_follows_the_table(steps: list[tuple[Any, int]
         expires = item.review_by
         assert (item.reason is not None) == (item.status == "mandatory") or item.status == "expired"
         assert bool(memory(store, "eve", now=now).items()) == (status in IN_FORCE)
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("decide"), st.sampled_from(ACTIONS), st.integers(0, 3), st.booleans()),
+    st.tuples(st.just("edit"), st.just(""), st.integers(0, 3), st.booleans()),
+    st.tuples(st.just("merge"), st.just(""), st.integers(0, 3), st.booleans()),
+    st.tuples(st.just("again"), st.just(""), st.integers(0, 3), st.booleans()),
+    st.tuples(st.just("collect"), st.just(""), st.integers(0, 3), st.booleans()),
+    st.tuples(st.just("vote"), st.just(""), st.integers(0, 3), st.booleans()),
+    st.tuples(st.just("later"), st.just(""), st.integers(0, 9), st.booleans()),
+)
+
+
+@given(st.lists(STEPS, max_size=15))
+def test_no_way_leads_around_the_table(steps: list[tuple[str, Any, int, bool]]) -> None:
+    """Whatever two administrators, an author and the collector do: states change as agreed, and nothing vanishes."""
+    store, now = MemoryStore(), NOW
+    ids = [propose(store, f"Item {number}").id for number in range(4)]
+    origin = Origin(note="n", sha256="0" * 64, part="p", model="m")
+    for kind, action, number, first in steps:
+        admin = memory(store, "boss" if first else "chief", "km_admin", now=now)
+        before = {item.id: item for item in admin.items()}
+        with suppress(ConflictError, NotFoundError, InvalidInputError):
+            match kind:
+                case "decide":
+                    decision = {"ids": ids[number:], "action": action, "reason": "because", "dry_run": not first}
+                    admin.decide(Decision.model_validate(decision))
+                case "edit":
+                    admin.edit(ItemEdit(id=ids[number], title="Another title"))
+                case "merge":
+                    admin.merge(Merge(id=ids[number], into=ids[number - 1], content="Both."))
+                case "again":
+                    propose(store, f"Item {number}")
+                case "collect":
+                    author = memory(store, now=now)
+                    new = NewItem(title=f"Item {number}", content="Totals exclude VAT.", category="data_analysis")
+                    author.add([author.proposal(new, origin=origin)], f"part {number}")
+                case "vote":
+                    admin.vote(ids[number], 1)
+                case "later":
+                    now += timedelta(days=30 * number)
+        after_step = {item.id: item for item in memory(store, "boss", "km_admin", now=now).items()}
+        assert after_step.keys() == before.keys()
+        for id_, item in after_step.items():
+            was = before[id_]
+            expires = was.status in IN_FORCE and item.status == "expired"
+            assert item.status == was.status or item.status in ALLOWED[was.status] or expires, (kind, was.status)
+            assert (item.origin, item.source_id, item.created_at) == (was.origin, was.source_id, was.created_at)
+            assert item.history[len(item.history) - len(was.history) :] == was.history
+            changed = item.status != was.status and not expires
+            assert not (changed and kind not in ("decide", "merge"))
+            assert not (changed and item.history[0].by not in ("boss@example.com", "chief@example.com"))
+
+
+class _Interrupted(Around):
+    """A store in which something happens before the first write."""
+
+    then: Any = None
+
+    def put(self, key: str, data: bytes, *, if_version: Any) -> str:
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+        return super().put(key, data, if_version=if_version)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "status", "refused"),
+    [
+        ("mandate", "reject", "rejected", True),
+        ("reject", "mandate", "mandatory", True),
+        ("mandate", "mandate", "mandatory", True),
+        ("reject", "reject", "rejected", True),
+    ],
+)
+def test_of_two_administrators_at_once_the_second_decides_on_what_the_first_left(
+    mine: str, theirs: str, status: str, refused: bool
+) -> None:
+    store = MemoryStore()
+    id_ = propose(store).id
+    decide(store, id_, "approve")
+    slow = _Interrupted(store)
+    slow.then = lambda: decide(store, id_, theirs, reason="theirs")
+    decision = Decision.model_validate({"ids": [id_], "action": mine, "reason": "mine"})
+    made = memory(slow, "chief", "km_admin").decide(decision)  # type: ignore[arg-type]
+    assert bool(made.refused) is refused
+    item = boss(store).item(id_)
+    assert (item.status, [each.reason for each in item.history]) == (status, ["theirs", None])
+
+
+def test_a_merge_keeps_where_both_items_come_from() -> None:
+    store = MemoryStore()
+    origin = Origin(note="n", sha256="0" * 64, part="p", model="m")
+    collected = memory(store).proposal(
+        NewItem(title="Net", content="Orders are net.", category="data_analysis"), origin=origin
+    )
+    memory(store).add([collected], "p")
+    kept = propose(store)
+    merged = boss(store).merge(Merge(id=collected.id, into=kept.id, content="Both."))
+    assert (merged.history[0].action, merged.history[0].reason) == ("merge", f"with {collected.id}")
+    assert merged.history[0].content == "Totals exclude VAT."
+    gone = boss(store).item(collected.id)
+    assert (gone.status, gone.origin, gone.history[0].reason) == ("rejected", origin, f"merged into {kept.id}")
 
 
 def test_a_mandate_needs_a_reason_and_an_audience_that_exists() -> None:
