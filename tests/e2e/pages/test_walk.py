@@ -117,11 +117,12 @@ def pages() -> list[str]:
 
 REFUSED: Final = {
     "/tables/shop/none": {404},
+    "/scripts/{script}": {200, 404},
     "/auth/google/callback?state=x&code=y": {400, 404},
     "/auth/email/confirm?token={link}": {200, 401},
     "/auth/password/set?token={invitation}": {200, 401},
 }
-"""Addresses of pages about a failure: what does not exist, and links that may have been used before."""
+"""Addresses of pages about a failure: what does not exist, links that may have been used before, and what is another's."""
 
 
 def statuses(who: str, address: str) -> set[int]:
