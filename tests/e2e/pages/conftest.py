@@ -19,7 +19,7 @@ from werkzeug.serving import make_server
 
 from analyst.auth import links
 from analyst.auth.keys import Purpose
-from tests.clouds import Cloud
+from tests.clouds import Cloud, NewCloud
 from tests.doubles.mailbox import Mailbox, mailbox
 from tests.integration.pages.conftest import Browser
 from tests.integration.pages.payloads import PAYLOADS
@@ -45,23 +45,23 @@ def token_of(world: World, name: str) -> str:
     return str(world.ask("POST", "/auth/tokens", {"name": "x", "user": f"{name}@example.com"})["token"])
 
 
-@pytest.fixture(scope="module")
-def shop(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Serve the shop."""
+@pytest.fixture(scope="session")
+def shop(new_cloud: NewCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve the shop. All tests share it, so none may take away what another one needs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     base = f"http://localhost:{port}"
-    with mailbox() as box:
-        yield from _served(base, port, box, shared_cloud, tmp_path_factory)
+    with mailbox() as box, new_cloud(tmp_path_factory.mktemp("bucket")) as cloud:
+        yield from _served(base, port, box, cloud, tmp_path_factory)
 
 
 def _served(
-    base: str, port: int, box: Mailbox, shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory
+    base: str, port: int, box: Mailbox, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(box.port), "SMTP_SECURITY": "none"}
     variables = {"ENVIRONMENT": "development", **mail, "SMTP_FROM": "data@example.com"}
-    world = World(tmp_path_factory.mktemp("shop"), shared_cloud, base_url=base, profiles=True, variables=variables)
+    world = World(tmp_path_factory.mktemp("shop"), cloud, base_url=base, profiles=True, variables=variables)
     server = make_server("localhost", port, world.app, threaded=True)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()  # first, since scripts query it
@@ -233,11 +233,38 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
         return found.read().decode()
 
 
-class Visit:
-    """A browser of one person; `-` is a stranger."""
+class Browsers:
+    """Browsers, which take seconds of processor time to start: one that a test has left is cleared for the next one."""
 
-    def __init__(self, shop: Served, who: str, *, scripts: bool = True, before: str = "") -> None:
-        """Open a browser, and sign it in. `before` is a script that runs in every page before any other."""
+    def __init__(self) -> None:
+        """Start none yet."""
+        self._left: dict[bool, list[Any]] = {True: [], False: []}
+
+    def take(self, *, scripts: bool) -> Any:
+        """Return a browser that runs scripts or none."""
+        if CHROMIUM is None or DRIVER is None:
+            pytest.skip("chromium and chromium-driver are not installed: apt-get install chromium chromium-driver")
+        return self._left[scripts].pop() if self._left[scripts] else self._started(scripts=scripts)
+
+    def leave(self, driver: Any, *, scripts: bool) -> None:
+        """Close all windows but one, and forget who was signed in and what was logged and emulated."""
+        for each in driver.window_handles[1:]:
+            driver.switch_to.window(each)
+            driver.close()
+        driver.switch_to.window(driver.window_handles[0])
+        driver.get("about:blank")
+        driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        driver.get_log("browser")
+        self._left[scripts].append(driver)
+
+    def quit(self) -> None:
+        """End the browsers that were left."""
+        for each in (*self._left[True], *self._left[False]):
+            each.quit()
+
+    def _started(self, *, scripts: bool) -> Any:
         selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: make e2e-pages")
         options = selenium.ChromeOptions()
         options.binary_location = str(CHROMIUM)
@@ -246,15 +273,29 @@ class Visit:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         if not scripts:
             options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-        self.driver: Any = selenium.Chrome(options=options, service=selenium.ChromeService(str(DRIVER)))
+        return selenium.Chrome(options=options, service=selenium.ChromeService(str(DRIVER)))
+
+
+class Visit:
+    """A browser of one person; `-` is a stranger."""
+
+    def __init__(self, shop: Served, driver: Any, who: str, *, before: str = "") -> None:
+        """Sign a person in. `before` is a script that runs in every page before any other, until they leave."""
+        self.driver = driver
         self.base, self.who = shop.base, who
         self.driver.get(f"{self.base}/healthz")
+        self._before: dict[str, Any] | None = None
         if before:
-            self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": before})
+            self._before = self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": before})
         if who != "-":
             cookie = Browser(shop.world).sign_in(f"{who}@example.com").client.get_cookie("da_session")
             assert cookie is not None
             self.driver.add_cookie({"name": "da_session", "value": cookie.value, "path": "/"})
+
+    def end(self) -> None:
+        """Take back what would run in the pages of the next one."""
+        if self._before is not None:
+            self.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", self._before)
 
     def show(self, width: int, theme: str) -> None:
         """Set the width of the window and the theme."""
@@ -323,17 +364,25 @@ class Visit:
         ]
 
 
-@pytest.fixture
-def visit(shop: Served) -> Iterator[Callable[..., Visit]]:
-    """Open browsers, which are closed after the test."""
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("chromium and chromium-driver are not installed: apt-get install chromium chromium-driver")
-    opened: list[Visit] = []
+@pytest.fixture(scope="session")
+def browsers() -> Iterator[Browsers]:
+    """Keep the browsers that tests have left."""
+    made = Browsers()
+    yield made
+    made.quit()
 
-    def open_(who: str, **options: Any) -> Visit:
-        opened.append(Visit(shop, who, **options))
-        return opened[-1]
+
+@pytest.fixture
+def visit(shop: Served, browsers: Browsers) -> Iterator[Callable[..., Visit]]:
+    """Open browsers, which are left to the next test."""
+    opened: list[tuple[Visit, bool]] = []
+
+    def open_(who: str, *, scripts: bool = True, before: str = "") -> Visit:
+        made = Visit(shop, browsers.take(scripts=scripts), who, before=before)
+        opened.append((made, scripts))
+        return made
 
     yield open_
-    for each in opened:
-        each.driver.quit()
+    for each, scripts in opened:
+        each.end()
+        browsers.leave(each.driver, scripts=scripts)

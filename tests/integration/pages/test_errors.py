@@ -1,15 +1,20 @@
 """Browsers get errors as pages with a way on; programs get problem documents."""
 
+from collections.abc import Mapping
 from html import unescape
+from pathlib import Path
 
 import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
+from analyst.context import Process
 from analyst.http import problems
 from analyst.pages import Reader
+from analyst.store import Store
+from tests.doubles.faulty_store import FaultyStore
 from tests.integration.pages.conftest import HTML, PASSWORD, Browser
-from tests.integration.world import World
+from tests.integration.world import Begun, World
 
 PROBLEM = "application/problem+json"
 
@@ -210,3 +215,26 @@ def test_an_unexpected_error_keeps_the_navigation_and_names_the_request() -> Non
         assert answer.status_code == 500
         assert all(each in answer.get_data(as_text=True) for each in (*navigation, "r-1", ">Try again</a>"))
         assert "secret" not in answer.get_data(as_text=True)
+
+
+def test_a_bucket_that_is_away_is_answered_with_a_page_that_says_so(begun: Begun, tmp_path: Path) -> None:
+    """Who has signed in tries again from there; a program gets the problem document."""
+    faulty: list[FaultyStore] = []
+
+    def process(environ: Mapping[str, str], store: Store) -> Process:
+        faulty.append(FaultyStore(store))
+        return Process(environ, store=faulty[0])
+
+    world = begun.world(tmp_path, process=process)
+    admin = Browser(world).sign_in("admin@example.com")
+    assert admin.get("/catalog").status_code == 200
+    for path in ("/catalog", "/", "/account", "/admin", "/query", "/notifications", "/memory"):
+        faulty[0].reads = [True] * 100
+        answer = admin.get(path)
+        assert answer.status_code == 503, path
+        assert "Temporarily unavailable" in answer.text
+        assert f'href="{path}">Try again' in answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+    faulty[0].reads = []
+    assert admin.get("/catalog").status_code == 200
+    world.process.close()

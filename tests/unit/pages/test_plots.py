@@ -1,6 +1,7 @@
 """Plots are drawn of any numbers and texts, and the kind of plot suits the columns."""
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -94,3 +95,45 @@ def test_cells_keep_values_and_shorten_long_ones() -> None:
     )
     assert len(Cell.of("x" * 10_000).text or "") == 2001
     assert [is_number(each) for each in ("UBIGINT", "DECIMAL(18,3)", "VARCHAR", "DATE")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (3396.8500000000004, Cell("3396.85", "3396.8500000000004")),
+        (2142500.759999989, Cell("2142500.76", "2142500.759999989")),
+        (0.1, Cell("0.1")),
+        (9007199254740992.0, Cell("9007199254740992.0")),
+        (1e22, Cell("1e+22")),
+        (9007199254740993, Cell("9007199254740993")),
+        ("3396.8500000000004", Cell("3396.8500000000004")),
+        (True, Cell("true")),
+        (None, Cell(None)),
+    ],
+)
+def test_numbers_are_shown_without_their_binary_noise(value: object, shown: Cell) -> None:
+    """All of a number stays beside it."""
+    assert Cell.of(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("labels", "below"),
+    [
+        (["2026-01-01 00:00:00", "2026-01-02 00:00:00"], ["2026-01-01", "2026-01-02"]),
+        (["2026-01-01 07:30:00", "2026-01-01 08:00:00.5"], ["07:30", "08:00"]),
+        (["2026-01-01T07:30:00Z", "2026-01-02T08:00:00+00"], ["01-01 07:30", "01-02 08:00"]),
+        (["2026-01-01 07:30:00", "never"], ["2026-01-01 07…", "never"]),
+        ([f"2026-01-{day:02} 07:30:00" for day in range(1, 9)], [f"2026-01-0{day}" for day in (1, 3, 5, 7)]),
+    ],
+)
+def test_times_below_a_plot_are_as_short_as_they_can_be(labels: list[str], below: list[str]) -> None:
+    drawn = ET.fromstring(plots.line(labels, [1.0] * len(labels), "t"))
+    assert [each.text for each in drawn.iter("text") if each.get("y") == "242"] == below
+
+
+@given(st.lists(LABELS, min_size=1, max_size=40))
+def test_labels_below_a_plot_do_not_overlap(labels: list[str]) -> None:
+    drawn = ET.fromstring(plots.bars(labels, [1.0] * len(labels), "t"))
+    shown = [(float(each.get("x", 0)), each.text or "") for each in drawn.iter("text") if each.get("y") == "242"]
+    longest = max(len(text) for _, text in shown)
+    assert all(right[0] - left[0] >= 6.5 * longest for left, right in pairwise(shown))
