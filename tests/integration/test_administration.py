@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.clouds import KINDS, cloud
-from tests.examples import size
+from tests.examples import partly, size
 from tests.integration.administration import (
     administrate,
     check_lists_say_what_the_state_says,
@@ -15,7 +15,7 @@ from tests.integration.administration import (
 
 @pytest.mark.many
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", partly(KINDS, 1))
 def test_nothing_is_lost_or_half_done_and_the_access_list_is_that_of_the_state(kind: str, tmp_path: Path) -> None:
     with cloud(kind, tmp_path) as bucket:
         writers, times = size(3, many=4), size(2, many=3)

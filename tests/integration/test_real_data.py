@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from tests.clouds import KINDS, Cloud, cloud, listed
+from tests.examples import partly
 from tests.processes import ROOT, Host, da, host
 
 DATA = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve() / "nycflights13"
@@ -23,7 +24,7 @@ FILES = {
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the flights are not in {DATA}; set SHARED_DATA")
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=partly(KINDS, 1))
 def bucket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     with cloud(request.param, tmp_path_factory.mktemp("cloud")) as found:
         yield found

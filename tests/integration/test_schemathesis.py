@@ -14,6 +14,7 @@ from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from analyst.http.openapi import build
+from tests.examples import partly
 from tests.integration.world import FUNCTIONS, Begun, World
 
 SEED = os.environ.get("SCHEMATHESIS_SEED")
@@ -72,7 +73,7 @@ def keeps_to_its_description(case: Any, world: World) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", partly(OPERATIONS, 40))
 def test_a_function_keeps_to_its_description(operation: str, world: World) -> None:
     """Have the cases made here: `SCHEMA.parametrize` makes those of all operations in every process that collects."""
     load_all_checks()

@@ -26,6 +26,9 @@ FILES = [
     *(path for kind in ("csv", "json", "parquet") for path in sorted(VEGA.glob(f"**/*.{kind}"))),
 ]
 
+LARGE = 1 << 20
+"""Bytes of a file from which on it is one of the longer tests."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not FILES, reason=f"there are no files in {DATA}; set SHARED_DATA")]
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -142,7 +145,11 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: {found.get(name)!r} is not {value!r}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.name.partition('.')[0]}")
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.long if path.stat().st_size > LARGE else ()) for path in FILES],
+    ids=lambda path: f"{path.parent.name}-{path.name.partition('.')[0]}",
+)
 def test_every_figure_of_a_real_file_is_that_of_a_plain_query(path: Path, tmp_path: Path) -> None:
     read = f"read_csv('{path}', nullstr = 'NA')" if ".csv" in path.name else f"'{path}'"
     with duckdb.connect() as con:
