@@ -6,12 +6,10 @@ even if it was replaced, so every version of an object needs a local name of its
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
 import shutil
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,7 +49,6 @@ def connect(
     """Open an in-memory database, to which files are attached."""
     import duckdb
 
-    _note_missing_pandas()
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "python_enable_replacements": False,
@@ -65,16 +62,6 @@ def connect(
     con.execute("set global TimeZone = 'UTC'")  # of its cursors, too
     con.execute("set enable_progress_bar = false")
     return con
-
-
-def _note_missing_pandas() -> None:
-    """Have imports of pandas fail at once if it is not installed.
-
-    For each statement with a parameter, DuckDB's client tries to import it, to recognize its values, and Python searches
-    all folders of its path each time: that takes more processor time than a small statement.
-    """
-    if "pandas" not in sys.modules and importlib.util.find_spec("pandas") is None:
-        sys.modules["pandas"] = None  # type: ignore[assignment]  # as documented for modules that are not to be found
 
 
 def is_up(con: "DuckDBPyConnection") -> bool:
