@@ -133,6 +133,9 @@ def test_the_whole_chain_needs_no_other_right(split: Split) -> None:
     for path in ("/api/me", "/api/catalog/tables", "/api/catalog/search?q=orders", "/api/health", "/api/metrics"):
         split.ask("GET", path, token=analyst)
     assert set(split.ask("GET", "/api/sync/manifest", token=analyst)["tables"]) == {"shop.orders"}
+    assert split.ask("GET", "/iceberg/v1/namespaces/shop/tables/orders", token=analyst)["metadata"][
+        "current-snapshot-id"
+    ]
 
     body = json.dumps(event("jira:issue_created", issue=issue(1, summary="x"))).encode()
     signed = {"X-Hub-Signature": signature(body), "X-Atlassian-Webhook-Identifier": "one"}

@@ -1,7 +1,7 @@
 """The files of tables as objects of S3: which one a signed request is for, decided by the access list as it is now.
 
 Readers of Iceberg open `s3://` addresses, not signed URLs. The bucket of the addresses is the first part of our own path,
-so the endpoint has no path of its own, which not every reader could sign.
+so the endpoint has no path of its own, as those of S3 have none.
 """
 
 import re
