@@ -290,3 +290,15 @@ def test_a_task_that_ran_alone_can_be_asked_for_again() -> None:
         background._pool.submit(lambda: None).result()  # the one worker has come to the end of it
     assert done.acquire(blocking=False)
     background.close()
+
+
+def test_a_process_that_stops_waits_for_its_tasks_and_accepts_no_more() -> None:
+    background, go = Background(workers=1), threading.Event()
+    assert background.drain(0.0)
+    background = Background(workers=1)
+    background.run(lambda: go.wait(30))
+    assert not background.drain(0.0)
+    with pytest.raises(UnavailableError, match="is stopping"):
+        background.run(go.set)
+    go.set()
+    assert background.drain(30.0)

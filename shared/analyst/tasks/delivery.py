@@ -8,7 +8,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -42,6 +42,7 @@ class Background:
         self._room = threading.BoundedSemaphore(room)
         self._turn = threading.Lock()
         self._again: dict[str, bool] = {}
+        self._futures: set[Future[object]] = set()
 
     def run(self, task: Callable[[], object]) -> None:
         """Run a task in the background.
@@ -52,10 +53,25 @@ class Background:
         if not self._room.acquire(blocking=False):
             raise UnavailableError("the server is busy: too many tasks are waiting; try again in a moment")
         try:
-            self._pool.submit(task).add_done_callback(lambda _: self._room.release())
+            future = self._pool.submit(task)
         except RuntimeError as error:  # the pool is shut down
             self._room.release()
             raise UnavailableError("the server is stopping; try again in a moment") from error
+        with self._turn:
+            self._futures.add(future)
+        future.add_done_callback(self._ended)
+
+    def _ended(self, future: Future[object]) -> None:
+        with self._turn:
+            self._futures.discard(future)
+        self._room.release()
+
+    def drain(self, seconds: float) -> bool:
+        """Accept no more tasks and wait for those that run; return whether all have ended."""
+        self._pool.shutdown(wait=False)
+        with self._turn:
+            running = [*self._futures]
+        return not wait(running, timeout=seconds).not_done
 
     def run_alone(self, name: str, task: Callable[[], object]) -> None:
         """Run a task in the background, but only one of a name at a time; while it runs, at most one more waits.

@@ -70,6 +70,11 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
                 server.look_after()
             loop.turn(_LAST_TURNS)
         threads.shutdown(max(0.0, ends - time.monotonic()))
+        if not process().background.drain(max(0.0, ends - time.monotonic())):
+            # Their tasks stay in the ledger. An interpreter that shuts down starts no threads, so they would fail otherwise.
+            with suppress(AnalystError):
+                process().close()
+            os._exit(0)
 
 
 def _room() -> int:
