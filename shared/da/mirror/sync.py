@@ -11,13 +11,13 @@ read are deleted immediately.
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -144,29 +144,74 @@ _MANY, _FEW_BYTES = 100, 16 << 20
 _LARGE = 2000
 """Tables of a database that takes long to open."""
 
-_BATCH = 200
+_BATCH, _BATCHES = 200, 4
+"""Tables whose views are created at once, and batches of fewer tables."""
+
 _LONGEST_LOCK = 1.0
 """Seconds for which other programs can't open the database because of a download."""
+
+
+def _database_modules() -> None:
+    """Import what threads need of DuckDB.
+
+    That is done before they start: if Ctrl-C interrupts an import, Python may keep the lock of all imports, and the thread
+    would wait for it forever.
+    """
+    import da.mirror.database
+    import da.mirror.views  # noqa: F401
+
+
+class _Opening:
+    """Opens a large database in a thread, because that takes a third of a second, while its changes are requested.
+
+    It is closed again if they take long, because no other program can open it meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: InPlace | None = None
+        self._wanted = Event()
+        _database_modules()
+        self._thread = Thread(target=self._open, daemon=True)
+        self._thread.start()
+
+    def opened(self) -> "InPlace | None":
+        """Wait for the database; `None` if it can't be opened, or has been closed again."""
+        self._wanted.set()
+        self._thread.join()
+        opened, self._opened = self._opened, None
+        return opened
+
+    def _open(self) -> None:
+        from da.mirror.database import InPlace
+
+        if database := InPlace.of(self._path):
+            if self._wanted.wait(_LONGEST_LOCK):
+                self._opened = database
+            else:
+                database.close()
 
 
 class _EarlyViews:
     """The work on the database that is done in a thread while files are downloaded.
 
-    Of many tables, the views of those that are complete are created in a copy. A large database is opened for a few changes
-    that will not take long to arrive, because opening 20,000 views takes half a second. A small one is not: other programs
-    can open it until the files are there. An error stays for the work that follows.
+    Of many tables, and for a new database, the views of those that are complete are created in a copy. A large database is
+    opened for a few changes that will not take long to arrive. A small one is not: other programs can open it until the
+    files are there. An error stays for the work that follows.
     """
 
-    def __init__(self, path: Path, todo: Plan, mirrored: int) -> None:
+    def __init__(self, path: Path, todo: Plan, mirrored: int, opening: _Opening | None) -> None:
         self._path, self._count = path, len(todo.chosen)
+        self._is_new = not path.exists()
         self._is_opened = mirrored > _LARGE and todo.size_bytes <= _FEW_BYTES
+        self._opening = opening
         self._complete: SimpleQueue[list[Mirrored] | None] = SimpleQueue()
         self._begun: InPlace | Draft | None = None
-        # Imported before the thread starts: if Ctrl-C interrupts an import, Python may keep the lock of all imports, and the
-        # thread would wait for it forever.
-        import da.mirror.database
-        import da.mirror.views  # noqa: F401
+        self._thread: Thread | None = None
 
+    def start(self) -> None:
+        """Start the work."""
+        _database_modules()
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -177,32 +222,47 @@ class _EarlyViews:
     def finished(self) -> "InPlace | Draft | None":
         """Wait for the work to end; return what it was done to."""
         self._complete.put(None)
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
         return self._begun
 
     def _work(self) -> None:
-        from da.mirror.database import MOST_IN_PLACE, Draft, InPlace
+        from da.mirror.database import MOST_IN_PLACE, InPlace
 
-        if self._count <= MOST_IN_PLACE:
-            if self._is_opened and (database := InPlace.of(self._path)):
-                if self._is_ending(within=_LONGEST_LOCK):
-                    self._begun = database
-                else:
-                    database.close()
-                return
-            if self._count < _MANY:
-                return
-        with suppress(DaError):
-            draft: Draft | None = None
-            batch: list[Mirrored] = []
-            tables: list[Mirrored] | None = []
+        opened = self._opening and self._opening.opened()
+        if opened and not self._is_opened:
+            opened.close()
+        elif self._is_opened and self._count <= MOST_IN_PLACE and (opened := opened or InPlace.of(self._path)):
+            if self._is_ending(within=_LONGEST_LOCK):
+                self._begun = opened
+            else:
+                opened.close()
+            return
+        if self._is_new or self._count >= _MANY:
+            self._create()
+
+    def _create(self) -> None:
+        import duckdb
+
+        from da.mirror.database import Draft
+
+        least = min(_BATCH, -(-self._count // _BATCHES))
+        draft: Draft | None = None
+        batch: list[Mirrored] = []
+        tables: list[Mirrored] | None = []
+        try:
             while tables is not None:
                 tables = self._complete.get()
                 batch += tables or ()
-                if batch and (tables is None or len(batch) >= _BATCH):
-                    self._begun = draft = draft or Draft(self._path)
+                if batch and (tables is None or len(batch) >= least):
+                    draft = draft or Draft(self._path)
                     draft.add(batch)
                     batch = []
+        except (DaError, duckdb.Error):
+            if draft:
+                draft.close()
+        else:
+            self._begun = draft
 
     def _is_ending(self, within: float) -> bool:
         """Return whether the download ends in time."""
@@ -235,6 +295,8 @@ class Sync:
         self._shown: set[Path] = set()
         """The files of the views that this run has published already."""
         self._early: _EarlyViews | None = None
+        self._opening: _Opening | None = None
+        self._leaving: Thread | None = None
         self._report = Report(str(workspace.root))
 
     def run(self, request: Request) -> Report:
@@ -255,8 +317,11 @@ class Sync:
             try:
                 self._take_over(*found, request)
             finally:
-                if self._early and (begun := self._early.finished()):
-                    begun.close()
+                for unused in (self._early and self._early.finished(), self._opening and self._opening.opened()):
+                    if unused:
+                        unused.close()
+                if self._leaving:
+                    self._leaving.join()
         self._report.seconds = monotonic() - began
         self._report.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         return self._report
@@ -270,11 +335,11 @@ class Sync:
         etag = before.etag if (is_intact := self._is_intact(request)) else None
         if is_intact and before.sources:
             with suppress(_OlderServerError):
-                return self._changes(etag)
+                return self._changes(etag, request)
         answer = self._server.manifest(etag)
         return None if answer is None else (Manifest.from_json(answer[1]), answer[0])
 
-    def _changes(self, etag: str | None) -> tuple[Manifest, str | None] | None:
+    def _changes(self, etag: str | None, request: Request) -> tuple[Manifest, str | None] | None:
         before = self._before
         answer = self._listed(etag)
         if answer is None:
@@ -284,12 +349,24 @@ class Sync:
         if len(changed) > _MOST_CHANGED:
             whole = self._server.manifest(None)
             return whole and (Manifest.from_json(whole[1]), whole[0])
+        if changed and not request.dry_run and not request.only:
+            self._open_early(changed)
         batches = [changed[start : start + _AT_ONCE] for start in range(0, len(changed), _AT_ONCE)]
         documents = [self._server.manifest_of(batch) for batch in batches]
         known = ((table_id, entry.view) for table_id, entry in before.tables.index())
         manifest = Manifest.of_changes(listed, documents, known, changed)
         # What is published between two requests makes them disagree: the next sync compares again.
         return manifest, answer[0] if manifest.sources == listed.sources else None
+
+    def _open_early(self, changed: Collection[str]) -> None:
+        """Begin to open the database if it is a large one that nobody else has changed, for the changes of some sources."""
+        before = self._before
+        if len(before.tables) <= _LARGE or self._workspace.database_stamp() != before.database:
+            return
+        from da.mirror.database import MOST_IN_PLACE
+
+        if sum(source_of(table_id) in changed for table_id, _ in before.tables.index()) <= MOST_IN_PLACE:
+            self._opening = _Opening(self._workspace.duckdb)
 
     def _listed(self, etag: str | None) -> tuple[str, Any] | None:
         try:
@@ -393,16 +470,17 @@ class Sync:
         from da.mirror.download import Downloads, SignedUrls
 
         mirrored = len(self._before.tables)
-        self._early = _EarlyViews(self._workspace.duckdb, todo, mirrored)
+        early = self._early = _EarlyViews(self._workspace.duckdb, todo, mirrored, self._opening)
         downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._backoff)
         published_at = monotonic()
-        for outcome in downloads.run(todo.wanted):
+        for outcome in downloads.run(todo.wanted, meanwhile=early.start):
             self._note(outcome, missing)
             if outcome[1] is None and not missing[table_id := outcome[0].table_id]:
-                self._early.add(self._mirrored([todo.chosen[table_id]]))
+                early.add(self._mirrored([todo.chosen[table_id]]))
             if monotonic() - published_at > CHECKPOINT:
                 self._checkpoint(todo, set(+missing))
-                self._early = _EarlyViews(self._workspace.duckdb, todo, mirrored)
+                early = self._early = _EarlyViews(self._workspace.duckdb, todo, mirrored, None)
+                early.start()
                 published_at = monotonic()
 
     def _note(self, outcome: "Outcome", missing: Counter[str]) -> None:
@@ -433,8 +511,14 @@ class Sync:
         return tables, broken
 
     def _publish_views(self, tables: Mapping[str, Table]) -> "Published":
-        begun = self._early.finished() if self._early else None
-        self._early = None
+        begun: InPlace | Draft | None = None
+        if self._early:
+            begun = self._early.finished()
+        elif self._opening:
+            begun = self._opening.opened()
+        self._early = self._opening = None
+        if self._leaving:
+            self._leaving.join()
         # Only now: an import that Ctrl-C interrupts while a thread imports the same module can wait for it forever.
         from da.mirror.database import publish
 
@@ -446,11 +530,18 @@ class Sync:
             scope |= {snapshots.SOURCE}
             if any(source_of(table_id) == snapshots.SOURCE for table_id in self._others):
                 shown += [each for each in self._other_views() if source_of(each.table.id) == snapshots.SOURCE]
-        published = publish(self._workspace.duckdb, shown, aside, scope, self._other_views, begun=begun)
+        published = publish(
+            self._workspace.duckdb, shown, aside, scope, self._other_views, begun=begun, leave=self._leave
+        )
         if aside.exists():  # somebody reads the replaced database: remember which files it needs
             self._workspace.note_read(aside, self._workspace.files(self._before.tables) | self._shown)
         self._shown = self._referred(tables)
         return published
+
+    def _leave(self, close: Callable[[], None]) -> None:
+        """Close the database while the mirror is tidied up."""
+        self._leaving = Thread(target=close)
+        self._leaving.start()
 
     def _mirrored(self, tables: Iterable[Table]) -> "list[Mirrored]":
         from da.mirror.views import Mirrored
