@@ -320,8 +320,6 @@ class Sync:
                 for unused in (self._early and self._early.finished(), self._opening and self._opening.opened()):
                     if unused:
                         unused.close()
-                if self._leaving:
-                    self._leaving.join()
         self._report.seconds = monotonic() - began
         self._report.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         return self._report
@@ -539,7 +537,10 @@ class Sync:
         return published
 
     def _leave(self, close: Callable[[], None]) -> None:
-        """Close the database while the mirror is tidied up."""
+        """Close the database while the mirror is tidied up. The process may end before: its changes are on the disk.
+
+        It is no daemon, because Python would break it off in the middle of DuckDB's code, and crash.
+        """
         self._leaving = Thread(target=close)
         self._leaving.start()
 
