@@ -61,6 +61,8 @@ class FunctionsApi:
     lists_sources: bool = False
     """Whether the server gives the manifest of each source an ETag; older ones don't."""
     after_list: Callable[[], object] = lambda: None
+    before_changes: Callable[[], object] = lambda: None
+    """Called before the manifest of some sources is sent."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, table_id: str, *selects: str, **more: Any) -> dict[str, Any]:
@@ -133,6 +135,8 @@ class FunctionsApi:
 
     def manifest(self, sources: str = "") -> bytes:
         """The manifest, of all tables or of those of some sources."""
+        if sources:
+            self.before_changes()
         chosen = {
             name: table for name, table in self.tables.items() if not sources or _source(name) in sources.split(",")
         }

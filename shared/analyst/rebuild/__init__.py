@@ -28,7 +28,6 @@ from analyst.rebuild.publishing import (
     copy_newest,
     has_own_file,
     point,
-    published_epoch,
     read_damaged,
     read_last,
     upload,
@@ -37,7 +36,7 @@ from analyst.rebuild.snapshot_build import Building, Built
 from analyst.runs import Run, TableResult
 from analyst.snapshots import PREFIX, DamagedError, current_listed, read_pointer
 from analyst.snapshots.parts import LARGEST
-from analyst.store import Entry, ObjectMissingError, Store, look_into_folders
+from analyst.store import Entry, Object, ObjectMissingError, Store, look_into_folders
 
 LEASE = "rebuild"
 
@@ -123,32 +122,42 @@ class Rebuild:
         return self._result(read_last(self.store, self._known), changed=False)
 
     def _run(self, run_id: str) -> RebuildAnswer:
-        published = 0
-        if (current := self._current()) is not None:
+        newest = self.store.read(CURRENT)
+        if newest is not None and (current := self._current(newest)) is not None:
             return current
+        # Whoever publishes from now on takes the lease, which has a greater epoch then; if it was deleted, the swap rejects
+        # what is built with too low an epoch.
+        epoch = read_pointer(newest).epoch if newest is not None else 0
+        published: Pointer | None = None
         while True:
-            held = lease.acquire(self.store, LEASE, published_epoch=published_epoch(self.store), run_id=run_id)
+            held = lease.acquire(self.store, LEASE, published_epoch=epoch, run_id=run_id)
             if held is None:
                 return RebuildAnswer(status="running")
             with held:
-                published += self._until_current(held)
+                published = self._until_current(held) or published
             # A trigger that found the lease held was told "running" and is gone. If its source published after our last
             # listing and before the release above, nobody else will build it: so the versions are compared once more,
             # after the release. A trigger from now on finds the lease free.
-            last = read_last(self.store, self._known)
+            last = self._newest(published)
             if self._versions() == last.built_from:
                 self.write_file(last.pointer)
-                return self._result(last, changed=published > 0)
+                return self._result(last, changed=published is not None)
+            epoch = last.pointer.epoch if last.pointer is not None else epoch
 
-    def _current(self) -> RebuildAnswer | None:
+    def _newest(self, published: Pointer | None) -> Last:
+        """Read the newest snapshot; if it is the one that this run has `published`, its objects are known to be there."""
+        if published is not None and (found := self.store.read(CURRENT)) is not None:
+            pointer = read_pointer(found)
+            if pointer.catalog == published.catalog and (contents := self._known.get(pointer.catalog)) is not None:
+                return Last(pointer, contents, is_whole=True)
+        return read_last(self.store, self._known)
+
+    def _current(self, found: Object) -> RebuildAnswer | None:
         """Answer without the lease if there is nothing to do: three requests, where taking the lease costs a dozen.
 
         Nothing to do means that the newest snapshot is built from the current extracts, that its objects are there, and
         that its copy is. This needs no lease: a run that publishes an extract afterwards requests a rebuild of its own.
         """
-        found = self.store.read(CURRENT)
-        if found is None:
-            return None
         pointer = read_pointer(found)
         if self._versions() != pointer.built_from:
             return None
@@ -191,19 +200,20 @@ class Rebuild:
         self._known.clear()
         self._known[pointer.catalog] = contents
 
-    def _until_current(self, held: Lease) -> int:
-        published = 0
+    def _until_current(self, held: Lease) -> Pointer | None:
+        """Publish a snapshot if there is anything new; return its pointer. What comes meanwhile is seen after the release."""
         while True:
             last, found = read_last(self.store, self._known), self._look()
             versions = {source: entry.version for source, entry in found.items()}
-            if not published and versions == last.built_from and not self._is_complete(last):
+            if versions == last.built_from and not self._is_complete(last):
                 last = read_damaged(self.store, last.pointer)
             if versions == last.built_from and (last.is_whole or last.pointer is None):
                 if last.pointer is not None and has_own_file(last.pointer):
-                    copy_newest(self.store, last.pointer, force=published > 0)
-                return published
+                    copy_newest(self.store, last.pointer, force=False)
+                return None
             with duckdb_files.scratch(self.scratch) as folder:
-                published += self._publish(last, found, held, folder)
+                if (published := self._publish(last, found, held, folder)) is not None:
+                    return published
 
     def _is_complete(self, last: Last) -> bool:
         """Return whether all objects of a snapshot are there, if its sources have not changed."""
@@ -211,8 +221,10 @@ class Rebuild:
             return True  # nothing is there, or it is known to be damaged
         return _is_there(last.pointer, last.contents, {entry.key: entry for entry in self.store.list(PREFIX)})
 
-    def _publish(self, last: Last, found: Mapping[str, Entry], held: Lease, folder: Path) -> bool:
-        """Build a snapshot and make it current. If it equals the last one, only record the versions it was built from.
+    def _publish(self, last: Last, found: Mapping[str, Entry], held: Lease, folder: Path) -> Pointer | None:
+        """Build a snapshot, make it current, and return its pointer.
+
+        If it equals the last one, only the versions are recorded that it was built from, and there is no pointer.
 
         The lease may be lost while DuckDB builds, for longer than its ttl. `check` finds most cases before the upload;
         the swap in `point` finds the rest, because it replaces only the pointer that this build started from. Objects
@@ -231,7 +243,7 @@ class Rebuild:
         if last.pointer is not None and is_same:
             now = {"built_from": versions, "epoch": held.epoch}
             point(self.store, last.pointer, last.pointer.model_copy(update=now))
-            return False
+            return None
         contents = replace(
             last.contents,
             snapshot=last.contents.snapshot + 1,
@@ -243,7 +255,9 @@ class Rebuild:
         pointer = upload(self.store, contents, path, after=last.pointer, built_from=versions, epoch=held.epoch)
         point(self.store, last.pointer, pointer)
         self._know(pointer, contents)
-        return True
+        if path is not None:
+            copy_newest(self.store, pointer, path.read_bytes())
+        return pointer
 
     def _build(self, last: Last, versions: dict[str, str], sizes: Mapping[str, int], folder: Path) -> Built:
         """Read the changed sources, or all of them if the last snapshot can't be built on."""

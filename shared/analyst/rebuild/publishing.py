@@ -157,22 +157,28 @@ def carry_over(store: Store, source: str, before: str | None, now: str, epoch: i
         point(store, seen, seen.model_copy(update={"built_from": {**seen.built_from, source: now}, "epoch": epoch}))
 
 
-def copy_newest(store: Store, pointer: Pointer, *, force: bool = True) -> None:
+def copy_newest(store: Store, pointer: Pointer, data: bytes | None = None, *, force: bool = True) -> None:
     """Copy a small snapshot's file, after publishing it or in place of a builder that died before doing so.
 
-    Unless `force`, only if the copy is not younger than the snapshot. A builder that resumes late changes nothing: the
-    copy is swapped, and only while the pointer is the current one.
+    `data` is its content, if it is at hand. Unless `force`, it is only copied if the copy is not younger than the snapshot.
+    A builder that resumes late changes nothing: the copy is swapped, and only while the pointer is the current one.
     """
     for _ in attempts(store, FEW):
-        copy, newest = store.head(COPY), store.head(pointer.duckdb)
-        if newest is None or not (force or copy is None or copy.age >= newest.age):
+        copy = store.head(COPY)
+        if not force:
+            newest = store.head(pointer.duckdb)
+            if newest is None or (copy is not None and copy.age < newest.age):
+                return
+        current = store.read(CURRENT)
+        if current is None or read_pointer(current).duckdb != pointer.duckdb:
             return
-        current, found = store.read(CURRENT), store.read(pointer.duckdb)
-        if current is None or found is None or read_pointer(current).duckdb != pointer.duckdb:
-            return
+        if data is None:
+            if (found := store.read(pointer.duckdb)) is None:
+                return
+            data = found.data
         # a conflict means another builder copied (the pointer shows which is newer), or the response to our write was lost
         with suppress(StoreConflictError, UnsureWriteError):
-            store.put(COPY, found.data, if_version=ABSENT if copy is None else copy.version)
+            store.put(COPY, data, if_version=ABSENT if copy is None else copy.version)
             return
         force = True
     raise unwritable()

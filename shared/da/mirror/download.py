@@ -144,8 +144,8 @@ class Downloads:
         self._arrived = 0
         self._buffers = threading.local()
 
-    def run(self, wanted: Sequence[Wanted]) -> Iterator[Outcome]:
-        """Download files; yield each when it is complete, or with its error.
+    def run(self, wanted: Sequence[Wanted], meanwhile: Callable[[], object] = lambda: None) -> Iterator[Outcome]:
+        """Download files; yield each when it is complete, or with its error. `meanwhile` is called when they have begun.
 
         Leaving the loop early, as Ctrl-C does, stops all downloads; the next run resumes them.
         """
@@ -157,6 +157,7 @@ class Downloads:
             thread.start()
         left = {id(each): each for each in wanted}
         try:
+            meanwhile()
             while left and (outcome := self._next()):
                 left.pop(id(outcome[0]), None)
                 yield outcome

@@ -11,12 +11,11 @@ read are deleted immediately.
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from da.errors import DaError, RefusedError
 from da.mirror import snapshots
 from da.mirror.catalog_news import SchemaChange, metric_lines, schema_changes, schema_lines
+from da.mirror.early_views import LARGE, EarlyViews, Opening
 from da.mirror.manifest import Manifest, SourceList, Table, noticed, source_of
 from da.mirror.pieces import assembly
 from da.mirror.plan import Plan, Request, choose, plan
@@ -140,80 +140,6 @@ CHECKPOINT = 30.0
 """Seconds of downloading after which complete tables get their views, before the others are complete."""
 
 
-_MANY, _FEW_BYTES = 100, 16 << 20
-_LARGE = 2000
-"""Tables of a database that takes long to open."""
-
-_BATCH = 200
-_LONGEST_LOCK = 1.0
-"""Seconds for which other programs can't open the database because of a download."""
-
-
-class _EarlyViews:
-    """The work on the database that is done in a thread while files are downloaded.
-
-    Of many tables, the views of those that are complete are created in a copy. A large database is opened for a few changes
-    that will not take long to arrive, because opening 20,000 views takes half a second. A small one is not: other programs
-    can open it until the files are there. An error stays for the work that follows.
-    """
-
-    def __init__(self, path: Path, todo: Plan, mirrored: int) -> None:
-        self._path, self._count = path, len(todo.chosen)
-        self._is_opened = mirrored > _LARGE and todo.size_bytes <= _FEW_BYTES
-        self._complete: SimpleQueue[list[Mirrored] | None] = SimpleQueue()
-        self._begun: InPlace | Draft | None = None
-        # Imported before the thread starts: if Ctrl-C interrupts an import, Python may keep the lock of all imports, and the
-        # thread would wait for it forever.
-        import da.mirror.database
-        import da.mirror.views  # noqa: F401
-
-        self._thread = Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def add(self, tables: "list[Mirrored]") -> None:
-        """Take tables whose files have all arrived."""
-        self._complete.put(tables)
-
-    def finished(self) -> "InPlace | Draft | None":
-        """Wait for the work to end; return what it was done to."""
-        self._complete.put(None)
-        self._thread.join()
-        return self._begun
-
-    def _work(self) -> None:
-        from da.mirror.database import MOST_IN_PLACE, Draft, InPlace
-
-        if self._count <= MOST_IN_PLACE:
-            if self._is_opened and (database := InPlace.of(self._path)):
-                if self._is_ending(within=_LONGEST_LOCK):
-                    self._begun = database
-                else:
-                    database.close()
-                return
-            if self._count < _MANY:
-                return
-        with suppress(DaError):
-            draft: Draft | None = None
-            batch: list[Mirrored] = []
-            tables: list[Mirrored] | None = []
-            while tables is not None:
-                tables = self._complete.get()
-                batch += tables or ()
-                if batch and (tables is None or len(batch) >= _BATCH):
-                    self._begun = draft = draft or Draft(self._path)
-                    draft.add(batch)
-                    batch = []
-
-    def _is_ending(self, within: float) -> bool:
-        """Return whether the download ends in time."""
-        ends = monotonic() + within
-        with suppress(Empty):
-            while self._complete.get(timeout=max(0.0, ends - monotonic())) is not None:
-                pass
-            return True
-        return False
-
-
 class Sync:
     """One run of `da sync`, in a workspace that is locked for it."""
 
@@ -234,7 +160,9 @@ class Sync:
         """The tables of the other sources."""
         self._shown: set[Path] = set()
         """The files of the views that this run has published already."""
-        self._early: _EarlyViews | None = None
+        self._early: EarlyViews | None = None
+        self._opening: Opening | None = None
+        self._leaving: Thread | None = None
         self._report = Report(str(workspace.root))
 
     def run(self, request: Request) -> Report:
@@ -255,8 +183,9 @@ class Sync:
             try:
                 self._take_over(*found, request)
             finally:
-                if self._early and (begun := self._early.finished()):
-                    begun.close()
+                for unused in (self._early and self._early.finished(), self._opening and self._opening.opened()):
+                    if unused:
+                        unused.close()
         self._report.seconds = monotonic() - began
         self._report.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         return self._report
@@ -270,11 +199,11 @@ class Sync:
         etag = before.etag if (is_intact := self._is_intact(request)) else None
         if is_intact and before.sources:
             with suppress(_OlderServerError):
-                return self._changes(etag)
+                return self._changes(etag, request)
         answer = self._server.manifest(etag)
         return None if answer is None else (Manifest.from_json(answer[1]), answer[0])
 
-    def _changes(self, etag: str | None) -> tuple[Manifest, str | None] | None:
+    def _changes(self, etag: str | None, request: Request) -> tuple[Manifest, str | None] | None:
         before = self._before
         answer = self._listed(etag)
         if answer is None:
@@ -284,12 +213,24 @@ class Sync:
         if len(changed) > _MOST_CHANGED:
             whole = self._server.manifest(None)
             return whole and (Manifest.from_json(whole[1]), whole[0])
+        if changed and not request.dry_run and not request.only:
+            self._open_early(changed)
         batches = [changed[start : start + _AT_ONCE] for start in range(0, len(changed), _AT_ONCE)]
         documents = [self._server.manifest_of(batch) for batch in batches]
         known = ((table_id, entry.view) for table_id, entry in before.tables.index())
         manifest = Manifest.of_changes(listed, documents, known, changed)
         # What is published between two requests makes them disagree: the next sync compares again.
         return manifest, answer[0] if manifest.sources == listed.sources else None
+
+    def _open_early(self, changed: Collection[str]) -> None:
+        """Begin to open the database if it is a large one that nobody else has changed, for the changes of some sources."""
+        before = self._before
+        if len(before.tables) <= LARGE or self._workspace.database_stamp() != before.database:
+            return
+        from da.mirror.database import MOST_IN_PLACE
+
+        if sum(source_of(table_id) in changed for table_id, _ in before.tables.index()) <= MOST_IN_PLACE:
+            self._opening = Opening(self._workspace.duckdb)
 
     def _listed(self, etag: str | None) -> tuple[str, Any] | None:
         try:
@@ -393,16 +334,17 @@ class Sync:
         from da.mirror.download import Downloads, SignedUrls
 
         mirrored = len(self._before.tables)
-        self._early = _EarlyViews(self._workspace.duckdb, todo, mirrored)
+        early = self._early = EarlyViews(self._workspace.duckdb, todo, mirrored, self._opening)
         downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._backoff)
         published_at = monotonic()
-        for outcome in downloads.run(todo.wanted):
+        for outcome in downloads.run(todo.wanted, meanwhile=early.start):
             self._note(outcome, missing)
             if outcome[1] is None and not missing[table_id := outcome[0].table_id]:
-                self._early.add(self._mirrored([todo.chosen[table_id]]))
+                early.add(self._mirrored([todo.chosen[table_id]]))
             if monotonic() - published_at > CHECKPOINT:
                 self._checkpoint(todo, set(+missing))
-                self._early = _EarlyViews(self._workspace.duckdb, todo, mirrored)
+                early = self._early = EarlyViews(self._workspace.duckdb, todo, mirrored, None)
+                early.start()
                 published_at = monotonic()
 
     def _note(self, outcome: "Outcome", missing: Counter[str]) -> None:
@@ -433,8 +375,14 @@ class Sync:
         return tables, broken
 
     def _publish_views(self, tables: Mapping[str, Table]) -> "Published":
-        begun = self._early.finished() if self._early else None
-        self._early = None
+        begun: InPlace | Draft | None = None
+        if self._early:
+            begun = self._early.finished()
+        elif self._opening:
+            begun = self._opening.opened()
+        self._early = self._opening = None
+        if self._leaving:
+            self._leaving.join()
         # Only now: an import that Ctrl-C interrupts while a thread imports the same module can wait for it forever.
         from da.mirror.database import publish
 
@@ -446,11 +394,21 @@ class Sync:
             scope |= {snapshots.SOURCE}
             if any(source_of(table_id) == snapshots.SOURCE for table_id in self._others):
                 shown += [each for each in self._other_views() if source_of(each.table.id) == snapshots.SOURCE]
-        published = publish(self._workspace.duckdb, shown, aside, scope, self._other_views, begun=begun)
+        published = publish(
+            self._workspace.duckdb, shown, aside, scope, self._other_views, begun=begun, leave=self._leave
+        )
         if aside.exists():  # somebody reads the replaced database: remember which files it needs
             self._workspace.note_read(aside, self._workspace.files(self._before.tables) | self._shown)
         self._shown = self._referred(tables)
         return published
+
+    def _leave(self, close: Callable[[], None]) -> None:
+        """Close the database while the mirror is tidied up. The process may end before: its changes are on the disk.
+
+        It is no daemon, because Python would break it off in the middle of DuckDB's code, and crash.
+        """
+        self._leaving = Thread(target=close)
+        self._leaving.start()
 
     def _mirrored(self, tables: Iterable[Table]) -> "list[Mirrored]":
         from da.mirror.views import Mirrored

@@ -2,9 +2,11 @@
 
 Each table has a view with a short name in the schema `main`, and one named `table` in a schema named after its source,
 so that both `orders` and `shop.orders` work in SQL. `_da.tables` and `_da.qualified` record our views with their
-comments; a view that the user has replaced no longer has its comment.
+comments and a digest of their definitions; a view that the user has replaced no longer has its comment. Descriptions of
+columns are comments of one view per table only, that with the short name if there is one: they take more time than the view.
 """
 
+import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +68,8 @@ _RESERVED = frozenset({"main", "temp", "system", "information_schema", "pg_catal
 """Names that mean something else in DuckDB; a source of such a name gets no schema."""
 
 _AT_ONCE = 500
+_DIGEST = 32
+"""Characters of the digest of a definition."""
 
 Name = tuple[str, str]
 """The schema and the name of a view."""
@@ -115,7 +119,7 @@ def is_new(connection: duckdb.DuckDBPyConnection) -> bool:
 
 @dataclass(slots=True)
 class Existing:
-    """What a database holds: the comments of its relations by name, the definitions of our views, and its schemas.
+    """What a database holds: the comments of its relations by name, digests of the definitions of our views, its schemas.
 
     `catalog` is its name, `recorded` are the schemas that are noted as created by us. Reading it takes 0.1 s where there are 20,000 views: whoever adds views in
     batches to a database of its own reads it once and keeps it up to date.
@@ -137,6 +141,8 @@ class Existing:
         noted = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()}
         ours = {
             (schema, view): definition
+            if len(definition) == _DIGEST
+            else _digest(definition)  # as older versions had it
             for schema, view, comment, definition in recorded
             if there.get((schema, view)) == comment
         }
@@ -246,7 +252,7 @@ def _create_missing(
     at_once: bool,
     schemas: Collection[str] | None = None,
 ) -> dict[Name, str]:
-    """Create the wanted views that differ from what exists; return the definitions of all, without names that are taken.
+    """Create the wanted views that differ from what exists; return digests of all definitions, without names that are taken.
 
     All are created `at_once`, because each call into DuckDB from Python takes longer than creating a view (with 1,000
     tables, half of the time of a sync). Only one at a time, an error says to which table it belongs.
@@ -256,13 +262,14 @@ def _create_missing(
         connection.execute(f"create schema {quote(catalog)}.{quote(schema)}")
     taken = {name for name in wanted if name in existing.relations and name not in existing.ours}
     definitions = _definitions(catalog, {name: each for name, each in wanted.items() if name not in taken})
-    changed = {name: text for name, text in definitions.items() if text != existing.ours.get(name)}
+    digests = {name: _digest(text) for name, text in definitions.items()}
+    changed = {name: text for name, text in definitions.items() if digests[name] != existing.ours.get(name)}
     if at_once:
         _create_at_once(connection, changed)
     else:
         for name, definition in changed.items():
             _create(connection, wanted[name].table.id, definition)
-    return definitions
+    return digests
 
 
 def _limits(sources: Collection[str] | None) -> dict[str, object]:
@@ -338,8 +345,9 @@ def relations(connection: duckdb.DuckDBPyConnection) -> dict[Name, str | None]:
 def _definitions(catalog: str, wanted: Mapping[Name, Mirrored]) -> dict[Name, str]:
     definitions = {}
     for name, each in wanted.items():
+        short = "main", each.table.view
         try:
-            definitions[name] = _definition(catalog, name, each)
+            definitions[name] = _definition(catalog, name, each, columns=name == short or wanted.get(short) is not each)
         except (DaError, ValueError) as error:
             raise _unreadable(each.table.id, error) from None
     return definitions
@@ -365,8 +373,12 @@ def _unreadable(table_id: str, error: Exception) -> _ViewError:
     return _ViewError(table_id, f"can't read its files as a table: {str(error).splitlines()[0]}")
 
 
-def _definition(catalog: str, name: Name, each: Mirrored) -> str:
-    """Build the statements that create a view and its comments.
+def _digest(definition: str) -> str:
+    return hashlib.blake2b(definition.encode(), digest_size=_DIGEST // 2).hexdigest()
+
+
+def _definition(catalog: str, name: Name, each: Mirrored, *, columns: bool) -> str:
+    """Build the statements that create a view and its comments, also those of its `columns`.
 
     The name of the database is part of the view's name, because a schema may have the same name.
     """
@@ -379,7 +391,7 @@ def _definition(catalog: str, name: Name, each: Mirrored) -> str:
     statements += [
         f"comment on column {view}.{quote(column.name)} is {quote_text(column.description)}"
         for column in each.table.columns
-        if column.description
+        if columns and column.description
     ]
     return ";\n".join(statements)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -207,6 +208,88 @@ def test_killed_at_any_point_a_sync_leaves_one_of_both_states(
         assert rows("select distinct n from crm_rows union select distinct n from shop.shop_rows") == [(generation,)]
         point += 5
     assert point > 20, "the hook sees what the sync does to its files"
+
+
+@pytest.fixture
+def thousands(api: FunctionsApi, logged_in: Da) -> FunctionsApi:
+    """A server of 25 sources with 100 tables each, one of which has rows, and a mirror of it."""
+    api.lists_sources = True
+    for source in range(25):
+        for table in range(99):
+            api.declare(f"s{source:02}.t{source:02}_{table:02}", columns=[{"name": "n", "type": "INTEGER"}])
+        api.put(f"s{source:02}.rows_{source:02}", "select 1 as n")
+    assert logged_in("sync").code == 0
+    return api
+
+
+_PROBE = """
+import fcntl, struct, sys
+for line in sys.stdin:
+    with open(sys.argv[1], "r+b") as file:
+        found = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+    print("free" if struct.unpack("hhqqi4x", found)[0] == fcntl.F_UNLCK else "held", flush=True)
+"""
+"""Says whether another process has a file locked, without a lock of its own."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the layout of a lock is that of Linux")
+def test_a_large_database_is_opened_while_its_changes_are_requested_but_not_for_long(
+    thousands: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    command, seen = [sys.executable, "-S", "-c", _PROBE, str(workspace.duckdb)], list[str]()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as probe:
+
+        def wait_for(state: str) -> None:
+            assert probe.stdin is not None
+            assert probe.stdout is not None
+            until = time.monotonic() + 60
+            while not seen or (seen[-1] != state and time.monotonic() < until):
+                print(file=probe.stdin, flush=True)
+                seen.append(probe.stdout.readline().strip())
+
+        def delay() -> None:
+            wait_for("held")
+            wait_for("free")
+
+        thousands.before_changes = delay
+        thousands.put("s07.rows_07", "select 2 as n")
+        assert logged_in("sync").out.startswith("Updated s07.rows_07: 1 file, ")
+        probe.communicate()
+    assert ("held" in seen, seen[-1]) == (True, "free")
+    assert rows("select n from rows_07 union all select n from s06.rows_06") == [(2,), (1,)]
+    assert workspace.state().database == workspace.database_stamp()
+    thousands.before_changes = lambda: None
+    thousands.put("s07.rows_07", "select 3 as n")
+    assert logged_in("sync").out.startswith("Updated s07.rows_07: 1 file, ")
+    assert rows("select n from rows_07") == [(3,)]
+    assert workspace.state().database == workspace.database_stamp()
+    thousands.tables["s07.rows_07"]["description"] = "changed, without any file to fetch"
+    assert logged_in("sync").out.startswith("Already up to date")
+    assert rows("select comment from duckdb_views() where view_name = 'rows_07' and schema_name = 's07'") == [
+        ("changed, without any file to fetch (s07.rows_07)",)
+    ]
+    thousands.put("s07.rows_07", "select 4 as n")
+    thousands.withheld.add("s07.rows_07")
+    assert logged_in("sync").code == 1
+    assert rows("select n from rows_07") == [(3,)]
+    thousands.withheld.clear()
+    assert logged_in("sync").code == 0
+    assert rows("select n from rows_07") == [(4,)]
+
+
+def test_definitions_that_an_older_version_recorded_are_read(
+    many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    assert logged_in("sync").code == 0
+    with duckdb.connect(workspace.duckdb) as connection:
+        texts = "update _da.{} set definition = 'create or replace view ' || view"
+        connection.execute(texts.format("tables"))
+        connection.execute(texts.format("qualified"))
+    many.put("s07.rows_07", "select 2 as n")
+    assert logged_in("sync").code == 0
+    assert rows("select n from rows_07 union all select n from s06.rows_06") == [(2,), (1,)]
+    recorded = "select distinct length(definition) from (select definition from _da.tables union all from (select definition from _da.qualified))"
+    assert rows(recorded) == [(32,)]
 
 
 COLUMNS = (Column("n", "INTEGER"),)

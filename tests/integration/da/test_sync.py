@@ -103,16 +103,26 @@ def test_a_table_without_files_has_its_columns(api: FunctionsApi, logged_in: Da,
     assert rows("select count(*) from empty") == [(0,)]
 
 
-def test_descriptions_become_comments(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+def test_descriptions_become_comments(api: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows) -> None:
     entry = api.put("shop.orders", ORDERS, description="Ann's orders")
     entry["columns"][0]["description"] = "The key"
     logged_in("sync")
     assert rows("select comment from duckdb_views() where schema_name = 'main' and view_name = 'orders'") == [
         ("Ann's orders (shop.orders)",)
     ]
-    assert rows(
-        "select comment from duckdb_columns() where schema_name = 'main' and table_name = 'orders' and column_name = 'id'"
-    ) == [("The key",)]
+    described = "select schema_name, comment from duckdb_columns() where table_name = 'orders' and column_name = 'id' order by 1"
+    assert rows(described) == [("main", "The key"), ("shop", None)]
+    with duckdb.connect(workspace.duckdb) as connection:  # the short name is given to something else
+        connection.execute("drop view orders; create table orders as select 42 as answer")
+    entry["rows"] = 999
+    assert "has no view 'orders'" in logged_in("sync").err
+    assert rows(described) == [("shop", "The key")]
+    with duckdb.connect(workspace.duckdb) as connection:
+        connection.execute("drop table orders")
+    assert logged_in("sync").code == 0
+    entry["rows"] = 1000
+    assert logged_in("sync").code == 0
+    assert rows(described) == [("main", "The key"), ("shop", None)]
 
 
 def test_a_new_description_needs_no_download(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
