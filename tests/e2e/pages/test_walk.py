@@ -79,11 +79,11 @@ axe.run(document, {resultTypes: ["violations"], ...(rules.length ? {runOnly: rul
 ALL_RULES: Final[tuple[str, ...]] = ()
 COLOURS: Final = ("color-contrast", "link-in-text-block")
 LAYOUT: Final = ("target-size", "scrollable-region-focusable", "hidden-content", "meta-viewport")
-RULES: Final[Mapping[tuple[int, str], tuple[str, ...] | None]] = {
+RULES: Final[Mapping[tuple[int, str], tuple[str, ...]]] = {
     (390, "light"): ALL_RULES,
-    (390, "dark"): None,
-    (768, "light"): LAYOUT,
-    (768, "dark"): None,
+    (390, "dark"): COLOURS,
+    (768, "light"): (*COLOURS, *LAYOUT),
+    (768, "dark"): COLOURS,
     (1440, "light"): (*COLOURS, *LAYOUT),
     (1440, "dark"): COLOURS,
 }
@@ -154,8 +154,8 @@ def shapes() -> set[str]:
 def test_pages_have_no_faults(shop: Served, axe: str, visit: Callable[..., Visit], shapes: set[str], who: str) -> None:
     """Every page is opened by everybody; those who may not see it get a page that says so.
 
-    A page whose middle was looked at before, as somebody else sees it, is only opened: what is around it is the same on all
-    pages of a person, so it is looked at with the first one.
+    A page whose middle was looked at before, as somebody else sees it, is opened in each width, without axe: what is around it
+    is the same on all pages of a person, so it is looked at with the first one.
     """
     browser, wrong = visit(who), dict[str, Any]()
     seen = set[str]()
@@ -175,6 +175,7 @@ def test_pages_have_no_faults(shop: Served, axe: str, visit: Callable[..., Visit
             wrong[f"{path} weight"] = weight
         shape = browser.driver.execute_script(SHAPE)
         if shape in shapes and seen:
+            wrong |= _faults(browser, axe, path, rules={})
             continue
         shapes.add(shape)
         seen.add(path)
@@ -216,17 +217,20 @@ def _is_shown(selector: str, driver: Any) -> bool:
     return bool(driver.find_elements("css selector", selector))
 
 
-def _faults(browser: Visit, axe: str, path: str) -> dict[str, Any]:
+def _faults(
+    browser: Visit, axe: str, path: str, *, rules: Mapping[tuple[int, str], tuple[str, ...]] = RULES
+) -> dict[str, Any]:
     """Return what is wrong with the open page in each width and theme; pictures go to the folder SCREENSHOTS."""
     wrong, pictures = dict[str, Any](), os.environ.get("SCREENSHOTS")
-    browser.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
+    if rules:
+        browser.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": axe})
     for width, theme in product(WIDTHS, THEMES):
         browser.show(width, theme)
         here = f"{path} {width} {theme}"
         if (wide := browser.driver.execute_script("return document.documentElement.scrollWidth")) > width:
             wrong[f"{here} scrolls"] = wide
-        rules = RULES[width, theme]
-        if rules is not None and (found := browser.driver.execute_async_script(CHECK, list(rules))):
+        asked = rules.get((width, theme))
+        if asked is not None and (found := browser.driver.execute_async_script(CHECK, list(asked))):
             wrong[f"{here} axe"] = found
         if pictures:
             _picture(browser, Path(pictures), f"{browser.who}{path}", width, theme)
