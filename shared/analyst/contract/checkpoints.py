@@ -7,7 +7,6 @@ the others. The sweep deletes what is older than a day, like the jobs of sources
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from ulid import ULID
 
 from analyst.contract.source_jobs import PREFIX
 from analyst.errors import AnalystError, UnavailableError
-from analyst.store import ANY, ObjectMissingError, Store, UnsureWriteError
+from analyst.store import ANY, ObjectMissingError, Store, UnsureWriteError, in_parallel
 
 _FORMAT: Final = 1
 """Increased when the same source would be converted to other rows, so that pieces of older programs are not used."""
@@ -60,8 +59,7 @@ class Pieces:
     def found(self) -> Mapping[int, Piece]:
         """Return the pieces that are kept, by the number of their first slice."""
         keys = [entry.key for entry in self.store.list(self.prefix) if entry.key.endswith(".json")]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            read = list(pool.map(self._read, keys))
+        read = in_parallel(self._read, keys)
         return {
             int(key.removeprefix(self.prefix).removesuffix(".json")): piece
             for key, piece in zip(keys, read, strict=True)
@@ -95,7 +93,8 @@ class Pieces:
             UnavailableError: the store does not respond, or the files were deleted meanwhile.
         """
 
-        def fetched(piece: Piece, folder: Path) -> tuple[Path, ...]:
+        def fetched(wanted: tuple[Piece, Path]) -> tuple[Path, ...]:
+            piece, folder = wanted
             folder.mkdir(parents=True)
             paths = tuple(folder / f"{number:05}.parquet" for number in range(len(piece.files)))
             for key, path in zip(piece.files, paths, strict=True):
@@ -103,8 +102,7 @@ class Pieces:
             return paths
 
         try:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                return list(pool.map(fetched, pieces, folders))
+            return in_parallel(fetched, zip(pieces, folders, strict=False), _AT_ONCE)
         except ObjectMissingError as error:
             raise UnavailableError("a piece of a table is no longer in the bucket; sync the table again") from error
 
