@@ -3,7 +3,7 @@
 import atexit
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import update_wrapper
 from typing import Any, Final, Literal, Protocol, Unpack
@@ -57,7 +57,8 @@ def _failed(error: Exception) -> Response:
 
 def routes_of(application: Any) -> Router | None:
     """Return the routes of an application of the framework, `None` if it serves something else."""
-    routes: Router | None = getattr(application.view_functions.get("run"), "routes", None)
+    functions: Mapping[str, Any] = getattr(application, "view_functions", {})
+    routes: Router | None = getattr(functions.get("run"), "routes", None)
     return routes
 
 

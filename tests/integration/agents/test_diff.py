@@ -102,7 +102,7 @@ def test_a_summary_names_the_tables(it: Changed) -> None:
     assert "stock.items" in text
     assert "+more" in text
     assert "1 row added, 1 row changed, 1 row removed" in it.da("diff", "items", "--since", str(it.since))
-    assert "Nothing changed" in it.da("diff", "--since", str(it.since + 1))
+    assert "There are no changes since" in it.da("diff", "--since", str(it.since + 1))
 
 
 def test_a_table_that_did_not_change_has_no_rows(it: Changed) -> None:
