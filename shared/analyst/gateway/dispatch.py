@@ -127,17 +127,24 @@ async def listening(path: Path, send: Send, health: Callable[[], dict[str, Any]]
         server = await asyncio.start_unix_server(serve, path, limit=_LARGEST_HEAD)
     finally:
         os.umask(before)
+    mine = _number_of(path)
     async with server:
         try:
             yield
         finally:
             server.close()
-            _remove(path)
+            _remove(path, mine)
 
 
-def _remove(path: Path) -> None:
+def _number_of(path: Path) -> int:
+    return path.lstat().st_ino
+
+
+def _remove(path: Path, only: int | None = None) -> None:
+    """Remove the socket at a path, or `only` the one with this number: the next process may have replaced it already."""
     with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.lstat().st_mode):  # anything else is not ours
+        found = path.lstat()
+        if stat.S_ISSOCK(found.st_mode) and only in {None, found.st_ino}:  # anything else is not ours
             path.unlink()
 
 
