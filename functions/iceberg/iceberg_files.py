@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 
 from pydantic import BaseModel, ConfigDict
 
+from analyst.access import Caller
 from analyst.context import Context
 from analyst.http import Allow, ErrorShape, FileAnswer, Streamed, function
 from analyst.iceberg.file_door import FileDoor
@@ -61,6 +62,11 @@ def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
     """
     request, iceberg = ctx.request, ctx.process.iceberg
     base = urlsplit(ctx.settings.base_url or "")
+
+    def admit(caller: Caller) -> None:
+        ctx.is_by(caller.user_id, caller.email)
+        iceberg.pace.take(caller.user_id or "", ctx.process.monotonic())
+
     door = FileDoor(
         keys=ctx.keys,
         access=ctx.access.current(),
@@ -69,7 +75,7 @@ def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
         keep_hours=ctx.settings.keep_hours,
         hosts=[host for host in (request.host, base.netloc) if host],
         base_path=base.path.rstrip("/"),
-        take=lambda user_id: iceberg.pace.take(user_id, ctx.process.monotonic()),
+        admit=admit,
         now=ctx.now,
     )
     query = request.query_string.decode("ascii", "replace")

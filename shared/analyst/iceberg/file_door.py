@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from analyst import visible_tables
-from analyst.access import AccessList
+from analyst.access import AccessList, Caller
 from analyst.auth.keys import Keys
 from analyst.errors import NotFoundError
 from analyst.iceberg import credentials
@@ -117,7 +117,7 @@ class EarlierFiles:
 class FileDoor:
     """Finds the object of a signed request. `hosts` are the names under which clients may know this server.
 
-    `take` counts a request of a user, and raises if there were too many.
+    `admit` is told whose request it is, and raises if they have sent too many.
     """
 
     keys: Keys
@@ -127,7 +127,7 @@ class FileDoor:
     keep_hours: float
     hosts: Sequence[str]
     base_path: str
-    take: Callable[[str], None]
+    admit: Callable[[Caller], None]
     now: datetime
 
     def open(self, path: str, sent: Sent) -> Opened:
@@ -142,7 +142,7 @@ class FileDoor:
         token = sent.headers.get("x-amz-security-token", "")
         holder, secret = credentials.holder(self.keys, self.access, signed.access_key, token, self.now)
         signed.verify(secret, replace(sent, path=self.base_path + sent.path), self.hosts)
-        self.take(holder.caller.user_id or "")  # before anything is looked up, also for what does not exist
+        self.admit(holder.caller)  # before anything is looked up, also for what does not exist
         uuid, _, key = path.partition("/")
         current = self.snapshots.current()
         table = visible_tables.find(current, self.access, holder.caller, holder.table)

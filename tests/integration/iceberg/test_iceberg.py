@@ -267,6 +267,9 @@ def test_what_ends_a_right_ends_its_credentials(it: Reader) -> None:
     world.ask("DELETE", f"/api/admin/permissions/{grant_id}")
     assert opened(found["config"]) == {403}
     hidden(bob, LEADS)
+    events = world.ask("GET", "/api/admin/audit?outcome=denied&limit=20")["events"]
+    denied = [each for each in events if each["action"].endswith("iceberg_file")]
+    assert {each["email"] for each in denied} >= {"bob@example.com"}, denied
     world.ask("POST", "/api/admin/permissions", grant)
     assert opened(found["config"]) == {200}
     world.ask("PUT", "/api/admin/tables/crm.leads", {"server_only": True})
