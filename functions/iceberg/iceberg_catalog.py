@@ -119,6 +119,7 @@ def list_iceberg_tables(place: NamespacePlace, ctx: Context) -> Text:
     errors=_ERRORS,
     answers=_LOADED,
     audit="iceberg.load",
+    own_eyes=True,
 )
 def load_table(place: TablePlace, ctx: Context) -> Text:
     """Return the metadata of a table with credentials for its files, which no other server accepts."""
@@ -145,7 +146,7 @@ def load_table(place: TablePlace, ctx: Context) -> Text:
 
 @function(
     "GET", _TABLE + "/credentials", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_LOADED,
-    audit="iceberg.credentials",
+    audit="iceberg.credentials", own_eyes=True,
 )  # fmt: skip
 def load_credentials(place: TablePlace, ctx: Context) -> Text:
     """Return new credentials for the files of a table."""
