@@ -81,7 +81,7 @@ def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
     query = request.query_string.decode("ascii", "replace")
     headers = {name.lower(): value for name, value in request.headers.items()}
     opened = door.open(file.path, Sent(request.method, request.path, query, headers))
-    content = opened.content(ctx.store, iceberg.ranges.stream)
+    content = opened.content(ctx.store, iceberg.streams)
     if isinstance(content, Path):
         return FileAnswer(content, opened.name)
     return Streamed(content.size, opened.name, content.read)
