@@ -91,6 +91,14 @@ REFUSED: list[tuple[bytes, int, str]] = [
         400,
         "image_url",
     ),
+    *(
+        (
+            request({"user": "ann@example.com", "notification": {"title": "x", "timestamp": time}}),
+            400,
+            "in the future, or",
+        )
+        for time in ("1960-01-01T00:00:00Z", "9999-01-01T00:00:00", "9999-12-31T23:59:59-12:00")
+    ),
     (request(b"{"), 400, "not valid"),
     (request(b"[]"), 400, "not valid"),
     (request(b"\xff"), 400, "not valid"),
