@@ -124,7 +124,7 @@ def authorize_agent(ctx: Context) -> Redirect | Page:
     )
 
 
-@function("POST", "/oauth/authorize", allow=Role.VIEWER)
+@function("POST", "/oauth/authorize", allow=Role.VIEWER, decides=True)
 def decide_on_agent(consent: Consent, ctx: Context) -> Redirect | Page:
     """Send a code to the agent that the user allowed. Requires a browser session."""
     if ctx.caller.session_id is None:

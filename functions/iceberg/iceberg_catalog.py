@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst.access import Role, Scope
 from analyst.catalog import Table
 from analyst.context import Context
 from analyst.http import Allow, ErrorShape, Text, function
 from analyst.http.problems import MalformedError
 from analyst.iceberg.catalog import ENDPOINTS, IcebergCatalog, file_config, page
+from analyst.iceberg.credentials import LEAST, SCOPE
 from analyst.iceberg.metadata import location_of
 from analyst.sharing.requests import SharingError
 from analyst.sharing.shares import table_id
@@ -67,16 +67,14 @@ class TablePlace(NamespacePlace):
     table: str
 
 
-@function("GET", BASE + "/config", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE)
+@function("GET", BASE + "/config", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE)
 def iceberg_config(ctx: Context) -> Text:
     """Return what the catalog serves; clients ask this first."""
     _catalog(ctx)
     return _json({"defaults": {}, "overrides": {}, "endpoints": list(ENDPOINTS)})
 
 
-@function(
-    "GET", BASE + "/namespaces", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE
-)
+@function("GET", BASE + "/namespaces", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE)
 def list_namespaces(ctx: Context) -> Text:
     """List the namespaces: the sources of the tables that the caller may read. None has another one in it."""
     catalog, parent = _catalog(ctx), ctx.request.args.get("parent")
@@ -89,8 +87,8 @@ def list_namespaces(ctx: Context) -> Text:
 @function(
     "GET",
     BASE + "/namespaces/{namespace}",
-    allow=Role.ANALYST,
-    scope=Scope.SYNC,
+    allow=LEAST,
+    scope=SCOPE,
     foreign=True,
     errors=_ERRORS,
     answers=_NONE,
@@ -102,7 +100,7 @@ def load_namespace(place: NamespacePlace, ctx: Context) -> Text:
 
 
 @function(
-    "GET", BASE + "/namespaces/{namespace}/tables", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE,
+    "GET", BASE + "/namespaces/{namespace}/tables", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE,
 )  # fmt: skip
 def list_iceberg_tables(place: NamespacePlace, ctx: Context) -> Text:
     """List the tables of a namespace."""
@@ -115,12 +113,13 @@ def list_iceberg_tables(place: NamespacePlace, ctx: Context) -> Text:
 @function(
     "GET",
     _TABLE,
-    allow=Role.ANALYST,
-    scope=Scope.SYNC,
+    allow=LEAST,
+    scope=SCOPE,
     foreign=True,
     errors=_ERRORS,
     answers=_LOADED,
     audit="iceberg.load",
+    own_eyes=True,
 )
 def load_table(place: TablePlace, ctx: Context) -> Text:
     """Return the metadata of a table with credentials for its files, which no other server accepts."""
@@ -146,8 +145,8 @@ def load_table(place: TablePlace, ctx: Context) -> Text:
 
 
 @function(
-    "GET", _TABLE + "/credentials", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_LOADED,
-    audit="iceberg.credentials",
+    "GET", _TABLE + "/credentials", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_LOADED,
+    audit="iceberg.credentials", own_eyes=True,
 )  # fmt: skip
 def load_credentials(place: TablePlace, ctx: Context) -> Text:
     """Return new credentials for the files of a table."""
@@ -158,7 +157,7 @@ def load_credentials(place: TablePlace, ctx: Context) -> Text:
 
 
 @function(
-    "POST", _TABLE + "/metrics", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE, binary=True, reads=True,
+    "POST", _TABLE + "/metrics", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE, binary=True, reads=True,
 )  # fmt: skip
 def report_metrics(place: TablePlace, ctx: Context) -> None:
     """Accept the figures of a client about its scan, which are not kept."""

@@ -4,14 +4,15 @@ Source: the S3 API, 'GetObject', 'HeadObject' and 'Error Responses'.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 from pydantic import BaseModel, ConfigDict
 
+from analyst.access import Caller
 from analyst.context import Context
-from analyst.errors import NotFoundError
 from analyst.http import Allow, ErrorShape, FileAnswer, Streamed, function
 from analyst.iceberg.file_door import FileDoor
 from analyst.iceberg.metadata import BUCKET
@@ -61,6 +62,11 @@ def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
     """
     request, iceberg = ctx.request, ctx.process.iceberg
     base = urlsplit(ctx.settings.base_url or "")
+
+    def admit(caller: Caller) -> None:
+        ctx.is_by(caller.user_id, caller.email)
+        iceberg.pace.take(caller.user_id or "", ctx.process.monotonic())
+
     door = FileDoor(
         keys=ctx.keys,
         access=ctx.access.current(),
@@ -69,19 +75,13 @@ def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
         keep_hours=ctx.settings.keep_hours,
         hosts=[host for host in (request.host, base.netloc) if host],
         base_path=base.path.rstrip("/"),
+        admit=admit,
         now=ctx.now,
     )
     query = request.query_string.decode("ascii", "replace")
     headers = {name.lower(): value for name, value in request.headers.items()}
     opened = door.open(file.path, Sent(request.method, request.path, query, headers))
-    iceberg.pace.take(opened.user_id, ctx.process.monotonic())
-    local = ctx.store.local_path(opened.key)
-    if local is not None:
-        return FileAnswer(local, opened.key.rpartition("/")[2])
-    etag = opened.key.rpartition("/")[2]
-    if opened.size is not None:
-        return Streamed(opened.size, etag, lambda offset, size: iceberg.ranges.stream(opened.key, offset, size))
-    found = ctx.store.read(opened.key)
-    if found is None:
-        raise NotFoundError("the table has no such metadata any more; load the table again")
-    return Streamed(len(found.data), etag, lambda offset, size: [found.data[offset : offset + size]])
+    content = opened.content(ctx.store, iceberg.streams)
+    if isinstance(content, Path):
+        return FileAnswer(content, opened.name)
+    return Streamed(content.size, opened.name, content.read)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints
 
 from analyst.access import Role
 from analyst.context import Context
@@ -59,7 +59,7 @@ class ChannelForm(Form):
 
     channel: Literal["gateway", "email", "telegram", "slack"]
     action: Literal["set", "remove", "test", "invite"]
-    value: Annotated[str, StringConstraints(max_length=500)] = ""
+    value: Annotated[SecretStr, Field(max_length=500)] = SecretStr("")
 
 
 @function("GET", "/notifications", allow=Role.VIEWER)
@@ -114,13 +114,17 @@ def _change(form: ChannelForm, ctx: Context) -> str:
             ask(ctx, inbox.send_test_notification, channel=channel)
             return "sent"
         case "set", "telegram":
-            ask(ctx, telegram_chats.verify_telegram_code, code=form.value)
+            ask(ctx, telegram_chats.verify_telegram_code, code=form.value.get_secret_value())
             return "linked"
         case "remove", "telegram":
             ask(ctx, telegram_chats.unlink_telegram)
             return "removed"
         case action, "slack":
-            ask(ctx, inbox.change_notification_preferences, slack=form.value if action == "set" else "")
+            ask(
+                ctx,
+                inbox.change_notification_preferences,
+                slack=form.value.get_secret_value() if action == "set" else "",
+            )
             return "linked" if action == "set" else "removed"
     raise InvalidInputError(f"the channel {form.channel!r} can't be changed this way; it needs no setup")
 

@@ -201,8 +201,8 @@ def lent_confined() -> "Iterator[tuple[DuckDBPyConnection, Path]]":
 
     It is for small files that somebody else wrote, see `confine`. Opening an instance, confining it and listing its
     catalog for the first time take some 25 ms, so it is kept for the next caller: what was attached is detached, and the
-    folder is deleted. Its configuration is locked, and nothing else in an instance outlives the connection. After an
-    error it is closed.
+    folder is deleted. Its configuration is locked, and nothing else in an instance outlives the connection but the log of
+    DuckDB, which a function can enable nevertheless. Such an instance is closed, as one is after an error.
     """
     import duckdb
 
@@ -218,11 +218,15 @@ def lent_confined() -> "Iterator[tuple[DuckDBPyConnection, Path]]":
     try:
         for (name,) in instance.execute(_ATTACHED).fetchall():
             detach(instance, name)
+        is_as_new = instance.execute("select current_setting('enable_logging')").fetchone() == (False,)
     except duckdb.Error:  # after a fatal error, every statement fails
-        instance.close()
-    else:
+        is_as_new = False
+    if is_as_new:
+        shutil.rmtree(folder, ignore_errors=True)  # first: the next user of the instance could read it
         _CONFINED.give_back(instance, home)
-    shutil.rmtree(folder, ignore_errors=True)
+    else:
+        instance.close()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 _ATTACHED: Final = "select database_name from duckdb_databases() where not internal and database_name <> 'memory'"

@@ -100,6 +100,15 @@ def test_a_confined_block_leaves_nothing_to_the_next() -> None:
             before.add(home)
 
 
+def test_a_confined_block_can_t_log_the_next() -> None:
+    """DuckDB's functions enable its log although the configuration is locked, for all connections of an instance."""
+    with duckdb_files.lent_confined() as (con, _):
+        con.execute("select * from enable_logging('QueryLog', storage = 'memory')")
+    with duckdb_files.lent_confined() as (con, _):
+        con.execute("select 'of somebody else'")
+        assert con.execute("select message from duckdb_logs").fetchall() == []
+
+
 def test_after_an_error_the_next_confined_block_gets_another_one() -> None:
     def fail() -> Path:
         with duckdb_files.lent_confined() as (con, home):

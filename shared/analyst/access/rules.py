@@ -223,7 +223,17 @@ class AccessList(_Value):
         Raises:
             UnauthenticatedError: it is unknown, revoked, expired, or its user is not active.
         """
-        found = self.tokens.get(digest(token))
+        return self._holder(self.tokens.get(digest(token)), now)
+
+    def caller_of_id(self, token_id: str, now: datetime) -> Caller:
+        """Return the caller of a personal access token that is given by its id, for what was issued to this token.
+
+        Raises:
+            UnauthenticatedError: as for `caller_of`.
+        """
+        return self._holder(self._tokens_by_id.get(token_id), now)
+
+    def _holder(self, found: Token | None, now: datetime) -> Caller:
         user = self.users.get(found.user) if found else None
         if found is None or user is None or (found.expires is not None and found.expires <= now):
             raise UnauthenticatedError(
@@ -244,6 +254,10 @@ class AccessList(_Value):
     @cached_property
     def _index(self) -> _Index:
         return _Index(self)
+
+    @cached_property
+    def _tokens_by_id(self) -> dict[str, Token]:
+        return {token.id: token for token in self.tokens.values()}
 
 
 def _utc(time: datetime) -> datetime:

@@ -39,6 +39,11 @@ class Noting:
         self.note.params.update(params)
         self.note.is_unchanged = is_unchanged
 
+    def is_by(self, user_id: str | None, email: str | None) -> None:
+        """Record whose request it is, where the function itself checks their credentials."""
+        self.note.user_id = user_id
+        self.note.email = email
+
     def signs_in(self, provider: str, email: str | None = None, user_id: str | None = None) -> None:
         """Record that this is a sign-in with a provider; `user_id` is set once the user is certain."""
         self.note.action = "auth.sign_in"

@@ -116,11 +116,12 @@ class Pieces:
 
 
 class Cut(BaseModel):
-    """The state that a table had when its reading began, which was cut."""
+    """The state that a table had when its reading began, which was cut; `origin` says which table of which system it is."""
 
     model_config = ConfigDict(frozen=True)
 
     at: AwareDatetime
+    origin: dict[str, Any] = {}
     about: dict[str, Any]
 
 
@@ -139,23 +140,24 @@ class Checkpoints:
         mark = hashlib.sha256(said).hexdigest()[:32]
         return Pieces(self.store, f"{PREFIX}{self.source}/{table}/pieces/{mark}/", self.is_time_up)
 
-    def cut(self, table: str) -> Mapping[str, Any] | None:
+    def cut(self, table: str, origin: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return the state of a table whose reading was cut; the next call reads it as of then, although it may have changed.
 
-        A table that changes more often than it can be read would otherwise never be read to its end.
+        That of another `origin`, which had the same name here before, does not count. A table that changes more often than it can be read would otherwise never be read to its end.
         """
         found = self.store.read(self._key(table))
         if found is None:
             return None
         with suppress(ValidationError):
             cut = Cut.model_validate_json(found.data)
-            return cut.about if timedelta() <= self.now() - cut.at < _LASTS else None
+            is_valid = cut.origin == dict(origin) and timedelta() <= self.now() - cut.at < _LASTS
+            return cut.about if is_valid else None
         return None
 
-    def note_cut(self, table: str, about: Mapping[str, Any]) -> None:
+    def note_cut(self, table: str, origin: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Note the state that a table had when its reading began, unless that is noted already."""
-        if self.cut(table) is None:
-            said = Cut(at=self.now(), about=dict(about)).model_dump_json().encode()
+        if self.cut(table, origin) is None:
+            said = Cut(at=self.now(), origin=dict(origin), about=dict(about)).model_dump_json().encode()
             with suppress(UnsureWriteError):  # at worst, a table that has changed is read from its beginning
                 self.store.put(self._key(table), said, if_version=ANY)
 

@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -36,6 +36,19 @@ _REASONS: Final = {
 }
 
 
+_EARLIEST: Final = datetime.fromtimestamp(0, UTC)
+_AHEAD: Final = timedelta(minutes=5)
+"""How far ahead the clock of a program may be."""
+
+
+class RefusedError(Exception):
+    """A request that can't be done; `status` is that of the answer."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
 class Content(BaseModel):
     """A notification that is handed in. A timestamp without a zone is in UTC; without one, it is the present."""
 
@@ -55,9 +68,20 @@ class Content(BaseModel):
         return self
 
     def notification(self, user_id: str, now: datetime) -> Notification:
-        """Return it as it is stored: the same `id` and `timestamp` for a person are the same notification."""
+        """Return it as it is stored: the same `id` and `timestamp` for a person are the same notification.
+
+        Notifications are sorted by their time. One of the future would stay the newest, and those that come later would
+        count as read with it.
+
+        Raises:
+            RefusedError: its time can't be used.
+        """
         at = self.timestamp or now
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        if not _EARLIEST <= at <= now + _AHEAD:
+            raise RefusedError(
+                400, "the notification is not valid: notification.timestamp: it is in the future, or before 1970"
+            )
         key = f"dispatched {user_id} {self.id or f'{now.isoformat()} {self.title} {self.message}'}"
         title = " ".join((self.title or self.message).split())[:LONGEST_TITLE]
         text = self.message if self.title else ""
@@ -95,12 +119,6 @@ Raises:
 """
 
 
-class _RefusedError(Exception):
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
 @asynccontextmanager
 async def listening(path: Path, send: Send, health: Callable[[], dict[str, Any]]) -> AsyncIterator[None]:
     """Serve the socket at a path until the block ends; a socket that an earlier process left there is replaced."""
@@ -127,17 +145,24 @@ async def listening(path: Path, send: Send, health: Callable[[], dict[str, Any]]
         server = await asyncio.start_unix_server(serve, path, limit=_LARGEST_HEAD)
     finally:
         os.umask(before)
+    mine = _number_of(path)
     async with server:
         try:
             yield
         finally:
             server.close()
-            _remove(path)
+            _remove(path, mine)
 
 
-def _remove(path: Path) -> None:
+def _number_of(path: Path) -> int:
+    return path.lstat().st_ino
+
+
+def _remove(path: Path, only: int | None = None) -> None:
+    """Remove the socket at a path, or `only` the one with this number: the next process may have replaced it already."""
     with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.lstat().st_mode):  # anything else is not ours
+        found = path.lstat()
+        if stat.S_ISSOCK(found.st_mode) and only in {None, found.st_ino}:  # anything else is not ours
             path.unlink()
 
 
@@ -153,19 +178,19 @@ async def _answered(
         return 404, {"error": str(error)}
     except AnalystError as error:
         return 503, {"error": str(error)}
-    except _RefusedError as error:
+    except RefusedError as error:
         return error.status, {"error": str(error)}
 
 
 def _dispatch(method: str, path: str, body: bytes) -> Dispatch:
     if (method, path) != ("POST", "/dispatch"):
-        raise _RefusedError(404, "there is nothing at this path; use POST /dispatch or GET /health")
+        raise RefusedError(404, "there is nothing at this path; use POST /dispatch or GET /health")
     try:
         return Dispatch.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the body"
-        raise _RefusedError(400, f"the notification is not valid: {place}: {reason(first)}") from None
+        raise RefusedError(400, f"the notification is not valid: {place}: {reason(first)}") from None
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, str, bytes]:
@@ -173,22 +198,22 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, str, bytes]:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.LimitOverrunError:
-        raise _RefusedError(413, f"the head of the request is larger than {_LARGEST_HEAD} bytes") from None
+        raise RefusedError(413, f"the head of the request is larger than {_LARGEST_HEAD} bytes") from None
     except asyncio.IncompleteReadError:
-        raise _RefusedError(400, "the request is not HTTP") from None
+        raise RefusedError(400, "the request is not HTTP") from None
     first, *lines = head.strip().split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target, version
-        raise _RefusedError(400, "the request is not HTTP/1.1")
+        raise RefusedError(400, "the request is not HTTP/1.1")
     fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if "transfer-encoding" in fields:
-        raise _RefusedError(400, "the body has no length; send Content-Length")
+        raise RefusedError(400, "the body has no length; send Content-Length")
     length = fields.get("content-length", "0")
     if not (length.isascii() and length.isdecimal()):
-        raise _RefusedError(400, "Content-Length is not a number")
+        raise RefusedError(400, "Content-Length is not a number")
     if len(length) > len(str(_LARGEST_BODY)) or int(length) > _LARGEST_BODY:
-        raise _RefusedError(413, f"the body is larger than {_LARGEST_BODY} bytes")
+        raise RefusedError(413, f"the body is larger than {_LARGEST_BODY} bytes")
     try:
         return words[0], words[1].partition("?")[0], await reader.readexactly(int(length))
     except asyncio.IncompleteReadError:
-        raise _RefusedError(400, "the body is shorter than Content-Length") from None
+        raise RefusedError(400, "the body is shorter than Content-Length") from None

@@ -24,7 +24,7 @@ from analyst.http.audit_trail import audit
 from analyst.http.exchange import Exchange
 from analyst.http.pages import reader_of, shown
 from analyst.http.request_ids import REQUEST_ID, TRACE, request_id_of, trace_of
-from analyst.http.request_input import check_size, read_input
+from analyst.http.request_input import FORM, check_size, read_input
 from analyst.http.response import BUFFERED, Response
 from analyst.http.routing import Router
 from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec, describe
@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = "X-Server-Version"
 """With every response: how `da` learns that the server has another version."""
-_SECRET_FIELDS: Final = frozenset({"password", "old", "new"})
-"""Fields of forms that no page repeats."""
 _NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
 _BLOCK: Final = 1 << 16
 _MOST_DRAINED: Final = 8 * BODY_LIMIT
@@ -205,18 +203,19 @@ def _challenge(resource: str, process: Process) -> str:
 
 
 def _unsent(exchange: Exchange, error: Exception) -> tuple[tuple[str, str], ...]:
-    """Return the fields of a form of ours whose session has ended, to be sent again; those of a form with a password are not.
+    """Return the fields of a form of ours whose session has ended, to be sent again, unless it is a decision or has a secret.
 
     That the form is ours was checked before its caller, so what the page shows is what its reader has typed.
     """
-    request = exchange.request
-    if not isinstance(error, UnauthenticatedError) or request.method != "POST" or _is_open(exchange.spec):
+    request, spec = exchange.request, exchange.spec
+    if not isinstance(error, UnauthenticatedError) or request.method != "POST" or _is_open(spec):
+        return ()
+    if spec is None or not spec.keeps_form or request.mimetype != FORM:
         return ()
     try:
-        fields = tuple(request.form.items(multi=True))
-    except HTTPException:  # it is too large, or no form
+        return tuple(request.form.items(multi=True))
+    except HTTPException:  # it is too large
         return ()
-    return () if _SECRET_FIELDS.intersection(name for name, _ in fields) else fields
 
 
 def _is_open(spec: FunctionSpec | None) -> bool:

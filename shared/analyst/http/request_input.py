@@ -28,7 +28,8 @@ _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _WORDS: Final = {"true": True, "false": False}
 _LONGEST_INTEGER: Final = 308
 _EXACT: Final = 1 << 53
-_FORM: Final = "application/x-www-form-urlencoded"
+FORM: Final = "application/x-www-form-urlencoded"
+"""What forms of pages are sent as."""
 _BLOCK: Final = 1 << 18
 _MOST_PARAMETERS: Final = 1000
 _MOST_ERRORS: Final = 20
@@ -74,7 +75,7 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
 
 
 def _given(spec: FunctionSpec, request: Request, body: bytes) -> Json:
-    if spec.is_page and spec.input is not None and request.mimetype == _FORM:
+    if spec.is_page and spec.input is not None and request.mimetype == FORM:
         return _typed(spec.input, _pairs(body))
     return _body(request, body)
 

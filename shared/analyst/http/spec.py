@@ -8,7 +8,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Required, TypedDict, Unpack, get_args, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from analyst.access import Role, Scope
 from analyst.http.answers import Page, View
@@ -120,6 +120,8 @@ class Options(TypedDict, total=False):
     """Another system defines the calls: unknown query parameters and any content type of a binary body are accepted."""
     reads: bool
     """It changes nothing although its method is not GET, so callers who may only read can call it."""
+    decides: bool
+    """Its form is a decision about what its page shows, so it is not kept for later when the session has ended."""
     resource: str
     """The path under which agents know it as a protected resource of OAuth: their tokens are valid for nothing else."""
     accepts: str
@@ -154,11 +156,18 @@ class FunctionSpec:
     own_eyes: bool = False
     foreign: bool = False
     reads: bool = False
+    decides: bool = False
     resource: str | None = None
     accepts: str | None = None
     errors: ErrorShape | None = None
     is_twin: bool = False
     """It returns the data of a page as JSON."""
+
+    @property
+    def keeps_form(self) -> bool:
+        """Return whether the fields of its form can be shown, to be sent again: it is no decision, and has no secrets."""
+        fields = () if self.input is None else self.input.model_fields.values()
+        return not self.decides and not any(SecretStr.__name__ in str(field.annotation) for field in fields)
 
     @property
     def action(self) -> str:

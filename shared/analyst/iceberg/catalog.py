@@ -17,7 +17,7 @@ from analyst.catalog import Table
 from analyst.errors import AnalystError, NotFoundError
 from analyst.http_client import HttpClient
 from analyst.iceberg import credentials
-from analyst.iceberg.file_door import EarlierFiles
+from analyst.iceberg.file_door import EarlierFiles, Streams
 from analyst.iceberg.metadata import DOCUMENT, METADATA, Current, TableRecords, location_of, table_metadata
 from analyst.iceberg.schema import Json
 from analyst.names import did_you_mean
@@ -72,14 +72,14 @@ class Iceberg:
 
     records: TableRecords
     earlier: EarlierFiles
-    ranges: Ranges
+    streams: Streams
     pace: Pace
 
     @classmethod
     def over(cls, store: Store, statistics: FileStatistics, http: HttpClient) -> "Iceberg":
         """Begin without anything known."""
         pace = Pace(_READS_PER_SECOND, _READS_AT_ONCE)
-        return cls(TableRecords(store, statistics), EarlierFiles(), Ranges(store, http), pace)
+        return cls(TableRecords(store, statistics), EarlierFiles(), Streams(Ranges(store, http).stream), pace)
 
 
 @dataclass(frozen=True)

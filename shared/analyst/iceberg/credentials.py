@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from analyst.access import AccessList, Caller, Scope
+from analyst.access import AccessList, Caller, Role, Scope
 from analyst.auth import sessions
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.sessions import Session
@@ -20,6 +20,10 @@ from analyst.iceberg.signatures import SignatureError
 
 REGION: Final = "us-east-1"
 """Clients must be told one; it means nothing here."""
+
+LEAST: Final = Role.ANALYST
+SCOPE: Final = Scope.SYNC
+"""What the catalog requires of its callers, and the door of the holders of credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +83,21 @@ def _access_key(session_token: str) -> str:
 
 
 def _caller(access: AccessList, claims: Mapping[str, Any], now: datetime) -> Caller:
-    """Return the user, if the token or session that asked for the credentials still holds."""
-    ended = SignatureError("the access token or session of these credentials has ended; sign in again", "InvalidToken")
+    """Return the user, if the token or session that asked for the credentials still holds and could ask for them now."""
     user_id, token_id, session_id = str(claims["sub"]), claims.get("token"), claims.get("session")
-    if session_id is not None:
-        session = Session(str(session_id), user_id, datetime.fromtimestamp(claims["iat"], UTC))
-        try:
-            return sessions.caller_of(session, access)
-        except UnauthenticatedError:
-            raise ended from None
-    token = next((each for each in access.tokens.values() if each.id == token_id), None)
-    user = access.users.get(user_id)
-    if token is None or user is None or token.user != user_id or Scope.SYNC not in token.scopes:
-        raise ended
-    if token.expires is not None and token.expires <= now:
-        raise ended
-    return Caller(user_id, user.email, user.role, frozenset(user.groups), token.id, scopes=frozenset(token.scopes))
+    try:
+        if session_id is not None:
+            session = Session(str(session_id), user_id, datetime.fromtimestamp(claims["iat"], UTC))
+            caller = sessions.caller_of(session, access)
+        else:
+            caller = access.caller_of_id(str(token_id), now)
+    except UnauthenticatedError:
+        raise SignatureError(
+            "the access token or session of these credentials has ended; sign in again", "InvalidToken"
+        ) from None
+    if caller.user_id != user_id or not caller.includes(LEAST) or SCOPE not in caller.scopes:
+        raise SignatureError(
+            f"these credentials are no longer valid: files require the role {LEAST} and the scope {SCOPE}",
+            "AccessDenied",
+        )
+    return caller

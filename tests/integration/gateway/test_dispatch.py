@@ -91,6 +91,14 @@ REFUSED: list[tuple[bytes, int, str]] = [
         400,
         "image_url",
     ),
+    *(
+        (
+            request({"user": "ann@example.com", "notification": {"title": "x", "timestamp": time}}),
+            400,
+            "in the future, or",
+        )
+        for time in ("1960-01-01T00:00:00Z", "9999-01-01T00:00:00", "9999-12-31T23:59:59-12:00")
+    ),
     (request(b"{"), 400, "not valid"),
     (request(b"[]"), 400, "not valid"),
     (request(b"\xff"), 400, "not valid"),
@@ -205,3 +213,22 @@ def test_a_test_message_goes_to_programs(office: Office) -> None:
     with gateway(office.environ) as running, signed_in(running, ann) as socket:
         office.world.ask("POST", "/api/notifications/test", {"channel": "gateway"}, token=ann)
         assert received(socket)["title"] == "This is a test message."
+
+
+def test_a_process_that_ends_leaves_the_socket_of_the_next(tmp_path: Path) -> None:
+    """While an instance is replaced, both run for a moment."""
+    path = tmp_path / "dispatch.sock"
+
+    async def send(_wanted: Any) -> int:
+        raise AssertionError
+
+    async def overlap() -> None:
+        first = listening(path, send, lambda: {"of": "the first"})
+        await first.__aenter__()
+        async with listening(path, send, lambda: {"of": "the next"}):
+            await first.__aexit__(None, None, None)
+            answer = await asyncio.to_thread(sent, path, b"GET /health HTTP/1.1\r\n\r\n")
+            assert answer == (200, {"of": "the next"})
+        assert not path.exists()
+
+    asyncio.run(overlap())

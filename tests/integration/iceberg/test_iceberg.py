@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from botocore.credentials import Credentials
 from werkzeug.test import Client, TestResponse
 
 from analyst.context import Process
+from analyst.errors import RateLimitedError
 from analyst.http import app
 from analyst.iceberg.metadata import unneeded
 from analyst.store import ABSENT
@@ -265,6 +267,9 @@ def test_what_ends_a_right_ends_its_credentials(it: Reader) -> None:
     world.ask("DELETE", f"/api/admin/permissions/{grant_id}")
     assert opened(found["config"]) == {403}
     hidden(bob, LEADS)
+    events = world.ask("GET", "/api/admin/audit?outcome=denied&limit=20")["events"]
+    denied = [each for each in events if each["action"].endswith("iceberg_file")]
+    assert {each["email"] for each in denied} >= {"bob@example.com"}, denied
     world.ask("POST", "/api/admin/permissions", grant)
     assert opened(found["config"]) == {200}
     world.ask("PUT", "/api/admin/tables/crm.leads", {"server_only": True})
@@ -273,8 +278,26 @@ def test_what_ends_a_right_ends_its_credentials(it: Reader) -> None:
     world.ask("PUT", "/api/admin/tables/crm.leads", {"server_only": False})
     world.ask("DELETE", f"/auth/tokens/{second_id}")
     assert (opened(found["config"]), opened(second["config"])) == ({200}, {403})
+    world.ask("PUT", f"/api/users/{user['id']}", {"role": "viewer"})
+    assert opened(found["config"]) == {403}
+    world.ask("PUT", f"/api/users/{user['id']}", {"role": "analyst"})
+    assert opened(found["config"]) == {200}
     world.ask("PUT", f"/api/users/{user['id']}", {"active": False})
     assert opened(found["config"]) == {403}
+
+
+def test_requests_for_files_that_do_not_exist_are_counted_too(it: Reader) -> None:
+    user = it.world.ask("POST", "/api/users", {"email": "fast@example.com", "role": "analyst"})
+    it.world.ask("POST", "/api/admin/permissions", {"user": "fast@example.com", "table": "crm.leads"})
+    token = it.world.ask("POST", "/auth/tokens", {"name": "t", "user": "fast@example.com", "scopes": ["sync"]})
+    found = loaded(Reader(it.world, str(token["token"]), it.clock), LEADS)
+    missing = found["metadata"]["location"] + "/extracts/crm/data/leads/none.parquet"
+    assert code_of(fetch(it, found["config"], missing)) == (404, "NoSuchKey")
+    pace, soon = it.world.process.iceberg.pace, it.world.process.monotonic() + 60
+    with suppress(RateLimitedError):
+        while True:
+            pace.take(user["id"], soon)
+    assert code_of(fetch(it, found["config"], missing)) == (429, "SlowDown")
 
 
 def test_a_table_that_is_registered_again_is_another_one(it: Reader) -> None:

@@ -66,6 +66,25 @@ def test_what_was_typed_is_kept_when_the_session_has_ended(
     assert f'action="{path}"' in answer.text or not kept
 
 
+WEBHOOK = f"https://hooks.slack.com/services/T0/B0/{'x' * 40}"
+CONSENT = {"client_id": "agent-x", "redirect_uri": "https://agent-x.example/back", "code_challenge": "y" * 43}
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "hidden"),
+    [
+        ("/notifications/channels", {"channel": "slack", "action": "set", "value": WEBHOOK}, WEBHOOK),
+        ("/oauth/authorize", {**CONSENT, "decision": "allow"}, "agent-x"),
+    ],
+    ids=["a secret", "a decision about what its page showed"],
+)
+def test_a_form_with_a_secret_or_a_decision_is_not_repeated(
+    browser: Browser, path: str, form: dict[str, str], hidden: str
+) -> None:
+    answer = browser.post(path, **form)
+    assert (answer.status_code, "Send it again" in answer.text, hidden in answer.text) == (401, False, False)
+
+
 def test_a_form_of_another_site_is_not_kept(browser: Browser) -> None:
     headers = {"Accept": HTML, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     answer = browser.client.post(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from analyst.auth.keys import Purpose
 from tests.integration.pages.conftest import HTML, Browser
 from tests.integration.world import FUNCTIONS, World
 
@@ -52,6 +53,16 @@ def test_nothing_can_be_changed(viewing: Browser, function: object) -> None:
         path, method=spec.method, headers={"Origin": "http://localhost"}, base_url="http://localhost"
     )
     assert (answer.status_code, "looking through the eyes" in answer.text) == (403, True)
+
+
+@pytest.mark.parametrize("tail", ["", "/credentials"])
+def test_credentials_for_files_are_always_one_s_own(admin: Browser, world: World, tail: str) -> None:
+    """They outlive the look, and what is read with them is on record under their user."""
+    assert admin.post(f"/admin/people/{id_of(world, 'ann')}/view-as").status_code == 303
+    answer = admin.json(f"/iceberg/v1/namespaces/shop/tables/orders{tail}")
+    config = answer["storage-credentials"][0]["config"]
+    claims = world.process.keys.verify(Purpose.STORAGE, config["s3.session-token"], world.process.clock())
+    assert claims["sub"] == id_of(world, "admin")
 
 
 def test_one_ends_it(viewing: Browser) -> None:

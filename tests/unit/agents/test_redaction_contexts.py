@@ -407,6 +407,7 @@ def test_what_only_looks_similar_stays(text: str) -> None:
         "\\",
         '\\"',
         "://a:",
+        "http://a:b",
         "token,\n",
         "--token ",
         "sid ",

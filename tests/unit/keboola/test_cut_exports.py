@@ -197,6 +197,18 @@ def test_batches_of_other_columns_are_not_used(syncs: Syncs) -> None:
     assert syncs.rows() == [(int(id_), name) for id_, name in ROWS]
 
 
+def test_batches_of_another_system_are_not_used(syncs: Syncs) -> None:
+    """Ids of exports and of their files are unique only at one address, and a source can get another one."""
+    syncs.call(is_time_up=always)
+    others = [(id_, f"other {id_}") for id_, _ in ROWS]
+    with serving(Project(slice_rows=2)) as other:
+        other.project.table("in.c-a.t", ["id", "name"], others)
+        syncs.served = other
+        answer = syncs.call(syncs.tasks.pop(0), is_time_up=never)
+    assert (answer.status, len(other.project.exports)) == ("ok", 1)
+    assert syncs.rows() == others
+
+
 def test_values_that_do_not_fit_are_reported_for_all_batches(syncs: Syncs, project: Project) -> None:
     project.tables["in.c-a.t"].rows[0].values["id"] = "x"
     project.tables["in.c-a.t"].rows[-1].values["id"] = "y"

@@ -227,7 +227,8 @@ class KeboolaConnector:
         """
         wanted = next(one for one in self.wanted if one.name == table.name)
         info = self.api.table(wanted.id)
-        begun = None if self.checkpoints is None else self.checkpoints.cut(table.name)
+        origin = self._origin(wanted, table)
+        begun = None if self.checkpoints is None else self.checkpoints.cut(table.name, origin)
         is_behind = begun is not None and begun != _state(info)
         if begun is not None:
             info = replace(info, changed=begun["mark"], rows=begun["rows"])
@@ -235,7 +236,7 @@ class KeboolaConnector:
             extracted = self._read(wanted, info, table, since, into, is_behind=is_behind)
         except TimeUpError:
             if self.checkpoints is not None:
-                self.checkpoints.note_cut(table.name, _state(info))
+                self.checkpoints.note_cut(table.name, origin, _state(info))
             raise
         if self.checkpoints is not None and begun is not None:
             self.checkpoints.forget_cut(table.name)
@@ -478,7 +479,18 @@ class KeboolaConnector:
         """Return what keeps the batches of an export; `None` if the next call could not resume it."""
         if self.checkpoints is None or self.jobs is None or reading.info.mark is None:
             return None
-        return self.checkpoints.pieces(reading.wanted.name, [export.file.id, conversion.mark])
+        origin = self._origin(reading.wanted, reading.table)
+        return self.checkpoints.pieces(reading.wanted.name, [origin, export.file.id, conversion.mark])
+
+    def _origin(self, wanted: WantedTable, table: SourceTable) -> dict[str, Any]:
+        """Return what a table is, whatever it is called here: ids of jobs and files are unique only at one address."""
+        connection = self.api.connection
+        return {
+            "url": connection.url,
+            "project": connection.project,
+            "table": wanted.id,
+            "registration": table.registration,
+        }
 
     def parallel(self) -> int:
         """Return the number of exports at the same time: the project's limit, or a lower one of the source."""

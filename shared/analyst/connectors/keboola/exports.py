@@ -55,7 +55,14 @@ class Exports:
             kinds = ["csv"]
         for kind in kinds:
             more = {"fileType": "parquet"} if kind == "parquet" else {"fileType": "csv", "gzip": True}
-            order = {"table": info.id, "mark": info.mark, "rows": info.rows, **asked, **more}
+            order = {
+                "url": self.api.connection.url,
+                "table": info.id,
+                "mark": info.mark,
+                "rows": info.rows,
+                **asked,
+                **more,
+            }
             if (export := self._resumed(name, info, order, kind)) is not None:
                 return export
             try:
