@@ -206,6 +206,7 @@ def extracted_by_a_child(folder: Path, into: Path) -> tuple[list[str], float]:
     return files, float(peak)
 
 
+@pytest.mark.long
 @pytest.mark.many
 @pytest.mark.slow
 def test_three_thousand_columns_take_no_more_than_300_mb(tmp_path: Path) -> None:

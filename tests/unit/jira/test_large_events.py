@@ -15,6 +15,7 @@ from analyst.connectors.jira.inbox.inbox import Inbox
 from analyst.connectors.jira.issue.custom_fields import TransformOptions
 from analyst.connectors.jira.warehouse.publish import Warehouse
 from analyst.store.folder.store import FileStore
+from tests.examples import partly
 from tests.processes import ROOT
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -73,7 +74,11 @@ def _folded_by_a_child(folder: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("events", "size", "fields"),
-    [(6, 8 * MB, _description), (1, 20 * MB, _description), (1, 20 * MB, _document), (1, 20 * MB, _comments)],
+    partly(
+        [(6, 8 * MB, _description), (1, 20 * MB, _description), (1, 20 * MB, _document), (1, 20 * MB, _comments)],
+        1,
+        spread=True,
+    ),
 )
 def test_large_events_are_folded_in_bounded_memory(
     tmp_path: Path, events: int, size: int, fields: Callable[[str], Fields]
