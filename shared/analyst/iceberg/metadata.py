@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from analyst.catalog import Table
 from analyst.errors import UnavailableError
 from analyst.iceberg.manifests import Numbered, manifest, manifest_list
-from analyst.iceberg.schema import Json, UnsupportedTypeError, name_mapping, schema_fields, with_docs
+from analyst.iceberg.schema import Json, UnsupportedTypeError, is_retyped, name_mapping, schema_fields, with_docs
 from analyst.sharing.shares import table_id
 from analyst.sharing.statistics import FileStatistics
 from analyst.store import ABSENT, Entry, Store, StoreConflictError
@@ -261,10 +261,19 @@ def _name(key: str) -> str:
 
 
 def table_metadata(record: TableRecord, table: Table, *, kept_since: datetime, comment: str | None) -> Json:
-    """Return the metadata of a table as the protocol has it, with the versions that were current since a time."""
+    """Return the metadata of a table as the protocol has it, with the versions that were current since a time.
+
+    Versions in which a column had another type are not listed: pyiceberg reads the bounds of the files of all versions as
+    values of the newest type, and would skip files that have the rows.
+    """
     uuid = table_id(table)
     newest = record.versions[-1]
-    versions = [version for version in record.versions if version.replaced is None or version.replaced > kept_since]
+    versions = [
+        version
+        for version in record.versions
+        if (version.replaced is None or version.replaced > kept_since)
+        and not is_retyped(record.schemas[version.schema_id], record.schemas[newest.schema_id])
+    ]
     current = with_docs(record.schemas[newest.schema_id], table.columns)
     shown = sorted({version.schema_id for version in versions})
     schemas = [

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from analyst.catalog import Column, File, Table
 from analyst.iceberg.metadata import Current, TableRecords, table_metadata
 from analyst.sharing.statistics import FileStatistics
@@ -13,9 +15,9 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SINCE = NOON - timedelta(hours=24)
 
 
-def version(number: int) -> Table:
+def version(number: int, kind: str = "BIGINT") -> Table:
     file = File(path=f"extracts/shop/data/orders/{number}.parquet", sha256=str(number), size_bytes=1, rows=number)
-    columns = (Column(name="id", type="BIGINT"),)
+    columns = (Column(name="id", type=kind),)
     return Table(
         source="shop",
         name="orders",
@@ -70,3 +72,26 @@ def test_a_version_that_was_replaced_within_the_time_is_listed() -> None:
     loaded(process(store), 1, long_ago, [(long_ago, version(1))])
     made = loaded(process(store), 2, NOON, [(NOON, version(2)), (long_ago, version(1))])
     assert [each["summary"]["total-records"] for each in made["snapshots"]] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "shown"),
+    [
+        (("INTEGER", "DOUBLE"), [2]),
+        (("INTEGER", "BIGINT"), [2]),
+        (("VARCHAR", "INTEGER", "VARCHAR"), [1, 3]),
+        (("FLOAT", "DOUBLE"), [1, 2]),
+        (("INTEGER", "INTEGER"), [1, 2]),
+    ],
+)
+def test_versions_whose_bounds_would_be_read_as_another_type_are_not_listed(
+    kinds: tuple[str, ...], shown: list[int]
+) -> None:
+    records = process(MemoryStore())
+    for number, kind in enumerate(kinds, 1):
+        table, at = version(number, kind), NOON + timedelta(hours=number)
+        record = records.of(Current(table, at, tuple, SINCE))
+        made = table_metadata(record, table, kept_since=SINCE, comment=None)
+    assert [each["snapshot-id"] for each in made["snapshots"]] == shown
+    assert [each["snapshot-id"] for each in made["snapshot-log"]] == shown
+    assert made["current-snapshot-id"] == len(kinds)
