@@ -72,7 +72,7 @@ NOISE = " || ".join(f"sha256((range * 64 + {i})::varchar)" for i in range(16))
     "table",
     partly(
         {
-            "many rows": f"select range as n, {NOISE} as noise from range(140_000)",
+            "many rows": f"select range as n, {NOISE} as noise from range(200_000)",
             "rows of megabytes": f"select n, string_agg({NOISE}, '' order by range) as noise "
             "from (select range, range // 4_000 as n from range(280_000)) group by n order by n",
         }.items(),
