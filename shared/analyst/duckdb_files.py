@@ -11,11 +11,12 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory, gettempdir, mkdtemp
 from typing import TYPE_CHECKING, Final
 from weakref import finalize
 
@@ -147,13 +148,39 @@ SMALL: Final = 4 << 20
 """Bytes of files up to which `lent_confined` is meant for them, because its folder is in memory."""
 
 _IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - creating and flushing files takes no time there
+_ROOM: Final = 8 * SMALL
+"""Bytes that must be free in memory: Docker and Kubernetes give a container 64 MB by default."""
+
+_OF_CONFINED: Final = "analyst-confined-"
+_LEFT_OVER: Final = 86_400.0
+"""Seconds after which nobody uses a folder in memory any more; one that is idle for so long is replaced."""
+
+
+def memory_folder(folder: Path = _IN_MEMORY, room: int = _ROOM) -> Path:
+    """Return a folder in memory if there is one with enough room, else that for temporary files."""
+    try:
+        found = os.statvfs(folder)
+    except (OSError, AttributeError):  # not on this system
+        return Path(gettempdir())
+    is_usable = os.access(folder, os.W_OK) and found.f_bavail * found.f_frsize >= room
+    return folder if is_usable else Path(gettempdir())
 
 
 @contextmanager
 def in_memory() -> Iterator[Path]:
-    """Create an empty folder, in memory if there is a file system of that kind, and delete it afterwards."""
-    with scratch(_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None) as folder:
-        yield folder
+    """Create an empty folder, in memory if there is a file system of that kind with room, and delete it afterwards."""
+    with TemporaryDirectory(prefix=_OF_CONFINED, dir=memory_folder()) as folder:
+        yield Path(folder)
+
+
+def _new_home() -> Path:
+    """Create a folder for an instance, and delete those that processes which were killed have left."""
+    place = memory_folder()
+    for folder in place.glob(f"{_OF_CONFINED}*"):
+        with suppress(OSError):  # somebody else has deleted it, or it is another user's
+            if time.time() - folder.stat().st_mtime > _LEFT_OVER:
+                shutil.rmtree(folder, ignore_errors=True)
+    return Path(mkdtemp(prefix=_OF_CONFINED, dir=place))
 
 
 class _Confined:
@@ -165,12 +192,13 @@ class _Confined:
         self._pid = os.getpid()
 
     def take(self) -> "tuple[DuckDBPyConnection, Path]":
+        place = memory_folder()
         with self._lock:
             while self._pid == os.getpid() and self._idle:
                 instance, home = self._idle.pop()
-                if home.is_dir():
+                if home.is_dir() and home.parent == place:  # it moves to the disk while memory is short, and back
                     return instance, home
-        home = Path(mkdtemp(prefix="analyst-", dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None))
+        home = _new_home()
         instance = connect(threads=1, memory_limit=_CONFINED_MEMORY)
         finalize(instance, _remove, home, os.getpid())
         instance.execute("set enable_external_file_cache = false")

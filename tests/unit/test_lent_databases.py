@@ -1,5 +1,9 @@
 """A database in memory that is lent again and again is as empty for the next block as a new one."""
 
+import os
+import tempfile
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import duckdb
@@ -144,3 +148,20 @@ def test_a_file_is_known_until_somebody_changes_it(tmp_path: Path) -> None:
     with duckdb.connect(path) as con:
         con.execute("create macro list_transform(a, b) as ['secret']")
     assert path not in duckdb_files.PLAIN
+
+
+def test_a_folder_in_memory_is_used_while_it_has_room(tmp_path: Path) -> None:
+    assert duckdb_files.memory_folder(tmp_path, room=1) == tmp_path
+    for folder, room in ((tmp_path, 1 << 60), (tmp_path / "missing", 1)):
+        assert duckdb_files.memory_folder(folder, room) == Path(tempfile.gettempdir())
+
+
+def test_folders_that_killed_processes_left_are_deleted_a_day_later() -> None:
+    place, old = duckdb_files.memory_folder(), time.time() - 2 * 86_400
+    left, young = (Path(tempfile.mkdtemp(prefix="analyst-confined-", dir=place)) for _ in range(2))
+    (left / "extract.duckdb").write_bytes(b"x")
+    os.utime(left, (old, old))
+    with ExitStack() as stack:
+        homes = [stack.enter_context(duckdb_files.lent_confined())[1] for _ in range(3)]  # more than are kept
+        assert (left.exists(), young.exists(), all(home.is_dir() for home in homes)) == (False, True, True)
+    young.rmdir()

@@ -6,7 +6,7 @@ the others. The sweep deletes what is older than a day, like the jobs of sources
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -81,30 +81,38 @@ class Pieces:
             for key, path in zip(keys, files, strict=True):
                 self.store.upload(key, path)
             piece = Piece(files=keys, rows=rows, about=dict(about))
-            self.store.put(f"{self.prefix}{number:08}.json", piece.model_dump_json().encode(), if_version=ANY)
+            self.store.put(self._record(number), piece.model_dump_json().encode(), if_version=ANY)
         except UnsureWriteError as error:
             raise UnavailableError("the bucket did not confirm a piece of a table; try again later") from error
         return piece
 
-    def fetch(self, pieces: Sequence[Piece], folders: Iterator[Path]) -> list[tuple[Path, ...]]:
+    def fetch(self, pieces: Mapping[int, Piece], folder: Callable[[int], Path]) -> list[tuple[Path, ...]]:
         """Download the files of pieces, each into a folder of its own, and return their paths.
 
         Raises:
-            UnavailableError: the store does not respond, or the files were deleted meanwhile.
+            UnavailableError: the store does not respond, or files were deleted meanwhile; their pieces are forgotten, so
+                the next call reads them again.
         """
 
-        def fetched(wanted: tuple[Piece, Path]) -> tuple[Path, ...]:
-            piece, folder = wanted
-            folder.mkdir(parents=True)
-            paths = tuple(folder / f"{number:05}.parquet" for number in range(len(piece.files)))
-            for key, path in zip(piece.files, paths, strict=True):
-                self.store.download(key, path)
+        def fetched(number: int) -> tuple[Path, ...] | None:
+            home, files = folder(number), pieces[number].files
+            home.mkdir(parents=True)
+            paths = tuple(home / f"{place:05}.parquet" for place in range(len(files)))
+            try:
+                for key, path in zip(files, paths, strict=True):
+                    self.store.download(key, path)
+            except ObjectMissingError:
+                self.store.delete(self._record(number))
+                return None
             return paths
 
-        try:
-            return in_parallel(fetched, zip(pieces, folders, strict=False), _AT_ONCE)
-        except ObjectMissingError as error:
-            raise UnavailableError("a piece of a table is no longer in the bucket; sync the table again") from error
+        found = [paths for paths in in_parallel(fetched, pieces, _AT_ONCE) if paths is not None]
+        if len(found) < len(pieces):
+            raise UnavailableError("a piece of a table is no longer in the bucket; sync the table again")
+        return found
+
+    def _record(self, number: int) -> str:
+        return f"{self.prefix}{number:08}.json"
 
     def _read(self, key: str) -> Piece | None:
         found = self.store.read(key)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from analyst.catalog import Table
 from analyst.errors import UnavailableError
 from analyst.iceberg.manifests import Numbered, manifest, manifest_list
-from analyst.iceberg.schema import Json, UnsupportedTypeError, name_mapping, schema_fields, with_docs
+from analyst.iceberg.schema import Json, UnsupportedTypeError, is_retyped, name_mapping, schema_fields, with_docs
 from analyst.sharing.shares import table_id
 from analyst.sharing.statistics import FileStatistics
 from analyst.store import ABSENT, Entry, Store, StoreConflictError
@@ -148,8 +148,8 @@ class TableRecords:
     def _extended(self, record: TableRecord, current: Current) -> TableRecord:
         """Add the current version, and those since the last known one that are still kept."""
         known = {version.digest for version in record.versions}
-        missing = [(current.published, current.table)]
-        for at, earlier in islice(current.history(), _LOOKED_AT):
+        missing, history = [(current.published, current.table)], iter(current.history())
+        for at, earlier in islice(history, _LOOKED_AT):
             digest = digest_of(earlier)
             if digest == record.digest:
                 break
@@ -157,6 +157,9 @@ class TableRecords:
                 missing[-1] = (at, missing[-1][1])  # the same version, in an earlier snapshot
             elif digest not in known:
                 missing.append((at, earlier))
+        else:
+            if next(history, None) is None:  # no kept snapshot has the last known version, so its files may be gone
+                record = _without_last(record)
         for at, table in reversed(missing):
             try:
                 record = self._with(record, table, at, current.kept_since)
@@ -190,7 +193,9 @@ class TableRecords:
             snapshot_id=numbered.snapshot_id,
             sequence=sequence,
             digest=digest_of(table),
-            published=_utc(at),
+            # Never before the one that it follows: readers refuse such a log. A request that began before the last snapshot
+            # was published adds the version before it once more, and builders' clocks differ.
+            published=_utc(at) if before is None else max(_utc(at), before.published),
             schema_id=schema_id,
             manifest_list=self.put(uuid, manifest_list(path, length, files, numbered), "-list.avro"),
             manifest=name,
@@ -215,6 +220,14 @@ class TableRecords:
                 while len(self._written) > _MOST_WRITTEN:
                     self._written.popitem(last=False)
         return name
+
+
+def _without_last(record: TableRecord) -> TableRecord:
+    """Return a record whose last version counts as replaced as soon as it was published; the next one still follows it."""
+    if not record.versions:
+        return record
+    *earlier, last = record.versions
+    return record.model_copy(update={"versions": (*earlier, last.model_copy(update={"replaced": last.published}))})
 
 
 def parsed(data: bytes) -> TableRecord:
@@ -248,10 +261,19 @@ def _name(key: str) -> str:
 
 
 def table_metadata(record: TableRecord, table: Table, *, kept_since: datetime, comment: str | None) -> Json:
-    """Return the metadata of a table as the protocol has it, with the versions that were current since a time."""
+    """Return the metadata of a table as the protocol has it, with the versions that were current since a time.
+
+    Versions in which a column had another type are not listed: pyiceberg reads the bounds of the files of all versions as
+    values of the newest type, and would skip files that have the rows.
+    """
     uuid = table_id(table)
     newest = record.versions[-1]
-    versions = [version for version in record.versions if version.replaced is None or version.replaced > kept_since]
+    versions = [
+        version
+        for version in record.versions
+        if (version.replaced is None or version.replaced > kept_since)
+        and not is_retyped(record.schemas[version.schema_id], record.schemas[newest.schema_id])
+    ]
     current = with_docs(record.schemas[newest.schema_id], table.columns)
     shown = sorted({version.schema_id for version in versions})
     schemas = [

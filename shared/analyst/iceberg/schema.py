@@ -249,3 +249,14 @@ def bound(kind: str | Json, value: Any) -> bytes | None:
         return write(value)
     except (ValueError, TypeError, OverflowError):  # such as a year that Python has no dates for
         return None
+
+
+def is_retyped(before: Sequence[Json], now: Sequence[Json]) -> bool:
+    """Return whether a column whose bounds may be stored has another type now."""
+    types = {field["id"]: field["type"] for field in now}
+    return any(
+        isinstance(field["type"], str)
+        and field["type"] in _BOUNDS
+        and types.get(field["id"], field["type"]) != field["type"]
+        for field in before
+    )

@@ -53,12 +53,12 @@ class Background:
         if not self._room.acquire(blocking=False):
             raise UnavailableError("the server is busy: too many tasks are waiting; try again in a moment")
         try:
-            future = self._pool.submit(task)
+            with self._turn:  # `drain` must not look between the two
+                future = self._pool.submit(task)
+                self._futures.add(future)
         except RuntimeError as error:  # the pool is shut down
             self._room.release()
             raise UnavailableError("the server is stopping; try again in a moment") from error
-        with self._turn:
-            self._futures.add(future)
         future.add_done_callback(self._ended)
 
     def _ended(self, future: Future[object]) -> None:

@@ -176,16 +176,16 @@ class Sync:
         if self._before.server not in {"", self._server.address}:
             note = f"this workspace was a mirror of {self._before.server}; it is now a mirror of {self._server.address}"
             self._report.notes.append(note)
-        found = self._manifest(request)
-        if found is None:
-            self._unchanged(request)
-        else:
-            try:
+        try:
+            found = self._manifest(request)
+            if found is None:
+                self._unchanged(request)
+            else:
                 self._take_over(*found, request)
-            finally:
-                for unused in (self._early and self._early.finished(), self._opening and self._opening.opened()):
-                    if unused:
-                        unused.close()
+        finally:  # a process that ends while a thread is in DuckDB's code crashes
+            for unused in (self._early and self._early.finished(), self._opening and self._opening.opened()):
+                if unused:
+                    unused.close()
         self._report.seconds = monotonic() - began
         self._report.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         return self._report

@@ -277,6 +277,17 @@ def test_a_large_database_is_opened_while_its_changes_are_requested_but_not_for_
     assert rows("select n from rows_07") == [(4,)]
 
 
+def test_a_sync_that_fails_while_a_large_database_is_opened_closes_it(
+    thousands: FunctionsApi, logged_in: Da, workspace: Workspace
+) -> None:
+    """A process that ends while a thread is in the code of DuckDB is aborted."""
+    thousands.put("s07.rows_07", "select 2 as n")
+    thousands.answers["GET", "/api/sync/manifest"] = [(403, {"detail": "no"})]
+    assert logged_in("sync").code != 0
+    assert not [thread.name for thread in threading.enumerate() if "_open" in thread.name]
+    assert _asked(workspace.duckdb, "select count(*) > 2000 from _da.tables") == [(True,)]
+
+
 def test_definitions_that_an_older_version_recorded_are_read(
     many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:

@@ -241,6 +241,17 @@ def test_an_export_of_which_nothing_more_can_be_read_is_started_again(syncs: Syn
     assert len(project.exports) == 2
 
 
+def test_a_batch_whose_file_is_gone_is_read_again(syncs: Syncs, project: Project) -> None:
+    """Keboola answers an equal order with the same file as before, so the batches of the new export are those of the old."""
+    syncs.call(is_time_up=always)
+    syncs.store.delete(next(key for key in syncs.kept() if key.endswith(".parquet")))
+    answer = syncs.call(syncs.tasks.pop(0), is_time_up=never)
+    assert (answer.status, "sync the table again" in str(answer.tables[0].error)) == ("failed", True)
+    assert syncs.call(is_time_up=never).status == "ok"
+    assert syncs.rows() == ROWS
+    assert len(project.files) == 1
+
+
 def test_one_batch_is_neither_kept_nor_cut(syncs: Syncs) -> None:
     syncs.batch_bytes = 1 << 20
     assert syncs.call(is_time_up=always).status == "ok"

@@ -403,7 +403,7 @@ class _Pipeline:
 
     def _fetch(self, pieces: Pieces, found: Mapping[int, Piece]) -> None:
         """Fetch the batches that earlier calls kept, now that there are all of them."""
-        paths = pieces.fetch(list(found.values()), map(self._folder, found))
+        paths = pieces.fetch(found, self._folder)
         for (number, piece), files in zip(found.items(), paths, strict=True):
             misfits = {name: Misfit(count, sample) for name, (count, sample) in piece.about[_MISFITS].items()}
             self.done[number] = Written(files, piece.rows, misfits)
