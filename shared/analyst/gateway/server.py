@@ -48,6 +48,19 @@ _HEALTH: Final = ("/health", "/healthz")
 T = TypeVar("T")
 
 
+class _Socket(ServerConnection):
+    """A connection that closes in time even if the client reads nothing: its library first waits until all is sent."""
+
+    async def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Close the connection, within `close_timeout`."""
+        try:
+            async with asyncio.timeout(self.close_timeout):
+                await super().close(code, reason)
+        except TimeoutError:
+            self.transport.abort()
+            await self.wait_closed()
+
+
 class Gateway:
     """One instance. `process` gives it the bucket, the access list and the keys; `limits` are its own.
 
@@ -96,6 +109,7 @@ class Gateway:
             ping_interval=None,
             open_timeout=self._limits.auth,
             close_timeout=self._limits.closing,
+            create_connection=_Socket,
             max_size=_LARGEST_MESSAGE,
             max_queue=4,
             server_header=None,
