@@ -69,11 +69,13 @@ def confirmed(office: Office, token: str, ids: list[str]) -> None:
 def test_what_a_dying_connection_had_only_in_its_buffers_is_sent_again(office: Office) -> None:
     ann = office.person("ann")
     with gateway(office.environ) as running:
-        with signed_in(running, ann) as socket:
-            socket.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-            socket.recv_messages.close()  # the program hangs: it reads nothing, and answers nothing
+        with sockets.create_connection(("127.0.0.1", running.port), timeout=30) as hanging:
+            hanging.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            hanging.sendall(HANDSHAKE)
+            hanging.sendall(masked(json.dumps({"type": "auth", "token": ann}).encode()))
             office.notify(ann)
-            socket.socket.close()
+            while b"test message" not in hanging.recv(65_536, sockets.MSG_PEEK):
+                pass  # the program hangs: it reads nothing, and answers nothing
         with signed_in(running, ann) as socket:
             assert received(socket)["title"] == "This is a test message."
 
