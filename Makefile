@@ -102,13 +102,13 @@ test: env ## run ruff, mypy and the tests; those of `da` also with the newest Du
 # both at once: tests that wait for a disk, a process or a clock leave their core to the other
 .PHONY: test-all test-newest
 test-all: env
-	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
+	PYTEST_TIMEOUT=600 $(BIN)/pytest -n 2 --dist worksteal -m "not long"
 test-newest: lint .venv-da/installed
 	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server"
 
 .PHONY: test-long
 test-long: env ## run the tests that `make test` leaves out, and properties on more examples
-	$(BIN)/pytest -n 2 --dist worksteal -m "long or hypothesis or many" --hypothesis-profile some
+	PYTEST_TIMEOUT=600 $(BIN)/pytest -n 2 --dist worksteal -m "long or hypothesis or many" --hypothesis-profile some
 
 .PHONY: e2e
 e2e: env .venv-checkov/installed .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-iceberg/installed .venv-sharing/installed .venv-openmetadata/installed .venv-pages/installed ## run long tests, the demo, containers, other engines, many processes at once and properties on many examples (takes over an hour, needs Docker)
