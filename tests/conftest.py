@@ -1,5 +1,6 @@
 """A bucket for each test that wants one, of the kind that `--store` says."""
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +24,17 @@ else:
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or Ctrl-C would do nothing in the processes of tests
+
+
+gc.set_threshold(
+    20_000, 20, 50
+)  # the collector would look through hundreds of thousands of collected tests again and again
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector leave alone what stays until the end: the tests, and what they import."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
