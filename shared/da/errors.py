@@ -54,3 +54,10 @@ def cause_of(error: OSError | UnicodeError) -> str:
     if isinstance(error, IsADirectoryError):
         return "it is a folder"
     return (error.strerror or str(error)).lower()
+
+
+def is_interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C caused an error: a module in C that is just being loaded reports it as an error of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

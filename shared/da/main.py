@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from da import __version__
-from da.errors import CanceledError, DaError, UsageError, cause_of
+from da.errors import CanceledError, DaError, UsageError, cause_of, is_interrupted
 from da.help import Commands, Group, walked, wrong_call
 from da.output import say_error, say_text
 
@@ -274,7 +274,7 @@ def _unforeseen(error: Exception) -> int:
                 return UsageError.exit_code
             return _stop_writing()
         return _fail(wrong_call(error), error.exit_code)
-    if type(error).__name__ == "Abort":
+    if type(error).__name__ == "Abort" or is_interrupted(error):
         return _fail("interrupted", 130)
     if isinstance(error, UnicodeEncodeError) and any("\udc80" <= each <= "\udcff" for each in str(error.object)):
         return _fail("can't use characters of this command in the encoding of this system; set PYTHONUTF8=1", 1)

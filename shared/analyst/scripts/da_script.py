@@ -14,6 +14,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["ApiError", "get", "notify", "query", "request"]
@@ -55,7 +56,8 @@ def request(method: str, path: str, body: Any = None) -> Any:
     connection = _Connection()
     try:
         data = None if body is None else json.dumps(body).encode()
-        connection.request(method, path, data, {} if data is None else {"Content-Type": "application/json"})
+        with suppress(BrokenPipeError, ConnectionResetError):  # a refusal may come before the body was read
+            connection.request(method, path, data, {} if data is None else {"Content-Type": "application/json"})
         answer = connection.getresponse()
         text = answer.read()
     finally:

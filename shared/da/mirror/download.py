@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any
 
-from da.errors import BrokenError, DaError, RefusedError, UnreachableError, cause_of
+from da.errors import BrokenError, DaError, RefusedError, UnreachableError, cause_of, is_interrupted
 from da.mirror.pieces import Assembly, Piece, Wanted, assembly
 from da.progress import Progress
 from da.server import Backoff, Server
@@ -166,9 +166,11 @@ class Downloads:
                 self._web.close()
                 stalled = BrokenError(f"nothing arrived for {STALLED / 60:.0f} minutes; run da sync again, it resumes")
                 yield from ((each, stalled) for each in left.values())
-        except BaseException:
+        except BaseException as error:
             self._stop.set()
             self._web.close()
+            if isinstance(error, ImportError) and is_interrupted(error):
+                raise KeyboardInterrupt from error
             raise
         finally:
             for thread in threads:
