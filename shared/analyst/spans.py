@@ -34,7 +34,7 @@ class Spanned(Protocol):
         """The `traceparent` for what it calls; `None` if nothing is measured."""
 
     def tell(self, name: str, attributes: Mapping[str, Value], *, failed: bool = False) -> None:
-        """Name it, and tell what is known at its end."""
+        """Set its name, and the attributes that are known at its end."""
 
 
 class Spans(Protocol):
@@ -170,7 +170,7 @@ class _Measured:
         return f"00-{said.trace_id:032x}-{said.span_id:016x}-{int(said.trace_flags):02x}"
 
     def tell(self, name: str, attributes: Mapping[str, Value], *, failed: bool = False) -> None:
-        """Name it, and tell what is known at its end."""
+        """Set its name, and the attributes that are known at its end."""
         from opentelemetry.trace import Status, StatusCode
 
         self._span.update_name(name)

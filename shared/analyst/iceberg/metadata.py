@@ -234,7 +234,7 @@ def parsed(data: bytes) -> TableRecord:
     """Return the record that an object contains."""
     try:
         return TableRecord.model_validate_json(data)
-    except ValidationError:  # damaged, or written by a later version: begin anew
+    except ValidationError:  # damaged, or written by a later version: start again from nothing
         return TableRecord()
 
 

@@ -350,7 +350,7 @@ class Collection:
 
     @cached_property
     def _concerned(self) -> "Concerned":
-        """Read who hears of tables; only if there is something to tell of any."""
+        """Who is notified about tables: read once, and only if there is a notification about one."""
         owners = {id_: frozenset(each.said.owners) for id_, each in self.texts.said.items()}
         used = usage.days(self.store, self.now.date(), _USED_WITHIN)
         return Concerned(usage.readers(used), owners, preferences.everybody(self.store))
