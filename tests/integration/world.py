@@ -1,7 +1,9 @@
 """All functions on a bucket, with an administrator and something to administrate."""
 
 import shutil
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -62,8 +64,20 @@ class OneByOne(Background):
         super().__init__(workers=1, room=room)
 
     def wait(self) -> None:
-        """Wait until all has run that was handed over before."""
+        """Wait until all has run that was handed over before, and what that handed over."""
         self._pool.submit(lambda: None).result()
+        while self._futures:
+            self._pool.submit(lambda: None).result()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Run nothing inside the block: what is handed over there runs after it, so that it can't overtake the request."""
+        released = threading.Event()
+        self._pool.submit(released.wait)
+        try:
+            yield
+        finally:
+            released.set()
 
 
 class World:

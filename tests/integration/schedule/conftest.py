@@ -41,7 +41,8 @@ class Schedule:
     def call(self, at: datetime | None = None) -> Mapping[str, Any]:
         """Call the scheduler at a time, and wait for what it starts; give what it says of each source."""
         self.clock.now = at or self.clock.now
-        answer = self.world.ask("POST", "/schedule", token=SERVICE_TOKEN)
+        with self.background.held():
+            answer = self.world.ask("POST", "/schedule", token=SERVICE_TOKEN)
         self.background.wait()
         outcomes = {told["source"]: told for told in answer["sources"]}
         ours = [(self.clock.now, name, told) for name, told in outcomes.items() if told["outcome"] == "started"]
