@@ -2,10 +2,13 @@
 
 from analyst.connectors.bigquery.connector import BigQueryConnector
 from analyst.connectors.bigquery.discovery import TYPE, connector_of
+from analyst.connectors.bigquery.long_reads import LongReads
 from analyst.connectors.bigquery.reader_processes import Readers
 from analyst.connectors.extract_function import DECLARED, answered, audited, extracting
 from analyst.connectors.registered_source import RegisteredSource
 from analyst.context import Context
+from analyst.contract.checkpoints import Checkpoints
+from analyst.contract.source_jobs import SourceJobs
 from analyst.extract_run import ExtractAnswer, ExtractRequest
 from analyst.http import Answer, function
 from analyst.state import actor
@@ -22,11 +25,20 @@ def extract_bigquery(request: ExtractRequest, ctx: Context) -> Answer[ExtractAns
     settings = ctx.settings
     registered = RegisteredSource(ctx.state, request.source, actor(ctx), settings.tables_public)
     looked_up = registered.look_up(TYPE)
+    checkpoints = Checkpoints(ctx.store, request.source, ctx.clock, ctx.is_time_up)
     with Readers() as readers:
+        long = LongReads(readers, SourceJobs(ctx.store, request.source, ctx.clock), checkpoints)
 
         def connector() -> BigQueryConnector:
             return connector_of(
-                registered, looked_up, settings, request.tables, readers, http=ctx.process.http, now=ctx.clock
+                registered,
+                looked_up,
+                settings,
+                request.tables,
+                readers,
+                http=ctx.process.http,
+                now=ctx.clock,
+                long=long,
             )
 
         answer = extracting(ctx, "/extract/bigquery", request).run(request, connector, lambda: registered.registrations)

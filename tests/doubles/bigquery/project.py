@@ -129,6 +129,7 @@ class Session:
     snapshot: datetime | None
     max_streams: int
     streams: list[tuple[int, int]]
+    is_expired: bool = False
 
 
 @dataclass
@@ -171,6 +172,11 @@ class Project:
         """Let time pass."""
         self.now += timedelta(**(by or {"hours": 1}))
         return self.now
+
+    def expire(self) -> None:
+        """Have all sessions expire, as they do after six hours."""
+        for session in self.sessions:
+            session.is_expired = True
 
     def table(
         self, id_: str, fields: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]] = (), **more: Any

@@ -248,6 +248,8 @@ class Reads:
             if request.offset:
                 project.resumed.append((request.read_stream, request.offset))
         session = next(one for one in project.sessions if one.name == name)
+        if session.is_expired:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"Session {name} has expired")
         for number, (data, rows) in enumerate(self._batches(session, int(place), request.offset)):
             if fault is not None and fault.after is not None and number >= fault.after:
                 context.abort(grpc.StatusCode[fault.code], fault.message)

@@ -4,7 +4,7 @@ Source: BigQuery, 'Data types', 'Storage Read API: Arrow schema details' and 'ro
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -354,3 +354,10 @@ def shown_value(value: object) -> Cursor:
     if isinstance(value, date):
         return value.isoformat()
     return None if value is None else str(value)
+
+
+def greatest_shown(field: Field, shown: Iterable[str]) -> str | None:
+    """Return the greatest of the values of a cursor column that `shown_value` returned."""
+    if field.type in ("INTEGER", "INT64", "NUMERIC", "DECIMAL"):
+        return max(shown, key=Decimal, default=None)
+    return max(shown, default=None)

@@ -29,8 +29,10 @@ from analyst.connectors.bigquery.columns import (
     texts_for_numbers,
     type_of,
 )
+from analyst.connectors.bigquery.long_reads import LongReads
 from analyst.connectors.bigquery.options import BigQueryTableOptions
 from analyst.connectors.bigquery.reader_processes import Order, Piece, Readers, ReadLimit, Result, TooLargeError
+from analyst.contract.checkpoints import TimeUpError
 from analyst.contract.connector import Cursor, Extracted, Part, RemoteTable, SourceTable
 from analyst.errors import SourceError
 from analyst.names import quote
@@ -94,6 +96,8 @@ class BigQueryConnector:
     now: Callable[[], datetime] = utc_now
     alias: str = "bigquery"
     """The name under which readers of remote tables attach the project; no source may have it."""
+    long: LongReads | None = None
+    """Keeps what was read of tables that take longer than a request; without it, none is cut."""
     _infos: dict[str, TableInfo] = field(default_factory=dict, init=False)
     _billed: list[tuple[str, int]] = field(default_factory=list, init=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -158,23 +162,41 @@ class BigQueryConnector:
             UnavailableError: BigQuery does not respond.
         """
         wanted = next(one for one in self.wanted if one.name == table.name)
-        if wanted.options.sql is not None:
-            return self._query_result(wanted, table, since, into)
-        info = self._infos.get(wanted.name) or self.api.table(wanted.dataset, wanted.table)
-        if wanted.is_remote:
-            return self._remote(info, wanted.options)
+        info = None
+        if wanted.options.sql is None:
+            info = self._infos.get(wanted.name) or self.api.table(wanted.dataset, wanted.table)
+            if wanted.is_remote:
+                return self._remote(info, wanted.options)
+        reading = _Reading(self, wanted, table, info, into)
+        if self.long is None:
+            return self._read(reading, since)
+        cuts = self.long.checkpoints
+        reading.begun = cuts.cut(table.name, reading.origin)
+        try:
+            extracted = self._read(reading, since)
+        except TimeUpError:
+            cuts.note_cut(table.name, reading.origin, reading.state)
+            raise
+        if reading.begun is not None:
+            cuts.forget_cut(table.name)
+        return extracted
+
+    def _read(self, reading: "_Reading", since: Cursor) -> Extracted:
+        wanted, table, info = reading.wanted, reading.table, reading.info
+        if info is None:
+            return self._query_result(reading)
         options = wanted.options
         needed = [*options.primary_key, *([options.cursor_column] if options.cursor_column else [])]
         columns = planned_columns(info.schema, info.id, options.columns, needed)
         if options.by_partition:
-            return self._partitions(wanted, info, columns, table, into)
+            return self._partitions(reading, info, columns)
         is_anew = since is not None and _has_changed(columns, table)
         since = None if is_anew else since
         cursor = _cursor_of(columns, options, info.id)
         condition = self._condition(options, cursor, table, since)
-        order = self._order(wanted, into, columns, cursor=None if cursor is None else cursor.field.name)
-        result = self.readers.read(_of_table(order, info, columns, condition))
-        made = self._extracted(wanted, columns, result, since, is_whole=since is None)
+        order = self._order(wanted, reading.into, columns, cursor=None if cursor is None else cursor.field.name)
+        result = reading.result(_of_table(order, info, columns, condition))
+        made = self._extracted(reading, columns, result, since, is_whole=since is None)
         if is_anew:
             made = replace(
                 made, replaces=True, notes=(*made.notes, "all rows were read: the columns of the table changed")
@@ -241,20 +263,13 @@ class BigQueryConnector:
             conditions += [newer] if newer is not None else []
         return " AND ".join(conditions) or None
 
-    def _partitions(
-        self,
-        wanted: WantedTable,
-        info: TableInfo,
-        columns: tuple[PlannedColumn, ...],
-        table: SourceTable,
-        into: Path,
-    ) -> Extracted:
+    def _partitions(self, reading: "_Reading", info: TableInfo, columns: tuple[PlannedColumn, ...]) -> Extracted:
         """Read the partitions that changed since they were published; the others keep their files."""
         partitioning = info.partitioning
         if partitioning is None or info.way == "query":
             raise SourceError(f"{info.id!r} is not a partitioned table; set by_partition to false")
-        listed = self._listed_partitions(wanted, info)
-        published = {part.name: part.mark for part in table.parts}
+        wanted, listed = reading.wanted, reading.partitions()
+        published = {part.name: part.mark for part in reading.table.parts}
         mark = _options_mark(wanted.options, columns)
         marks = {name: f"{when} {mark}" for name, when in listed}
         if info.is_streaming:  # rows arrive in any partition, and its time stays
@@ -267,19 +282,20 @@ class BigQueryConnector:
                 inside = in_partition(partitioning, info.schema, name) if changed else "FALSE"
                 extra = f" AND ({wanted.options.row_filter})" if wanted.options.row_filter else ""
                 pieces.append(Piece(name=name, restriction=f"{inside}{extra}"))
-            order = self._order(wanted, into, columns).model_copy(update={"pieces": tuple(pieces)})
-            result = self.readers.read(_at_snapshot(order, info))
+            order = self._order(wanted, reading.into, columns).model_copy(update={"pieces": tuple(pieces)})
+            result = reading.result(_at_snapshot(order, info))
             files = {one.name: tuple(map(Path, one.files)) for one in result.pieces}
         names = list(marks) or ["empty"]
         parts = tuple(Part(name, marks.get(name, ""), "{}", files.get(name)) for name in names)
         return Extracted(
             files=tuple(path for part in parts for path in part.files or ()),
             columns=tuple(one.column for one in columns),
-            notes=_big_numbers(columns),
+            notes=(*reading.notes, *_big_numbers(columns)),
             parts=parts,
+            is_complete=not reading.is_behind,
         )
 
-    def _listed_partitions(self, wanted: WantedTable, info: TableInfo) -> list[tuple[str, str]]:
+    def listed_partitions(self, wanted: WantedTable, info: TableInfo) -> list[tuple[str, str]]:
         """Return the ids of the partitions, in their order, with the times at which they changed."""
         schema = f"`{info.project}.{info.dataset}.INFORMATION_SCHEMA.PARTITIONS`"
         sql = (
@@ -291,32 +307,33 @@ class BigQueryConnector:
         )
         return [(str(name), str(when)) for name, when in self.readers.read(order).values]
 
-    def _query_result(self, wanted: WantedTable, table: SourceTable, since: Cursor, into: Path) -> Extracted:
+    def _query_result(self, reading: "_Reading") -> Extracted:
         """Run the query of a materialized table and read its result."""
+        wanted = reading.wanted
         sql = wanted.options.sql or ""
-        result = self.readers.read(self._order(wanted, into, ()).model_copy(update={"sql": sql}))
+        result = reading.result(self._order(wanted, reading.into, ()).model_copy(update={"sql": sql}))
         self._note_billed(wanted, result)
         notes = () if result.rows else ("the query returned no rows",)
-        del table, since
-        return Extracted(files=_files(result), columns=result.columns, notes=notes)
+        return Extracted(files=_files(result), columns=result.columns, notes=(*reading.notes, *notes))
 
     def _extracted(
         self,
-        wanted: WantedTable,
+        reading: "_Reading",
         columns: Sequence[PlannedColumn],
         result: Result,
         since: Cursor,
         *,
         is_whole: bool,
     ) -> Extracted:
-        self._note_billed(wanted, result)
-        is_incremental = wanted.options.is_incremental
+        self._note_billed(reading.wanted, result)
+        is_incremental = reading.wanted.options.is_incremental
         return Extracted(
             files=_files(result),
             columns=tuple(one.column for one in columns),
             cursor=(result.cursor or since) if is_incremental else None,
-            notes=_big_numbers(columns),
+            notes=(*reading.notes, *_big_numbers(columns)),
             is_whole=is_incremental and is_whole,
+            is_complete=not reading.is_behind,
         )
 
     def _note_billed(self, wanted: WantedTable, result: Result) -> None:
@@ -341,6 +358,72 @@ class BigQueryConnector:
             streams=limits.streams,
             into=str(into),
         )
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One table that is being read. `info` is what BigQuery says about it now; a query has none.
+
+    `begun` is the state that it had when its reading began, if that was cut.
+    """
+
+    of: BigQueryConnector
+    wanted: WantedTable
+    table: SourceTable
+    info: TableInfo | None
+    into: Path
+    begun: Mapping[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+    _listed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the table is, whatever it is called here."""
+        api, wanted = self.of.api, self.wanted
+        return {
+            "api": api.access.api,
+            "project": api.project,
+            "table": [wanted.dataset, wanted.table, wanted.options.sql],
+            "registration": self.table.registration,
+        }
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What its rows depend on, of what changes with them: as of when its reading began, or now."""
+        if self.begun is not None:
+            return dict(self.begun)
+        return {**_state(self.info), "partitions": self._listed}
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is read as it was when its reading began, and has changed since."""
+        return self.begun is not None and any(self.begun.get(key) != now for key, now in _state(self.info).items())
+
+    def partitions(self) -> list[tuple[str, str]]:
+        """List its partitions, as of when its reading began."""
+        if self.begun is not None:
+            return [(str(name), str(when)) for name, when in self.begun["partitions"]]
+        if self.info is not None:
+            self._listed[:] = self.of.listed_partitions(self.wanted, self.info)
+        return self._listed
+
+    def result(self, order: Order) -> Result:
+        """Carry out an order, or go on with one that was cut, or whose process died if the table shows that it is the same."""
+        if self.of.long is None:
+            return self.of.readers.read(order)
+        info = self.info
+        has_mark = info is not None and info.way == "storage" and info.modified is not None and not info.is_streaming
+        found = self.of.long.read(
+            self.table.name, [self.origin, self.state], order, may_resume=has_mark or self.begun is not None
+        )
+        if found.since is not None:
+            self.notes.append(f"the reading that began at {found.since:%H:%M} UTC was resumed")
+        return found.result
+
+
+def _state(info: TableInfo | None) -> dict[str, Any]:
+    modified = None if info is None or info.modified is None else info.modified.isoformat()
+    return {"modified": modified, "rows": None if info is None else info.rows}
 
 
 def _has_changed(columns: Sequence[PlannedColumn], table: SourceTable) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from analyst.connectors.bigquery.access import access_of
 from analyst.connectors.bigquery.api import BigQueryApi, MissingError, TableInfo
 from analyst.connectors.bigquery.connector import BigQueryConnector, Limits, WantedTable, utc_now
+from analyst.connectors.bigquery.long_reads import LongReads
 from analyst.connectors.bigquery.options import BigQuerySource, BigQueryTableOptions
 from analyst.connectors.bigquery.reader_processes import Readers
 from analyst.connectors.registered_source import RegisteredSource, read_model
@@ -50,13 +51,17 @@ class Project:
     tables: tuple[RegisteredTable, ...]
 
     def connector(
-        self, readers: Readers, only: Iterable[str] | None = None, now: Callable[[], datetime] = utc_now
+        self,
+        readers: Readers,
+        only: Iterable[str] | None = None,
+        now: Callable[[], datetime] = utc_now,
+        long: LongReads | None = None,
     ) -> BigQueryConnector:
         """Return the connector of the registered tables, or of some of them."""
         wanted = [wanted_table(table) for table in self.tables]
         only = None if only is None else frozenset(only)
         alias = f"{self.source[:50]}_bigquery"
-        return BigQueryConnector(self.api, wanted, readers, self.limits, only, now, alias)
+        return BigQueryConnector(self.api, wanted, readers, self.limits, only, now, alias, long)
 
     def datasets(self) -> list[str]:
         """List the datasets whose tables are discovered."""
@@ -101,6 +106,7 @@ def connector_of(
     *,
     http: HttpClient,
     now: Callable[[], datetime] = utc_now,
+    long: LongReads | None = None,
 ) -> BigQueryConnector:
     """Return the connector of a source as it was looked up, after registering new tables if its config says so.
 
@@ -114,7 +120,7 @@ def connector_of(
         found = [one for one in project.found() if not one.is_registered and one.name not in source.excluded]
         if new := [one.registration(source.name) for one in found]:
             project = replace(project, tables=tuple(registered.register(new)))
-    return project.connector(readers, only, now)
+    return project.connector(readers, only, now, long)
 
 
 def project_of_source(

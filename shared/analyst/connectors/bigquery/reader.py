@@ -5,11 +5,12 @@ would keep. It reads orders from standard input, one JSON object a line, and wri
 it ends when standard input does, so that it does not outlive the process that started it.
 """
 
+import base64
 import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,19 @@ from analyst.connectors.bigquery.access import Access, CredentialsError
 from analyst.connectors.bigquery.api import Field, failure
 from analyst.connectors.bigquery.columns import PlannedColumn, planned_columns, shown_value
 from analyst.connectors.bigquery.conversion import converted
-from analyst.connectors.bigquery.reader_processes import BudgetError, Order, Piece, ReadPiece, Result, TooLargeError
+from analyst.connectors.bigquery.reader_processes import (
+    BudgetError,
+    Opened,
+    OpenedSession,
+    Order,
+    Piece,
+    ReadPiece,
+    Result,
+    TooLargeError,
+    WrittenFile,
+    order_to_cut,
+    report_line,
+)
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.types import with_statistics
 
@@ -40,7 +53,6 @@ _GROUP_ROWS: Final = 100_000
 _GROUP_BYTES: Final = 8 << 20
 _ENCODERS: Final = 2
 """Row groups that are encoded at the same time; each keeps a processor busy, and takes about three times its size."""
-_FILE_BYTES: Final = 96 << 20
 _PATIENCE: Final = 120.0
 """Seconds for which a call is repeated while the service is unavailable."""
 _CHANNEL: Final = [
@@ -102,8 +114,12 @@ class _Files:
     prefix: str
     schema: Any
     encoders: threading.BoundedSemaphore
+    most: int
+    ended: Callable[[Path, int], None] = lambda path, rows: None  # noqa: ARG005
+    """Is called with each file that is complete, and its rows."""
     paths: list[Path] = field(default_factory=list)
     rows: int = 0
+    _own_rows: int = 0
     _waiting: list[Any] = field(default_factory=list)
     _size: int = 0
     _count: int = 0
@@ -135,8 +151,9 @@ class _Files:
             self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
             del table
         self.rows += self._count
+        self._own_rows += self._count
         self._waiting, self._size, self._count = [], 0, 0
-        if self._sink.tell() >= _FILE_BYTES:
+        if self._sink.tell() >= self.most:
             self._end()
 
     def _end(self) -> None:
@@ -144,6 +161,8 @@ class _Files:
             self._writer.close()
             self._sink.close()
             self._writer = None
+            self.ended(self.paths[-1], self._own_rows)
+            self._own_rows = 0
 
 
 def _writer(sink: Any, schema: Any) -> Any:
@@ -198,6 +217,8 @@ class Reading:
 
     order: Order
     clients: Clients
+    is_cut: Callable[[], bool] = lambda: False
+    report: Callable[[Opened | WrittenFile], None] = lambda said: None  # noqa: ARG005
     encoders: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_ENCODERS))
     amount: _Amount = field(init=False)
 
@@ -220,15 +241,19 @@ class Reading:
             return Result(
                 estimate=int(dry.total_bytes_processed or 0), columns=[one.column for one in self._columns(dry)]
             )
+        if order.opened is not None:
+            begun = order.opened
+            billing = {"estimate": begun.estimate, "job": begun.job, "billed": begun.billed}
+            return self._read(begun).model_copy(update=billing)
         if order.sql is None:
-            return self._read(order.table or "", order.columns)
+            return self._read(self._opened(order.table or "", order.columns))
         job, estimate = self._job(order.sql)
         job.result(max_results=0)
         columns = order.columns or self._columns(job)
         found = job.destination
         path = f"projects/{found.project}/datasets/{found.dataset_id}/tables/{found.table_id}"
-        read = self._read(path, columns)
-        return read.model_copy(update={"estimate": estimate, "job": job.job_id, "billed": job.total_bytes_billed or 0})
+        billing = {"estimate": estimate, "job": job.job_id, "billed": job.total_bytes_billed or 0}
+        return self._read(self._opened(path, columns, **billing)).model_copy(update=billing)
 
     def _columns(self, job: Any) -> tuple[PlannedColumn, ...]:
         """Return the columns of a query's result."""
@@ -271,26 +296,43 @@ class Reading:
         again = DEFAULT_JOB_RETRY.with_timeout(_PATIENCE)
         return client.query(sql, job_config=config, retry=DEFAULT_RETRY.with_timeout(_PATIENCE), job_retry=again)
 
-    def _read(self, path: str, columns: Sequence[PlannedColumn]) -> Result:
-        """Read the pieces of a table, several at a time."""
+    def _opened(self, path: str, columns: Sequence[PlannedColumn], **billing: Any) -> Opened:
+        """Open a session for each piece of a table."""
         with ThreadPoolExecutor(self.order.streams) as pool:
-            pieces = list(pool.map(lambda piece: self._session(path, columns, piece), self.order.pieces))
+            sessions = list(pool.map(lambda piece: self._session(path, columns, piece), self.order.pieces))
+        opened = Opened(
+            sessions=[OpenedSession(streams=[stream.name for stream in session.streams]) for session in sessions],
+            arrow=base64.b64encode(sessions[0].arrow_schema.serialized_schema).decode(),
+            columns=tuple(columns),
+            **billing,
+        )
+        if self.order.id:
+            self.report(opened)
+        return opened
+
+    def _read(self, opened: Opened) -> Result:
+        """Read the pieces of a table, several at a time."""
+        order, columns = self.order, opened.columns
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(opened.arrow)))
+        streams = [(owner, name) for owner, session in enumerate(opened.sessions) for name in session.streams]
+        reached = order.reached or (0,) * len(streams)
+        with ThreadPoolExecutor(order.streams) as pool:
             jobs = [
-                (number, pool.submit(self._stream, session, stream.name, columns, f"{number:05}-{place:03}"))
-                for number, session in enumerate(pieces)
-                for place, stream in enumerate(session.streams)
+                (owner, pool.submit(self._stream, number, name, start, schema, columns))
+                for number, ((owner, name), start) in enumerate(zip(streams, reached, strict=True))
+                if start is not None
             ]
             try:
-                done = [(number, job.result()) for number, job in jobs]
+                done = [(owner, *job.result()) for owner, job in jobs]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         made = []
-        for number, (piece, session) in enumerate(zip(self.order.pieces, pieces, strict=True)):
-            own = [files for owner, (files, _) in done if owner == number]
-            paths = [path for files in own for path in files.paths] or [self._nothing(session, columns, number)]
+        for number, piece in enumerate(order.pieces):
+            own = [files for owner, files, _, _ in done if owner == number]
+            paths = [path for files in own for path in files.paths] or [self._nothing(schema, columns, number)]
             made.append(ReadPiece(name=piece.name, files=list(map(str, paths)), rows=sum(files.rows for files in own)))
-        greatest = [value for _, (_, value) in done if value is not None]
+        greatest = [value for _, _, value, _ in done if value is not None]
         cursor = shown_value(max(greatest)) if greatest else None
         return Result(
             pieces=made,
@@ -298,6 +340,7 @@ class Reading:
             bytes=self.amount.bytes,
             cursor=None if cursor is None else str(cursor),
             columns=[one.column for one in columns],
+            is_whole=all(is_last for _, _, _, is_last in done),
         )
 
     def _session(self, path: str, columns: Sequence[PlannedColumn], piece: Piece) -> Any:
@@ -318,30 +361,63 @@ class Reading:
             retry=_retry(),
         )
 
-    def _stream(self, session: Any, stream: str, columns: Sequence[PlannedColumn], prefix: str) -> tuple[_Files, Any]:
-        """Write one stream; the client resumes one that breaks at the row that it has reached."""
-        files = _Files(Path(self.order.into), prefix, _written_schema(session, columns), self.encoders)
-        greatest = None
-        for batch in self._batches(session, stream):
-            if self.order.cursor is not None and batch.num_rows:
-                value = compute.max(batch.column(self.order.cursor)).as_py()
-                greatest = value if greatest is None or (value is not None and value > greatest) else greatest
-            files.add(_published(self.amount.take(batch), columns))
-            if self.amount.is_enough:
-                break
-        files.close()
-        return files, greatest
+    def _stream(
+        self, number: int, name: str, start: int, schema: Any, columns: Sequence[PlannedColumn]
+    ) -> tuple[_Files, Any, bool]:
+        """Write one stream from a row on; the client resumes one that breaks at the row that it has reached.
 
-    def _batches(self, session: Any, stream: str) -> Iterator[Any]:
-        schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
-        for response in self.clients.storage().read_rows(stream, retry=_retry()):
+        Also return the greatest value of the cursor column, and whether the stream was read to its end.
+        """
+        order, values, is_last = self.order, list[Any](), False
+        is_left = bool(self.amount.rows) and self.is_cut()
+        greatest: Any = None
+        reached = start
+
+        def ended(path: Path, rows: int) -> None:
+            nonlocal greatest, reached
+            value = max(values, default=None)
+            greatest = value if greatest is None or (value is not None and value > greatest) else greatest
+            values.clear()
+            if order.id:
+                shown = None if value is None else str(shown_value(value))
+                self.report(
+                    WrittenFile(
+                        stream=number, start=reached, rows=rows, path=str(path), greatest=shown, is_last=is_last
+                    )
+                )
+            reached += rows
+
+        files = _Files(
+            *(
+                Path(order.into),
+                f"{number:06}",
+                _written_schema(schema, columns),
+                self.encoders,
+                order.file_bytes,
+                ended,
+            )
+        )
+        for batch in () if is_left else self._batches(schema, name, start):
+            if order.cursor is not None and batch.num_rows:
+                value = compute.max(batch.column(order.cursor)).as_py()
+                values += [] if value is None else [value]
+            files.add(_published(self.amount.take(batch), columns))
+            if self.amount.is_enough or self.is_cut():
+                break
+        else:
+            is_last = not is_left
+        files.close()
+        return files, greatest, is_last or self.amount.is_enough
+
+    def _batches(self, schema: Any, stream: str, start: int) -> Iterator[Any]:
+        for response in self.clients.storage().read_rows(stream, offset=start, retry=_retry()):
             data = response._pb.arrow_record_batch.serialized_record_batch  # noqa: SLF001 - without a copy
             yield pa.ipc.read_record_batch(pa.py_buffer(data), schema)
 
-    def _nothing(self, session: Any, columns: Sequence[PlannedColumn], number: int) -> Path:
+    def _nothing(self, schema: Any, columns: Sequence[PlannedColumn], number: int) -> Path:
         """Write a file without rows, which has the columns."""
         path = Path(self.order.into) / f"{number:05}-none.parquet"
-        with pa.OSFile(str(path), "wb") as sink, _writer(sink, _written_schema(session, columns)):
+        with pa.OSFile(str(path), "wb") as sink, _writer(sink, _written_schema(schema, columns)):
             pass
         return path
 
@@ -351,8 +427,7 @@ def _published(batch: Any, columns: Sequence[PlannedColumn]) -> Any:
     return pa.RecordBatch.from_arrays(arrays, names=[one.name for one in columns])
 
 
-def _written_schema(session: Any, columns: Sequence[PlannedColumn]) -> Any:
-    schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+def _written_schema(schema: Any, columns: Sequence[PlannedColumn]) -> Any:
     empty = pa.RecordBatch.from_arrays([pa.array([], one.type) for one in schema], schema=schema)
     return _published(empty, columns).schema
 
@@ -392,12 +467,29 @@ def _first_line(error: BaseException | None) -> str:
     return str(error).split("\n")[0][:300]
 
 
-def answer(line: str, known: dict[Access, Clients]) -> dict[str, Any]:
-    """Carry out one order, given as JSON; return the answer: the result, or the error."""
+@dataclass(slots=True)
+class _Output:
+    """Standard output, to which the threads of an order write a line each."""
+
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def write(self, line: str) -> None:
+        with self.turn:
+            print(line, flush=True)  # noqa: T201 - the answer
+
+
+def answer(line: str, known: dict[Access, Clients], cut: set[str], output: _Output) -> dict[str, Any]:
+    """Carry out one order, given as JSON; return the answer: the result, or the error. `cut` has the ids of those to cut."""
     order = Order.model_validate_json(line)
     access = Access(order.api, order.storage, order.key_file)
+    reading = Reading(
+        order,
+        known.setdefault(access, Clients(access)),
+        lambda: order.id in cut,
+        lambda said: output.write(report_line(order, said)),
+    )
     try:
-        return {"result": Reading(order, known.setdefault(access, Clients(access))).result().model_dump(mode="json")}
+        return {"result": reading.result().model_dump(mode="json")}
     except Exception as error:  # noqa: BLE001 - whatever it is, the other process raises it
         try:
             found = _explained(error, order.label)
@@ -409,16 +501,21 @@ def answer(line: str, known: dict[Access, Clients]) -> dict[str, Any]:
 def main() -> None:
     """Carry out orders until standard input ends."""
     orders: SimpleQueue[str] = SimpleQueue()
+    cut = set[str]()
 
     def listen() -> None:
         for line in sys.stdin:
-            orders.put(line)
+            if (id_ := order_to_cut(line)) is None:
+                orders.put(line)
+            else:
+                cut.add(id_)
         os._exit(0)  # the process that ordered is gone, and with it the reason to go on reading
 
     threading.Thread(target=listen, daemon=True).start()
     known: dict[Access, Clients] = {}
+    output = _Output()
     while True:
-        print(json.dumps(answer(orders.get(), known)), flush=True)  # noqa: T201 - the answer
+        output.write(json.dumps(answer(orders.get(), known, cut, output)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Orders to the processes that read BigQuery, and those processes; see `reader`."""
 
+import json
 import os
 import select
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import Empty, LifoQueue
 from typing import IO, Any, Final, Literal, Self, cast
@@ -69,6 +71,47 @@ class ReadLimit(BaseModel):
     advice: str = ""
 
 
+class OpenedSession(BaseModel):
+    """A session of the Storage Read API: the names of its streams."""
+
+    model_config = ConfigDict(frozen=True)
+
+    streams: tuple[str, ...]
+
+
+class Opened(BaseModel):
+    """What was opened for an order, a session for each of its pieces, and what another process needs to read on from it.
+
+    `arrow` is the schema of the rows, in base64. `columns` and the rest are those of a query's result.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sessions: tuple[OpenedSession, ...]
+    arrow: str
+    columns: tuple[PlannedColumn, ...]
+    estimate: int | None = None
+    billed: int | None = None
+    job: str | None = None
+
+
+class WrittenFile(BaseModel):
+    """A parquet file that is complete: `rows` rows of a stream from the row `start` on.
+
+    Streams are numbered across all sessions. `greatest` is the greatest value of the cursor column, `is_last` whether the
+    stream ended with these rows.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stream: int
+    start: int
+    rows: int
+    path: str
+    greatest: str | None = None
+    is_last: bool = False
+
+
 class Order(BaseModel):
     """What to read.
 
@@ -77,6 +120,10 @@ class Order(BaseModel):
     most bytes that a query may bill; 0 for no cap. `cursor` is the column whose greatest value is returned. `label` names the
     table in messages. Without `columns`, all of the query's are read, with `keeps_names` under BigQuery's own names.
     `only_select` refuses SQL that is not one SELECT. `limit` says how much may be read, and `enough` how many rows suffice.
+
+    An order with an `id` can be cut: what was opened and written is reported before the result, and on demand it ends after
+    the batches that are under way. Another one reads on from what it `opened`, in each stream from the row that was
+    `reached`; streams without one are at their end. Files have `file_bytes` at most, and a batch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -101,6 +148,10 @@ class Order(BaseModel):
     only_select: bool = False
     limit: ReadLimit | None = None
     enough: int | None = None
+    id: str = ""
+    opened: Opened | None = None
+    reached: tuple[int | None, ...] = ()
+    file_bytes: int = 96 << 20
 
 
 class ReadPiece(BaseModel):
@@ -114,7 +165,7 @@ class ReadPiece(BaseModel):
 
 
 class Result(BaseModel):
-    """What was read."""
+    """What was read; all of it, unless the order was cut."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -127,6 +178,11 @@ class Result(BaseModel):
     estimate: int | None = None
     billed: int | None = None
     job: str | None = None
+    is_whole: bool = True
+
+
+Hear = Callable[[Opened | WrittenFile], None]
+"""Is called with what an order reports before its result."""
 
 
 @dataclass(slots=True)
@@ -161,8 +217,14 @@ class Readers:
             process.wait()
             cast("IO[bytes]", process.stdout).close()
 
-    def read(self, order: Order, patience: Patience | None = None) -> Result:
-        """Carry out an order; with `patience`, as long as somebody waits for it.
+    def read(
+        self,
+        order: Order,
+        patience: Patience | None = None,
+        hear: Hear | None = None,
+        is_time_up: Callable[[], bool] = lambda: False,
+    ) -> Result:
+        """Carry out an order; with `patience`, as long as somebody waits for it. One with an id is cut when the time is up.
 
         Raises:
             SourceError: what the owner of the source must fix.
@@ -182,7 +244,8 @@ class Readers:
         try:
             if process is None or process.poll() is not None:
                 process = self._start()
-            line = self._exchange(process, order, patience)
+            with _cutting(process, order, is_time_up):
+                line = self._exchange(process, order, patience, hear)
         finally:
             if not line and process is not None:
                 self._end(process)
@@ -200,16 +263,23 @@ class Readers:
             raise RuntimeError(f"reading {order.label!r} failed: {message}")
         raise _KINDS[kind](message)
 
-    def _exchange(self, process: "subprocess.Popen[bytes]", order: Order, patience: Patience | None) -> bytes:
+    def _exchange(
+        self, process: "subprocess.Popen[bytes]", order: Order, patience: Patience | None, hear: Hear | None
+    ) -> bytes:
         written, read = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
         try:
             written.write(order.model_dump_json().encode() + b"\n")
             written.flush()
             if patience is not None:
                 _await(read, order, patience)
-            return read.readline()
+            while (line := read.readline()).startswith(_REPORT):
+                said = orjson.loads(line)
+                if hear is not None and said["of"] == order.id:  # threads of an order that failed may go on for a while
+                    kind: type[Opened | WrittenFile] = Opened if "sessions" in said["report"] else WrittenFile
+                    hear(kind.model_validate(said["report"]))
         except BrokenPipeError:
             return b""
+        return line
 
     def _end(self, process: "subprocess.Popen[bytes]") -> None:
         """End a process, also in the middle of an order."""
@@ -232,6 +302,51 @@ class Readers:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)
         self._started.append(process)
         return process
+
+
+@contextmanager
+def _cutting(process: "subprocess.Popen[bytes]", order: Order, is_time_up: Callable[[], bool]) -> Iterator[None]:
+    """Until the block ends, watch the time, and have an order with an id cut when it is up."""
+    if not order.id:
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not is_time_up():
+            if ended.wait(_LOOK):
+                return
+        with suppress(OSError, ValueError):
+            written = cast("IO[bytes]", process.stdin)
+            written.write(cut_line(order.id).encode())
+            written.flush()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
+
+
+_REPORT: Final = b'{"of": '
+_CUT: Final = "cut "
+
+
+def cut_line(id_: str) -> str:
+    """Return the line that has an order cut."""
+    return f"{_CUT}{id_}\n"
+
+
+def order_to_cut(line: str) -> str | None:
+    """Return the id of the order that a line has cut; `None` if it is an order itself."""
+    return line.removeprefix(_CUT).strip() if line.startswith(_CUT) else None
+
+
+def report_line(order: Order, said: Opened | WrittenFile) -> str:
+    """Return the line that reports something before the result of an order."""
+    return json.dumps({"of": order.id, "report": said.model_dump(mode="json")})
 
 
 def _await(read: IO[bytes], order: Order, patience: Patience) -> None:
