@@ -32,7 +32,7 @@ help: ## list the targets
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-engines/bin/python --require-hashes -r $(REQ)/engines.txt
 	@touch $@
 
-.venv-agents/installed .venv-agents-1/installed .venv-checkov/installed .venv-iceberg/installed .venv-sharing/installed .venv-ydata/installed: .venv-%/installed: .venv/installed $(REQ)/%.txt
+.venv-agents/installed .venv-agents-1/installed .venv-checkov/installed .venv-iceberg/installed .venv-sharing/installed .venv-terraform/installed .venv-ydata/installed: .venv-%/installed: .venv/installed $(REQ)/%.txt
 	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-$*
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-$*/bin/python --require-hashes -r $(REQ)/$*.txt
 	@touch $@
@@ -111,7 +111,7 @@ test-long: env ## run the tests that `make test` leaves out, and properties on m
 	PYTEST_TIMEOUT=600 $(BIN)/pytest -n 2 --dist worksteal -m "long or hypothesis or many" --hypothesis-profile some
 
 .PHONY: e2e
-e2e: env .venv-checkov/installed .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-iceberg/installed .venv-sharing/installed .venv-openmetadata/installed .venv-pages/installed ## run long tests, the demo, containers, other engines, many processes at once and properties on many examples (takes over an hour, needs Docker)
+e2e: env .venv-checkov/installed .venv-terraform/installed .venv-engines/installed .venv-agents/installed .venv-agents-1/installed .venv-iceberg/installed .venv-sharing/installed .venv-openmetadata/installed .venv-pages/installed ## run long tests, the demo, containers, other engines, many processes at once and properties on many examples (takes over an hour, needs Docker)
 	$(MAKE) test-long
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults --ignore tests/e2e/pages
@@ -153,4 +153,4 @@ lock: env ## compile the pinned requirements in infra/requirements
 
 .PHONY: clean
 clean: ## remove what make created, except .dev and .env
-	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-checkov .venv-iceberg .venv-sharing .venv-kbcstorage .venv-openmetadata .venv-pages .venv-ydata .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info
+	rm -rf .venv .venv-da .venv-engines .venv-agents .venv-agents-1 .venv-checkov .venv-iceberg .venv-sharing .venv-kbcstorage .venv-openmetadata .venv-pages .venv-terraform .venv-ydata .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

@@ -21,6 +21,7 @@ lock "$here/engines.in" -c "$here/dev.txt" -c "$here/functions.txt" -o "$here/en
 lock "$here/agents.in" -o "$here/agents.txt" "$@"
 lock "$here/agents-1.in" -o "$here/agents-1.txt" "$@"
 lock "$here/checkov.in" -o "$here/checkov.txt" "$@"
+lock "$here/terraform.in" -o "$here/terraform.txt" "$@"
 lock "$here/sharing.in" -o "$here/sharing.txt" "$@"
 lock "$here/iceberg.in" -o "$here/iceberg.txt" "$@"
 lock "$here/pages.in" -c "$here/functions.txt" -c "$here/cli.txt" -c "$here/sources.txt" -c "$here/dev.txt" -o "$here/pages.txt" "$@"

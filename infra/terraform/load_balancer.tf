@@ -3,10 +3,14 @@ resource "google_compute_global_address" "address" {
   depends_on = [google_project_service.apis]
 }
 
+# A certificate can't be changed, nor deleted while the proxy uses it: another domain gets another one, before this one goes.
 resource "google_compute_managed_ssl_certificate" "certificate" {
-  name = var.name
+  name = "${var.name}-${substr(sha256(var.domain), 0, 8)}"
   managed {
     domains = [var.domain]
+  }
+  lifecycle {
+    create_before_destroy = true
   }
   depends_on = [google_project_service.apis]
 }

@@ -7,7 +7,7 @@ locals {
     if var.gateway || !group.optional
   }
   base_url      = "https://${var.domain}"
-  image         = "${google_artifact_registry_repository.images.registry_uri}/ai-data-analyst${startswith(var.image_tag, "@") ? "" : ":"}${var.image_tag}"
+  image         = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}/ai-data-analyst${startswith(var.image_tag, "@") ? "" : ":"}${var.image_tag}"
   always_secret = toset(["secret_key", "service_token"])
   known_secrets = setunion(local.always_secret, var.secrets)
   callers       = [google_service_account.tasks.email, google_service_account.scheduler.email]
@@ -53,8 +53,8 @@ resource "google_project_iam_member" "bigquery" {
 
 resource "google_project_service" "apis" {
   for_each = toset(concat([
-    "artifactregistry.googleapis.com", "cloudscheduler.googleapis.com", "cloudtasks.googleapis.com",
-    "compute.googleapis.com", "iam.googleapis.com", "iamcredentials.googleapis.com", "logging.googleapis.com",
+    "artifactregistry.googleapis.com", "cloudresourcemanager.googleapis.com", "cloudscheduler.googleapis.com",
+    "cloudtasks.googleapis.com", "compute.googleapis.com", "iam.googleapis.com", "iamcredentials.googleapis.com", "logging.googleapis.com",
     "monitoring.googleapis.com", "run.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com",
   ], var.billing_account == null ? [] : ["billingbudgets.googleapis.com"]))
   service            = each.value

@@ -23,50 +23,39 @@ resource "google_monitoring_uptime_check_config" "health" {
 }
 
 locals {
-  # what the functions log, as metrics: see the messages in the code
+  services = join("|", [for name in keys(local.groups) : "${var.name}-${name}"])
+  # what the functions log: see the messages in the code
   logged = {
     failed_task = {
-      filter  = "jsonPayload.message=\"a task failed for good\""
-      about   = "A task failed for good; da admin tasks list shows it."
-      minutes = 5
+      filter = "jsonPayload.message=\"a task failed for good\""
+      about  = "A task failed for good; da admin tasks list shows it."
     }
     failed_extract = {
-      filter  = "jsonPayload.function=~\"^extract_\" AND jsonPayload.status=422"
-      about   = "An extract failed; da admin runs shows why."
-      minutes = 15
+      filter = "jsonPayload.function=~\"^extract_\" AND jsonPayload.status=(207 OR 422)"
+      about  = "An extract failed, or some of its tables did; da admin runs shows why."
     }
   }
 }
 
-resource "google_logging_metric" "logged" {
-  for_each = local.logged
-  name     = "${var.name}/${each.key}"
-  filter   = "resource.type=\"cloud_run_revision\" AND ${each.value.filter}"
-  metric_descriptor {
-    metric_kind = "DELTA"
-    value_type  = "INT64"
-  }
-  depends_on = [google_project_service.apis]
-}
-
+# They watch the log itself: a policy on a metric of the log can't be created before the metric has appeared.
 resource "google_monitoring_alert_policy" "logged" {
   for_each     = local.logged
   display_name = "${var.name}: ${replace(each.key, "_", " ")}"
   combiner     = "OR"
   conditions {
     display_name = each.value.about
-    condition_threshold {
-      filter          = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.logged[each.key].name}\""
-      comparison      = "COMPARISON_GT"
-      threshold_value = 0
-      duration        = "0s"
-      aggregations {
-        alignment_period   = "${each.value.minutes * 60}s"
-        per_series_aligner = "ALIGN_SUM"
-      }
+    condition_matched_log {
+      filter = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=~\"^(${local.services})$\" AND ${each.value.filter}"
     }
   }
+  alert_strategy {
+    notification_rate_limit {
+      period = "3600s"
+    }
+    auto_close = "86400s"
+  }
   notification_channels = [google_monitoring_notification_channel.email.id]
+  depends_on            = [google_project_service.apis]
 }
 
 resource "google_monitoring_alert_policy" "down" {
@@ -96,7 +85,7 @@ resource "google_monitoring_alert_policy" "errors" {
   conditions {
     display_name = "more than 10 answers of 5xx in five minutes"
     condition_threshold {
-      filter          = "resource.type=\"cloud_run_revision\" AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
+      filter          = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=monitoring.regex.full_match(\"${local.services}\") AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
       comparison      = "COMPARISON_GT"
       threshold_value = 10
       duration        = "0s"

@@ -3,12 +3,15 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = ">= 6.20, < 8.0"
+      version = ">= 6.50, < 9.0"
     }
   }
 }
 
+# Some APIs, such as that of budgets, refuse calls that a person's own credentials make without naming a project for the quota.
 provider "google" {
-  project = var.project
-  region  = var.region
+  project               = var.project
+  region                = var.region
+  billing_project       = var.project
+  user_project_override = true
 }

@@ -2,8 +2,7 @@
 
 import json
 import re
-import shutil
-import subprocess
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import hcl2
 import pytest
 
 from infra.deployment import routes, services
+from tests.doubles.terraform.schema import PROVIDER
 
 FOLDER = Path(__file__).parents[2] / "infra/terraform"
 TEXT = "\n".join(path.read_text() for path in sorted(FOLDER.glob("*.tf")))
@@ -51,6 +51,52 @@ def resources() -> dict[tuple[str, str], Any]:
 
 def names(kind: str) -> set[str]:
     return {name for block in parsed()[kind] for name in block}
+
+
+SCHEMAS = {
+    path.stem: json.loads(path.read_text())["provider_schemas"][PROVIDER]["resource_schemas"]
+    for path in sorted((FOLDER.parents[1] / "tests/doubles/terraform").glob("google-*.json"))
+}
+OWN = {"for_each", "count", "depends_on", "lifecycle", "provider"}
+"""Arguments of every resource."""
+
+
+def wrong(path: str, body: Mapping[str, Any], block: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what of a block its schema does not have, or requires and is missing."""
+    attributes, blocks = block["attributes"], block.get("block_types", {})
+    dynamic = {name: one["content"] for each in body.get("dynamic", []) for name, one in each.items()}
+    given = {**{name: one for name, one in body.items() if name != "dynamic"}, **dynamic}
+    for name, value in given.items():
+        if name in blocks:
+            for one in value if isinstance(value, list) else [value]:
+                yield from wrong(f"{path}.{name}", one, blocks[name]["block"])
+        elif name not in attributes:
+            yield f"{path}.{name} does not exist"
+        elif not {"required", "optional"} & {flag for flag, is_set in attributes[name].items() if is_set is True}:
+            yield f"{path}.{name} can't be set"
+    needed = {name for name, one in attributes.items() if one.get("required")}
+    needed |= {name for name, one in blocks.items() if one.get("min_items")}
+    yield from (f"{path}.{name} is missing" for name in sorted(needed - given.keys()))
+
+
+@pytest.mark.parametrize("version", SCHEMAS)
+def test_every_argument_exists_in_the_versions_of_the_provider_that_are_allowed(version: str) -> None:
+    found = [
+        problem
+        for (kind, name), body in resources().items()
+        for problem in wrong(
+            f"{kind}.{name}", {key: one for key, one in body.items() if key not in OWN}, SCHEMAS[version][kind]["block"]
+        )
+    ]
+    assert found == []
+
+
+def test_the_versions_of_the_provider_that_are_checked_are_the_oldest_and_every_major_one() -> None:
+    ((required,),) = [block["required_providers"] for block in parsed()["terraform"]]
+    lowest, highest = re.findall(r"[\d.]+", required["google"]["version"])
+    checked = [tuple(map(int, version.removeprefix("google-").split("."))) for version in SCHEMAS]
+    assert f"{checked[0][0]}.{checked[0][1]}" == lowest
+    assert [major for major, *_ in checked] == list(range(checked[0][0], int(highest.split(".")[0])))
 
 
 def test_everything_that_is_referred_to_is_there() -> None:
@@ -158,69 +204,3 @@ def test_the_routes_are_those_of_the_functions_and_valid_templates() -> None:
 def test_a_timeout_leaves_room_for_the_cut_of_an_extract() -> None:
     extract = GENERATED["groups"]["extract"]
     assert int(extract["variables"]["TASK_SECONDS"]) < 1800 < extract["timeout"] <= 3600
-
-
-_BLOCK = re.compile(r"^locals \{$.*?^\}$", re.MULTILINE | re.DOTALL)
-_ATTRIBUTE = re.compile(r"\b(?:google_\w+)\.(\w+)\.\w+")
-SHOWN = {
-    "groups": "{ for name, group in local.groups : name => group }",
-    "rights": "local.bucket_rights",
-    "secrets": "local.group_secrets",
-    "bigquery": "local.bigquery_rights",
-    "image": "local.image",
-}
-
-
-@pytest.fixture(scope="module")
-def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the values of the configuration alone, without resources and so without a provider."""
-    if shutil.which("terraform") is None:
-        pytest.skip("terraform is not installed")
-    folder = tmp_path_factory.mktemp("values")
-    shutil.copy(FOLDER / "services.json", folder)
-    shutil.copy(FOLDER / "variables.tf", folder)
-    blocks = [block for path in sorted(FOLDER.glob("*.tf")) for block in _BLOCK.findall(path.read_text())]
-    outputs = [f'output "{name}" {{ value = {value} }}' for name, value in SHOWN.items()]
-    text = "\n".join([*blocks, *outputs]).replace(
-        "${google_artifact_registry_repository.images.registry_uri}", "registry"
-    )
-    (folder / "main.tf").write_text(_ATTRIBUTE.sub(r'"\1@example.com"', text))
-    subprocess.run(["terraform", "init", "-no-color"], cwd=folder, check=True, capture_output=True, timeout=60)
-    return folder
-
-
-@pytest.mark.parametrize("size", ["small", "large"])
-@pytest.mark.parametrize("gateway", ["true", "false"])
-def test_terraform_computes_the_groups_and_their_rights(values: Path, size: str, gateway: str) -> None:
-    given = {
-        "project": "p",
-        "domain": "data.example.com",
-        "alert_email": "a@example.com",
-        "size": size,
-        "gateway": gateway,
-        "bigquery_projects": '["one", "two"]',
-    }
-    options = [part for name, value in given.items() for part in ("-var", f"{name}={value}")]
-    command = ["terraform", "plan", "-no-color", "-input=false", "-out=plan", *options]
-    done = subprocess.run(command, cwd=values, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    show = ["terraform", "show", "-json", "plan"]
-    shown = subprocess.run(show, cwd=values, capture_output=True, text=True, check=True, timeout=60)
-    outputs = {name: one["value"] for name, one in json.loads(shown.stdout)["planned_values"]["outputs"].items()}
-    expected = [service for service in FOUND if gateway == "true" or not service.group.optional]
-    assert set(outputs["groups"]) == {service.name for service in expected}
-    for service in expected:
-        large = service.group.large if size == "large" else None
-        for name in ("cpu", "memory", "instances"):
-            value = getattr(large, name, None) or getattr(service.group, name)
-            found = outputs["groups"][service.name][name]
-            assert (tuple(found) if name == "instances" else found) == value
-    rights = {
-        (service.name, kind, prefix)
-        for service in expected
-        for kind in ("read", "create", "write")
-        for prefix in getattr(service.group.bucket, kind)
-    }
-    assert {(one["group"], one["kind"], one["prefix"]) for one in outputs["rights"].values()} == rights
-    assert {one["group"] for one in outputs["bigquery"].values()} == {it.name for it in expected if it.group.bigquery}
-    assert outputs["image"] == "registry/ai-data-analyst:latest"

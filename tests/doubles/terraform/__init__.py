@@ -1,0 +1,1 @@
+"""A double of the provider `hashicorp/google`: its schemas, without Google Cloud."""
