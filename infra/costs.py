@@ -154,12 +154,12 @@ def measure() -> dict[str, Work]:
         bucket.fill()
 
         def counted(work: Callable[[], Any], times: int) -> Work:
-            settle(bucket._process, rounds=3)  # noqa: SLF001 - the bench's own
+            settle(bucket._process)  # noqa: SLF001 - the bench's own
             gcs.counts.clear()
             began = time.process_time()
             for _ in range(times):
                 work()
-                settle(bucket._process, rounds=3)  # noqa: SLF001
+                settle(bucket._process)  # noqa: SLF001
             seconds = (time.process_time() - began) / times
             writes = sum(gcs.counts[kind] for kind in ("insert", "list"))
             return Work(writes / times, sum(gcs.counts[kind] for kind in ("get", "media")) / times, round(seconds, 4))

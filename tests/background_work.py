@@ -1,16 +1,16 @@
 """Waiting for what a process does after its answers."""
 
-import threading
-from functools import partial
+from concurrent.futures import wait
 
 from analyst.context import Process
 
 
-def settle(process: Process, rounds: int = 1) -> None:
-    """Wait until all workers are past what they were given before; in further rounds, past what that has added."""
-    workers = process.background._pool._max_workers
-    for _ in range(rounds):
-        done = threading.Barrier(workers + 1)
-        for _ in range(workers):
-            process.background.run(partial(done.wait, 30))
-        done.wait(30)
+def settle(process: Process) -> None:
+    """Wait until all has ended that runs after answers, and what that has added."""
+    background = process.background
+    while True:
+        with background._turn:
+            running = [*background._futures]
+        if not running:
+            return
+        assert not wait(running, 120).not_done, "a task does not end"

@@ -1,6 +1,7 @@
 """Runs the system as its users do: functions in a process of their own, `da` as a command."""
 
 import atexit
+import fcntl
 import json
 import os
 import signal
@@ -12,13 +13,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tests.doubles.loopback import listening
 from tests.forks import Forks, forking
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
@@ -28,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 BOOTSTRAP_SECRET = "bootstrap-secret-of-the-tests-0123456789"
 SERVICE_TOKEN = "service-token-of-the-tests-0123456789abcdef"
-_START_SECONDS = 60
+_START_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ def host(
         raise
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 class _Process(Protocol):
@@ -185,15 +188,8 @@ def served(application: Any, port: int = 0) -> Iterator[Host]:
     """Serve functions from threads of this process until the block ends, where the statement is not about processes."""
     from werkzeug.serving import make_server
 
-    serving = make_server("127.0.0.1", port, application, threaded=True)
-    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield Host(f"http://127.0.0.1:{serving.server_port}")
-    finally:
-        serving.shutdown()
-        thread.join()
-        serving.server_close()
+    with listening(make_server("127.0.0.1", port, application, threaded=True)) as url:
+        yield Host(url)
 
 
 def run_da(
@@ -264,8 +260,25 @@ def wait_for(running: Host, process: _Process, path: str = "/healthz") -> None:
 
 
 def free_port() -> int:
-    """Find a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Find a port for a server that is yet to start.
+
+    It is below those that the system gives to connections and to servers on port 0, and no other process of tests is given
+    it as long as this one lives, so that nobody takes it before the server has started.
+    """
+    for port in islice(_ports(), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """Reserve a hundred ports for this process; return them again and again."""
+    for first in range(10_000, 32_000, 100):
+        with ExitStack() as stack, suppress(OSError):  # another process, or another user, has it
+            lock = stack.enter_context((Path(gettempdir()) / f"ai-data-analyst-ports-{first}").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            atexit.register(stack.pop_all().close)
+            return cycle(range(first, first + 100))
+    raise AssertionError("all ports are reserved by other processes of tests")

@@ -10,12 +10,11 @@ from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.notifications.channels import UndeliverableError
 from analyst.notifications.collection import Collection, World
-from analyst.notifications.delivery import Delivered, Delivery
+from analyst.notifications.delivery import Delivered, Delivery, deliver_later
 from analyst.notifications.outbox import Destination
 from analyst.notifications.telegram import BotApi
 from analyst.notifications.telegram_bot import ALLOWED_UPDATES, keep_offset, offset_after
 from analyst.usage import Counting
-from functions.notifications.inbox import deliver_later
 from functions.notifications.telegram_chats import answered
 
 _WAIT: Final = 10.0
@@ -56,7 +55,7 @@ def collect_notifications(ctx: Context) -> CollectAnswer:
         world = World.read(db, settings.sync_schedule)
     access = ctx.access.refresh()
     found = Collection(ctx.store, settings, ctx.now, world, access, ctx.texts.current()).collect()
-    deliver_later(ctx, *found.to_send)
+    deliver_later(ctx.tasks, *found.to_send)
     return CollectAnswer(events=found.events, channels=len(found.to_send))
 
 
@@ -66,7 +65,7 @@ def deliver_notifications(request: Deliver, ctx: Context) -> Delivered:
     to = Destination(request.channel, request.user)
     done = Delivery(ctx.store, ctx.settings, ctx.process.http, ctx.access.current).send(to)
     if done.retry_after is not None:
-        deliver_later(ctx, to, delay=done.retry_after)
+        deliver_later(ctx.tasks, to, delay=done.retry_after)
     return done
 
 

@@ -11,8 +11,9 @@ from analyst.context import Context
 from analyst.http import CLIENT_GONE, Text, function
 from analyst.notifications import event_stream
 from analyst.notifications.event_stream import Position, Waiting
+from analyst.notifications.inbox import InboxNotification
 from analyst.notifications.outbox import Outbox
-from functions.notifications.inbox import Unread, shown
+from functions.notifications.inbox import Unread
 
 _LOOK_EVERY: Final = 2.0
 _AGAIN: Final = 1.0
@@ -78,7 +79,7 @@ class _Stream:
         added = self.outbox.added(self.person, self.ctx.process.clock())
         new = position.new(added)
         found = self.outbox.shown(self.ctx.caller, [each.id for each in new], self.ctx.access.current()) if new else []
-        texts = [shown(each).model_dump_json() for each in found if not each.read]
+        texts = [InboxNotification.of(each).model_dump_json() for each in found if not each.read]
         last = position.after(added)
         return [
             event_stream.event("notification", text, last if number == len(texts) else None)

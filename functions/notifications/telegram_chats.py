@@ -15,6 +15,7 @@ from analyst.errors import InvalidInputError, RateLimitedError, UnauthenticatedE
 from analyst.http import Allow, Text, function
 from analyst.notifications import preferences
 from analyst.notifications.channels import UndeliverableError
+from analyst.notifications.delivery import deliver_later
 from analyst.notifications.notification import Notification, caller_of, notification_id
 from analyst.notifications.outbox import Destination, Outbox
 from analyst.notifications.telegram import BotApi
@@ -28,7 +29,6 @@ from analyst.notifications.telegram_bot import (
     webhook_secret,
 )
 from analyst.scripts.shelf import Script, Shelf
-from functions.notifications.inbox import deliver_later
 from functions.scripts.scripts import RUNS
 
 _SECRET: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header
@@ -136,7 +136,7 @@ def verify_telegram_code(request: Verification, ctx: Context) -> TelegramLinked:
         url="/notifications",
     )
     Outbox(ctx.store).add(person, welcome, ["telegram"])
-    deliver_later(ctx, Destination("telegram", person))
+    deliver_later(ctx.tasks, Destination("telegram", person))
     return TelegramLinked(chat_id=chat_id)
 
 
@@ -213,7 +213,7 @@ def answered(ctx: Context, update: dict[str, Any]) -> Reply | None:
     if reply is None:
         return None
     if reply.send is not None:
-        deliver_later(ctx, reply.send)
+        deliver_later(ctx.tasks, reply.send)
     if reply.run is None:
         return reply
     try:

@@ -9,6 +9,7 @@ from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask
+from analyst.notifications.inbox import Id
 from analyst.notifications.notification import CHANNELS, Channel
 from functions.notifications import inbox, telegram_chats
 
@@ -26,14 +27,14 @@ Lines = Annotated[str, StringConstraints(max_length=20_000)]
 class NotificationsQuery(Form):
     """The page of the inbox, and the change that led to it."""
 
-    before: inbox.Id | None = None
+    before: Id | None = None
     done: Literal["saved", "linked", "removed", "sent"] | None = None
 
 
 class ReadForm(Form):
     """The newest notification that the page showed."""
 
-    through: inbox.Id
+    through: Id
 
 
 class KindsForm(Form):

@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from analyst.context import Context
 from analyst.http import Allow, function
+from analyst.notifications.delivery import deliver_later
 from analyst.scripts.runner import Runner
 from analyst.scripts.shelf import Trigger
-from functions.notifications.inbox import deliver_later
 
 
 class RunRequest(BaseModel):
@@ -43,7 +43,7 @@ def run_script_now(request: RunRequest, ctx: Context) -> RanScript:
     run = runner.run(request.script, request.run_id, request.trigger)
     if request.reply is not None:
         runner.reply(request.script, request.run_id, run, request.reply)
-    deliver_later(ctx, *runner.to_send)
+    deliver_later(ctx.tasks, *runner.to_send)
     if run is None:
         ctx.audited(f"script:{request.script}", run_id=request.run_id, status="skipped")
         return RanScript(status="skipped")

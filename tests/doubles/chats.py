@@ -7,16 +7,17 @@ Lengths are counted in UTF-16 code units after the markup is removed. `tests/uni
 import html
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qs
 
 from werkzeug.wrappers import Request
+
+from tests.doubles.loopback import http_server
 
 TOKEN = "123456:double-of-a-token"
 _TAGS = {"a", "b", "i", "u", "s", "code", "pre", "strong", "em"}
@@ -214,8 +215,7 @@ def telegram() -> Iterator[TelegramDouble]:
         def log_message(self, *_: Any) -> None:
             """Log nothing."""
 
-    with _serving(Handler) as url:
-        double.url = url
+    with http_server(Handler) as double.url:
         yield double
 
 
@@ -278,19 +278,5 @@ def slack() -> Iterator[SlackDouble]:
         def log_message(self, *_: Any) -> None:
             """Log nothing."""
 
-    with _serving(Handler) as url:
-        double.url = url
+    with http_server(Handler) as double.url:
         yield double
-
-
-@contextmanager
-def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -15,9 +15,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from tests.doubles.loopback import http_server
 from tests.processes import BIN, ROOT, free_port
 
 _HOP = {"connection", "transfer-encoding", "keep-alive", "date", "server"}
@@ -191,14 +192,8 @@ def cloud_run(service: CloudRun) -> Iterator[CloudRun]:
 
         def log_message(self, *_: object) -> None: ...
 
-    front = ThreadingHTTPServer(("127.0.0.1", 0), Front)
-    service.url = f"http://127.0.0.1:{front.server_port}"
-    thread = threading.Thread(target=front.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
     try:
-        yield service
+        with http_server(Front) as service.url:
+            yield service
     finally:
-        front.shutdown()
-        thread.join()
-        front.server_close()
         service.close()

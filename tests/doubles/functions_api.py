@@ -12,11 +12,12 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from tests.doubles.loopback import http_server
 
 TOKEN = "da_" + "t" * 43
 ADMIN = {"user_id": "u1", "email": "ann@example.com", "name": "Ann", "role": "admin", "groups": ["finance"]}
@@ -179,14 +180,6 @@ def _source(table_id: str) -> str:
     return table_id.partition(".")[0]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no news."""
-
-
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[FunctionsApi]:
     """Serve a bucket in `folder` while the block runs."""
@@ -194,16 +187,8 @@ def running(folder: Path) -> Iterator[FunctionsApi]:
 
     folder.mkdir(parents=True, exist_ok=True)
     api = FunctionsApi(folder)
-    server = _Server(("127.0.0.1", 0), handler(api))
-    api.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with http_server(handler(api)) as api.address:
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 if __name__ == "__main__":

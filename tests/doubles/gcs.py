@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
-from http.server import ThreadingHTTPServer
 from typing import Any
 
 import google_crc32c
@@ -23,6 +22,7 @@ from google.auth import credentials
 from google.cloud.storage import Client  # type: ignore[import-untyped]
 
 from tests.doubles.gcs_accounts import EMAIL, Keyed
+from tests.doubles.loopback import http_server
 
 CHUNK = 256 * 1024
 
@@ -243,14 +243,5 @@ def running(gcs: Gcs) -> Iterator[Gcs]:
     """Serve on a free port of loopback."""
     from tests.doubles.gcs_http import handler
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(gcs))
-    server.daemon_threads = True
-    gcs.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with http_server(handler(gcs)) as gcs.address:
         yield gcs
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -4,12 +4,13 @@ Both check a request as the real ones do, keep what they were sent, and answer w
 """
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.doubles.loopback import http_server
 
 KEY = "sk-double-of-a-key-0123456789"
 
@@ -112,13 +113,6 @@ def model(api: str, answer: Answer) -> Iterator[ModelDouble]:
             self.end_headers()
             self.wfile.write(data)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    double.url = f"http://127.0.0.1:{server.server_port}{'/v1' if api == 'openai' else ''}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server(Handler) as address:
+        double.url = f"{address}{'/v1' if api == 'openai' else ''}"
         yield double
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -4,7 +4,6 @@ It signs in at once whoever is `user`. What it does wrong is said by `claims`, w
 """
 
 import json
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from flask import Flask, Response, jsonify, request
 from jwt.algorithms import RSAAlgorithm
 from werkzeug.serving import make_server
+
+from tests.doubles.loopback import listening
 
 CLIENT_ID = "our-client"
 CLIENT_SECRET = "our-secret"
@@ -159,12 +160,5 @@ def oidc_provider() -> Iterator[Provider]:
     """Run a provider."""
     provider = Provider()
     server = make_server("127.0.0.1", 0, _application(provider), threaded=True)
-    provider.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with listening(server) as provider.url:
         yield provider
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -7,14 +7,15 @@ that it publishes.
 
 import base64
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.doubles.loopback import http_server
 
 TOKEN = "token-of-a-bot"
 _ALWAYS = {"id", "name", "fullyQualifiedName", "displayName", "description", "version", "updatedAt", "href"}
@@ -77,16 +78,8 @@ def openmetadata() -> Iterator[OpenMetadataDouble]:
         def log_message(self, *_: Any) -> None:
             """Log nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    double.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with http_server(Handler) as double.url:
         yield double
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def table(name: str, **more: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from werkzeug.wsgi import get_input_stream
 
 from analyst.store.s3.client import Clients, connect
 from analyst.store.s3.store import S3Store
+from tests.doubles.loopback import listening
 
 BUCKET = "bucket"
 REASONS = {
@@ -132,16 +133,10 @@ def serving(address: str = "127.0.0.1") -> Iterator[FaultyS3]:
     """Run a server with an empty bucket."""
     faulty = FaultyS3(DomainDispatcherApplication(create_backend_app))
     server = make_server(address, 0, faulty, threaded=True, request_handler=_Quiet)
-    faulty.url = f"http://{address}:{server.port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with listening(server):
+        faulty.url = f"http://{address}:{server.port}"
         client(faulty).create_bucket(Bucket=BUCKET)
         yield faulty
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @cache

@@ -1,4 +1,3 @@
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -7,6 +6,7 @@ import pytest
 
 from analyst.errors import UnavailableError
 from analyst.http_client import HttpClient, origin
+from tests.doubles.loopback import listening
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -35,15 +35,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as running:
-        running.peers = set()  # type: ignore[attr-defined]
-        running.daemon_threads = True
-        running.block_on_close = False
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
+    running = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    running.peers = set()  # type: ignore[attr-defined]
+    with listening(running):
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def url(server: ThreadingHTTPServer, path: str = "/") -> str:

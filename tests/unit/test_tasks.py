@@ -15,6 +15,7 @@ from analyst.http import Allow, app, function
 from analyst.http_client import HttpClient
 from analyst.settings import read_settings
 from analyst.tasks import TASK_ID, Background, HostDelivery, TaskLedger, Tasks
+from tests.doubles.loopback import listening
 from tests.doubles.memory_store import MemoryStore
 
 TOKEN = "service-" + "0" * 32
@@ -85,12 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
-    with Elsewhere() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    server = Elsewhere()
+    with listening(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def tasks(

@@ -23,6 +23,7 @@ from analyst.notifications.telegram import BotApi, TelegramChat
 from analyst.notifications.telegram_bot import Links
 from analyst.settings import Settings
 from analyst.store import Store
+from analyst.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -171,3 +172,14 @@ def post(store: Store, settings: Settings, notification: Notification, user_ids:
         if mine.channels(notification.kind) and outbox.add(user_id, notification, channels):
             found += [Destination(each, user_id) for each in channels if each in SENT]
     return found
+
+
+def deliver_later(tasks: Tasks, *places: Destination, delay: float = 0.0) -> None:
+    """Have what waits for channels of people sent after this answer, or `delay` seconds later.
+
+    Raises:
+        UnavailableError: tasks can't be added; the next collection finds what waits.
+    """
+    for each in places:
+        body = {"channel": each.channel, "user": each.user_id}
+        tasks.enqueue("/notifications/deliver", body, name=f"notify {each.channel} {each.user_id}", delay=delay)

@@ -3,12 +3,11 @@
 import gzip
 import json
 import re
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 from google.cloud.bigquery_storage_v1 import types
 
 from tests.doubles.bigquery.project import Fault, Job, Project, RefusalError, Session, arrow_type
+from tests.doubles.loopback import http_server
 
 _SERVICE = "google.cloud.bigquery.storage.v1.BigQueryRead"
 
@@ -47,24 +47,15 @@ class Served:
 def serving(project: Project) -> Iterator[Served]:
     """Serve a project until the block ends."""
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 128
-
-    server = Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"project": project}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
     reads = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_send_message_length", -1)])
     reads.add_generic_rpc_handlers((_handlers(Reads(project)),))
     port = reads.add_insecure_port("127.0.0.1:0")
     reads.start()
     try:
-        yield Served(project, f"http://127.0.0.1:{server.server_address[1]}", f"http://127.0.0.1:{port}")
+        with http_server(type("Handler", (_Handler,), {"project": project})) as url:
+            yield Served(project, url, f"http://127.0.0.1:{port}")
     finally:
         reads.stop(None).wait()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _fault(project: Project, path: str) -> Fault | None:

@@ -3,16 +3,16 @@
 import json
 import re
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.doubles.jira.issues import Api, Look
 from tests.doubles.jira.service import CLOUD_ID, Fault, RefusalError, Service
+from tests.doubles.loopback import http_server
 
 _BY_CLOUD = f"/ex/jira/{CLOUD_ID}"
 
@@ -205,19 +205,5 @@ def serving(service: Service | None = None) -> Iterator[Service]:
         yield service
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-
-@contextmanager
-def _running(service: Service, kind: type[_Handler]) -> Iterator[str]:
-    server = _Server(("127.0.0.1", 0), type("Handler", (kind,), {"service": service}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def _running(service: Service, kind: type[_Handler]) -> AbstractContextManager[str]:
+    return http_server(type("Handler", (kind,), {"service": service}))

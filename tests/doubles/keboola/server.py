@@ -4,16 +4,16 @@ import gzip
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from tests.doubles.keboola.project import Fault, File, Project, RefusalError, stamp
+from tests.doubles.loopback import http_server
 
 GCS_BUCKET, S3_BUCKET, CONTAINER, ACCOUNT = "kbc-files", "kbc-s3-files", "exports", "kbcfiles"
 REGION = "eu-central-1"
@@ -46,19 +46,8 @@ class Served:
 def serving(project: Project) -> Iterator[Served]:
     """Serve a project until the block ends."""
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 128
-
-    server = Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"project": project}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield Served(project, f"http://127.0.0.1:{server.server_address[1]}")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(type("Handler", (_Handler,), {"project": project})) as url:
+        yield Served(project, url)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,7 +1,5 @@
 """Hosts of the functions on loopback, on whatever store they are given."""
 
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +13,7 @@ from analyst.context import Process
 from analyst.http import app
 from analyst.http.application import WSGIApp, discover
 from analyst.store import Store
+from tests.doubles.loopback import listening
 from tests.processes import BOOTSTRAP_SECRET
 
 FUNCTIONS = discover(["functions.api", "functions.auth"])
@@ -55,20 +54,5 @@ def hosting(store: Store, port: int, monotonic: Callable[[], float] = time.monot
     """Serve a bucket at a port of loopback, from a process that has only begun."""
     process = Process(ENVIRON, store=store, monotonic=monotonic)
     server = make_server("127.0.0.1", port, _whole(app(process, FUNCTIONS)), threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with listening(server):
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def steady_port() -> int:
-    """Find a port that nothing listens on, and that the system gives to nobody who does not ask for it."""
-    for port in range(20_000 + threading.get_native_id() % 1000 * 10, 32_000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise AssertionError("there is no free port")

@@ -9,10 +9,10 @@ from analyst.store import Store
 from da.config import Login
 from tests.e2e.faults.actors import Moving, publish, rebuild, rollback
 from tests.e2e.faults.fates import FATES, Fate, FatedStore, Touches
-from tests.e2e.faults.hosts import Clock, hosting, steady_port
+from tests.e2e.faults.hosts import Clock, hosting
 from tests.e2e.faults.laptops import Laptop
 from tests.e2e.faults.places import Place
-from tests.processes import Host
+from tests.processes import Host, free_port
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Mirroring:
 
 def prepare_mirroring(place: Place, folder: Path) -> Mirroring:
     """Make a bucket, and a laptop that mirrors it."""
-    source, store, port = Moving(1), place.open(), steady_port()
+    source, store, port = Moving(1), place.open(), free_port()
     _publish(store, source)
     with hosting(store, port):
         login = _log_in(port)

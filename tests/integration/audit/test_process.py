@@ -63,7 +63,7 @@ def test_what_was_answered_is_there_when_the_process_is_killed(tmp_path: Path, c
 
 
 def test_what_was_counted_is_there_when_a_host_ends_the_process(tmp_path: Path, cloud: Cloud) -> None:
-    with host(tmp_path, cloud) as server:
+    with host(tmp_path, cloud, fork=True) as server:
         token = server.bootstrap()
         for _ in range(5):
             assert server.ask("GET", "/api/sync/manifest", token=token, headers={"If-None-Match": "*"})[0] == 304

@@ -132,7 +132,7 @@ def sync(workspace: Workspace, api: FunctionsApi) -> Callable[..., Report]:
 
     def run(**request: Any) -> Report:
         backoff = Backoff(attempts=4, first=0.001, longest=0.01)
-        with workspace.locked(), Web(timeout=5) as web:
+        with workspace.locked(), Web(timeout=60) as web:
             server = Server(Login(api.address, TOKEN), web, backoff)
             return Sync(workspace, server, web, bar(wanted=False), backoff).run(Request(**request))
 

@@ -75,7 +75,7 @@ def until_arrived(workspace: Workspace, files: int, process: subprocess.Popen[st
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     """Wait for a process to end by itself; of one that does not, what it is doing stands on stderr."""
     try:
-        return process.communicate(timeout=30)
+        return process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)
         return process.communicate()

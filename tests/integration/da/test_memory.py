@@ -38,7 +38,7 @@ def test_items_are_proposed_reviewed_voted_for_and_merged(
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
     with model("anthropic", nothing) as double:
         settings: dict[str, Any] = {"MEMORY_MODEL": "m", "MEMORY_MODEL_URL": double.url, "MEMORY_MODEL_KEY": KEY}
-        with host(tmp_path, cloud, ACCESS_MAX_AGE="0", **settings) as server:
+        with host(tmp_path, cloud, ACCESS_MAX_AGE="0", **settings, fork=True) as server:
             assert da("login", "--server", server.url, "--bootstrap", "eve@example.com").code == 0
             one = ask("memory.propose", "Net", "Totals exclude VAT.", "--tag", "vat")["id"]
             two = ask("memory.propose", "Gross", "password: hunter2", "--category", "workflow")["id"]

@@ -44,7 +44,7 @@ def test_rules_come_and_go(  # noqa: PLR0915 - one story on one server
 ) -> None:
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
     path = tmp_path / "work" / PLACE
-    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as server:
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as server:
         assert da("login", "--server", server.url, "--bootstrap", "eve@example.com").code == 0
         admin = json.loads((config_dir / "token.json").read_text())["token"]
 

@@ -34,7 +34,7 @@ class Terminal:
     def type(self, text: str, *, until: str) -> None:
         """Type a text, and wait until something has been printed."""
         os.write(self.file, text.encode())
-        printed, end = b"", time.monotonic() + 30
+        printed, end = b"", time.monotonic() + 120
         while until.encode() not in printed:
             assert time.monotonic() < end, printed
             if select.select([self.file], [], [], 0.2)[0]:

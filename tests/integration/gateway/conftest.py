@@ -40,7 +40,7 @@ class Running:
 
     def stop(self) -> None:
         self._stop()
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
 
@@ -65,7 +65,7 @@ def gateway(environ: dict[str, str], limits: Limits = QUICK, dispatch: Path | No
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert started.wait(20)
+    assert started.wait(60)
     running = Running(made[1], made[0], thread)
     try:
         yield running
@@ -120,10 +120,10 @@ def signed_in(running: Running, token: str) -> Iterator[ClientConnection]:
 
 def received(socket: ClientConnection) -> Any:
     """Return the next message."""
-    return json.loads(socket.recv(10))
+    return json.loads(socket.recv(60))
 
 
 def health(running: Running) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/health", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/health", timeout=60) as answer:
         assert answer.headers.get_all("Content-Type") == ["application/json"]
         return json.load(answer)

@@ -168,7 +168,7 @@ def test_a_signed_url_works_only_as_it_was_given_out(server: Host, folder: FileC
 
 
 def test_many_first_requests_at_once_find_one_process(tmp_path: Path, cloud: Cloud) -> None:
-    with host(tmp_path, cloud) as running, ThreadPoolExecutor(16) as pool:
+    with host(tmp_path, cloud, fork=True) as running, ThreadPoolExecutor(16) as pool:
         start = threading.Barrier(16)
 
         def ask(_: int) -> int:
@@ -179,7 +179,7 @@ def test_many_first_requests_at_once_find_one_process(tmp_path: Path, cloud: Clo
 
 
 def test_each_request_is_one_json_line_on_standard_output(tmp_path: Path, cloud: Cloud) -> None:
-    with host(tmp_path, cloud) as running:
+    with host(tmp_path, cloud, fork=True) as running:
         running.ask("GET", "/api/health", headers={"X-Request-Id": "the-one"})
         running.ask("GET", "/files/a?signature=hunter2")
     lines = [json.loads(line) for line in (tmp_path / "host.log").read_text().splitlines() if line.startswith("{")]
@@ -189,7 +189,7 @@ def test_each_request_is_one_json_line_on_standard_output(tmp_path: Path, cloud:
 
 
 def test_a_host_may_serve_some_functions_only(tmp_path: Path, cloud: Cloud) -> None:
-    with host(tmp_path, cloud, FUNCTIONS="functions.api.health, functions.api.files") as running:
+    with host(tmp_path, cloud, FUNCTIONS="functions.api.health, functions.api.files", fork=True) as running:
         assert running.ask("GET", "/api/health")[0] == 200
         assert running.ask("POST", "/auth/bootstrap", {})[0] == 404
         assert sorted(running.ask("GET", "/openapi.json")[1]["paths"]) == [

@@ -31,23 +31,6 @@ def dev(place: Path, port: int) -> subprocess.Popen[str]:
     )
 
 
-def test_all_functions_are_served_on_a_bucket_of_their_own_with_secrets_that_stay(tmp_path: Path) -> None:
-    secrets = []
-    for _ in range(2):
-        port = free_port()
-        with dev(tmp_path / "dev", port) as process:
-            try:
-                server = Host(f"http://localhost:{port}")
-                wait_for(server, process, "/api/health")
-                assert server.ask("GET", "/docs")[0] == 200
-            finally:
-                process.terminate()
-        secrets.append((tmp_path / "dev" / "env").read_text())
-    assert secrets[0] == secrets[1]
-    assert len({line.split("=")[1] for line in secrets[0].splitlines()}) == 3
-    assert stat.S_IMODE((tmp_path / "dev" / "env").stat().st_mode) == 0o600
-
-
 @pytest.mark.slow
 def test_what_the_files_of_the_instance_say_is_taken_as_soon_as_it_is_written(tmp_path: Path) -> None:
     file = tmp_path / "config" / "instance.yaml"
@@ -139,7 +122,8 @@ def test_a_damaged_file_of_secrets_is_named(tmp_path: Path) -> None:
 
 
 def test_people_are_told_how_to_log_in_and_read_logs_and_stop_it_cleanly(tmp_path: Path) -> None:
-    """By the state of the instance, with the commands as they stand."""
+    """By the state of the instance, with the commands as they stand. Its bucket and its secrets stay when it starts again."""
+    secrets = []
     port = free_port()
     url = f"http://localhost:{port}"
     shown = ""
@@ -155,6 +139,7 @@ def test_people_are_told_how_to_log_in_and_read_logs_and_stop_it_cleanly(tmp_pat
             try:
                 shown = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
                 assert Host(url).ask("GET", "/api/health")[0] == 200  # it promises nothing before
+                assert Host(url).ask("GET", "/docs")[0] == 200
                 lines = [line.strip() for line in shown.splitlines()]
                 if is_first:
                     start = next(n for n, line in enumerate(lines) if line.startswith(". dev/env"))
@@ -168,6 +153,10 @@ def test_people_are_told_how_to_log_in_and_read_logs_and_stop_it_cleanly(tmp_pat
         assert "GET /api/health 200  " in rest
         assert rest.endswith("Stopped.\n")
         assert "Traceback" not in rest
+        secrets.append((tmp_path / "dev" / "env").read_text())
+    assert secrets[0] == secrets[1]
+    assert len({line.split("=")[1] for line in secrets[0].splitlines()}) == 3
+    assert stat.S_IMODE((tmp_path / "dev" / "env").stat().st_mode) == 0o600
     assert "become the first" not in shown.lower()
     assert f"da login --server {url}\n" in shown
 

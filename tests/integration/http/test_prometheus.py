@@ -3,6 +3,7 @@
 import urllib.request
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -127,9 +128,8 @@ def scrape(running: Host) -> Samples:
 def test_the_processes_of_a_host_are_added_up_whichever_answers(shared_cloud: Cloud, tmp_path: Path) -> None:
     """Every connection is a new one, so either of two workers may accept it; each counts in a file of its own."""
     scratch = tmp_path / "scratch"
-    with host(
-        tmp_path, shared_cloud, WORKERS="2", SCRATCH_DIR=str(scratch), PROMETHEUS="true", PROMETHEUS_TOKEN=TOKEN
-    ) as running:
+    settings: dict[str, Any] = {"WORKERS": "2", "PROMETHEUS": "true", "PROMETHEUS_TOKEN": TOKEN, "fork": True}
+    with host(tmp_path, shared_cloud, SCRATCH_DIR=str(scratch), **settings) as running:
         scrape(running)
         asked = 0
         while len(list(scratch.rglob("*.counters"))) < 2:  # until both have answered something

@@ -43,7 +43,7 @@ class Town:
 
     def settle(self) -> None:
         """Wait for what is done after answers."""
-        settle(self.world.process, rounds=3)  # a task may add another one
+        settle(self.world.process)
 
     def titles(self, token: str, query: str = "") -> list[str]:
         """Return what somebody's inbox says."""

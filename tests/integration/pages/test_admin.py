@@ -80,7 +80,7 @@ def test_a_source_is_added_tested_registered_synced_and_removed(admin: Browser, 
 
 def ended(admin: Browser, path: str) -> Any:
     """Wait for a run, which another thread does, and return it."""
-    for _ in range(600):
+    for _ in range(2400):
         run = admin.json(f"{path}.json")["run"]
         if run["status"] != "pending":
             return run

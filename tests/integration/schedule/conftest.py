@@ -54,6 +54,11 @@ class Schedule:
         while self.clock.now < until:
             self.call(self.clock.now + timedelta(minutes=minutes))
 
+    def call_at(self, *times: str) -> None:
+        """Call the scheduler at times of March, such as `27 12:00`; of a time that is missed, the next call catches up."""
+        for each in times:
+            self.call(datetime.strptime(f"2026-03-{each} +0000", "%Y-%m-%d %H:%M %z"))
+
     def synced(self, source: str = "shop") -> dict[str, str]:
         """Tell which tables the last run of a source looked at, and what became of them."""
         run_id = next(told["run_id"] for _, name, told in reversed(self.started) if name == source)

@@ -62,10 +62,11 @@ def test_a_time_that_was_missed_is_caught_up_once_also_after_midnight(shop: Sche
 
 def test_a_time_of_day_is_that_of_its_zone_when_clocks_change(shop: Schedule) -> None:
     shop.set("shop", "daily 02:30 Europe/Prague")
-    shop.call_every(30, until=NOON + 3 * DAY)
+    for day, times in ((28, ("01:00", "01:30")), (29, ("00:30", "01:00")), (30, ("00:00", "00:30"))):
+        shop.call_at(*(f"{day} {time}" for time in (*times, "02:00", "12:00")))
     assert shop.times() == ["28 01:30", "29 01:00", "30 00:30"]
     shop.set("shop", "daily 12:00 America/New_York")
-    shop.call_every(30, until=NOON + 4 * DAY)
+    shop.call_at("30 15:30", "30 16:00", "30 16:30", "31 12:00")
     assert shop.times()[3:] == ["30 16:00"]
 
 

@@ -35,8 +35,8 @@ def test_a_table_that_fails_is_tried_again_in_pauses_that_double_and_at_its_time
     shop.set("shop", "daily 15:00")
     shop.write("shop/orders.csv", "id\n1,2\n")
     shop.write("shop/items.csv", "id\n7\n")
-    shop.clock.now = NOON + 175 * MINUTE
-    shop.call_every(5, until=NOON + 8 * 60 * MINUTE)
+    shop.call_at("27 14:55", "27 15:00", "27 15:04", "27 15:05", "27 15:14", "27 15:15", "27 15:34", "27 15:35")
+    shop.call_at("27 16:14", "27 16:15", "27 17:34", "27 17:35", "27 20:00")
     assert shop.times() == ["27 15:00", "27 15:05", "27 15:15", "27 15:35", "27 16:15", "27 17:35"]
     assert [told["tables"] for _, _, told in shop.started] == [None] + 5 * [["orders"]]
     orders = shop.shown()["shop.orders"]
@@ -55,7 +55,12 @@ def test_a_table_that_goes_on_failing_is_tried_once_an_hour_however_often_it_is_
     shop.set("shop.orders", "every 1m")
     shop.set("shop", "never")
     shop.set("shop.items", "never")
-    shop.call_every(5, until=NOON + 300 * MINUTE)
+    shop.call_at("27 12:05")
+    for before, due in (("12:09", "12:10"), ("12:19", "12:20"), ("12:39", "12:40")):
+        shop.call_at(f"27 {before}", f"27 {due}")
+    for hour in range(13, 17):
+        shop.call_at(f"27 {hour}:19", f"27 {hour}:20")
+    shop.call_at("27 17:00")
     assert shop.times() == [
         "27 12:05", "27 12:10", "27 12:20", "27 12:40", "27 13:20", "27 14:20", "27 15:20", "27 16:20",
     ]  # fmt: skip

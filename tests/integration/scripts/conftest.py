@@ -73,7 +73,7 @@ def staged(begun: Begun, folder: Path, **variables: str) -> Iterator[Stage]:
             "SMTP_SECURITY": "none",
             "SMTP_FROM": "data@example.com",
             "SECRET_KEY": "s" * 40,
-            "SCRIPT_TIMEOUT": "20",
+            "SCRIPT_TIMEOUT": "120",
             **variables,
         }
         world = begun.filled(stocked)[0].world(

@@ -221,14 +221,14 @@ def test_threads_share_one_fetch(world: World) -> None:
 
     def hold() -> None:
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     world.store.meanwhile = hold
     threads = [threading.Thread(target=world.reader.current) for _ in range(8)]
     for thread in threads:
         thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert world.store.reads == 1

@@ -137,9 +137,9 @@ def large_list() -> AccessList:
 
 def best_of(repeat: int, work: object) -> float:
     def once() -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         work()  # type: ignore[operator]
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     return min(once() for _ in range(repeat))
 

@@ -2,10 +2,9 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from analyst.errors import SourceError, UnavailableError
 from analyst.store import ABSENT
 from tests.clouds import cloud
 from tests.doubles import sftp
+from tests.doubles.loopback import http_server
 from tests.unit.files.folder import rows_of
 
 
@@ -175,11 +175,9 @@ def web() -> Iterator[Web]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        served.url = f"http://localhost:{server.server_port}/files/Orders%202024.csv?version=1"
+    with http_server(Handler) as address:
+        served.url = f"{address.replace('127.0.0.1', 'localhost')}/files/Orders%202024.csv?version=1"
         yield served
-        server.shutdown()
 
 
 def reading(web: Web) -> CsvConnector:

@@ -5,13 +5,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from analyst.http_client import HttpClient
 from analyst.scripts.relay import SOCKET, Upstream, is_of_api, relayed
+from tests.doubles.loopback import http_server
 
 CONNECTIONS = 16
 AT_ONCE = 4
@@ -23,7 +24,7 @@ class Api:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.go = threading.Event()
-        self.all_places = threading.Barrier(AT_ONCE + 1, timeout=10)
+        self.all_places = threading.Barrier(AT_ONCE + 1, timeout=60)
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def served() -> Iterator[tuple[Api, Upstream]]:
             api.asked.append(self.path)
             if self.path == "/api/held":
                 api.all_places.wait()
-                api.go.wait(10)
+                api.go.wait(60)
             self.send_response(200)
             self.send_header("Content-Length", "10")
             self.end_headers()
@@ -44,16 +45,14 @@ def served() -> Iterator[tuple[Api, Upstream]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield api, Upstream(HttpClient(), f"http://127.0.0.1:{server.server_port}", "t", 10)
+    with http_server(Handler) as address:
+        yield api, Upstream(HttpClient(), address, "t", 60)
         api.go.set()
-        server.shutdown()
 
 
 def connect(folder: Path) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made.settimeout(10)
+    made.settimeout(60)
     made.connect(str(folder / SOCKET))
     return made
 
@@ -81,7 +80,7 @@ def test_what_waits_when_the_script_ends_is_not_asked(tmp_path: Path) -> None:
         api.go.set()
         for each in opened:
             with each:
-                each.settimeout(10)
+                each.settimeout(60)
                 try:
                     while each.recv(1000):
                         pass
