@@ -8,10 +8,11 @@ returned.
 import re
 import threading
 import unicodedata
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -28,10 +29,12 @@ from analyst.store import Store
 from analyst.visible_tables import find
 
 _WORD: Final = re.compile(r"[^\W_]+")
-_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_CAMEL: Final = re.compile(r"[A-Z](?<=[a-z0-9].)")  # the capital first: it is found fast
+_APART: Final = r" \g<0>"
 _NAME, _TAG, _COLUMN, _TEXT = 8, 5, 3, 2
 _PREFIX: Final = 0.5
 _LONGEST_QUERY: Final = 12
+_KEPT_WORDS: Final = 500
 
 Kind = Literal["table", "metric", "term"]
 Document = tuple[Kind, str]
@@ -58,50 +61,59 @@ class SearchAnswer(BaseModel):
     has_more: bool
 
 
-@dataclass(frozen=True, slots=True)
 class _Index:
-    """Words → the texts that have them → documents with the weights of the texts in them; `words` are sorted, for prefixes.
+    """Texts, and the documents that have them, with the weights of the texts there.
 
-    Most names of columns are those of many tables, so a text is taken apart once. That makes an index of 10,000 tables
-    4 times as fast, which the first request waits for; the documents of a word are put together when it is first asked for.
+    All texts are searched as one string, with a line for each text, in a few milliseconds per megabyte. An index by words
+    would have to be built first, which takes a multiple of that and delays the first search of a process. Most names of
+    columns are those of many tables, so each text has one line. What is found for a word is kept.
     """
 
-    texts: Mapping[str, Sequence[str]]
-    places: Mapping[str, Sequence[tuple[int, float]]]
-    documents: Sequence[Document]
-    """By the numbers that stand for them in `places`."""
-    words: tuple[str, ...]
-    _having: dict[str, Mapping[int, float]] = field(default_factory=dict)
+    def __init__(self, places: "_Places") -> None:
+        self._documents: Sequence[Document] = tuple(places.numbers)
+        self._places = [*places.of.values()]
+        lines = _lines_of(places.of)
+        self._text = "\n".join(lines)
+        self._ends = [*accumulate(len(line) + 1 for line in lines)]
+        self._found: dict[str, Mapping[int, float]] = {}
 
     def ranked(self, words: Iterable[str]) -> list[Document]:
         """Return the documents that have all words or words beginning with them, best first."""
-        found: dict[int, float] | None = None
+        found: Mapping[int, float] | None = None
         for word in words:
-            weights: dict[int, float] = {}
-            place = bisect_left(self.words, word)
-            while place < len(self.words) and self.words[place].startswith(word):
-                share = 1.0 if self.words[place] == word else _PREFIX
-                for document, weight in self._documents_with(self.words[place]).items():
-                    if (shared := weight * share) > weights.get(document, 0.0):
-                        weights[document] = shared
-                place += 1
+            weights = self._documents_with(word)
             if found is not None:
                 weights = {each: weight + found[each] for each, weight in weights.items() if each in found}
             found = weights
-        ranks = ((-weight, self.documents[number]) for number, weight in (found or {}).items())
+        ranks = [(-weight, self._documents[number]) for number, weight in (found or {}).items()]
         return [document for _, document in sorted(ranks, key=lambda each: (each[0], each[1][1]))]
 
     def _documents_with(self, word: str) -> Mapping[int, float]:
-        """Return the documents that have a word; threads may put them together twice, alike."""
-        known = self._having.get(word)
+        """Return the documents that have a word, or one beginning with it; threads may search for it twice, alike."""
+        known = self._found.get(word)
         if known is None:
-            made: dict[int, float] = {}
-            for text in self.texts[word]:
-                for document, weight in self.places[text]:
-                    if weight > made.get(document, 0.0):
-                        made[document] = weight
-            known = self._having[word] = made
+            known = {}
+            for line, share in self._lines_with(word).items():
+                for number, weight in self._places[line]:
+                    if (shared := weight * share) > known.get(number, 0.0):
+                        known[number] = shared
+            if len(self._found) >= _KEPT_WORDS:
+                self._found.clear()
+            self._found[word] = known
         return known
+
+    def _lines_with(self, word: str) -> dict[int, float]:
+        """Return the lines that have a word, with 1, and those that only have longer ones beginning with it, with less."""
+        text, ends, found = self._text, self._ends, dict[int, float]()
+        line = 0
+        # the word first, because what begins with letters is found fast
+        for match in re.finditer(rf"{word}(?<![^\W_]{word})([^\W_])?", text):
+            line = bisect_right(ends, match.start(), line)
+            if match[1] is None:
+                found[line] = 1.0
+            else:
+                found.setdefault(line, _PREFIX)
+        return found
 
 
 @dataclass(slots=True)
@@ -111,7 +123,7 @@ class CatalogSearch:
     store: Store
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _state: tuple[object, ...] = ()
-    _index: _Index = field(default_factory=lambda: _Index({}, {}, (), ()))
+    _index: _Index = field(default_factory=lambda: _Index(_Places()))
     _access: AccessList | None = None
     _registry: int = 0
     _versions: dict[str, str | None] = field(default_factory=dict)
@@ -177,10 +189,25 @@ class CatalogSearch:
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text, without accents and in lowercase: `orderDate` has two, as `order_date` has."""
-    plain = _CAMEL.sub(" ", text)
-    if not plain.isascii():
-        plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
-    return _WORD.findall(plain.lower())
+    return _WORD.findall(_plain(text))
+
+
+def _plain(text: str) -> str:
+    return _without_accents(_CAMEL.sub(_APART, text)).lower()
+
+
+def _without_accents(text: str) -> str:
+    if text.isascii():
+        return text
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
+def _lines_of(texts: Collection[str]) -> list[str]:
+    """Return texts as the words of a query are written, each as one line."""
+    lines = _CAMEL.sub(_APART, "\n".join(texts)).split("\n")
+    if len(lines) != len(texts):
+        lines = [_CAMEL.sub(_APART, text).replace("\n", " ") for text in texts]
+    return [_without_accents(line).lower() for line in lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,20 +226,22 @@ class _Places:
 
     def add_table(self, table: Table, texts: Texts, access: AccessList) -> None:
         """Add a table; nearly all have no more than their names and columns, so those are added without a call for each."""
-        document: Document = ("table", table.id)
-        has_own_view = table.view not in {
-            table.name,
-            f"{table.source}_{table.name}",
-        }  # the words of others are in the id
-        self.add(document, _NAME, table.id, table.view if has_own_view else None)
-        self.add(document, _TEXT, texts.description(table, access))
-        number = self.numbers[document]
+        id_ = table.id
+        document: Document = ("table", id_)
+        number = self.numbers.setdefault(document, len(self.numbers))
+        self.of[id_].append((number, _NAME))
+        if table.view not in (table.name, f"{table.source}_{table.name}"):  # the words of these are in the id
+            self.of[table.view].append((number, _NAME))
+        is_said = id_ in texts.said or id_ in texts.imported
+        description = texts.description(table, access) if is_said else access.description(id_, table.description)
         named, described = (number, _COLUMN), (number, _TEXT)
-        for column in texts.columns(table):
+        if description:
+            self.of[description].append(described)
+        for column in texts.columns(table) if is_said else table.columns:
             self.of[column.name].append(named)
             if column.description:
                 self.of[column.description].append(described)
-        if table.id in texts.said or table.id in texts.imported:
+        if is_said:
             said = texts.of(table)
             self.add(document, _TEXT, said.grain, *said.notes)
             self.add(document, _TAG, said.tier, *said.tags, *said.owners)
@@ -242,8 +271,4 @@ def _built(
         places.add(("term", term.name), _TEXT, term.definition)
         for link in term.links:  # what a term stands for is found by its words
             places.add((link.kind, link.id), _TAG, term.name, *term.synonyms)
-    found: dict[str, list[str]] = defaultdict(list)
-    for text in places.of:
-        for word in set(words_of(text)):
-            found[word].append(text)
-    return _Index(found, places.of, tuple(places.numbers), tuple(sorted(found)))
+    return _Index(places)

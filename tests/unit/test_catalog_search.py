@@ -5,6 +5,8 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from analyst import descriptions
 from analyst.access import AccessList, Caller, Registration, Role
@@ -116,3 +118,23 @@ def test_ten_thousand_tables_are_searched_in_20_ms() -> None:
 
     for text in ("orders 4242", "column 7", "ord"):
         assert statistics.median(taken(text) for _ in range(5)) < 0.02, text
+
+
+_TEXTS = st.text(st.sampled_from([*"abAB019_. -\n\u00e9\u0130\u03a3\u00df\u01c6\u0308\U0001d400"]), max_size=12)
+
+
+@given(st.dictionaries(st.sampled_from("pqrs"), st.tuples(_TEXTS, st.lists(_TEXTS, max_size=3)), max_size=4), _TEXTS)
+@example({"p": ("a\nB", [])}, "b")
+def test_what_is_found_has_all_words_or_longer_ones(tables: dict[str, tuple[str, list[str]]], text: str) -> None:
+    shop = snapshot(*(table(name, *said, description=about) for name, (about, said) in tables.items()))
+    words = set(words_of(text))
+    wanted = {
+        name
+        for name, (about, said) in tables.items()
+        if words
+        and all(
+            any(each.startswith(word) for each in words_of(" ".join((f"shop {name}", about, *said)))) for word in words
+        )
+    }
+    answer = CatalogSearch(MemoryStore()).find(text, shop, access(shop), ADMIN, Texts(), limit=10)
+    assert {hit.id.removeprefix("shop.") for hit in answer.hits} == wanted

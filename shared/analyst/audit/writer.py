@@ -149,7 +149,8 @@ class _Batch:
     error: BaseException | None = None
 
 
-def _by_a_timer(seconds: float, work: Callable[[], None]) -> None:
+def by_a_timer(seconds: float, work: Callable[[], None]) -> None:
+    """Run a function after some seconds, unless the process has ended by then."""
     timer = threading.Timer(seconds, work)
     timer.daemon = True
     timer.start()
@@ -164,7 +165,7 @@ class Audit:
         later: runs a write for which there is no other occasion.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], datetime], *, later: Later = _by_a_timer) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime], *, later: Later = by_a_timer) -> None:
         self._store = store
         self._clock = clock
         self._later = later

@@ -1,13 +1,15 @@
-"""Last use of access tokens: one empty object per token and day, written after the response.
+"""Last use of access tokens: one empty object per token and day, written some seconds after the use.
 
-Each process writes a use once per day. If that fails, it is written at the next use: nothing waits for it.
+Each process writes a use once per day. If that fails, it is written at the next use: nothing waits for it. The uses of some
+seconds are written together, so that the first answers of a process do not share the store with them.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
+from analyst.audit.writer import Later, by_a_timer
 from analyst.errors import AnalystError
 from analyst.store import ABSENT, Store, StoreConflictError
 
@@ -17,47 +19,46 @@ if TYPE_CHECKING:
 USES: Final = "state/token-uses/"
 """The prefix of `<token id>/<YYYY-MM-DD>`."""
 
+_AFTER: Final = 5.0
 _ONE_BY_ONE: Final = 20
 
 
 class LastUses:
-    """Records uses. `run` runs a function after the response."""
+    """Records uses. Thread-safe. `later` runs a function after some seconds."""
 
-    def __init__(self, store: Store, run: Callable[[Callable[[], object]], None]) -> None:
+    def __init__(self, store: Store, *, later: Later = by_a_timer) -> None:
         self._store = store
-        self._run = run
+        self._later = later
         self._lock = threading.Lock()
         self._day: date | None = None
         self._seen: set[str] = set()
+        self._unwritten: list[tuple[str, date]] = []
 
     def saw(self, token_id: str, now: datetime) -> None:
         """Record the use of a token."""
-        if not self._is_new(token_id, now.date()):
-            return
-        try:
-            self._run(lambda: self._write(token_id, now.date()))
-        except AnalystError:
-            self._forget(token_id)
-
-    def _is_new(self, token_id: str, day: date) -> bool:
         with self._lock:
-            if self._day != day:
-                self._day, self._seen = day, set()
-            is_new = token_id not in self._seen
+            if self._day != now.date():
+                self._day, self._seen = now.date(), set()
+            if token_id in self._seen:
+                return
             self._seen.add(token_id)
-            return is_new
+            self._unwritten.append((token_id, now.date()))
+            is_first = len(self._unwritten) == 1
+        if is_first:
+            self._later(_AFTER, self.write)
 
-    def _write(self, token_id: str, day: date) -> None:
-        try:
-            self._store.put(f"{USES}{token_id}/{day.isoformat()}", b"", if_version=ABSENT)
-        except StoreConflictError:
-            pass  # another process recorded it today
-        except AnalystError:
-            self._forget(token_id)
-
-    def _forget(self, token_id: str) -> None:
+    def write(self) -> None:
+        """Write the uses that are only in memory."""
         with self._lock:
-            self._seen.discard(token_id)
+            uses, self._unwritten = self._unwritten, []
+        for token_id, day in uses:
+            try:
+                self._store.put(f"{USES}{token_id}/{day.isoformat()}", b"", if_version=ABSENT)
+            except StoreConflictError:
+                pass  # another process recorded it today
+            except AnalystError:
+                with self._lock:
+                    self._seen.discard(token_id)
 
 
 def with_last_use(store: Store, tokens: "Sequence[Token]") -> "tuple[Token, ...]":

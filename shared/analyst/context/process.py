@@ -279,6 +279,8 @@ class Process:
             self.queries.pool.close()
         for each in self._kept.values():
             each.close()
+        if "last_uses" in self._made:
+            self.last_uses.write()
         if "audit" in self._made:
             self.audit.close()
         if "counters" in self._made and (counters := self.counters) is not None:
@@ -345,7 +347,7 @@ class Process:
     def _make_last_uses(self) -> "LastUses":
         from analyst.auth.last_use import LastUses
 
-        return LastUses(self.store, self.background.run)
+        return LastUses(self.store)
 
     def _make_counters(self) -> Counters:
         from analyst.query.file_cache import private_folder

@@ -17,7 +17,7 @@ from typing import Self
 import duckdb
 
 from da.errors import DaError, cause_of
-from da.mirror.views import Existing, Mirrored, Published, add_views, give_views, is_new, relations
+from da.mirror.views import Existing, Mirrored, Published, add_views, give_views, is_new, recorded_views, relations
 from da.sql import quote_text
 from da.workspace import is_read, stamp
 
@@ -95,7 +95,7 @@ class InPlace:
         # A checkpoint writes the whole catalog: half a second for 20,000 views. The log takes changes of these in
         # milliseconds. Every program that opens the database applies it, and a writer merges it into the file; but DuckDB finds it by
         # the name by which the database is opened.
-        many = _number_of_views(connection) > _MANY_VIEWS
+        many = (recorded_views(connection) or 0) > _MANY_VIEWS
         if is_large := many and _size(_log(path)) < _LONGEST_LOG and not link.is_symlink():
             connection.execute("pragma disable_checkpoint_on_shutdown")
         return cls(path, connection, is_large=is_large)
@@ -188,11 +188,6 @@ def _log(path: Path) -> Path:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(84)
-
-
-def _number_of_views(connection: duckdb.DuckDBPyConnection) -> int:
-    ((number,),) = connection.execute("select count(*) from duckdb_views() where not internal").fetchall()
-    return int(number)
 
 
 def _size(path: Path) -> int:

@@ -40,6 +40,16 @@ select count(*) from (
 )
 where lower(schema_name) = $schema and database_name = current_database()
 """
+_RELATIONS = """
+select schema, name, comment from (
+    select lower(schema_name) as schema, lower(view_name) as name, comment
+    from duckdb_views() where not internal and database_name = current_database()
+    union all
+    select lower(schema_name), lower(table_name), null
+    from duckdb_tables() where not internal and database_name = current_database()
+)
+where $all or schema || '.' || name in (select unnest(cast($names as varchar[])))
+"""
 _RECORDED = """
 select 'main', view, comment, definition from _da.tables where $all or list_contains(cast($sources as varchar[]), split_part(id, '.', 1))
 union all
@@ -112,17 +122,26 @@ class _BatchError(Exception):
     """One of the views can't be created."""
 
 
+def recorded_views(connection: duckdb.DuckDBPyConnection) -> int | None:
+    """Return about how many views of ours a database has, by its record of them; `None` if it has none."""
+    sizes = "select cast(sum(estimated_size) as bigint) from duckdb_tables()"
+    where = "where database_name = current_database() and schema_name = '_da' and table_name in ('tables', 'qualified')"
+    ((number,),) = connection.execute(f"{sizes} {where}").fetchall()
+    return None if number is None else int(number)
+
+
 def is_new(connection: duckdb.DuckDBPyConnection) -> bool:
     """Return whether a database has no record of our views."""
-    return not connection.execute("select 1 from duckdb_tables() where schema_name = '_da'").fetchall()
+    return recorded_views(connection) is None
 
 
 @dataclass(slots=True)
 class Existing:
     """What a database holds: the comments of its relations by name, digests of the definitions of our views, its schemas.
 
-    `catalog` is its name, `recorded` are the schemas that are noted as created by us. Reading it takes 0.1 s where there are 20,000 views: whoever adds views in
-    batches to a database of its own reads it once and keeps it up to date.
+    `catalog` is its name, `recorded` are the schemas that are noted as created by us. Reading all of it takes 0.1 s where
+    there are 20,000 views: whoever adds views in batches to a database of its own reads it once and keeps it up to date,
+    and a change of a few sources reads what has the names of their views, old and new.
     """
 
     catalog: str
@@ -132,12 +151,18 @@ class Existing:
     recorded: set[str]
 
     @classmethod
-    def of(cls, connection: duckdb.DuckDBPyConnection, sources: Collection[str] | None = None) -> Self:
-        """Read it; `ours` are limited to some sources (`None`: all)."""
+    def of(
+        cls,
+        connection: duckdb.DuckDBPyConnection,
+        sources: Collection[str] | None = None,
+        wanted: Collection[Name] = (),
+    ) -> Self:
+        """Read it; limited to some sources (`None`: all), whose views are to have the `wanted` names."""
         connection.execute(_OURS)
         (catalog,) = connection.execute("select current_database()").fetchall()[0]
-        there = relations(connection)
         recorded = connection.execute(_RECORDED, _limits(sources)).fetchall()
+        names = None if sources is None else {*wanted, *((schema, view) for schema, view, *_ in recorded)}
+        there = relations(connection, names)
         noted = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()}
         ours = {
             (schema, view): definition
@@ -227,9 +252,9 @@ def _write(
     at_once: bool,
 ) -> None:
     """Create the wanted views of some sources (`None`: all), drop those of ours that are not wanted any more, record ours."""
-    existing = Existing.of(connection, sources)
-    catalog = existing.catalog
     wanted = {name: each for name, each in all_wanted.items() if sources is None or each.source in sources}
+    existing = Existing.of(connection, sources, wanted)
+    catalog = existing.catalog
     for schema, view in existing.ours.keys() - wanted.keys():
         connection.execute(f"drop view {quote(catalog)}.{quote(schema)}.{quote(view)}")
     needed = {schema for schema, _ in all_wanted}
@@ -333,13 +358,13 @@ def _record(
     connection.execute(_RECORD_QUALIFIED, [json.dumps(qualified)])
 
 
-def relations(connection: duckdb.DuckDBPyConnection) -> dict[Name, str | None]:
-    """List tables (without a comment) and views by name, in lower case, as DuckDB compares names."""
-    views = "select lower(schema_name), lower(view_name), comment from duckdb_views()"
-    tables = "select lower(schema_name), lower(table_name), null from duckdb_tables()"
-    here = "where not internal and database_name = current_database()"
-    found = connection.execute(f"{views} {here} union all {tables} {here}").fetchall()
-    return {(schema, name): comment for schema, name, comment in found}
+def relations(connection: duckdb.DuckDBPyConnection, names: Collection[Name] | None = None) -> dict[Name, str | None]:
+    """List tables (without a comment) and views by name, in lower case, as DuckDB compares names; all, or those of `names`.
+
+    `names` have no point, so the text that one is compared as stands for no other name.
+    """
+    asked = {"all": names is None, "names": json.dumps([*map(".".join, names or ())])}
+    return {(schema, name): comment for schema, name, comment in connection.execute(_RELATIONS, asked).fetchall()}
 
 
 def _definitions(catalog: str, wanted: Mapping[Name, Mirrored]) -> dict[Name, str]:

@@ -1,17 +1,19 @@
 """When an access token was used last."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from werkzeug.test import Client
 
-from analyst.auth.last_use import USES
+from analyst.auth.last_use import USES, LastUses
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.auth.installation import Installation
 
 
 def last_used(installed: Installation) -> object:
     headers = {"Authorization": f"Bearer {installed.admin_token}"}
     answer = Client(installed.app).get("/auth/tokens", headers=headers)
-    installed.settle()
+    installed.process.last_uses.write()
     (token,) = answer.get_json()["tokens"]
     return token["last_used_on"]
 
@@ -31,5 +33,30 @@ def test_who_may_not_has_used_it_all_the_same_and_a_stranger_has_not() -> None:
     installed = Installation()
     installed.admin()
     Client(installed.app).get("/api/me", headers={"Authorization": "Bearer da_stranger"})
-    installed.settle()
+    installed.process.last_uses.write()
     assert list(installed.store.list(USES)) == []
+
+
+def test_it_is_written_when_the_process_ends() -> None:
+    installed = Installation()
+    token = installed.admin()
+    assert Client(installed.app).get("/api/me", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert list(installed.store.list(USES)) == []
+    installed.process.close()
+    assert len(list(installed.store.list(USES))) == 1
+
+
+def test_uses_of_some_seconds_are_written_together_and_each_once_a_day() -> None:
+    waiting: list[Callable[[], None]] = []
+    store, now = MemoryStore(), datetime(2026, 3, 1, 23, 59, tzinfo=UTC)
+    uses = LastUses(store, later=lambda _, work: waiting.append(work))
+    for token in ("a", "b", "a"):
+        uses.saw(token, now)
+    assert (len(waiting), list(store.list(USES))) == (1, [])
+    waiting.pop()()
+    uses.saw("a", now)
+    assert waiting == []
+    uses.saw("a", now + timedelta(minutes=1))
+    waiting.pop()()
+    keys = [entry.key.removeprefix(USES) for entry in store.list(USES)]
+    assert keys == ["a/2026-03-01", "a/2026-03-02", "b/2026-03-01"]
