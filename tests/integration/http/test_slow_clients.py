@@ -18,8 +18,10 @@ from tests.clouds import Cloud, FileCloud
 from tests.processes import Host, host
 
 POST = b"POST /auth/bootstrap HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-QUICK = 3.0
-"""Seconds within which everybody else is answered, at the median of twenty: behind one of them, they would wait for its deadline, at least 15."""
+QUICK = 0.2
+"""Seconds within which everybody else is answered, at the median of twenty."""
+AT_ONCE = 10.0
+"""Seconds within which all are answered on the busiest machine: behind a slow client, they would wait for its deadline, at least 15."""
 
 
 def port(server: Host) -> int:
@@ -32,16 +34,22 @@ def connect(number: int, data: bytes = b"") -> socket.socket:
     return connection
 
 
-def quickness(number: int, times: int = 20) -> float:
-    """Tell the median of seconds that a health check takes, over a connection of its own."""
+def is_quick(number: int) -> bool:
+    """Return whether others are answered quickly in one of five rounds: something else may slow the machine down in the others."""
+    return any(quickness(number) < QUICK for _ in range(5))
+
+
+def quickness(number: int) -> float:
+    """Return the median of seconds that a health check takes, over a connection of its own."""
     taken = []
-    for _ in range(times):
+    for _ in range(20):
         began = time.perf_counter()
         connection = http.client.HTTPConnection("127.0.0.1", number, timeout=30)
         connection.request("GET", "/api/health")
         assert connection.getresponse().read().startswith(b'{"status":"ok"')
         connection.close()
         taken.append(time.perf_counter() - began)
+    assert max(taken) < AT_ONCE
     return statistics.median(taken)
 
 
@@ -93,7 +101,7 @@ def test_others_are_answered_meanwhile(server: Host, attack: Held) -> None:
     with ExitStack() as stack:
         for held in attack(port(server)):
             stack.enter_context(held)
-        assert quickness(port(server)) < QUICK
+        assert is_quick(port(server))
 
 
 def test_others_are_answered_while_nobody_reads_large_files(server: Host, shared_cloud: Cloud, tmp_path: Path) -> None:
@@ -108,7 +116,7 @@ def test_others_are_answered_while_nobody_reads_large_files(server: Host, shared
         for part in (b"", b"Range: bytes=1000-60000000\r\n"):
             for _ in range(20):
                 stack.enter_context(connect(port(server), (wanted + part + b"\r\n") * 2))
-        assert quickness(port(server)) < QUICK
+        assert is_quick(port(server))
 
 
 # ---- the deadlines, on a clock of the test's

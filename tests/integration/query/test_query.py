@@ -181,16 +181,23 @@ def test_a_wrong_request_is_refused(it: Shop, wrong: dict[str, Any]) -> None:
     assert it.world.send("POST", "/api/query", wrong, token=it.analyst).status_code == 422
 
 
-def test_an_endless_statement_is_stopped_while_others_are_answered(it: Shop) -> None:
+def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_others_are_answered(it: Shop) -> None:
     it.ask("from orders")
-    with ThreadPoolExecutor(1) as pool:
+
+    def taken() -> float:
         began = time.monotonic()
-        stopped = pool.submit(it.ask, ENDLESS, timeout_s=2, token=it.world.admin)
-        while not stopped.done():
-            assert len(rows(it.ask("from orders"))) == 100
-            wait([stopped], 0.2)
-        assert stopped.result().get_json(force=True)["kind"] == "timeout"
-        assert time.monotonic() - began >= 2
+        assert it.ask(ENDLESS, timeout_s=2, token=it.world.admin).get_json(force=True)["kind"] == "timeout"
+        return time.monotonic() - began
+
+    def taken_beside_others() -> float:
+        with ThreadPoolExecutor(1) as pool:
+            stopped = pool.submit(taken)
+            while not stopped.done():
+                assert len(rows(it.ask("from orders"))) == 100
+                wait([stopped], 0.2)
+            return stopped.result()
+
+    assert any(2 <= taken_beside_others() < 3 for _ in range(5))  # something else may slow the machine down once
 
 
 def test_no_place_is_told_with_when_to_try_again(begun: Begun, tmp_path: Any) -> None:
