@@ -1,5 +1,7 @@
 """What people do with the pages, in a real browser, from the first click to its effect."""
 
+import csv
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +185,57 @@ def test_a_result_is_downloaded_and_a_query_shared(visit: VISIT, tmp_path: Path)
     assert bob.complaints(besides="status of 4") == []
 
 
+def test_items_of_the_memory_are_chosen_together_and_corrected(shop: Served, visit: VISIT) -> None:
+    for number in range(2):
+        item = {"title": f"Chosen {number}", "content": "Amounts are net.", "category": "debugging", "tags": []}
+        shop.world.ask("POST", "/api/memory", item)
+    kim = visit("kim")
+    kim.get("/memory/admin?category=debugging&search=net")
+    everything, boxes = kim.find("[data-check-all]"), kim.all("tbody input[type=checkbox]")
+    assert len(boxes) == 2
+    everything.click()
+    assert [each.is_selected() for each in boxes] == [True, True]
+    boxes[0].click()
+    assert (everything.is_selected(), everything.get_property("indeterminate")) == (False, True)
+    boxes[0].click()
+    assert everything.is_selected()
+    kim.find("button[value=approve]").click()
+    assert kim.find("[role=status].notice").text == "The decision is made."
+    kim.get("/memory/admin?status=approved&search=Chosen%201")
+    kim.find("summary", "Correct").click()
+    kim.fill("td", content="Amounts are net of tax.")
+    kim.find("td button").click()
+    assert kim.find("[role=status].notice").text == "The item is corrected."
+    kim.get("/memory")
+    assert "Amounts are net of tax." in kim.find("main").text
+
+
+COPIED = "const done = arguments[0]; navigator.clipboard.readText().then(done, (error) => done(`${error}`));"
+
+
+def test_rows_are_copied_as_a_spreadsheet_reads_them(shop: Served, visit: VISIT) -> None:
+    """NULL is empty, a number has all its digits, and a cell with tabs, quotes and line ends stays one cell."""
+    ann = visit("ann")
+    allowed = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": shop.base}
+    ann.driver.execute_cdp_cmd("Browser.grantPermissions", allowed)
+    ann.get("/query")
+    ann.write_sql(
+        'select 1 as n, 0.1::double + 0.2::double as "a sum", null as nothing, '
+        "'a \"word\"' || chr(9) || 'and' || chr(10) || 'a line' as text union all select 2, 1.5, 'x', '=1+1' order by n"
+    )
+    ann.find("[data-run]").click()
+    ann.find("[data-copy-rows]").click()
+    ann.find("[data-copy-rows]", "Copied")
+    text = ann.driver.execute_async_script(COPIED).replace("\r\n", "\n")
+    assert list(csv.reader(io.StringIO(text, newline=""), dialect="excel-tab")) == [
+        ["n", "a sum", "nothing", "text"],
+        ["1", "0.30000000000000004", "", 'a "word"\tand\na line'],
+        ["2", "1.5", "x", "=1+1"],
+    ]
+    ann.find("[data-copy-rows]", "Copy rows")
+    ann.until(lambda driver: driver.find_element("id", "said").get_attribute("textContent") == "Copied")
+
+
 def test_access_is_requested_granted_explained_and_seen_as(visit: VISIT) -> None:
     bob, admin = visit("bob"), visit("admin")
     bob.get("/tables/shop/customers")
@@ -334,7 +387,13 @@ COUNTED = "return document.querySelector('nav a[href=\"/notifications\"] .badge'
 STREAMS = """
 const made = window.EventSource;
 window.streams = [];
-window.EventSource = class extends made { constructor(...all) { super(...all); window.streams.push(this); } };
+window.isReady = false;
+window.EventSource = class extends made {
+  constructor(...all) { super(...all); window.streams.push(this); }
+  addEventListener(name, listener) {
+    super.addEventListener(name, (event) => { listener(event); if (name === "ready") window.isReady = true; });
+  }
+};
 """
 HIDE = """
 Object.defineProperty(document, "hidden", { value: arguments[0], configurable: true });
@@ -346,7 +405,8 @@ return window.streams.map((each) => each.readyState !== EventSource.CLOSED);
 def test_the_bell_counts_what_is_unread_and_is_quiet_in_hidden_tabs(shop: Served, visit: VISIT) -> None:
     ann = visit("ann", before=STREAMS)
     ann.get("/catalog")
-    ann.until(lambda driver: len(driver.execute_script("return window.streams")) == 1)
+    ann.until(lambda driver: driver.execute_script("return window.isReady"))  # the badge has the number from now on
+    assert len(ann.driver.execute_script("return window.streams")) == 1
     before = int(ann.driver.execute_script(COUNTED) or 0)
     shop.world.ask("POST", "/api/notifications/test", {"channel": "page"}, token=token_of(shop.world, "ann"))
     ann.until(lambda driver: driver.execute_script(COUNTED) == str(before + 1))
@@ -358,4 +418,5 @@ def test_the_bell_counts_what_is_unread_and_is_quiet_in_hidden_tabs(shop: Served
     assert ann.driver.execute_script(HIDE, False) == [False, True]
     ann.get("/notifications")
     ann.find("main form[action='/notifications/read'] button").click()
-    ann.until(lambda driver: driver.execute_script(COUNTED) == "0")
+    ann.until(lambda driver: driver.execute_script("return window.isReady"))
+    assert ann.driver.execute_script(COUNTED) == "0"
