@@ -76,7 +76,7 @@ def large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         made.made("POST", "/api/admin/permissions", {"user": "ann@example.com", "source": "shop"})
         token = made.made("POST", "/auth/tokens", {"name": "x", "user": "ann@example.com", "scopes": ["sync"]})["token"]
         manifest = made.made("GET", "/api/sync/manifest")
-        files = next(each["files"] for each in manifest["tables"] if each["id"] == "shop.large")
+        files = manifest["tables"]["shop.large"]["files"]
         largest = max(files, key=lambda each: each["size_bytes"])
         assert largest["size_bytes"] > 2 * BUFFERED, files
         yield Large(Served(server, made.admin, token, folder / "files"), bucket, largest["path"])

@@ -184,7 +184,8 @@ def test_the_files_of_an_iceberg_table_are_read(it: Mounted) -> None:
 
 def test_clients_of_oauth_find_the_server(it: Mounted) -> None:
     """They look at the root of the host, with the path behind `/.well-known/…` (RFC 8414 and RFC 9728, section 3.1)."""
-    challenge = it.client.post(f"{PREFIX}/mcp", json={}, base_url=it.origin).headers["WWW-Authenticate"]
+    stranger = Client(it.client.application)
+    challenge = stranger.post(f"{PREFIX}/mcp", json={}, base_url=it.origin).headers["WWW-Authenticate"]
     told = re.search(r'resource_metadata="([^"]+)"', challenge)
     assert told is not None
     places = (told[1].removeprefix(it.origin), f"/.well-known/oauth-protected-resource{PREFIX}/mcp")
