@@ -329,6 +329,14 @@ class Visit:
         self.until(is_there)
         return found[0]
 
+    def reads(self, selector: str, text: str) -> None:
+        """Wait until an element reads so, and not otherwise; after a click, the page before may still be there."""
+        self.until(lambda _driver: [each for each in self.all(selector) if each.text == text])
+
+    def shows(self, selector: str, text: str) -> None:
+        """Wait until an element has a text."""
+        self.find(selector, text)
+
     def all(self, selector: str) -> list[Any]:
         """Return the elements that are on the page now."""
         found: list[Any] = self.driver.find_elements("css selector", selector)

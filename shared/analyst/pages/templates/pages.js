@@ -237,16 +237,18 @@ function navigation() {
 function bell() {
   const entry = document.querySelector(`nav a[href="${root}/notifications"]`);
   if (!entry || !window.EventSource) return;
-  const badge = document.createElement("span"), seen = new Set();
+  const badge = document.createElement("span"), number = document.createTextNode(""), what = document.createElement("span"), seen = new Set();
   let source = null, unread = 0;
   badge.className = "badge key";
   badge.hidden = true;
-  entry.append(badge);
+  what.className = "hidden";
+  what.textContent = " unread";
+  badge.append(number, what);
+  entry.append(" ", badge);
   const show = (count) => {
     unread = count;
     badge.hidden = !count;
-    badge.textContent = count > 99 ? "99+" : String(count);
-    if (count) entry.setAttribute("aria-label", `Notifications, ${count} unread`); else entry.removeAttribute("aria-label");
+    number.data = count > 99 ? "99+" : String(count);
   };
   const close = () => { source?.close(); source = null; };
   const open = () => {
