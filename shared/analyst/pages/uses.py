@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from analyst.access import Caller, Role
 from analyst.catalog_view import TableDetail
+from analyst.names import quote_text
 from analyst.pages.results import plain, readable_name
 
 _DATABASE = "user/duckdb/analytics.duckdb"
@@ -92,7 +93,7 @@ def _in_iceberg(table_id: str, server: str) -> Iterator[Use]:
         "Iceberg in DuckDB",
         "In any DuckDB, with the same access token. It reads only the files and columns that a query needs.",
         "install iceberg; load iceberg;\n"
-        f"attach 'data' as data (type iceberg, endpoint '{server}/iceberg', token 'da_…');\n"
+        f"attach 'data' as data (type iceberg, endpoint {quote_text(f'{server}/iceberg')}, token 'da_…');\n"
         f"from data.{plain(source, name)} limit 10;",
     )
 
