@@ -14,6 +14,7 @@ from analyst.access import Role
 from analyst.agents import oauth_clients
 from analyst.agents.authorization_server import (
     MEANINGS,
+    RESOURCE,
     AuthorizationServer,
     OAuthError,
     client_information,
@@ -27,7 +28,7 @@ from analyst.auth.limits import Limit
 from analyst.auth.sessions import Session
 from analyst.connectors.files.places.web import WebPlace
 from analyst.context import Context
-from analyst.errors import ForbiddenError, InvalidInputError
+from analyst.errors import ForbiddenError, InvalidInputError, NotFoundError
 from analyst.http import Allow, Answer, Page, Redirect, blocks, function
 from analyst.http.pages import page
 from analyst.state import actor
@@ -69,6 +70,45 @@ def protected_tools(ctx: Context) -> Answer[Document]:
 def authorization_server(ctx: Context) -> Answer[Document]:
     """Describe the authorization server (RFC 8414)."""
     return Answer(Document(_server(ctx).metadata()))
+
+
+_NOT_OURS: Final = {404: "The address of this server has another path."}
+
+
+class Place(Input):
+    """The path that a client has put between `/.well-known/…` and the root of the host (RFC 8414, section 3.1)."""
+
+    place: str
+
+
+@function(
+    "GET",
+    "/.well-known/oauth-protected-resource/{place:path}",
+    allow=Allow.ANYBODY,
+    foreign=True,
+    answers=_NOT_OURS,
+)
+def protected_resource_of_host(wanted: Place, ctx: Context) -> Answer[Document]:
+    """Describe the protected resource to clients that ask at the root of the host, if the server's address has a path."""
+    server = _server(ctx)
+    if f"/{wanted.place}" not in {server.path, server.path + RESOURCE}:
+        raise NotFoundError(f"the protected resource is {server.resource}")
+    return Answer(Document(server.resource_metadata()))
+
+
+@function(
+    "GET",
+    "/.well-known/oauth-authorization-server/{place:path}",
+    allow=Allow.ANYBODY,
+    foreign=True,
+    answers=_NOT_OURS,
+)
+def authorization_server_of_host(wanted: Place, ctx: Context) -> Answer[Document]:
+    """Describe the authorization server to clients that ask at the root of the host, if the server's address has a path."""
+    server = _server(ctx)
+    if f"/{wanted.place}" != server.path:
+        raise NotFoundError(f"the authorization server is {server.base_url}")
+    return Answer(Document(server.metadata()))
 
 
 @function(

@@ -20,29 +20,34 @@ _DONE: Final = {
     "voted": "Your vote counts.",
     "decided": "The decision is made.",
     "merged": "The items are merged.",
+    "edited": "The item is corrected.",
     "collecting": "The new notes are being read.",
 }
 _PER_PAGE: Final = 50
 Text = Annotated[str, StringConstraints(max_length=2000)]
+Search = Annotated[str, StringConstraints(max_length=200)] | None
 
 
 class MemoryPageQuery(Form):
-    """Which items, and the change that led to the page."""
+    """Which items, and the change that led to the page; with `rules`, those that apply to the caller."""
 
-    search: Annotated[str, StringConstraints(max_length=200)] | None = None
+    search: Search = None
     category: Category | None = None
     status: Status | None = None
     sort: Literal["score", "updated_at"] = "updated_at"
+    rules: bool = False
     page: Annotated[int, Field(ge=1, le=1000)] = 1
     done: Literal["proposed", "voted"] | None = None
 
 
 class ReviewPageQuery(Form):
-    """Items of which state, and the change that led to the page."""
+    """Items of which state, with which text and category, and the change that led to the page."""
 
     status: Status = "pending"
+    search: Search = None
+    category: Category | None = None
     page: Annotated[int, Field(ge=1, le=1000)] = 1
-    done: Literal["decided", "merged", "collecting"] | None = None
+    done: Literal["decided", "merged", "edited", "collecting"] | None = None
 
 
 class ProposalForm(Form):
@@ -70,6 +75,15 @@ class DecisionForm(Form):
     reason: Text | None = None
     audience: Annotated[str, StringConstraints(max_length=210)] | None = None
     dry_run: Literal["1"] | None = None
+    status: Status = "pending"
+
+
+class EditForm(Form):
+    """The corrected text of an item."""
+
+    id: ItemId
+    title: Text = ""
+    content: Text = ""
     status: Status = "pending"
 
 
@@ -135,6 +149,18 @@ def decide_form(form: DecisionForm, ctx: Context) -> View | Redirect:
     return Redirect(f"/memory/admin?done=decided&status={form.status}", 303)
 
 
+@function("POST", "/memory/admin/edit", allow=Role.KM_ADMIN)
+def edit_item_form(form: EditForm, ctx: Context) -> View | Redirect:
+    """Correct the text of an item."""
+    try:
+        ask(ctx, memory_items.edit_item, id=form.id, title=form.title, content=form.content)
+    except AnalystError as error:
+        if error.status >= 500:  # noqa: PLR2004
+            raise
+        return _review(ctx, ReviewPageQuery(status=form.status), problem=str(error), status=error.status)
+    return Redirect(f"/memory/admin?done=edited&status={form.status}", 303)
+
+
 @function("POST", "/memory/admin/merge", allow=Role.KM_ADMIN)
 def merge_form(form: MergeForm, ctx: Context) -> View | Redirect:
     """Merge an item into another one."""
@@ -160,8 +186,11 @@ def collect_form(ctx: Context) -> View | Redirect:
 
 
 def _memory(ctx: Context, query: MemoryPageQuery, *, status: int = 200, **values: Any) -> View:
-    wanted = query.model_dump(exclude={"done"}, exclude_none=True)
-    found = ask(ctx, memory_items.list_items, **wanted, per_page=_PER_PAGE)
+    if query.rules:
+        found = ask(ctx, memory_items.list_rules)
+    else:
+        wanted = query.model_dump(exclude={"done", "rules"}, exclude_none=True)
+        found = ask(ctx, memory_items.list_items, **wanted, per_page=_PER_PAGE)
     data = {"items": found.items, "count": found.count, "page": found.page, "per_page": found.per_page}
     extras = {
         "wanted": query,
@@ -180,7 +209,8 @@ def _memory(ctx: Context, query: MemoryPageQuery, *, status: int = 200, **values
 
 def _review(ctx: Context, query: ReviewPageQuery, *, status: int = 200, **values: Any) -> View:
     memory = memory_items.memory_of(ctx)
-    found = item_views.items_page(memory, MemoryQuery(status=query.status, page=query.page, per_page=_PER_PAGE))
+    wanted = query.model_dump(exclude={"done"})
+    found = item_views.items_page(memory, MemoryQuery(**wanted, per_page=_PER_PAGE))
     data = {
         "items": found.items,
         "count": found.count,
@@ -190,6 +220,7 @@ def _review(ctx: Context, query: ReviewPageQuery, *, status: int = 200, **values
     }
     extras = {
         "wanted": query,
+        "categories": CATEGORIES,
         "statuses": STATUSES,
         "actions": ACTIONS,
         "has_model": ctx.settings.memory_model is not None,

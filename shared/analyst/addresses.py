@@ -4,6 +4,7 @@ import ipaddress
 import re
 from email.utils import formataddr, parseaddr
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -83,6 +84,11 @@ def _issuer(text: str) -> str:
     if not _SERVER.fullmatch(text) or not (text.startswith("https://") or _LOOPBACK.match(text)):
         raise _wrong(text, "issuer address", "https://accounts.google.com")
     return text
+
+
+def path_of(server: str | None) -> str:
+    """Return the path of the address of a server, without a slash at its end; empty if it has none."""
+    return urlsplit(server or "").path.rstrip("/")
 
 
 EmailAddress = Annotated[str, AfterValidator(_email)]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from da import updates
 from da.config import Login
@@ -174,8 +174,12 @@ class Server:
             raise
         if not isinstance(answer.get("urls"), dict):
             raise BrokenError(f"the answer of '{self.address}' has no URLs; check the address of the server")
-        urls = {str(path): urljoin(self.address + "/", str(url)) for path, url in answer["urls"].items()}
+        urls = {str(path): self.absolute(str(url)) for path, url in answer["urls"].items()}
         return urls, float(answer.get("expires_in") or 60.0)
+
+    def absolute(self, url: str) -> str:
+        """Return a URL of an answer: one that begins with a slash is below the address of the server, which may have a path."""
+        return self.address + url if url.startswith("/") else url
 
     def _ask(
         self, method: str, path: str, document: Mapping[str, Any] | None = None, *, again: bool = False
@@ -239,7 +243,7 @@ class Server:
                 f"'{self.address}' can't work: its settings are invalid ({message}); an administrator finds them in its log,"
                 " corrects them and restarts it"
             )
-        elif error.status == _NOT_FOUND and urlsplit(self.address).path and error.code in {"", "not_found"}:
+        elif error.status == _NOT_FOUND and urlsplit(self.address).path and _is_elsewhere(error):
             message = str(_other_server(self.address))
         elif error.status == _UNAUTHORIZED and variable:
             message = (
@@ -273,12 +277,17 @@ def health_of(address: str, web: Web) -> tuple[dict[str, Any], str]:
     raise Server(Login(address, ""), web)._explained(error)  # noqa: SLF001
 
 
+def _is_elsewhere(error: RefusedError) -> bool:
+    """Return whether nothing is served at an address, as opposed to a thing that the server does not have."""
+    return not error.code or (error.code == "not_found" and "has no page or function" in str(error))
+
+
 def _other_server(address: str) -> DaError:
     parts = urlsplit(address)
     if parts.path:
         root = f"{parts.scheme}://{parts.netloc}"
         return DaError(
-            f"nothing is served at '{address}': an AI Data Analyst server has no path '{parts.path}'; try '{root}'"
+            f"nothing is served at '{address}': no AI Data Analyst server has the path '{parts.path}'; check it, or try '{root}'"
         )
     return DaError(f"'{address}' is a web server, but not an AI Data Analyst server; check the address and its port")
 

@@ -133,6 +133,7 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/connectors/keboola/slices.py": {"', '.join(terms)", "misfit", "scan", "terms"},
     "shared/analyst/audit/archives.py": {"columns", "rows_of(known)", "known_ids"},
     "shared/analyst/contract/cursors.py": {"column"},
+    "shared/analyst/pages/uses.py": {"plain(source, name)"},
     "shared/analyst/contract/extract_edit.py": {"table"},
     "shared/analyst/contract/key_ranges.py": {
         "', '.join(rows)",

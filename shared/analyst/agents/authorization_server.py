@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from analyst.access import AccessReader
+from analyst.addresses import path_of
 from analyst.agents.oauth_clients import Client
 from analyst.auth import agent_grants, session_list
 from analyst.auth.agent_grants import SCOPES, Tokens
@@ -43,6 +44,11 @@ class AuthorizationServer:
     """The authorization server and its protected resource at an address of this server."""
 
     base_url: str
+
+    @property
+    def path(self) -> str:
+        """The path of the address; empty if there is none."""
+        return path_of(self.base_url)
 
     @property
     def resource(self) -> str:

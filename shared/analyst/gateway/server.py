@@ -183,7 +183,10 @@ class Gateway:
         return len(mine)
 
     def _kept(self, wanted: Dispatch) -> tuple[str, Notification, bool]:
-        """Store a notification for whom it is; return their id, and whether it is new and wanted by their programs."""
+        """Store a notification for whom it is; return their id, and whether it is new and wanted by their programs.
+
+        The page keeps it for a person who has chosen chats or mails only: what is handed in here is not sent there.
+        """
         users = self._process.access.current().users
         name = wanted.user.strip()
         found = (id_ for id_, user in users.items() if name == id_ or name.lower() == user.email.lower())
@@ -192,8 +195,8 @@ class Gateway:
             raise UnknownUserError(f"there is no active user {name!r}; give the e-mail address of one")
         made = wanted.notification.notification(user_id, self._process.clock())
         chosen = preferences.read(self._process.store, user_id).channels(made.kind)
-        here: list[Channel] = [each for each in chosen if each not in SENT]
-        return user_id, made, bool(here) and self._outbox.add(user_id, made, here) and "gateway" in here
+        here: list[Channel] = [each for each in chosen if each not in SENT] or ["page"]
+        return user_id, made, bool(chosen) and self._outbox.add(user_id, made, here) and "gateway" in here
 
     @property
     def connections(self) -> int:

@@ -179,7 +179,9 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
         case Answer():
             return _json(answer.body, answer.status, answer.headers)
         case Redirect():
-            return _with_cookies(Response(status=answer.status, headers={"Location": answer.url}), answer.cookies)
+            is_ours = answer.url.startswith("/") and not answer.url.startswith("//")
+            location = request.root_path + answer.url if is_ours else answer.url
+            return _with_cookies(Response(status=answer.status, headers={"Location": location}), answer.cookies)
         case Page():
             response = html_response(answer.html, answer.status, answer.form_targets)
             return _with_cookies(_compressed(response, request), answer.cookies)

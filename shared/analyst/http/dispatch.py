@@ -14,6 +14,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from analyst.access import SERVICE, Caller, redacted
+from analyst.addresses import path_of
 from analyst.context import Context, Process, tasks_of
 from analyst.counters import DURATIONS, REQUESTS
 from analyst.errors import AnalystError, UnauthenticatedError
@@ -47,6 +48,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
 
     A given `caller` needs no credentials: this is how functions call each other in one process.
     """
+    _place(functions, request, process)
     request_id = request_id_of(request)
     exchange = Exchange(request, request_id, caller=caller, trace=trace_of(request, request_id))
     exchange.shape = functions.errors_at(request.path)
@@ -60,6 +62,22 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
             response = _served(functions, exchange, process)
         _tell(span, exchange, response, is_task=is_task)
         return response
+
+
+def _place(functions: Router, request: Request, process: Process) -> None:
+    """Take the path of `BASE_URL` from a request whose proxy has left it there, and have redirects begin with it.
+
+    A path at which there is a function is left as it is: the proxy has removed the prefix.
+    """
+    try:
+        prefix = path_of(process.settings.base_url)
+    except AnalystError:
+        return
+    if not prefix:
+        return
+    request.root_path = prefix
+    if (request.path == prefix or request.path.startswith(prefix + "/")) and not functions.has(request.path):
+        request.path = request.path.removeprefix(prefix) or "/"
 
 
 def _tell(span: Spanned, exchange: Exchange, response: Response, *, is_task: bool) -> None:
@@ -119,7 +137,9 @@ def refuse(request: Request, error: Exception, process: Process, functions: Rout
     shape = None if functions is None else functions.errors_at(request.path)
     exchange = Exchange(request, request_id_of(request), error=error, shape=shape)
     page_for = request if problems.wants_page(request) else None
-    return _finished(exchange, problems.answer(error, exchange.request_id, shape=shape, page_for=page_for), process)
+    site = None if page_for is None else site_of(process)
+    response = problems.answer(error, exchange.request_id, shape=shape, page_for=page_for, site=site)
+    return _finished(exchange, response, process)
 
 
 def _finished(exchange: Exchange, response: Response, process: Process) -> Response:
@@ -178,7 +198,7 @@ def _failure(exchange: Exchange, error: Exception, process: Process) -> Response
     is_page = spec is not None and spec.is_page
     if isinstance(error, UnauthenticatedError) and is_page and request.method == "GET" and not _is_open(spec):
         path = request.full_path.rstrip("?")
-        return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
+        return Response(status=303, headers={"Location": f"{request.root_path}/login?{urlencode({'next': path})}"})
     page_for = request if exchange.shape is None and (is_page or problems.wants_page(request)) else None
     site, reader = (None, None) if page_for is None else (site_of(process), _reader(exchange, process))
     form = _unsent(exchange, error) if is_page else ()

@@ -205,8 +205,10 @@ def _ways_on(status: int, request: Request, reader: Reader | None) -> list[dict[
 def _page_before(request: Request) -> str | None:
     """Return the path of the page of ours from which a form was sent."""
     back = urlsplit(request.referrer or "")
-    is_ours = back.netloc == request.host and back.path.startswith("/") and not back.path.startswith("//")
-    return back.path if is_ours else None
+    path = back.path.removeprefix(request.root_path)
+    is_below = back.path == request.root_path + path
+    is_ours = back.netloc == request.host and is_below and path.startswith("/") and not path.startswith("//")
+    return path if is_ours else None
 
 
 def _document(status: int, code: str, detail: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from analyst.http.spec import BINARY
-from analyst.pages import Site
+from analyst.pages import Site, below
 
 Json = Mapping[str, Any]
 
@@ -115,7 +115,7 @@ def render(document: Json, site: Site) -> str:
         _TEMPLATE.read_text(encoding="utf-8")
     )
     operations = list(_operations(document))
-    return page.render(
+    markup = page.render(
         info=document["info"],
         site=site,
         logo=site.shown_logo,
@@ -125,6 +125,7 @@ def render(document: Json, site: Site) -> str:
             for name, schema in document["components"]["schemas"].items()
         },
     )
+    return below(site.prefix, markup)
 
 
 def kind_of(schema: Json) -> Markup:

@@ -28,6 +28,10 @@ class Router:
         """Return how failures are reported at a path, whether a function has it or not; `None`: as usual."""
         return next((shape for shape in self._shapes if shape.covers(path)), None)
 
+    def has(self, path: str) -> bool:
+        """Return whether a function has this path."""
+        return any(spec.path.match(path) is not None for spec in self.functions)
+
     def match(self, method: str, path: str) -> tuple[FunctionSpec, Mapping[str, str]]:
         """Find the function for a method and path, and the parts of the path that it names.
 

@@ -4,6 +4,6 @@ A function in `functions/pages` collects the values, a template in `templates/` 
 from one to the other, `plots` draws SVG.
 """
 
-from analyst.pages.html import Reader, Script, Site, render, script, security_policy
+from analyst.pages.html import Reader, Script, Site, below, render, script, security_policy
 
-__all__ = ["Reader", "Script", "Site", "render", "script", "security_policy"]
+__all__ = ["Reader", "Script", "Site", "below", "render", "script", "security_policy"]

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Any, Final, Self
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analyst.addresses import path_of
 from analyst.pages import plots, theme
 from analyst.settings import Settings
 from analyst.settings.model import DEFAULT_NAME
@@ -56,12 +58,20 @@ class Site:
     subtitle: str | None = None
     logo: str | None = None
     theme: str = ""
+    prefix: str = ""
+    """The path of the instance's address, such as `/data`; empty if it has a host of its own."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Take it from the settings."""
         logo = settings.instance_logo
-        return cls(settings.instance_name, settings.instance_subtitle, logo and _logo_url(logo), theme.rules(settings))
+        return cls(
+            settings.instance_name,
+            settings.instance_subtitle,
+            logo and _logo_url(logo),
+            theme.rules(settings),
+            path_of(settings.base_url),
+        )
 
     @property
     def shown_logo(self) -> str:
@@ -109,7 +119,18 @@ def render(
         "twin": None,
         "now": None,
     }
-    return _environment().get_template(template).render(**{**shared, **values})
+    return below(site.prefix, _environment().get_template(template).render(**{**shared, **values}))
+
+
+_ADDRESSES: Final = re.compile(r'([\s:](?:href|src|action|formaction|data-address)=")/(?!/)')
+
+
+def below(prefix: str, markup: str) -> str:
+    """Have the addresses of a page that begin with `/` begin with a prefix.
+
+    Texts of people can't contain such an attribute, because their quotation marks are escaped.
+    """
+    return _ADDRESSES.sub(rf"\g<1>{prefix}/", markup) if prefix else markup
 
 
 @cache

@@ -1,11 +1,12 @@
-"""The ways to use a table: with `da`, DuckDB, Python, agents, Delta Sharing and Spark, each with a text to copy."""
+"""The ways to use a table: with `da`, DuckDB, Python, agents, Delta Sharing, Iceberg and Spark, each with a text to copy."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from analyst.access import Caller, Role
 from analyst.catalog_view import TableDetail
-from analyst.pages.results import readable_name
+from analyst.names import quote_text
+from analyst.pages.results import plain, readable_name
 
 _DATABASE = "user/duckdb/analytics.duckdb"
 
@@ -31,6 +32,7 @@ def uses(table: TableDetail, caller: Caller, server: str, data_url: str) -> list
             f"claude mcp add --transport http data {server}/mcp",
         ),
         *(_shared(table.id, server) if is_mirrored and caller.includes(Role.ANALYST) else ()),
+        *(_in_iceberg(table.id, server) if is_mirrored and caller.includes(Role.ANALYST) else ()),
         *(_in_the_bucket(table.id, data_url) if is_mirrored and caller.includes(Role.ADMIN) else ()),
     ]
 
@@ -75,6 +77,24 @@ def _shared(table_id: str, server: str) -> Iterator[Use]:
         "Spark",
         "With the package io.delta:delta-sharing-spark, and data.share of da share profile.",
         f'spark.read.format("deltaSharing").load("{place}")',
+    )
+
+
+def _in_iceberg(table_id: str, server: str) -> Iterator[Use]:
+    yield Use(
+        "Iceberg",
+        f"pyiceberg, Polars, Spark, Trino and others, from the REST catalog {server}/iceberg, with an access token of your account that has the scope sync.",
+        "from pyiceberg.catalog import load_catalog\n\n"
+        f'catalog = load_catalog("data", type="rest", uri="{server}/iceberg", token="da_…")\n'
+        f'catalog.load_table("{table_id}").scan(limit=10).to_arrow()',
+    )
+    source, name = table_id.split(".")
+    yield Use(
+        "Iceberg in DuckDB",
+        "In any DuckDB, with the same access token. It reads only the files and columns that a query needs.",
+        "install iceberg; load iceberg;\n"
+        f"attach 'data' as data (type iceberg, endpoint {quote_text(f'{server}/iceberg')}, token 'da_…');\n"
+        f"from data.{plain(source, name)} limit 10;",
     )
 
 

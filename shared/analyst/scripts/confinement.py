@@ -32,6 +32,8 @@ _START: Final = 30.0
 """Seconds that the start and the end of a confined program may take."""
 _NOBODY: Final = 65_534
 _BLOCK: Final = 1 << 16
+_LABEL: Final = "ai-data-analyst.run"
+"""The label of a container that has the id of its run."""
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
 _PROGRAM: Final = ("sandbox.py", "kernel.py")
 _LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ssl/certs")
@@ -72,8 +74,8 @@ class Confinement:
 
     settings: Settings
 
-    def run(self, source: str, upstream: Upstream) -> Ended:
-        """Run a source and return what it wrote.
+    def run(self, source: str, upstream: Upstream, run_id: str) -> Ended:
+        """Run a source and return what it wrote. An earlier attempt at this run ends first, if its worker left it behind.
 
         Raises:
             ConfinementError: the system can't confine it.
@@ -81,7 +83,7 @@ class Confinement:
         """
         refused = {}
         for variant in _variants(self.settings.script_runner):
-            answer, picture = self._answer(variant, source, upstream)
+            answer, picture = self._answer(variant, source, upstream, run_id)
             if "refused" not in answer or answer.get("killed"):
                 return Ended(
                     variant,
@@ -99,17 +101,21 @@ class Confinement:
             "Landlock, allow user namespaces, or set SCRIPT_RUNNER=container"
         )
 
-    def _answer(self, variant: Variant, source: str, upstream: Upstream) -> tuple[Mapping[str, Any], bytes]:
+    def _answer(
+        self, variant: Variant, source: str, upstream: Upstream, run_id: str
+    ) -> tuple[Mapping[str, Any], bytes]:
         with _folders(self.settings.scratch_dir) as (root, api), relayed(api, upstream):
             spec = self._spec(variant, source, root, api)
             if variant in ("namespaces", "container"):  # the program connects as another user, and the parent is closed
                 api.chmod(0o755)
-            command, name = self._command(variant, root, api)
+            command, name = self._command(variant, root, api, run_id)
+            if name is not None:
+                _end_earlier(command[0], run_id)
             try:
                 return _communicate(command, spec, self.settings.script_timeout + _START)
             finally:
-                if name is not None:
-                    self._remove_container(command[0], name)
+                if name is not None:  # it outlives its command if that was killed
+                    _remove_containers(command[0], name)
 
     def _spec(self, mode: Variant, source: str, root: Path, api: Path) -> Mapping[str, Any]:
         settings = self.settings
@@ -147,7 +153,7 @@ class Confinement:
         python = [about["executable"], str(library / about["version"]), *map(str, library.glob("libpython*"))]
         return {**spec, "readable": _outermost([*_LIBRARIES, *python, *about["packages"]])}
 
-    def _command(self, variant: Variant, root: Path, api: Path) -> tuple[list[str], str | None]:
+    def _command(self, variant: Variant, root: Path, api: Path, run_id: str) -> tuple[list[str], str | None]:
         """Return the command of the program, and the name of the container that it starts."""
         if variant != "container":
             return [sys.executable, "-I", "-S", str(files("analyst.scripts") / "sandbox.py")], None
@@ -162,7 +168,8 @@ class Confinement:
         memory = bytes_of(self.settings.script_memory) + _DISK
         # The working folder of the container is not that of the script: Docker would make that one with the modes of root.
         return [
-            runtime, "run", "--rm", "--interactive", "--name", name, "--network", "none", "--read-only",
+            runtime, "run", "--rm", "--interactive", "--name", name, "--label", f"{_LABEL}={run_id}",
+            "--network", "none", "--read-only",
             "--tmpfs", f"/run/work:rw,nosuid,nodev,size={_DISK},mode=1777", "--tmpfs", "/run/script:rw,nosuid,nodev,size=2m,mode=1777",
             "--memory", str(memory), "--memory-swap", str(memory), "--cpus", "1", "--pids-limit", "64",
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", f"{_NOBODY}:{_NOBODY}",
@@ -170,11 +177,24 @@ class Confinement:
             self.settings.script_image, "-I", "/run/da/sandbox.py",
         ], name  # fmt: skip
 
-    @staticmethod
-    def _remove_container(runtime: str, name: str) -> None:
-        """Remove a container that outlives its command, because that was killed."""
-        with suppress(OSError, subprocess.SubprocessError):
-            subprocess.run([runtime, "rm", "--force", name], capture_output=True, timeout=_START, check=False)
+
+def _end_earlier(runtime: str, run_id: str) -> None:
+    """End the containers of earlier attempts at a run: a container does not end with the worker that started it.
+
+    They are found by a label. A name could be in use by the next attempt when a worker that was only slow cleans up.
+    """
+    which = f"label={_LABEL}={run_id}"
+    with suppress(OSError, subprocess.SubprocessError):  # if the runtime does not answer, the next command says so
+        listed = subprocess.run(
+            [runtime, "ps", "--all", "--quiet", "--filter", which], capture_output=True, timeout=_START, check=True
+        )
+        if found := listed.stdout.decode().split():
+            _remove_containers(runtime, *found)
+
+
+def _remove_containers(runtime: str, *names: str) -> None:
+    with suppress(OSError, subprocess.SubprocessError):
+        subprocess.run([runtime, "rm", "--force", *names], capture_output=True, timeout=_START, check=False)
 
 
 def _variants(runner: str) -> tuple[Variant, ...]:

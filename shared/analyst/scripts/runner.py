@@ -120,7 +120,7 @@ class Runner:
             run_id=run_id, script=script.id, trigger=trigger, status="failed", started_at=began, finished_at=began
         )
         try:
-            ended = Confinement(self.settings).run(source, self._upstream(script, run_id, began))
+            ended = Confinement(self.settings).run(source, self._upstream(script, run_id, began), run_id)
         except (ConfinementError, SettingsError) as error:
             log.warning("a script was not run: %s", error)
             return run.model_copy(update={"error": _cut(str(error), _LONGEST_ERROR), "finished_at": self.now()})

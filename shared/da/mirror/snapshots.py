@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import urljoin
 from uuid import uuid4
 
 from da.atomic import write_atomically
@@ -229,7 +228,7 @@ def fetch(server: Server, sql: str, path: Path) -> dict[str, Any]:
         free = shutil.disk_usage(path.parent).free
         if size > free:
             raise DaError(f"the result has {size:,} bytes, and '{path.parent}' has {free:,} free; free some space")
-        server.download(urljoin(f"{server.address}/", str(answer["url"])), part, size)
+        server.download(server.absolute(str(answer["url"])), part, size)
         part.replace(path)
     except OSError as error:
         raise DaError(f"can't write '{path}': {error.strerror}; check the folder") from None

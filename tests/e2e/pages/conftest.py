@@ -3,6 +3,7 @@
 It needs Debian's chromium and chromium-driver, Selenium, and axe-core, which `npm pack` fetches: `make e2e-pages`.
 """
 
+import json
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,8 @@ from tests.integration.world import SERVICE_TOKEN, World
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 AXE: Final = "axe-core@4.14.1"
+PATIENCE: Final = 120
+"""Seconds for which a test waits for what should come at once: a machine may have much else to do."""
 LONG: Final = "a_table_with_a_name_that_is_as_long_as_one_that_a_data_warehouse"[:63]
 
 
@@ -60,7 +63,8 @@ def _served(
     base: str, port: int, box: Mailbox, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(box.port), "SMTP_SECURITY": "none"}
-    variables = {"ENVIRONMENT": "development", **mail, "SMTP_FROM": "data@example.com"}
+    slow = {"QUERY_TIMEOUT": str(PATIENCE), "SCRIPT_TIMEOUT": str(PATIENCE)}
+    variables = {"ENVIRONMENT": "development", **mail, "SMTP_FROM": "data@example.com", **slow}
     world = World(tmp_path_factory.mktemp("shop"), cloud, base_url=base, profiles=True, variables=variables)
     server = make_server("localhost", port, world.app, threaded=True)
     thread = Thread(target=server.serve_forever, daemon=True)
@@ -159,7 +163,9 @@ def _remember_and_script(world: World) -> None:
     world.ask("POST", decide, {"ids": made[1:2], "action": "approve"})
     world.ask("POST", f"/api/memory/{made[1]}/vote", {"vote": 1}, token=ann)
     begin = "from da_script import notify, query\n"
+    said = {"notify": True, "title": PAYLOADS[2], "message": "\n".join(PAYLOADS)[:4000]}
     for name, source in (
+        ("odd", f"print({json.dumps(said)!r})\n"),
         (
             "many-orders",
             f'{begin}rows = query("select count(*) as n from shop.orders")\nnotify(f"{{rows[0]}} orders")\n',
@@ -184,6 +190,10 @@ def _say_hostile_things(world: World) -> None:
     named = {"display_name": PAYLOADS[2], "description": "\n".join(PAYLOADS[:40]), "category": "hostile"}
     metric = {"table": "shop.hostile", "expression": "count(*)", "synonyms": list(PAYLOADS[:20]), **named}
     world.send("PUT", "/api/admin/metrics/hostile", {"definition": metric})
+    for begin in range(0, len(PAYLOADS), 8):
+        content = "\n".join(PAYLOADS[begin : begin + 8])[:1000]
+        item = {"title": PAYLOADS[begin][:60], "content": content, "category": "workflow", "tags": [PAYLOADS[1][:50]]}
+        world.ask("POST", "/api/memory", item)
     for each in PAYLOADS[:10]:
         world.send("POST", "/api/feedback", {"kind": "table", "about": "shop.hostile", "text": each})
     for number, each in enumerate(PAYLOADS[:20]):
@@ -319,6 +329,14 @@ class Visit:
         self.until(is_there)
         return found[0]
 
+    def reads(self, selector: str, text: str) -> None:
+        """Wait until an element reads so, and not otherwise; after a click, the page before may still be there."""
+        self.until(lambda _driver: [each for each in self.all(selector) if each.text == text])
+
+    def shows(self, selector: str, text: str) -> None:
+        """Wait until an element has a text."""
+        self.find(selector, text)
+
     def all(self, selector: str) -> list[Any]:
         """Return the elements that are on the page now."""
         found: list[Any] = self.driver.find_elements("css selector", selector)
@@ -344,12 +362,16 @@ class Visit:
         self.active().send_keys(key)
 
     def until(self, condition: Callable[[Any], Any]) -> None:
-        """Wait for something that a script does."""
-        from selenium.common.exceptions import StaleElementReferenceException
+        """Wait for something that a script or the server does; however slow the machine is, it takes no longer."""
+        from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
         from selenium.webdriver.support.wait import WebDriverWait
 
         stale = [StaleElementReferenceException]  # the script has just replaced the region
-        WebDriverWait(self.driver, 20, ignored_exceptions=stale).until(condition)
+        try:
+            WebDriverWait(self.driver, PATIENCE, poll_frequency=0.1, ignored_exceptions=stale).until(condition)
+        except TimeoutException as error:
+            shown = "\n".join(each.text for each in self.all("main"))
+            raise AssertionError(f"nothing came on {self.driver.current_url}, which shows:\n{shown[:3000]}") from error
 
     def status(self) -> int:
         """Return the status of the open page."""

@@ -207,7 +207,7 @@ def test_pages_behind_forms_have_no_faults(shop: Served, axe: str, visit: Callab
     asked = {"response_type": "code", "client_id": shop.ids["client"], "redirect_uri": "http://127.0.0.1:5555/callback"}
     asked |= {"code_challenge": CHALLENGE, "code_challenge_method": "S256", "resource": f"{shop.base}/mcp"}
     browser.get(f"/oauth/authorize?{urlencode(asked)}")
-    assert "Helper" in browser.find("main").text
+    browser.shows("main", "Helper")
     wrong |= _faults(browser, axe, "/oauth/consent")
     assert browser.complaints(besides="status of 422") == []  # the answer to the statement that fails
     assert wrong == {}, json.dumps(wrong, indent=1)
@@ -297,7 +297,7 @@ def test_the_script_helps(visit: Callable[..., Visit]) -> None:
     heads = browser.driver.find_elements("css selector", "#result th button.sort")
     heads[0].click()
     heads[0].click()
-    assert browser.find("#result tbody td").text == "4"
+    browser.reads("#result tbody td", "4")
     chart = browser.find("select[name=chart]")
     assert chart.get_attribute("value") == "bar"
     browser.driver.execute_script(
@@ -327,7 +327,7 @@ def test_everything_works_without_a_script(shop: Served, visit: Callable[..., Vi
     nora.get("/catalog")
     nora.find("form.filters input[name=q]").send_keys("bought\n")
     nora.find("#results a[href='/tables/shop/orders']").click()
-    assert "What customers bought" in nora.find("main").text
+    nora.shows("main", "What customers bought")
     nora.find("a.button[href^='/query']").click()
     nora.driver.execute_script  # noqa: B018 - scripts of the page are off; those of the driver are not used
     nora.find("#sql").clear()
@@ -335,15 +335,15 @@ def test_everything_works_without_a_script(shop: Served, visit: Callable[..., Vi
     nora.find("[data-run]").click()
     nora.find("input[name=value]").send_keys("0")
     nora.find("[data-run]").click()
-    assert nora.find("#result tbody td").text == "401"
+    nora.reads("#result tbody td", "401")
 
     nora.get("/tables/shop/customers")
     nora.find("textarea[name=reason]").send_keys("For the report")
     nora.find("main form button").click()
-    assert "The request is sent" in nora.find("main").text
+    nora.shows("main", "The request is sent")
     admin.get("/admin/requests")
     asked = admin.driver.find_element("xpath", "//section[contains(., 'nora@example.com')]//button[@value='approve']")
     asked.click()
     assert "nora@example.com" not in admin.find("main").text
     nora.get("/tables/shop/customers")
-    assert nora.find("h1").text == "shop.customers"
+    nora.reads("h1", "shop.customers")

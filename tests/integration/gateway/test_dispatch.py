@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection
 
 from analyst.gateway.dispatch import Content, listening
 from analyst.notifications.delivery import post
+from analyst.notifications.outbox import Outbox
 from tests.integration.gateway.conftest import QUICK, Office, gateway, health, received, signed_in
 
 
@@ -187,6 +188,32 @@ def test_people_choose_whether_programs_hear_of_something(office: Office) -> Non
         happen(6)
         with signed_in(running, ann) as socket:
             assert next(title for title in titles(socket) if title not in ("n3", "n4")) == "n6"
+
+
+CHOICES: list[tuple[list[str], dict[str, bool]]] = [
+    (["slack"], {"Revenue drop": False}),
+    (["telegram", "email"], {"Revenue drop": False}),
+    (["page"], {"Revenue drop": False}),
+    (["gateway"], {"Revenue drop": True}),  # not for the page: a program of theirs gets it
+    ([], {}),
+]
+
+
+def test_what_is_handed_in_is_kept_by_the_choice_of_whom_it_is_for(office: Office, tmp_path: Path) -> None:
+    """It is not sent to chats and by mail, so the page keeps it for a person who has chosen only these."""
+    path = tmp_path / "d.sock"
+    people = [office.person(f"p{number}") for number in range(len(CHOICES))]
+    with gateway(office.environ, QUICK, path):
+        for number, (channels, _) in enumerate(CHOICES):
+            chosen = {"kinds": {"script": channels}}
+            office.world.ask("PUT", "/api/notifications/preferences", chosen, token=people[number])
+            for _ in range(2):
+                handed_in = {"user": f"p{number}@example.com", "notification": OLD}
+                assert sent(path, request(handed_in)) == (200, {"sent": 0})
+    for token, (channels, read) in zip(people, CHOICES, strict=True):
+        inbox = office.world.ask("GET", "/api/notifications", token=token)["notifications"]
+        assert {each["title"]: each["read"] for each in inbox} == read, channels
+    assert list(Outbox(office.world.process.store).waiting()) == []
 
 
 def titles(socket: ClientConnection) -> Iterator[str]:

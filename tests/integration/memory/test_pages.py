@@ -59,6 +59,18 @@ def test_items_are_proposed_reviewed_and_voted_for(world: World) -> None:
     assert page(world, "/memory/vote", bob, vote) == (303, "/memory?done=voted")
     assert "one of your rules" in page(world, "/memory?sort=score&search=vat", bob)[1]
     assert page(world, "/memory/vote", bob, {**vote, "id": "km_000000000000"})[0] == 404
+    assert [each["title"] for each in world.ask("GET", "/memory.json?rules=true", token=bob)["items"]] == ["Net"]
+    assert "No rule applies to you" in page(world, "/memory?rules=true", ann)[1]
+    correct = {"id": item["id"], "title": "Net totals", "content": "Totals are without VAT.", "status": "approved"}
+    assert page(world, "/memory/admin/edit", form=correct) == (303, "/memory/admin?done=edited&status=approved")
+    for given in ({**correct, "title": ""}, {**correct, "content": "x" * 1001}):
+        assert page(world, "/memory/admin/edit", form=given)[0] == 422
+    assert page(world, "/memory/admin/edit", ann, correct)[0] == 403
+    found = {
+        where: [each["title"] for each in world.ask("GET", f"/memory/admin.json?status=approved&{where}")["items"]]
+        for where in ("search=without", "search=exclude", "category=workflow", "category=debugging")
+    }
+    assert list(found.values()) == [["Net totals"], [], ["Net totals"], []]
     other = world.ask("POST", "/api/memory", {**new, "title": "Other", "tags": []})["id"]
     merge = {"id": other, "into": item["id"], "content": "Net of VAT."}
     assert page(world, "/memory/admin/merge", form=merge) == (303, "/memory/admin?done=merged")

@@ -1,26 +1,27 @@
 """Texts of people, sources and URLs are shown as texts: no page has an element or attribute that comes from one."""
 
+import json
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import pytest
+from ulid import ULID
 
+from analyst import pages as pages_room
+from analyst.http import HttpFunction
 from analyst.pages import script
 from tests.integration.pages.conftest import Browser
 from tests.integration.pages.payloads import PAYLOADS
-from tests.integration.world import World
+from tests.integration.world import FUNCTIONS, World
 
-TAGS: Final = frozenset(
-    re.findall(
-        r"\w+",
-        """html head meta title link style script body a div form button header img span small nav input main footer h1 h2 h3 p
-        section ul ol li code pre table thead tbody tr th td details summary label select option textarea dl dt dd strong mark
-        svg rect polyline circle line path text time aside fieldset legend""",
-    )
-)
-"""What our templates use. Neither `iframe` nor `object` is among them."""
+ROOM: Final = Path(pages_room.__file__).parent
+SOURCES: Final = (*ROOM.glob("*.py"), *ROOM.glob("templates/*.html"))
+TAGS: Final = frozenset(tag for each in SOURCES for tag in re.findall(r"<([a-z][a-z0-9]*)", each.read_text()))
+"""What our templates and drawings use."""
 
 
 class Elements(HTMLParser):
@@ -62,6 +63,7 @@ def shown(page: str) -> str:
 
 
 def test_there_are_a_hundred_and_they_would_be_noticed() -> None:
+    assert {"iframe", "object", "embed", "base", "b", "i"} & TAGS == set()
     assert len(PAYLOADS) >= 100
     assert sum(bool(strange(f"<p>{each}</p>")) for each in PAYLOADS) >= 80
 
@@ -87,19 +89,155 @@ def _said(world: World) -> None:
     for number, name in enumerate(names[:4]):
         world.ask("POST", "/api/users", {"email": f"hostile{number}@example.com", "name": name[:200]})
         world.ask("POST", "/api/admin/groups", {"name": name[:200]})
+    _define_and_remember(world)
+    _notify(world)
+    _sync_odd_files(world)
 
 
-PAGES: Final = (
-    *("/", "/catalog", "/catalog?q=alert", "/tables/shop/orders", "/account", "/query", "/metrics"),
-    *("/admin", "/admin/people", "/admin/access", "/admin/tables/shop/orders", "/admin/audit", "/admin/requests"),
-)
+def _define_and_remember(world: World) -> None:
+    links = [{"kind": "table", "id": "shop.orders", "column": "amount"}]
+    texts = [each[:200] for each in PAYLOADS[:20]]
+    term = {
+        "definition": "\n".join(PAYLOADS)[:10_000],
+        "synonyms": texts,
+        "tags": texts,
+        "owners": texts,
+        "links": links,
+    }
+    world.ask("PUT", "/api/admin/glossary/Odd", term)
+    named = {"display_name": PAYLOADS[2], "description": "\n".join(PAYLOADS)[:10_000], "category": "odd"}
+    metric = {"table": "shop.orders", "expression": "count(*)", "synonyms": texts, "owners": texts, **named}
+    world.ask("PUT", "/api/admin/metrics/odd", {"definition": metric})
+    made = []
+    for begin in range(0, len(PAYLOADS), 8):
+        content = "\n".join(PAYLOADS[begin : begin + 8])[:1000]
+        item = {"title": PAYLOADS[begin][:60], "content": content, "category": "workflow", "tags": [texts[1][:50]]}
+        made.append(world.ask("POST", "/api/memory", item)["id"])
+    decide = "/api/memory/admin/decide"
+    world.ask("POST", decide, {"ids": made[:3], "action": "mandate", "reason": PAYLOADS[3], "audience": "all"})
+    world.ask("POST", "/api/memory/admin/merge", {"id": made[3], "into": made[4], "content": PAYLOADS[5]})
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_what_people_say_is_shown_as_text(admin: Browser, path: str) -> None:
-    answer = admin.get(path)
-    assert answer.status_code == 200
+def _notify(world: World) -> None:
+    """Run a script that says hostile things in all ways that a script has, and one that fails with them."""
+    lines = "\n".join(PAYLOADS)
+    said = {"notify": True, "title": PAYLOADS[2], "message": lines[:4000]}
+    for name, source in (
+        ("odd", f"import sys\nprint({json.dumps(said)!r})\nprint({lines!r}, file=sys.stderr)\n"),
+        ("odd-failed", f"raise ValueError({''.join(PAYLOADS[:9])!r})\n"),
+    ):
+        script = world.ask("POST", "/api/scripts/deploy", {"name": name, "source": source})["id"]
+        world.ask("POST", "/run-script", {"script": script, "run_id": str(ULID()), "trigger": "demand"})
+
+
+def _sync_odd_files(world: World) -> None:
+    """Sync a source whose columns, cells and failures are hostile; runs and tables show them."""
+    folder = Path(str(world.process.settings.source_roots[0]), "odd")
+    folder.mkdir()
+    names = [each for each in PAYLOADS[:40] if each.isprintable()]
+    cells = (names, *([f"{mark}{each}" for each in names] for mark in "xy"))
+    rows = "\n".join(",".join('"' + each.replace('"', '""') + '"' for each in row) for row in cells)
+    (folder / "columns.csv").write_text(rows + "\n")
+    (folder / "numbers.csv").write_text("n\n1\n<script>alert(1)</script>\n")
+    (folder / "<img src=x onerror=alert(1)>.csv").write_text("n\n1\n")
+    options = {"path": str(folder), "types": {"n": "INTEGER"}, "rename_duplicates": True}
+    world.ask("POST", "/api/admin/sources/odd", {"type": "csv", "config": options})
+    assert world.send("POST", "/extract/csv", {"source": "odd"}).status_code < 500
+    world.ask("POST", "/api/admin/tables/odd.columns/profile")
+
+
+EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "/auth/desktop": ("/auth/desktop?challenge=" + "a" * 43,),
+    "/auth/email/confirm": ("/auth/email/confirm?token=x",),
+    "/auth/google/callback": (),
+    "/auth/password/set": ("/auth/password/set?token=x",),
+    "/admin/people/{id}": ("/admin/people/{person}",),
+    "/admin/runs/{id}": ("/admin/runs/{run}",),
+    "/admin/sources": ("/admin/sources", "/admin/sources?type=csv"),
+    "/admin/sources/{name}": ("/admin/sources/odd", "/admin/sources/odd?look=tables", "/admin/sources/odd?look=test"),
+    "/admin/tables/{source}/{name}": ("/admin/tables/shop/orders", "/admin/tables/odd/columns"),
+    "/catalog": ("/catalog", "/catalog?q=alert", "/catalog?source=odd"),
+    "/glossary/{name}": ("/glossary/Odd",),
+    "/metrics/{name}": ("/metrics/odd?plot=true",),
+    "/oauth/authorize": (),
+    "/query/shared/{id}": ("/query/shared/{shared}",),
+    "/memory/admin": tuple(f"/memory/admin?status={each}" for each in ("pending", "mandatory", "rejected")),
+    "/scripts/{id}": ("/scripts/{script}", "/scripts/{failed}"),
+    "/tables/{source}/{name}": ("/tables/shop/orders", "/tables/odd/columns", "/tables/odd/none"),
+}
+"""Addresses of pages whose route has parts or a query; the others are their own."""
+
+
+def pages() -> list[str]:
+    """Return an address of every page that answers GET, from the routes."""
+    found = [each.function.path.text for each in FUNCTIONS if each.function.method == "GET" and each.function.is_page]
+    return [address for path in found for address in EXAMPLES.get(path, (path,))]
+
+
+@pytest.fixture(scope="module")
+def ids(world: World) -> dict[str, str]:
+    """Return the ids of what pages name by an id, by the names that addresses have for them."""
+    people = {each["email"]: each["id"] for each in world.ask("GET", "/api/users")["users"]}
+    runs = world.ask("GET", "/api/sync/status")["runs"]
+    scripts = {each["name"]: each["id"] for each in world.ask("GET", "/api/scripts")["scripts"]}
+    sql = "select '" + PAYLOADS[2].replace("'", "''") + "'"
+    shared = Browser(world).sign_in("admin@example.com").post("/query/share", sql=sql).headers["Location"]
+    return {
+        "person": people["hostile2@example.com"],
+        "run": next(each["run_id"] for each in runs if each["status"] != "ok"),
+        "script": scripts["odd"],
+        "failed": scripts["odd-failed"],
+        "shared": shared.rpartition("/")[2],
+    }
+
+
+@pytest.mark.parametrize("path", pages())
+def test_what_people_say_is_shown_as_text(admin: Browser, ids: dict[str, str], path: str) -> None:
+    answer = admin.get(path.format(**ids))
+    assert answer.status_code in {200, 303, 401, 404}
     assert strange(answer.text) == []
+
+
+SHOWN: Final = {
+    "/glossary/Odd": 400,
+    "/metrics/odd": 400,
+    "/memory": 400,
+    "/notifications": 20,
+    "/scripts/{script}": 90,
+    "/scripts/{failed}": 9,
+    "/tables/odd/columns": 30,
+    "/admin/runs/{run}": 1,
+}
+"""How many payloads, at least, a page shows: otherwise it would prove nothing that none runs there."""
+
+
+@pytest.mark.parametrize(("path", "least"), SHOWN.items())
+def test_pages_show_what_was_said(admin: Browser, ids: dict[str, str], path: str, least: int) -> None:
+    assert shown(admin.get(path.format(**ids)).text).count("alert(1)") >= min(least, len(PAYLOADS))
+
+
+ENDS_THE_SESSION: Final = {"/auth/logout", "/auth/logout/everywhere", "/account/sessions/everywhere"}
+
+
+def forms() -> list[HttpFunction]:
+    """Return the functions to which forms of pages are sent."""
+    found = (each for each in FUNCTIONS if each.function.method == "POST" and each.function.is_page)
+    return [each for each in found if each.function.path.text not in ENDS_THE_SESSION and each.function.input]
+
+
+@pytest.mark.parametrize("form", forms(), ids=lambda each: each.function.path.text)
+def test_no_field_of_a_form_comes_back_as_markup(admin: Browser, ids: dict[str, str], form: HttpFunction) -> None:
+    """Each field alone, with the others as a browser sends them empty, and all at once."""
+    spec = form.function
+    assert spec.input is not None
+    fields = spec.input.model_fields.items()
+    names = [field.alias or name for name, field in fields if name not in spec.path.names]
+    path = re.sub(r"\{(\w+)\}", lambda part: ids.get(part[1], "odd"), spec.path.text)
+    text = "".join(PAYLOADS[9:12])[:150]
+    for chosen in [[name] for name in names] + [names]:
+        answer = admin.post(path, **{name: text if name in chosen else "" for name in names})
+        assert answer.status_code < 500, answer.text
+        assert strange(answer.text) == []
 
 
 def test_all_of_it_is_shown(admin: Browser) -> None:

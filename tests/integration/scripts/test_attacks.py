@@ -482,7 +482,7 @@ def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, 
             data_url="file:///x", scratch_dir=Path(sys.argv[1]), script_timeout=60,
             script_runner=sys.argv[2], script_python=sys.argv[3] if sys.argv[3:] else None,
         )
-        Confinement(settings).run("import time\\nwhile True: time.sleep(0.1)  # marker", Upstream(HttpClient(), "http://x", "t", 1))
+        Confinement(settings).run("import time\\nwhile True: time.sleep(0.1)  # marker", Upstream(HttpClient(), "http://x", "t", 1), "r")
     """
     usual = {"SCRATCH_DIR": str(tmp_path)} | (reachable if variant == "landlock" else {})
     arguments = [usual["SCRATCH_DIR"], variant, *([usual["SCRIPT_PYTHON"]] if "SCRIPT_PYTHON" in usual else [])]
@@ -514,7 +514,7 @@ def test_other_users_of_the_host_can_not_open_the_way_to_the_api(variant: str, r
     )
     source = "import time\nuntil = time.monotonic() + 60\nwhile time.monotonic() < until: time.sleep(0.05)"
     run = threading.Thread(
-        target=lambda: Confinement(settings).run(source, Upstream(HttpClient(), "http://127.0.0.1:1", "t", 1))
+        target=lambda: Confinement(settings).run(source, Upstream(HttpClient(), "http://127.0.0.1:1", "t", 1), "r")
     )
     run.start()
     ends = time.monotonic() + 50  # the script ends after 60

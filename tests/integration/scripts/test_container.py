@@ -1,13 +1,19 @@
 """Scripts in containers, as `SCRIPT_RUNNER=container` runs them: by a real Docker."""
 
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from analyst.runs import new_run_id
 from tests.integration.scripts.conftest import PNG, Stage, staged
+from tests.integration.scripts.test_deaths import until
 from tests.integration.world import Begun
 
 IMAGE = "python:3.11-slim-bookworm"
@@ -86,6 +92,45 @@ def test_it_reaches_neither_the_host_nor_a_network(stage: Stage, ann: tuple[str,
 def test_limits_hold(stage: Stage, ann: tuple[str, str], source: str, expected: str) -> None:
     done = stage.run(stage.push(ann[1], source))
     assert (done["status"], expected in done["error"]) == ("failed", True), done
+
+
+LEFT_BEHIND = """
+import sys
+from pathlib import Path
+from analyst.http_client import HttpClient
+from analyst.scripts.confinement import Confinement
+from analyst.scripts.relay import Upstream
+from analyst.settings import Settings
+scratch, image, run_id = sys.argv[1:]
+settings = Settings(
+    data_url="file:///x", scratch_dir=Path(scratch), script_timeout=300, script_runner="container", script_image=image
+)
+Confinement(settings).run("while True: pass", Upstream(HttpClient(), "http://x", "t", 1), run_id)
+"""
+
+
+def test_a_run_that_is_taken_over_ends_the_container_of_the_worker_that_died(
+    stage: Stage, ann: tuple[str, str]
+) -> None:
+    run_id, scratch = new_run_id(stage.town.clock[0]), str(stage.town.world.process.settings.scratch_dir)
+    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(LEFT_BEHIND), scratch, IMAGE, run_id])
+    try:
+        until(lambda: containers("running", f"label=ai-data-analyst.run={run_id}"))
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    (left,) = containers("running", f"label=ai-data-analyst.run={run_id}")
+    assert stage.run(stage.push(ann[1], "print('{}')"), run_id)["status"] == "ok"
+    assert left not in containers("running")
+    for each in Path(scratch).glob("script-*"):  # what the dead worker did not remove
+        shutil.rmtree(each)
+
+
+def containers(status: str, *filters: str) -> list[str]:
+    """Return the ids of containers with a status."""
+    asked = [part for each in (f"status={status}", *filters) for part in ("--filter", each)]
+    listed = subprocess.run(["docker", "ps", "-aq", *asked], capture_output=True, text=True, timeout=60, check=True)
+    return listed.stdout.split()
 
 
 def test_no_container_and_no_folder_is_left(stage: Stage) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from gunicorn.workers.base import Worker as GunicornWorker
 from waitress.wasyncore import file_dispatcher
 
+from analyst.addresses import path_of
 from analyst.errors import AnalystError
 from analyst.http.function import process, routes_of
 from analyst.http.server.connections import Loop, Server, Threads
@@ -100,6 +101,9 @@ def _body_limit(application: Any) -> Callable[[str, str], int]:
         if routes is None:
             return BODY_LIMIT
         try:
+            prefix = path_of(process().settings.base_url)
+            if prefix and not routes.has(path):
+                path = path.removeprefix(prefix)
             return routes.match(method, path)[0].body_limit
         except AnalystError:
             return BODY_LIMIT

@@ -1,5 +1,6 @@
 // What pages do better with a script; each works without it. Elements are made by the DOM, never of texts.
 "use strict";
+const root = new URL(document.currentScript.src).pathname.split("/static/")[0];  // the path of the server's address, or nothing
 const $ = (selector, within = document) => [...within.querySelectorAll(selector)];
 const html = window.trustedTypes ? trustedTypes.createPolicy("pages", { createHTML: (text) => text }) : { createHTML: (text) => text };
 
@@ -37,7 +38,7 @@ function copyRows(within) {
 // Replace the region of a page by that of another state of it, as the server renders it.
 async function replace(region, url, options) {
   const answer = await fetch(url, { headers: { Accept: "text/html" }, ...options });
-  if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return null; }
+  if (answer.redirected && new URL(answer.url).pathname === `${root}/login`) { location.reload(); return null; }
   if (!answer.ok) return null;
   const page = new DOMParser().parseFromString(html.createHTML(await answer.text()), "text/html");
   const fresh = page.getElementById(region.id);
@@ -116,6 +117,17 @@ function grids(within) {
   }
 }
 
+// Check all boxes of a table at once.
+function checkingAll(within) {
+  for (const all of $("[data-check-all]", within)) {
+    const boxes = $("tbody input[type=checkbox]", all.closest("table"));
+    all.hidden = false;
+    all.addEventListener("change", () => { for (const box of boxes) box.checked = all.checked; });
+    const follow = () => { const count = boxes.filter((box) => box.checked).length; all.checked = count === boxes.length; all.indeterminate = count > 0 && count < boxes.length; };
+    for (const box of boxes) box.addEventListener("change", follow);
+  }
+}
+
 // Forms that ask again before they change something that can't be undone.
 function confirming(within) {
   for (const form of $("form[data-confirm]", within)) {
@@ -149,7 +161,7 @@ function editors(within) {
     const load = async () => {
       if (asked) return;
       asked = true;
-      try { names = (await (await fetch("/api/query/names")).json()).names; } catch { names = []; }
+      try { names = (await (await fetch(`${root}/api/query/names`)).json()).names; } catch { names = []; }
     };
     area.addEventListener("focus", load);
     const word = () => /[A-Za-z_][A-Za-z0-9_.]*$/.exec(area.value.slice(0, area.selectionStart))?.[0] ?? "";
@@ -223,23 +235,25 @@ function navigation() {
 
 // The bell: how much is unread, beside the entry of notifications. One stream, and none while nobody looks at the page.
 function bell() {
-  const entry = document.querySelector('nav a[href="/notifications"]');
+  const entry = document.querySelector(`nav a[href="${root}/notifications"]`);
   if (!entry || !window.EventSource) return;
-  const badge = document.createElement("span"), seen = new Set();
+  const badge = document.createElement("span"), number = document.createTextNode(""), what = document.createElement("span"), seen = new Set();
   let source = null, unread = 0;
   badge.className = "badge key";
   badge.hidden = true;
-  entry.append(badge);
+  what.className = "hidden";
+  what.textContent = " unread";
+  badge.append(number, what);
+  entry.append(" ", badge);
   const show = (count) => {
     unread = count;
     badge.hidden = !count;
-    badge.textContent = count > 99 ? "99+" : String(count);
-    if (count) entry.setAttribute("aria-label", `Notifications, ${count} unread`); else entry.removeAttribute("aria-label");
+    number.data = count > 99 ? "99+" : String(count);
   };
   const close = () => { source?.close(); source = null; };
   const open = () => {
     if (source || document.hidden) return;
-    source = new EventSource("/api/notifications/stream?every=10");
+    source = new EventSource(`${root}/api/notifications/stream?every=10`);
     source.addEventListener("ready", (event) => show(JSON.parse(event.data).unread));
     source.addEventListener("notification", (event) => {
       const it = JSON.parse(event.data);
@@ -256,7 +270,7 @@ function bell() {
 }
 
 function enhance(within) {
-  for (const start of [copyButtons, copyRows, liveForms, polling, grids, confirming, editors, autoForms]) start(within);
+  for (const start of [copyButtons, copyRows, liveForms, polling, grids, checkingAll, confirming, editors, autoForms]) start(within);
 }
 enhance(document);
 addresses();

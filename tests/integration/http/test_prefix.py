@@ -1,0 +1,213 @@
+"""A server whose address has a path (`BASE_URL=https://host/data`): behind a proxy that removes it, and one that leaves it."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from werkzeug.test import Client, TestResponse
+
+from analyst.auth import sessions
+from tests.integration.pages.conftest import HTML
+from tests.integration.world import Begun, World
+from tests.processes import Host, da, free_port, served
+
+PREFIX = "/team/data"
+ORDERS = "/iceberg/v1/namespaces/shop/tables/orders"
+
+
+def proxied(world: World, *, removes: bool) -> Callable[..., Any]:
+    """Pass on what is below the prefix, and what clients of OAuth ask at the root of the host."""
+
+    def proxy(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        path = environ["PATH_INFO"]
+        if path.startswith("/.well-known/"):
+            return world.app(environ, start_response)
+        if path != PREFIX and not path.startswith(f"{PREFIX}/"):
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"the proxy has nothing here"]
+        return world.app(
+            {**environ, "PATH_INFO": path.removeprefix(PREFIX) or "/"} if removes else environ, start_response
+        )
+
+    return proxy
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A world behind a proxy on loopback, and a browser and a token of Ann."""
+
+    world: World
+    host: Host
+    client: Client
+    token: str
+
+    def get(self, path: str, **headers: str) -> TestResponse:
+        return self.client.get(path, headers={"Accept": HTML, **headers}, base_url=self.origin, buffered=True)
+
+    def post(self, path: str, **form: str) -> TestResponse:
+        headers = {"Accept": HTML, "Origin": self.origin}
+        return self.client.post(path, data=form, headers=headers, base_url=self.origin, buffered=True)
+
+    @property
+    def origin(self) -> str:
+        return self.host.url.removesuffix(PREFIX)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["removed", "left"])
+def it(request: pytest.FixtureRequest, begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
+    folder, port = tmp_path_factory.mktemp("prefix"), free_port()
+    url = f"http://127.0.0.1:{port}{PREFIX}"
+    world = begun.world(folder, base_url=url, variables={"SECRET_KEY": "s" * 40})
+    shop = Path(folder, "sources", "shop")
+    shop.mkdir(parents=True)
+    (shop / "orders.csv").write_text("id,amount\n1,10\n2,20\n")
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(shop)}})
+    world.ask("POST", "/extract/csv", {"source": "shop"})
+    user = world.ask("POST", "/api/users", {"email": "ann@example.com", "role": "km_admin"})
+    world.ask("POST", "/api/admin/permissions", {"user": "ann@example.com", "source": "shop"})
+    token = world.ask("POST", "/auth/tokens", {"name": "x", "user": "ann@example.com"})["token"]
+    application = proxied(world, removes=request.param)
+    client, now = Client(application), world.process.clock()
+    session = sessions.begin(user["id"], now)
+    client.set_cookie("da_session", sessions.for_browser(world.process.keys, session, now), domain="127.0.0.1")
+    with served(application, port):
+        yield Mounted(world, Host(url), client, token)
+    world.process.close()
+
+
+class Addresses(HTMLParser):
+    """Where the elements of a page lead: those that a click, or the page itself, opens, and those of forms."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.opened, self.sent = set[str](), set[str]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.opened |= {value for name in ("href", "src", "data-address") if (value := given.get(name))}
+        places = (given.get("action"), given.get("formaction"))
+        (self.opened if tag == "form" and given.get("method") != "post" else self.sent).update(filter(None, places))
+
+
+def test_every_address_on_every_page_is_below_the_prefix(it: Mounted) -> None:
+    waiting, seen = [f"{PREFIX}/", f"{PREFIX}/docs"], set[str]()
+    while waiting:
+        path = waiting.pop()
+        if (path := path.partition("#")[0]) in seen:
+            continue
+        seen.add(path)
+        answer = it.get(path)
+        assert answer.status_code == 200, (path, answer.status_code, answer.text[:300])
+        if answer.mimetype != "text/html":
+            continue
+        found = Addresses(answer.text)
+        for address in found.opened | found.sent:
+            whole = urlsplit(urljoin(it.origin + path, address))
+            assert whole.scheme == "data" or f"{whole.path}/".startswith(f"{PREFIX}/"), (path, address)
+        shapes = {
+            re.sub(r"[?&].*", "", address): address for address in found.opened if not address.startswith("data:")
+        }
+        waiting += [urlsplit(urljoin(it.origin + path, each)).path for each in shapes.values()]
+    assert {f"{PREFIX}{path}" for path in ("/", "/catalog", "/tables/shop/orders", "/account", "/index.json")} <= seen
+    assert len(seen) > 20
+
+
+def test_redirects_forms_and_errors_stay_below_the_prefix(it: Mounted) -> None:
+    stranger = Client(proxied(it.world, removes=True))
+    sent = stranger.get(f"{PREFIX}/account?done=x", headers={"Accept": HTML}, base_url=it.origin)
+    assert sent.headers["Location"] == f"{PREFIX}/login?{urlencode({'next': '/account?done=x'})}"
+    described = it.post(f"{PREFIX}/tables/shop/orders/description", description="What was bought.")
+    assert (described.status_code, described.headers["Location"]) == (
+        303,
+        f"{PREFIX}/tables/shop/orders?done=described",
+    )
+    came_from = f"{it.origin}{PREFIX}/tables/shop/orders"
+    for referrer, back in ((came_from, f"{PREFIX}/tables/shop/orders"), (f"{it.origin}/other", f"{PREFIX}/")):
+        headers = {"Accept": HTML, "Origin": it.origin, "Referer": referrer}
+        form = {"tags": "x" * 30_000}
+        refused = it.client.post(
+            f"{PREFIX}/tables/shop/orders/description", data=form, headers=headers, base_url=it.origin
+        )
+        assert refused.status_code == 422
+        assert f'href="{back}"' in refused.text
+    ended = stranger.post(
+        f"{PREFIX}/tables/shop/orders/description",
+        data={"description": "kept"},
+        headers={"Accept": HTML, "Origin": it.origin, "Referer": came_from},
+        base_url=it.origin,
+    )
+    assert f'action="{PREFIX}/tables/shop/orders/description"' in ended.text
+    assert f'action="{PREFIX}/' in it.get(f"{PREFIX}/nowhere").text
+
+
+def test_signed_files_are_downloaded(it: Mounted, tmp_path: Path) -> None:
+    signed = it.host.ask("POST", "/api/data/urls", {"files": {"shop.orders": None}}, token=it.token)[1]["urls"]
+    (url,) = signed.values()
+    assert url.startswith(f"{it.host.url}/")
+    assert it.get(url.removeprefix(it.origin)).data[:4] == b"PAR1"
+    place = "/delta-sharing/shares/data/schemas/shop/tables/orders/query"
+    shared = it.host.ask("POST", place, {}, token=it.token)[1]
+    (file,) = [json.loads(line)["file"]["url"] for line in shared.splitlines() if b'"file"' in line]
+    assert it.get(file.removeprefix(it.origin)).data[:4] == b"PAR1"
+    assert "Updated shop.orders" in da(tmp_path, "sync", server=it.host, token=it.token).stdout
+    counted = da(tmp_path, "query", "select sum(amount) as n from shop.orders", server=it.host, token=it.token)
+    assert "30" in counted.stdout
+    remote = da(tmp_path, "query", "--scope", "server", "from orders", server=it.host, token=it.token)
+    assert "20" in remote.stdout
+    wrong = da(tmp_path, "explore", "shop.nothing", server=it.host, token=it.token, check=False)
+    assert "shop.nothing" in wrong.stderr
+    assert "nothing is served" not in wrong.stderr
+
+
+def test_the_files_of_an_iceberg_table_are_read(it: Mounted) -> None:
+    found = it.host.ask("GET", ORDERS, token=it.token)[1]
+    config = found["config"]
+    assert config["s3.endpoint"] == it.host.url
+    path = f"{PREFIX}/{quote(found['metadata-location'].removeprefix('s3://'), safe='/~')}"
+    request = AWSRequest("GET", it.origin + path)
+    names = ("s3.access-key-id", "s3.secret-access-key", "s3.session-token")
+    S3SigV4Auth(Credentials(*(config[name] for name in names)), "s3", config["s3.region"]).add_auth(request)
+    answer = it.client.get(path, headers=dict(request.headers.items()), base_url=it.origin, buffered=True)
+    assert answer.status_code == 200, answer.text
+    assert json.loads(answer.data)["current-snapshot-id"] == found["metadata"]["current-snapshot-id"]
+
+
+def test_clients_of_oauth_find_the_server(it: Mounted) -> None:
+    """They look at the root of the host, with the path behind `/.well-known/…` (RFC 8414 and RFC 9728, section 3.1)."""
+    stranger = Client(it.client.application)
+    challenge = stranger.post(f"{PREFIX}/mcp", json={}, base_url=it.origin).headers["WWW-Authenticate"]
+    told = re.search(r'resource_metadata="([^"]+)"', challenge)
+    assert told is not None
+    places = (told[1].removeprefix(it.origin), f"/.well-known/oauth-protected-resource{PREFIX}/mcp")
+    for place in (*places, f"/.well-known/oauth-protected-resource{PREFIX}"):
+        found = it.get(place).get_json()
+        assert (found["resource"], found["authorization_servers"]) == (f"{it.host.url}/mcp", [it.host.url]), place
+    for place in (
+        f"/.well-known/oauth-authorization-server{PREFIX}",
+        f"{PREFIX}/.well-known/oauth-authorization-server",
+    ):
+        about = it.get(place).get_json()
+        assert about["issuer"] == it.host.url
+        assert about["token_endpoint"] == f"{it.host.url}/oauth/token"
+    for place in ("/.well-known/oauth-protected-resource/mcp2", "/.well-known/oauth-authorization-server/team"):
+        assert it.get(place).status_code == 404
+
+
+def test_a_prefix_that_is_also_a_path_of_the_server(begun: Begun, tmp_path: Path) -> None:
+    """Where a function has the path of a request, the proxy has removed the prefix."""
+    world = begun.world(tmp_path, base_url="http://localhost/api")
+    client = Client(world.app)
+    assert client.get("/api/health").status_code == 200
+    assert client.get("/health").status_code == 404
+    assert client.get("/api/login", headers={"Accept": HTML}).text.count('href="/api/') > 1
+    world.process.close()
