@@ -33,7 +33,7 @@ class Naming:
         """Name the columns of some files. A column without an original is named by its position: `column0` is the first.
 
         Raises:
-            SourceError: two originals would get the same name; the message contains both, and their files.
+            SourceError: two originals would get the same name, or one contains a NUL; the message names them and their files.
         """
         named = {identity(original): name for name, original in self.known.items() if original.strip()}
         present = {identity(original) for header in headers for original in header.originals}
@@ -48,6 +48,8 @@ class Naming:
     def _of(self, header: Header, named: Mapping[str, str], owners: dict[str, tuple[str, str]]) -> Names:
         names: Names = {}
         for place, original in enumerate(header.originals):
+            if "\0" in original:
+                raise SourceError(f"{header.where}: the name of the column {original!r} contains a NUL; rename it")
             has_original = bool(original.strip())
             name = named.get(identity(original)) or name_of(original) if has_original else f"column{place}"
             if name in names:

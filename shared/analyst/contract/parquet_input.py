@@ -81,7 +81,8 @@ def open_parquet(
     connection ignores the statistics of files, which may be wrong.
 
     Raises:
-        SourceError: it is damaged or encrypted, two columns share a name, or a value can't be read exactly.
+        SourceError: it is damaged or encrypted, two columns share a name, a name contains a NUL, or a value can't be read
+            exactly.
     """
     footer = read_footer(path, name)
     verify_pages(path, name, footer.chunks(name))
@@ -105,6 +106,8 @@ def _check_names(columns: Collection[Element], name: str, within: str = "") -> N
     if twice := _twice([column.name for column in columns]):
         raise SourceError(f"{name}: {within}the columns {twice} have the same name; rename one of them")
     for column in columns:
+        if "\0" in column.name:
+            raise SourceError(f"{name}: {within}the name of the column {column.name!r} contains a NUL; rename it")
         _check_names(column.children, name, within or f"in the column {column.name!r} ")
 
 

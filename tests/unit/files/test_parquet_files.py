@@ -44,8 +44,8 @@ def test_files_of_a_folder_are_united_by_name_in_their_order(folder: Folder) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"", "t.parquet is empty: it has 0 bytes"),
         (b"a,b\n1,2\n", "the content of t.parquet does not match its name: it is in another format"),
-        (b"", "the content of t.parquet does not match its name"),
         (b"PAR1 and then nothing", "t.parquet is truncated"),
     ],
 )

@@ -285,6 +285,8 @@ def _check(item: DataFile, path: Path) -> None:
         kind = kind_of(path, item.compression, item.name)
     if kind == expected or (expected == "json" and kind is None):
         return
+    if path.stat().st_size == 0:
+        raise SourceError(f"{item.name} is empty: it has 0 bytes; write it again, or remove it")
     holds, remedy = _HOLDS.get(kind or "text", (kind, "rename it"))
     raise SourceError(
         f"the content of {item.name} does not match its name: it is {holds}; {remedy.format(name=item.name)}"

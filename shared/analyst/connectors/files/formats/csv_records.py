@@ -16,6 +16,9 @@ _ENDS = ("\r", "\n")
 TOO_LONG = f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
 """Why a longer record is malformed."""
 
+BACKSLASHES = "if backslashes escape quotes, set escape to \\"
+"""The remedy for quotes that follow a backslash."""
+
 SET_ENCODING = "set encoding to that of the file, for example windows-1252"
 """The remedy for bytes that can't be decoded."""
 
@@ -158,7 +161,8 @@ class Grammar:
         pieces.append(used[-1][position:end])
         closed = self._closed.match(used[-1], end + 1)
         if closed is None:
-            return "", "has text after a closing quote", -1
+            is_escaped = self.escape == self.quote and used[-1][end - 1 : end] == "\\"
+            return "", f"has text after a closing quote{f'; {BACKSLASHES}' if is_escaped else ''}", -1
         return self._unescaped("".join(pieces)), None, closed.end() if closed[1] == self.delimiter else -1
 
     def _inside_end(self, line: str, position: int) -> int:

@@ -16,7 +16,7 @@ from analyst.connectors.files.columns.enforcement import Reading, Rejected, Rela
 from analyst.connectors.files.columns.table import Content, Format
 from analyst.connectors.files.columns.text_types import Range, UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, survey
-from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, Grammar, Record
+from analyst.connectors.files.formats.csv_records import BACKSLASHES, MAX_RECORD_BYTES, Grammar, Record
 from analyst.connectors.files.formats.dialect import Dialect, broken_end, detect, on_broken_bytes, read_sample
 from analyst.connectors.files.options import CsvOptions
 from analyst.connectors.files.table_files import DataFile
@@ -92,12 +92,25 @@ def _misshape(record: Record, dialect: Dialect) -> str | None:
     found, width = len(record.values), len(dialect.columns) + dialect.trailing
     if found != width:
         values = "1 value" if found == 1 else f"{found} values"
-        return f"has {values} where {'the header has' if dialect.header else 'the first row has'} {width}{dialect.hint}"
+        hint = dialect.hint or _quoting(record, dialect.grammar)
+        return f"has {values} where {'the header has' if dialect.header else 'the first row has'} {width}{hint}"
     if dialect.trailing and record.values[-1]:
         return f"has the value {record.values[-1][:80]!r} after its last column"
     if dialect.header and width > 1 and record.values == dialect.first:
         return "repeats the header; remove this line, or move the table that follows to a separate file"
     return None
+
+
+def _quoting(record: Record, grammar: Grammar) -> str:
+    """Return how quotes may be meant in a row that has too many values or too few."""
+    if grammar.quote and grammar.escape == grammar.quote and f"\\{grammar.quote}" in record.text:
+        return f"; {BACKSLASHES}"
+    other = "'" if grammar.quote == '"' else '"'
+    is_open = [value.strip()[:1] == other and value.strip()[-1:] != other for value in record.values]
+    is_closed = [value.strip()[-1:] == other and value.strip()[:1] != other for value in record.values]
+    if any(is_closed[index + 1 :].count(True) for index, opens in enumerate(is_open) if opens):
+        return f"; if values are enclosed in {other}, set quote to {other}"
+    return ""
 
 
 def _line(record: Record, width: int, dialect: Dialect) -> str:

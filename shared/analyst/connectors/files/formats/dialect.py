@@ -21,6 +21,9 @@ _DELIMITERS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t", ",", ";", "|")}
 _NONE = "\x1f"
 """The delimiter of a file with one column: a character that does not occur."""
 
+_UNUSUAL = re.compile(r"[\x01-\x08\x0e-\x1e^~\u00a6\u00a7]")
+"""Characters that separate values in some files, and hardly occur in the name of a column."""
+
 _SEP_LINE = re.compile(r'\ufeff?"?sep=(?P<delimiter>[^\r\n\x00"])"?\r?\n', re.IGNORECASE)
 """A line that Excel reads and writes before the header."""
 
@@ -81,8 +84,8 @@ def detect(sample: bytes, *, whole: bool, file_format: str, name: str, options: 
     """Detect the dialect of a file from a sample of its first bytes, which may be all of them (`whole`).
 
     Raises:
-        SourceError: it is empty, its header is malformed or looks like data, or two columns would share a name; `name`
-            is that of the file.
+        SourceError: it is empty, its delimiter is unusual, its header is malformed or looks like data, or two columns
+            would share a name; `name` is that of the file.
     """
     encoding = _encoding(sample, name, options)
     text = _decode(sample, encoding, name, whole=whole)
@@ -98,6 +101,8 @@ def detect(sample: bytes, *, whole: bool, file_format: str, name: str, options: 
     if given is None:
         tried = [(one, _counts(grammar_of(one), text, whole=whole)) for one in _DELIMITERS[file_format]]
         grammar = grammar_of(_delimiter(tried))
+        if grammar.delimiter == _NONE:
+            _check_single(_complete(grammar, text, whole=whole), name)
         spaced = grammar_of(grammar.delimiter + " ")
         if _is_spaced(grammar, spaced, text, whole=whole):
             grammar = spaced
@@ -203,6 +208,17 @@ def _usual(counts: Sequence[int]) -> tuple[float, int]:
     """Return the most frequent number of values above one: the share of the records that have it, and the number."""
     several = Counter(count for count in counts if count > 1).most_common(1)
     return (several[0][1] / len(counts), several[0][0]) if several else (0.0, 1)
+
+
+def _check_single(records: Sequence[Record], name: str) -> None:
+    """Check that lines of one value are not several values between delimiters that are not detected."""
+    lines = [record.text for record in records if record.text]
+    for mark in _UNUSUAL.findall(lines[0] if len(lines) > 1 else ""):
+        if len({line.count(mark) for line in lines}) == 1:
+            raise SourceError(
+                f"{name}:{records[0].line}: every line contains {mark!r} equally often; set delimiter to it, or to , if "
+                "there is only one column"
+            )
 
 
 def _is_spaced(grammar: Grammar, spaced: Grammar, text: str, *, whole: bool) -> bool:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -22,7 +22,8 @@ from analyst.connectors.files.columns.enforcement import Reading, Rejected, Rela
 from analyst.connectors.files.columns.table import Content, Format
 from analyst.connectors.files.columns.text_types import UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, verify
-from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, TOO_LONG
+from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES
+from analyst.connectors.files.formats.json_records import check_array, check_encoding, lines_of, mend
 from analyst.connectors.files.table_files import DataFile
 from analyst.contract.column_names import Header, Names
 from analyst.errors import SourceError
@@ -35,42 +36,6 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|-?[0-9][0-9.eE+-]*', re.DOTAL
 _QUOTE = ord('"')
 _EXACT_LENGTH = 16
 """Characters of a number with a point, so at most 15 digits: any such number survives a double."""
-
-
-def mend(path: Path, compression: Compression, into: Path, *, name: str, collect: bool) -> Rejected:
-    """Copy the lines of a file that are JSON objects to `into`.
-
-    Raises:
-        SourceError: a line is not one, unless those are set aside (`collect`); or values extend over several lines.
-    """
-    rejected = Rejected()
-    if _is_spread(path, compression, name):
-        raise SourceError(
-            f"{name}:1: is not a JSON value by itself: the object continues on the next line; write each object on one line, "
-            "for example with jq -c ., or all of them as one array"
-        )
-    with opened(path, compression, name) as file, into.open("wb") as copy:
-        for number, line in _lines(file):
-            problem = _problem(line)
-            if problem is None:
-                copy.write(line + b"\n")
-            elif collect:
-                rejected += Rejected(1, (f"{name}:{number}: {problem}",))
-            else:
-                raise SourceError(f"{name}:{number}: {problem}")
-    return rejected
-
-
-def _is_spread(path: Path, compression: Compression, name: str) -> bool:
-    """Return whether the first value of a file is an object that continues on the next line."""
-    with opened(path, compression, name) as file:
-        start = file.read(MAX_RECORD_BYTES).decode("utf-8-sig", errors="replace").lstrip()
-    first = start.partition("\n")[0].strip()
-    try:
-        value, end = json.JSONDecoder().raw_decode(start)
-    except (ValueError, RecursionError):
-        return first in ("{", "[") and len(start) >= MAX_RECORD_BYTES // 4
-    return isinstance(value, dict) and "\n" in start[:end].strip()
 
 
 def mark_numbers(path: Path, compression: Compression, into: Path, *, name: str, mark: str) -> None:
@@ -109,61 +74,6 @@ def _is_exact(number: bytes) -> bool:
         return Decimal(repr(float(text))) == Decimal(text)
     except (ValueError, ArithmeticError):
         return True  # it is not a number, which the reader will report
-
-
-def lines_of(
-    path: Path, compression: Compression, rows: frozenset[int], *, is_array: bool, name: str
-) -> dict[int, int]:
-    """Find the lines of rows, counted from 1; in an array, a row is its own line number."""
-    if is_array:
-        return {row: row for row in rows}
-    lines: dict[int, int] = {}
-    with opened(path, compression, name) as file:
-        for row, (number, _line) in enumerate(_lines(file), start=1):
-            if row in rows:
-                lines[row] = number
-            if len(lines) == len(rows):
-                break
-    return lines
-
-
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank with their numbers; of a line that is too long, only its first bytes."""
-    number = 0
-    while line := file.readline(MAX_RECORD_BYTES + 1):
-        number += 1
-        piece = line
-        while piece and not piece.endswith(b"\n"):
-            piece = file.readline(MAX_RECORD_BYTES + 1)
-        plain = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
-        if plain:
-            yield number, plain
-
-
-def _problem(line: bytes) -> str | None:
-    if len(line) > MAX_RECORD_BYTES:
-        return TOO_LONG
-    try:
-        value = json.loads(line, object_pairs_hook=_without_doubles)
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeDecodeError as error:
-        return f"contains the byte 0x{line[error.start]:02x}, which is not valid UTF-8"
-    except UnicodeEncodeError:
-        return "contains an unpaired surrogate"
-    except json.JSONDecodeError as error:
-        return f"is not JSON: {error.msg[0].lower()}{error.msg[1:]} at character {error.pos + 1}"
-    except (ValueError, RecursionError) as error:
-        return f"can't be read: {error}"
-    return None if isinstance(value, dict) else "is not a JSON object"
-
-
-def _without_doubles(members: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(members)
-    if len(found) < len(members):
-        names = [name for name, _value in members]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the member {twice!r} twice")
-    return found
 
 
 _MAX_COLUMNS = 10_000
@@ -316,6 +226,7 @@ def _mended(reading: Reading, files: Sequence[JsonFile]) -> OpenedJson:
     rejected, mended = Rejected(), list[JsonFile]()
     for file in files:
         if file.is_array:
+            check_array(file.path, file.compression, file.name)
             mended.append(file)
             continue
         copy = reading.scratch / f"mended-{secrets.token_hex(8)}.jsonl"
@@ -362,6 +273,7 @@ def _file(item: DataFile, path: Path) -> JsonFile:
     verify(path, item.compression, item.name)
     with opened(path, item.compression, item.name) as file:
         start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    check_encoding(start, item.name)
     if not start:
         raise SourceError(f"{item.name} is empty: it contains no JSON value; write it again, or remove it")
     return JsonFile(item.name, path, item.compression, start.startswith(b"["))
@@ -544,12 +456,12 @@ def _without_blanks(*types: str) -> tuple[Cast, ...]:
 
 
 def _is_plain(structure: object, depth: int = 0) -> bool:
-    """Return whether a STRUCT or LIST can hold a structure: no mixed kinds, empty objects or clashing names."""
+    """Return whether a STRUCT or LIST can hold a structure: no mixed kinds, empty objects or clashing names, and no NUL in one."""
     if depth > _MAX_DEPTH:
         return False
     if isinstance(structure, dict):
         folded = {name.casefold() for name in structure}
-        whole = "" not in structure and len(folded) == len(structure) > 0
+        whole = "" not in structure and "\0" not in "".join(structure) and len(folded) == len(structure) > 0
         return whole and all(_is_plain(member, depth + 1) for member in structure.values())
     if isinstance(structure, list):
         return all(_is_plain(member, depth + 1) for member in structure)

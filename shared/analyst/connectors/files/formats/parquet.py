@@ -132,7 +132,7 @@ FORMAT = Format(open_part, united)
 
 
 def _described(reading: Reading, one: ParquetInput) -> _File:
-    with told_as(SourceError, f"{one.name}: "):
+    with told_as(SourceError, f"{one.name} can't be read as parquet: ", hide=one.paths[0]):
         described = reading.con.execute(f"{one.scan()} limit 0").description or []
     if len(described) != len(one.columns):
         raise SourceError(
