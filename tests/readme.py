@@ -1,5 +1,6 @@
 """The commands of README.md, as a reader types them."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,12 +20,17 @@ def steps(heading: str) -> list[str]:
 
 
 def clone(folder: Path) -> Path:
-    """Copy what is tracked to a folder, with the environment that `make env` would make there."""
+    """Copy what is tracked to a folder, with the environment that `make env` would make there.
+
+    All is older than the environment: make must not take it for outdated, and make it anew while other tests use it.
+    """
+    before = (ROOT / ".venv/installed").stat().st_mtime - 1
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists() and not name.startswith("tests/"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)  # with its time: make must not take the environment for outdated
+            shutil.copy(ROOT / name, folder / name)
+            os.utime(folder / name, (before, before))
     (folder / ".venv").symlink_to(ROOT / ".venv")
     return folder
 

@@ -15,7 +15,7 @@ from analyst.notifications.outbox import Destination
 from analyst.notifications.telegram import BotApi
 from analyst.notifications.telegram_bot import ALLOWED_UPDATES, keep_offset, offset_after
 from analyst.usage import Counting
-from functions.notifications.telegram_chats import answered
+from functions.notifications.telegram_chats import chat
 
 _WAIT: Final = 10.0
 
@@ -80,7 +80,7 @@ def poll_telegram(ctx: Context) -> Polled:
     wanted = {"timeout": int(_WAIT), "allowed_updates": list(ALLOWED_UPDATES), **start}
     updates = api.call("getUpdates", wanted, wait=_WAIT)
     for update in updates:
-        reply = answered(ctx, update)
+        reply = chat(ctx).answer(update, ctx.now)
         if reply is not None:
             with suppress(UndeliverableError):  # they have blocked the bot meanwhile, or pressed a button long ago
                 api.call(*reply.call())

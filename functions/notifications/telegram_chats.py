@@ -2,7 +2,6 @@
 
 import hmac
 import json
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -11,25 +10,21 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from analyst.access import Role
 from analyst.auth.limits import Limit
 from analyst.context import Context
-from analyst.errors import InvalidInputError, RateLimitedError, UnauthenticatedError
+from analyst.errors import InvalidInputError, UnauthenticatedError
 from analyst.http import Allow, Text, function
 from analyst.notifications import preferences
 from analyst.notifications.channels import UndeliverableError
 from analyst.notifications.delivery import deliver_later
-from analyst.notifications.notification import Notification, caller_of, notification_id
+from analyst.notifications.notification import Notification, notification_id
 from analyst.notifications.outbox import Destination, Outbox
 from analyst.notifications.telegram import BotApi
 from analyst.notifications.telegram_bot import (
     ALLOWED_UPDATES,
     CODE_LASTS,
-    Bot,
     Links,
-    OwnScript,
-    Reply,
     webhook_secret,
 )
-from analyst.scripts.shelf import Script, Shelf
-from functions.scripts.scripts import RUNS
+from analyst.scripts.chat import ScriptChat
 
 _SECRET: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header
 _LARGEST_UPDATE: Final = 1 << 20
@@ -170,7 +165,7 @@ def receive_telegram_update(ctx: Context) -> Text:
     secret = webhook_secret(ctx.settings)
     if not hmac.compare_digest(ctx.request.headers.get(_SECRET, "").encode(), secret.encode()):
         raise UnauthenticatedError(f"the update is not from Telegram: {_SECRET} is missing or wrong")
-    reply = answered(ctx, _update(ctx.request.get_data()))
+    reply = chat(ctx).answer(_update(ctx.request.get_data()), ctx.now)
     if reply is None:
         return Text("{}", "application/json")
     method, parameters = reply.call()
@@ -206,40 +201,9 @@ def _bot(ctx: Context) -> BotApi:
     return BotApi.of(ctx.settings, ctx.process.http)
 
 
-def answered(ctx: Context, update: dict[str, Any]) -> Reply | None:
-    """Answer an update of Telegram: do what it asks for, and return what the bot says."""
-    bot = Bot(ctx.store, ctx.settings, ctx.access.current, lambda user_id: _scripts(ctx, user_id))
-    reply = bot.answer(update, ctx.now)
-    if reply is None:
-        return None
-    if reply.send is not None:
-        deliver_later(ctx.tasks, reply.send)
-    if reply.run is None:
-        return reply
-    try:
-        ctx.limits.count(RUNS, reply.run.user_id, ctx.now)
-    except RateLimitedError as error:
-        return replace(reply, text=f"Nothing starts: {error}", run=None)
-    body = {"script": reply.run.script, "run_id": reply.run.run_id, "trigger": "demand", "reply": "telegram"}
-    ctx.tasks.enqueue("/run-script", body)
-    bot.started(reply.run)
-    return reply
-
-
-def _scripts(ctx: Context, user_id: str) -> list[OwnScript]:
-    """Return the scripts that somebody may run from a chat: their own, by name."""
-    caller = caller_of(ctx.access.current(), user_id)
-    if caller is None or not caller.includes(Role.ANALYST) or ctx.settings.script_runner == "off":
-        return []
-    own = [each for each in Shelf(ctx.store).seen_by(caller) if each.owner == user_id]
-    return [OwnScript(each.id, each.name, _last(each)) for each in own]
-
-
-def _last(script: Script) -> str:
-    if script.last is None:
-        return "has not run"
-    paused = ", paused" if script.paused else ""
-    return f"{script.last.status} on {script.last.at:%Y-%m-%d at %H:%M} UTC{paused}"
+def chat(ctx: Context) -> ScriptChat:
+    """Return what answers updates of Telegram."""
+    return ScriptChat(ctx.store, ctx.settings, ctx.access.current, ctx.limits, ctx.tasks)
 
 
 def _update(body: bytes) -> dict[str, Any]:

@@ -1,23 +1,20 @@
 """The caller's scripts; administrators see and stop those of all."""
 
-from datetime import timedelta
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from analyst import runs
 from analyst.access import Role, Scope
-from analyst.auth.limits import Limit
 from analyst.context import Context
 from analyst.errors import ConflictError
 from analyst.http import function
 from analyst.scripts import shelf
+from analyst.scripts.chat import RUNS
 from analyst.scripts.shelf import Script, ScriptName, ScriptRun, ScriptView, Shelf, require_runnable, script_view
 from analyst.settings.kinds import When
 
 _NONE: Final = "There is no such script, or the caller may not see it."
-RUNS: Final = Limit("script-run", 100, timedelta(hours=1))
-"""Runs on demand of one person, which could hold up the tasks of others."""
 _OFF: Final = "scripts are not run on this server because an administrator has set SCRIPT_RUNNER=off"
 ScriptId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """The id of a script; for the caller's own ones, the name does as well."""
@@ -148,7 +145,7 @@ def run_script(one: OneScript, ctx: Context) -> Started:
         raise ConflictError(_OFF)
     found = Shelf(ctx.store).get(one.id, ctx.caller)
     require_runnable(found, ctx.access.current())
-    ctx.limits.count(RUNS, ctx.user_id, ctx.now)  # runs that wait would hold up the tasks of others
+    ctx.limits.count(RUNS, ctx.user_id, ctx.now)
     run_id = runs.new_run_id(ctx.now)
     ctx.tasks.enqueue("/run-script", {"script": found.id, "run_id": run_id, "trigger": "demand"})
     ctx.audited(f"script:{found.id}", run_id=run_id, owner=found.owner)

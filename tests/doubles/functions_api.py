@@ -121,9 +121,8 @@ class FunctionsApi:
 
     def _file(self, table_id: str, select: str) -> dict[str, Any]:
         scratch = self.folder / "scratch.parquet"
-        with duckdb.connect() as connection:
-            connection.execute(f"copy ({select}) to '{scratch}' (format parquet)")
-            (rows,) = connection.execute(f"select count(*) from ({select})").fetchone() or (0,)
+        duckdb.execute(f"copy ({select}) to '{scratch}' (format parquet)")  # another instance takes 13 ms to start
+        (rows,) = duckdb.execute(f"select count(*) from ({select})").fetchone() or (0,)
         return self._store(table_id, scratch.read_bytes(), rows=rows)
 
     def _store(self, table_id: str, content: bytes, *, rows: int) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from analyst.errors import ForbiddenError
 from analyst.http import app
 from analyst.store import ABSENT, Condition, Entry, Object
 from infra.deployment import Access, routes, services
+from tests.all_functions import FUNCTIONS
 from tests.doubles.keboola.project import TOKEN, Project
 from tests.doubles.keboola.server import serving
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.wrapped_store import Around
 from tests.integration.jira.conftest import event, issue, signature
-from tests.integration.world import FUNCTIONS, JIRA_SECRET
+from tests.integration.world import JIRA_SECRET
 from tests.processes import BOOTSTRAP_SECRET, SERVICE_TOKEN, Host, free_port, served
 from tests.unit.test_deployment import answers
 

@@ -15,8 +15,9 @@ from da.leak_check import LeakCheck, Report, mentioned
 from da.leak_surfaces import NOT_ASKED, TOOLS, routes
 from da.server import Server
 from da.web import Web
+from tests.all_functions import FUNCTIONS
 from tests.clouds import FileCloud
-from tests.integration.world import FUNCTIONS, World
+from tests.integration.world import World
 from tests.processes import Host, free_port, served
 
 MISTAKES = ("order", "shop", "orders")

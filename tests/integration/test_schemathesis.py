@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from schemathesis.core.result import Ok
 from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from analyst.http.openapi import build
+from tests.all_functions import FUNCTIONS, description
 from tests.examples import partly
-from tests.integration.world import FUNCTIONS, Begun, World
+from tests.integration.world import Begun, World
 
 SEED = os.environ.get("SCHEMATHESIS_SEED")
 """What the examples follow from; `make e2e` tries twenty, each in a process of its own."""
@@ -31,13 +32,19 @@ class Current:
 
 
 CURRENT = Current()
-DESCRIPTION = build(function.function for function in FUNCTIONS)
-OPERATIONS = [f"{method.upper()} {path}" for path, methods in DESCRIPTION["paths"].items() for method in methods]
-SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION)
-SCHEMA.app = CURRENT
-SCHEMA.config.checks.negative_data_rejection.expected_statuses.append(
-    "413"
-)  # a text above its limit can be a body above its
+OPERATIONS = sorted(
+    f"{it.method} {it.path.text}" for it in (each.function for each in FUNCTIONS) if not (it.hidden or it.is_page)
+)
+
+
+@cache
+def described() -> Any:
+    """Return the schema of all functions; to make it takes more time than most tests, so no module does by its import."""
+    schema = schemathesis.openapi.from_dict(description())
+    schema.app = CURRENT
+    statuses = schema.config.checks.negative_data_rejection.expected_statuses
+    statuses.append("413")  # a text above its limit can be a body above its
+    return schema
 
 
 def refuses_more(operation: Any) -> bool:
@@ -75,9 +82,9 @@ def keeps_to_its_description(case: Any, world: World) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", partly(OPERATIONS, 40))
 def test_a_function_keeps_to_its_description(operation: str, world: World) -> None:
-    """Have the cases made here: `SCHEMA.parametrize` makes those of all operations in every process that collects."""
+    """Have the cases made here: `schema.parametrize` makes those of all operations in every process that collects."""
     load_all_checks()
-    chosen = SCHEMA.include(name=operation)
+    chosen = described().include(name=operation)
     (made,) = get_all_tests(schema=chosen, test_func=keeps_to_its_description, settings=None, given_kwargs={})
     assert isinstance(made, Ok), made
     _, test = made.ok()

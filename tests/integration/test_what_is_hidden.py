@@ -16,8 +16,9 @@ from analyst.http import HttpFunction
 from analyst.names import TABLE_ID_PATTERN
 from analyst.store import Store
 from analyst.store.folder.store import FileStore
+from tests.all_functions import FUNCTIONS
 from tests.clouds import Cloud, FileCloud
-from tests.integration.world import FUNCTIONS, World
+from tests.integration.world import World
 
 HIDDEN, ABSENT = "shop.payroll", "shop.parlour"
 ROLES = ("viewer", "analyst", "km_admin")

@@ -17,11 +17,10 @@ from analyst.access import Role, Scope
 from analyst.auth import sessions
 from analyst.context import Process
 from analyst.http import HttpFunction, app
-from analyst.http.application import discover
+from tests.all_functions import FUNCTIONS
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.oidc import Provider, oidc_provider
 
-FUNCTIONS = discover(["functions"])
 SECRET = "bootstrap-" + "b" * 32
 SERVICE = "service-" + "s" * 32
 SCHEDULER = "scheduler@project.iam.gserviceaccount.com"

@@ -13,17 +13,14 @@ from uuid import uuid4
 from werkzeug.test import Client, TestResponse
 
 from analyst.context import Process
-from analyst.http import HttpFunction, app
-from analyst.http.application import discover
+from analyst.http import app
 from analyst.tasks import Background
+from tests.all_functions import FUNCTIONS
 from tests.clouds import Cloud
 
 BOOTSTRAP_SECRET = "bootstrap-" + "0" * 32
 SERVICE_TOKEN = "service-" + "0" * 32
 JIRA_SECRET = "It's a Secret to Everybody"
-
-FUNCTIONS: list[HttpFunction] = discover(["functions"])
-
 
 T = TypeVar("T")
 

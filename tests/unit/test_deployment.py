@@ -10,7 +10,7 @@ import yaml
 from analyst.http.application import discover
 from analyst.http.spec import Allow
 from infra.deployment import Service, outdated, routes, services
-from tests.integration.world import FUNCTIONS
+from tests.all_functions import FUNCTIONS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

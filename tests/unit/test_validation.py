@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, TypeAdapter, ValidationError
 
-from analyst.http.application import discover
 from analyst.names import Name, TableId, did_you_mean
 from analyst.validation import Matching, reason
+from tests.all_functions import FUNCTIONS
 
 FOREIGN = re.compile(
     r"\^|\\x|\[a-z|\b(tuple|dict|dictionary|frozenset|None|str|int|float|regex|pattern|class)\b", re.IGNORECASE
@@ -34,9 +34,7 @@ WRONG: tuple[Any, ...] = (
     {"a": 1},
     {"": []},
 )
-INPUTS = sorted(
-    {each.function.input for each in discover(["functions"]) if each.function.input}, key=lambda it: it.__name__
-)
+INPUTS = sorted({each.function.input for each in FUNCTIONS if each.function.input}, key=lambda it: it.__name__)
 
 
 def told(model: type[BaseModel], document: Any) -> list[str]:

@@ -284,7 +284,7 @@ class Project:
 
     def query(self, sql: str) -> Any:
         """Run a query."""
-        with duckdb.connect() as con:
+        with duckdb.cursor() as con:  # another instance takes 13 ms to start
             con.execute("set TimeZone = 'UTC'")
             self._fill(con, sql)
             try:
@@ -299,7 +299,7 @@ class Project:
                 continue
             if table.sql is not None:
                 self._fill(con, table.sql)
-                con.execute(f'create or replace view "{name}" as {translated(table.sql)}')
+                con.execute(f'create or replace temp view "{name}" as {translated(table.sql)}')
             else:
                 con.register(name, _registrable(table.rows))
         for dataset in {table.dataset for table in self.tables.values()}:
@@ -355,7 +355,7 @@ def _registrable(rows: Any) -> Any:
 
 
 def _filtered(rows: Any, restriction: str) -> Any:
-    with duckdb.connect() as con:
+    with duckdb.cursor() as con:
         con.execute("set TimeZone = 'UTC'")
         numbered = _registrable(rows).append_column("row number", pa.array(range(rows.num_rows), pa.int64()))
         con.register("t", numbered)

@@ -497,9 +497,9 @@ def _parquet(
     def quoted(name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
 
-    with duckdb.connect() as con, tempfile.TemporaryDirectory() as folder:
+    with duckdb.cursor() as con, tempfile.TemporaryDirectory() as folder:
         con.execute("set TimeZone = 'UTC'")
-        con.execute(f"create table t ({', '.join(f'{quoted(name)} varchar' for name in columns)})")
+        con.execute(f"create temp table t ({', '.join(f'{quoted(name)} varchar' for name in columns)})")
         if rows:
             texts = [[(row[name] if is_typed or row[name] is not None else "") for name in columns] for row in rows]
             con.executemany(f"insert into t values ({', '.join('?' * len(columns))})", texts)

@@ -13,10 +13,10 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from analyst.access import Role
+from tests.all_functions import FUNCTIONS
 from tests.e2e.pages.conftest import LONG, Served, Visit
 from tests.integration.pages.conftest import PASSWORD
 from tests.integration.pages.payloads import PAYLOADS
-from tests.integration.world import FUNCTIONS
 
 WIDTHS: Final = (390, 768, 1440)
 THEMES: Final = ("light", "dark")

@@ -12,9 +12,10 @@ from werkzeug.test import Client, TestResponse
 from analyst.context import Process
 from analyst.http import app
 from analyst.store import ABSENT, Store
+from tests.all_functions import FUNCTIONS
 from tests.background_work import settle
 from tests.doubles.memory_store import MemoryStore
-from tests.integration.world import BOOTSTRAP_SECRET, FUNCTIONS, SERVICE_TOKEN
+from tests.integration.world import BOOTSTRAP_SECRET, SERVICE_TOKEN
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 ADDRESS = "203.0.113.7"

@@ -9,17 +9,21 @@ import pytest
 from tests.integration.world import Begun, World
 
 
-@pytest.fixture
-def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
-    made = begun.world(tmp_path)
-    (tmp_path / "sources/orders.csv").write_text("id,total\n1,10\n")
-    (tmp_path / "sources/payroll.csv").write_text("id,salary\n1,1000\n")
-    made.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
-    made.ask("POST", "/extract/csv", {"source": "shop"})
+def stocked(world: World, folder: Path) -> None:
+    """Publish two tables with a metric each."""
+    (folder / "sources/shop").mkdir(parents=True)
+    (folder / "sources/shop/orders.csv").write_text("id,total\n1,10\n")
+    (folder / "sources/shop/payroll.csv").write_text("id,salary\n1,1000\n")
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": "shop"}})
+    world.ask("POST", "/extract/csv", {"source": "shop"})
     for name, table in {"revenue": "orders", "wages": "payroll"}.items():
         body = {"definition": {"table": table, "expression": "count(*)"}}
-        made.ask("PUT", f"/api/admin/metrics/{name}", body)
-    return made
+        world.ask("PUT", f"/api/admin/metrics/{name}", body)
+
+
+@pytest.fixture
+def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
+    return begun.filled(stocked)[0].world(tmp_path)
 
 
 def viewer(world: World, *tables: str) -> str:
@@ -158,7 +162,7 @@ def test_what_people_say_shows_in_catalog_and_manifest_and_survives_a_new_extrac
         "columns": {"total": {"description": "In EUR", "tags": ["money"]}},
     }
     world.ask("PUT", "/api/admin/tables/shop.orders/description", body)
-    (tmp_path / "sources/orders.csv").write_text("id,total\n1,10\n2,20\n")
+    (tmp_path / "sources/shop/orders.csv").write_text("id,total\n1,10\n2,20\n")
     world.ask("POST", "/extract/csv", {"source": "shop"})
     listed = world.ask("GET", "/api/catalog/tables?q=Orders+of+the")["tables"]
     assert [(each["description"], each["tags"], each["owners"], each["tier"], each["grain"]) for each in listed] == [

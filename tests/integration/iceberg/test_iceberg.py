@@ -21,8 +21,9 @@ from analyst.errors import RateLimitedError
 from analyst.http import app
 from analyst.iceberg.metadata import unneeded
 from analyst.store import ABSENT
+from tests.all_functions import FUNCTIONS
 from tests.integration.sharing.world import Reader, reader
-from tests.integration.world import FUNCTIONS, Begun
+from tests.integration.world import Begun
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

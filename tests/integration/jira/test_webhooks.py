@@ -12,10 +12,11 @@ from analyst.connectors.jira.inbox.inbox import EVENT_BYTES
 from analyst.context import Process
 from analyst.http import app
 from analyst.store import ABSENT
+from tests.all_functions import FUNCTIONS
 from tests.clouds import Cloud
 from tests.doubles.memory_store import MemoryStore
 from tests.integration.jira.conftest import Jira, event, issue, serve, signature
-from tests.integration.world import FUNCTIONS, JIRA_SECRET, SERVICE_TOKEN
+from tests.integration.world import JIRA_SECRET, SERVICE_TOKEN
 from tests.processes import ROOT
 
 CREATED = event("jira:issue_created", issue=issue(1, summary="Broken"))

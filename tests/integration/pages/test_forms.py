@@ -9,8 +9,9 @@ import pytest
 
 from analyst.http.routing import Router
 from analyst.http.spec import FunctionSpec
+from tests.all_functions import FUNCTIONS
 from tests.integration.pages.conftest import Browser
-from tests.integration.world import FUNCTIONS, World
+from tests.integration.world import World
 
 ROUTER = Router(each.function for each in FUNCTIONS)
 

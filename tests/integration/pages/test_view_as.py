@@ -3,8 +3,9 @@
 import pytest
 
 from analyst.auth.keys import Purpose
+from tests.all_functions import FUNCTIONS
 from tests.integration.pages.conftest import HTML, Browser
-from tests.integration.world import FUNCTIONS, World
+from tests.integration.world import World
 
 NOTHING_CHANGES = [
     each for each in FUNCTIONS if each.function.method != "GET" and each.function.allow.name != "ANYBODY"

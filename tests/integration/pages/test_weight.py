@@ -5,8 +5,8 @@ import re
 import pytest
 
 from analyst.pages import script
+from tests.all_functions import FUNCTIONS
 from tests.integration.pages.conftest import Browser
-from tests.integration.world import FUNCTIONS
 
 FIRST_LOAD = 120_000
 PARTS = {"source": "shop", "name": "orders", "id": "none", "filename": "none.whl"}

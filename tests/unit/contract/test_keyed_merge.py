@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import duckdb
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -24,6 +23,7 @@ from analyst.contract.keyed_merge import Increment, KeyedMerge
 from analyst.contract.model import FileRow
 from analyst.errors import SourceError
 from analyst.store import Store
+from tests.bucket_contents import connected
 from tests.examples import examples
 
 TINY = FileSizes(least=1, greatest=1)
@@ -75,10 +75,9 @@ class Table:
         return folder
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect() as con:
-            con.execute("set TimeZone = 'UTC'")
+        with connected() as con:
             paths = [file.path for file in self.files]
-            con.execute(f"create view t as from read_parquet({paths}, union_by_name = true)")
+            con.execute(f"create temp view t as from read_parquet({paths}, union_by_name = true)")
             return con.execute(query).fetchall()
 
     def check(self) -> None:
@@ -87,8 +86,7 @@ class Table:
         key = ", ".join(f'"{column}"' for column in self.order.key)
         assert self.ask(f"select count(*) from (select {key} from t group by all having count(*) > 1)") == [(0,)]
         for file in self.files:
-            with duckdb.connect() as con:
-                con.execute("set TimeZone = 'UTC'")
+            with connected() as con:
                 found = con.execute(f"select {columns} from read_parquet('{file.path}')").fetchall()
                 by_order = con.execute(f"select {columns} from '{file.path}' order by {self.order.sql}").fetchall()
                 assert found == by_order
@@ -99,7 +97,7 @@ class Table:
                 assert bounds.order == self.order
 
     def _written(self, query: str) -> list[Path]:
-        with duckdb_files.connect() as con:
+        with connected() as con:
             return parquet.write(con, query, self.folder())
 
 

@@ -7,6 +7,7 @@ import pytest
 from analyst import duckdb_files
 from analyst.contract import parquet
 from analyst.errors import SourceError, UnavailableError
+from tests.bucket_contents import connected
 from tests.examples import partly
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def hashes(paths: list[Path]) -> list[str]:
 
 
 def rows(paths: list[Path], what: str) -> list[Any]:
-    with duckdb_files.connect() as con:
+    with connected() as con:
         return con.execute(f"select {what} from read_parquet(?)", [[str(path) for path in paths]]).fetchall()
 
 

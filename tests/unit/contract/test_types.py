@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from analyst import duckdb_files
 from analyst.contract import parquet
 from analyst.errors import SourceError
 from analyst.types import checked_type
+from tests.bucket_contents import connected
 
 
 def written(query: str, into: Path) -> tuple[str, list[object]]:
     """Write a query's column `x`; tell its type, and its values as DuckDB reads them again."""
-    with duckdb_files.connect() as con:
+    with connected() as con:
         (path,) = parquet.write(con, query, into)
         (column,) = parquet.inspect(con, path).columns
         return column.type, [

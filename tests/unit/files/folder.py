@@ -5,14 +5,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from analyst.catalog import Column
 from analyst.connectors.files.connector import CsvConnector
 from analyst.connectors.files.options import CsvSource, CsvTableOptions
 from analyst.connectors.files.table_files import Wanted
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.names import quote
+from tests.bucket_contents import connected
 
 
 @dataclass
@@ -61,8 +60,7 @@ class Folder:
 def rows_of(extracted: Extracted) -> list[tuple[Any, ...]]:
     """The rows of what was extracted; DuckDB hands out instants only through a package that is not there."""
     instants = [column.type == "TIMESTAMP WITH TIME ZONE" for column in extracted.columns]
-    with duckdb.connect() as con:
-        con.execute("set TimeZone = 'UTC'")
+    with connected() as con:
         paths = [str(path) for path in extracted.files]
         found = con.execute(
             f"select {', '.join(map(_term, extracted.columns))} from read_parquet(?, union_by_name = true)", [paths]

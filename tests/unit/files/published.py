@@ -7,8 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import duckdb
-
 from analyst import runs
 from analyst.catalog import CURRENT, Catalog, Pointer
 from analyst.contract.extract_edit import read_extract
@@ -18,6 +16,7 @@ from analyst.rebuild import Rebuild
 from analyst.runs import RunRecord, TableResult
 from analyst.snapshots import read_catalog
 from analyst.store import Store
+from tests.bucket_contents import connected
 from tests.unit.files.folder import Folder
 
 SOURCE = "shop"
@@ -59,14 +58,13 @@ class Published:
 
     def ask(self, query: str, table: str = "t") -> list[tuple[Any, ...]]:
         """Query the rows of the published files, as `t`."""
-        with TemporaryDirectory() as home, duckdb.connect() as con:
+        with TemporaryDirectory() as home, connected() as con:
             paths = []
             for number, file in enumerate(self.files(table)):
                 path = Path(home) / f"{number}.parquet"
                 self.store.download(file.path, path)
                 paths.append(str(path))
-            con.execute("set TimeZone = 'UTC'")
-            con.execute(f"create view t as from read_parquet({paths}, union_by_name = true)")
+            con.execute(f"create temp view t as from read_parquet({paths}, union_by_name = true)")
             return con.execute(query).fetchall()
 
     def rows(self, table: str = "t") -> list[tuple[Any, ...]]:

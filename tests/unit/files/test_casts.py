@@ -6,12 +6,12 @@ import pytest
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import Cast
 from analyst.errors import InvalidInputError
+from tests.bucket_contents import connected
 
 
 def guessed(text: str, decimal_separator: str = ".") -> tuple[str, str]:
     """The first type that holds a text, and what it becomes."""
-    with duckdb.connect() as con:
-        con.execute("set TimeZone = 'UTC'")
+    with connected() as con:
         for cast in casts.candidates(decimal_separator):
             row = con.execute(
                 f"select bool_and({cast.fits_of('c')}) and bool_or({cast.some_of('c')}), cast(max({cast.value_of('c')}) as varchar) from (select ?::varchar as c)",
@@ -107,8 +107,7 @@ def test_decimal_commas_are_numbers_where_they_are_configured(text: str, type_na
 
 def configured(type_name: str, text: str, decimal_separator: str = ".") -> str | None:
     cast = casts.configured(type_name, decimal_separator)
-    with duckdb.connect() as con:
-        con.execute("set TimeZone = 'UTC'")
+    with connected() as con:
         row = con.execute(
             f"select cast({cast.checked('c', 'misfit')} as varchar) from (select ?::varchar as c)", [text]
         ).fetchone()
@@ -190,7 +189,7 @@ def test_only_known_types_can_be_configured(text: str) -> None:
 
 def test_nothing_at_all_fits_every_type_and_is_missing() -> None:
     for cast in casts.candidates():
-        with duckdb.connect() as con:
+        with connected() as con:
             assert con.execute(f"select {cast.checked('c', 'x')} from (select null::varchar as c)").fetchone() == (
                 None,
             )
@@ -198,14 +197,14 @@ def test_nothing_at_all_fits_every_type_and_is_missing() -> None:
 
 def test_an_empty_text_is_a_value_where_it_may_not_be_blank() -> None:
     cast = next(cast for cast in casts.candidates() if cast.type == "DATE").without_blanks()
-    with duckdb.connect() as con:
+    with connected() as con:
         assert con.execute(f"select {cast.fits_of('c')} from (select '' as c)").fetchone() == (False,)
 
 
 def test_a_cast_quotes_the_name_of_its_column() -> None:
     name = 'a"b; drop table x'
     cast: Cast = casts.candidates()[1]
-    with duckdb.connect() as con:
+    with connected() as con:
         assert con.execute(
             f'select {cast.checked(name, "x")} from (select \'5\' as "a""b; drop table x")'
         ).fetchone() == (5,)

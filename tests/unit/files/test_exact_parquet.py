@@ -15,6 +15,7 @@ from analyst import duckdb_files
 from analyst.contract.parquet_footer import Element, read_footer
 from analyst.contract.parquet_input import open_parquet
 from analyst.errors import SourceError
+from tests.bucket_contents import connected
 from tests.examples import examples
 from tests.unit.files.folder import Folder
 from tests.unit.files.foreign_parquet import foreign
@@ -44,8 +45,7 @@ def test_instants_in_nanoseconds_are_read_exactly_nested_or_not(folder: Folder) 
     folder.write("t.parquet", foreign("instants"))
     assert folder.types("t") == {"t": "TIMESTAMP WITH TIME ZONE", "m": "MAP(VARCHAR, TIMESTAMP WITH TIME ZONE)"}
     extracted = folder.extract("t")
-    with duckdb.connect() as con:
-        con.execute("set TimeZone = 'UTC'")
+    with connected() as con:
         found = con.execute("select t::varchar, m::varchar from read_parquet(?)", [str(extracted.files[0])]).fetchall()
     assert found == [
         ("1970-01-01 00:00:00+00", "{k='2023-11-14 22:13:20.123456+00'}"),

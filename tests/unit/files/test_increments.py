@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from analyst.connectors.files.connector import ATTEMPTS, CsvConnector
 from analyst.connectors.files.places.local import LocalPlace, SourceFile
 from analyst.errors import SourceError
+from tests.bucket_contents import connected
 from tests.unit.files.folder import Folder, rows_of
 
 BY_CURSOR: dict[str, Any] = {"sync_strategy": "incremental", "cursor_column": "At"}
@@ -61,8 +62,7 @@ AT = 'select * from (values (1, {}), (2, {}), (3, {}), (4, null)) t(id, "at")'
 def test_a_cursor_of_any_type_of_parquet_is_compared_without_rounding(  # noqa: PLR0917
     folder: Folder, kind: str, values: list[str], since: str, lag: str | None, expected: list[int]
 ) -> None:
-    with duckdb.connect() as con:
-        con.execute("set TimeZone = 'UTC'")
+    with connected() as con:
         typed = AT.format(*(f"cast({value} as {kind})" for value in values))
         con.execute(f"copy ({typed}) to '{folder.path / 't.parquet'}' (format parquet)")
     extracted = folder.extract("t", since=since, cursor_lag=lag, **BY_CURSOR)

@@ -5,19 +5,19 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.local import Place, SourceFile
 from analyst.errors import SourceError
+from tests.bucket_contents import connected
 from tests.unit.files.folder import Folder, rows_of
 from tests.unit.files.foreign_parquet import foreign
 
 
 def make(path: Path, query: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect() as con:
+    with connected() as con:
         con.execute(f"copy ({query}) to '{path}' (format parquet)")
 
 

@@ -20,6 +20,7 @@ from da.mirror.database import publish
 from da.mirror.manifest import File, Table
 from da.mirror.views import Mirrored
 from da.workspace import Workspace
+from tests.bucket_contents import connected
 from tests.doubles.memory_store import MemoryStore
 from tests.examples import examples
 from tests.unit.files.folder import Folder
@@ -40,7 +41,7 @@ def published(folder: Folder) -> Published:
 def expected(folder: Path) -> Counter[tuple[int, int]]:
     """Read the files with DuckDB alone."""
     found: Counter[tuple[int, int]] = Counter()
-    with duckdb.connect() as con:
+    with connected() as con:
         for path in folder.glob("t/*.csv"):
             found.update(con.execute("from read_csv(?)", [str(path)]).fetchall())
     return found

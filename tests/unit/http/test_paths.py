@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyst.http.application import router
 from analyst.http.spec import Template
+from tests.all_functions import FUNCTIONS
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,20 @@ def test_the_most_literal_template_comes_first() -> None:
 @given(st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1))
 def test_any_text_without_a_slash_fits_in_a_part(text: str) -> None:
     assert Template.parse("/a/{x}/b").match(f"/a/{text}/b") == {"x": text}
+
+
+ROUTES = router(FUNCTIONS)
+SEGMENTS = sorted({part for spec in ROUTES.functions for part in spec.path.shape.split("/")[1:]} | {"", "x", "x.json"})
+
+
+@given(st.lists(st.sampled_from(SEGMENTS), max_size=6).map(lambda parts: "/".join(["", *parts])))
+def test_no_function_is_missed_because_of_how_a_path_begins(path: str) -> None:
+    path = path.replace("{*}", "a/b").replace("{}", "a")
+    every = [spec.name for spec in ROUTES.functions if spec.path.match(path) is not None]
+    assert [spec.name for spec in ROUTES._candidates(path) if spec.path.match(path) is not None] == every
+
+
+def test_paths_that_nobody_knows_take_no_memory() -> None:
+    for number in range(1000):
+        ROUTES._candidates(f"/unknown-{number}/unknown-{number}")
+    assert len(ROUTES._starting) < 500

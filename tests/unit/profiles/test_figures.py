@@ -20,6 +20,7 @@ from da.profiles.files import profile_path
 from da.profiles.scan import Scanned
 from da.profiles.sketches import DISTINCT_ERROR
 from da.profiles.values import shape_of
+from tests.bucket_contents import connected
 from tests.examples import examples
 
 Profile = dict[str, Any]
@@ -27,9 +28,8 @@ Profile = dict[str, Any]
 
 def parquet(path: Path, query: str, *parameters: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect() as con:
-        con.execute("set TimeZone = 'UTC'; set python_enable_replacements = false")
-        con.execute(f"create table t as {query}", parameters)
+    with connected() as con:
+        con.execute(f"create temp table t as {query}", parameters)
         con.execute(f"copy t to '{path}' (format parquet)")
     return path
 
@@ -122,7 +122,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Profile]:
 
 
 def naive(folder: Path, sql: str) -> Any:
-    with duckdb.connect() as con:
+    with connected() as con:
         return con.execute(f"select {sql} from read_parquet('{folder}/*.parquet')").fetchall()[0][0]
 
 

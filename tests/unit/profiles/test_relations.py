@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from analyst import descriptions
@@ -17,6 +16,7 @@ from analyst.profiles import relations
 from analyst.profiles.profiler import Profiling, Registered
 from analyst.snapshots import Snapshot
 from analyst.store import ABSENT
+from tests.bucket_contents import connected
 from tests.doubles.memory_store import MemoryStore
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,7 +37,7 @@ TABLES = {
 
 def published(store: MemoryStore, folder: Path, tables: Mapping[str, str]) -> Snapshot:
     made: list[Table] = []
-    with duckdb.connect() as con:
+    with connected() as con:
         for name, query in tables.items():
             path = folder / f"{name}.parquet"
             con.execute(f"copy ({query}) to '{path}' (format parquet)")

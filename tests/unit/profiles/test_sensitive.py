@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from da.profiles.files import profile_path
@@ -11,6 +10,7 @@ from da.profiles.html import page
 from da.profiles.report import without_values
 from da.profiles.sensitive import by_name, by_tag, content_of
 from da.profiles.sketches import Kind
+from tests.bucket_contents import connected
 
 NAMES: list[tuple[str, Kind, bool]] = [
     ("email", "text", True),
@@ -126,8 +126,8 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES)
 def test_a_planted_value_appears_nowhere(tmp_path: Path, place: str, secret: str) -> None:
     path = tmp_path / "planted.parquet"
-    with duckdb.connect() as con:
-        con.execute(f"create table t as {PLACES[place]}", [SECRETS[secret]])
+    with connected() as con:
+        con.execute(f"create temp table t as {PLACES[place]}", [SECRETS[secret]])
         con.execute(f"copy t to '{path}' (format parquet)")
     profile = profile_path(path)
     for text in (json.dumps(profile), json.dumps(profile, ensure_ascii=False), page([profile])):
@@ -137,9 +137,9 @@ def test_a_planted_value_appears_nowhere(tmp_path: Path, place: str, secret: str
 
 def test_a_sensitive_column_shows_counts_and_no_values(tmp_path: Path) -> None:
     path = tmp_path / "people.parquet"
-    with duckdb.connect() as con:
+    with connected() as con:
         con.execute(
-            "create table t as select 'P' || i % 3 as phone, 4000 + i as card_number, i as id from range(50) r(i)"
+            "create temp table t as select 'P' || i % 3 as phone, 4000 + i as card_number, i as id from range(50) r(i)"
         )
         con.execute(f"copy t to '{path}' (format parquet)")
     profile = profile_path(path)
@@ -156,9 +156,9 @@ def test_a_sensitive_column_shows_counts_and_no_values(tmp_path: Path) -> None:
 
 def test_a_tag_hides_the_values_of_a_profile_that_was_made_before(tmp_path: Path) -> None:
     path = tmp_path / "pay.parquet"
-    with duckdb.connect() as con:
+    with connected() as con:
         con.execute(
-            "create table t as select 1000 + i as salary, date '2024-01-01' + i::int as paid, i as id from range(50) r(i)"
+            "create temp table t as select 1000 + i as salary, date '2024-01-01' + i::int as paid, i as id from range(50) r(i)"
         )
         con.execute(f"copy t to '{path}' (format parquet)")
     profile = profile_path(path)

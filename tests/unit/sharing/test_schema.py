@@ -1,12 +1,12 @@
 """The schema of a shared table is the one that its Delta log declares, though it is read without DuckDB."""
 
-import duckdb
 import pytest
 
 from analyst.catalog import Column
 from analyst.contract.delta import _type
 from analyst.errors import InvalidInputError
 from analyst.sharing.schema import has_ntz, schema_of
+from tests.bucket_contents import connected
 
 TYPES = [
     *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "VARCHAR", "BLOB", "DATE"),
@@ -19,7 +19,7 @@ TYPES = [
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_type_is_that_of_the_delta_log(kind: str) -> None:
-    with duckdb.connect() as connection:
+    with connected() as connection:
         expected = _type(connection.sqltype(kind))
         shown = str(connection.sqltype(kind))  # as the catalog has it
     for text in (kind, shown):

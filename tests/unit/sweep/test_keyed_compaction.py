@@ -14,6 +14,7 @@ from analyst.contract.publishing import NewTable, Uploads
 from analyst.store.folder.store import FileStore
 from analyst.store.transfer import local_copy
 from analyst.sweep import Rule
+from tests.bucket_contents import connected
 from tests.unit.sweep.scattered_tables import Bucket
 
 ORDER = Order(("id",))
@@ -40,7 +41,7 @@ class Keyed(Bucket):
             made.mkdir()
             return made
 
-        with duckdb_files.connect() as con:
+        with connected() as con:
             new = parquet.write(con, query, folder())
             columns = parquet.inspect(con, new[0]).columns
         extract = self.extracted()
