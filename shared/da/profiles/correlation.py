@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
+BETWEEN: Final = "\0"
+"""Joins the names of a pair; no name of a column has it."""
+
 WIDEST: Final = 1e75
 """Deviations from which on sums of squares could be infinite."""
 
@@ -83,7 +86,7 @@ def moments_of(
     ).fetchall()
     names, means, made = list(columns), [mean for _, mean in columns.values()], dict[str, Moments]()
     for x, y, count, mean_x, mean_y, xx, yy, xy in found:
-        made[f"{names[x]}\n{names[y]}"] = Moments(
+        made[f"{names[x]}{BETWEEN}{names[y]}"] = Moments(
             count,
             mean_x + means[x],
             mean_y + means[y],
@@ -127,11 +130,12 @@ def all_moments_of(
     `columns` are its columns by name.
     """
     sums: dict[str, int] = {}
-    pairs: dict[str, tuple[str, ...]] = {}
+    pairs: dict[str, tuple[Numbers, Numbers, tuple[str, ...]]] = {}
     for (x, one), (y, other) in combinations(columns.items(), 2):
         (ex, vx), (ey, vy) = one.factors, other.factors
         products = ((vx, vy), (ex, vy), (vx, ey), (ex, ex, vy), (vx, ey, ey), (ex, ey))
-        pairs[f"{x}\n{y}"] = terms = tuple(" * ".join(filter(None, factors)) for factors in products)
+        terms = tuple(" * ".join(filter(None, factors)) for factors in products)
+        pairs[f"{x}{BETWEEN}{y}"] = one, other, terms
         for term in terms:
             sums.setdefault(term, len(sums))
     if len(sums) * rows > most:
@@ -147,16 +151,15 @@ def all_moments_of(
     found = con.execute(f"select {asked} from (select {factors} from (select {deviations} from {relation}))").fetchone()
     values = [each or 0.0 for each in found or ()]
     made: dict[str, Moments] = {}
-    for pair, terms in pairs.items():
-        count, x, y, xx, yy, xy = (values[sums[term]] for term in terms)
+    for pair, (one, other, terms) in pairs.items():
+        count, apart_x, apart_y, xx, yy, xy = (values[sums[term]] for term in terms)
         if count:
-            one, other = (columns[name] for name in pair.split("\n"))
             made[pair] = Moments(
                 round(count),
-                x / count + one.mean,
-                y / count + other.mean,
-                max(0.0, xx - x * x / count),
-                max(0.0, yy - y * y / count),
-                xy - x * y / count,
+                apart_x / count + one.mean,
+                apart_y / count + other.mean,
+                max(0.0, xx - apart_x * apart_x / count),
+                max(0.0, yy - apart_y * apart_y / count),
+                xy - apart_x * apart_y / count,
             )
     return made

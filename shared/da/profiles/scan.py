@@ -24,7 +24,7 @@ from da.profiles.aggregates import (
     with_mean,
     with_sums,
 )
-from da.profiles.correlation import WIDEST, Moments, Numbers, all_moments_of, moments_of
+from da.profiles.correlation import BETWEEN, WIDEST, Moments, Numbers, all_moments_of, moments_of
 from da.profiles.sketches import (
     MOST_COUNTED,
     MOST_DAYS,
@@ -75,7 +75,7 @@ class Scanned:
     rows: int = 0
     columns: Mapping[str, Sketch] = field(default_factory=dict)
     correlated: Mapping[str, Moments] = field(default_factory=dict)
-    """Moments of pairs of columns, under their names joined by a line break."""
+    """Moments of pairs of columns, under their names joined by `BETWEEN`."""
     sample: tuple[Mapping[str, str | None], ...] = ()
     duplicates: int | None = None
     """Rows whose key occurs in an earlier row; `None` if unknown."""
@@ -500,6 +500,6 @@ def _withheld(scanned: Scanned, hidden: Collection[str]) -> Scanned:
     return replace(
         scanned,
         columns=columns,
-        correlated={pair: each for pair, each in scanned.correlated.items() if not gone & set(pair.split("\n"))},
+        correlated={pair: each for pair, each in scanned.correlated.items() if not gone & set(pair.split(BETWEEN))},
         sample=tuple({name: shown(name, value) for name, value in row.items()} for row in scanned.sample),
     )

@@ -401,6 +401,12 @@ def test_correlations_of_an_exact_table_are_those_of_all_its_rows(
     assert found["a", "b"]["rows"] == ROWS_OF_PAIRS - (ROWS_OF_PAIRS // 5 if gaps else 0)
 
 
+def test_columns_of_any_names_are_correlated(tmp_path: Path) -> None:
+    query = """select i as "a\nb", i % 7 as "c ""d", i * i as "e'f" from range(6000) r(i)"""
+    found = profile_path(parquet(tmp_path / "n.parquet", query))["correlations"]
+    assert [each["rows"] for each in found] == [6000] * 3
+
+
 def test_one_outlier_of_half_a_million_rows_is_in_the_correlation(tmp_path: Path) -> None:
     query = "select case when i = 77777 then 1e6 else i % 10 end as a, case when i = 77777 then 1e6 else i // 7 % 10 end as b from range(400000) r(i)"
     (found,) = profile_path(parquet(tmp_path / "o.parquet", query))["correlations"]
