@@ -90,6 +90,7 @@ class Bucket:
     def row(self, what: str, work: Callable[[], object], bound: int) -> Row:
         """Do something, and tell how many requests it took, without those of what earlier answers left to do."""
         settle(self._process)
+        self._process.last_uses.write()
         self._gcs.counts.clear()
         began = time.perf_counter()
         work()

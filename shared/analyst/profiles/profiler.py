@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(f"{logs.ROOT}.profiles")
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """The version of the sketches. It changes when they are computed otherwise; then files are read again."""
 
 SIDE_BY_SIDE: Final = 2

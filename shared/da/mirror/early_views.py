@@ -1,9 +1,11 @@
 """Work on the database of a mirror that is done while its changes are requested and downloaded."""
 
-from contextlib import suppress
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -28,11 +30,29 @@ _LONGEST_LOCK = 1.0
 def _database_modules() -> None:
     """Import what threads need of DuckDB.
 
-    That is done before they start: if Ctrl-C interrupts an import, Python may keep the lock of all imports, and the thread
-    would wait for it forever.
+    That is done before they start, and Ctrl-C waits for it: if it interrupts an import, Python may keep the lock of all
+    imports, for which the thread would wait forever, and DuckDB's module can't be imported a second time.
     """
-    import da.mirror.database
-    import da.mirror.views  # noqa: F401
+    with _without_interruption():
+        import da.mirror.database
+        import da.mirror.views  # noqa: F401
+
+
+@contextmanager
+def _without_interruption() -> Iterator[None]:
+    """Hold Ctrl-C back until this ends."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or current_thread() is not main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 class Opening:

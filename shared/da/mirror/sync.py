@@ -139,6 +139,9 @@ def _tables(names: list[str]) -> str:
 CHECKPOINT = 30.0
 """Seconds of downloading after which complete tables get their views, before the others are complete."""
 
+_QUICK_CHECKPOINT = 3.0
+"""Seconds. A checkpoint compares and records all views so far; one that takes longer makes the next one wait as much longer."""
+
 
 class Sync:
     """One run of `da sync`, in a workspace that is locked for it."""
@@ -336,16 +339,17 @@ class Sync:
         mirrored = len(self._before.tables)
         early = self._early = EarlyViews(self._workspace.duckdb, todo, mirrored, self._opening)
         downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._backoff)
-        published_at = monotonic()
+        published_at, pause = monotonic(), CHECKPOINT
         for outcome in downloads.run(todo.wanted, meanwhile=early.start):
             self._note(outcome, missing)
             if outcome[1] is None and not missing[table_id := outcome[0].table_id]:
                 early.add(self._mirrored([todo.chosen[table_id]]))
-            if monotonic() - published_at > CHECKPOINT:
+            if (began := monotonic()) - published_at > pause:
                 self._checkpoint(todo, set(+missing))
                 early = self._early = EarlyViews(self._workspace.duckdb, todo, mirrored, None)
                 early.start()
                 published_at = monotonic()
+                pause = CHECKPOINT * max(1.0, (published_at - began) / _QUICK_CHECKPOINT)
 
     def _note(self, outcome: "Outcome", missing: Counter[str]) -> None:
         wanted, error = outcome

@@ -1,14 +1,26 @@
-"""Correlations: the moments of pairs of columns, mergeable, and Pearson's coefficient of them."""
+"""Correlations: the moments of pairs of columns, mergeable, and Pearson's coefficient of them.
+
+The moments of all rows are sums of products, about 3.5 ns of processor time for each of a row. Those of some rows are
+joined, so that small tables do not wait for the planning of hundreds of sums.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from itertools import combinations
+from typing import TYPE_CHECKING, Final, Self
 
 from da.sql import quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+BETWEEN: Final = "\0"
+"""Joins the names of a pair; no name of a column has it."""
+
+WIDEST: Final = 1e75
+"""Deviations from which on sums of squares could be infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +79,14 @@ def moments_of(
         with u as (
             select r, unnest({numbers}) i, unnest([{values}]) v
             from (select *, row_number() over () r from {quote(table)}) where hash(r) % {int(step)} = 0
-        ), f as (select r, i, v from u where v is not null and isfinite(v) and abs(v) < 1e75)
+        ), f as (select r, i, v from u where v is not null and isfinite(v) and abs(v) < {WIDEST!r})
         select a.i, b.i, count(*), avg(a.v), avg(b.v), sum(a.v * a.v), sum(b.v * b.v), sum(a.v * b.v)
         from f a join f b using (r) where a.i < b.i group by all
         """
     ).fetchall()
     names, means, made = list(columns), [mean for _, mean in columns.values()], dict[str, Moments]()
     for x, y, count, mean_x, mean_y, xx, yy, xy in found:
-        made[f"{names[x]}\n{names[y]}"] = Moments(
+        made[f"{names[x]}{BETWEEN}{names[y]}"] = Moments(
             count,
             mean_x + means[x],
             mean_y + means[y],
@@ -82,4 +94,72 @@ def moments_of(
             max(0.0, yy - count * mean_y * mean_y),
             xy - count * mean_x * mean_y,
         )
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A column of numbers: its number in the relation, and an approximate mean.
+
+    `is_full`: every row has a finite value, and none is so large that its square could be infinite.
+    """
+
+    column: int
+    mean: float
+    is_full: bool
+
+    @property
+    def deviation(self) -> str:
+        """The expression of the deviation from the mean; NULL where it does not count."""
+        apart = f"(c{self.column:d}::double - ({self.mean!r}))"
+        if self.is_full:
+            return apart
+        return f"case when isfinite(c{self.column:d}::double) and abs{apart} < {WIDEST!r} then {apart} end"
+
+    @property
+    def factors(self) -> tuple[str, str]:
+        """The names of the deviation, 0 where there is none, and of 1 where there is one; empty if there always is."""
+        return f"e{self.column:d}", "" if self.is_full else f"v{self.column:d}"
+
+
+def all_moments_of(
+    con: "DuckDBPyConnection", relation: str, columns: Mapping[str, Numbers], rows: int, most: int
+) -> dict[str, Moments] | None:
+    """Return the moments of all pairs of columns from all rows of a relation; `None` if that takes more than `most` products.
+
+    `columns` are its columns by name.
+    """
+    sums: dict[str, int] = {}
+    pairs: dict[str, tuple[Numbers, Numbers, tuple[str, ...]]] = {}
+    for (x, one), (y, other) in combinations(columns.items(), 2):
+        (ex, vx), (ey, vy) = one.factors, other.factors
+        products = ((vx, vy), (ex, vy), (vx, ey), (ex, ex, vy), (vx, ey, ey), (ex, ey))
+        terms = tuple(" * ".join(filter(None, factors)) for factors in products)
+        pairs[f"{x}{BETWEEN}{y}"] = one, other, terms
+        for term in terms:
+            sums.setdefault(term, len(sums))
+    if len(sums) * rows > most:
+        return None
+    if not pairs:
+        return {}
+    deviations = ", ".join(f"{each.deviation} as d{each.column:d}" for each in columns.values())
+    factors = ", ".join(
+        f"coalesce(d{n:d}, 0) as e{n:d}, (d{n:d} is not null)::double as v{n:d}"
+        for n in (each.column for each in columns.values())
+    )
+    asked = ", ".join(f"sum({term})" if term else "count(*)" for term in sums)
+    found = con.execute(f"select {asked} from (select {factors} from (select {deviations} from {relation}))").fetchone()
+    values = [each or 0.0 for each in found or ()]
+    made: dict[str, Moments] = {}
+    for pair, (one, other, terms) in pairs.items():
+        count, apart_x, apart_y, xx, yy, xy = (values[sums[term]] for term in terms)
+        if count:
+            made[pair] = Moments(
+                round(count),
+                apart_x / count + one.mean,
+                apart_y / count + other.mean,
+                max(0.0, xx - apart_x * apart_x / count),
+                max(0.0, yy - apart_y * apart_y / count),
+                xy - apart_x * apart_y / count,
+            )
     return made

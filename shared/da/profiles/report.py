@@ -12,6 +12,7 @@ from itertools import islice, pairwise
 from typing import Any, Final
 
 from da.profiles import sensitive
+from da.profiles.correlation import BETWEEN
 from da.profiles.scan import BINS, Scanned
 from da.profiles.sketches import (
     DISTINCT_ERROR,
@@ -434,7 +435,7 @@ def _is_key(sketch: Sketch, rows: int) -> bool:
 def _correlations(scanned: Scanned, hidden: frozenset[str]) -> list[Json]:
     made: list[Json] = []
     for pair, moments in scanned.correlated.items():
-        columns, coefficient = pair.split("\n"), moments.coefficient
+        columns, coefficient = pair.split(BETWEEN), moments.coefficient
         if coefficient is not None and not hidden & set(columns):
             made.append({"columns": columns, "coefficient": round(coefficient, 6), "rows": moments.count})
     return sorted(made, key=lambda each: (-abs(each["coefficient"]), each["columns"]))[:_CORRELATIONS]

@@ -24,7 +24,7 @@ from da.profiles.aggregates import (
     with_mean,
     with_sums,
 )
-from da.profiles.correlation import Moments, moments_of
+from da.profiles.correlation import BETWEEN, WIDEST, Moments, Numbers, all_moments_of, moments_of
 from da.profiles.sketches import (
     MOST_COUNTED,
     MOST_DAYS,
@@ -56,6 +56,9 @@ _BITS: Final = 1 << 27
 _SHOWN_ROWS: Final = 5
 _CORRELATED: Final = 30
 _CORRELATED_ROWS: Final = 5000
+_PRODUCTS: Final = 250_000_000
+"""Products whose sums are the correlations of an exact piece, about a second; of more, some rows are correlated."""
+
 _POINTS: Final = 128
 _EXAMINED: Final = 500
 _RARE: Final = 5
@@ -72,7 +75,7 @@ class Scanned:
     rows: int = 0
     columns: Mapping[str, Sketch] = field(default_factory=dict)
     correlated: Mapping[str, Moments] = field(default_factory=dict)
-    """Moments of pairs of columns, under their names joined by a line break."""
+    """Moments of pairs of columns, under their names joined by `BETWEEN`."""
     sample: tuple[Mapping[str, str | None], ...] = ()
     duplicates: int | None = None
     """Rows whose key occurs in an earlier row; `None` if unknown."""
@@ -457,14 +460,20 @@ class _Piece:
     def _correlated(self, names: Sequence[str]) -> dict[str, Moments]:
         numbers = [
             i for i, s in enumerate(self.sketches) if s.kind == "number" and s.numbers > 1 and s.least != s.greatest
-        ]
-        return moments_of(
-            self.con,
-            self.sample,
-            {names[i]: (f"c{i}", self.sketches[i].mean) for i in numbers[:_CORRELATED]},
-            self.part.rows // self.factor,
-            _CORRELATED_ROWS,
-        )
+        ][:_CORRELATED]
+        rows, means = self.part.rows, {i: self.sketches[i].mean for i in numbers}
+        if self.is_exact and rows > _CORRELATED_ROWS:
+            columns = {names[i]: self._numbers(i) for i in numbers}
+            if (made := all_moments_of(self.con, self.place, columns, rows, _PRODUCTS)) is not None:
+                return made
+        sampled = {names[i]: (f"c{i}", mean) for i, mean in means.items()}
+        return moments_of(self.con, self.sample, sampled, rows // self.factor, _CORRELATED_ROWS)
+
+    def _numbers(self, i: int) -> Numbers:
+        sketch = self.sketches[i]
+        span = max(abs(float(sketch.least or 0)), abs(float(sketch.greatest or 0)))
+        is_full = sketch.values == sketch.numbers == self.part.rows and 2 * span < WIDEST
+        return Numbers(i, sketch.mean, is_full)
 
     def _sample(self, names: Sequence[str]) -> tuple[Mapping[str, str | None], ...]:
         asked = ", ".join(
@@ -491,6 +500,6 @@ def _withheld(scanned: Scanned, hidden: Collection[str]) -> Scanned:
     return replace(
         scanned,
         columns=columns,
-        correlated={pair: each for pair, each in scanned.correlated.items() if not gone & set(pair.split("\n"))},
+        correlated={pair: each for pair, each in scanned.correlated.items() if not gone & set(pair.split(BETWEEN))},
         sample=tuple({name: shown(name, value) for name, value in row.items()} for row in scanned.sample),
     )

@@ -124,6 +124,28 @@ def test_a_killed_sync_leaves_the_mirror_as_it_was(shop: FunctionsApi, logged_in
     assert len(list(workspace.parquet.rglob("*.parquet"))) == 3
 
 
+_PRESSED = """
+import signal, sys
+def hook(event, arguments):
+    if event == "import" and arguments[0] == "_duckdb":
+        signal.raise_signal(signal.SIGINT)
+sys.addaudithook(hook)
+from da.main import execute
+sys.exit(execute(["sync"]))
+"""
+
+
+def test_ctrl_c_while_duckdb_is_loaded_ends_the_sync_and_not_the_views(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace
+) -> None:
+    """DuckDB can't be loaded a second time in a process that has begun to."""
+    done = subprocess.run([sys.executable, "-c", _PRESSED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert done.stdout.endswith("Interrupted. Downloaded data is kept; run da sync to resume.\n")
+    assert logged_in("sync").code == 0
+    assert views(workspace) == len(shop.tables)
+
+
 def test_tables_that_are_complete_can_be_queried_before_a_long_sync_ends(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

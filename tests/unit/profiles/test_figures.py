@@ -366,3 +366,48 @@ def test_quantiles_of_many_decimals_are_interpolated_and_survive_json(tmp_path: 
     found = of_values(tmp_path, values, "decimal(12, 2)")
     assert json.loads(json.dumps(found))["median"] == pytest.approx(29.99)
     assert found["quantiles"]["p25"] == pytest.approx(14.995)
+
+
+ROWS_OF_PAIRS = 6000
+FLOATS = (
+    st.none() | st.sampled_from([0.0, 1.0, -2.5, 1e9 + 0.5, 1e80, float("nan"), float("inf")]) | st.floats(-1e6, 1e6)
+)
+
+
+@given(rows=st.lists(st.tuples(FLOATS, FLOATS), min_size=2, max_size=40), gaps=st.booleans())
+@settings(max_examples=examples(12))
+def test_correlations_of_an_exact_table_are_those_of_all_its_rows(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float | None, float | None]], gaps: bool
+) -> None:
+    """Few rows with many outliers, each of them beside two usual numbers, and often more rows than a sample has."""
+    query = f"select i % 97 as a, case when {gaps} and i % 5 = 0 then null else (i * 7) % 31 end as b, x, y"
+    many = f"from range({ROWS_OF_PAIRS}) r(i) left join (select unnest(range(len(?::double[]))) * 100 as i, unnest($1::double[]) as x, unnest(?::double[]) as y) using (i)"
+    one, other = ([row[column] for row in rows] for column in (0, 1))
+    path = parquet(
+        tmp_path_factory.mktemp("c") / "c.parquet",
+        f"{query} {many.replace('?', '$1', 1).replace('?', '$2', 1)}",
+        one,
+        other,
+    )
+    found = {tuple(each["columns"]): each for each in profile_path(path)["correlations"]}
+    for (x, y), each in found.items():
+        usable = f"isfinite({x}::double) and isfinite({y}::double) and abs({x}) < 1e75 and abs({y}) < 1e75"
+        with duckdb.connect() as con:
+            ((true, count),) = con.execute(
+                f"select corr({x}, {y}), regr_count({x}, {y}) from '{path}' where {usable}"
+            ).fetchall()
+        assert each["rows"] == count
+        assert each["coefficient"] == pytest.approx(true, abs=2e-6)
+    assert found["a", "b"]["rows"] == ROWS_OF_PAIRS - (ROWS_OF_PAIRS // 5 if gaps else 0)
+
+
+def test_columns_of_any_names_are_correlated(tmp_path: Path) -> None:
+    query = """select i as "a\nb", i % 7 as "c ""d", i * i as "e'f" from range(6000) r(i)"""
+    found = profile_path(parquet(tmp_path / "n.parquet", query))["correlations"]
+    assert [each["rows"] for each in found] == [6000] * 3
+
+
+def test_one_outlier_of_half_a_million_rows_is_in_the_correlation(tmp_path: Path) -> None:
+    query = "select case when i = 77777 then 1e6 else i % 10 end as a, case when i = 77777 then 1e6 else i // 7 % 10 end as b from range(400000) r(i)"
+    (found,) = profile_path(parquet(tmp_path / "o.parquet", query))["correlations"]
+    assert (found["rows"], found["coefficient"] > 0.99) == (400_000, True)
