@@ -297,11 +297,16 @@ def _opened_file(file: BinaryIO, answer: FileAnswer, request: Request) -> Respon
 
 
 def _apply_conditions(response: Response, request: Request, size: int) -> None:
-    """Apply If-None-Match and Range. Several or malformed ranges are ignored (RFC 9110, section 14.2)."""
+    """Apply If-None-Match and Range (RFC 9110, section 14). Several or malformed ranges are ignored.
+
+    The last bytes of a file that has fewer are all of it, which Werkzeug takes for a range outside of the file.
+    """
     environ = dict(request.environ)
     wanted = request.range
     if request.method != "GET" or wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
         environ.pop("HTTP_RANGE", None)
+    elif (wanted.ranges[0][0] or 0) < -size < 0:
+        environ["HTTP_RANGE"] = "bytes=0-"
     try:
         response.make_conditional(environ, accept_ranges=True, complete_length=size)
     except RequestedRangeNotSatisfiable as error:

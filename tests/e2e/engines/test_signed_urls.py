@@ -1,7 +1,7 @@
-"""The signed URLs that the Sharing server returns, read by Polars, which knows nothing of it: equal rows to DuckDB's.
+"""The signed URLs that the Sharing server returns, read by engines that know nothing of it: equal rows to DuckDB's.
 
-Sail reads URLs of https alone, which the servers of tests don't have, and Daft takes the `?` of a URL for a wildcard; both
-read the same tables by their Delta logs (test_engines.py).
+Sail reads no signed URL: it refuses http, and of https it drops what follows the `?`. It reads the same tables by their Delta
+logs (test_engines.py).
 """
 
 import json
@@ -99,12 +99,13 @@ def asked(command: list[str], urls: list[str]) -> list[Any]:
     return found
 
 
+@pytest.mark.parametrize("engine", ["polars", "daft"])
 @pytest.mark.parametrize("table", TABLES)
-def test_polars_reads_what_duckdb_reads(shared: Shared, table: str) -> None:
+def test_engines_read_what_duckdb_reads(shared: Shared, table: str, engine: str) -> None:
     urls = shared.urls(table)
     expected = by_duckdb(urls)
     assert len(expected) == duckdb.sql(f"select count(*) from ({TABLES[table]})").fetchall()[0][0]
-    assert asked([str(PYTHON), "-m", "tests.e2e.engines.url_reader"], urls) == expected
+    assert asked([str(PYTHON), "-m", "tests.e2e.engines.url_reader", engine], urls) == expected
 
 
 def test_a_table_that_is_not_granted_has_no_urls(shared: Shared) -> None:

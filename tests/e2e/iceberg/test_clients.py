@@ -49,7 +49,7 @@ class Served:
         script = Path(__file__).with_name("client.py")
         ran = subprocess.run(
             [PYTHON, script, self.server.url, token or self.token],
-            input=json.dumps(calls), capture_output=True, text=True, timeout=180, check=False,
+            input=json.dumps(calls), capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr[-3000:]
         answers: list[Any] = json.loads(ran.stdout.splitlines()[-1])

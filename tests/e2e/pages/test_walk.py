@@ -201,8 +201,10 @@ def test_pages_behind_forms_have_no_faults(shop: Served, axe: str, visit: Callab
         wrong |= _faults(browser, axe, f"/query/{name}")
     browser.show(WIDTHS[2], "light")
     browser.get("/account")
+    browser.find("summary", "Create an access token").click()  # she has one, so the form is folded
     browser.find("form[action='/account/tokens'] input[name=name]").send_keys("notebook")
     browser.find("form[action='/account/tokens'] > button").click()
+    browser.until(lambda driver: driver.current_url.endswith("/account/tokens"))
     wrong |= _faults(browser, axe, "/account/created")
     asked = {"response_type": "code", "client_id": shop.ids["client"], "redirect_uri": "http://127.0.0.1:5555/callback"}
     asked |= {"code_challenge": CHALLENGE, "code_challenge_method": "S256", "resource": f"{shop.base}/mcp"}

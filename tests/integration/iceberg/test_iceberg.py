@@ -160,6 +160,7 @@ def test_the_door_serves_files_whole_and_in_ranges(it: Reader) -> None:
         ("bytes=0-3", whole.data[:4]),
         ("bytes=4-", whole.data[4:]),
         ("bytes=-8", whole.data[-8:]),
+        (f"bytes=-{10 * size}", whole.data),
         (f"bytes=10-{10 * size}", whole.data[10:]),
     ):
         part = fetch(it, config, address, Range=wanted)

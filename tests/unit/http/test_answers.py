@@ -130,7 +130,16 @@ def test_a_range_is_that_part_of_the_file(start: int, length: int) -> None:
     assert answer.content_length == len(part)
 
 
-@pytest.mark.parametrize(("wanted", "part"), [("bytes=-5", CONTENT[-5:]), ("bytes=10000-", CONTENT[10000:])])
+@pytest.mark.parametrize(
+    ("wanted", "part"),
+    [
+        ("bytes=-5", CONTENT[-5:]),
+        ("bytes=10000-", CONTENT[10000:]),
+        (f"bytes=-{len(CONTENT)}", CONTENT),
+        (f"bytes=-{len(CONTENT) + 1}", CONTENT),
+        ("bytes=-99999999999999999999", CONTENT),
+    ],
+)
 def test_a_range_may_be_open(file: Client, wanted: str, part: bytes) -> None:
     answer = file.get("/file", buffered=True, headers={"Range": wanted})
     assert (answer.status_code, answer.data) == (206, part)

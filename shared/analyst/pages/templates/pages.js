@@ -161,9 +161,11 @@ function editors(within) {
     const load = async () => {
       if (asked) return;
       asked = true;
-      try { names = (await (await fetch(`${root}/api/query/names`)).json()).names; } catch { names = []; }
+      try { names = (await (await fetch(`${root}/api/query/names`)).json()).names; } catch { names = null; }
+      asked = Boolean(names);  // else again when more is typed
     };
     area.addEventListener("focus", load);
+    if (document.activeElement === area) load();  // it got the focus before this script was there
     const word = () => /[A-Za-z_][A-Za-z0-9_.]*$/.exec(area.value.slice(0, area.selectionStart))?.[0] ?? "";
     const close = () => { list.hidden = true; list.replaceChildren(); area.removeAttribute("aria-activedescendant"); };
     const mark = () => [...list.children].forEach((each, place) => {
@@ -200,7 +202,7 @@ function editors(within) {
       list.hidden = false;
       mark();
     };
-    area.addEventListener("input", suggest);
+    area.addEventListener("input", () => { load(); suggest(); });
     area.addEventListener("blur", close);
     area.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); if (!running) form.requestSubmit(run); return; }
