@@ -97,6 +97,8 @@ def test_a_value_that_no_column_holds_is_refused_by_name_or_read_as_text(
             "t.parquet: the column 'd' holds 287396-10-12 08:59:00.992, which is outside of the years 0001 to 9999 that all readers support",
         ),
         ("twins", "t.parquet: the columns 'a' and 'A' have the same name"),
+        ("nul", "t.parquet: the name of the column 'a\\x00b' contains a NUL"),
+        ("inner_nul", "t.parquet: in the column 'a' the name of the column 'b\\x00' contains a NUL"),
         ("inner_twins", "t.parquet: in the column 's' the columns 'a' and 'a' have the same name"),
         ("encrypted", "t.parquet is encrypted, which is not supported"),
         ("encrypted_column", "t.parquet is encrypted, which is not supported"),

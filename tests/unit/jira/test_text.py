@@ -310,6 +310,9 @@ def test_blocks_in_blocks_are_read_however_deep_a_document_may_be(kinds: tuple[s
         ("\ue0000\ue001 *x*", "\ue0000\ue001 x"),
         ("one\\\\two", "one\ntwo"),
         (r"\*not bold\* \[x]", "*not bold* [x]"),
+        (r"use \{code} or \{color:red} here", "use {code} or {color:red} here"),
+        (r"\[a|https://a.example] \!a.png! \{{m}}", "[a|https://a.example] !a.png! {{m}}"),
+        (r"one\\{quote}two{quote}", "one\ntwo"),
         ('{"json": {"a": 1}}', '{"json": {"a": 1}}'),
     ],
 )

@@ -186,6 +186,24 @@ def test_a_line_longer_than_duckdb_expects_is_read(tmp_path: Path) -> None:
     assert (values, misfits) == ([long, "a"], 0)
 
 
+@pytest.mark.parametrize("first", ["\r", "a\rb", "a\r\nb", "\r\n", "a\nb", 'a"\r"b', "a"])
+@pytest.mark.parametrize("rest", [[], ["x"], ["y\nz", "y\r\nz", "\r"]])
+def test_line_breaks_within_the_first_value_are_no_line_ends(tmp_path: Path, first: str, rest: list[str]) -> None:
+    values, misfits = converted(tmp_path, "VARCHAR", [first, *rest])
+    assert (values, misfits) == ([first, *rest], 0)
+
+
+def test_lines_may_end_like_those_of_windows(tmp_path: Path) -> None:
+    columns = (PlannedColumn("a", "a", "VARCHAR", has_nulls=True),)
+    path = tmp_path / "source"
+    path.write_bytes(b'"x"\r\n"y"\r\n"z"\r\n')
+    written = Conversion("in.c-a.t", columns, (), "snowflake", "csv", "100MB").write(
+        [path], tmp_path / "into", has_header=False
+    )
+    with duckdb.connect() as con:
+        assert con.execute(f"from '{written.files[0]}'").fetchall() == [("x",), ("y",), ("z",)]
+
+
 def test_nulls_and_empty_texts_are_kept_apart_as_far_as_the_backend_does(tmp_path: Path) -> None:
     columns = (PlannedColumn("a", "a", "VARCHAR", has_nulls=True), PlannedColumn("b", "b", "VARCHAR", has_nulls=False))
     path = tmp_path / "source"

@@ -56,6 +56,23 @@ _MISFIT: Final = "does not fit"
 _LONGEST_SAMPLE: Final = 60
 
 
+def _line_end(sources: Sequence[Path]) -> str:
+    """Return DuckDB's option for the line end of objects of CSV, if it is a line feed.
+
+    DuckDB alone would take the first line break for it, even one within quotes, and then fail to read the others. Its
+    option for carriage returns with line feeds must not be used: it loses rows without an error.
+    """
+    for source in sources:
+        with source.open("rb") as file:
+            before, quotes = b"", 0
+            while piece := file.readline(_LONGEST_LINE):
+                quotes += piece.count(b'"')
+                before = (before + piece)[-2:]
+                if piece.endswith(b"\n") and quotes % 2 == 0:
+                    return "" if before == b"\r\n" else r", new_line = '\n'"
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Misfit:
     """Values of a column that do not fit its type: their number, and one of them."""
@@ -165,7 +182,7 @@ class Conversion:
         scan = (
             f"read_csv([{listed}], columns = {{{names}}}, header = {header}, auto_detect = false, delim = ',', quote = '\"', "
             f"escape = '\"', strict_mode = true, nullstr = '', allow_quoted_nulls = {nulls}{not_null}, "
-            f"max_line_size = {line}{buffer}, compression = 'none', encoding = 'utf-8')"
+            f"max_line_size = {line}{buffer}{_line_end(sources)}, compression = 'none', encoding = 'utf-8')"
         )
         return scan, ["VARCHAR"] * len(self.columns)
 

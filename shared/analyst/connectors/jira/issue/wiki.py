@@ -14,23 +14,26 @@ _SPAN = 400
 """The maximum number of characters between the two marks of a phrase."""
 
 _SPECIAL = re.compile(r"[*_+^~{\[!|\\?\r#-]|^[ \t]*(?:h[1-6]|bq)\.", re.MULTILINE)
-_VERBATIM = re.compile(r"\{(code|noformat|adf)(?P<parameters>:[^{}\n]*)?\}")
+_UNESCAPED = r"(?<!(?<!\\)\\)"
+"""No backslash stands before; two of them are a line break."""
+
+_VERBATIM = re.compile(rf"{_UNESCAPED}\{{(code|noformat|adf)(?P<parameters>:[^{{}}\n]*)?\}}")
 _TITLE = re.compile(r"(?:^|[:|])title=([^|}\n]*)")
 _MACRO = re.compile(
-    r"\{(?P<name>quote|color|panel|section|column|anchor|toc|info|note|tip|warning|expand)(?P<parameters>:[^{}\n]*)?\}"
+    rf"{_UNESCAPED}(?:\{{(?P<name>quote|color|panel|section|column|anchor|toc|info|note|tip|warning|expand)(?P<parameters>:[^{{}}\n]*)?\}}"
     rf"|\{{\{{(?P<monospace>[^\n]{{1,{_SPAN}}}?)\}}\}}(?!\}})"
-    rf"|\{{(?P<mark>[*_+^~-]|\?\?)\}}(?P<marked>[^\n]{{1,{_SPAN}}}?)\{{(?P=mark)\}}"
+    rf"|\{{(?P<mark>[*_+^~-]|\?\?)\}}(?P<marked>[^\n]{{1,{_SPAN}}}?)\{{(?P=mark)\}})"
 )
 _LINE = re.compile(r"^[ \t]*(?:(?:h[1-6]|bq)\.[ \t]+|([*#-]{1,9})[ \t]+|-{4,}[ \t]*$)")
 _LINK = re.compile(
-    r"\[(?:~(?:accountid:)?(?P<who>[^\[\]|\n]+)"
+    rf"{_UNESCAPED}\[(?:~(?:accountid:)?(?P<who>[^\[\]|\n]+)"
     r"|(?:(?P<text>[^\[\]|\n]+)\|)?(?P<address>(?:[A-Za-z][A-Za-z0-9+.-]*:|www\.|[#^/])[^\[\]|\n]*)"
     r"(?:\|(?P<tip>[^\[\]\n]*))?)\]"
 )
 _SMART = re.compile(r"smart-[a-z]+")
-_SMART_LINK = re.compile(rf"\[(?P<address>[A-Za-z][A-Za-z0-9+.-]*:[^\[\]|\n]*)\|{_SMART.pattern}\]")
+_SMART_LINK = re.compile(rf"{_UNESCAPED}\[(?P<address>[A-Za-z][A-Za-z0-9+.-]*:[^\[\]|\n]*)\|{_SMART.pattern}\]")
 _URL = re.compile(r"(?<![A-Za-z0-9+.-])(?:[A-Za-z][A-Za-z0-9+.-]{0,20}://|www\.|mailto:)[^\s\[\]|<>\"\ue000\ue001]+")
-_IMAGE = re.compile(r"!((?:https?://[^!|\s]+)|[^!|\s][^!|\n]*\.[A-Za-z0-9]{2,5})(?:\|([^!\n]*))?!")
+_IMAGE = re.compile(rf"{_UNESCAPED}!((?:https?://[^!|\s]+)|[^!|\s][^!|\n]*\.[A-Za-z0-9]{{2,5}})(?:\|([^!\n]*))?!")
 _ALT = re.compile(r"(?:^|,)\s*(?:alt|title)=\"?([^\",]*)")
 _MARK = re.compile(rf"([*_+^~-])(?<![\w\\*_+^~/=&@%$-].)(?=\S)(?!\1)([^\n]{{0,{_SPAN}}}?[^\s\\])\1(?![\w/])")
 _CITED = re.compile(rf"\?\?(?=\S)([^\n]{{0,{_SPAN}}}?\S)\?\?")
