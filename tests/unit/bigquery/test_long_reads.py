@@ -229,7 +229,8 @@ def test_the_death_of_the_process_that_reads_leaves_the_pieces_to_the_next_call(
     answer = syncs.call(syncs.tasks.pop(0), is_time_up=never)
     assert (answer.status, "died" in str(answer.tables[0].error)) == ("failed", True)
     assert syncs.call(is_time_up=never).status == "ok"
-    assert (syncs.rows(), kept, len(project.sessions)) == (listed(ROWS), STREAMS, 1)
+    assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), 1)
+    assert 1 <= kept <= STREAMS
 
 
 def test_a_table_that_changes_meanwhile_is_read_to_its_end_and_then_again(syncs: Syncs, project: Project) -> None:
