@@ -27,6 +27,10 @@ KNATIVE: Final = ROOT / "infra/knative/base"
 _TMP: Final = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - in a container
 
 
+_OF_THE_BUCKET: Final = ("aws_access_key_id", "aws_secret_access_key")
+"""Secrets of a bucket on S3, for services whose account is not recognised there."""
+
+
 class Access(BaseModel):
     """What a service may do below prefixes of the bucket."""
 
@@ -207,7 +211,7 @@ def _manifest(service: Service) -> str:
                     "name": secret.upper(),
                     "valueFrom": {"secretKeyRef": {"name": "ai-data-analyst", "key": secret.upper(), "optional": True}},
                 }
-                for secret in group.secrets
+                for secret in (*group.secrets, *_OF_THE_BUCKET)
             ),
         ],
         "envFrom": [{"configMapRef": {"name": "ai-data-analyst"}}],

@@ -2,7 +2,7 @@
 
 `FUNCTION_SOURCE` and `FUNCTION_TARGET` select it, as in the image. One function of each group also runs in a container of the
 image, with the memory and the variables of its group. `FUNCTIONS_MEASURED` is a file to which the measurements are added;
-`python -m tests.e2e.test_each_function_alone FILE` prints the table of them.
+functions that it has are not started again, so a run that was interrupted is resumed. `python -m tests.e2e.test_each_function_alone FILE` prints the table of them.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ MODULES = {it.function.module for it in FUNCTIONS}
 GROUPS = {(spec.method, spec.path.text): service for service in services() for spec in service.functions}
 IMAGE = "ai-data-analyst-alone-test"
 MEASURED = os.environ.get("FUNCTIONS_MEASURED")
+PATIENCE = 600.0
+"""Seconds for which a function may start: other processes may take all processors."""
 JIRA_SECRET = "jira-secret-of-the-tests-0123456789abcdef"
 
 
@@ -151,11 +153,11 @@ def table(measured: Sequence[Measured]) -> str:
 
 def wait(running: Host, pid: int, said: Callable[[], str]) -> None:
     """Wait until the function answers."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE
     while not answers(running):
         assert time.monotonic() < end
         assert Path(f"/proc/{pid}").exists(), said()[-2000:]
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def environ_of(function: HttpFunction, port: int) -> dict[str, str]:
@@ -168,6 +170,25 @@ def environ_of(function: HttpFunction, port: int) -> dict[str, str]:
         "JIRA_WEBHOOK_SECRET": JIRA_SECRET,
         "WORKERS": "1",
     }
+
+
+def measured() -> list[Measured]:
+    """Return what earlier runs measured."""
+    if MEASURED is None or not Path(MEASURED).exists():
+        return []
+    return [Measured.model_validate_json(line) for line in Path(MEASURED).read_text(encoding="utf-8").splitlines()]
+
+
+DONE = {(one.method, one.path, one.how) for one in measured()}
+
+
+def left(functions: Iterable[HttpFunction], how: str) -> list[Any]:
+    """Return the parameters of a test: functions, of which those that are measured already are skipped."""
+    skipped = pytest.mark.skip(reason="it was measured by an earlier run")
+    return [
+        pytest.param(it, id=id_of(it), marks=[skipped] if (*id_of(it).split(" ", 1), how) in DONE else [])
+        for it in functions
+    ]
 
 
 @contextmanager
@@ -191,7 +212,7 @@ def in_process(function: HttpFunction, home: Path) -> Iterator[tuple[Host, Start
         yield running, Started.now(process.pid, began)
     finally:
         process.terminate()
-        code = process.wait(timeout=60)
+        code = process.wait(timeout=PATIENCE)
     assert code == 0, log.read_text()[-2000:]
 
 
@@ -245,7 +266,7 @@ def path_of(spec: FunctionSpec) -> str:
     return spec.path.text.format(**dict.fromkeys(spec.path.names, "a.b"))
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=id_of)
+@pytest.mark.parametrize("function", left(FUNCTIONS, "process"))
 def test_it_answers_its_contract_alone(function: HttpFunction, bucket: tuple[Path, str]) -> None:
     home, admin = bucket
     with in_process(function, home) as (running, started):
@@ -253,7 +274,7 @@ def test_it_answers_its_contract_alone(function: HttpFunction, bucket: tuple[Pat
         note(function, "process", started)
 
 
-@pytest.mark.parametrize("function", SAMPLES, ids=id_of)
+@pytest.mark.parametrize("function", left(SAMPLES, "container"))
 def test_it_answers_its_contract_in_a_container(function: HttpFunction, bucket: tuple[Path, str], image: str) -> None:
     home, admin = bucket
     with in_container(function, home, image) as (running, started):

@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analyst import lease
 from analyst.backup.archive import OBJECTS, Backup, Made
 from analyst.backup.contents import kind_of
 from analyst.backup.restore import RestoreRequest, Restoring
 from analyst.imports.parts import Parts
-from analyst.rebuild import Rebuild
+from analyst.rebuild import LEASE, Rebuild
+from analyst.rebuild.publishing import published_epoch
 from analyst.state import Actor, State
 from analyst.store import ANY, Condition, Object, Store
 from analyst.sweep import Sweep
@@ -305,6 +307,20 @@ def test_an_archive_can_not_write_elsewhere(shop: Shop, tmp_path: Path, key: str
     assert (answer.status_code, "never part of one" in answer.get_json()["detail"]) == (422, True)
 
 
+def test_a_restore_that_has_to_wait_for_a_rebuild_changes_nothing(shop: Shop) -> None:
+    archive = archive_of(shop, backup(shop))
+    shop.process.store.put("catalog/later.json", b"{}", if_version=ANY)
+    before = shop.picture()
+    held = lease.acquire(shop.process.store, LEASE, published_epoch=published_epoch(shop.process.store), run_id="x")
+    assert held is not None
+    with held:
+        answer = send(shop, archive, replace=True)
+    assert (answer.status_code, "a rebuild is running; nothing has changed" in answer.text) == (409, True)
+    assert (shop.picture(), shop.process.store.head("catalog/later.json") is None) == (before, False)
+    assert send(shop, archive, replace=True).status_code == 200
+    assert shop.process.store.head("catalog/later.json") is None
+
+
 def test_data_files_are_stored_only_where_data_is(shop: Shop) -> None:
     for key in ("state/current.json", "extracts/shop/extract.duckdb", "extracts/shop/data/../x", "x"):
         body = {"files": [{"key": key, "sha256": "0" * 64, "parts": ["0" * 64]}]}
@@ -431,7 +447,7 @@ def test_random_operations_a_backup_at_any_moment_a_restore_elsewhere(
     for after in (True, False):  # a crash in the middle is repeated
         with pytest.raises(Killed):
             die(new, archive, left=chance.randint(0, 8), after=after)
-    release(new)
+        release(new)
     answer = send(new, archive, replace=True)
     assert answer.status_code == 200, answer.text
     found = as_seen(new, shop)

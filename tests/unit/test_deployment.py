@@ -114,3 +114,24 @@ def test_kustomize_lists_every_manifest() -> None:
     (kustomization,) = manifests("kustomization")
     files = {path.name for path in (ROOT / "infra/knative/base").glob("*.yaml")} - {"kustomization.yaml"}
     assert set(kustomization["resources"]) == files
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((ROOT / f"infra/knative/base/{name}.yaml").read_text()))
+
+
+def test_the_route_is_no_larger_than_the_gateway_api_allows() -> None:
+    """At most 16 rules, 64 matches in each, and fewer than 128 together."""
+    (route,) = documents("routes")
+    matches = [len(rule["matches"]) for rule in route["spec"]["rules"]]
+    assert len(matches) <= 16
+    assert max(matches) <= 64
+    assert sum(matches) < 128
+
+
+@pytest.mark.parametrize("service", FOUND, ids=lambda service: service.name)
+def test_every_service_on_kubernetes_can_be_given_the_credentials_of_a_bucket(service: Service) -> None:
+    (container,) = documents(service.name)[0]["spec"]["template"]["spec"]["containers"]
+    given = {one["name"]: one.get("valueFrom", {}).get("secretKeyRef") for one in container["env"]}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert given[name] == {"name": "ai-data-analyst", "key": name, "optional": True}

@@ -5,9 +5,11 @@ the system state, `catalog.json` the newest snapshot as one catalog, `objects/<k
 """
 
 import hashlib
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -263,6 +265,13 @@ class Archive:
             raise InvalidInputError(f"the catalog in the backup can't be read: {error.errors()[0]['msg']}") from error
 
 
+_DAMAGED: Final = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, KeyError, EOFError, ValueError),
+    *(OSError, RuntimeError),  # a place before the beginning; a member that claims to be encrypted
+)
+"""What reading a damaged zip file raises."""
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:
     """Open an archive and verify each member of it.
@@ -271,8 +280,9 @@ def opened(path: Path) -> Iterator[Archive]:
         InvalidInputError: it is not an archive, is damaged, or names objects that no backup contains.
         ConflictError: a newer version of this program made it.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
             index = Index.model_validate_json(archive.read(INDEX))
             if index.format > FORMAT or index.schema_version > SCHEMA_VERSION:
                 raise ConflictError(
@@ -282,13 +292,13 @@ def opened(path: Path) -> Iterator[Archive]:
                 )
             for member in index.members:
                 _verify(archive, member)
-            if STATE not in {member.name for member in index.members}:
-                raise InvalidInputError("the backup is damaged: it contains no state; use another backup")
-            yield Archive(archive, index)
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, ValidationError) as error:
-        raise InvalidInputError(
-            f"the file is not a backup, or it is damaged: {error!s:.200}; use another backup"
-        ) from error
+        except _DAMAGED as error:
+            raise InvalidInputError(
+                f"the file is not a backup, or it is damaged: {error!s:.200}; use another backup"
+            ) from error
+        if STATE not in {member.name for member in index.members}:
+            raise InvalidInputError("the backup is damaged: it contains no state; use another backup")
+        yield Archive(archive, index)
 
 
 def _verify(archive: zipfile.ZipFile, member: Member) -> None:

@@ -276,19 +276,19 @@ class Restoring:
             raise InvalidInputError(f"the state in the backup can't be opened: {error}; use another backup") from error
 
     def _apply(self, archive: Archive, plan: _Plan, state: Path, folder: Path) -> int | None:
-        if plan.pauses:  # first: schedules and scripts must never be there without it
-            automation.pause(self.store, automation.RESTORED, self.by.email, self.by.at)
-        for key, kind in plan.put.items():
-            if kind is Kind.ADDED:
-                put_once(self.store, key, archive.object(key))
-            else:
-                _replace(self.store, key, archive.object(key))
-        for key in plan.removed:
-            self.store.delete(key)
         held = lease.acquire(self.store, LEASE, published_epoch=published_epoch(self.store), run_id=runs.new_run_id())
         if held is None:
-            raise ConflictError("can't restore: a rebuild is running; try again in a moment")
+            raise ConflictError("can't restore: a rebuild is running; nothing has changed; try again in a moment")
         with held:
+            if plan.pauses:  # first: schedules and scripts must never be there without it
+                automation.pause(self.store, automation.RESTORED, self.by.email, self.by.at)
+            for key, kind in plan.put.items():
+                if kind is Kind.ADDED:
+                    put_once(self.store, key, archive.object(key))
+                else:
+                    _replace(self.store, key, archive.object(key))
+            for key in plan.removed:
+                self.store.delete(key)
             versions = {
                 each.source: _replace(self.store, extract_key(each.source), archive.object(extract_key(each.source)))
                 for each in plan.sources

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.doubles.keboola.project import Column, Project
+from tests.doubles.keboola.server import serving
 from tests.integration.keboola.conftest import Keboola, Opened
 
 
@@ -240,3 +241,21 @@ def test_only_the_partitions_that_changed_are_written_again(opened: Opened, gran
         ("5", "2026-02-02", "b"),
         ("6", "2025-12-31", "new"),
     ]
+
+
+def test_rows_of_two_projects_are_never_mixed(opened: Opened) -> None:
+    """Projects have equal ids, such as a copy for tests; a source that is led to another one reads its tables anew."""
+    project, other = Project(), Project()
+    orders(project)
+    keboola = incremental(opened, project)
+    keboola.sync()
+    rows = [("0", "theirs"), ("1", "theirs"), ("9", "theirs")]
+    theirs = other.table("in.c-shop.orders", ["id", "value"], rows, key=["id"], types={"id": {"basetype": "INTEGER"}})
+    other.now = project.now
+    other.tick(days=1)
+    other.insert(theirs, [("9", "theirs")])
+    with serving(other) as served:
+        keboola.world.ask("PUT", "/api/admin/sources/kbc", {"config": {**served.config, "stack_url": served.url}})
+        result = keboola.sync()["orders"]
+    assert content(keboola) == [(0, "theirs"), (1, "theirs"), (9, "theirs")]
+    assert "another project or branch" in str(result["notes"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyst.connectors.bigquery.access import Access
@@ -30,6 +30,7 @@ from tests.clouds import FileCloud
 from tests.doubles.bigquery.project import Fault, Project, column
 from tests.doubles.bigquery.server import Served, serving
 from tests.doubles.wrapped_store import Around
+from tests.examples import examples
 
 FIELDS = [column("id", "INTEGER"), column("name"), column("day", "DATE")]
 ROWS = [{"id": number, "name": f"name {number}", "day": date(2026, 1, 1 + number % 3)} for number in range(18)]
@@ -229,7 +230,8 @@ def test_the_death_of_the_process_that_reads_leaves_the_pieces_to_the_next_call(
     answer = syncs.call(syncs.tasks.pop(0), is_time_up=never)
     assert (answer.status, "died" in str(answer.tables[0].error)) == ("failed", True)
     assert syncs.call(is_time_up=never).status == "ok"
-    assert (syncs.rows(), kept, len(project.sessions)) == (listed(ROWS), STREAMS, 1)
+    assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), 1)
+    assert 1 <= kept <= STREAMS
 
 
 def test_a_table_that_changes_meanwhile_is_read_to_its_end_and_then_again(syncs: Syncs, project: Project) -> None:
@@ -265,6 +267,7 @@ def test_a_query_is_billed_once_however_often_it_is_cut(syncs: Syncs, project: P
 STEPS = st.lists(st.sampled_from(["cut", "kill", "expire", "change"]), max_size=6)
 
 
+@settings(max_examples=examples(8))
 @given(kind=st.sampled_from(sorted(KINDS)), steps=STEPS, seed=st.integers(0, 1 << 30))
 def test_nothing_is_lost_or_repeated_whatever_happens(
     served: Served,

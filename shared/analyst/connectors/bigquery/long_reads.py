@@ -24,8 +24,8 @@ from analyst.errors import AnalystError, UnavailableError
 
 _LASTS: Final = timedelta(hours=5, minutes=30)
 """The age from which on a session is not resumed: it expires after six hours."""
-_SOON: Final = 30.0
-"""Seconds from which on the files of a read are kept."""
+_SOON: Final = 300.0
+"""Seconds from which on the files of a read are kept: what is kept is stored twice for a day."""
 _AT_ONCE: Final = 4
 _ROW_BITS: Final = 42
 """Bits of the number of a piece that are its first row; those before are its stream."""

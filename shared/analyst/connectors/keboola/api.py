@@ -200,9 +200,11 @@ class StorageApi:
 
 
 def _table(raw: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]]) -> TableInfo:
-    source = _mapping(raw.get("sourceTable"))
-    origin = {**by_id.get(str(source.get("id")), {}), **source}
-    bucket = _mapping(raw.get("bucket"))
+    source, bucket = _mapping(raw.get("sourceTable")), _mapping(raw.get("bucket"))
+    is_linked = bool(
+        bucket.get("sourceBucket") or bucket.get("isLinked")
+    )  # then a table here may have the id of the source
+    origin = {**({} if is_linked else by_id.get(str(source.get("id")), {})), **source}
     id_ = str(raw["id"]) if raw.get("id") else ""
     if id_.count(".") < 2:  # noqa: PLR2004 - stage, bucket and table
         raise UnavailableError(f"Keboola's answer has a table without an id such as in.c-main.orders: {id_!r}")
@@ -217,7 +219,7 @@ def _table(raw: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]]) -> Ta
         primary_key=tuple(map(str, raw.get("primaryKey") or origin.get("primaryKey") or ())),
         is_typed=bool(raw.get("isTyped")),
         is_alias=bool(raw.get("isAlias")),
-        is_linked=bool(bucket.get("sourceBucket") or bucket.get("isLinked")),
+        is_linked=is_linked,
         backend=str(bucket.get("backend") or "snowflake").lower(),
         rows=_whole(raw.get("rowsCount")),
         size_bytes=_whole(raw.get("dataSizeBytes")),

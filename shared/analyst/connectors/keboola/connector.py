@@ -45,6 +45,8 @@ def utc_now() -> datetime:
 _FEW: Final = 3
 """Tables up to this number are asked for one by one, instead of listing the project."""
 _NAMED: Final = 5
+_PLACE: Final = "from:"
+_PARTIAL: Final = "partial"
 _CHUNK_SECONDS: Final = 1200.0
 """The time after which a first load in windows publishes what it has read so far."""
 
@@ -64,29 +66,33 @@ class Progress:
     """How far an incremental table was read, kept as its cursor: a text that begins with `until`, so it sorts by time.
 
     `until` is the time of the last change that was read, by Keboola's clock, `whole` that of the last whole read, by ours.
-    `options` is a hash of what the rows depend on. A first load in windows `is_partial` until its last one.
+    `options` is a hash of what the rows depend on, `place` one of the project and branch that they come from; older cursors
+    have none. A first load in windows `is_partial` until its last one.
     """
 
     until: datetime
     whole: datetime
     options: str
     is_partial: bool = False
+    place: str = ""
 
     @classmethod
     def parse(cls, cursor: Cursor) -> Self | None:
         """Read a cursor; `None` if it is none of this kind."""
         parts = str(cursor or "").split(" ")
-        if len(parts) not in (3, 4):
+        if len(parts) not in (3, 4, 5):
             return None
         until, whole = moment_of(parts[0]), moment_of(parts[1])
         if until is None or whole is None:
             return None
-        return cls(until, whole, parts[2], is_partial=len(parts) > 3)  # noqa: PLR2004
+        place = next((part.removeprefix(_PLACE) for part in parts[3:] if part.startswith(_PLACE)), "")
+        return cls(until, whole, parts[2], is_partial=_PARTIAL in parts[3:], place=place)
 
     def __str__(self) -> str:
         """Return the cursor."""
         parts = [_stamp(self.until), _stamp(self.whole), self.options]
-        return " ".join([*parts, "partial"] if self.is_partial else parts)
+        parts += [f"{_PLACE}{self.place}"] * bool(self.place) + [_PARTIAL] * self.is_partial
+        return " ".join(parts)
 
 
 def _stamp(moment: datetime) -> str:
@@ -271,6 +277,8 @@ class KeboolaConnector:
             return "the table was not incremental before, or rows were deleted in Keboola"
         if progress.options != _options_mark(options, reading.key):
             return "its options changed"
+        if progress.place not in ("", self._place_mark()):
+            return "the source reads another project or branch"
         if options.schema_changes == "evolve" and schema_change(planned, reading.table.before):
             return "its columns changed"
         if options.full_reload != "never" and not progress.is_partial:
@@ -297,7 +305,7 @@ class KeboolaConnector:
                 "published; try again, or set check_rows to false if Keboola's number is wrong"
             )
         until = moment_of(info.mark) or self.now()
-        progress = Progress(until, self.now(), _options_mark(options, reading.key))
+        progress = Progress(until, self.now(), _options_mark(options, reading.key), place=self._place_mark())
         return self._extracted(reading, written, progress, replaces=True)
 
     def _by_catalog(self, reading: _Reading) -> tuple[Written, bool] | None:
@@ -330,7 +338,7 @@ class KeboolaConnector:
         since = progress.until - timedelta(seconds=seconds(reading.options.overlap))
         written, is_stable = self._exported(reading, {"changedSince": _unix(since)}, "changes")
         until = moment_of(reading.info.mark) or self.now()
-        moved = replace(progress, until=max(until, progress.until))
+        moved = replace(progress, until=max(until, progress.until), place=self._place_mark())
         expected = reading.info.rows if is_stable and self._is_countable(reading) else None
         return self._extracted(reading, written, moved, expected=expected)
 
@@ -361,7 +369,8 @@ class KeboolaConnector:
                 break
         written = _joined(parts)
         whole = self.now() if progress is None else progress.whole
-        made = Progress(start, whole, _options_mark(options, reading.key), is_partial=not is_last)
+        mark, place = _options_mark(options, reading.key), self._place_mark()
+        made = Progress(start, whole, mark, is_partial=not is_last, place=place)
         is_countable = is_last and is_stable and self._is_countable(reading)
         return self._extracted(
             reading,
@@ -447,7 +456,7 @@ class KeboolaConnector:
             ),
         }
         exports, table = (
-            Exports(self.api, self.http, self.endpoint, self.now, self.jobs, self._csv_only),
+            Exports(self.api, self.http, self.endpoint, self.now, self.jobs, self._csv_only, self._place()),
             reading.wanted.name,
         )
         with self._slot():
@@ -484,13 +493,14 @@ class KeboolaConnector:
 
     def _origin(self, wanted: WantedTable, table: SourceTable) -> dict[str, Any]:
         """Return what a table is, whatever it is called here: ids of jobs and files are unique only at one address."""
-        connection = self.api.connection
-        return {
-            "url": connection.url,
-            "project": connection.project,
-            "table": wanted.id,
-            "registration": table.registration,
-        }
+        return {**self._place(), "table": wanted.id, "registration": table.registration}
+
+    def _place(self) -> dict[str, Any]:
+        """Return what the ids of tables belong to: projects have equal ones, and so have the branches of a project."""
+        return {"url": self.api.connection.url, "project": self._project().id, "branch": self.api.branch}
+
+    def _place_mark(self) -> str:
+        return hashlib.sha256(json.dumps(self._place(), sort_keys=True).encode()).hexdigest()[:16]
 
     def parallel(self) -> int:
         """Return the number of exports at the same time: the project's limit, or a lower one of the source."""

@@ -32,7 +32,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """The exports of one project. `csv_only` collects the backends that can't export parquet."""
+    """The exports of one project. `csv_only` collects the backends that can't export parquet; `place` is the project's."""
 
     api: StorageApi
     http: HttpClient
@@ -40,6 +40,7 @@ class Exports:
     now: Callable[[], datetime]
     jobs: SourceJobs | None
     csv_only: set[str]
+    place: Mapping[str, Any]
 
     def begin(self, name: str, info: TableInfo, asked: Mapping[str, Any], wanted: str) -> Export:
         """Export a table, as parquet where its backend can, else as CSV, and wait for the end. `name` is the registered one.
@@ -56,7 +57,7 @@ class Exports:
         for kind in kinds:
             more = {"fileType": "parquet"} if kind == "parquet" else {"fileType": "csv", "gzip": True}
             order = {
-                "url": self.api.connection.url,
+                **self.place,
                 "table": info.id,
                 "mark": info.mark,
                 "rows": info.rows,
