@@ -14,9 +14,10 @@ from ulid import ULID
 from analyst import pages as pages_room
 from analyst.http import HttpFunction
 from analyst.pages import script
+from tests.all_functions import FUNCTIONS
 from tests.integration.pages.conftest import Browser
 from tests.integration.pages.payloads import PAYLOADS
-from tests.integration.world import FUNCTIONS, World
+from tests.integration.world import World
 
 ROOM: Final = Path(pages_room.__file__).parent
 SOURCES: Final = (*ROOM.glob("*.py"), *ROOM.glob("templates/*.html"))
