@@ -593,18 +593,3 @@ def _fingerprint(options: KeboolaTableOptions, info: TableInfo, now: datetime) -
     said = options.model_dump(mode="json", exclude={"where_filters", "full_reload", "overlap"})
     parts = [info.id, info.mark or now.isoformat(), info.rows, info.columns, info.primary_key, types, filters, said]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def project_of(api: StorageApi, expected: str | None) -> Project:
-    """Return the project of the token.
-
-    Raises:
-        SourceError: it is another project than expected.
-    """
-    project = api.verify()
-    if expected is not None and project.id != expected:
-        raise SourceError(
-            f"the token is for the project {project.id} ({project.name!r}), not {expected}; set KEBOOLA_PROJECT_ID or the "
-            "token to the same project"
-        )
-    return project

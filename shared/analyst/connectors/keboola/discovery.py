@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
+from analyst.connectors.keboola.api import Project as TokenProject
 from analyst.connectors.keboola.api import StorageApi, TableInfo
-from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable, project_of, utc_now
+from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable, utc_now
 from analyst.connectors.keboola.extension import Extension, is_installed
 from analyst.connectors.keboola.http import TOKEN, Connection
 from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
@@ -68,7 +69,7 @@ class Project:
         Raises:
             SourceError: it is not accepted, or is for another project than the configured one.
         """
-        project = project_of(self.api, self.config.project_id or settings.keboola_project_id)
+        project = _project_of(self.api, self.config.project_id or settings.keboola_project_id)
         until = f", expires {project.expires}" if project.expires else ""
         return f"works for the project {project.name!r} ({project.id}){until}"
 
@@ -93,6 +94,21 @@ class FoundTable:
     def registration(self, source: str) -> NewTable:
         """Return how the table is registered. Its description stays Keboola's, so that it follows changes there."""
         return NewTable(id=f"{source}.{self.name}", source_table=self.info.name, bucket=self.info.bucket)
+
+
+def _project_of(api: StorageApi, expected: str | None) -> TokenProject:
+    """Return the project of the token.
+
+    Raises:
+        SourceError: it is another project than expected.
+    """
+    project = api.verify()
+    if expected is not None and project.id != expected:
+        raise SourceError(
+            f"the token is for the project {project.id} ({project.name!r}), not {expected}; set KEBOOLA_PROJECT_ID or the "
+            "token to the same project"
+        )
+    return project
 
 
 def connector_of(
