@@ -8,7 +8,7 @@ rows; one thread preserves it anyway (`tests/unit/contract/test_parquet.py` veri
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,14 +105,21 @@ def _check_names(names: Iterable[str]) -> None:
 
 @contextmanager
 def _one_thread(con: "DuckDBPyConnection") -> Iterator[None]:
+    import duckdb
+
     asked = "select current_setting('threads'), current_setting('preserve_insertion_order')"
     threads, ordered = con.execute(asked).fetchall()[0]
     con.execute("set threads = 1")
+    again = f"set preserve_insertion_order = {str(ordered).lower()}; set threads = {threads}"
     try:
         yield
-    finally:
-        con.execute(f"set preserve_insertion_order = {str(ordered).lower()}")
-        con.execute(f"set threads = {threads}")
+    except BaseException:
+        with suppress(
+            duckdb.FatalException
+        ):  # after an internal error, whose message is the one to show, nothing works
+            con.execute(again)
+        raise
+    con.execute(again)
 
 
 def _copy(con: "DuckDBPyConnection", select: str, folder: Path, file_bytes: int, group_rows: int) -> list[Path]:

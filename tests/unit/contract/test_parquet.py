@@ -2,6 +2,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from analyst import duckdb_files
@@ -221,3 +222,23 @@ def test_what_is_no_parquet_is_told_so(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with duckdb_files.connect() as con, pytest.raises(SourceError, match=r"x\.parquet can't be read as parquet"):
         parquet.inspect(con, path)
+
+
+class _Invalidated:
+    """A connection after an internal error of DuckDB: nothing works any more, not even its settings."""
+
+    def execute(self, query: str) -> "_Invalidated":
+        if query.startswith("describe"):
+            raise duckdb.InternalException("INTERNAL Error: the cause")
+        if "preserve_insertion_order =" in query:
+            raise duckdb.FatalException("FATAL Error: database has been invalidated")
+        return self
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return [(2, True)]
+
+
+def test_the_cause_of_an_internal_error_is_reported(tmp_path: Path) -> None:
+    broken: Any = _Invalidated()
+    with pytest.raises(SourceError, match="INTERNAL Error: the cause"):
+        parquet.write(broken, "select 1 as a", tmp_path)

@@ -59,6 +59,7 @@ def zipped(name: str) -> bytes:
             "Report of 2024,,\n,,\na,b,c\n1,2,3\n",
             "t.csv:1: the header names only 1 of 3 columns; if there are lines before",
         ),
+        ("Report of 2024,\n,\na,b\n1,2\n", "t.csv:1: the header names only 1 of 2 columns; if there are lines before"),
         ("Report of 2024\n\na,b,c\n1,2,3\n4,5,6\n", "if the header is on line 3, set skip to 2"),
         ("Report of 2024\na;b\n1;2\n3;4\n", "if the header is on line 2, set skip to 1"),
         ("28/01/2018,MG-1,5\n29/01/2018,MG-2,6\n", "t.csv:1: the first line looks like data, not like a header"),

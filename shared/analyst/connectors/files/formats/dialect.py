@@ -40,7 +40,7 @@ _DATA = {
 _INTEGER = re.compile(r"[-+]?\d+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _UTF_16_BYTES = 400
-_MANY_COLUMNS = 3
+_PAIR, _MANY_COLUMNS = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +287,8 @@ def _key(original: str, index: int) -> str:
 def _check_header(first: Record, rows: Sequence[tuple[str, ...]], name: str) -> None:
     """Reject a title or a row in the place of the header."""
     named_columns = sum(bool(value.strip()) for value in first.values)
-    if len(first.values) >= _MANY_COLUMNS and named_columns * 2 < len(first.values):
+    is_title = len(first.values) == _PAIR and not first.values[1].strip() and any(row[1:] > ("",) for row in rows)
+    if is_title or (len(first.values) >= _MANY_COLUMNS and named_columns * 2 < len(first.values)):
         raise SourceError(
             f"{name}:{first.line}: the header names only {named_columns} of {len(first.values)} columns; if there are "
             "lines before the header, set skip to their number; otherwise set header to true"
