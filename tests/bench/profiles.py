@@ -134,17 +134,18 @@ def _copy(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
 
 
 def _large(bucket: Path) -> Table:
-    return _table(bucket, "large", sorted((bucket / "extracts/bench/data/large").iterdir()), ROWS // FILES)
+    with duckdb.connect() as con:
+        return _table(con, bucket, "large", sorted((bucket / "extracts/bench/data/large").iterdir()), ROWS // FILES)
 
 
 def _small(bucket: Path) -> list[Table]:
     paths = sorted((bucket / "extracts/bench/data/small").iterdir())
-    return [_table(bucket, f"small_{number:04}", [path], 500) for number, path in enumerate(paths)]
+    with duckdb.connect() as con:  # one for all: a connection takes as long as a table
+        return [_table(con, bucket, f"small_{number:04}", [path], 500) for number, path in enumerate(paths)]
 
 
-def _table(bucket: Path, name: str, paths: Sequence[Path], rows: int) -> Table:
-    with duckdb.connect() as con:
-        described = con.execute(f"describe from read_parquet('{paths[0]}')").fetchall()
+def _table(con: duckdb.DuckDBPyConnection, bucket: Path, name: str, paths: Sequence[Path], rows: int) -> Table:
+    described = con.execute(f"describe from read_parquet('{paths[0]}')").fetchall()
     files = tuple(
         File(
             path=str(path.relative_to(bucket)),

@@ -183,13 +183,15 @@ def _number(sketch: Sketch, estimated: Json) -> Json:
         "mean": _finite(mean),
         "stddev": _finite(deviation),
     }
-    cuts, error = _quantiles(sketch)
+    is_exact = sketch.is_whole and not sketch.is_sampled
+    ordered = _ordered(sketch)
+    cuts, error = ([exact_quantile(ordered, each) for each in PROBABILITIES], 0.0) if is_exact else _quantiles(sketch)
     if error:
         estimated["quantiles"] = error
     finite = [_finite(cut) for cut in cuts]
     made["quantiles"] = {f"p{round(100 * p)}": cut for p, cut in zip(PROBABILITIES, finite, strict=True)}
     made |= {"firstQuartile": finite[2], "median": finite[3], "thirdQuartile": finite[4]}
-    histogram = _histogram(sketch, error)
+    histogram = _histogram(sketch, sketch.points if error else ordered)
     if histogram is not None:
         made["histogram"] = histogram
         if error:
@@ -198,10 +200,7 @@ def _number(sketch: Sketch, estimated: Json) -> Json:
 
 
 def _quantiles(sketch: Sketch) -> tuple[list[float], float]:
-    """Return the quantiles, and the greatest error of their ranks; 0 if they are exact."""
-    if sketch.is_whole and not sketch.is_sampled:
-        ordered = _ordered(sketch)
-        return [exact_quantile(ordered, each) for each in PROBABILITIES], 0.0
+    """Return the quantiles of values that are not all counted, and the greatest error of their ranks; 0 if they are exact."""
     if sketch.quantiles:
         return list(sketch.quantiles), 0.0
     found = [quantile(sketch.points, each) for each in PROBABILITIES]
@@ -215,7 +214,8 @@ def _ordered(sketch: Sketch) -> list[tuple[float, int]]:
     return sorted((value, count) for value, count in values if math.isfinite(value))
 
 
-def _histogram(sketch: Sketch, error: float) -> Json | None:
+def _histogram(sketch: Sketch, weighted: Sequence[tuple[float, float]]) -> Json | None:
+    """Return the histogram; of `weighted` values, unless the sketch has its bins."""
     low, high = float(sketch.least or 0), float(sketch.greatest or 0)
     if not (high > low and math.isfinite(high - low)):
         return None
@@ -224,7 +224,6 @@ def _histogram(sketch: Sketch, error: float) -> Json | None:
         return None
     counts = list(sketch.bins)
     if not counts:
-        weighted: Sequence[tuple[float, float]] = sketch.points if error else _ordered(sketch)
         bins = [0.0] * BINS
         for value, weight in weighted:
             bins[max(0, min(BINS - 1, math.floor((value - low) / width)))] += weight
