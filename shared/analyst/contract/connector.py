@@ -40,6 +40,7 @@ class SourceTable:
     `published` are the columns that an incremental table already has: an increment is read with types compatible with
     them, and a connector that can't do so reads the whole table. `lacks_cursors` means that a published row with a key
     has no cursor; then any row of the source may replace it, even one before the cursor, and the whole table is read.
+    `fingerprint_before` is the fingerprint that it was published with.
     """
 
     name: str
@@ -57,6 +58,7 @@ class SourceTable:
     """The source's own names of the published columns, by column name; set before the table is read."""
     published: tuple[Column, ...] = ()
     lacks_cursors: bool = False
+    fingerprint_before: str | None = None
     clustered_by: tuple[str, ...] = ()
     """Columns by which a table with a key is sorted before its key, such as a date that most queries filter."""
     stable_files: bool = False

@@ -314,7 +314,7 @@ def _staged(
     It is also read again, in full, if rows that equal published ones may be others, or if the merged table has another
     number of rows than the source, because rows were deleted there.
     """
-    table = replace(staging.table, before=_all_columns(files))
+    table = replace(staging.table, before=_all_columns(files), fingerprint_before=state.fingerprint)
     if _is_incremental(table):
         table = replace(table, published=_published(files), lacks_cursors=staging.lacks_cursors(files))
     since = state.cursor if table.sync_strategy == "incremental" else None

@@ -106,6 +106,26 @@ def test_an_incremental_table_whose_columns_change_is_read_anew(opened: Opened) 
     assert bigquery.rows("select distinct more from bq.t") == [("x",)]
 
 
+def test_rows_of_another_filter_or_project_are_not_merged_with_those_that_are_there(opened: Opened) -> None:
+    project = Project()
+    table = project.table("d.t", FIELDS, [row(1, "a"), row(2, "b")])
+    project.tick()
+    bigquery = opened(project)
+    options = {"row_filter": "value = 'a'"}
+    bigquery.register("d.t", sync_strategy="incremental", primary_key=["id"], cursor_column="at", options=options)
+    bigquery.sync()
+    assert content(bigquery) == [(1, "a")]
+    bigquery.change("t", options={"row_filter": "value = 'b'"})
+    project.load(table, [row(1, "a"), row(2, "b"), row(3, "b")])
+    result = bigquery.sync()["t"]
+    said = "all rows were read: the source reads another project or table, or other rows of it"
+    assert (result["rows"], result["notes"]) == (2, [said])
+    assert content(bigquery) == [(2, "b"), (3, "b")]
+    project.load(table, [row(2, "b"), row(4, "b")])
+    assert bigquery.sync()["t"].get("notes", []) == []
+    assert content(bigquery) == [(2, "b"), (3, "b"), (4, "b")]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -40,6 +40,7 @@ from analyst.query.live_rows import Patience, Wanted
 
 _AT_ONCE: Final = 8
 """Tables that are looked up at the same time."""
+_ORIGIN: Final = "of:"
 _FEW: Final = 100_000
 """Rows that are read in one stream."""
 
@@ -145,7 +146,7 @@ class BigQueryConnector:
             original=wanted.label,
             fingerprint=_remote_mark(info, options)
             if info is not None and wanted.is_remote
-            else _fingerprint(options, info, self.now()),
+            else f"{self._origin_of(wanted)}{_fingerprint(options, info, self.now())}",
             description=None if info is None else info.description,
             primary_key=options.primary_key if options.is_incremental else (),
             sync_strategy="incremental" if options.is_incremental else "full_refresh",
@@ -153,6 +154,13 @@ class BigQueryConnector:
             keeps_rows=not options.allow_empty and not wanted.is_remote,
             read_at=self.now(),
         )
+
+    def _origin_of(self, wanted: WantedTable) -> str:
+        """Return how the fingerprint of an incremental table begins: rows of another project, table or filter are not merged."""
+        if not wanted.options.is_incremental:
+            return ""
+        said = [self.api.project, wanted.dataset, wanted.table, wanted.options.row_filter]
+        return f"{_ORIGIN}{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]} "
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
         """Read one table into parquet files: all rows, those from a cursor on, or those of changed partitions.
@@ -190,17 +198,21 @@ class BigQueryConnector:
         columns = planned_columns(info.schema, info.id, options.columns, needed)
         if options.by_partition:
             return self._partitions(reading, info, columns)
-        is_anew = since is not None and _has_changed(columns, table)
-        since = None if is_anew else since
+        anew = None
+        if since is not None:
+            before = table.fingerprint_before or ""
+            if before.startswith(_ORIGIN) and not before.startswith(self._origin_of(wanted)):
+                anew = "the source reads another project or table, or other rows of it"
+            elif _has_changed(columns, table):
+                anew = "the columns of the table changed"
+        since = None if anew else since
         cursor = _cursor_of(columns, options, info.id)
         condition = self._condition(options, cursor, table, since)
         order = self._order(wanted, reading.into, columns, cursor=None if cursor is None else cursor.field.name)
         result = reading.result(_of_table(order, info, columns, condition))
         made = self._extracted(reading, columns, result, since, is_whole=since is None)
-        if is_anew:
-            made = replace(
-                made, replaces=True, notes=(*made.notes, "all rows were read: the columns of the table changed")
-            )
+        if anew:
+            made = replace(made, replaces=True, notes=(*made.notes, f"all rows were read: {anew}"))
         return made
 
     def _remote(self, info: TableInfo, options: BigQueryTableOptions) -> Extracted:
