@@ -73,7 +73,7 @@ def test_the_end_of_a_process_waits_for_uses_that_are_being_written() -> None:
             assert go_on.wait(60)
             return super().put(key, data, if_version=if_version)
 
-    uses = LastUses(Slow(), later=lambda _, work: None)
+    uses = LastUses(Slow(), later=lambda *_: None)
     uses.saw("a", datetime(2026, 3, 1, tzinfo=UTC))
     writing, ending = (threading.Thread(target=uses.write) for _ in range(2))
     writing.start()
