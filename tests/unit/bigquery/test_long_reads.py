@@ -263,7 +263,7 @@ def test_a_query_is_billed_once_however_often_it_is_cut(syncs: Syncs, project: P
     assert len([job for job in project.jobs.values() if not job.dry_run]) == 1
 
 
-STEPS = st.lists(st.sampled_from(["cut", "kill", "expire", "change"]), max_size=6)
+STEPS = st.lists(st.sampled_from(["cut", "kill", "expire", "change", "other way", "limit"]), max_size=6)
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), steps=STEPS, seed=st.integers(0, 1 << 30))
@@ -293,6 +293,13 @@ def test_nothing_is_lost_or_repeated_whatever_happens(
         elif step == "expire":
             project.expire()
             syncs.tasks += [task] if task else []
+        elif step == "other way":
+            syncs.tasks += [task] if task else []
+            if kind != "a query":
+                syncs.options = KINDS[chance.choice(["whole", "incremental", "by its days"])]
+        elif step == "limit":
+            syncs.tasks += [task] if task else []
+            project.faults.append(Fault("ReadRows", code="RESOURCE_EXHAUSTED", after=1))
         else:
             syncs.tasks += [task] if task else []
             project.tick()
@@ -301,6 +308,7 @@ def test_nothing_is_lost_or_repeated_whatever_happens(
             versions.append(listed(rows))
         if [*syncs.store.list("extracts/bq/extract.duckdb")]:
             assert syncs.rows() in versions
+    project.faults.clear()
     syncs.to_the_end(always)
     assert syncs.rows() in versions
     syncs.tasks.clear()
