@@ -99,7 +99,7 @@ class _Read:
         self.is_remembered = self.opened is not None
 
     def result(self) -> Result:
-        # An id of its own: what a process still reports of an earlier order for this job, or was told of it, is not about this one.
+        # A new id, because late reports and cuts of an earlier order for this job do not concern this one.
         order, began = self.order.model_copy(update={"id": str(ULID())}), time.monotonic()
         if self.opened is not None:
             self.chain, reached = _reached(self.opened, self.pieces.found())
