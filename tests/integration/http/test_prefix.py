@@ -213,7 +213,7 @@ def test_what_the_server_refuses_has_the_shape_of_its_path(it: Mounted, path: st
     """Before a request reaches a function, such as one that is too large."""
     said = []
     for asked in (path, PREFIX + path):
-        request = Request(EnvironBuilder(asked, headers={"X-Request-Id": "x"}).get_environ())
+        request = Request(EnvironBuilder(asked, headers=[("X-Request-Id", "x")]).get_environ())
         said.append(refuse(request, InvalidInputError("no"), it.world.process, ROUTES).get_json())
     assert said[0] == said[1]
 
