@@ -186,11 +186,8 @@ def collect_form(ctx: Context) -> View | Redirect:
 
 
 def _memory(ctx: Context, query: MemoryPageQuery, *, status: int = 200, **values: Any) -> View:
-    if query.rules:
-        found = ask(ctx, memory_items.list_rules)
-    else:
-        wanted = query.model_dump(exclude={"done", "rules"}, exclude_none=True)
-        found = ask(ctx, memory_items.list_items, **wanted, per_page=_PER_PAGE)
+    wanted = MemoryQuery(**query.model_dump(exclude={"done", "rules"}), per_page=_PER_PAGE)
+    found = item_views.items_page(memory_items.memory_of(ctx), wanted, only_rules=query.rules)
     data = {"items": found.items, "count": found.count, "page": found.page, "per_page": found.per_page}
     extras = {
         "wanted": query,

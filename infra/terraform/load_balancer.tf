@@ -4,6 +4,7 @@ resource "google_compute_global_address" "address" {
 }
 
 # A certificate can't be changed, nor deleted while the proxy uses it: another domain gets another one, before this one goes.
+# One with an earlier name stays until then: until Google has issued a new one, which takes up to an hour, nothing is served.
 resource "google_compute_managed_ssl_certificate" "certificate" {
   name = "${var.name}-${substr(sha256(var.domain), 0, 8)}"
   managed {
@@ -11,6 +12,7 @@ resource "google_compute_managed_ssl_certificate" "certificate" {
   }
   lifecycle {
     create_before_destroy = true
+    ignore_changes        = [name]
   }
   depends_on = [google_project_service.apis]
 }

@@ -10,7 +10,7 @@ import threading
 import unicodedata
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final, Literal
@@ -202,11 +202,9 @@ def _without_accents(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
-def _lines_of(texts: Collection[str]) -> list[str]:
+def _lines_of(texts: Iterable[str]) -> list[str]:
     """Return texts as the words of a query are written, each as one line."""
-    lines = _CAMEL.sub(_APART, "\n".join(texts)).split("\n")
-    if len(lines) != len(texts):
-        lines = [_CAMEL.sub(_APART, text).replace("\n", " ") for text in texts]
+    lines = _CAMEL.sub(_APART, "\n".join(text.replace("\n", " ") for text in texts)).split("\n")
     return [_without_accents(line).lower() for line in lines]
 
 

@@ -286,9 +286,7 @@ def _other_server(address: str) -> DaError:
     parts = urlsplit(address)
     if parts.path:
         root = f"{parts.scheme}://{parts.netloc}"
-        return DaError(
-            f"nothing is served at '{address}': no AI Data Analyst server has the path '{parts.path}'; check it, or try '{root}'"
-        )
+        return DaError(f"nothing is served at '{address}'; check the path '{parts.path}', or try '{root}'")
     return DaError(f"'{address}' is a web server, but not an AI Data Analyst server; check the address and its port")
 
 

@@ -138,3 +138,34 @@ def test_what_is_found_has_all_words_or_longer_ones(tables: dict[str, tuple[str,
     }
     answer = CatalogSearch(MemoryStore()).find(text, shop, access(shop), ADMIN, Texts(), limit=10)
     assert {hit.id.removeprefix("shop.") for hit in answer.hits} == wanted
+
+
+def ranked(tables: dict[str, tuple[str, list[str]]], text: str) -> list[str]:
+    """Rank tables as an index by words does: each text is taken apart by itself, and the best text for a word counts."""
+    weights: dict[str, float] = {}
+    for name, (about, said) in tables.items():
+        texts = [(f"shop.{name}", 8), *((each, 3) for each in said), (about, 2)]
+        found = [
+            max(
+                weight * (1.0 if each == word else 0.5)
+                for one, weight in texts
+                for each in words_of(one)
+                if each.startswith(word)
+            )
+            if any(each.startswith(word) for one, _ in texts for each in words_of(one))
+            else 0
+            for word in dict.fromkeys(words_of(text))
+        ]
+        if found and all(found):
+            weights[name] = sum(found)
+    return sorted(weights, key=lambda name: (-weights[name], name))
+
+
+@given(st.dictionaries(st.sampled_from("pqrs"), st.tuples(_TEXTS, st.lists(_TEXTS, max_size=3)), max_size=4), _TEXTS)
+@example({"p": ("", ["a", "ab", "a ab"]), "q": ("", ["ab a"]), "r": ("a", ["ab"])}, "a")
+@example({"p": ("", ["aBa bAB"]), "q": ("", ["\u0130B ss\u00df"])}, "i b ss")
+@example({"p": ("a", ["a\n\na", "b"]), "q": ("b", ["", "a"])}, "b a")
+def test_the_order_is_that_of_an_index_by_words(tables: dict[str, tuple[str, list[str]]], text: str) -> None:
+    shop = snapshot(*(table(name, *said, description=about) for name, (about, said) in tables.items()))
+    answer = CatalogSearch(MemoryStore()).find(text, shop, access(shop), ADMIN, Texts(), limit=10)
+    assert [hit.id.removeprefix("shop.") for hit in answer.hits] == ranked(tables, text)

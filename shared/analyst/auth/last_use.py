@@ -30,6 +30,7 @@ class LastUses:
         self._store = store
         self._later = later
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._day: date | None = None
         self._seen: set[str] = set()
         self._unwritten: list[tuple[str, date]] = []
@@ -48,17 +49,18 @@ class LastUses:
             self._later(_AFTER, self.write)
 
     def write(self) -> None:
-        """Write the uses that are only in memory."""
-        with self._lock:
-            uses, self._unwritten = self._unwritten, []
-        for token_id, day in uses:
-            try:
-                self._store.put(f"{USES}{token_id}/{day.isoformat()}", b"", if_version=ABSENT)
-            except StoreConflictError:
-                pass  # another process recorded it today
-            except AnalystError:
-                with self._lock:
-                    self._seen.discard(token_id)
+        """Write the uses that are only in memory. When this returns, those that another thread was writing are written, too."""
+        with self._writing:
+            with self._lock:
+                uses, self._unwritten = self._unwritten, []
+            for token_id, day in uses:
+                try:
+                    self._store.put(f"{USES}{token_id}/{day.isoformat()}", b"", if_version=ABSENT)
+                except StoreConflictError:
+                    pass  # another process recorded it today
+                except AnalystError:
+                    with self._lock:
+                        self._seen.discard(token_id)
 
 
 def with_last_use(store: Store, tokens: "Sequence[Token]") -> "tuple[Token, ...]":

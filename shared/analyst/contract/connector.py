@@ -125,6 +125,8 @@ class Extracted:
     """The description of the table, if it is not that of the `SourceTable`."""
     remote: RemoteTable | None = None
     """Where the rows are, if they were not read."""
+    read_at: datetime | None = None
+    """The time at which reading the rows began, if that was in an earlier call."""
 
 
 class Connector(Protocol):

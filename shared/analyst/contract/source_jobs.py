@@ -50,9 +50,9 @@ class SourceJobs:
             return None
         return job if timedelta() <= self.now() - job.started < _LASTS else None
 
-    def remember(self, table: str, order: Any, id_: str, **about: Any) -> None:
-        """Write down a job that was just started."""
-        job = SourceJob(id=id_, started=self.now(), about=about)
+    def remember(self, table: str, order: Any, id_: str, *, started: datetime | None = None, **about: Any) -> None:
+        """Write down a job that was just started, or was `started` earlier."""
+        job = SourceJob(id=id_, started=started or self.now(), about=about)
         with suppress(UnsureWriteError):  # at worst, a run after this one starts the job again
             self.store.put(self._key(table, order), job.model_dump_json().encode(), if_version=ANY)
 

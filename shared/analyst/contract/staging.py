@@ -248,7 +248,7 @@ class Staging:
             fingerprint=self.table.fingerprint if extracted.is_complete else f"{self.table.fingerprint}: incomplete",
             cursor=cursor,
             base=state,
-            read_at=self.read_at,
+            read_at=min(self.read_at, extracted.read_at or self.read_at),
             rebase=rebase,
             registration=self.table.registration,
             parts=parts,

@@ -23,6 +23,7 @@ from websockets.http11 import Request, Response
 
 from analyst.access import Caller, Role
 from analyst.access.roles import Scope
+from analyst.addresses import path_of
 from analyst.auth.callers import Credentials, Identification
 from analyst.context import Process
 from analyst.errors import AnalystError, ForbiddenError, UnauthenticatedError
@@ -159,7 +160,9 @@ class Gateway:
 
     def _answer_http(self, socket: ServerConnection, request: Request) -> Response | None:
         """Answer what is no WebSocket handshake on a path of ours."""
-        path = request.path.partition("?")[0]
+        path, prefix = request.path.partition("?")[0], path_of(self._process.settings.base_url)
+        if prefix and (path == prefix or path.startswith(f"{prefix}/")):  # a proxy may leave it
+            path = path.removeprefix(prefix) or "/"
         if path in _HEALTH:
             response = socket.respond(200, json.dumps(self._health()))
             del response.headers["Content-Type"]

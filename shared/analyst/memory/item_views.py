@@ -80,10 +80,11 @@ class MemoryStats(BaseModel):
     rules: int
 
 
-def items_page(memory: Memory, query: MemoryQuery) -> ItemList:
-    """Return a page of the items that match a query."""
+def items_page(memory: Memory, query: MemoryQuery, *, only_rules: bool = False) -> ItemList:
+    """Return a page of the items that match a query; with `only_rules`, of those that apply to the caller."""
     tally, rules = memory.tallies(), {item.id for item in memory.rules()}
     found = matching(memory.items(), query.search, query.category, query.status)
+    found = [item for item in found if item.id in rules or not only_rules]
     key = (lambda item: tally(item).score) if query.sort == "score" else (lambda item: item.updated_at)
     found.sort(key=key, reverse=True)
     start = (query.page - 1) * query.per_page

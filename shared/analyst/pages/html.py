@@ -126,7 +126,7 @@ _ADDRESSES: Final = re.compile(r'([\s:](?:href|src|action|formaction|data-addres
 
 
 def below(prefix: str, markup: str) -> str:
-    """Have the addresses of a page that begin with `/` begin with a prefix.
+    """Put a prefix before the addresses of a page that begin with `/`.
 
     Texts of people can't contain such an attribute, because their quotation marks are escaped.
     """

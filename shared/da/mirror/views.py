@@ -361,7 +361,7 @@ def _record(
 def relations(connection: duckdb.DuckDBPyConnection, names: Collection[Name] | None = None) -> dict[Name, str | None]:
     """List tables (without a comment) and views by name, in lower case, as DuckDB compares names; all, or those of `names`.
 
-    `names` have no point, so the text that one is compared as stands for no other name.
+    `names` contain no dot, so `schema.name` is unambiguous.
     """
     asked = {"all": names is None, "names": json.dumps([*map(".".join, names or ())])}
     return {(schema, name): comment for schema, name, comment in connection.execute(_RELATIONS, asked).fetchall()}

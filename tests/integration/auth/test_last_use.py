@@ -1,11 +1,13 @@
 """When an access token was used last."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from werkzeug.test import Client
 
 from analyst.auth.last_use import USES, LastUses
+from analyst.store import Condition
 from tests.doubles.memory_store import MemoryStore
 from tests.integration.auth.installation import Installation
 
@@ -60,3 +62,26 @@ def test_uses_of_some_seconds_are_written_together_and_each_once_a_day() -> None
     waiting.pop()()
     keys = [entry.key.removeprefix(USES) for entry in store.list(USES)]
     assert keys == ["a/2026-03-01", "a/2026-03-02", "b/2026-03-01"]
+
+
+def test_the_end_of_a_process_waits_for_uses_that_are_being_written() -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow(MemoryStore):
+        def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
+            inside.set()
+            assert go_on.wait(60)
+            return super().put(key, data, if_version=if_version)
+
+    uses = LastUses(Slow(), later=lambda *_: None)
+    uses.saw("a", datetime(2026, 3, 1, tzinfo=UTC))
+    writing, ending = (threading.Thread(target=uses.write) for _ in range(2))
+    writing.start()
+    assert inside.wait(60)
+    ending.start()
+    ending.join(0.2)
+    assert ending.is_alive()
+    go_on.set()
+    for each in (writing, ending):
+        each.join(60)
+    assert not ending.is_alive()

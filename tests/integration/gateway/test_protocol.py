@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -141,6 +142,20 @@ def test_an_instance_has_a_limit_and_no_other_paths(office: Office) -> None:
             pass
         with signed_in(running, token):
             pass
+
+
+def test_a_proxy_may_leave_the_path_of_the_address(office: Office) -> None:
+    token = office.person("ann")
+    with gateway({**office.environ, "BASE_URL": "https://example.com/team/data"}) as running:
+        for path in ("ws/notifications", "team/data/ws/notifications", "team/data/", "team/data"):
+            with connect(running.url + path) as socket:
+                socket.send(json.dumps({"type": "auth", "token": token}))
+                assert received(socket)["type"] == "auth_ok"
+        for path in ("team/ws/notifications", "team/database", "team/data/other"):
+            with pytest.raises(InvalidStatus, match="404"), connect(running.url + path):
+                pass
+        with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/team/data/health", timeout=60) as answer:
+            assert json.load(answer)["status"] == "ok"
 
 
 def test_who_answers_no_pings_is_gone(office: Office) -> None:

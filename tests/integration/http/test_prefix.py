@@ -13,14 +13,19 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from werkzeug.test import Client, TestResponse
+from werkzeug.test import Client, EnvironBuilder, TestResponse
+from werkzeug.wrappers import Request
 
 from analyst.auth import sessions
+from analyst.errors import InvalidInputError
+from analyst.http.dispatch import refuse
+from analyst.http.routing import Router
 from tests.integration.pages.conftest import HTML
-from tests.integration.world import Begun, World
+from tests.integration.world import FUNCTIONS, Begun, World
 from tests.processes import Host, da, free_port, served
 
 PREFIX = "/team/data"
+ROUTES = Router(each.function for each in FUNCTIONS)
 ORDERS = "/iceberg/v1/namespaces/shop/tables/orders"
 
 
@@ -201,6 +206,16 @@ def test_clients_of_oauth_find_the_server(it: Mounted) -> None:
         assert about["token_endpoint"] == f"{it.host.url}/oauth/token"
     for place in ("/.well-known/oauth-protected-resource/mcp2", "/.well-known/oauth-authorization-server/team"):
         assert it.get(place).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/iceberg/v1/config", "/delta-sharing/shares", "/api/health"])
+def test_what_the_server_refuses_has_the_shape_of_its_path(it: Mounted, path: str) -> None:
+    """Before a request reaches a function, such as one that is too large."""
+    said = []
+    for asked in (path, PREFIX + path):
+        request = Request(EnvironBuilder(asked, headers=[("X-Request-Id", "x")]).get_environ())
+        said.append(refuse(request, InvalidInputError("no"), it.world.process, ROUTES).get_json())
+    assert said[0] == said[1]
 
 
 def test_a_prefix_that_is_also_a_path_of_the_server(begun: Begun, tmp_path: Path) -> None:

@@ -60,6 +60,15 @@ def test_items_are_proposed_reviewed_and_voted_for(world: World) -> None:
     assert "one of your rules" in page(world, "/memory?sort=score&search=vat", bob)[1]
     assert page(world, "/memory/vote", bob, {**vote, "id": "km_000000000000"})[0] == 404
     assert [each["title"] for each in world.ask("GET", "/memory.json?rules=true", token=bob)["items"]] == ["Net"]
+    for asked, titles in (
+        ("search=VAT", ["Net"]),
+        ("search=gross", []),
+        ("status=pending", []),
+        ("category=debugging", []),
+    ):
+        rules = world.ask("GET", f"/memory.json?rules=true&{asked}", token=bob)
+        assert ([each["title"] for each in rules["items"]], rules["count"]) == (titles, len(titles)), asked
+    assert "Nothing matches" in page(world, "/memory?rules=true&search=gross", bob)[1]
     assert "No rule applies to you" in page(world, "/memory?rules=true", ann)[1]
     correct = {"id": item["id"], "title": "Net totals", "content": "Totals are without VAT.", "status": "approved"}
     assert page(world, "/memory/admin/edit", form=correct) == (303, "/memory/admin?done=edited&status=approved")

@@ -197,7 +197,12 @@ def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_o
                 wait([stopped], 0.2)
             return stopped.result()
 
-    assert any(2 <= taken_beside_others() < 3 for _ in range(5))  # something else may slow the machine down once
+    for _ in range(5):  # something else may slow the machine down
+        seconds = taken_beside_others()
+        assert seconds >= 2
+        if seconds < 3:
+            break
+    assert seconds < 3
 
 
 def test_no_place_is_told_with_when_to_try_again(begun: Begun, tmp_path: Any) -> None:

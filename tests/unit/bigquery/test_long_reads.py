@@ -230,8 +230,8 @@ def test_the_death_of_the_process_that_reads_leaves_the_pieces_to_the_next_call(
     answer = syncs.call(syncs.tasks.pop(0), is_time_up=never)
     assert (answer.status, "died" in str(answer.tables[0].error)) == ("failed", True)
     assert syncs.call(is_time_up=never).status == "ok"
+    assert 1 <= kept <= STREAMS  # a stream that is due after another one has read a batch is left
     assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), 1)
-    assert 1 <= kept <= STREAMS
 
 
 def test_a_table_that_changes_meanwhile_is_read_to_its_end_and_then_again(syncs: Syncs, project: Project) -> None:
@@ -264,7 +264,7 @@ def test_a_query_is_billed_once_however_often_it_is_cut(syncs: Syncs, project: P
     assert len([job for job in project.jobs.values() if not job.dry_run]) == 1
 
 
-STEPS = st.lists(st.sampled_from(["cut", "kill", "expire", "change"]), max_size=6)
+STEPS = st.lists(st.sampled_from(["cut", "kill", "expire", "change", "other way", "limit"]), max_size=6)
 
 
 @settings(max_examples=examples(8))
@@ -295,6 +295,13 @@ def test_nothing_is_lost_or_repeated_whatever_happens(
         elif step == "expire":
             project.expire()
             syncs.tasks += [task] if task else []
+        elif step == "other way":
+            syncs.tasks += [task] if task else []
+            if kind != "a query":
+                syncs.options = KINDS[chance.choice(["whole", "incremental", "by its days"])]
+        elif step == "limit":
+            syncs.tasks += [task] if task else []
+            project.faults.append(Fault("ReadRows", code="RESOURCE_EXHAUSTED", after=1))
         else:
             syncs.tasks += [task] if task else []
             project.tick()
@@ -303,8 +310,55 @@ def test_nothing_is_lost_or_repeated_whatever_happens(
             versions.append(listed(rows))
         if [*syncs.store.list("extracts/bq/extract.duckdb")]:
             assert syncs.rows() in versions
+    project.faults.clear()
     syncs.to_the_end(always)
     assert syncs.rows() in versions
     syncs.tasks.clear()
     assert syncs.call(is_time_up=never).status in ("ok", "unchanged")
     assert syncs.rows() == versions[-1]
+
+
+def test_a_service_that_limits_requests_costs_nothing_of_what_was_read(syncs: Syncs, project: Project) -> None:
+    syncs.call(is_time_up=always)
+    project.faults.append(Fault("ReadRows", code="RESOURCE_EXHAUSTED", message="quota", after=1))
+    answer = syncs.call(syncs.tasks.pop(0), is_time_up=never)
+    assert (answer.status, syncs.call(is_time_up=never).status) == ("failed", "ok")
+    assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), 1)
+
+
+def test_credentials_that_fail_for_a_while_cost_nothing_of_what_was_read(syncs: Syncs, project: Project) -> None:
+    syncs.call(is_time_up=always)
+    project.faults += [
+        Fault(call, after=0, times=9, code="PERMISSION_DENIED") for call in ("ReadRows", "CreateReadSession")
+    ]
+    assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "failed"
+    project.faults.clear()
+    assert syncs.call(is_time_up=never).status == "ok"
+    assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), 1)
+
+
+def test_what_is_published_is_as_old_as_its_session(syncs: Syncs) -> None:
+    began = datetime.now(UTC) - timedelta(hours=5)
+    syncs.clock = lambda: began
+    syncs.call(is_time_up=always)
+    syncs.clock = lambda: datetime.now(UTC)
+    syncs.to_the_end(never)
+    published = "select extracted_at from _meta where table_name = 't'"
+    ((extracted_at,),) = ask(syncs.store, "extracts/bq/extract.duckdb", published)
+    assert extracted_at.replace(tzinfo=UTC) == began
+
+
+def test_what_is_not_cut_is_read_to_its_end_by_the_process_that_was_cut_before(syncs: Syncs) -> None:
+    syncs.call(is_time_up=always)
+    answer = syncs.call(syncs.tasks.pop(0), is_time_up=never)
+    assert (answer.status, answer.left, syncs.rows()) == ("ok", (), listed(ROWS))
+
+
+@pytest.mark.parametrize(("before", "after"), [("whole", "by its days"), ("by its days", "whole")])
+def test_a_table_is_cut_and_then_read_in_another_way(syncs: Syncs, before: str, after: str) -> None:
+    syncs.options = KINDS[before]
+    syncs.call(is_time_up=always)
+    syncs.options = KINDS[after]
+    syncs.to_the_end(always)
+    assert syncs.call(is_time_up=never).status == "unchanged"
+    assert syncs.rows() == listed(ROWS)

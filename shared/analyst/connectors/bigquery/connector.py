@@ -187,7 +187,7 @@ class BigQueryConnector:
             raise
         if reading.begun is not None:
             cuts.forget_cut(table.name)
-        return extracted
+        return replace(extracted, read_at=reading.since)
 
     def _read(self, reading: "_Reading", since: Cursor) -> Extracted:
         wanted, table, info = reading.wanted, reading.table, reading.info
@@ -376,7 +376,7 @@ class BigQueryConnector:
 class _Reading:
     """One table that is being read. `info` is what BigQuery says about it now; a query has none.
 
-    `begun` is the state that it had when its reading began, if that was cut.
+    `begun` is the state that it had when its reading began, if that was cut; `since` is when that was, if it was resumed.
     """
 
     of: BigQueryConnector
@@ -385,17 +385,19 @@ class _Reading:
     info: TableInfo | None
     into: Path
     begun: Mapping[str, Any] | None = None
+    since: datetime | None = None
     notes: list[str] = field(default_factory=list)
     _listed: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What the table is, whatever it is called here."""
+        """What the table is, whatever it is called here, and whether it is read by partitions, which its state then lists."""
         api, wanted = self.of.api, self.wanted
         return {
             "api": api.access.api,
             "project": api.project,
             "table": [wanted.dataset, wanted.table, wanted.options.sql],
+            "by_partition": wanted.options.by_partition,
             "registration": self.table.registration,
         }
 
@@ -428,6 +430,7 @@ class _Reading:
         found = self.of.long.read(
             self.table.name, [self.origin, self.state], order, may_resume=has_mark or self.begun is not None
         )
+        self.since = found.since
         if found.since is not None:
             self.notes.append(f"the reading that began at {found.since:%H:%M} UTC was resumed")
         return found.result

@@ -20,7 +20,7 @@ from analyst.connectors.bigquery.columns import greatest_shown
 from analyst.connectors.bigquery.reader_processes import Opened, Order, Readers, ReadPiece, Result, WrittenFile
 from analyst.contract.checkpoints import Checkpoints, Piece, Pieces, TimeUpError
 from analyst.contract.source_jobs import SourceJobs
-from analyst.errors import AnalystError, UnavailableError
+from analyst.errors import AnalystError
 
 _LASTS: Final = timedelta(hours=5, minutes=30)
 """The age from which on a session is not resumed: it expires after six hours."""
@@ -65,10 +65,10 @@ class LongReads:
             try:
                 opened = Opened.model_validate(job.about)
                 return Found(_Read(self, table, key, order, job.id, opened).result(), job.started)
-            except (TimeUpError, UnavailableError):
-                raise
-            except (AnalystError, ValidationError):  # the session is gone; another reason fails the new one as well
-                self.jobs.forget(table, key)
+            except (AnalystError, ValidationError) as error:
+                if isinstance(error, AnalystError) and error.retryable:
+                    raise
+                # The session is gone, or the new one fails as well: then what was kept is found again by a later call.
                 into = Path(order.into) / "again"
                 into.mkdir()
                 order = order.model_copy(update={"into": str(into)})
@@ -91,13 +91,16 @@ class _Read:
     written: list[WrittenFile] = field(default_factory=list)
     keeping: list[Future[Piece]] = field(default_factory=list)
     is_remembered: bool = False
+    started: datetime = field(init=False)
 
     def __post_init__(self) -> None:
+        self.started = self.of.jobs.now()
         self.pieces = self.of.checkpoints.pieces(self.table, [self.key, self.id])
         self.is_remembered = self.opened is not None
 
     def result(self) -> Result:
-        order, began = self.order.model_copy(update={"id": self.id}), time.monotonic()
+        # A new id, because late reports and cuts of an earlier order for this job do not concern this one.
+        order, began = self.order.model_copy(update={"id": str(ULID())}), time.monotonic()
         if self.opened is not None:
             self.chain, reached = _reached(self.opened, self.pieces.found())
             order = order.model_copy(update={"opened": self.opened, "reached": reached})
@@ -124,7 +127,8 @@ class _Read:
     def _keep(self, uploads: ThreadPoolExecutor) -> None:
         """Keep the files that are complete, after what was opened for them is remembered."""
         if not self.is_remembered and self.opened is not None:
-            self.of.jobs.remember(self.table, self.key, self.id, **self.opened.model_dump(mode="json"))
+            about = self.opened.model_dump(mode="json")
+            self.of.jobs.remember(self.table, self.key, self.id, started=self.started, **about)
             self.is_remembered = True
         self.keeping += [uploads.submit(self._kept, one) for one in self.written[len(self.keeping) :]]
 
