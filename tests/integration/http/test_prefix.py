@@ -20,8 +20,9 @@ from analyst.auth import sessions
 from analyst.errors import InvalidInputError
 from analyst.http.dispatch import refuse
 from analyst.http.routing import Router
+from tests.all_functions import FUNCTIONS
 from tests.integration.pages.conftest import HTML
-from tests.integration.world import FUNCTIONS, Begun, World
+from tests.integration.world import Begun, World
 from tests.processes import Host, da, free_port, served
 
 PREFIX = "/team/data"
