@@ -134,6 +134,8 @@ def _task(functions: Router, exchange: Exchange, process: Process) -> Response:
 
 def refuse(request: Request, error: Exception, process: Process, functions: Router | None) -> Response:
     """Answer a request that reaches no function, because the server or the framework found it invalid."""
+    if functions is not None:
+        _place(functions, request, process)
     shape = None if functions is None else functions.errors_at(request.path)
     exchange = Exchange(request, request_id_of(request), error=error, shape=shape)
     page_for = request if problems.wants_page(request) else None

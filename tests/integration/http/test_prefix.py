@@ -13,11 +13,15 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from werkzeug.test import Client, TestResponse
+from werkzeug.test import Client, EnvironBuilder, TestResponse
+from werkzeug.wrappers import Response
 
 from analyst.auth import sessions
+from analyst.http.application import router
+from analyst.http.dispatch import refuse
+from analyst.http.problems import TooLargeError
 from tests.integration.pages.conftest import HTML
-from tests.integration.world import Begun, World
+from tests.integration.world import FUNCTIONS, Begun, World
 from tests.processes import Host, da, free_port, served
 
 PREFIX = "/team/data"
@@ -148,6 +152,27 @@ def test_redirects_forms_and_errors_stay_below_the_prefix(it: Mounted) -> None:
     )
     assert f'action="{PREFIX}/tables/shop/orders/description"' in ended.text
     assert f'action="{PREFIX}/' in it.get(f"{PREFIX}/nowhere").text
+
+
+@pytest.mark.parametrize("removes", [True, False])
+def test_what_the_server_refuses_is_placed_like_what_functions_refuse(
+    begun: Begun, tmp_path: Path, removes: bool
+) -> None:
+    world = begun.world(tmp_path, base_url=f"http://localhost{PREFIX}")
+    below, routes = "" if removes else PREFIX, router(FUNCTIONS)
+
+    def refused(path: str, **headers: str) -> Response:
+        request = EnvironBuilder(
+            below + path, method="POST", base_url="http://localhost", headers=headers
+        ).get_request()
+        return refuse(request, TooLargeError("the body is too large", limit=1), world.process, routes)
+
+    came_from = f"http://localhost{PREFIX}/tables/shop/orders"
+    page = refused("/tables/shop/orders/description", Accept=HTML, Referer=came_from).get_data(as_text=True)
+    assert f'href="{PREFIX}/tables/shop/orders"' in page
+    assert f"{PREFIX}{PREFIX}" not in page
+    assert refused("/iceberg/v1/config").get_json()["error"]["type"]
+    world.process.close()
 
 
 def test_signed_files_are_downloaded(it: Mounted, tmp_path: Path) -> None:
