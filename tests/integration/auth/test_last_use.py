@@ -60,3 +60,14 @@ def test_uses_of_some_seconds_are_written_together_and_each_once_a_day() -> None
     waiting.pop()()
     keys = [entry.key.removeprefix(USES) for entry in store.list(USES)]
     assert keys == ["a/2026-03-01", "a/2026-03-02", "b/2026-03-01"]
+
+
+def test_without_another_thread_it_is_written_at_once() -> None:
+    def fail(_seconds: float, _work: Callable[[], None]) -> None:
+        raise RuntimeError("can't start new thread")
+
+    store, now = MemoryStore(), datetime(2026, 3, 1, tzinfo=UTC)
+    uses = LastUses(store, later=fail)
+    for token in ("a", "b"):
+        uses.saw(token, now)
+    assert [entry.key.removeprefix(USES) for entry in store.list(USES)] == ["a/2026-03-01", "b/2026-03-01"]
