@@ -17,6 +17,7 @@ from werkzeug.test import Client, EnvironBuilder, TestResponse
 from werkzeug.wrappers import Response
 
 from analyst.auth import sessions
+from analyst.errors import UnavailableError
 from analyst.http.application import router
 from analyst.http.dispatch import refuse
 from analyst.http.problems import TooLargeError
@@ -172,6 +173,21 @@ def test_what_the_server_refuses_is_placed_like_what_functions_refuse(
     assert f'href="{PREFIX}/tables/shop/orders"' in page
     assert f"{PREFIX}{PREFIX}" not in page
     assert refused("/iceberg/v1/config").get_json()["error"]["type"]
+    world.process.close()
+
+
+def test_a_path_that_looks_like_another_host_is_no_link_to_it(begun: Begun, tmp_path: Path) -> None:
+    world = begun.world(tmp_path, base_url=f"http://localhost{PREFIX}")
+    request = EnvironBuilder(f"{PREFIX}//elsewhere.example.com/", headers={"Accept": HTML}).get_request()
+    page = refuse(request, UnavailableError("busy"), world.process, router(FUNCTIONS)).get_data(as_text=True)
+    assert f'href="{PREFIX}/elsewhere.example.com/"' in page
+    assert 'href="//' not in page
+    client = Client(world.app)
+    sent = [
+        client.get(f"http://localhost{path}/account", headers={"Accept": HTML}) for path in ("", PREFIX, f"{PREFIX}/")
+    ]
+    assert {each.headers["Location"] for each in sent} == {f"{PREFIX}/login?next=%2Faccount"}
+    assert client.get(f"http://localhost{PREFIX}{PREFIX}/account", headers={"Accept": HTML}).status_code == 404
     world.process.close()
 
 
