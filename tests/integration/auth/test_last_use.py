@@ -63,8 +63,8 @@ def test_uses_of_some_seconds_are_written_together_and_each_once_a_day() -> None
 
 
 def test_without_another_thread_it_is_written_at_once() -> None:
-    def fail(_seconds: float, _work: Callable[[], None]) -> None:
-        raise RuntimeError("can't start new thread")
+    def fail(seconds: float, work: Callable[[], None]) -> None:
+        raise RuntimeError(f"can't start new thread for {work} in {seconds} s")
 
     store, now = MemoryStore(), datetime(2026, 3, 1, tzinfo=UTC)
     uses = LastUses(store, later=fail)
