@@ -13,6 +13,7 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from werkzeug.datastructures import Headers
 from werkzeug.test import Client, EnvironBuilder, TestResponse
 from werkzeug.wrappers import Response
 
@@ -164,7 +165,7 @@ def test_what_the_server_refuses_is_placed_like_what_functions_refuse(
 
     def refused(path: str, **headers: str) -> Response:
         request = EnvironBuilder(
-            below + path, method="POST", base_url="http://localhost", headers=headers
+            below + path, method="POST", base_url="http://localhost", headers=Headers(headers)
         ).get_request()
         return refuse(request, TooLargeError("the body is too large", limit=1), world.process, routes)
 
@@ -178,7 +179,7 @@ def test_what_the_server_refuses_is_placed_like_what_functions_refuse(
 
 def test_a_path_that_looks_like_another_host_is_no_link_to_it(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path, base_url=f"http://localhost{PREFIX}")
-    request = EnvironBuilder(f"{PREFIX}//elsewhere.example.com/", headers={"Accept": HTML}).get_request()
+    request = EnvironBuilder(f"{PREFIX}//elsewhere.example.com/", headers=[("Accept", HTML)]).get_request()
     page = refuse(request, UnavailableError("busy"), world.process, router(FUNCTIONS)).get_data(as_text=True)
     assert f'href="{PREFIX}/elsewhere.example.com/"' in page
     assert 'href="//' not in page
