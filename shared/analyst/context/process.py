@@ -279,10 +279,10 @@ class Process:
             self.queries.pool.close()
         for each in self._kept.values():
             each.close()
-        if "last_uses" in self._made:
-            self.last_uses.write()
         if "audit" in self._made:
             self.audit.close()
+        if "last_uses" in self._made:  # after the audit: there is little time, and the store may be slow
+            self.last_uses.write()
         if "counters" in self._made and (counters := self.counters) is not None:
             counters.close()
         if "spans" in self._made:
