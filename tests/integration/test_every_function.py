@@ -184,8 +184,10 @@ def test_a_bug_does_not_leak_and_is_logged(function: HttpFunction, caplog: pytes
     storeless = {
         "cli_wheel",
         "protected_resource",
+        "protected_resource_of_host",
         "protected_tools",
         "authorization_server",
+        "authorization_server_of_host",
         "register_client",
         "revoke_grant",
         "receive_telegram_update",
