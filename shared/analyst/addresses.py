@@ -69,9 +69,12 @@ def _host(text: str) -> str:
 
 
 def _server(text: str) -> str:
-    if not _SERVER.fullmatch(text):
+    server = text.rstrip("/")
+    segments = path_of(server).split("/")[1:]
+    # links begin with the path: one that begins with two slashes would lead to another host
+    if not _SERVER.fullmatch(text) or not {"", ".", ".."}.isdisjoint(segments):
         raise _wrong(text, "server address", "https://data.example.com")
-    return text.rstrip("/")
+    return server
 
 
 def _site(text: str) -> str:

@@ -34,7 +34,8 @@ _APART: Final = r" \g<0>"
 _NAME, _TAG, _COLUMN, _TEXT = 8, 5, 3, 2
 _PREFIX: Final = 0.5
 _LONGEST_QUERY: Final = 12
-_KEPT_WORDS: Final = 500
+_KEPT: Final = 200_000
+"""Documents of words that were searched for, some 30 bytes each: one letter may find them all."""
 
 Kind = Literal["table", "metric", "term"]
 Document = tuple[Kind, str]
@@ -76,6 +77,7 @@ class _Index:
         self._text = "\n".join(lines)
         self._ends = [*accumulate(len(line) + 1 for line in lines)]
         self._found: dict[str, Mapping[int, float]] = {}
+        self._kept = 0
 
     def ranked(self, words: Iterable[str]) -> list[Document]:
         """Return the documents that have all words or words beginning with them, best first."""
@@ -97,8 +99,9 @@ class _Index:
                 for number, weight in self._places[line]:
                     if (shared := weight * share) > known.get(number, 0.0):
                         known[number] = shared
-            if len(self._found) >= _KEPT_WORDS:
-                self._found.clear()
+            self._kept += len(known) + 1
+            if self._kept > _KEPT:
+                self._found, self._kept = {}, len(known) + 1
             self._found[word] = known
         return known
 

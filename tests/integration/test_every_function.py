@@ -178,8 +178,8 @@ def test_a_bug_does_not_leak_and_is_logged(function: HttpFunction, caplog: pytes
     storeless = {
         "cli_wheel",
         "protected_resource",
-        "protected_tools",
         "protected_resource_of_host",
+        "protected_tools",
         "authorization_server_of_host",
         "authorization_server",
         "register_client",

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -118,6 +119,22 @@ def test_ten_thousand_tables_are_searched_in_20_ms() -> None:
 
     for text in ("orders 4242", "column 7", "ord"):
         assert statistics.median(taken(text) for _ in range(5)) < 0.02, text
+
+
+@pytest.mark.slow
+def test_what_is_kept_of_searches_is_bounded_however_many_words_find_all_tables() -> None:
+    words = [f"{number:03x}x" for number in range(192)]
+    many = snapshot(*(table(f"t{number}", description=" ".join(words)) for number in range(2000)))
+    rules, search, texts = access(many), CatalogSearch(MemoryStore()), Texts()
+    assert search.find("shop", many, rules, ADMIN, texts, limit=1).has_more
+    tracemalloc.start()
+    try:
+        for place in range(0, len(words), 12):
+            assert search.find(" ".join(words[place : place + 12]), many, rules, ADMIN, texts, limit=1).has_more
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 14_000_000
 
 
 _TEXTS = st.text(st.sampled_from([*"abAB019_. -\n\u00e9\u0130\u03a3\u00df\u01c6\u0308\U0001d400"]), max_size=12)

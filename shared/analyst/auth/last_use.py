@@ -46,7 +46,10 @@ class LastUses:
             self._unwritten.append((token_id, now.date()))
             is_first = len(self._unwritten) == 1
         if is_first:
-            self._later(_AFTER, self.write)
+            try:
+                self._later(_AFTER, self.write)
+            except RuntimeError:  # no thread can be started; the request has nothing to do with that
+                self.write()
 
     def write(self) -> None:
         """Write the uses that are only in memory. When this returns, those that another thread was writing are written, too."""

@@ -77,7 +77,8 @@ def _place(functions: Router, request: Request, process: Process) -> None:
         return
     request.root_path = prefix
     if (request.path == prefix or request.path.startswith(prefix + "/")) and not functions.has(request.path):
-        request.path = request.path.removeprefix(prefix) or "/"
+        # links lead to the path: two slashes would be the beginning of another host
+        request.path = "/" + request.path.removeprefix(prefix).lstrip("/")
 
 
 def _tell(span: Spanned, exchange: Exchange, response: Response, *, is_task: bool) -> None:

@@ -96,7 +96,8 @@ def reader_of(caller: Caller | None, request: Request, process: Process) -> Read
 def ask(ctx: Context, function: "HttpFunction", **given: Any) -> Any:
     """Call a function of the API for the caller of a page, with the checks of its own declaration.
 
-    A page has no rules of its own: it shows what the API returns to the same caller, and changes what it changes.
+    A page has no rules of its own: it shows what the API returns to the same caller, and changes what it changes. A change
+    is audited as that of the API, also if the declaration of the form does not say so.
 
     Raises:
         ForbiddenError: the caller may not call the function.
@@ -105,6 +106,8 @@ def ask(ctx: Context, function: "HttpFunction", **given: Any) -> Any:
     """
     spec = function.function
     authorize(spec, ctx.caller_or_none)
+    if ctx.request.method == "POST" and spec.method != "GET" and spec.audit_success:
+        ctx.note.action = ctx.note.action or spec.audit
     if spec.input is None:
         return spec.call(ctx)
     return spec.call(checked(spec.input, given), ctx)

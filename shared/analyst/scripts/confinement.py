@@ -186,15 +186,18 @@ def _end_earlier(runtime: str, run_id: str) -> None:
     which = f"label={_LABEL}={run_id}"
     with suppress(OSError, subprocess.SubprocessError):  # if the runtime does not answer, the next command says so
         listed = subprocess.run(
-            [runtime, "ps", "--all", "--quiet", "--filter", which], capture_output=True, timeout=_START, check=True
-        )
+            [runtime, "ps", "--all", "--quiet", "--filter", which],
+            capture_output=True, timeout=_START, check=True, env=_ENVIRONMENT,
+        )  # fmt: skip
         if found := listed.stdout.decode().split():
             _remove_containers(runtime, *found)
 
 
 def _remove_containers(runtime: str, *names: str) -> None:
     with suppress(OSError, subprocess.SubprocessError):
-        subprocess.run([runtime, "rm", "--force", *names], capture_output=True, timeout=_START, check=False)
+        subprocess.run(
+            [runtime, "rm", "--force", *names], capture_output=True, timeout=_START, check=False, env=_ENVIRONMENT
+        )
 
 
 def _variants(runner: str) -> tuple[Variant, ...]:

@@ -85,3 +85,14 @@ def test_the_end_of_a_process_waits_for_uses_that_are_being_written() -> None:
     for each in (writing, ending):
         each.join(60)
     assert not ending.is_alive()
+
+
+def test_without_another_thread_it_is_written_at_once() -> None:
+    def fail(seconds: float, work: Callable[[], None]) -> None:
+        raise RuntimeError(f"can't start new thread for {work} in {seconds} s")
+
+    store, now = MemoryStore(), datetime(2026, 3, 1, tzinfo=UTC)
+    uses = LastUses(store, later=fail)
+    for token in ("a", "b"):
+        uses.saw(token, now)
+    assert [entry.key.removeprefix(USES) for entry in store.list(USES)] == ["a/2026-03-01", "b/2026-03-01"]

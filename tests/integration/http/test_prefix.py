@@ -13,12 +13,15 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from werkzeug.datastructures import Headers
 from werkzeug.test import Client, EnvironBuilder, TestResponse
-from werkzeug.wrappers import Request
+from werkzeug.wrappers import Request, Response
 
 from analyst.auth import sessions
-from analyst.errors import InvalidInputError
+from analyst.errors import InvalidInputError, UnavailableError
+from analyst.http.application import router
 from analyst.http.dispatch import refuse
+from analyst.http.problems import TooLargeError
 from analyst.http.routing import Router
 from tests.all_functions import FUNCTIONS
 from tests.integration.pages.conftest import HTML
@@ -154,6 +157,42 @@ def test_redirects_forms_and_errors_stay_below_the_prefix(it: Mounted) -> None:
     )
     assert f'action="{PREFIX}/tables/shop/orders/description"' in ended.text
     assert f'action="{PREFIX}/' in it.get(f"{PREFIX}/nowhere").text
+
+
+@pytest.mark.parametrize("removes", [True, False])
+def test_what_the_server_refuses_is_placed_like_what_functions_refuse(
+    begun: Begun, tmp_path: Path, removes: bool
+) -> None:
+    world = begun.world(tmp_path, base_url=f"http://localhost{PREFIX}")
+    below, routes = "" if removes else PREFIX, router(FUNCTIONS)
+
+    def refused(path: str, **headers: str) -> Response:
+        request = EnvironBuilder(
+            below + path, method="POST", base_url="http://localhost", headers=Headers(headers)
+        ).get_request()
+        return refuse(request, TooLargeError("the body is too large", limit=1), world.process, routes)
+
+    came_from = f"http://localhost{PREFIX}/tables/shop/orders"
+    page = refused("/tables/shop/orders/description", Accept=HTML, Referer=came_from).get_data(as_text=True)
+    assert f'href="{PREFIX}/tables/shop/orders"' in page
+    assert f"{PREFIX}{PREFIX}" not in page
+    assert refused("/iceberg/v1/config").get_json()["error"]["type"]
+    world.process.close()
+
+
+def test_a_path_that_looks_like_another_host_is_no_link_to_it(begun: Begun, tmp_path: Path) -> None:
+    world = begun.world(tmp_path, base_url=f"http://localhost{PREFIX}")
+    request = EnvironBuilder(f"{PREFIX}//elsewhere.example.com/", headers=[("Accept", HTML)]).get_request()
+    page = refuse(request, UnavailableError("busy"), world.process, router(FUNCTIONS)).get_data(as_text=True)
+    assert f'href="{PREFIX}/elsewhere.example.com/"' in page
+    assert 'href="//' not in page
+    client = Client(world.app)
+    sent = [
+        client.get(f"http://localhost{path}/account", headers={"Accept": HTML}) for path in ("", PREFIX, f"{PREFIX}/")
+    ]
+    assert {each.headers["Location"] for each in sent} == {f"{PREFIX}/login?next=%2Faccount"}
+    assert client.get(f"http://localhost{PREFIX}{PREFIX}/account", headers={"Accept": HTML}).status_code == 404
+    world.process.close()
 
 
 def test_signed_files_are_downloaded(it: Mounted, tmp_path: Path) -> None:

@@ -87,6 +87,24 @@ def test_items_are_proposed_reviewed_and_voted_for(world: World) -> None:
     assert page(world, "/memory/admin/collect", form={})[0] == 422
 
 
+def test_forms_are_audited_like_the_functions_that_they_call(world: World) -> None:
+    ann = person(world, "ann")
+    page(world, "/memory/propose", ann, {"title": "Net", "content": "Without VAT.", "category": "workflow"})
+    (item,) = world.ask("GET", "/memory.json", token=ann)["items"]
+    edit = {"id": item["id"], "title": "Net", "content": "Totals are without VAT.", "status": "pending"}
+    assert page(world, "/memory/admin/edit", form=edit)[0] == 303
+    assert page(world, "/memory/admin/edit", form={**edit, "title": ""})[0] == 422
+    assert page(world, "/memory/admin/decide", form={"id": item["id"], "action": "approve"})[0] == 303
+    events = [each for each in world.ask("GET", "/api/admin/audit")["events"] if each["action"].startswith("memory.")]
+    told = [(each["action"], each["outcome"], f"memory:{item['id']}" in each["resources"]) for each in events]
+    assert told == [
+        ("memory.decide", "ok", True),
+        ("memory.edit", "failed", False),
+        ("memory.edit", "ok", True),
+        ("memory.propose", "ok", True),
+    ]
+
+
 def test_texts_of_people_are_texts(world: World) -> None:
     for number, payload in enumerate(PAYLOADS):
         new = {"title": f"{number}", "content": payload, "category": "workflow", "tags": [payload[:50].strip() or "x"]}

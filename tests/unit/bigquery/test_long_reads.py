@@ -1,5 +1,6 @@
 """A read that takes longer than a request is cut between batches; the next task reads each stream on from where it was left."""
 
+import json
 import os
 import random
 import signal
@@ -83,6 +84,8 @@ class Syncs:
     options: BigQueryTableOptions = field(default_factory=BigQueryTableOptions)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     soon: float = 0.0
+    key_file: str | None = None
+    registration: str = "uuid"
     tasks: list[dict[str, Any]] = field(default_factory=list)
 
     def call(
@@ -90,7 +93,7 @@ class Syncs:
     ) -> ExtractAnswer:
         """Make one call; the next part of the run is a task."""
         store, project = store or self.store, self.served.project.id
-        api = BigQueryApi(project, Access(self.served.url, self.served.storage, None), HttpClient())
+        api = BigQueryApi(project, Access(self.served.url, self.served.storage, self.key_file), HttpClient())
         jobs = SourceJobs(store, "bq", self.clock)
         long = LongReads(self.readers, jobs, Checkpoints(store, "bq", self.clock, is_time_up), self.soon)
         wanted = WantedTable("t", "d", "t", self.options)
@@ -106,7 +109,9 @@ class Syncs:
             is_time_up=is_time_up,
             next_part=self.tasks.append,
         )
-        return running.run(ExtractRequest.model_validate(body or {"source": "bq"}), lambda: connector, dict)
+        return running.run(
+            ExtractRequest.model_validate(body or {"source": "bq"}), lambda: connector, lambda: {"t": self.registration}
+        )
 
     def to_the_end(self, is_time_up: Callable[[], bool]) -> list[ExtractAnswer]:
         """Make calls until nothing is left."""
@@ -256,6 +261,35 @@ def test_what_was_read_with_other_options_is_not_used(syncs: Syncs, project: Pro
     assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "ok"
     assert syncs.rows() == listed(ROWS[:5])
     assert len(project.sessions) == 2
+
+
+def test_a_table_that_is_to_be_read_by_its_partitions_is_not_read_as_of_when_it_was_read_whole(syncs: Syncs) -> None:
+    syncs.call(is_time_up=always)
+    syncs.options = KINDS["by its days"]
+    assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "ok"
+    assert syncs.rows() == listed(ROWS)
+
+
+def key_of(folder: Path, account: str, key: str) -> str:
+    path = folder / f"{account}-{key}.json"
+    path.write_text(json.dumps({"type": "service_account", "client_email": f"{account}@x", "private_key_id": key}))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("account", "registration", "sessions"),
+    [("a", "uuid", 1), ("b", "uuid", 2), ("a", "other", 2)],
+    ids=["another key", "another account", "another registration"],
+)
+def test_only_the_same_account_and_registration_go_on_with_what_was_read(
+    syncs: Syncs, project: Project, tmp_path: Path, *, account: str, registration: str, sessions: int
+) -> None:
+    """Another account may be shown fewer rows of the same table."""
+    syncs.key_file = key_of(tmp_path, "a", "1")
+    syncs.call(is_time_up=always)
+    syncs.key_file, syncs.registration = key_of(tmp_path, account, "2"), registration
+    assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "ok"
+    assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), sessions)
 
 
 def test_a_query_is_billed_once_however_often_it_is_cut(syncs: Syncs, project: Project) -> None:

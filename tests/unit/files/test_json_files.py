@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -203,6 +204,15 @@ def test_deep_nesting_is_text(folder: Folder, depth: int, opening: str, closing:
     assert (folder.types("t")["a"] == "VARCHAR") == (depth > 50)
     if depth > 50:
         assert folder.rows("t") == [(nested,)]
+
+
+def test_a_long_line_with_a_member_that_stands_twice_is_set_aside_in_the_time_of_reading_it(folder: Folder) -> None:
+    members = ",".join(f'"k{number}":1' for number in range(300_000))
+    folder.write("t.jsonl", f'{{"a": 1}}\nnonsense\n{{{members},"k299999":2}}\n')
+    began = time.process_time()
+    rejects = folder.extract("t", on_error="collect").rejects
+    assert rejects[1] == "t.jsonl:3: can't be read: an object has the member 'k299999' twice"
+    assert time.process_time() - began < 20
 
 
 def test_a_line_with_a_nested_member_that_stands_twice_is_set_aside(folder: Folder) -> None:

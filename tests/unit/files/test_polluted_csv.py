@@ -3,7 +3,9 @@
 import io
 import subprocess
 import sys
+import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,22 @@ def test_what_has_no_one_reading_is_refused_with_its_cause_and_remedy(
     with pytest.raises(SourceError) as failure:
         folder.rows("t")
     assert message in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n" + "'x," * 300_000 + "\n", "t.csv:2: has 300001 values where the header has 2"),
+        ("a" + "~" * 200_000 + "\n" + "~^\n" * 20_000, ""),
+    ],
+    ids=["quotes", "marks"],
+)
+def test_hints_take_no_longer_than_reading_however_long_a_line_is(folder: Folder, content: str, message: str) -> None:
+    folder.write("t.csv", content)
+    began = time.process_time()
+    with suppress(SourceError) if not message else pytest.raises(SourceError, match=message):
+        folder.rows("t")
+    assert time.process_time() - began < 20
 
 
 @pytest.mark.parametrize(

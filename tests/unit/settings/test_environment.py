@@ -40,6 +40,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("SERVICE_AUDIENCE", "a b", "one word"),
         ("BASE_URL", "data.example.com", "not a valid server address"),
         ("BASE_URL", "https://data.example.com?x=1", "not a valid server address"),
+        ("BASE_URL", "https://data.example.com//elsewhere.example.com", "not a valid server address"),
+        ("BASE_URL", "https://data.example.com/da/..", "not a valid server address"),
         ("SMTP_HOST", "smtp.example.com:25", "not a valid host name"),
         ("SMTP_PORT", "70000", "less than or equal to 65535"),
         ("SMTP_SECURITY", "tls", "'starttls', 'ssl' or 'none'"),

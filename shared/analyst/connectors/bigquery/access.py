@@ -3,9 +3,12 @@
 Source: Google Cloud, 'Application Default Credentials'. To an address without TLS, such as an emulator's, none are sent.
 """
 
+import hashlib
+import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +38,22 @@ class Access:
     key_file: str | None = None
     _made: list[Any] = field(default_factory=list, compare=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, compare=False)
+
+    def account(self) -> str:
+        """Return whose credentials these are, whichever key shows it; empty for those of the machine.
+
+        Rows that were read for one account are not another one's: BigQuery may show it fewer of the same table.
+        """
+        path = self.key_file or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+        try:
+            content = Path(path).read_bytes() if path else b""
+        except OSError:  # those who use it say so
+            return ""
+        with suppress(ValueError):
+            said = json.loads(content)
+            if isinstance(said, dict) and isinstance(said.get("client_email"), str):
+                return str(said["client_email"])
+        return hashlib.sha256(content).hexdigest() if content else ""
 
     def credentials(self) -> Any:
         """Return the credentials, as Google's clients take them.

@@ -391,13 +391,14 @@ class _Reading:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What the table is, whatever it is called here, and whether it is read by partitions, which its state then lists."""
+        """What the table is, whatever it is called here, how it is read, and for whom."""
         api, wanted = self.of.api, self.wanted
         return {
             "api": api.access.api,
             "project": api.project,
-            "table": [wanted.dataset, wanted.table, wanted.options.sql],
-            "by_partition": wanted.options.by_partition,
+            "account": api.access.account(),
+            "table": [wanted.dataset, wanted.table],
+            "options": wanted.options.model_dump(mode="json", exclude={"max_bytes_billed"}),
             "registration": self.table.registration,
         }
 

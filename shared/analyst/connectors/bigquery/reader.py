@@ -496,6 +496,8 @@ def answer(line: str, known: dict[Access, Clients], cut: set[str], output: _Outp
         except Exception as unknown:  # noqa: BLE001
             return {"error": {"kind": "unexpected", "message": f"{type(unknown).__name__}: {_first_line(unknown)}"}}
         return {"error": {"kind": type(found).__name__, "message": str(found)}}
+    finally:
+        cut.discard(order.id)  # the next order with this id reads on from there
 
 
 def main() -> None:

@@ -106,9 +106,10 @@ def _quoting(record: Record, grammar: Grammar) -> str:
     if grammar.quote and grammar.escape == grammar.quote and f"\\{grammar.quote}" in record.text:
         return f"; {BACKSLASHES}"
     other = "'" if grammar.quote == '"' else '"'
-    is_open = [value.strip()[:1] == other and value.strip()[-1:] != other for value in record.values]
-    is_closed = [value.strip()[-1:] == other and value.strip()[:1] != other for value in record.values]
-    if any(is_closed[index + 1 :].count(True) for index, opens in enumerate(is_open) if opens):
+    bare = [value.strip() for value in record.values]
+    opening = [place for place, value in enumerate(bare) if value[:1] == other != value[-1:]]
+    closing = [place for place, value in enumerate(bare) if value[-1:] == other != value[:1]]
+    if opening and closing and opening[0] < closing[-1]:
         return f"; if values are enclosed in {other}, set quote to {other}"
     return ""
 

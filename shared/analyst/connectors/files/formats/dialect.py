@@ -213,7 +213,7 @@ def _usual(counts: Sequence[int]) -> tuple[float, int]:
 def _check_single(records: Sequence[Record], name: str) -> None:
     """Check that lines of one value are not several values between delimiters that are not detected."""
     lines = [record.text for record in records if record.text]
-    for mark in _UNUSUAL.findall(lines[0] if len(lines) > 1 else ""):
+    for mark in dict.fromkeys(_UNUSUAL.findall(lines[0] if len(lines) > 1 else "")):
         if len({line.count(mark) for line in lines}) == 1:
             raise SourceError(
                 f"{name}:{records[0].line}: every line contains {mark!r} equally often; set delimiter to it, or to , if "

@@ -6,6 +6,7 @@ DuckDB reads the files. This module finds what is wrong where DuckDB failed: its
 import codecs
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -203,7 +204,7 @@ def _problem(line: bytes) -> str | None:
 def _without_doubles(members: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(members)
     if len(found) < len(members):
-        names = [name for name, _value in members]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the member {twice!r} twice")
+        counts = Counter(name for name, _value in members)
+        twice = next(name for name, count in counts.items() if count > 1)
+        raise ValueError(f"an object has the member {twice[:80]!r} twice")
     return found
