@@ -78,6 +78,17 @@ def test_the_export_of_a_killed_run_is_resumed(served: Served, project: Project,
     assert sync(served, store).status == "unchanged"
 
 
+def test_what_is_published_is_as_old_as_its_export(served: Served, project: Project, store: Store) -> None:
+    project.tick()
+    began = datetime.now(UTC) - timedelta(hours=5)
+    with pytest.raises(KilledError):
+        sync(served, store, sleep=killed, clock=lambda: began)
+    assert sync(served, store).status == "ok"
+    assert len(project.exports) == 1
+    ((extracted_at,),) = ask(store, "extracts/kbc/extract.duckdb", "select extracted_at from _meta")
+    assert extracted_at.replace(tzinfo=UTC) == began
+
+
 def change(project: Project) -> None:
     project.tick()
     project.insert(project.tables["in.c-a.t"], [("4",)])

@@ -112,6 +112,8 @@ class _Reading:
     notes: list[str] = field(default_factory=list)
     is_behind: bool = False
     """Whether it is read as it was when its reading began, and has changed since."""
+    resumed: list[datetime] = field(default_factory=list)
+    """The times at which earlier runs started the exports that it is read from."""
 
     @property
     def options(self) -> KeboolaTableOptions:
@@ -422,6 +424,7 @@ class KeboolaConnector:
             expected_rows=expected,
             is_complete=is_complete and not reading.is_behind and not self._is_fresh(reading.info),
             description=description,
+            read_at=min(reading.resumed, default=None),
         )
 
     def _is_fresh(self, info: TableInfo) -> bool:
@@ -462,6 +465,7 @@ class KeboolaConnector:
         with self._slot():
             export = exports.begin(table, info, asked, options.file_type)
         if export.resumed is not None:
+            reading.resumed.append(export.resumed)
             reading.notes.append(f"the export that an earlier run started at {export.resumed:%H:%M} UTC was resumed")
         conversion = self._conversion(reading, export.type)
         pieces, began = self._pieces(reading, export, conversion), time.monotonic()
