@@ -36,7 +36,8 @@ def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 def listening(server: HTTPServer) -> Iterator[str]:
     """Run a server until the block ends, and then hang up on all clients; yield its address.
 
-    Unlike `serve_forever`, this takes no processor time while nothing happens, and ends at once.
+    Unlike `serve_forever`, this takes no processor time while nothing happens, and ends at once. The block must not close the
+    server: `poll` would keep its socket open, and clients that connect to it would wait for ever; see `nobody`.
     """
     stop, stopped = socket.socketpair()
     connections = set[Any]()
@@ -66,6 +67,14 @@ def listening(server: HTTPServer) -> Iterator[str]:
         for each in list(connections):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """Yield an address at which nobody answers, and which nobody else is given until the block ends."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def _accept(server: HTTPServer, stopped: socket.socket) -> None:

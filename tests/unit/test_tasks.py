@@ -15,7 +15,7 @@ from analyst.http import Allow, app, function
 from analyst.http_client import HttpClient
 from analyst.settings import read_settings
 from analyst.tasks import TASK_ID, Background, HostDelivery, TaskLedger, Tasks
-from tests.doubles.loopback import listening
+from tests.doubles.loopback import listening, nobody
 from tests.doubles.memory_store import MemoryStore
 
 TOKEN = "service-" + "0" * 32
@@ -148,10 +148,8 @@ def test_a_function_that_stays_busy_is_unavailable(elsewhere: Elsewhere) -> None
     assert len(elsewhere.asked) == 3
 
 
-def test_nobody_there_is_unavailable(elsewhere: Elsewhere) -> None:
-    url = elsewhere.url
-    elsewhere.server_close()
-    with pytest.raises(UnavailableError, match="does not answer"):
+def test_nobody_there_is_unavailable() -> None:
+    with nobody() as url, pytest.raises(UnavailableError, match="does not answer"):
         tasks(url).call("/rebuild", {})
 
 
@@ -188,13 +186,12 @@ def test_a_task_of_another_process_is_sent_to_it_by_its_id(elsewhere: Elsewhere)
     assert [(path, body) for path, _, body in elsewhere.asked] == [("/extract/csv", {})] * 3
 
 
-def test_a_process_that_does_not_answer_uses_up_no_attempts(elsewhere: Elsewhere) -> None:
-    url = elsewhere.url
-    elsewhere.server_close()
+def test_a_process_that_does_not_answer_uses_up_no_attempts() -> None:
     background = Background(workers=1)
-    sent = tasks(None, background=background, TASKS_URL=url)
-    sent.enqueue("/extract/csv", {})
-    background.close()
+    with nobody() as url:
+        sent = tasks(None, background=background, TASKS_URL=url)
+        sent.enqueue("/extract/csv", {})
+        background.close()
     assert [task.attempts for task in sent.ledger().waiting()] == [0]
 
 
