@@ -34,7 +34,7 @@ class FeedbackList(BaseModel):
     "/api/feedback",
     allow=Role.VIEWER,
     status=201,
-    answers={404: "The table or metric does not exist."},
+    answers={404: "The table or metric does not exist.", 422: "A text is empty without its spaces."},
     audit="feedback.add",
 )
 def give_feedback(new: NewFeedback, ctx: Context) -> Feedback:

@@ -12,6 +12,7 @@ from analyst.memory.item_views import ItemList, ItemView, MemoryQuery, MemorySta
 from analyst.memory.items import Decided, Decision, ItemEdit, ItemId, Memory, Merge, NewItem, Tally, Vote
 
 _NONE = "The caller sees no such item."
+_EMPTY = "A text is empty without its spaces."
 
 
 class NewVote(BaseModel):
@@ -61,7 +62,7 @@ def get_item(one: OneItem, ctx: Context) -> ItemView:
     "/api/memory",
     allow=Role.ANALYST,
     status=201,
-    answers={404: "A table does not exist.", 409: "There is such an item already."},
+    answers={404: "A table does not exist.", 409: "There is such an item already.", 422: _EMPTY},
     audit="memory.propose",
 )
 def propose_item(new: NewItem, ctx: Context) -> ItemView:
@@ -103,7 +104,13 @@ def decide_on_items(decision: Decision, ctx: Context) -> Decided:
     return made
 
 
-@function("PUT", "/api/memory/admin/items/{id}", allow=Role.KM_ADMIN, answers={404: _NONE}, audit="memory.edit")
+@function(
+    "PUT",
+    "/api/memory/admin/items/{id}",
+    allow=Role.KM_ADMIN,
+    answers={404: _NONE, 422: _EMPTY},
+    audit="memory.edit",
+)
 def edit_item(edit: ItemEdit, ctx: Context) -> ItemView:
     """Change the text of an item; its history keeps what it said before."""
     ctx.audited(f"memory:{edit.id}", fields=sorted(edit.model_fields_set - {"id"}))
@@ -116,7 +123,7 @@ def edit_item(edit: ItemEdit, ctx: Context) -> ItemView:
     "POST",
     "/api/memory/admin/merge",
     allow=Role.KM_ADMIN,
-    answers={404: _NONE, 409: "The item can't be rejected in its state."},
+    answers={404: _NONE, 409: "The item can't be rejected in its state.", 422: _EMPTY},
     audit="memory.merge",
 )
 def merge_items(merge: Merge, ctx: Context) -> ItemView:
