@@ -105,9 +105,13 @@ class Server:
     def _answer_all(self, messages: list[Any]) -> Reply:
         if not 0 < len(messages) <= _MOST_MESSAGES:
             return Reply(400, _error(None, INVALID, f"a batch must have 1 to {_MOST_MESSAGES} messages"))
-        replies = [self.answer(each) for each in messages if not isinstance(each, list)]
+        nested = Reply(400, _error(None, INVALID, "a batch can't contain another one"))
+        replies = [nested if isinstance(each, list) else self.answer(each) for each in messages]
         bodies = [reply.body for reply in replies if reply.body is not None]
-        return Reply(200, bodies) if bodies else Reply(202)
+        if not bodies:
+            return Reply(202)
+        has_message = any(reply.body is None or reply.body["id"] is not None for reply in replies)
+        return Reply(200 if has_message else 400, bodies)
 
     def _result(self, method: str, params: Any, headers: Mapping[str, str] | None) -> Json:
         if not isinstance(params, dict):

@@ -124,6 +124,19 @@ def test_a_body_that_is_no_message_is_refused(it: Shop, body: bytes, status: int
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (status, code)
 
 
+def test_each_message_of_a_batch_is_answered_also_what_is_none(it: Shop) -> None:
+    def ask(batch: list[Any]) -> Any:
+        return it.world.client.post("/mcp", json=batch, headers={"Authorization": f"Bearer {it.analyst}"})
+
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    answer = ask([ping, [ping], 5])
+    assert answer.status_code == 200
+    assert [(each["id"], each.get("error", {}).get("code")) for each in answer.get_json()] == [
+        (1, None), (None, -32600), (None, -32600),
+    ]  # fmt: skip
+    assert ask([[], [5]]).status_code == 400
+
+
 def test_only_a_caller_of_ours_gets_in(it: Shop) -> None:
     assert send(it.world, "tools/list", token=None).status_code == 401
     assert send(it.world, "tools/list", token="da_wrong").status_code == 401
