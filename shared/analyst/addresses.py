@@ -89,6 +89,16 @@ def _issuer(text: str) -> str:
     return text
 
 
+def without_prefix(prefix: str, path: str) -> str:
+    """Return a path without the path of a server's address, or as it is if it does not begin with that.
+
+    The result has one slash at its beginning: two would be the beginning of another host in a link.
+    """
+    if not prefix or not (path == prefix or path.startswith(f"{prefix}/")):
+        return path
+    return "/" + path.removeprefix(prefix).lstrip("/")
+
+
 def path_of(server: str | None) -> str:
     """Return the path of the address of a server, without a slash at its end; empty if it has none."""
     return urlsplit(server or "").path.rstrip("/")

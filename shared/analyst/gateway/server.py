@@ -23,7 +23,7 @@ from websockets.http11 import Request, Response
 
 from analyst.access import Caller, Role
 from analyst.access.roles import Scope
-from analyst.addresses import path_of
+from analyst.addresses import path_of, without_prefix
 from analyst.auth.callers import Credentials, Identification
 from analyst.context import Process
 from analyst.errors import AnalystError, ForbiddenError, UnauthenticatedError
@@ -160,9 +160,9 @@ class Gateway:
 
     def _answer_http(self, socket: ServerConnection, request: Request) -> Response | None:
         """Answer what is no WebSocket handshake on a path of ours."""
-        path, prefix = request.path.partition("?")[0], path_of(self._process.settings.base_url)
-        if prefix and (path == prefix or path.startswith(f"{prefix}/")):  # a proxy may leave it
-            path = path.removeprefix(prefix) or "/"
+        path = without_prefix(
+            path_of(self._process.settings.base_url), request.path.partition("?")[0]
+        )  # a proxy may leave it
         if path in _HEALTH:
             response = socket.respond(200, json.dumps(self._health()))
             del response.headers["Content-Type"]

@@ -14,7 +14,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from analyst.access import SERVICE, Caller, redacted
-from analyst.addresses import path_of
+from analyst.addresses import path_of, without_prefix
 from analyst.context import Context, Process, tasks_of
 from analyst.counters import DURATIONS, REQUESTS
 from analyst.errors import AnalystError, UnauthenticatedError
@@ -76,9 +76,8 @@ def _place(functions: Router, request: Request, process: Process) -> None:
     if not prefix:
         return
     request.root_path = prefix
-    if (request.path == prefix or request.path.startswith(prefix + "/")) and not functions.has(request.path):
-        # links lead to the path: two slashes would be the beginning of another host
-        request.path = "/" + request.path.removeprefix(prefix).lstrip("/")
+    if not functions.has(request.path):
+        request.path = without_prefix(prefix, request.path)
 
 
 def _tell(span: Spanned, exchange: Exchange, response: Response, *, is_task: bool) -> None:

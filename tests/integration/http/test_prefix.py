@@ -22,14 +22,13 @@ from analyst.errors import InvalidInputError, UnavailableError
 from analyst.http.application import router
 from analyst.http.dispatch import refuse
 from analyst.http.problems import TooLargeError
-from analyst.http.routing import Router
 from tests.all_functions import FUNCTIONS
 from tests.integration.pages.conftest import HTML
 from tests.integration.world import Begun, World
 from tests.processes import Host, da, free_port, served
 
 PREFIX = "/team/data"
-ROUTES = Router(each.function for each in FUNCTIONS)
+ROUTES = router(FUNCTIONS)
 ORDERS = "/iceberg/v1/namespaces/shop/tables/orders"
 
 
@@ -164,13 +163,13 @@ def test_what_the_server_refuses_is_placed_like_what_functions_refuse(
     begun: Begun, tmp_path: Path, removes: bool
 ) -> None:
     world = begun.world(tmp_path, base_url=f"http://localhost{PREFIX}")
-    below, routes = "" if removes else PREFIX, router(FUNCTIONS)
+    below = "" if removes else PREFIX
 
     def refused(path: str, **headers: str) -> Response:
         request = EnvironBuilder(
             below + path, method="POST", base_url="http://localhost", headers=Headers(headers)
         ).get_request()
-        return refuse(request, TooLargeError("the body is too large", limit=1), world.process, routes)
+        return refuse(request, TooLargeError("the body is too large", limit=1), world.process, ROUTES)
 
     came_from = f"http://localhost{PREFIX}/tables/shop/orders"
     page = refused("/tables/shop/orders/description", Accept=HTML, Referer=came_from).get_data(as_text=True)
@@ -183,7 +182,7 @@ def test_what_the_server_refuses_is_placed_like_what_functions_refuse(
 def test_a_path_that_looks_like_another_host_is_no_link_to_it(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path, base_url=f"http://localhost{PREFIX}")
     request = EnvironBuilder(f"{PREFIX}//elsewhere.example.com/", headers=[("Accept", HTML)]).get_request()
-    page = refuse(request, UnavailableError("busy"), world.process, router(FUNCTIONS)).get_data(as_text=True)
+    page = refuse(request, UnavailableError("busy"), world.process, ROUTES).get_data(as_text=True)
     assert f'href="{PREFIX}/elsewhere.example.com/"' in page
     assert 'href="//' not in page
     client = Client(world.app)

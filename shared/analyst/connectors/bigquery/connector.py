@@ -198,21 +198,21 @@ class BigQueryConnector:
         columns = planned_columns(info.schema, info.id, options.columns, needed)
         if options.by_partition:
             return self._partitions(reading, info, columns)
-        anew = None
+        changed = None
         if since is not None:
             before = table.fingerprint_before or ""
             if before.startswith(_ORIGIN) and not before.startswith(self._origin_of(wanted)):
-                anew = "the source reads another project or table, or other rows of it"
+                changed = "the source reads another project or table, or other rows of it"
             elif _has_changed(columns, table):
-                anew = "the columns of the table changed"
-        since = None if anew else since
+                changed = "the columns of the table changed"
+        since = None if changed else since
         cursor = _cursor_of(columns, options, info.id)
         condition = self._condition(options, cursor, table, since)
         order = self._order(wanted, reading.into, columns, cursor=None if cursor is None else cursor.field.name)
         result = reading.result(_of_table(order, info, columns, condition))
         made = self._extracted(reading, columns, result, since, is_whole=since is None)
-        if anew:
-            made = replace(made, replaces=True, notes=(*made.notes, f"all rows were read: {anew}"))
+        if changed:
+            made = replace(made, replaces=True, notes=(*made.notes, f"all rows were read: {changed}"))
         return made
 
     def _remote(self, info: TableInfo, options: BigQueryTableOptions) -> Extracted:

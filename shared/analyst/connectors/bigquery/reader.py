@@ -497,7 +497,7 @@ def answer(line: str, known: dict[Access, Clients], cut: set[str], output: _Outp
             return {"error": {"kind": "unexpected", "message": f"{type(unknown).__name__}: {_first_line(unknown)}"}}
         return {"error": {"kind": type(found).__name__, "message": str(found)}}
     finally:
-        cut.discard(order.id)  # the next order with this id reads on from there
+        cut.discard(order.id)  # each order has an id of its own
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from gunicorn.workers.base import Worker as GunicornWorker
 from waitress.wasyncore import file_dispatcher
 
-from analyst.addresses import path_of
+from analyst.addresses import path_of, without_prefix
 from analyst.errors import AnalystError
 from analyst.http.function import process, routes_of
 from analyst.http.server.connections import Loop, Server, Threads
@@ -103,7 +103,7 @@ def _body_limit(application: Any) -> Callable[[str, str], int]:
         try:
             prefix = path_of(process().settings.base_url)
             if prefix and not routes.has(path):
-                path = path.removeprefix(prefix)
+                path = without_prefix(prefix, path)
             return routes.match(method, path)[0].body_limit
         except AnalystError:
             return BODY_LIMIT
