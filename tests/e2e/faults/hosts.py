@@ -56,3 +56,4 @@ def hosting(store: Store, port: int, monotonic: Callable[[], float] = time.monot
     server = make_server("127.0.0.1", port, _whole(app(process, FUNCTIONS)), threaded=True, request_handler=_Quiet)
     with listening(server):
         yield
+    process.last_uses.write()  # now, instead of seconds later, when the bucket may have been set back
