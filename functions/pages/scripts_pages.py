@@ -20,6 +20,8 @@ _DONE: Final = {
     "delete": "The script is deleted.",
 }
 _SHOWN: Final = 20
+_BODY: Final = 13 * 200_000
+"""Bytes of a form with the longest source, of which a character may take 12."""
 Line = Annotated[str, StringConstraints(max_length=200)]
 
 
@@ -60,7 +62,7 @@ def scripts_page(query: ScriptsQuery, ctx: Context) -> View:
     return _list(ctx, done=_DONE.get(query.done or ""), given=given)
 
 
-@function("POST", "/scripts/save", allow=Role.ANALYST)
+@function("POST", "/scripts/save", allow=Role.ANALYST, body_limit=_BODY)
 def save_script_form(form: ScriptForm, ctx: Context) -> View | Redirect:
     """Add a script, or replace the one of this name."""
     schedule = form.schedule.strip() or None
@@ -73,7 +75,7 @@ def save_script_form(form: ScriptForm, ctx: Context) -> View | Redirect:
     return Redirect(f"/scripts/{made.id}?done=pushed", 303)
 
 
-@function("POST", "/scripts/run", allow=Role.ANALYST)
+@function("POST", "/scripts/run", allow=Role.ANALYST, body_limit=_BODY)
 def run_source_form(form: ScriptForm, ctx: Context) -> View:
     """Run what is in the editor once, without saving it, and keep it there."""
     name = {"name": form.name.strip()} if form.name.strip() else {}

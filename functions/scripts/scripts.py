@@ -23,6 +23,8 @@ from analyst.scripts.shelf import (
 )
 from analyst.settings.kinds import When
 
+_BODY: Final = 13 * shelf.LONGEST
+"""Bytes of a body with the longest source: JSON may take 12 for a character."""
 _NONE: Final = "There is no such script, or the caller may not see it."
 ScriptId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """The id of a script; for the caller's own ones, the name does as well."""
@@ -142,6 +144,7 @@ def list_script_examples(_ctx: Context) -> ExampleList:
     allow=Role.ANALYST,
     scope=Scope.QUERY,
     status=201,
+    body_limit=_BODY,
     answers={422: "It is not Python, or the caller has too many scripts."},
     audit="scripts.push",
 )
@@ -198,6 +201,7 @@ def run_script(one: OneScript, ctx: Context) -> Started:
     allow=Role.ANALYST,
     scope=Scope.QUERY,
     status=202,
+    body_limit=_BODY,
     answers={
         409: "Scripts are not run on this server.",
         422: "It is not Python.",

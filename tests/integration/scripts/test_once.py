@@ -59,6 +59,15 @@ def test_an_unsaved_source_meets_the_limits_of_a_script(stage: Stage, ann: tuple
         assert world.send("POST", "/api/scripts/run", body, token=ann[1]).status_code == status
 
 
+def test_the_longest_source_is_taken_whatever_its_characters_are(stage: Stage, ann: tuple[str, str]) -> None:
+    longest = "#" + "\U0001f600" * 199_999
+    for path in ("/api/scripts/run", "/api/scripts/deploy"):
+        body = {"source": longest, "name": "longest"}
+        assert stage.town.world.send("POST", path, body, token=ann[1]).status_code in {201, 202}
+    assert page(stage, "/scripts/save", ann[1], {"source": longest, "name": "longest"})[0] == 303
+    stage.town.settle()
+
+
 def test_an_unsaved_script_is_its_owners_alone_and_can_not_be_run_again(stage: Stage, ann: tuple[str, str]) -> None:
     world = stage.town.world
     id_ = started(stage, ann[1], "print('{}')")
