@@ -7,10 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.http import Encoded, function
-from analyst.manifest import ManifestDocument, SourceList
+from analyst.manifest import Manifest, ManifestDocument, SourceList
 from analyst.memory.items import Memory
 from analyst.memory.rules import EncodedRules, RuleList, header_of
-from analyst.snapshots import SnapshotNumber
+from analyst.snapshots import Snapshot, SnapshotNumber
+from analyst.table_choices import choice_of
 
 
 class SourcesQuery(BaseModel):
@@ -43,7 +44,7 @@ def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:
     """
     snapshot = ctx.snapshots.at(query.snapshot)
     ctx.audited(snapshot=snapshot.number)
-    made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller, ctx.texts.current())
+    made = _manifest(ctx, snapshot)
     encoded = made.whole if query.sources is None else made.of(query.sources.split(","))
     return Encoded(encoded.body, encoded.etag, gzipped=encoded.gzipped, headers=_about_rules(ctx))
 
@@ -63,7 +64,7 @@ def manifest_sources(query: SourcesQuery, ctx: Context) -> Encoded[SourceList]:
     """
     snapshot = ctx.snapshots.at(query.snapshot)
     ctx.audited(snapshot=snapshot.number)
-    made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller, ctx.texts.current()).listed
+    made = _manifest(ctx, snapshot).listed
     return Encoded(made.body, made.etag, gzipped=made.gzipped, headers=_about_rules(ctx))
 
 
@@ -77,9 +78,14 @@ def sync_rules(ctx: Context) -> Encoded[RuleList]:
     return Encoded(made.body, made.etag, gzipped=made.gzipped)
 
 
+def _manifest(ctx: Context, snapshot: Snapshot) -> Manifest:
+    choice = choice_of(ctx.process.recent, ctx.caller.user_id)
+    return ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller, ctx.texts.current(), choice)
+
+
 def _about_rules(ctx: Context) -> dict[str, str]:
     return header_of(_memory(ctx))
 
 
 def _memory(ctx: Context) -> Memory:
-    return Memory(ctx.store, ctx.settings, ctx.access.current(), ctx.caller, ctx.now, ctx.process.memory)
+    return Memory(ctx.store, ctx.settings, ctx.access.current(), ctx.caller, ctx.now, ctx.process.recent)

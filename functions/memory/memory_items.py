@@ -8,8 +8,9 @@ from analyst.errors import InvalidInputError
 from analyst.http import function
 from analyst.memory import item_views
 from analyst.memory.collector import Collected, Collector
+from analyst.memory.item import ItemId, Vote
 from analyst.memory.item_views import ItemList, ItemView, MemoryQuery, MemoryStats
-from analyst.memory.items import Decided, Decision, ItemEdit, ItemId, Memory, Merge, NewItem, Tally, Vote
+from analyst.memory.items import Decided, Decision, ItemEdit, Memory, Merge, NewItem, Tally
 
 _NONE = "The caller sees no such item."
 _EMPTY = "A text is empty without its spaces."
@@ -135,11 +136,15 @@ def merge_items(merge: Merge, ctx: Context) -> ItemView:
 
 
 class CollectNow(BaseModel):
-    """With `dry_run`, nothing is sent to the model."""
+    """With `dry_run`, nothing is sent to the model and nothing is changed.
+
+    With `reset`, the items from notes on which nobody has decided are removed, and all notes are read again.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dry_run: bool = False
+    reset: bool = False
 
 
 @function(
@@ -153,11 +158,23 @@ def collect_from_notes(request: CollectNow, ctx: Context) -> Collected:
     """Return how many new notes wait for the model, and, without `dry_run`, have it read them soon."""
     if ctx.settings.memory_model is None:
         raise InvalidInputError("no model is set, so notes are not read; an administrator must set MEMORY_MODEL")
-    found = Collector(ctx.store, ctx.settings, ctx.access.current(), None, ctx.now).waiting()
+    collector = Collector(ctx.store, ctx.settings, ctx.access.current(), None, ctx.now)
+    memory, removed = memory_of(ctx), 0
+    if request.reset:
+        removed = len(memory.undecided()) if request.dry_run else memory.drop_undecided()
+    if request.reset and not request.dry_run:
+        collector.reset()
+    found = collector.waiting(anew=request.reset)
     if not request.dry_run:
         ctx.tasks.enqueue("/memory/collect", {}, name="memory")
-    ctx.audited(dry_run=request.dry_run, parts=found.parts, is_unchanged=request.dry_run)
-    return found.model_copy(update={"dry_run": request.dry_run})
+    ctx.audited(
+        dry_run=request.dry_run,
+        reset=request.reset,
+        removed=removed,
+        parts=found.parts,
+        is_unchanged=request.dry_run,
+    )
+    return found.model_copy(update={"dry_run": request.dry_run, "removed": removed})
 
 
 def memory_of(ctx: Context) -> Memory:

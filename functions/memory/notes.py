@@ -6,8 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from analyst.access import Role
 from analyst.context import Context
-from analyst.http import Text, function
-from analyst.memory.notes import LONGEST, HandedIn, Note, NoteName, Notes
+from analyst.http import Text, blocks, function
+from analyst.http.spec import BINARY
+from analyst.memory.notes import LARGEST_FILE, LONGEST, TEXT, HandedIn, Note, NoteName, Notes
+from analyst.store.signing import attachment
 
 _TOO_MUCH = "The note is empty, or the caller has too many notes."
 
@@ -20,6 +22,14 @@ class NewNote(BaseModel):
     name: NoteName
     text: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST)]
     private: bool = False
+
+
+class NewFile(BaseModel):
+    """The name of a file; a note with the same name is replaced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: NoteName
 
 
 class NoteId(BaseModel):
@@ -60,6 +70,22 @@ def hand_in_note(new: NewNote, ctx: Context) -> HandedIn:
     return made
 
 
+@function(
+    "PUT",
+    "/api/memory/files/{name:path}",
+    allow=Role.ANALYST,
+    body_limit=LARGEST_FILE,
+    answers={422: "It is neither a text nor of a kind that is accepted, or the caller has too many notes."},
+    audit="memory.hand_in",
+    binary=True,
+)
+def hand_in_file(new: NewFile, ctx: Context) -> HandedIn:
+    """Hand in a file, such as a picture, for the caller alone. Secrets are removed from texts only."""
+    made = Notes(ctx.store, ctx.user_id).add_file(new.name, b"".join(blocks(ctx.request)), ctx.now)
+    ctx.audited(f"note:{made.id}", bytes=made.size_bytes, kind=made.media_type, is_unchanged=made.unchanged)
+    return made
+
+
 @function("GET", "/api/memory/notes", allow=Role.VIEWER)
 def list_notes(ctx: Context) -> NoteList:
     """List the caller's own notes."""
@@ -68,8 +94,11 @@ def list_notes(ctx: Context) -> NoteList:
 
 @function("GET", "/api/memory/notes/{id}", allow=Role.VIEWER, answers={404: "The caller has no such note."})
 def read_note(note: NoteId, ctx: Context) -> Text:
-    """Return the text of one of the caller's own notes, as it is stored: without secrets."""
-    return Text(Notes(ctx.store, ctx.user_id).text(note.id))
+    """Return the text of one of the caller's own notes, as it is stored: without secrets. A file is to be saved."""
+    found, data = Notes(ctx.store, ctx.user_id).read(note.id)
+    if found.media_type == TEXT:
+        return Text(data)
+    return Text(data, BINARY, {"Content-Disposition": attachment(found.name.rpartition("/")[2])})
 
 
 @function(

@@ -17,14 +17,14 @@ from analyst.context import Context
 from analyst.errors import AnalystError, NotFoundError
 from analyst.http import Redirect, View, function
 from analyst.http.browser_session import signed_out
-from analyst.http.pages import ask
+from analyst.http.pages import Form, ask
 from analyst.names import TableId
 from analyst.state import actor, requests, tokens
 from analyst.state.fields import Id, Input, Line, Note
 from analyst.state.requests import NewAccessRequest
 from analyst.state.tokens import DAYS, CreatedToken, NewToken
 from analyst.state.users import end_session, find_account
-from functions.api import feedback
+from functions.api import feedback, table_choices
 from functions.api.access_requests import ASKED
 from functions.auth.password import PasswordChange, change_own_password
 
@@ -32,6 +32,7 @@ _DONE: Final = {
     "requested": "The request is sent. An administrator decides about it.",
     "revoked": "The access token is revoked.",
     "ended": "The session has ended.",
+    "chosen": "Your choice is saved. Your machines follow it when they sync next.",
 }
 _SCOPES: Final = (
     (Scope.READ, "read the catalog and your account"),
@@ -44,7 +45,7 @@ _SCOPES: Final = (
 class AccountQuery(Input):
     """The change that led to the page, for a confirmation."""
 
-    done: Literal["requested", "revoked", "ended"] | None = None
+    done: Literal["requested", "revoked", "ended", "chosen"] | None = None
 
 
 class TokenForm(Input):
@@ -65,6 +66,14 @@ class SessionForm(Input):
     """The id of a session."""
 
     id: Line
+
+
+class TablesForm(Form):
+    """Which tables are mirrored: all but `without`, or only some; each is a list that is separated by spaces."""
+
+    table_mode: Literal["all", "explicit"] = "all"
+    only: Annotated[str, Field(max_length=30_000)] = ""
+    without: Annotated[str, Field(max_length=30_000)] = ""
 
 
 class RequestForm(Input):
@@ -123,6 +132,18 @@ def create_account_request(form: RequestForm, ctx: Context) -> View | Redirect:
     return _change("requested", send)
 
 
+@function("POST", "/account/tables", allow=Role.ANALYST)
+def choose_tables_form(form: TablesForm, ctx: Context) -> View | Redirect:
+    """Save which tables are mirrored to the user's machines."""
+    chosen = form.only.split() if form.table_mode == "explicit" else []
+    tables = {**dict.fromkeys(chosen, True), **dict.fromkeys(form.without.split(), False)}
+    try:
+        ask(ctx, table_choices.choose_tables, table_mode=form.table_mode, tables=tables)
+    except AnalystError as error:
+        return _refused(ctx, error)
+    return Redirect("/account?done=chosen", 303)
+
+
 @function("POST", "/account/password", allow=Role.VIEWER, scope=Scope.ADMIN)
 def change_account_password(form: PasswordChange, ctx: Context) -> View | Redirect:
     """Change the password, which ends all sessions, and go to the sign-in page."""
@@ -161,6 +182,7 @@ def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = 
         "tokens": with_last_use(ctx.store, valid),
         "requests": own,
         "feedback": ask(ctx, feedback.list_feedback).feedback,
+        "mirrored": ask(ctx, table_choices.get_table_choice) if ctx.caller.includes(Role.ANALYST) else None,
         "history": len(saved_queries.history(ctx.store, ctx.user_id)),
     }
     try:

@@ -14,6 +14,8 @@ from analyst.context import Context
 from analyst.errors import NotFoundError
 from analyst.http import View, function
 from analyst.http.pages import ask
+from analyst.memory import item_views
+from analyst.memory.items import Memory
 from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import visible_metrics
 from analyst.pages.catalog import Browsing, Standing
@@ -59,6 +61,7 @@ def home(ctx: Context) -> View:
         "requests": requests[:_SHOWN],
         "failed": [],
         "waiting": 0,
+        "memory": item_views.stats(_memory(ctx)),
         "queries": saved_queries.history(ctx.store, ctx.user_id)[:_LAST],
     }
     if is_admin:
@@ -66,6 +69,10 @@ def home(ctx: Context) -> View:
         data["failed"] = [each for each in recent if each.status in {"failed", "partial", "lost"}][:_LAST]
         data["waiting"] = len(ask(ctx, access_requests.list_access_requests).requests)
     return View("home.html", "Home", data, extras=_first_steps(ctx, tables), current="/")
+
+
+def _memory(ctx: Context) -> Memory:
+    return Memory(ctx.store, ctx.settings, ctx.access.current(), ctx.caller, ctx.now, ctx.process.recent)
 
 
 def _seen(problems: tuple[Problem, ...], tables: Mapping[str, Table]) -> tuple[Problem, ...]:

@@ -7,12 +7,12 @@ from pydantic import Field, StringConstraints
 from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import AnalystError
-from analyst.http import Redirect, View, function
+from analyst.http import HttpFunction, Redirect, View, function
 from analyst.http.pages import Form, ask
 from analyst.memory import item_views
 from analyst.memory.governance import ACTIONS, STATUSES, Action, Status
+from analyst.memory.item import CATEGORIES, Category, ItemId
 from analyst.memory.item_views import MemoryQuery
-from analyst.memory.items import CATEGORIES, Category, ItemId
 from functions.memory import memory_items
 
 _DONE: Final = {
@@ -152,37 +152,32 @@ def decide_form(form: DecisionForm, ctx: Context) -> View | Redirect:
 @function("POST", "/memory/admin/edit", allow=Role.KM_ADMIN)
 def edit_item_form(form: EditForm, ctx: Context) -> View | Redirect:
     """Correct the text of an item."""
-    try:
-        ask(ctx, memory_items.edit_item, id=form.id, title=form.title, content=form.content)
-    except AnalystError as error:
-        if error.status >= 500:  # noqa: PLR2004
-            raise
-        return _review(ctx, ReviewPageQuery(status=form.status), problem=str(error), status=error.status)
-    return Redirect(f"/memory/admin?done=edited&status={form.status}", 303)
+    given = {"id": form.id, "title": form.title, "content": form.content}
+    return _changed(ctx, "edited", form.status, memory_items.edit_item, **given)
 
 
 @function("POST", "/memory/admin/merge", allow=Role.KM_ADMIN)
 def merge_form(form: MergeForm, ctx: Context) -> View | Redirect:
     """Merge an item into another one."""
-    try:
-        ask(ctx, memory_items.merge_items, id=form.id, into=form.into, content=form.content)
-    except AnalystError as error:
-        if error.status >= 500:  # noqa: PLR2004
-            raise
-        return _review(ctx, ReviewPageQuery(), problem=str(error), status=error.status)
-    return Redirect("/memory/admin?done=merged", 303)
+    given = {"id": form.id, "into": form.into, "content": form.content}
+    return _changed(ctx, "merged", "pending", memory_items.merge_items, **given)
 
 
 @function("POST", "/memory/admin/collect", allow=Role.KM_ADMIN)
 def collect_form(ctx: Context) -> View | Redirect:
     """Have new notes read now."""
+    return _changed(ctx, "collecting", "pending", memory_items.collect_from_notes)
+
+
+def _changed(ctx: Context, done: str, status: Status, change: HttpFunction, **given: Any) -> View | Redirect:
+    """Make a change and return to the review of a state; what is wrong with it is shown there."""
     try:
-        ask(ctx, memory_items.collect_from_notes)
+        ask(ctx, change, **given)
     except AnalystError as error:
         if error.status >= 500:  # noqa: PLR2004
             raise
-        return _review(ctx, ReviewPageQuery(), problem=str(error), status=error.status)
-    return Redirect("/memory/admin?done=collecting", 303)
+        return _review(ctx, ReviewPageQuery(status=status), problem=str(error), status=error.status)
+    return Redirect(f"/memory/admin?done={done}&status={status}", 303)
 
 
 def _memory(ctx: Context, query: MemoryPageQuery, *, status: int = 200, **values: Any) -> View:

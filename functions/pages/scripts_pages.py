@@ -9,6 +9,7 @@ from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask
+from analyst.scripts.examples import EXAMPLES
 from functions.scripts import scripts
 
 _DONE: Final = {
@@ -19,13 +20,16 @@ _DONE: Final = {
     "delete": "The script is deleted.",
 }
 _SHOWN: Final = 20
+_BODY: Final = 13 * 200_000
+"""Bytes of a form with the longest source, of which a character may take 12."""
 Line = Annotated[str, StringConstraints(max_length=200)]
 
 
 class ScriptsQuery(Form):
-    """The change that led to the page."""
+    """The change that led to the page, and the name of the example to start from."""
 
     done: Literal["delete"] | None = None
+    example: Line | None = None
 
 
 class ScriptQuery(Form):
@@ -53,21 +57,35 @@ class ActionForm(Form):
 @function("GET", "/scripts", allow=Role.VIEWER)
 def scripts_page(query: ScriptsQuery, ctx: Context) -> View:
     """Show the caller's scripts, for administrators those of all."""
-    return _list(ctx, done=_DONE.get(query.done or ""))
+    source = EXAMPLES.get(query.example or "")
+    given = None if source is None else ScriptForm(name=query.example or "", source=source)
+    return _list(ctx, done=_DONE.get(query.done or ""), given=given)
 
 
-@function("POST", "/scripts/save", allow=Role.ANALYST)
+@function("POST", "/scripts/save", allow=Role.ANALYST, body_limit=_BODY)
 def save_script_form(form: ScriptForm, ctx: Context) -> View | Redirect:
     """Add a script, or replace the one of this name."""
     schedule = form.schedule.strip() or None
-    source = form.source.replace("\r\n", "\n")
     try:
-        made = ask(ctx, scripts.push_script, name=form.name.strip(), source=source, schedule=schedule)
+        made = ask(ctx, scripts.push_script, name=form.name.strip(), source=_source(form), schedule=schedule)
     except AnalystError as error:
         if error.status >= 500:  # noqa: PLR2004
             raise
         return _list(ctx, problem=str(error), given=form, status=error.status)
     return Redirect(f"/scripts/{made.id}?done=pushed", 303)
+
+
+@function("POST", "/scripts/run", allow=Role.ANALYST, body_limit=_BODY)
+def run_source_form(form: ScriptForm, ctx: Context) -> View:
+    """Run what is in the editor once, without saving it, and keep it there."""
+    name = {"name": form.name.strip()} if form.name.strip() else {}
+    try:
+        started = ask(ctx, scripts.run_source, **name, source=_source(form))
+    except AnalystError as error:
+        if error.status >= 500:  # noqa: PLR2004
+            raise
+        return _list(ctx, problem=str(error), given=form, status=error.status)
+    return _list(ctx, given=form, started=started.script)
 
 
 @function("GET", "/scripts/{id}", allow=Role.VIEWER)
@@ -96,10 +114,17 @@ def script_action_form(form: ActionForm, ctx: Context) -> View | Redirect:
     return Redirect(f"/scripts/{form.id}?done={form.action}", 303)
 
 
+def _source(form: ScriptForm) -> str:
+    """Return the source as it was written: browsers send the ends of lines in their own way."""
+    return form.source.replace("\r\n", "\n")
+
+
 def _list(ctx: Context, *, status: int = 200, **values: Any) -> View:
     found = ask(ctx, scripts.list_scripts)
     extras = {
         "given": None,
+        "started": None,
+        "examples": ask(ctx, scripts.list_script_examples).examples,
         "can_push": ctx.caller.includes(Role.ANALYST),
         "is_off": ctx.settings.script_runner == "off",
         "done": None,

@@ -7,15 +7,25 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from analyst import runs
 from analyst.access import Role, Scope
 from analyst.context import Context
-from analyst.errors import ConflictError
 from analyst.http import function
 from analyst.scripts import shelf
 from analyst.scripts.chat import RUNS
-from analyst.scripts.shelf import Script, ScriptName, ScriptRun, ScriptView, Shelf, require_runnable, script_view
+from analyst.scripts.examples import EXAMPLES, about
+from analyst.scripts.shelf import (
+    Script,
+    ScriptName,
+    ScriptRun,
+    ScriptView,
+    Shelf,
+    require_runnable,
+    require_runner,
+    script_view,
+)
 from analyst.settings.kinds import When
 
+_BODY: Final = 13 * shelf.LONGEST
+"""Bytes of a body with the longest source: JSON may take 12 for a character."""
 _NONE: Final = "There is no such script, or the caller may not see it."
-_OFF: Final = "scripts are not run on this server because an administrator has set SCRIPT_RUNNER=off"
 ScriptId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """The id of a script; for the caller's own ones, the name does as well."""
 
@@ -33,6 +43,15 @@ class NewScript(BaseModel):
     schedule: When | None = None
 
 
+class NewRun(BaseModel):
+    """A source to run once. The name is that of its notifications."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ScriptName = "unsaved"
+    source: Annotated[str, StringConstraints(min_length=1, max_length=shelf.LONGEST)]
+
+
 class OneScript(BaseModel):
     """The id of a script, or the name of one of the caller's own."""
 
@@ -48,7 +67,7 @@ class RunsQuery(OneScript):
 
 
 class ScriptSource(ScriptView):
-    """A script with its source."""
+    """A script with its source, which is empty for one that is not saved."""
 
     source: str
 
@@ -77,8 +96,26 @@ class ScriptRuns(BaseModel):
     runs: tuple[ScriptRun, ...]
 
 
+class Example(BaseModel):
+    """A script to start from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    about: str
+    source: str
+
+
+class ExampleList(BaseModel):
+    """Scripts to start from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    examples: tuple[Example, ...]
+
+
 class Started(BaseModel):
-    """A run that will start in a moment."""
+    """A run that will start in a moment. `script` is the id by which its runs are listed, also if it is not saved."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -93,12 +130,21 @@ def list_scripts(ctx: Context) -> ScriptList:
     return ScriptList(scripts=found, count=len(found))
 
 
+@function("GET", "/api/script-examples", allow=Role.VIEWER)
+def list_script_examples(_ctx: Context) -> ExampleList:
+    """List scripts to start from."""
+    return ExampleList(
+        examples=tuple(Example(name=name, about=about(source), source=source) for name, source in EXAMPLES.items())
+    )
+
+
 @function(
     "POST",
     "/api/scripts/deploy",
     allow=Role.ANALYST,
     scope=Scope.QUERY,
     status=201,
+    body_limit=_BODY,
     answers={422: "It is not Python, or the caller has too many scripts."},
     audit="scripts.push",
 )
@@ -112,14 +158,15 @@ def push_script(new: NewScript, ctx: Context) -> Pushed:
 @function("GET", "/api/scripts/{id}", allow=Role.VIEWER, answers={404: _NONE})
 def get_script(one: OneScript, ctx: Context) -> ScriptSource:
     """Return a script with its source."""
-    found = Shelf(ctx.store).get(one.id, ctx.caller)
-    return ScriptSource(**_view(ctx, found).model_dump(), source=Shelf(ctx.store).source(found))
+    found = Shelf(ctx.store).shown(one.id, ctx.caller)
+    source = Shelf(ctx.store).source(found) if found.is_saved else ""
+    return ScriptSource(**_view(ctx, found).model_dump(), source=source)
 
 
 @function("GET", "/api/scripts/{id}/runs", allow=Role.VIEWER, answers={404: _NONE})
 def list_script_runs(query: RunsQuery, ctx: Context) -> ScriptRuns:
     """List the last runs of a script, with what they wrote."""
-    found = Shelf(ctx.store).get(query.id, ctx.caller)
+    found = Shelf(ctx.store).shown(query.id, ctx.caller)
     return ScriptRuns(script=_view(ctx, found), runs=tuple(Shelf(ctx.store).runs(found.id, query.limit)))
 
 
@@ -141,15 +188,33 @@ def run_script(one: OneScript, ctx: Context) -> Started:
 
     Administrators may run those of others.
     """
-    if ctx.settings.script_runner == "off":
-        raise ConflictError(_OFF)
+    require_runner(ctx.settings)
     found = Shelf(ctx.store).get(one.id, ctx.caller)
     require_runnable(found, ctx.access.current())
     ctx.limits.count(RUNS, ctx.user_id, ctx.now)
+    return _started(ctx, found, runs.new_run_id(ctx.now))
+
+
+@function(
+    "POST",
+    "/api/scripts/run",
+    allow=Role.ANALYST,
+    scope=Scope.QUERY,
+    status=202,
+    body_limit=_BODY,
+    answers={
+        409: "Scripts are not run on this server.",
+        422: "It is not Python.",
+        429: "The caller has started too many runs.",
+    },
+    audit="scripts.run",
+)
+def run_source(new: NewRun, ctx: Context) -> Started:
+    """Run a source once, as a script of the caller, without saving it: what the run wrote is listed for a week."""
+    require_runner(ctx.settings)
+    ctx.limits.count(RUNS, ctx.user_id, ctx.now)
     run_id = runs.new_run_id(ctx.now)
-    ctx.tasks.enqueue("/run-script", {"script": found.id, "run_id": run_id, "trigger": "demand"})
-    ctx.audited(f"script:{found.id}", run_id=run_id, owner=found.owner)
-    return Started(script=found.id, run_id=run_id)
+    return _started(ctx, Shelf(ctx.store).keep_once(new.name, new.source, ctx.user_id, run_id, ctx.now), run_id)
 
 
 @function(
@@ -191,6 +256,12 @@ def delete_script(one: OneScript, ctx: Context) -> None:
     found = Shelf(ctx.store).get(one.id, ctx.caller)
     Shelf(ctx.store).delete(found)
     ctx.audited(f"script:{found.id}", name=found.name)
+
+
+def _started(ctx: Context, script: Script, run_id: str) -> Started:
+    ctx.tasks.enqueue("/run-script", {"script": script.id, "run_id": run_id, "trigger": "demand"})
+    ctx.audited(f"script:{script.id}", run_id=run_id, owner=script.owner, sha256=script.sha256)
+    return Started(script=script.id, run_id=run_id)
 
 
 def _view(ctx: Context, script: Script) -> ScriptView:

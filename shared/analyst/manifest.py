@@ -22,6 +22,7 @@ from analyst.access import AccessList, Caller
 from analyst.catalog import Column, File, QueryMode, Table
 from analyst.descriptions import Description, Texts
 from analyst.snapshots import Snapshot
+from analyst.table_choices import EVERYTHING, TableChoice, mirrored
 from analyst.visible_tables import visible
 
 _KEPT = 64
@@ -47,8 +48,8 @@ class ManifestAbout(BaseModel):
 class ManifestTable(BaseModel):
     """A table. Equal hashes mean equal data. Remote and server-only tables have no files.
 
-    `notice` is present only if there is something to report, such as missing files at the source, and `about` if anything
-    is said of the table.
+    `notice` is present only if there is something to report, such as missing files at the source, `about` if anything
+    is said of the table, and `left_out` if the caller does not want it on laptops: then it has no files.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +66,7 @@ class ManifestTable(BaseModel):
     files: tuple[File, ...]
     notice: str | None = None
     about: ManifestAbout | None = None
+    left_out: bool = False
 
 
 class ManifestDocument(BaseModel):
@@ -142,20 +144,22 @@ class Manifests:
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _texts: Texts = field(default_factory=Texts)
-    _made: "OrderedDict[tuple[Edition, int, Caller], Manifest]" = field(default_factory=OrderedDict)
-    _tables: dict[str, tuple[Table, bool, str | None, Description, bytes]] = field(default_factory=dict)
-    """The encoded tables by id. A table that has not changed is the same object in the next snapshot."""
+    _made: "OrderedDict[tuple[Edition, int, Caller, str], Manifest]" = field(default_factory=OrderedDict)
+    _tables: dict[tuple[str, bool], tuple[Table, bool, str | None, Description, bytes]] = field(default_factory=dict)
+    """The encoded tables by id, and whether they are wanted. A table that has not changed is the same object in the next snapshot."""
 
-    def manifest(self, snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts) -> Manifest:
+    def manifest(
+        self, snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts, choice: TableChoice = EVERYTHING
+    ) -> Manifest:
         """Make the caller's manifest of a snapshot."""
-        key = ((snapshot.number, snapshot.catalog.built_at), access.version, caller)
+        key = ((snapshot.number, snapshot.catalog.built_at), access.version, caller, choice.key)
         with self._lock:
             if texts is not self._texts:
                 self._texts = texts
                 self._made.clear()
             made = self._made.get(key)
             if made is None:
-                made = self._make(snapshot, access, caller)
+                made = self._make(snapshot, access, caller, choice)
                 self._made[key] = made
                 while len(self._made) > 1 and self._are_too_many():
                     self._made.popitem(last=False)
@@ -167,28 +171,34 @@ class Manifests:
         size = sum(len(each.whole.body) for each in self._made.values() if "whole" in each.__dict__)
         return len(self._made) > _KEPT or size > _KEPT_BYTES
 
-    def _make(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
-        if len(self._tables) > 2 * len(snapshot.by_id) + _KEPT:
+    def _make(self, snapshot: Snapshot, access: AccessList, caller: Caller, choice: TableChoice) -> Manifest:
+        if len(self._tables) > 4 * len(snapshot.by_id) + _KEPT:
             self._tables.clear()  # of tables that are gone
         tables = visible(snapshot, access, caller)
         by_source = groupby(tables, lambda table: table.source)
-        made = {source: [self._encoded(table, access) for table in group] for source, group in by_source}
+        made = {
+            source: [self._encoded(table, access, is_wanted=choice.wants(table.id)) for table in group]
+            for source, group in by_source
+        }
         return Manifest(snapshot.number, made)
 
-    def _encoded(self, table: Table, access: AccessList) -> bytes:
+    def _encoded(self, table: Table, access: AccessList, *, is_wanted: bool) -> bytes:
         registration = access.tables.get(table.id)
         server_only = registration is not None and registration.server_only
         description, said = self._texts.description(table, access), self._texts.of(table)
-        known = self._tables.get(table.id)
+        known = self._tables.get((table.id, is_wanted))
         if known is not None and known[0] is table and known[1:4] == (server_only, description, said):
             return known[4]
+        is_left_out = not is_wanted and mirrored(table, access)
         described = table.model_copy(update={"columns": self._texts.columns(table), "description": description})
-        encoded = _json(table.id) + b":" + _json(_entry(described, said, server_only=server_only))
-        self._tables[table.id] = (table, server_only, description, said, encoded)
+        encoded = (
+            _json(table.id) + b":" + _json(_entry(described, said, server_only=server_only, is_left_out=is_left_out))
+        )
+        self._tables[table.id, is_wanted] = (table, server_only, description, said, encoded)
         return encoded
 
 
-def _entry(table: Table, said: Description, *, server_only: bool) -> dict[str, object]:
+def _entry(table: Table, said: Description, *, server_only: bool, is_left_out: bool) -> dict[str, object]:
     """Lay out one table of the manifest; only files that may be downloaded are in it."""
     entry = ManifestTable(
         view=table.view,
@@ -200,11 +210,11 @@ def _entry(table: Table, said: Description, *, server_only: bool) -> dict[str, o
         size_bytes=table.size_bytes,
         updated=table.extracted_at,
         columns=table.columns,
-        files=() if server_only else table.files,
+        files=() if server_only or is_left_out else table.files,
         notice=table.notice,
-    ).model_dump(mode="json", exclude={"about", "notice"})
+    ).model_dump(mode="json", exclude={"about", "notice", "left_out"})
     about = said.model_dump(mode="json", include=set(ManifestAbout.model_fields), exclude_defaults=True)
-    optional = {"notice": table.notice, "about": about}
+    optional = {"notice": table.notice, "about": about, "left_out": is_left_out}
     return {**entry, **{name: value for name, value in optional.items() if value}}
 
 

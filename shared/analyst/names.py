@@ -29,6 +29,12 @@ Name = Annotated[
 TableId = Annotated[str, Matching(TABLE_ID_PATTERN, "the id of a table, <source>.<name>, such as shop.orders")]
 """The id of a table, validated on input."""
 
+TablePattern = Annotated[
+    str,
+    Matching(rf"^{NAME_PATTERN[1:-1]}\.({NAME_PATTERN[1:-1]}|\*)$", "the id of a table such as shop.orders, or shop.*"),
+]
+"""The id of a table, or `<source>.*`, validated on input."""
+
 _NAME = re.compile(NAME_PATTERN)
 _MAX_LENGTH = 63
 
@@ -108,6 +114,11 @@ _LETTERS |= dict(zip("ßøłđæœþðıŋħə", "ss o l d ae oe th d i ng h e".
 _HASH_DIGITS = 6
 _LIKELY = 50
 """Names that are compared letter by letter for a suggestion."""
+
+
+def fits(pattern: str, table: str) -> bool:
+    """Return whether a table is named by its id, or by all tables of its source."""
+    return pattern == table or (pattern.endswith(".*") and table.startswith(pattern[:-1]))
 
 
 def quote(identifier: str) -> str:

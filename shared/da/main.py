@@ -19,6 +19,7 @@ SECTIONS = {
     "Your data": {
         "login": "da.commands.auth:login",
         "sync": "da.commands.sync:sync",
+        "mirror": "da.commands.mirror:mirror",
         "tables": "da.commands.tables:tables",
         "query": "da.commands.query:app",
         "profile": "da.commands.profile:profile",

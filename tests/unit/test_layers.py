@@ -19,7 +19,7 @@ LAYERS = (
     ("automation", "days", "duckdb_files", "lease", "runs", "spans"),
     ("access", "contract", "snapshots"),
     ("audit",),
-    ("rebuild", "state", "manifest", "visible_tables", "descriptions"),
+    ("rebuild", "state", "manifest", "visible_tables", "descriptions", "table_choices"),
     ("query",),
     (
         "audit_search",

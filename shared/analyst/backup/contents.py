@@ -34,8 +34,8 @@ _KINDS: Final = tuple(
         (Kind.REPLACED, r"state/notifications/(people|marks|received|telegram/chats)/.*"),
         (Kind.REPLACED, r"state/(memory/(ledgers/.*|[^/]+\.json)|usage/.*)"),
         (Kind.ADDED, r"state/(notifications/(inbox|pictures)|memory/notes)/.*"),
-        (Kind.REPLACED, r"state/scripts/index\.json"),
-        (Kind.ADDED, r"state/scripts/(source|runs|failed)/.*"),
+        (Kind.REPLACED, r"state/(scripts/index|table_choices)\.json"),
+        (Kind.ADDED, r"state/scripts/(source|runs|failed|once)/.*"),
         (
             Kind.OMITTED,
             r"state/notifications/(out/.*|live/.*|telegram/(codes|updates)/.*|telegram/offset\.json|known\.json)",

@@ -24,6 +24,7 @@ from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
 from analyst.spans import Spans, spans_of
 from analyst.store import Store
+from analyst.store.recent import Recent
 from analyst.tasks import Background, Delivery, HostDelivery, TaskLedger
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from analyst.auth.oidc import Issuer
     from analyst.catalog_search import CatalogSearch
     from analyst.iceberg.catalog import Iceberg
-    from analyst.memory.items import Books
     from analyst.query.engine import Engine
     from analyst.scheduling.ledger import LedgerReader
     from analyst.sharing.statistics import Sharing
@@ -152,11 +152,9 @@ class Process:
         return self._once("texts", lambda: TextReader(self.store, self.settings.access_max_age, self.monotonic))
 
     @property
-    def memory(self) -> "Books":
-        """The items and votes of the memory."""
-        from analyst.memory.items import Books
-
-        return self._once("memory", lambda: Books(self.store, self.settings.access_max_age, self.monotonic))
+    def recent(self) -> Recent:
+        """Documents that many requests need."""
+        return self._once("recent", lambda: Recent(self.store, self.settings.access_max_age, self.monotonic))
 
     @property
     def catalog_search(self) -> "CatalogSearch":

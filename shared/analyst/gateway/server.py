@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -28,9 +28,11 @@ from analyst.auth.callers import Credentials, Identification
 from analyst.context import Process
 from analyst.errors import AnalystError, ForbiddenError, UnauthenticatedError
 from analyst.gateway import messages
+from analyst.gateway.chat_messages import PhotoMessage, TextMessage, send_photo, send_text
 from analyst.gateway.connection import Connection, Limits, Person
-from analyst.gateway.dispatch import Dispatch, UnknownUserError, listening
+from analyst.gateway.dispatch import Dispatch
 from analyst.gateway.messages import AuthError, RefusedError
+from analyst.gateway.requests import Handler, listening, user_of
 from analyst.notifications import preferences
 from analyst.notifications.notification import SENT, Channel, Notification, seen_by
 from analyst.notifications.outbox import Announced, Outbox
@@ -92,7 +94,9 @@ class Gateway:
         seen = await self._first_look(stopping)
         if stopping.is_set():
             return
-        hands_in = nullcontext() if self._dispatch is None else listening(self._dispatch, self._hand_in, self._health)
+        hands_in = (
+            nullcontext() if self._dispatch is None else listening(self._dispatch, self._handlers(), self._health)
+        )
         async with hands_in:
             await self._serve(host, port, stopping, started, seen)
 
@@ -177,25 +181,36 @@ class Gateway:
     def _health(self) -> dict[str, Any]:
         return {"status": "ok", "connections": self.connections, "users": len(self._people)}
 
-    async def _hand_in(self, wanted: Dispatch) -> int:
+    def _handlers(self) -> Mapping[str, Handler]:
+        """Return what programs on this host may ask for, by path."""
+
+        def sending(send: Callable[[Process, Any], None]) -> Callable[[Any], Awaitable[dict[str, Any]]]:
+            async def answer(message: Any) -> dict[str, Any]:
+                await self._in_thread(lambda: send(self._process, message))
+                return {"ok": True}
+
+            return answer
+
+        return {
+            "/dispatch": Handler(Dispatch, self._hand_in),
+            "/send": Handler(TextMessage, sending(send_text)),
+            "/send_photo": Handler(PhotoMessage, sending(send_photo)),
+        }
+
+    async def _hand_in(self, wanted: Dispatch) -> dict[str, Any]:
         """Put a notification into the outbox, and offer it to the connections of its person; return their number."""
         user_id, made, is_new = await self._in_thread(lambda: self._kept(wanted))
         mine = self._people.get(user_id, set()) if is_new else set()
         for each in mine:
             each.offer(made)  # found again by the announcement, it is not sent twice
-        return len(mine)
+        return {"sent": len(mine)}
 
     def _kept(self, wanted: Dispatch) -> tuple[str, Notification, bool]:
         """Store a notification for whom it is; return their id, and whether it is new and wanted by their programs.
 
         The page keeps it for a person who has chosen chats or mails only: what is handed in here is not sent there.
         """
-        users = self._process.access.current().users
-        name = wanted.user.strip()
-        found = (id_ for id_, user in users.items() if name == id_ or name.lower() == user.email.lower())
-        user_id = next(found, None)
-        if user_id is None:
-            raise UnknownUserError(f"there is no active user {name!r}; give the e-mail address of one")
+        user_id = user_of(self._process.access.current(), wanted.user)
         made = wanted.notification.notification(user_id, self._process.clock())
         chosen = preferences.read(self._process.store, user_id).channels(made.kind)
         here: list[Channel] = [each for each in chosen if each not in SENT] or ["page"]

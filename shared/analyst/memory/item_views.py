@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from analyst.access import Role
 from analyst.memory.governance import Status
-from analyst.memory.items import Category, Change, Item, Memory, Origin, Relation, Tally, Vote, matching
+from analyst.memory.item import Category, Change, Item, Origin, Relation, Vote
+from analyst.memory.items import Memory, Tally, matching
 
 _PER_PAGE = 50
 
@@ -70,7 +71,7 @@ class ItemList(BaseModel):
 
 
 class MemoryStats(BaseModel):
-    """How many items the caller sees, by state and by category, and how many apply to the caller."""
+    """How many items the caller sees, by state and by category, from how many people, and how many apply to the caller."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,6 +79,7 @@ class MemoryStats(BaseModel):
     by_status: dict[Status, int]
     categories: dict[Category, int]
     rules: int
+    contributors: int
 
 
 def items_page(memory: Memory, query: MemoryQuery, *, only_rules: bool = False) -> ItemList:
@@ -108,6 +110,7 @@ def stats(memory: Memory) -> MemoryStats:
         by_status=dict(Counter(item.status for item in items)),
         categories=dict(Counter(item.category for item in items)),
         rules=len(memory.rules()),
+        contributors=len({item.source_id for item in items}),
     )
 
 
@@ -122,7 +125,9 @@ def view(memory: Memory, item: Item, tally: Tally, rules: Collection[str]) -> It
     group = item.audience.removeprefix("group:")
     may_see_history = memory.caller.includes(Role.KM_ADMIN) or item.source_id == memory.caller.user_id
     return ItemView(
-        **item.model_dump(exclude={"history", "origin", "relation", "audience", "registrations", "source_id"}),
+        **item.model_dump(
+            exclude={"history", "origin", "relation", "audience", "registrations", "source_id", "supporters"}
+        ),
         audience="all" if item.audience == "all" else f"group:{groups.get(group, group)}",
         upvotes=tally.upvotes,
         downvotes=tally.downvotes,

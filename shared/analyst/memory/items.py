@@ -5,24 +5,41 @@ two requests. An item that names tables is seen only by those who may read all o
 """
 
 import calendar
-import hashlib
-import re
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final, Literal, TypeVar, get_args
+from types import MappingProxyType
+from typing import Annotated, Final, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from ulid import ULID
 
 from analyst.access import AccessList, Caller, Role
-from analyst.errors import AnalystError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from analyst.errors import AnalystError, ConflictError, InvalidInputError, NotFoundError
 from analyst.memory.governance import IN_FORCE, Action, Status, after
+from analyst.memory.item import (
+    Category,
+    Change,
+    Content,
+    Item,
+    ItemId,
+    Origin,
+    Reason,
+    Relation,
+    Tag,
+    Title,
+    Vote,
+    confirmed,
+    is_of,
+    is_undecided,
+    item_id,
+    plain,
+)
 from analyst.names import TableId
 from analyst.settings import Settings
 from analyst.store import Object, Store
 from analyst.store.compare_and_swap import swap
+from analyst.store.recent import Recent, parsed
 from da.agents.redaction import redacted
 
 _ITEMS: Final = "state/memory/items.json"
@@ -31,78 +48,9 @@ _KEPT: Final = 50
 _RECENT: Final = 50
 MOST: Final = 5000
 
-Category = Literal[
-    "data_analysis", "api_integration", "debugging", "performance", "workflow", "infrastructure", "business_logic"
-]
-CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
-Title = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60), Field(pattern=r"^[^\x00-\x1f\x7f]*$")
-]
-Content = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-ItemId = Annotated[str, Field(pattern=r"^km_[0-9a-f]{12}$")]
-Vote = Literal[-1, 0, 1]
-
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Change(_Value):
-    """One decision or edit: who, when, what the state was, why, and what an edit replaced."""
-
-    at: AwareDatetime
-    by: str | None
-    action: str
-    before: Status
-    reason: str | None = None
-    title: str | None = None
-    content: str | None = None
-
-
-class Origin(_Value):
-    """Where a collected item comes from: a note of its source, the SHA-256 of it and of the part, and the model."""
-
-    note: str
-    sha256: str
-    part: str
-    model: str
-
-
-class Relation(_Value):
-    """An item that says the same, or something that contradicts it; a knowledge manager may merge the two."""
-
-    kind: Literal["duplicate", "contradiction"]
-    id: str
-
-
-class Item(_Value):
-    """One item. `audience` is `all` or `group:<id>`; `reason` says why it is mandatory; `source` is who proposed it."""
-
-    id: str
-    title: str
-    content: str
-    category: Category
-    tags: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
-    registrations: tuple[str | None, ...] = ()
-    source: str | None
-    source_id: str
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-    status: Status = "pending"
-    audience: str = "all"
-    reason: str | None = None
-    review_by: AwareDatetime | None = None
-    origin: Origin | None = None
-    relation: Relation | None = None
-    history: tuple[Change, ...] = ()
-
-    def at(self, now: datetime) -> "Item":
-        """Return the item as it stands at a time: expired if its time for review has passed."""
-        is_late = self.status in IN_FORCE and self.review_by is not None and self.review_by <= now
-        return self.model_copy(update={"status": "expired"}) if is_late else self
 
 
 class NewItem(BaseModel):
@@ -195,35 +143,7 @@ class _Votes(_Value):
 _Book = TypeVar("_Book", _Items, _Votes)
 
 
-@dataclass(slots=True)
-class Books:
-    """All items and votes as a process knows them, read again when they are older than `max_age` seconds. Thread-safe.
-
-    Manifests need them at every request, so they must cost no request of the store each time.
-    """
-
-    store: Store
-    max_age: float
-    monotonic: Callable[[], float]
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _read: dict[str, tuple[float, str | None, "_Items | _Votes"]] = field(default_factory=dict)
-
-    def read(self, kind: type[_Book], key: str) -> _Book:
-        """Return the items or the votes."""
-        with self._lock:
-            as_of, version, book = self._read.get(key, (float("-inf"), None, kind()))
-            began = self.monotonic()
-            if began - as_of >= self.max_age:
-                found = self.store.read(key, unless=version)
-                if (version_now := None if found is None else found.version) != version:
-                    book, version = _read(kind, key, found), version_now
-                self._read[key] = began, version, book
-            if not isinstance(book, kind):
-                raise TypeError(f"{key!r} is read as two kinds")
-            return book
-
-
-def everything(books: Books, now: datetime) -> list[Item]:
+def everything(books: Recent, now: datetime) -> list[Item]:
     """Return all items as they stand at a time, regardless of access."""
     return [item.at(now) for item in books.read(_Items, _ITEMS).items.values()]
 
@@ -237,7 +157,7 @@ class Memory:
     access: AccessList
     caller: Caller
     now: datetime
-    books: Books | None = None
+    books: Recent | None = None
     """Used instead of the store, where an answer may be a little old."""
 
     def items(self) -> list[Item]:
@@ -331,10 +251,18 @@ class Memory:
 
     def has_part(self, part: str) -> bool:
         """Return whether the items of a part of a note were added."""
-        return any(_is_of(part, item) for item in self._book(_Items, _ITEMS).items.values())
+        return any(is_of(part, item) for item in self._book(_Items, _ITEMS).items.values())
 
-    def add(self, new: Sequence[Item], part: str) -> list[Item]:
+    def confirmed_by(self, new: Item) -> Item | None:
+        """Return the item that a new one may confirm, where that counts; `None` if there is none."""
+        if self.settings.memory_approval != "threshold":
+            return None
+        return confirmed((item.at(self.now) for item in self._book(_Items, _ITEMS).items.values()), new)
+
+    def add(self, new: Sequence[Item], part: str, confirming: Mapping[str, str] = MappingProxyType({})) -> list[Item]:
         """Add the items of a part of a note by one write, unless that was done; return those that were not known.
+
+        Those that are `confirming` another one that still waits (the ids of both) support that instead.
 
         Raises:
             ConflictError: there are too many items.
@@ -345,21 +273,58 @@ class Memory:
 
         def added(items: Mapping[str, Item]) -> Mapping[str, Item]:
             made.clear()
-            if any(_is_of(part, item) for item in items.values()):
+            if any(is_of(part, item) for item in items.values()):
                 return items
-            texts = {_plain(item) for item in items.values()}
+            changed = dict(items)
+            texts = {plain(item) for item in items.values()}
             for item in new:
-                if item.id not in items and _plain(item) not in texts:
-                    texts.add(_plain(item))
+                same = changed.get(confirming.get(item.id, ""))
+                if same is not None and confirmed([same], item) is not None:
+                    changed[same.id] = self._supported(same, item.source_id)
+                elif item.id not in items and plain(item) not in texts:
+                    texts.add(plain(item))
                     made.append(item)
             if len(items) + len(made) > MOST:
                 raise ConflictError(
                     f"the memory has {MOST} items, which is the maximum; an administrator must tidy it up"
                 )
-            return {**items, **{item.id: item for item in made}}
+            return {**changed, **{item.id: item for item in made}}
 
         self._edit(added)
         return list(made)
+
+    def _supported(self, item: Item, user_id: str) -> Item:
+        """Return an item with the support of a person, approved if that is enough."""
+        supporters = tuple(sorted({*item.supporters, user_id}))
+        count = len(supporters) + 1
+        if count < self.settings.memory_threshold:
+            return item.model_copy(update={"supporters": supporters})
+        why = f"the notes of {count} people say so"
+        change = Change(at=self.now, by=None, action="approve", before=item.status, reason=why)
+        update = {
+            "supporters": supporters,
+            "status": "approved",
+            "review_by": self._review_by(),
+            "updated_at": self.now,
+            "history": (change, *item.history)[:_KEPT],
+        }
+        return item.model_copy(update=update)
+
+    def undecided(self) -> list[str]:
+        """Return the ids of the items from notes on which nobody has decided, regardless of who may see them."""
+        return [item.id for item in self._book(_Items, _ITEMS).items.values() if is_undecided(item)]
+
+    def drop_undecided(self) -> int:
+        """Remove the items from notes on which nobody has decided; return how many."""
+        dropped: list[int] = []
+
+        def rest(items: Mapping[str, Item]) -> Mapping[str, Item]:
+            kept = {id_: item for id_, item in items.items() if not is_undecided(item)}
+            dropped.append(len(items) - len(kept))
+            return kept
+
+        self._edit(rest)
+        return dropped[-1]
 
     def merge(self, merge: "Merge") -> Item:
         """Merge an item into another one: the first is rejected, and the other gets the text that is given.
@@ -410,14 +375,14 @@ class Memory:
         user_id, edit = self.caller.user_id or "", str(ULID())
 
         def cast(current: Object | None) -> bytes:
-            before = _read(_Votes, _VOTES, current)
+            before = parsed(_Votes, _VOTES, current)
             mine = {**before.votes.get(item_id, {}), user_id: vote}
             if vote == 0:
                 del mine[user_id]
             votes = {**before.votes, item_id: mine}
             return _Votes(recent=(*before.recent, edit)[-_RECENT:], votes=votes).model_dump_json().encode()
 
-        swap(self.store, _VOTES, cast, done=lambda current: edit in _read(_Votes, _VOTES, current).recent)
+        swap(self.store, _VOTES, cast, done=lambda current: edit in parsed(_Votes, _VOTES, current).recent)
         return self.tallies()(item)
 
     def decide(self, decision: Decision) -> Decided:
@@ -445,7 +410,7 @@ class Memory:
             return changed
 
         if decision.dry_run:
-            decided(_read(_Items, _ITEMS, self.store.read(_ITEMS)).items)
+            decided(parsed(_Items, _ITEMS, self.store.read(_ITEMS)).items)
         else:
             self._edit(decided)
         return Decided(done=dict(done), refused=tuple(refused))
@@ -532,26 +497,21 @@ class Memory:
         return self.now.replace(year=year, month=month, day=min(self.now.day, calendar.monthrange(year, month)[1]))
 
     def _book(self, kind: type[_Book], key: str) -> _Book:
-        return _read(kind, key, self.store.read(key)) if self.books is None else self.books.read(kind, key)
+        return parsed(kind, key, self.store.read(key)) if self.books is None else self.books.read(kind, key)
 
     def _edit(self, change: Callable[[Mapping[str, Item]], Mapping[str, Item]]) -> None:
         edit = str(ULID())
 
         def changed(current: Object | None) -> bytes:
-            before = _read(_Items, _ITEMS, current)
+            before = parsed(_Items, _ITEMS, current)
             return (
                 _Items(recent=(*before.recent, edit)[-_RECENT:], items=change(before.items)).model_dump_json().encode()
             )
 
-        swap(self.store, _ITEMS, changed, done=lambda current: edit in _read(_Items, _ITEMS, current).recent)
+        swap(self.store, _ITEMS, changed, done=lambda current: edit in parsed(_Items, _ITEMS, current).recent)
 
 
 _GROUP: Final = "group:"
-
-
-def item_id(title: str, content: str) -> str:
-    """Return the id of an item: that of its first text, which edits do not change."""
-    return f"km_{hashlib.sha256((title + content).encode()).hexdigest()[:12]}"
 
 
 def matching(items: Iterable[Item], text: str | None, category: str | None, status: str | None) -> list[Item]:
@@ -566,20 +526,5 @@ def matching(items: Iterable[Item], text: str | None, category: str | None, stat
     ]
 
 
-def _is_of(part: str, item: Item) -> bool:
-    return item.origin is not None and item.origin.part == part
-
-
-def _plain(item: Item) -> str:
-    return " ".join(re.findall(r"\w+", f"{item.title} {item.content}".lower()))
-
-
 def _no_item(id_: str) -> NotFoundError:
     return NotFoundError(f"there is no item {id_!r}")
-
-
-def _read(kind: type[_Book], key: str, found: Object | None) -> _Book:
-    try:
-        return kind() if found is None else kind.model_validate_json(found.data)
-    except ValidationError as error:
-        raise UnavailableError(f"{key!r} is damaged or of a newer version; restore it from a backup") from error

@@ -1,6 +1,6 @@
-"""Notes that people hand in: texts of their own, such as `CLAUDE.local.md`, and transcripts of sessions.
+"""Notes that people hand in: texts of their own, such as `CLAUDE.local.md`, transcripts of sessions, and files such as pictures.
 
-- `state/memory/notes/<user>/<sha256>.txt` is a text without secrets, which never changes.
+- `state/memory/notes/<user>/<sha256>.txt` is a text without secrets, which never changes, and `….bin` a file as it is.
 - `state/memory/ledgers/<user>.json` lists the notes of a person, and changes by compare-and-swap. A text that is there under
   its hash is not stored again, and one that no note has is deleted.
 
@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +21,7 @@ from analyst.errors import InvalidInputError, NotFoundError, UnavailableError
 from analyst.store import Object, Store
 from analyst.store.compare_and_swap import put_once, swap
 from analyst.validation import Matching
+from da.agents.file_kinds import NO_KIND, media_type_of
 from da.agents.redaction import redacted, without_private
 
 _TEXTS: Final = "state/memory/notes/"
@@ -29,6 +31,11 @@ LONGEST: Final = 1 << 20
 MOST_BYTES: Final = 20 << 20
 """Bytes of all notes of a person."""
 MOST_NOTES: Final = 200
+LARGEST_FILE: Final = 10 << 20
+"""Bytes of one file that is no text."""
+MOST_FILE_BYTES: Final = 100 << 20
+"""Bytes of all such files of a person."""
+TEXT: Final = "text/plain"
 
 _PART: Final = r"[^/\\\x00-\x1f\x7f]*[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*"
 """A part of a path, which is not only dots."""
@@ -42,7 +49,10 @@ NoteName = Annotated[
 
 
 class Note(BaseModel):
-    """A note of a person. `sha256` is that of its text without secrets; `secrets` counts what was removed, by kind."""
+    """A note of a person. `sha256` is that of its text without secrets; `secrets` counts what was removed, by kind.
+
+    Of a file, which has another `media_type`, nothing was removed: it is private, and never read by the model.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -52,6 +62,7 @@ class Note(BaseModel):
     size_bytes: int
     private: bool = False
     secrets: Mapping[str, int] = {}
+    media_type: str = TEXT
     handed_in_at: AwareDatetime
 
 
@@ -80,21 +91,21 @@ class Notes:
         """Return the notes, by name."""
         return tuple(sorted(self._read().notes.values(), key=lambda note: note.name))
 
-    def text(self, note_id: str) -> str:
-        """Return the text of a note.
+    def read(self, note_id: str) -> tuple[Note, bytes]:
+        """Return a note with its text or file.
 
         Raises:
             NotFoundError: there is no such note.
         """
         note = self._read().notes.get(note_id)
-        found = None if note is None else self.store.read(self._key(note.sha256))
-        if found is None:
+        found = None if note is None else self.store.read(self._key(note))
+        if note is None or found is None:
             raise _no_note(note_id)
-        return found.data.decode()
+        return note, found.data
 
     def stored(self, note: Note) -> str | None:
         """Return the text of a note that was listed; `None` if it was removed or replaced since."""
-        found = self.store.read(self._key(note.sha256))
+        found = self.store.read(self._key(note))
         return None if found is None else found.data.decode()
 
     def add(self, name: str, text: str, now: datetime, *, private: bool = False) -> HandedIn:
@@ -106,23 +117,63 @@ class Notes:
         clean = redacted(without_private(text)[0])
         if not clean.text.strip():
             raise InvalidInputError(f"the note {name!r} is empty without its private parts; hand in one with a text")
-        data = clean.text.encode()
-        sha256 = hashlib.sha256(data).hexdigest()
+        return self._keep(name, clean.text.encode(), now, private=private, secrets=clean.found)
+
+    def add_file(self, name: str, data: bytes, now: datetime) -> HandedIn:
+        """Add a file, or replace the note with this name. One that is a text is added as such, without its secrets.
+
+        Raises:
+            InvalidInputError: it is too large, of no kind that is accepted, or the person has too many notes.
+        """
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = "\x00"
+        if "\x00" in text:
+            return self._keep(name, data, now, private=True, media_type=_file_type(name, data))
+        if len(data) > LONGEST:
+            raise InvalidInputError(
+                f"the text {name!r} has more than {LONGEST >> 20} MB; hand in the part that matters"
+            )
+        return self.add(name, text, now)
+
+    def _keep(
+        self,
+        name: str,
+        data: bytes,
+        now: datetime,
+        *,
+        private: bool,
+        secrets: Mapping[str, int] = MappingProxyType({}),
+        media_type: str = TEXT,
+    ) -> HandedIn:
         new = Note(
             id=_id_of(name),
             name=name,
-            sha256=sha256,
+            sha256=hashlib.sha256(data).hexdigest(),
             size_bytes=len(data),
             private=private,
-            secrets=clean.found,
+            secrets=secrets,
+            media_type=media_type,
             handed_in_at=now,
         )
         before = self._read().notes.get(new.id)
-        if before is not None and (before.sha256, before.private) == (sha256, private):
+        if before is not None and (before.sha256, before.private) == (new.sha256, private):
             return HandedIn(**before.model_dump(), unchanged=True)
-        put_once(self.store, self._key(sha256), data)
-        self._edit(lambda notes: _with(notes, new))
-        self._tidy(before)
+        _with(self._read().notes, new)  # what is too much is not even stored
+        put_once(self.store, self._key(new), data)
+        replaced: list[Note | None] = []
+
+        def placed(notes: Mapping[str, Note]) -> Mapping[str, Note]:
+            replaced.append(notes.get(new.id))
+            return _with(notes, new)
+
+        try:
+            self._edit(placed)
+        except InvalidInputError:  # others were handed in meanwhile
+            self._tidy(new)
+            raise
+        self._tidy(replaced[-1])
         return HandedIn(**new.model_dump())
 
     def remove(self, note_id: str) -> None:
@@ -145,10 +196,10 @@ class Notes:
     def _tidy(self, gone: Note | None) -> None:
         """Delete the text of a note that was replaced or removed, unless another note has the same."""
         if gone is not None and all(note.sha256 != gone.sha256 for note in self._read().notes.values()):
-            self.store.delete(self._key(gone.sha256))
+            self.store.delete(self._key(gone))
 
-    def _key(self, sha256: str) -> str:
-        return f"{_TEXTS}{self.user_id}/{sha256}.txt"
+    def _key(self, note: Note) -> str:
+        return f"{_TEXTS}{self.user_id}/{note.sha256}.{'txt' if note.media_type == TEXT else 'bin'}"
 
     def _read(self) -> _Ledger:
         found = self.store.read(self._ledger)
@@ -185,11 +236,24 @@ def _with(notes: Mapping[str, Note], new: Note) -> Mapping[str, Note]:
     after = {**notes, new.id: new}
     if len(after) > MOST_NOTES:
         raise InvalidInputError(f"you have {MOST_NOTES} notes, which is the maximum; remove some with da push --remove")
-    if sum(note.size_bytes for note in after.values()) > MOST_BYTES:
-        raise InvalidInputError(
-            f"your notes would have more than {MOST_BYTES >> 20} MB, which is the maximum; remove some with da push --remove"
-        )
+    for what, most, sizes in (
+        ("notes", MOST_BYTES, [note.size_bytes for note in after.values() if note.media_type == TEXT]),
+        ("files", MOST_FILE_BYTES, [note.size_bytes for note in after.values() if note.media_type != TEXT]),
+    ):
+        if sum(sizes) > most:
+            raise InvalidInputError(
+                f"your {what} would have more than {most >> 20} MB, which is the maximum; remove some with da push --remove"
+            )
     return after
+
+
+def _file_type(name: str, data: bytes) -> str:
+    found = media_type_of(name, data)
+    if found is None:
+        raise InvalidInputError(f"the file {name!r} can't be handed in: it is {NO_KIND}")
+    if len(data) > LARGEST_FILE:
+        raise InvalidInputError(f"the file {name!r} has more than {LARGEST_FILE >> 20} MB")
+    return found
 
 
 def _id_of(name: str) -> str:

@@ -8,7 +8,8 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst.errors import AnalystError
-from analyst.memory.items import Category, Item, Memory
+from analyst.memory.item import Category, Item
+from analyst.memory.items import Memory
 
 HEADER: Final = "X-Memory-Rules"
 """The header of manifests with the ETag of the caller's rules: a laptop asks for them only if it has others."""

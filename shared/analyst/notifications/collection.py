@@ -22,8 +22,8 @@ from analyst.access import AccessList, Caller, Role
 from analyst.days import Day, folder_of
 from analyst.descriptions import Texts
 from analyst.errors import InvalidInputError
-from analyst.memory.items import Books, Memory, everything
-from analyst.memory.items import Item as MemoryItem
+from analyst.memory.item import Item as MemoryItem
+from analyst.memory.items import Memory, everything
 from analyst.notifications import memory_events, preferences
 from analyst.notifications.delivery import post
 from analyst.notifications.notification import (
@@ -47,6 +47,7 @@ from analyst.state.registry import RegisteredTable
 from analyst.state.requests import RequestQuery, ReviewedRequest, list_requests
 from analyst.state.source_types import EXTERNAL
 from analyst.store import ANY, Store
+from analyst.store.recent import Recent
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -299,7 +300,7 @@ class Collection:
 
     def _about_memory(self, since: datetime) -> Iterator[Finding]:
         """Find items of the memory that wait, were decided on, or are in force now."""
-        books = Books(self.store, inf, time.monotonic)  # one reading is enough
+        books = Recent(self.store, inf, time.monotonic)  # one reading is enough
 
         def seen_by(caller: Caller) -> list[MemoryItem]:
             return Memory(self.store, self.settings, self.access, caller, self.now, books).items()

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from analyst.access import AccessList, Caller, Role
 from analyst.memory.governance import IN_FORCE
-from analyst.memory.items import Change, Item
+from analyst.memory.item import Change, Item
 from analyst.notifications.notification import Kind, caller_of
 
 

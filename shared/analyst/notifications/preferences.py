@@ -12,19 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ulid import ULID
 
 from analyst.errors import InvalidInputError, UnavailableError
-from analyst.names import NAME_PATTERN
+from analyst.names import TablePattern, fits
 from analyst.notifications.notification import CHANNELS, KINDS, Channel, Kind
 from analyst.store import Object, Store, in_parallel
 from analyst.store.compare_and_swap import swap
-from analyst.validation import Matching
 
 PEOPLE: Final = "state/notifications/people/"
-
-Pattern = Annotated[
-    str,
-    Matching(rf"^{NAME_PATTERN[1:-1]}\.({NAME_PATTERN[1:-1]}|\*)$", "the id of a table such as shop.orders, or shop.*"),
-]
-"""The id of a table, or `<source>.*`."""
 
 
 class TelegramLink(BaseModel):
@@ -80,11 +73,11 @@ class Preferences(BaseModel):
 
     def wants(self, table: str) -> bool:
         """Return whether the person watches a table."""
-        return any(_fits(pattern, table) for pattern in self.watch)
+        return any(fits(pattern, table) for pattern in self.watch)
 
     def mutes(self, table: str) -> bool:
         """Return whether the person wants to hear nothing of a table."""
-        return any(_fits(pattern, table) for pattern in self.mute)
+        return any(fits(pattern, table) for pattern in self.mute)
 
 
 class Changes(BaseModel):
@@ -96,8 +89,8 @@ class Changes(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kinds: Annotated[dict[Kind, Annotated[tuple[Channel, ...], Field(max_length=len(CHANNELS))]], Field()] = {}
-    watch: Annotated[tuple[Pattern, ...], Field(max_length=500)] | None = None
-    mute: Annotated[tuple[Pattern, ...], Field(max_length=500)] | None = None
+    watch: Annotated[tuple[TablePattern, ...], Field(max_length=500)] | None = None
+    mute: Annotated[tuple[TablePattern, ...], Field(max_length=500)] | None = None
     slack: Annotated[str, Field(max_length=500)] | None = None
 
 
@@ -191,7 +184,3 @@ def _parsed(key: str, found: Object) -> Preferences:
         return Preferences.model_validate_json(found.data)
     except ValidationError as error:
         raise UnavailableError(f"{key!r} is damaged; restore an earlier version of it, or delete it") from error
-
-
-def _fits(pattern: str, table: str) -> bool:
-    return pattern == table or (pattern.endswith(".*") and table.startswith(pattern[:-1]))

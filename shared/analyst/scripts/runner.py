@@ -64,7 +64,7 @@ class Runner:
             UnavailableError: the store does not respond; the run may be repeated.
         """
         shelf = Shelf(self.store)
-        script = shelf.everything().get(script_id)
+        script = shelf.find(script_id)
         if script is None:
             return None
         run = shelf.run(script_id, run_id)
@@ -76,6 +76,8 @@ class Runner:
             run = self._executed(script, source, run_id, trigger)
             shelf.keep_run(run)
         self._settle(shelf, script, run)
+        if not script.is_saved:
+            shelf.drop_source(script)
         return run
 
     def reply(self, script_id: str, run_id: str, run: ScriptRun | None, channel: Channel) -> None:

@@ -4,6 +4,8 @@
 - `state/scripts/source/<id>/<sha256>.py` is the source of a script, which never changes.
 - `state/scripts/runs/<id>/<run>.json` is what a run wrote and did: the last 100, those of the last day, and failures of a week.
 - `state/scripts/failed/<id>/<run>.json` marks a failure, so that a sweep need not read the runs.
+- `state/scripts/once/<id>.json` is a script that is not saved but run once, by whose id its run is found, for a week. Its source
+  is deleted when the run has ended.
 """
 
 import ast
@@ -20,6 +22,7 @@ from analyst.access import AccessList, Caller, Role
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from analyst.notifications.notification import caller_of
 from analyst.schedule import Schedule
+from analyst.settings import Settings
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import put_once, swap
 from analyst.tasks.ledger import LONGEST_WAIT
@@ -30,6 +33,7 @@ _INDEX: Final = f"{PREFIX}index.json"
 _SOURCES: Final = f"{PREFIX}source/"
 _RUNS: Final = f"{PREFIX}runs/"
 _FAILED: Final = f"{PREFIX}failed/"
+_ONCE: Final = f"{PREFIX}once/"
 KEPT: Final = 30 * 86_400.0
 """Seconds for which what a run wrote is kept, if it is one of the last `MOST_RUNS`."""
 MOST_RUNS: Final = 100
@@ -41,6 +45,7 @@ MOST: Final = 50
 MOST_FAILURES: Final = 5
 """Failures in a row after which a script is paused."""
 _FUTURE: Final = timedelta(minutes=10)
+_ID_LENGTH: Final = 26
 
 ScriptName = Annotated[
     str, Matching(r"^[a-z0-9][a-z0-9_-]{0,63}$", "a name of lower-case letters, digits, - and _, such as orders-drop")
@@ -83,6 +88,7 @@ class Script(_Value):
     last: LastRun | None = None
     notified_by: str | None = None
     quiet_until: AwareDatetime | None = None
+    is_saved: bool = True
 
     def without(self, run_id: str) -> "Script":
         """Return the script after the end of a run."""
@@ -127,7 +133,10 @@ class ScriptRun(_Value):
 
 
 class ScriptView(BaseModel):
-    """A script. `owner` is an e-mail address; `next_due` is null if it does not run by itself; `paused` says why not."""
+    """A script. `owner` is an e-mail address; `next_due` is null if it does not run by itself; `paused` says why not.
+
+    One that is not saved was run once, without its source being kept.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -142,6 +151,7 @@ class ScriptView(BaseModel):
     paused: str | None
     failures: int
     last: LastRun | None
+    is_saved: bool
 
 
 class Confined(_Value):
@@ -191,6 +201,48 @@ class Shelf:
         """
         return _found(self.everything(), script_id, caller)
 
+    def find(self, script_id: str) -> Script | None:
+        """Return a script by its id, also one that is run once; `None` if there is none."""
+        return self.everything().get(script_id) or self._once(script_id)
+
+    def shown(self, script_id: str, caller: Caller) -> Script:
+        """Return a script as `get` does, also one that was run once.
+
+        Raises:
+            NotFoundError: there is none that the caller may see.
+        """
+        once = self._once(script_id)
+        return _found(self.everything() if once is None else {script_id: once}, script_id, caller)
+
+    def _once(self, script_id: str) -> Script | None:
+        found = self.store.read(f"{_ONCE}{script_id}.json") if len(script_id) == _ID_LENGTH else None
+        return None if found is None else Script.model_validate_json(found.data)
+
+    def keep_once(self, name: str, source: str, owner: str, run_id: str, now: datetime) -> Script:
+        """Keep a source until it has run once; the id of the script is that of the run, in lower case.
+
+        Raises:
+            InvalidInputError: it is not Python.
+        """
+        check_source(name, source, "run")
+        data = source.encode()
+        made = Script(
+            id=run_id.lower(),
+            name=name,
+            owner=owner,
+            sha256=hashlib.sha256(data).hexdigest(),
+            size_bytes=len(data),
+            pushed_at=now,
+            is_saved=False,
+        )
+        put_once(self.store, _source_key(made), data)
+        put_once(self.store, f"{_ONCE}{made.id}.json", made.model_dump_json(exclude_defaults=True).encode())
+        return made
+
+    def drop_source(self, script: Script) -> None:
+        """Delete the source of a script that has run once."""
+        self.store.delete(_source_key(script))
+
     def push(self, name: str, source: str, schedule: str | None, owner: str, now: datetime) -> tuple[Script, bool]:
         """Add a script, or replace the one of this name; return it, and whether its source is new.
 
@@ -199,7 +251,7 @@ class Shelf:
         Raises:
             InvalidInputError: it is not Python, the schedule is not valid, or the person has too many scripts.
         """
-        check_source(name, source)
+        check_source(name, source, "pushed")
         if schedule is not None:
             Schedule.parse(schedule)
         data = source.encode()
@@ -274,11 +326,15 @@ class Shelf:
         self.ended(script_id, lambda before: before.without(run_id), None)
 
     def ended(self, script_id: str, change: Callable[[Script], Script], confined: Confined | None) -> Script | None:
-        """Note the end of a run and how it was confined; return the script, or `None` if it is deleted."""
-        try:
-            return self._change(script_id, change, confined)
-        except NotFoundError:
-            return None
+        """Note the end of a run and how it was confined; return the script, or `None` if it is deleted or not saved."""
+
+        def noted(scripts: Mapping[str, Script]) -> tuple[Mapping[str, Script], Script | None]:
+            if script_id not in scripts:
+                return scripts, None
+            after = change(scripts[script_id])
+            return {**scripts, script_id: after}, after
+
+        return self._edit(noted, confined)
 
     def keep_run(self, run: ScriptRun) -> None:
         """Keep what a run did. If it ran twice, what ended first stays."""
@@ -301,14 +357,14 @@ class Shelf:
         )
         return [run for name in names[:limit] if (run := self.run(script_id, name)) is not None]
 
-    def _change(self, script_id: str, change: Callable[[Script], Script], confined: Confined | None = None) -> Script:
+    def _change(self, script_id: str, change: Callable[[Script], Script]) -> Script:
         def changed(scripts: Mapping[str, Script]) -> tuple[Mapping[str, Script], Script]:
             if script_id not in scripts:
                 raise NotFoundError(f"the script {script_id!r} was deleted meanwhile")
             after = change(scripts[script_id])
             return {**scripts, script_id: after}, after
 
-        return self._edit(changed, confined)
+        return self._edit(changed)
 
     def _edit(
         self, change: Callable[[Mapping[str, Script]], tuple[Mapping[str, Script], T]], confined: Confined | None = None
@@ -326,11 +382,14 @@ class Shelf:
         return results[-1]
 
 
+_VIEWED: Final = {"id", "name", "schedule", "pushed_at", "size_bytes", "paused", "failures", "is_saved"}
+
+
 def script_view(script: Script, access: AccessList, caller: Caller, now: datetime, *, runs: bool) -> ScriptView:
     """Return a script as a caller sees it. It is never due if this server does not run scripts."""
     owner = access.users.get(script.owner)
     return ScriptView(
-        **script.model_dump(include={"id", "name", "schedule", "pushed_at", "size_bytes", "paused", "failures"}),
+        **script.model_dump(include=_VIEWED),
         owner="a deactivated user" if owner is None else owner.email,
         is_mine=script.owner == caller.user_id,
         next_due=script.next_due(now) if owner is not None and runs else None,
@@ -338,8 +397,8 @@ def script_view(script: Script, access: AccessList, caller: Caller, now: datetim
     )
 
 
-def check_source(name: str, source: str) -> None:
-    """Check that a source is Python.
+def check_source(name: str, source: str, done: str) -> None:
+    """Check that a source is Python; `done` is what is to be done with it.
 
     Raises:
         InvalidInputError: it is not.
@@ -350,7 +409,7 @@ def check_source(name: str, source: str) -> None:
         place = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         why = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
         raise InvalidInputError(
-            f"the script {name!r} can't be pushed because it is not valid Python{place}: {why}"
+            f"the script {name!r} can't be {done} because it is not valid Python{place}: {why}"
         ) from None
 
 
@@ -387,6 +446,16 @@ def require_runnable(script: Script, access: AccessList) -> None:
         )
 
 
+def require_runner(settings: Settings) -> None:
+    """Check that this server runs scripts.
+
+    Raises:
+        ConflictError: it does not.
+    """
+    if settings.script_runner == "off":
+        raise ConflictError("scripts are not run on this server because an administrator has set SCRIPT_RUNNER=off")
+
+
 def _may_run(script: Script, access: AccessList) -> bool:
     owner = caller_of(access, script.owner)
     return owner is not None and owner.includes(Role.ANALYST)
@@ -400,6 +469,7 @@ def spent(store: Store) -> Iterator[Entry]:
     old = [entry for entry in store.list(_SOURCES) if entry.age > 86_400]  # noqa: PLR2004 - a day, for a push under way
     used = {_source_key(script) for script in Shelf(store).everything().values()} if old else set()
     yield from (entry for entry in old if entry.key not in used)
+    yield from (entry for entry in store.list(_ONCE) if entry.age > _FAILURES_KEPT)
 
 
 def _spent_runs(store: Store, script_id: str) -> Iterator[Entry]:

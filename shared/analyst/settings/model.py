@@ -244,8 +244,10 @@ class Settings(BaseModel):
     """Address of the Bot API."""
     slack_url: ServerUrl = "https://hooks.slack.com"
     """The only server that incoming webhooks of Slack may be on."""
-    memory_approval: Literal["review_queue", "auto_publish"] = "review_queue"
-    """Whether proposed items of the memory wait for a review, or are approved at once."""
+    memory_approval: Literal["review_queue", "threshold", "auto_publish"] = "review_queue"
+    """Whether proposed items of the memory wait for a review, or are approved at once, or once the notes of several people say so."""
+    memory_threshold: int = Field(default=2, ge=2, le=100)
+    """People whose notes must say the same for an item to be approved without a review, with `memory_approval=threshold`."""
     memory_distribution: Literal["mandatory_only", "admin_curated", "hybrid"] = "hybrid"
     """Which items apply to people: mandatory ones only, also all approved ones, or also those that they voted for."""
     memory_review_months: int = Field(default=6, ge=1, le=120)
@@ -401,6 +403,7 @@ KEYS: Final = {
     "monitoring.prometheus": "prometheus",
     "monitoring.prometheus_token": "prometheus_token",
     "memory.approval": "memory_approval",
+    "memory.threshold": "memory_threshold",
     "memory.distribution": "memory_distribution",
     "memory.review_months": "memory_review_months",
     "memory.model": "memory_model",

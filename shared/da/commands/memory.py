@@ -6,7 +6,7 @@ import typer
 
 from da.errors import UsageError
 from da.help import Commands
-from da.options import Json
+from da.options import Json, Yes, confirm
 from da.output import print_json, print_table, respond, say, say_text
 from da.server import Server, segment
 from da.session import doing
@@ -42,6 +42,7 @@ All = Annotated[bool, typer.Option("--all", help="All items that wait.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; a mandatory item needs it.")]
 Audience = Annotated[str | None, typer.Option("--audience", help="all, or group:NAME.")]
 Dry = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would change; change nothing.")]
+Reset = Annotated[bool, typer.Option("--reset", help="Read all notes again, and first remove what nobody decided on.")]
 Into = Annotated[str, typer.Argument(metavar="INTO", help="The item that remains.")]
 NewTitle = Annotated[str | None, typer.Option("--title", help="New title of the item that remains.")]
 NewText = Annotated[str | None, typer.Option("--text", help="New text of the item that remains.")]
@@ -219,18 +220,26 @@ def merge(item_id: Id, into: Into, title: NewTitle = None, text: NewText = None,
 
 
 @admin_app.command("collect")
-def collect(dry_run: Dry = False, json: Json = False) -> None:
+def collect(dry_run: Dry = False, reset: Reset = False, yes: Yes = False, json: Json = False) -> None:
     """Have the server's language model read new notes now, which it does once an hour otherwise.
 
-    With --dry-run, nothing is sent to the model.
+    With --dry-run, nothing is sent to the model. With --reset, it reads all notes again, and the items from notes on which
+    nobody has decided are removed first; decisions, votes, and what people proposed themselves stay.
 
     Examples:
       da admin memory collect --dry-run
+      da admin memory collect --reset --dry-run
     """
+    if reset and not dry_run:
+        confirm("Remove the items from notes on which nobody has decided, and have all notes read again?", yes=yes)
+    asked = {"dry_run": dry_run, **({"reset": True} if reset else {})}
     with doing("collect from notes") as server:
-        found = server.post("/api/memory/admin/collect", {"dry_run": dry_run})
+        found = server.post("/api/memory/admin/collect", asked)
     what = f"{found['notes']:,} notes of {found['people']:,} people, {found['characters']:,} characters"
-    respond(found, f"{what}, {'wait' if dry_run else 'are read now'}.", json=json)
+    text = f"{what}, {'wait' if dry_run else 'are read now'}."
+    if reset:
+        text += f" {found['removed']:,} items {'would be' if dry_run else 'are'} removed."
+    respond(found, text, json=json)
 
 
 def _items(server: Server, limit: int, **query: str | None) -> tuple[list[dict[str, Any]], int]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from da.agents.file_kinds import NO_KIND, media_type_of
 from da.agents.redaction import redacted, without_private
 from da.agents.session_files import SessionFile, conversation, last_part, session_files
 from da.errors import DaError, UsageError, cause_of
@@ -19,7 +20,7 @@ from da.workspace import Workspace
 
 Files = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[FILE]...", help="Texts to hand in; CLAUDE.local.md of the workspace by default."),
+    typer.Argument(metavar="[FILE]...", help="Files to hand in; CLAUDE.local.md of the workspace by default."),
 ]
 Private = Annotated[
     bool, typer.Option("--private", help="For yourself only: never used for the memory of the company.")
@@ -35,6 +36,7 @@ Sessions = Annotated[
 ]
 
 _LONGEST = 1 << 20
+_LARGEST_FILE = 10 << 20
 _MARGIN = 1 << 16
 """Bytes: more than a private key has."""
 _USUAL = ("CLAUDE.local.md", ".claude/CLAUDE.local.md")
@@ -42,16 +44,17 @@ _USUAL = ("CLAUDE.local.md", ".claude/CLAUDE.local.md")
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A file as it leaves this machine: without secrets and private parts."""
+    """A file as it leaves this machine: of a text, without secrets and private parts."""
 
     name: str
-    text: str
+    data: bytes
     secrets: dict[str, int]
     private_parts: int
+    is_text: bool = True
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return hashlib.sha256(self.data).hexdigest()
 
 
 def push(
@@ -68,7 +71,8 @@ def push(
 
     Secrets, such as passwords and tokens, are replaced before a text leaves this machine. What is between
     <!-- private --> and <!-- /private --> stays here. A text that the server has already is not sent again. Of sessions, only
-    what you and the model said is handed in, without results of tools: the last megabyte of each of the last 50.
+    what you and the model said is handed in, without results of tools: the last megabyte of each of the last 50. Pictures,
+    PDF, Parquet, ZIP and Office files are kept for you alone; secrets in them are not recognized.
 
     Examples:
       da push --dry-run
@@ -133,29 +137,33 @@ def _prepare_session(found: SessionFile) -> _Prepared:
     """Clean a session before it is cut: a part of a secret, or what follows a private mark, would not be recognized."""
     shown, parts = without_private(conversation(found.path))
     clean = redacted(last_part(shown, _LONGEST + _MARGIN))
-    return _Prepared(found.name, last_part(clean.text, _LONGEST), clean.found, parts)
+    return _Prepared(found.name, last_part(clean.text, _LONGEST).encode(), clean.found, parts)
 
 
 def _prepare(path: Path, name: str) -> _Prepared:
     try:
-        if path.stat().st_size > _LONGEST:
-            raise DaError(f"'{path}' has more than {_LONGEST >> 20} MB; hand in the part that matters")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise DaError(f"'{path}' has more than {_LARGEST_FILE >> 20} MB")
         raw = path.read_bytes()
     except OSError as error:
         raise DaError(f"can't read '{path}': {cause_of(error)}; check its name and permissions") from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise DaError(f"'{path}' is not a text in UTF-8; only texts can be handed in") from None
+        text = "\x00"
     if "\x00" in text:
-        raise DaError(f"'{path}' is a binary file; only texts can be handed in")
+        if media_type_of(name, raw) is None:  # it may be a text with secrets in another encoding
+            raise DaError(f"'{path}' can't be handed in: it is {NO_KIND}")
+        return _Prepared(name, raw, {}, 0, is_text=False)
+    if len(raw) > _LONGEST:
+        raise DaError(f"'{path}' has more than {_LONGEST >> 20} MB; hand in the part that matters")
     return _cleaned(name, text)
 
 
 def _cleaned(name: str, text: str) -> _Prepared:
     shown, parts = without_private(text)
     clean = redacted(shown)
-    return _Prepared(name, clean.text, clean.found, parts)
+    return _Prepared(name, clean.text.encode(), clean.found, parts)
 
 
 def _hand_in(
@@ -163,20 +171,25 @@ def _hand_in(
 ) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": each.name,
-        "size_bytes": len(each.text.encode()),
-        "private": private,
+        "size_bytes": len(each.data),
+        "private": private or not each.is_text,
+        "is_text": each.is_text,
         "secrets": each.secrets,
         "private_parts": each.private_parts,
         "error": None,
     }
-    if not each.text.strip():
+    if not each.data.strip():
         return {**told, "status": "empty"}
-    if known is not None and (known["sha256"], known["private"]) == (each.sha256, private):
+    if known is not None and (known["sha256"], known["private"]) == (each.sha256, told["private"]):
         return {**told, "status": "unchanged"}
     if dry_run:
         return {**told, "status": "new" if known is None else "changed"}
     try:
-        server.post("/api/memory/notes", {"name": each.name, "text": each.text, "private": private}, again=True)
+        if each.is_text:
+            new = {"name": each.name, "text": each.data.decode(), "private": private}
+            server.post("/api/memory/notes", new, again=True)
+        else:
+            server.put_bytes(f"/api/memory/files/{'/'.join(map(segment, each.name.split('/')))}", each.data)
     except DaError as error:
         say_error(f"can't hand in '{each.name}': {error}")
         return {**told, "status": "failed", "error": str(error)}
@@ -194,7 +207,8 @@ def _sentence(each: dict[str, Any], *, dry_run: bool) -> str:
     removed = [f"{count} x {kind}" for kind, count in each["secrets"].items()]
     if each["private_parts"]:
         removed.append(f"{each['private_parts']} private")
-    return f"{each['name']}: {what}, {each['size_bytes']:,} bytes" + (
+    about = "" if each["is_text"] else "; for you alone, not searched for secrets"
+    return f"{each['name']}: {what}, {each['size_bytes']:,} bytes{about}" + (
         f"; left out: {', '.join(removed)}" if removed else ""
     )
 

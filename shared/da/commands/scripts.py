@@ -1,11 +1,13 @@
 """`da scripts`: Python files that run at the server on a schedule, and notify their owner."""
 
+import re
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Annotated, Any
 
 import typer
 
-from da.errors import UsageError, cause_of
+from da.errors import DaError, UsageError, cause_of
 from da.help import Commands
 from da.options import Json, Yes, confirm
 from da.output import print_json, print_table, respond, say, say_text
@@ -26,8 +28,14 @@ When = Annotated[
     ),
 ]
 Script = Annotated[str, typer.Argument(metavar="SCRIPT", help="Name of a script of yours, or an id.")]
+ScriptOrFile = Annotated[
+    str, typer.Argument(metavar="SCRIPT|FILE", help="Name of a script of yours, an id, or a Python file.")
+]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Largest number of runs.")]
+Example = Annotated[str | None, typer.Option("--example", metavar="NAME", help="The example to start from.")]
+Timeout = Annotated[int, typer.Option(min=1, help="Of a file: seconds to wait for the end of the run.")]
 
+_EXAMPLE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _MISSING = "to list your scripts, run: da scripts list"
 
 
@@ -42,13 +50,7 @@ def push_script(file: File, *, schedule: When = None, name: Name = None, json: J
       da scripts push orders-drop.py --schedule "daily 07:00 Europe/Prague"
       da scripts push orders-drop.py
     """
-    try:
-        source = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the script '{file}' can't be read: {cause_of(error)}") from error
-    if not source.strip():
-        raise UsageError(f"the script '{file}' is empty")
-    called = name or file.stem.lower().replace(" ", "-").replace(".", "-")
+    source, called = _source(file), name or _name_of(file)
     body = {"name": called, "source": source, "schedule": schedule}
     with doing(f"push the script '{called}'") as server:
         made = server.post("/api/scripts/deploy", {key: value for key, value in body.items() if value is not None})
@@ -111,18 +113,72 @@ def show_script(script: Script, json: Json = False) -> None:
     say_text("\n" + found["source"])
 
 
+@app.command("new")
+def new_script(*, example: Example = None, json: Json = False) -> None:
+    """Write an example of a script to this folder; without --example, list the examples.
+
+    Examples:
+      da scripts new
+      da scripts new --example revenue-drop
+    """
+    with doing("get the examples") as server:
+        found = {each["name"]: each for each in server.get("/api/script-examples")["examples"]}
+    if example is None:
+        rows = [(each["name"], each["about"]) for each in found.values()]
+        if json:
+            print_json({"examples": list(found.values()), "file": None})
+        else:
+            print_table(("example", "what it does"), rows, empty="The server has no examples.")
+        return
+    if example not in found or not _EXAMPLE.fullmatch(example):
+        raise UsageError(f"there is no example '{example}'; the examples are: {', '.join(sorted(found))}")
+    path = Path(f"{example}.py")
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(found[example]["source"])
+    except FileExistsError:
+        raise DaError(f"'{path}' exists; rename it, or go to another folder") from None
+    except OSError as error:
+        raise DaError(f"can't write '{path}': {cause_of(error)}") from error
+    text = f"Wrote {path}. Adapt it, try it with: da scripts run {path}, then: da scripts push {path} --schedule 'daily 07:00'"
+    respond({"examples": [found[example]], "file": str(path)}, text, json=json)
+
+
 @app.command("run")
-def run_script(script: Script, json: Json = False) -> None:
+def run_script(script: ScriptOrFile, timeout: Timeout = 300, json: Json = False) -> None:
     """Run one of your scripts now. What it says reaches you as a notification.
+
+    A file is run once at the server, without being saved there, and what it wrote is printed. Exits with 1 if it failed.
 
     Examples:
       da scripts run orders-drop
+      da scripts run orders-drop.py
     """
+    if set(script) & set("./\\"):  # names have none of these
+        _run_file(Path(script), timeout, json=json)
+        return
     with doing(f"run the script '{script}'", missing=_MISSING) as server:
         made = server.post(f"/api/scripts/{segment(script)}/run", {})
     respond(
         made, f"The script '{script}' starts in a moment; to see what it did, run: da scripts logs {script}", json=json
     )
+
+
+def _run_file(file: Path, timeout: float, *, json: bool) -> None:
+    with doing(f"run '{file}'") as server:
+        made = server.post("/api/scripts/run", {"name": _name_of(file), "source": _source(file)})
+        path, deadline, interval = f"/api/scripts/{segment(made['script'])}/runs", monotonic() + timeout, 0.2
+        while not (ended := server.get(path)["runs"]):
+            if monotonic() > deadline:
+                raise DaError(f"it is still running; to see what it did, run: da scripts logs {made['script']}")
+            sleep(interval)
+            interval = min(interval * 1.5, 2.0)
+    if json:
+        print_json(ended[0])
+    else:
+        _say_run(ended[0])
+    if ended[0]["status"] != "ok":
+        raise typer.Exit(1)
 
 
 @app.command("logs")
@@ -139,12 +195,7 @@ def show_logs(script: Script, limit: Limit = 5, json: Json = False) -> None:
         print_json(found)
         return
     for run in found["runs"]:
-        said = {"sent": f", notified: {run['title']}", "held_back": ", held back by the cool-down"}.get(run["said"], "")
-        how = f", confined by {run['confined_by']}" if run.get("confined_by") else ""
-        say(f"{local_time(run['finished_at'])}  {run['status']}{how}{said}")
-        for text in (run["error"], run["stdout"], run["stderr"]):
-            if text:
-                say_text("".join(f"  {line}\n" for line in text.splitlines()))
+        _say_run(run)
     if not found["runs"]:
         say(f"The script '{found['script']['name']}' has not run in the last 30 days.")
 
@@ -184,6 +235,29 @@ def delete_script(script: Script, yes: Yes = False, json: Json = False) -> None:
     with doing(f"delete the script '{script}'", missing=_MISSING) as server:
         server.delete(f"/api/scripts/{segment(script)}")
     respond({"deleted": script}, f"The script '{script}' is deleted.", json=json)
+
+
+def _say_run(run: dict[str, Any]) -> None:
+    said = {"sent": f", notified: {run['title']}", "held_back": ", held back by the cool-down"}.get(run["said"], "")
+    how = f", confined by {run['confined_by']}" if run.get("confined_by") else ""
+    say(f"{local_time(run['finished_at'])}  {run['status']}{how}{said}")
+    for text in (run["error"], run["stdout"], run["stderr"]):
+        if text:
+            say_text("".join(f"  {line}\n" for line in text.splitlines()))
+
+
+def _source(file: Path) -> str:
+    try:
+        source = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the script '{file}' can't be read: {cause_of(error)}") from error
+    if not source.strip():
+        raise UsageError(f"the script '{file}' is empty")
+    return source
+
+
+def _name_of(file: Path) -> str:
+    return file.stem.lower().replace(" ", "-").replace(".", "-")
 
 
 def _outcome(last: dict[str, Any] | None) -> str:

@@ -52,7 +52,7 @@ class Table:
     """One table of the manifest.
 
     `updated` is an ISO 8601 time; `notice` is a remark, e.g. that its files are gone; `about` has tags, owners, tier, grain
-    and notes, as far as people have named any.
+    and notes, as far as people have named any. `left_out` is what the user does not want on laptops.
     """
 
     id: str
@@ -68,16 +68,18 @@ class Table:
     files: tuple[File, ...] = ()
     notice: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    left_out: bool = False
 
     @property
     def is_mirrored(self) -> bool:
         """Whether its data is mirrored to this machine."""
-        return self.query_mode != "remote" and not self.server_only
+        return self.query_mode != "remote" and not self.server_only and not self.left_out
 
     @property
     def place(self) -> str:
-        """Where it can be queried: `local`, `remote` or `server_only`."""
-        return "server_only" if self.server_only else "remote" if self.query_mode == "remote" else "local"
+        """Where it can be queried: `local`, `remote` or `server_only`, as a table that is left out can."""
+        is_only_there = self.server_only or self.left_out
+        return "server_only" if is_only_there else "remote" if self.query_mode == "remote" else "local"
 
     def to_json(self) -> dict[str, Any]:
         """Return the table in the format that `from_json` reads."""
@@ -108,6 +110,7 @@ class Table:
             files=_files(_list(entry.get("files", []), "files")),
             notice=_optional_text(entry.get("notice"), "notice"),
             about=_about(entry.get("about") or {}),
+            left_out=bool(entry.get("left_out", False)),
         )
 
 

@@ -87,6 +87,8 @@ def choose(
             near = get_close_matches(name.lower(), [*tables, *views], n=2, cutoff=0.6)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "to list your tables, run: da tables"
             raise DaError(f"there is no table '{name}', or you do not have access to it; {hint}")
+        if table.left_out:
+            raise DaError(f"{table.id} is left out of your mirrors; to see and change what is, run: da mirror")
         chosen[table.id] = table
     return chosen if only else dict(tables)
 

@@ -39,6 +39,7 @@ class Entry(NamedTuple):
     is_mirrored: bool
     notice: str | None
     files: list[tuple[str, int]]
+    left_out: bool = False
 
 
 class Part:
@@ -101,7 +102,7 @@ class Part:
 
 def _entry(table: Table) -> Entry:
     files = [(file.sha256[:32], file.size_bytes) for file in table.files] if table.is_mirrored else []
-    return Entry(table.view, table.is_mirrored, table.notice, files)
+    return Entry(table.view, table.is_mirrored, table.notice, files, table.left_out)
 
 
 class Tables(Mapping[str, Table]):

@@ -59,7 +59,7 @@ class Report:
 
     `schema_changes` are those of tables that the mirror had, `broken_metrics` those that became broken, with the reasons.
     `files` and `size_bytes` count what was fetched; `not_mirrored` counts tables that can only be queried on the server,
-    `readable` all tables that the user can read.
+    `left_out` those that the user does not want on laptops, `readable` all tables that the user can read.
     """
 
     workspace: str
@@ -71,6 +71,7 @@ class Report:
     removed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     not_mirrored: int = 0
+    left_out: int = 0
     readable: int = 0
     files: int = 0
     size_bytes: int = 0
@@ -112,6 +113,8 @@ class Report:
             yield f"{text[0].upper()}{text[1:]}. Snapshot {self.snapshot}."
         if self.not_mirrored:
             yield f"{count_text(self.not_mirrored, 'table')} can only be queried on the server."
+        if self.left_out:
+            yield f"{count_text(self.left_out, 'table')} left out by your choice; to see it, run: da mirror"
         yield from schema_lines(self.schema_changes)
         yield from metric_lines(self.broken_metrics)
         if self.interrupted:
@@ -515,7 +518,9 @@ class Sync:
     def _count(self, tables: Mapping[str, Table]) -> None:
         others = self._others
         mirrored = len(list(_mirrored(tables))) + sum(entry.is_mirrored for entry in others.values())
-        self._report.not_mirrored = len(tables) + len(others) - mirrored
+        everywhere: list[Table | Entry] = [*tables.values(), *others.values()]
+        self._report.left_out = sum(each.left_out for each in everywhere)
+        self._report.not_mirrored = len(everywhere) - mirrored - self._report.left_out
         self._report.unchanged = mirrored - len(self._report.updated)
         noted = [clean(f"{table_id}: {entry.notice}") for table_id, entry in others.items() if entry.notice]
         self._report.notes += sorted([*noticed(tables.values()), *noted])

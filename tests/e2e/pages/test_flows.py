@@ -214,6 +214,51 @@ def test_items_of_the_memory_are_chosen_together_and_corrected(shop: Served, vis
     kim.shows("main", "Amounts are net of tax.")
 
 
+def test_the_review_is_gone_through_with_keys_which_decide_nothing_by_themselves(shop: Served, visit: VISIT) -> None:
+    for number in range(3):
+        item = {"title": f"Key {number}", "content": "Keyed.", "category": "performance", "tags": []}
+        shop.world.ask("POST", "/api/memory", item)
+    kim = visit("kim")
+    kim.get("/memory/admin?category=performance&search=Keyed")
+    rows = "return [...document.querySelectorAll('tbody tr')].findIndex((row) => row.contains(document.activeElement))"
+
+    def press(*keys: str) -> int:
+        for key in keys:
+            kim.press(key)
+        return int(kim.driver.execute_script(rows))
+
+    kim.find("[data-keys]")
+    assert [press(key) for key in ("j", "j", "k", "k", "j", "j", "j")] == [0, 1, 0, 0, 1, 2, 2]
+    kim.press("?")
+    assert kim.find("#review-keys").is_displayed()
+    kim.press(ESCAPE)
+    press("k", "x", "x")
+    boxes = kim.all("tbody input[type=checkbox]")
+    assert [each.is_selected() for each in boxes] == [False] * 3
+    kim.press("a")
+    assert [each.is_selected() for each in boxes] == [False, True, False]
+    assert (kim.active().text, kim.active().get_attribute("value")) == ("Approve", "approve")
+    kim.find("#said")
+    assert kim.driver.execute_script("return document.getElementById('said').textContent") == "Enter: approve 1 item"
+    kim.press("r")
+    assert kim.active().text == "Reject"
+    search = kim.find("input[name=search]")
+    search.send_keys("jka?")
+    assert (search.get_property("value"), kim.find("#review-keys").is_displayed()) == ("Keyedjka?", False)
+    kim.get("/memory/admin?category=performance&search=Keyed")
+    press("j", "a", ENTER)
+    kim.reads("[role=status].notice", "The decision is made.")
+    found = shop.world.ask("GET", "/api/memory?category=performance&search=Keyed")["items"]
+    assert sorted(each["status"] for each in found) == ["approved", "pending", "pending"]
+    kim.get("/memory/admin?category=performance&search=Keyed")
+    kim.find("[data-keys]").click()
+    kim.find("#review-keys [name=keys]").click()
+    kim.find("#review-keys [data-close]").click()
+    kim.get("/memory/admin?category=performance&search=Keyed")
+    kim.find("[data-keys]")
+    assert press("j") == -1
+
+
 COPIED = "const done = arguments[0]; navigator.clipboard.readText().then(done, (error) => done(`${error}`));"
 
 

@@ -52,12 +52,19 @@ def test_notes_are_handed_in_once_without_secrets(
         assert ask("notes/a.md", "--dry-run")["notes"][0]["status"] == "changed"
         assert [each["name"] for each in ask("--list")["notes"]] == ["CLAUDE.local.md", "notes/a.md"]
         assert ask("--remove", "notes/a.md")["removed"]["private"] is True
+        picture = folder / "notes/chart 1.png"
+        picture.write_bytes(b"\x89PNG\r\n\x1a\n\x00 password: hunter2")
+        (told,) = ask("notes/chart 1.png")["notes"]
+        assert (told["status"], told["is_text"], told["private"]) == ("new", False, True)
+        assert "for you alone, not searched for secrets" in da("push", "notes/chart 1.png").out
+        assert ask("notes/chart 1.png")["notes"][0]["status"] == "unchanged"
+        assert ask("--remove", "notes/chart 1.png")["removed"]["media_type"] == "image/png"
         (folder / "binary").write_bytes(b"\x00\x01")
         (folder / "latin").write_bytes(b"Gr\xfc\xdfe")
         (folder / "large").write_text("x" * ((1 << 20) + 1))
         for wrong, why in (
-            (("binary",), "binary file"),
-            (("latin",), "not a text in UTF-8"),
+            (("binary",), "neither a text in UTF-8"),
+            (("latin",), "neither a text in UTF-8"),
             (("large",), "more than 1 MB"),
             (("nothing.md",), "can't read"),
             (("--remove", "nothing.md"), "no note 'nothing.md'"),

@@ -64,3 +64,40 @@ def test_a_script_is_pushed_run_paused_and_deleted(
             assert (refused.code, text in refused.err) == (code, True), (arguments, refused)
         ask("delete", "orders-drop", "--yes")
         assert ask("list")["scripts"] == []
+
+
+@pytest.mark.server
+def test_a_file_is_run_without_being_saved_and_examples_are_written(
+    da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(command: str, *arguments: str, code: int = 0) -> Any:
+        ran = da("scripts", command, *arguments, "--json")
+        assert ran.code == code, ran
+        document = json.loads(ran.out)
+        jsonschema.validate(document, json.loads((SCHEMAS / f"scripts.{command}.json").read_text()))
+        return document
+
+    monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
+    monkeypatch.chdir(tmp_path)
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as server:
+        assert da("login", "--server", server.url, "--bootstrap", "eve@example.com").code == 0
+        assert [each["name"] for each in ask("new")["examples"]] == ["stale-tables", "revenue-drop", "daily-chart"]
+        assert "stale-tables" in da("scripts", "new").out
+        assert ask("new", "--example", "stale-tables")["file"] == "stale-tables.py"
+        again = da("scripts", "new", "--example", "stale-tables")
+        assert (again.code, "'stale-tables.py' exists" in again.err) == (1, True)
+        unknown = da("scripts", "new", "--example", "../evil")
+        assert (unknown.code, "the examples are: daily-chart, revenue-drop, stale-tables" in unknown.err) == (2, True)
+        assert (ask("run", "stale-tables.py")["status"], list(tmp_path.glob("*.py"))) == (
+            "ok",
+            [Path("stale-tables.py").absolute()],
+        )
+        Path("failing.py").write_text("print('before')\nraise SystemExit('no rows')\n")
+        failed = da("scripts", "run", "./failing.py")
+        assert (failed.code, "before" in failed.out, "no rows" in failed.out) == (1, True, True)
+        assert ask("run", "failing.py", code=1)["status"] == "failed"
+        assert ask("list")["scripts"] == []
+        Path("bad.py").write_text("def")
+        for name, code, text in (("bad.py", 1, "is not valid Python"), ("none.py", 2, "can't be read")):
+            refused = da("scripts", "run", name)
+            assert (refused.code, text in refused.err) == (code, True), refused

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection
 
-from analyst.gateway.dispatch import Content, listening
+from analyst.gateway.dispatch import Content
+from analyst.gateway.requests import listening
 from analyst.notifications.delivery import post
 from analyst.notifications.outbox import Outbox
 from tests.integration.gateway.conftest import QUICK, Office, gateway, health, received, signed_in
@@ -227,7 +228,7 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     path.write_text("mine")
 
     async def listen() -> None:
-        async with listening(path, lambda _wanted: asyncio.sleep(0, 1), dict):
+        async with listening(path, {}, dict):
             raise AssertionError("the socket is there")
 
     with pytest.raises(OSError, match="in use"):
@@ -246,13 +247,10 @@ def test_a_process_that_ends_leaves_the_socket_of_the_next(tmp_path: Path) -> No
     """While an instance is replaced, both run for a moment."""
     path = tmp_path / "dispatch.sock"
 
-    async def send(_wanted: Any) -> int:
-        raise AssertionError
-
     async def overlap() -> None:
-        first = listening(path, send, lambda: {"of": "the first"})
+        first = listening(path, {}, lambda: {"of": "the first"})
         await first.__aenter__()
-        async with listening(path, send, lambda: {"of": "the next"}):
+        async with listening(path, {}, lambda: {"of": "the next"}):
             await first.__aexit__(None, None, None)
             answer = await asyncio.to_thread(sent, path, b"GET /health HTTP/1.1\r\n\r\n")
             assert answer == (200, {"of": "the next"})

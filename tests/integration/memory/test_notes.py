@@ -1,12 +1,14 @@
 """Notes that people hand in: stored once, without secrets, for nobody else."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analyst.memory.notes import LONGEST, MOST_NOTES
+from analyst.memory.notes import LARGEST_FILE, LONGEST, MOST_NOTES
+from tests.integration.scripts.conftest import PNG
 from tests.integration.world import Begun, World
 
 SECRET = "ghp_Ab3dEf6hIj9lMn2pQr5tUv8xYz1A4bC7"
@@ -109,3 +111,74 @@ def test_a_person_has_a_bounded_number_of_notes(world: World) -> None:
     refused = world.send("POST", "/api/memory/notes", {"name": "one more", "text": "y"})
     assert (refused.status_code, "which is the maximum" in refused.text) == (422, True)
     hand_in(world, "z", name="n0")
+
+
+def put_file(world: World, name: str, data: bytes, token: str = "", status: int = 200) -> Any:
+    headers = {"Authorization": f"Bearer {token or world.admin}"}
+    kind = "application/octet-stream"
+    answer = world.client.put(f"/api/memory/files/{name}", data=data, content_type=kind, headers=headers)
+    assert answer.status_code == status, answer.text
+    return answer.get_json()
+
+
+def test_a_picture_is_kept_for_its_owner_and_only_saved(world: World) -> None:
+    ann, bob = person(world, "ann"), person(world, "bob")
+    made = put_file(world, 'charts/"Q1" <b>.png', PNG, ann)
+    assert (made["media_type"], made["private"], made["secrets"], made["unchanged"]) == ("image/png", True, {}, False)
+    assert put_file(world, 'charts/"Q1" <b>.png', PNG, ann)["unchanged"] is True
+    answer = world.send("GET", f"/api/memory/notes/{made['id']}", token=ann)
+    assert (answer.data, answer.content_type) == (PNG, "application/octet-stream")
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="_Q1_ <b>.png"')
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for other in (bob, world.admin):
+        assert world.send("GET", f"/api/memory/notes/{made['id']}", token=other).status_code == 404
+        assert world.send("DELETE", f"/api/memory/notes/{made['id']}", token=other).status_code == 404
+    assert put_file(world, "a.png", PNG, person(world, "eve", "viewer"), 403)
+    world.ask("DELETE", f"/api/memory/notes/{made['id']}", token=ann)
+    assert list(world.process.store.list("state/memory/notes/")) == []
+
+
+def test_a_text_that_is_sent_as_a_file_loses_its_secrets(world: World) -> None:
+    for name, data in (("note.png", f"Orders {SECRET}"), ("scan.pdf", f"%PDF-1.7\n{SECRET}\n")):
+        made = put_file(world, name, data.encode())
+        assert (made["media_type"], made["private"], made["secrets"]) == ("text/plain", False, {"GitHub token": 1})
+    assert SECRET not in everything(world)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status"),
+    [
+        ("page.html", PNG, 422),
+        ("picture.png", b"\xff\xd8\xff\xe0\x00", 422),
+        ("program.exe", b"MZ\x90\x00", 422),
+        ("latin.md", b"password: Gr\xfc\xdfe", 422),
+        ("empty.png", b"", 422),
+        ("../x.png", PNG, 422),
+        ("a/%2e%2e/x.png", PNG, 422),
+        ("a%5Cb.png", PNG, 422),
+        ("a%0Ab.png", PNG, 404),
+        ("large.png", PNG + bytes(LARGEST_FILE), 413),
+        ("long.md", b"x" * (LONGEST + 1), 422),
+    ],
+)
+def test_what_is_no_file_of_a_known_kind_is_refused(world: World, name: str, data: bytes, status: int) -> None:
+    put_file(world, name, data, status=status)
+    assert world.ask("GET", "/api/memory/notes")["notes"] == []
+    assert list(world.process.store.list("state/memory/notes/")) == []
+
+
+def test_the_files_of_a_person_are_bounded_in_bytes(world: World) -> None:
+    for number in range(10):
+        put_file(world, f"{number}.png", PNG + bytes([number]) * (LARGEST_FILE - len(PNG)))
+    assert "more than 100 MB" in str(put_file(world, "one-more.png", PNG, status=422))
+    assert len(list(world.process.store.list("state/memory/notes/"))) == 10
+    put_file(world, "0.png", PNG)
+    put_file(world, "one-more.png", PNG + b"\0")
+    hand_in(world, "A note still has its place.")
+
+
+def test_files_of_one_name_at_the_same_time_leave_one(world: World) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: put_file(world, "a.png", PNG + bytes([number])), range(8)))
+    assert len(world.ask("GET", "/api/memory/notes")["notes"]) == 1
+    assert len(list(world.process.store.list("state/memory/notes/"))) == 1

@@ -82,7 +82,7 @@ def test_items_are_proposed_reviewed_and_voted_for(world: World) -> None:
     assert list(found.values()) == [["Net totals"], [], ["Net totals"], []]
     other = world.ask("POST", "/api/memory", {**new, "title": "Other", "tags": []})["id"]
     merge = {"id": other, "into": item["id"], "content": "Net of VAT."}
-    assert page(world, "/memory/admin/merge", form=merge) == (303, "/memory/admin?done=merged")
+    assert page(world, "/memory/admin/merge", form=merge) == (303, "/memory/admin?done=merged&status=pending")
     assert page(world, "/memory/admin/merge", form=merge)[0] == 409
     assert page(world, "/memory/admin/collect", form={})[0] == 422
 
@@ -112,3 +112,30 @@ def test_texts_of_people_are_texts(world: World) -> None:
     for path in ("/memory", "/memory/admin", "/memory?search=%22%3E%3Cscript%3E"):
         status, text = page(world, path)
         assert (status, strange(text)) == (200, [])
+
+
+def test_the_home_page_shows_the_memory_once_there_is_any(world: World) -> None:
+    ann, bob = person(world, "ann"), person(world, "bob")
+    assert 'id="memory"' not in page(world, "/", ann)[1]
+    new = {"title": "Net", "content": "Totals exclude VAT.", "category": "workflow"}
+    item = world.ask("POST", "/api/memory", new, token=ann)["id"]
+    assert 'href="/memory/admin"' in page(world, "/")[1]
+    assert 'id="memory"' not in page(world, "/", bob)[1]  # it is not in force
+    world.ask("POST", "/api/memory/admin/decide", {"ids": [item], "action": "mandate", "reason": "For reports"})
+    status, text = page(world, "/", bob)
+    assert (status, "1 from 1 person" in text, 'href="/memory?rules=true"' in text) == (200, True, True)
+    assert 'href="/memory/admin"' not in text
+    found = world.ask("GET", "/index.json", token=bob)["memory"]
+    assert (found["total"], found["rules"], found["contributors"]) == (1, 1, 1)
+
+
+def test_the_keys_of_the_review_are_explained_and_only_of_it(world: World) -> None:
+    new = {"title": "Net", "content": "Totals exclude VAT.", "category": "workflow"}
+    assert "data-keys" not in page(world, "/memory/admin")[1]
+    world.ask("POST", "/api/memory", new)
+    text = page(world, "/memory/admin")[1]
+    assert '<dialog id="review-keys" aria-labelledby="review-keys-title">' in text
+    assert text.count("<kbd>") == 7
+    assert "data-keys hidden>Keyboard</button>" in text
+    assert "onclick" not in text
+    assert "data-review" not in page(world, "/memory")[1]

@@ -51,6 +51,13 @@ def test_an_answer_says_what_it_is(it: Shop) -> None:
     assert answer["bytes_read"] > 0
 
 
+def test_a_column_a_text_or_an_alias_may_have_the_name_of_a_hidden_table(it: Shop) -> None:
+    sql = "select salaries.id as plans, 'drop shop.salaries; --' as said from shop.orders as salaries where id = 1;"
+    assert rows(it.ask(sql)) == [[1, "drop shop.salaries; --"]]
+    with_name = "with salaries as (select max(id) as salaries from shop.orders) select salaries from salaries"
+    assert rows(it.ask(with_name)) == [[99]]
+
+
 @pytest.mark.parametrize(
     ("limit", "count", "truncated"),
     [(0, 0, True), (99, 99, True), (100, 100, False), (101, 100, False), (None, 100, False)],

@@ -314,6 +314,9 @@ def test_the_api_gives_what_the_owner_may_read(stage: Stage, ann: tuple[str, str
         attempt("POST", "/api/memory", {"title": "x", "content": "x", "category": "debugging"})
         attempt("POST", "/api/memory/notes", {"name": "x", "text": "x"})
         attempt("POST", "/api/telegram/link", {})
+        attempt("POST", "/api/scripts/run", {"source": "x = 1"})
+        attempt("POST", "/api/sync/table-subscriptions", {"tables": {}})
+        attempt("PUT", "/api/memory/files/x.png", {})
         attempt("DELETE", "/api/scripts/evil")
         print("{}")
     """

@@ -12,7 +12,8 @@ from analyst.access import AccessList, Caller, Role
 from analyst.access.rules import Grants, Registration, User
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
 from analyst.memory.governance import ACTIONS, IN_FORCE, STATUSES, TRANSITIONS, Status, after
-from analyst.memory.items import Decision, Item, ItemEdit, Memory, Merge, NewItem, Origin, Vote
+from analyst.memory.item import Item, Origin, Vote
+from analyst.memory.items import Decision, ItemEdit, Memory, Merge, NewItem
 from analyst.settings import read_settings
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.wrapped_store import Around

@@ -59,7 +59,7 @@ class _SinceRun(RetoldStore):
     """Makes objects as old as the runs that their keys name."""
 
     def age(self, key: str, version: str, age: float) -> float:  # noqa: ARG002
-        name = key.rpartition("/")[2].removesuffix(".json")
+        name = key.rpartition("/")[2].removesuffix(".json").upper()
         return (NOW - runs.began(name)).total_seconds() if runs.is_run_id(name) else 0.0
 
 
@@ -93,3 +93,14 @@ def test_a_script_that_runs_each_minute_keeps_its_last_runs_and_failures_of_a_we
     assert f"state/scripts/failed/{script.id}/{kept['week'][0]}.json" not in gone
     shelf.delete(script)
     assert [entry.key for entry in store.list("state/scripts/") if script.id in entry.key] == []
+
+
+def test_a_script_that_is_not_saved_is_found_for_a_week() -> None:
+    store = MemoryStore()
+    shelf = Shelf(store)
+    ids = []
+    for days in (8, 6):
+        at = NOW - timedelta(days=days)
+        ids.append(shelf.keep_once("trial", "x = 1", "ann", runs.new_run_id(at), at).id)
+    gone = {entry.key for entry in spent(_SinceRun(store))}
+    assert gone == {f"state/scripts/once/{ids[0]}.json"}

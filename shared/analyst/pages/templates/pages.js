@@ -271,6 +271,39 @@ function bell() {
   open();
 }
 
+// Keys of the review: they go through the items and to the buttons, and decide nothing by themselves. They can be turned off.
+function reviewKeys() {
+  const form = document.querySelector("form[data-review]"), help = document.getElementById("review-keys");
+  if (!form || !help) return;
+  const boxes = $("tbody input[name=id]", form), wanted = help.querySelector("[name=keys]"), button = document.querySelector("[data-keys]");
+  let last = -1;
+  try { wanted.checked = localStorage.getItem("review-keys") !== "off"; } catch { /* the browser keeps nothing */ }
+  wanted.addEventListener("change", () => { try { localStorage.setItem("review-keys", wanted.checked ? "on" : "off"); } catch { /* nor this */ } });
+  button.hidden = false;
+  button.addEventListener("click", () => help.showModal());
+  help.querySelector("[data-close]").addEventListener("click", () => help.close());
+  form.addEventListener("focusin", (event) => {
+    const place = boxes.findIndex((box) => box.closest("tr").contains(event.target));
+    if (place >= 0) last = place;
+  });
+  const go = (place) => { const box = boxes[Math.max(0, Math.min(place, boxes.length - 1))]; box.focus(); box.closest("tr").scrollIntoView({ block: "nearest" }); };
+  const aim = (action) => {
+    const target = form.querySelector(`button[name=action][value=${action}]`);
+    if (!boxes.some((box) => box.checked)) boxes[last].click();
+    const count = boxes.filter((box) => box.checked).length;
+    target.focus();
+    say(`Enter: ${action} ${count} ${count === 1 ? "item" : "items"}`);
+  };
+  const keys = { j: () => go(last + 1), k: () => go(last - 1), "?": () => help.showModal() };
+  const ofItem = { x: () => boxes[last].click(), a: () => aim("approve"), r: () => aim("reject") };
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input:not([type=checkbox]), textarea, select");
+    if (!wanted.checked || help.open || typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat && !(event.key in keys)) return;
+    const does = keys[event.key] ?? (last >= 0 ? ofItem[event.key] : undefined);
+    if (does) { event.preventDefault(); does(); }
+  });
+}
+
 function enhance(within) {
   for (const start of [copyButtons, copyRows, liveForms, polling, grids, checkingAll, confirming, editors, autoForms]) start(within);
 }
@@ -278,3 +311,4 @@ enhance(document);
 addresses();
 navigation();
 bell();
+reviewKeys();
