@@ -543,7 +543,7 @@ def test_a_materialized_table_that_is_cut_goes_on_from_where_it_was_left(marts: 
     body: dict[str, Any] = {"source": "marts", "tables": ["cut"], "run_id": "01M8JM8RRTVM4JK0EBMTR9MEV7", "part": 0}
     project.rows_per_batch = 1
     world.process.stopping.set()
-    statuses = []
+    statuses: list[int] = []
     while not statuses or statuses[-1] == 202:
         if len(statuses) == 2:
             project.expire()
