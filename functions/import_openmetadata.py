@@ -25,9 +25,10 @@ def import_on_schedule(_request: ImportRequest, ctx: Context) -> Import:
     return import_now(ctx)
 
 
-def import_now(ctx: Context) -> Import:
+def import_now(ctx: Context, losses: int | None = None) -> Import:
     """Import from OpenMetadata, and have the process show it."""
-    made = Exchange.of(ctx.settings, ctx.process.http).import_tables(ctx.store, ctx.snapshots.current(), ctx.now)
+    exchange = Exchange.of(ctx.settings, ctx.process.http)
+    made = exchange.import_tables(ctx.store, ctx.snapshots.current(), ctx.now, losses=losses)
     ctx.texts.expire()
     ctx.audited(tables=made.tables)
     return made

@@ -18,6 +18,7 @@ from analyst.http.problems import MalformedError
 from analyst.iceberg.catalog import ENDPOINTS, IcebergCatalog, file_config, page
 from analyst.iceberg.credentials import LEAST, SCOPE
 from analyst.iceberg.metadata import location_of
+from analyst.profiles.profile_view import hidden_columns
 from analyst.sharing.requests import SharingError
 from analyst.sharing.shares import table_id
 
@@ -136,6 +137,7 @@ def load_table(place: TablePlace, ctx: Context) -> Text:
         table,
         comment=texts.description(table, catalog.access),
         columns=table.model_copy(update={"columns": texts.columns(table)}),
+        hidden=hidden_columns(ctx.store, table, texts),
         whole_history=history == "all",
     )
     config = _config(table, ctx)

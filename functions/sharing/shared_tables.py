@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.http import ErrorShape, Text, blocks, function
+from analyst.profiles.profile_view import hidden_columns
 from analyst.sharing.requests import Capabilities, asked_of, listed, page_of, parse_time, read_body, span_of, whole
 from analyst.sharing.shares import Share, Shares, table_id
 from analyst.sharing.table_lines import Lines, SharedTable
@@ -193,6 +194,7 @@ def _table(place: TablePlace, ctx: Context) -> SharedTable:
         expires=settings.url_expires,
         now=ctx.now,
         description=shares.access.description(table.id, table.description),
+        hidden=hidden_columns(ctx.store, table, ctx.texts.current()),
     )
 
 

@@ -1,26 +1,87 @@
-"""What a backup contains: the objects of every folder in the bucket are classified."""
+"""What a backup contains: every key that the library can write is classified, and unknown records are kept."""
 
+import ast
 import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 
 import pytest
 
-from analyst.backup.contents import Kind, kind_of
+from analyst.backup.contents import RULES, Kind, kind_of
 from tests.processes import ROOT
 
-_FOLDER = re.compile(r'"((?:state|catalog|locks|jobs|uploads)/[a-z_/-]*/)[^"]*"')
+LIBRARY = ROOT / "shared/analyst"
+ID = "01hx0000000000000000000000"
+_KEY = re.compile(r"(state|catalog|locks|jobs|uploads|query|profiles|iceberg)/[^ *:,;()]*")
+_FOLDERS = {"state/", "state/notifications/", "state/memory/", "state/scripts/", "state/notifications/telegram/"}
+"""Prefixes of others, below which there is nothing of their own."""
 
 
-def folders() -> list[str]:
-    """Return the folders that the library names."""
-    paths = (ROOT / "shared/analyst").rglob("*.py")
-    return sorted({found for path in paths for found in _FOLDER.findall(path.read_text(encoding="utf-8"))})
+@cache
+def constants(path: Path) -> Mapping[str, str]:
+    """Return the texts that a module names, those of other modules among them."""
+    found: dict[str, str] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analyst"):
+            home = ROOT / "shared" / Path(*(node.module or "").split("."))
+            for one in node.names:
+                for file in (home / f"{one.name}.py", home / one.name / "__init__.py"):
+                    if file.exists():
+                        found |= {f"{one.asname or one.name}.{key}": text for key, text in constants(file).items()}
+                origin = home.with_suffix(".py") if home.with_suffix(".py").exists() else home / "__init__.py"
+                if origin.exists() and one.name.isupper() and (text := constants(origin).get(one.name)) is not None:
+                    found[one.asname or one.name] = text
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and value is not None and (text := text_of(value, found)) is not None:
+            found[target.id] = text
+    return found
 
 
-@pytest.mark.parametrize("folder", folders())
-def test_the_objects_of_every_folder_are_classified(folder: str) -> None:
-    below = {"state/notifications/": "inbox/u1/", "state/memory/": "notes/u1/", "state/scripts/": "runs/s1/"}
-    inside = f"{folder}{below.get(folder, '')}01hx0000000000000000000000.json"
-    assert kind_of(inside) is not None
+def text_of(node: ast.expr, known: Mapping[str, str]) -> str | None:
+    """Return the text of an expression, in which values that are not known are ids; `None` if it is no text."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Name(id=name):
+            return known.get(name)
+        case ast.Attribute(value=ast.Name(id=name), attr=attr):
+            return known.get(f"{name}.{attr}")
+        case ast.JoinedStr(values=values):
+            return "".join(text_of(value, known) or ID for value in values)
+        case ast.FormattedValue(value=value):
+            return text_of(value, known) or ID
+    return None
+
+
+def keys() -> Iterator[tuple[str, str]]:
+    """Yield the keys and prefixes that the library composes, with the place of each."""
+    for path in sorted(LIBRARY.rglob("*.py")):
+        known = constants(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = text_of(node, known) if isinstance(node, ast.JoinedStr | ast.Constant) else None
+            if text is not None and _KEY.fullmatch(text) and path.name != "contents.py":
+                yield text, str(path.relative_to(ROOT))
+
+
+COMPOSED = dict(keys())
+
+
+@pytest.mark.parametrize("key", sorted(set(COMPOSED) - _FOLDERS))
+def test_every_key_that_the_library_writes_is_classified(key: str) -> None:
+    whole = f"{key}{ID}.json" if key.endswith(("/", "-")) else key
+    assert any(rule.fullmatch(whole) for rule, _kind in RULES), (whole, COMPOSED[key])
+
+
+def test_the_keys_are_found_whether_they_are_written_out_or_composed() -> None:
+    written, named = "state/paused.json", f"state/notifications/inbox/{ID}/"
+    assert {written, named, f"state/dropped/{ID}/{ID}.json"} <= set(COMPOSED)
+
+
+@pytest.mark.parametrize("key", ["state/later/a.json", "state/notifications/other.json", "state/x"])
+def test_what_no_rule_knows_of_the_state_is_kept(key: str) -> None:
+    assert kind_of(key) is Kind.ADDED
 
 
 @pytest.mark.parametrize(

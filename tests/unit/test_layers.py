@@ -58,7 +58,7 @@ LAYERS = (
 )
 """Modules and packages of `analyst` from the ground up; those of one layer may import each other but for circles."""
 
-SHARED = ("da.profiles.", "da.metrics.", "da.agents.", "da.sql.", "da.types", "da.errors.")
+SHARED = ("da.profiles.", "da.metrics.", "da.agents.", "da.sql.", "da.types", "da.errors.", "da.absence.")
 """What the library uses of `da`: profiles, the compilation of metrics, the tools of agents, and the grammar of types."""
 
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.access import Role
 from analyst.context import Context
@@ -11,13 +11,24 @@ from analyst.http import function
 from analyst.openmetadata.exchange import Exchange, Export, Import
 from functions.import_openmetadata import import_now
 
-_NOT_READ = {422: "The token is refused, or the server is not OpenMetadata.", 503: "The server can't be reached."}
+_NOT_READ = {
+    422: "The token is refused, the server is not OpenMetadata, or too much is missing there.",
+    503: "The server can't be reached.",
+}
 
 
 class Nothing(BaseModel):
     """No parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImportWish(BaseModel):
+    """How many tables may lose what OpenMetadata said of them; by default a fifth, up to 10, or 1 % of many."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    losses: int | None = Field(default=None, ge=0)
 
 
 class ImportStatus(BaseModel):
@@ -46,9 +57,12 @@ def openmetadata_status(_request: Nothing, ctx: Context) -> ImportStatus:
 
 
 @function("POST", "/api/admin/openmetadata/import", allow=Role.ADMIN, answers=_NOT_READ, audit="openmetadata.import")
-def import_from_openmetadata(_request: Nothing, ctx: Context) -> Import:
-    """Import descriptions, tags, owners and tiers of tables from OpenMetadata; what people say here overrides them."""
-    return import_now(ctx)
+def import_from_openmetadata(request: ImportWish, ctx: Context) -> Import:
+    """Import descriptions, tags, owners and tiers of tables from OpenMetadata; what people say here overrides them.
+
+    If too many tables would lose theirs, nothing is imported.
+    """
+    return import_now(ctx, request.losses)
 
 
 @function("POST", "/api/admin/openmetadata/export", allow=Role.ADMIN, answers=_NOT_READ, audit="openmetadata.export")

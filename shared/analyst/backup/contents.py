@@ -24,7 +24,7 @@ class Kind(Enum):
     """Work in progress, proofs and counters of this server, and what is computed from the rest."""
 
 
-_KINDS: Final = tuple(
+RULES: Final = tuple(
     (re.compile(pattern), kind)
     for kind, pattern in (
         (Kind.POINTER, r"state/(current\.json|system[.-].*|access-.*|access_parts/.*)"),
@@ -49,10 +49,15 @@ _KINDS: Final = tuple(
         (Kind.ADDED, r"extracts/[^/]+/.*"),
     )
 )
+_STATE: Final = "state/"
 SECRET: Final = "state/secret.key"  # noqa: S105
 """The generated key that signs sessions, links and receipts; processes read it once."""
 
 
 def kind_of(key: str) -> Kind | None:
-    """Return the kind of an object; `None` if no part of the system writes such keys."""
-    return next((kind for pattern, kind in _KINDS if pattern.fullmatch(key)), None)
+    """Return the kind of an object; `None` if no part of the system writes such keys.
+
+    What no rule knows below `state/`, where everything is that can't be computed again, is kept as a record.
+    """
+    known = next((kind for pattern, kind in RULES if pattern.fullmatch(key)), None)
+    return Kind.ADDED if known is None and key.startswith(_STATE) else known

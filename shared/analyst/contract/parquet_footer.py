@@ -37,7 +37,9 @@ _DECIMAL, _INTERVAL = 5, 21
 """Converted types (`ConvertedType`)."""
 
 _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
-_LOGICAL_DECIMAL, _LOGICAL_TIME, _LOGICAL_TIMESTAMP = 5, 7, 8
+_LOGICAL_LIST, _LOGICAL_DECIMAL, _LOGICAL_TIME, _LOGICAL_TIMESTAMP = 3, 5, 7, 8
+_LOGICAL_UUID, _LOGICAL_VARIANT = 14, 16
+_CONVERTED_LIST = 3
 _MILLIS, _NANOS = 1, 3
 _TIMESTAMP_MILLIS = 9
 _WRITE_AGAIN = "the file is damaged; write it again"
@@ -244,6 +246,26 @@ class Element:
         if _LOGICAL_TIMESTAMP in logical:
             return bool(_MILLIS in logical[_LOGICAL_TIMESTAMP][1].get(2, (0, {}))[1])
         return bool(self._value(6, None) == _TIMESTAMP_MILLIS)
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether it is a group of the type VARIANT."""
+        return _LOGICAL_VARIANT in self._value(10, {}) and bool(self.children)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a group that is a list."""
+        return _LOGICAL_LIST in self._value(10, {}) or self._value(6, None) == _CONVERTED_LIST
+
+    @property
+    def is_of_bytes(self) -> bool:
+        """Whether it has a fixed number of bytes that are neither a decimal nor a UUID."""
+        return self._value(1, None) == FIXED and not self.digits and _LOGICAL_UUID not in self._value(10, {})
+
+    def without_variants(self) -> "Element":
+        """Return the element in which variants are the groups that store them."""
+        fields = {number: value for number, value in self.fields.items() if number != 10 or not self.is_variant}  # noqa: PLR2004 - `SchemaElement.logicalType`
+        return Element(fields, tuple(child.without_variants() for child in self.children))
 
     def raw(self) -> "Element":
         """Return the element with types that DuckDB reads without conversion: integers, and intervals for INT96.

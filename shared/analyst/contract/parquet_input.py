@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from analyst.contract import parquet
-from analyst.contract.parquet_footer import Element, Footer, read_footer, verify_pages
+from analyst.contract import parquet, parquet_nesting
+from analyst.contract.parquet_footer import Chunk, Element, Footer, read_footer, verify_pages
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError, UnavailableError
 from analyst.names import quote, quote_text
@@ -85,7 +85,14 @@ def open_parquet(
             exactly.
     """
     footer = read_footer(path, name)
-    verify_pages(path, name, footer.chunks(name))
+    counts = [0] * sum(1 for element in footer.root.walk() if not element.children)
+
+    def counted() -> Iterator[Chunk]:
+        for number, chunk in enumerate(footer.chunks(name)):
+            counts[number % len(counts)] += chunk.values
+            yield chunk
+
+    verify_pages(path, name, counted())
     _check_names(footer.columns, name)
     for column in footer.columns:
         _check_column(column, name)
@@ -96,6 +103,13 @@ def open_parquet(
     )
     if not names:
         raise SourceError(f"{name} has no columns")
+    with told_as(SourceError, f"{name} can't be read as parquet: ", hide=path):
+        parquet_nesting.verify_counts(con, scan([path]), footer.columns, counts, name)
+    if any(element.is_variant for element in footer.root.walk()):
+        raw = scratch / f"variants{sum(1 for _ in scratch.iterdir())}.parquet"
+        changed = footer.root.without_variants()
+        with _copied(path, raw, footer, name, changed), told_as(SourceError, f"{name} can't be read: ", hide=raw):
+            parquet_nesting.verify_variants(con, scan([raw]), footer.columns, name)
     if not any(column.loses_nanoseconds for column in footer.root.walk()):
         return ParquetInput(name, (path,), names, in_milliseconds)
     paths = _exact(con, path, footer, name, scratch=scratch, is_text=is_text)
@@ -145,7 +159,10 @@ def _exact(
     into.mkdir()
     with told_as(SourceError, f"{name} can't be read as parquet: ", hide=path):
         read = _described(con, path)
-    with _copied(path, raw, footer, name), told_as(SourceError, f"{name} can't be read as parquet: ", hide=raw):
+    with (
+        _copied(path, raw, footer, name, footer.root.raw()),
+        told_as(SourceError, f"{name} can't be read as parquet: ", hide=raw),
+    ):
         terms = [
             f"{_Nanoseconds(name, column, as_text=is_text(column)).term(kind, stored)} as {quote(column)}"
             for (column, kind), (_same, stored) in zip(read, _described(con, raw), strict=True)
@@ -164,13 +181,13 @@ def _described(con: "DuckDBPyConnection", path: Path) -> "list[tuple[str, DuckDB
 
 
 @contextmanager
-def _copied(path: Path, into: Path, footer: Footer, name: str) -> Iterator[None]:
-    """Provide a copy of a file whose footer declares the physical type of columns that lose nanoseconds."""
+def _copied(path: Path, into: Path, footer: Footer, name: str, root: Element) -> Iterator[None]:
+    """Provide a copy of a file whose footer declares another schema of the same data."""
     try:
         shutil.copyfile(path, into)
         with into.open("r+b") as file:
             file.seek(os.fstat(file.fileno()).st_size - 8 - len(footer.data))
-            changed = footer.with_schema(footer.root.raw())
+            changed = footer.with_schema(root)
             file.write(changed + len(changed).to_bytes(4, "little") + b"PAR1")
             file.truncate()
     except OSError as error:

@@ -24,7 +24,7 @@ from analyst.names import did_you_mean
 from analyst.query.ranges import Ranges
 from analyst.sharing.requests import SharingError, page_of, whole
 from analyst.sharing.shares import table_id
-from analyst.sharing.statistics import FileStatistics, Pace
+from analyst.sharing.statistics import FileStatistics, Hidden, Pace
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 
@@ -132,10 +132,12 @@ class IcebergCatalog:
             )
         return table
 
-    def metadata(self, table: Table, *, comment: str | None, columns: Table, whole_history: bool) -> tuple[Json, str]:
+    def metadata(
+        self, table: Table, *, comment: str | None, columns: Table, whole_history: bool, hidden: Hidden = frozenset()
+    ) -> tuple[Json, str]:
         """Return the metadata of a table, and the address under which it can be read too.
 
-        `columns` is the table with the descriptions that people gave its columns.
+        `columns` is the table with the descriptions that people gave its columns; `hidden` are those without bounds.
 
         Raises:
             UnsupportedTypeError: Iceberg has no counterpart of a column's type.
@@ -143,7 +145,7 @@ class IcebergCatalog:
         """
         since = self.now - timedelta(hours=self.keep_hours)
         published = self.snapshots.current().catalog.built_at
-        record = self.records.of(Current(table, published, lambda: self._history(table), since))
+        record = self.records.of(Current(table, published, lambda: self._history(table), since, hidden))
         made = table_metadata(record, columns, kept_since=since, comment=comment)
         uuid = table_id(table)
         name = self.records.put(uuid, json.dumps(made, ensure_ascii=False).encode(), DOCUMENT)

@@ -24,7 +24,7 @@ from analyst.errors import UnavailableError
 from analyst.iceberg.manifests import Numbered, manifest, manifest_list
 from analyst.iceberg.schema import Json, UnsupportedTypeError, is_retyped, name_mapping, schema_fields, with_docs
 from analyst.sharing.shares import table_id
-from analyst.sharing.statistics import FileStatistics
+from analyst.sharing.statistics import FileStatistics, Hidden
 from analyst.store import ABSENT, Entry, Store, StoreConflictError
 from analyst.store.compare_and_swap import put_once
 
@@ -69,6 +69,8 @@ class TableRecord(_Value):
     """What stays the same for readers: the ids of fields, schemas and versions, oldest first. Its object is swapped."""
 
     ids: dict[str, int] = Field(default_factory=dict)
+    hidden: tuple[str, ...] | None = None
+    """Columns that no manifest has bounds of; not known of records that were written before there were any."""
     schemas: tuple[tuple[Json, ...], ...] = ()
     versions: tuple[Version, ...] = ()
 
@@ -95,13 +97,14 @@ class Current:
     """A table as it is in the newest snapshot, published at a time, and where earlier versions are found.
 
     `history` yields these with the time of their snapshot, newest first; it is read only for a version that is new. Those
-    that were replaced before `kept_since` are forgotten.
+    that were replaced before `kept_since` are forgotten. Sensitive columns are `hidden`: there are no bounds of their values.
     """
 
     table: Table
     published: datetime
     history: Callable[[], Iterable[tuple[datetime, Table]]]
     kept_since: datetime
+    hidden: Hidden = frozenset()
 
 
 @dataclass(slots=True)
@@ -121,15 +124,17 @@ class TableRecords:
             UnsupportedTypeError: Iceberg has no counterpart of a column's type.
             UnavailableError: the store does not respond.
         """
-        uuid, digest = table_id(current.table), digest_of(current.table)
+        uuid, digest, hidden = table_id(current.table), digest_of(current.table), tuple(sorted(current.hidden))
         with self._lock:
             known = self._known.get(uuid)
-        if known is not None and known.digest == digest:
+        if known is not None and (known.digest, known.hidden) == (digest, hidden):
             return known
         key = f"{PREFIX}{uuid}/{RECORD}"
         for _ in range(_ATTEMPTS):
             found = self.store.read(key)
             record = TableRecord() if found is None else parsed(found.data)
+            if record.hidden != hidden:  # what was written with other bounds is not shown any more
+                record = TableRecord(ids=record.ids, hidden=hidden)
             if record.digest != digest:
                 record = self._extended(record, current)
                 data = record.model_dump_json().encode()
@@ -186,7 +191,9 @@ class TableRecords:
         name, length = None, 0
         if files:
             schema = {"type": "struct", "schema-id": schema_id, "fields": columns}
-            data = manifest(schema, files, self.statistics.of(table), location_of(uuid), numbered)
+            data = manifest(
+                schema, files, self.statistics.of(table, frozenset(record.hidden or ())), location_of(uuid), numbered
+            )
             name, length = self.put(uuid, data, "-m0.avro"), len(data)
         path = None if name is None else f"{location_of(uuid)}/{METADATA}{name}"
         version = Version(
@@ -205,7 +212,7 @@ class TableRecords:
         )
         earlier = (each.model_copy(update={"replaced": each.replaced or version.published}) for each in record.versions)
         kept = [each for each in earlier if each.replaced is not None and each.replaced >= kept_since]
-        return TableRecord(ids=ids, schemas=schemas, versions=(*kept, version))
+        return record.model_copy(update={"ids": ids, "schemas": schemas, "versions": (*kept, version)})
 
     def put(self, uuid: str, data: bytes, suffix: str) -> str:
         """Write an object of a table's metadata, named by its content; return its name."""

@@ -301,11 +301,16 @@ class Bot:
         put_once(self.store, key, b"{}")
         return reply
 
+    def _is_older(self, said: Mapping[str, Any], user_id: str) -> bool:
+        """Return whether a person has linked the chat since: updates whose answer was an error arrive again, much later."""
+        link, date = preferences.read(self.store, user_id).telegram, said.get("date")
+        return link is not None and isinstance(date, int) and date < int(link.linked_at.timestamp())
+
     def _answer(self, update: Mapping[str, Any], now: datetime) -> Reply | None:
         if _is_blocked(update):
             chat = _chat_of(update["my_chat_member"])
             user_id = None if chat is None else Links(self.store).person_of(chat[0])
-            if user_id is not None:
+            if user_id is not None and not self._is_older(update["my_chat_member"], user_id):
                 Links(self.store).unlink(user_id)
             return None
         message = update.get("message")

@@ -9,14 +9,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from analyst.catalog import Table
-from analyst.descriptions import Imported, ImportedTable, put_imported
-from analyst.errors import InvalidInputError
+from analyst.descriptions import Imported, ImportedTable, put_imported, read_imported
+from analyst.errors import InvalidInputError, SourceError
 from analyst.http_client import HttpClient
 from analyst.openmetadata import entities
 from analyst.openmetadata.client import OpenMetadata
 from analyst.settings import Settings
 from analyst.snapshots import Snapshot
 from analyst.store import Store
+from da.absence import believable
 
 MARK: Final = "# AUTO-GENERATED from OpenMetadata"
 """The first line of exported files. Files without it were written by people."""
@@ -67,20 +68,25 @@ class Exchange:
         client = OpenMetadata(url, token, http)
         return cls(client, settings.openmetadata_data_product, settings.openmetadata_filter_tag)
 
-    def import_tables(self, store: Store, snapshot: Snapshot, at: datetime) -> Import:
+    def import_tables(self, store: Store, snapshot: Snapshot, at: datetime, *, losses: int | None = None) -> Import:
         """Store what the server says of our tables; if it can't be read, the last import stays.
 
         A table is found by the end of its qualified name: `<schema>.<table>` is our `<source>.<name>`, or else its name is
-        the only one of its kind.
+        the only one of its kind. A bot that lost a right is answered as if there were nothing, and tags may hide values: if
+        more of our tables would lose what is said of them, or all their tags, than is believable, the last import stays.
+        `losses` is how many may.
 
         Raises:
-            SourceError, UnavailableError: as of the client.
+            SourceError, UnavailableError: as of the client; or too much is missing.
         """
         listed = [
             each for each in self.client.list("tables", _TABLE_FIELDS) if entities.is_of_product(each, self.product)
         ]
         found, ambiguous = _matched(snapshot.catalog.tables, listed)
         tables = {id_: entities.table_of(each, self.client.url) for id_, each in found.items()}
+        known = read_imported(store)
+        if known.origin == self.client.url:
+            _check_absent({id_: said for id_, said in known.tables.items() if id_ in snapshot.by_id}, tables, losses)
         made = Imported(origin=self.client.url, fetched_at=at, tables=tables)
         put_imported(store, made)
         return Import(fetched_at=at, tables=len(tables), ambiguous=tuple(ambiguous))
@@ -116,6 +122,22 @@ class Exchange:
             f"# DO NOT EDIT: the next export replaces it. To keep it, remove the first line.\n"
         )
         return head.replace("\r", " ") + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _check_absent(before: Mapping[str, ImportedTable], now: Mapping[str, ImportedTable], losses: int | None) -> None:
+    lost = [id_ for id_, said in before.items() if id_ not in now or (_tags(said) and not _tags(now[id_]))]
+    most = losses if losses is not None else believable(len(before)) if now else 0
+    if len(lost) > most:
+        raise SourceError(
+            f"OpenMetadata no longer has {len(lost)} of the {len(before)} tables that it described, or their tags, such as "
+            f"{min(lost)!r}; an import drops at most {most}, so the last one stays. If the bot of OPENMETADATA_TOKEN can no longer "
+            "see them, grant it the right to view all; if they were removed there, run: da admin openmetadata import "
+            f"--losses {len(lost)}"
+        )
+
+
+def _tags(said: ImportedTable) -> bool:
+    return bool(said.tags) or any(column.tags for column in said.columns.values())
 
 
 def _matched(

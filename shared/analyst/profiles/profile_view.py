@@ -6,10 +6,11 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.access import AccessList, Caller
+from analyst.catalog import Table
 from analyst.descriptions import Texts
 from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import visible_metrics
-from analyst.profiles import relations
+from analyst.profiles import relations, stored_profiles
 from analyst.profiles.stored_profiles import StoredProfile
 from analyst.snapshots import Snapshot
 from analyst.store import Store
@@ -35,6 +36,14 @@ class ProfileView(BaseModel):
     profile: dict[str, Any]
     changes: tuple[dict[str, Any], ...]
     history: tuple[dict[str, Any], ...]
+
+
+def hidden_columns(store: Store, table: Table, texts: Texts) -> frozenset[str]:
+    """Return the columns whose values are not shown, because a tag or the newest profile calls them sensitive."""
+    tagged = {name for name, tags in texts.tags_by_column(table).items() if by_tag(tags)}
+    found = stored_profiles.read(store, table)
+    profiled = () if found is None else found.profile.get("columnProfile", ())
+    return frozenset(tagged | {each["name"] for each in profiled if each.get("isSensitive")})
 
 
 def view(

@@ -24,6 +24,8 @@ from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote
 from analyst.rebuild.view_names import TAKEN_SCHEMAS
+from da.profiles.aggregates import kind_of
+from da.profiles.sensitive import hides_extremes
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -524,6 +526,8 @@ class _Rows:
                 continue
             least, greatest = (_bound(said.get(each), kinds[name]) for each in ("min", "max"))
             is_known = least is not None and greatest is not None
+            if is_known and hides_extremes(name, kind_of(kinds[name]), [said["min"], said["max"]]):
+                is_known = False
             self._add(
                 "ducklake_file_column_stats",
                 data_file_id=self.next_file,

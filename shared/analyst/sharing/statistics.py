@@ -1,6 +1,7 @@
 """What the requests of a process share: statistics of data files, from the Delta log of their table, and a limit on requests.
 
 Statistics only serve hints, so a log that lags, or is in a checkpoint, costs nothing but work: a file without them is kept.
+The least and greatest values of sensitive columns are left out.
 """
 
 import json
@@ -14,6 +15,12 @@ from typing import Any, Final
 from analyst.catalog import File, Table
 from analyst.errors import AnalystError, RateLimitedError
 from analyst.store import Store, in_parallel
+from da.profiles.aggregates import kind_of
+from da.profiles.sensitive import hides_extremes
+from da.profiles.sketches import Kind
+
+Hidden = frozenset[str]
+"""The names of the columns that a tag, or the profile of their table, calls sensitive."""
 
 _MOST_COMMITS: Final = 64
 _MOST_TABLES: Final = 500
@@ -28,43 +35,58 @@ class FileStatistics:
 
     store: Store
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _texts: dict[str, str] = field(default_factory=dict)
-    _known: "OrderedDict[str, tuple[str, Mapping[str, Mapping[str, Any]]]]" = field(default_factory=OrderedDict)
+    _texts: dict[tuple[str, Hidden], str] = field(default_factory=dict)
+    _known: "OrderedDict[str, tuple[tuple[str, Hidden], Mapping[str, Mapping[str, Any]]]]" = field(
+        default_factory=OrderedDict
+    )
 
-    def of(self, table: Table) -> Mapping[str, Mapping[str, Any]]:
-        """Return the statistics of a table's files by key, as far as they are known."""
+    def of(self, table: Table, hidden: Hidden = frozenset()) -> Mapping[str, Mapping[str, Any]]:
+        """Return the statistics of a table's files by key, as far as they are known, without the values of `hidden` columns."""
+        mark = (table.hash, hidden)
         with self._lock:
             known = self._known.get(table.id)
-            if known is not None and known[0] == table.hash:
+            if known is not None and known[0] == mark:
                 self._known.move_to_end(table.id)
                 return known[1]
-        read = self._read(table)
+        read = self._read(table, hidden)
         with self._lock:
-            self._known[table.id] = (table.hash, read)
+            self._known[table.id] = (mark, read)
             while len(self._known) > _MOST_TABLES:
                 self._known.popitem(last=False)
         return read
 
-    def text(self, file: File, stats: Mapping[str, Any]) -> str:
+    def text(self, file: File, stats: Mapping[str, Any], hidden: Hidden = frozenset()) -> str:
         """Return the statistics of a file as JSON; that of a file is written once."""
-        text = self._texts.get(file.path)
+        text = self._texts.get((file.path, hidden))
         if text is None:
             if len(self._texts) > _MOST_TEXTS:
                 self._texts.clear()
-            text = self._texts[file.path] = json.dumps(stats, ensure_ascii=False, separators=(",", ":"))
+            text = self._texts[file.path, hidden] = json.dumps(stats, ensure_ascii=False, separators=(",", ":"))
         return text
 
-    def _read(self, table: Table) -> Mapping[str, Mapping[str, Any]]:
+    def _read(self, table: Table, hidden: Hidden) -> Mapping[str, Mapping[str, Any]]:
         home = f"extracts/{table.source}/data/{table.name}/"
         wanted = {file.path: file for file in table.files}
+        kinds = {column.name: kind_of(column.type) for column in table.columns}
         found: dict[str, Mapping[str, Any]] = {}
         with suppress(AnalystError):
             keys = sorted(each.key for each in self.store.list(f"{home}_delta_log/") if each.key.endswith(".json"))
             for commit in in_parallel(self.store.read, keys[-_MOST_COMMITS:], _AT_ONCE):
                 for path, stats in _added(commit.data if commit else b""):
                     if home + path in wanted:
-                        found[home + path] = stats
+                        found[home + path] = _shown(stats, kinds, hidden)
         return found
+
+
+def _shown(stats: Mapping[str, Any], kinds: Mapping[str, Kind], hidden: Hidden) -> Mapping[str, Any]:
+    """Return the statistics of a file without the least and greatest values of sensitive columns."""
+    least, greatest = (dict(stats.get(each) or {}) for each in ("minValues", "maxValues"))
+    for name in least.keys() | greatest.keys():
+        extremes = [each[name] for each in (least, greatest) if isinstance(each.get(name), str | int | float)]
+        if name in hidden or hides_extremes(name, kinds.get(name, "text"), extremes):
+            least.pop(name, None)
+            greatest.pop(name, None)
+    return {**stats, "minValues": least, "maxValues": greatest}
 
 
 def _added(commit: bytes) -> "list[tuple[str, Mapping[str, Any]]]":

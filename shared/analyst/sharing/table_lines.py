@@ -19,7 +19,7 @@ from analyst.sharing.hints import test_of
 from analyst.sharing.requests import Asked, Capabilities, Json, SharingError, Span, Token
 from analyst.sharing.schema import has_ntz, schema_text
 from analyst.sharing.shares import Share, table_id
-from analyst.sharing.statistics import FileStatistics, stats_of
+from analyst.sharing.statistics import FileStatistics, Hidden, stats_of
 from analyst.snapshots import Snapshots
 
 MOST_FILES: Final = 10_000
@@ -76,6 +76,8 @@ class SharedTable:
     expires: int
     now: datetime
     description: str | None = None
+    hidden: Hidden = frozenset()
+    """Columns whose least and greatest values are left out of the statistics."""
     _kept: list[Version] = field(default_factory=list)
     _begun: list[int] = field(default_factory=list)
     """The number of the version with which the table began, if that is known."""
@@ -211,7 +213,7 @@ class SharedTable:
         because statistics become known.
         """
         test = test_of(asked.sql_hints, asked.json_hints)
-        known = self.statistics.of(table)
+        known = self.statistics.of(table, self.hidden)
         rows = 0
         for place, file in enumerate(table.files):
             stats = stats_of(file, known)
@@ -300,7 +302,7 @@ class SharedTable:
     ) -> Iterator[Json]:
         old = {file.path: file for file in before.table.files} if before else {}
         new = {file.path: file for file in after.table.files}
-        known = self.statistics.of(after.table)
+        known = self.statistics.of(after.table, self.hidden)
         for path, file in new.items():
             if path not in old:
                 yield self._change("add", file, stats_of(file, known), after, form, capabilities=capabilities)
@@ -336,7 +338,7 @@ class SharedTable:
             yield {"metaData": {**about, **facts}}
 
     def _file(self, file: File, stats: Json, version: Version, form: str, capabilities: Capabilities) -> Json:
-        text = self.statistics.text(file, stats)
+        text = self.statistics.text(file, stats, self.hidden)
         url, plain = self._url(file), self._plain(file, version, capabilities.file_ids or form)
         if form == "parquet":
             return {"file": {"url": url, **plain, "partitionValues": {}, "stats": text}}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from da.absence import believable
 from da.atomic import write_atomically
 from da.errors import DaError
 from da.help import Commands
@@ -20,6 +21,12 @@ app = Commands("Import descriptions from OpenMetadata, and export its metrics an
 MARK: Final = "# AUTO-GENERATED from OpenMetadata"
 _SAFE: Final = re.compile(r"(?:metrics|tables)/(?:[a-z0-9_]+/)?[a-z0-9_]+\.yml")
 
+Losses = Annotated[
+    int | None,
+    typer.Option(
+        "--losses", metavar="N", help="How many may be gone there; by default a fifth, up to 10, or 1 % of many."
+    ),
+]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that gets metrics/ and tables/.")]
 
 
@@ -43,32 +50,37 @@ def status(json: Json = False) -> None:
 
 
 @app.command("import")
-def import_(json: Json = False) -> None:
+def import_(losses: Losses = None, json: Json = False) -> None:
     """Import descriptions, tags, owners and tiers of tables.
+
+    If OpenMetadata no longer has many of the tables that it described, the last import stays.
 
     Examples:
       da admin openmetadata import
+      da admin openmetadata import --losses 25
     """
     with session(timeout=600.0) as server:
-        made = server.post("/api/admin/openmetadata/import", {})
+        made = server.post("/api/admin/openmetadata/import", {} if losses is None else {"losses": losses})
     if made["ambiguous"] and not json:
         say_warning(f"the names of {', '.join(made['ambiguous'])} fit several tables there; they were left out")
     respond(made, f"Imported what OpenMetadata says of {count_text(made['tables'], 'table')}.", json=json)
 
 
 @app.command("export")
-def export(folder: Folder, json: Json = False) -> None:
+def export(folder: Folder, losses: Losses = None, json: Json = False) -> None:
     """Write the metrics of OpenMetadata, and the tables of its data product, as YAML files.
 
     Files that were exported earlier and are no longer there are removed. Files that people wrote are kept: they do
-    not start with the first line of an exported file. If OpenMetadata has nothing to export, all files stay.
+    not start with the first line of an exported file. If OpenMetadata has nothing to export, all files stay. If too many
+    are no longer there, nothing is written.
 
     Examples:
       da admin openmetadata export ./config
+      da admin openmetadata export ./config --losses 25
     """
     with session(timeout=600.0) as server:
         made = server.post("/api/admin/openmetadata/export", {})
-    result = write(folder, made["files"])
+    result = write(folder, made["files"], losses)
     if not json:
         for path in result["kept"]:
             say_warning(f"'{path}' was written by a person; it is kept")
@@ -76,11 +88,11 @@ def export(folder: Folder, json: Json = False) -> None:
     respond(result, text if made["files"] else "OpenMetadata has nothing to export; all files stay.", json=json)
 
 
-def write(folder: Path, files: dict[str, str]) -> dict[str, Any]:
+def write(folder: Path, files: dict[str, str], losses: int | None = None) -> dict[str, Any]:
     """Write exported files, remove stale ones, and keep those of people; return the paths of each kind.
 
     Raises:
-        DaError: the server names a path outside of the folder.
+        DaError: the server names a path outside of the folder, or more files are stale than `losses`, or than is believable.
     """
     for path in files:
         if not _SAFE.fullmatch(path):
@@ -91,7 +103,13 @@ def write(folder: Path, files: dict[str, str]) -> dict[str, Any]:
         for path in sorted((folder / kind).rglob("*.yml"))
         if path.is_file()
     }
-    stale = [name for name, path in there.items() if name not in files and _is_ours(path)] if files else []
+    ours = [name for name, path in there.items() if _is_ours(path)]
+    stale = [name for name in ours if name not in files] if files else []
+    if len(stale) > (most := believable(len(ours)) if losses is None else losses):
+        raise DaError(
+            f"OpenMetadata no longer has {len(stale)} of the {len(ours)} files in '{folder}', such as '{stale[0]}'; an export removes at "
+            f"most {most}, so nothing was written; if they were removed there, run the command with --losses {len(stale)}"
+        )
     kept = [name for name in files if name in there and not _is_ours(there[name])]
     written = [name for name in files if name not in kept]
     for name in written:

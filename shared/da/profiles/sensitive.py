@@ -111,6 +111,13 @@ def by_tag(tags: Iterable[str]) -> bool:
     )
 
 
+def hides_extremes(name: str, kind: Kind, extremes: Iterable[str | float]) -> bool:
+    """Return whether the least and greatest value of a column are not to be shown, as far as its name and they say so."""
+    return by_name(name, kind) or any(
+        content_of(each) is not None if isinstance(each, str) else is_card_number(each) for each in extremes
+    )
+
+
 def content_of(value: str) -> Reason | None:
     """Return the kind of sensitive content that a text contains."""
     if _EMAIL_SIGN.search(value) and _EMAIL.search(value):

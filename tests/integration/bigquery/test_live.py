@@ -534,6 +534,31 @@ def test_bigquery_computes_a_materialized_table(marts: Live) -> None:
     assert world.ask("POST", "/api/query", {"sql": "select count(*) from marts.names"})["rows"] == [[4]]
 
 
+def test_a_materialized_table_that_is_cut_goes_on_from_where_it_was_left(marts: Live) -> None:
+    """Its SQL is billed once, whatever cuts or kills its tasks."""
+    world, project = marts.bigquery.world, marts.project
+    options = {"sql": "SELECT id, day FROM `shop-123456.d.Visits`", "engine": "bigquery", "connection": "bq"}
+    world.ask("POST", "/api/admin/tables/marts.cut", {"options": options})
+    project.jobs.clear()
+    body: dict[str, Any] = {"source": "marts", "tables": ["cut"], "run_id": "01M8JM8RRTVM4JK0EBMTR9MEV7", "part": 0}
+    project.rows_per_batch = 1
+    world.process.stopping.set()
+    statuses: list[int] = []
+    while not statuses or statuses[-1] == 202:
+        if len(statuses) == 2:
+            project.expire()
+        answer = world.send("POST", "/extract/materialized", body, token=SERVICE_TOKEN)
+        statuses.append(answer.status_code)
+        body["part"] += 1
+    world.process.stopping.clear()
+    assert statuses[:3] + statuses[-1:] == [202, 202, 202, 200]
+    (done,) = answer.get_json()["tables"]
+    assert (done["rows"], "was resumed" in str(done["notes"])) == (20, True)
+    assert [job.dry_run for job in project.jobs.values()] == [True, False]
+    rows = world.ask("POST", "/api/query", {"sql": "select count(distinct day) from marts.cut"})["rows"]
+    assert rows == [[20]]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

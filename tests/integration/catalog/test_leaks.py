@@ -1,6 +1,7 @@
 """What people's data looks like is planted in every kind of column, and looked for in everything that is told or stored."""
 
 import gzip
+import io
 import json
 import logging
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import fastavro
 import pytest
 
 from da.profiles.files import profile_path
@@ -68,6 +70,13 @@ def found_in(text: str) -> str | None:
     return None if match is None else text[max(0, match.start() - 120) : match.end() + 40]
 
 
+def unpacked(key: str, data: bytes) -> str:
+    """Return the text of an object of the bucket, with the values of Avro."""
+    if key.endswith(".avro"):
+        return str([*fastavro.reader(io.BytesIO(data))])
+    return (gzip.decompress(data) if key.endswith(".gz") else data).decode(errors="replace")
+
+
 @pytest.fixture(scope="module")
 def world(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> World:
     """Published and profiled tables, twice, so that there are changes."""
@@ -109,6 +118,10 @@ def test_no_answer_about_a_table_has_a_planted_value(world: World, caplog: pytes
         assert again.status_code == 200, again.text
         told += [again.text, world.send("GET", f"/api/catalog/tables/shop.{table}").text]
         told.append(json.dumps(call(world, "describe_table", table=f"shop.{table}")))
+        shared = f"/delta-sharing/shares/data/schemas/shop/tables/{table}"
+        told += [world.send("POST", f"{shared}/query", {}).text, world.send("GET", f"{shared}/metadata").text]
+        told.append(world.send("GET", f"{shared}/changes?startingVersion=1").text)
+        told.append(world.send("GET", f"/iceberg/v1/namespaces/shop/tables/{table}").text)
     words = ("planted", "zq", "777", "4539")
     told += [world.send("GET", f"/api/catalog/search?q={word}").text for word in words]
     told += [world.send("GET", path).text for path in ("/api/metrics", "/api/catalog/lineage", "/api/sync/manifest")]
@@ -126,16 +139,52 @@ def test_no_answer_about_a_table_has_a_planted_value(world: World, caplog: pytes
 
 def test_no_object_about_the_data_has_a_planted_value(world: World) -> None:
     store, kept = world.process.store, 0
+    for table in TABLES:
+        world.ask("GET", f"/iceberg/v1/namespaces/shop/tables/{table}")
+    made_of_data = ("profiles/", "catalog/", "iceberg/", "state/runs", "state/audit", "analytics/")
+    assert any(key.endswith("-m0.avro") for key in listed(world.cloud))
     for key in listed(world.cloud):
-        if key.startswith(("profiles/", "catalog/", "state/runs", "state/audit", "analytics/")) and not key.endswith(
-            ".duckdb"
-        ):
+        if key.startswith(made_of_data) and not key.endswith(".duckdb"):
             found = store.read(key)
             assert found is not None
-            data = gzip.decompress(found.data) if key.endswith(".gz") else found.data
-            assert found_in(data.decode(errors="replace")) is None, key
+            assert found_in(unpacked(key, found.data)) is None, key
             kept += 1
     assert kept > len(TABLES)
+
+
+def extremes(world: World, hint: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return the least values of the files that Delta Sharing lists, by column."""
+    body = {} if hint is None else {"jsonPredicateHints": json.dumps(hint)}
+    lines = world.send("POST", "/delta-sharing/shares/data/schemas/shop/tables/people/query", body).text.splitlines()
+    files = [json.loads(line)["file"] for line in lines if "file" in json.loads(line)]
+    return [json.loads(file["stats"])["minValues"] for file in files]
+
+
+def test_readers_get_the_extremes_of_columns_that_are_not_sensitive(world: World) -> None:
+    """A tag, a name, the profile or the extremes themselves hide those of a column; hints on the others still leave files out."""
+    source = Path(world.process.settings.source_roots[0]) / "people.parquet"
+    often = "case when i % 3 = 0 then 'a' || i || '@example.com' else case when i < 3 then '' else 'zz' end end"
+    columns = f"i as id, 'n' || i as nick, 'p' || i as phone, 'c' || i as code, {often} as contact"
+    duckdb.sql(f"copy (select {columns} from range(100) r(i)) to '{source}' (format parquet)")
+    assert world.ask("POST", "/extract/csv", {"source": "shop"})["status"] == "ok"
+    iceberg = "/iceberg/v1/namespaces/shop/tables/people"
+    before = world.ask("GET", iceberg)["metadata"]["snapshots"][-1]
+    assert extremes(world) == [{"id": 0, "nick": "n0", "code": "c0"}]
+    world.ask("PUT", "/api/admin/tables/shop.people/description", {"columns": {"nick": {"tags": ["PII"]}}})
+    assert extremes(world) == [{"id": 0, "code": "c0"}]
+    assert extremes(world, equal("id", "long", "1000")) == []
+    assert extremes(world, equal("nick", "string", "zzz")) == [{"id": 0, "code": "c0"}]
+    after = world.ask("GET", iceberg)["metadata"]["snapshots"][-1]
+    assert (after["snapshot-id"], after["manifest-list"] == before["manifest-list"]) == (before["snapshot-id"], False)
+    keys = [key for key in listed(world.cloud) if key.endswith("-m0.avro")]
+    manifests = [unpacked(key, found.data) for key in keys if (found := world.process.store.read(key))]
+    assert sorted("n99" in text for text in manifests if "c99" in text) == [False, True]
+    assert not any("p99" in text or "@" in text for text in manifests)
+
+
+def equal(column: str, kind: str, value: str) -> dict[str, Any]:
+    terms = [{"op": "column", "name": column, "valueType": kind}, {"op": "literal", "value": value, "valueType": kind}]
+    return {"op": "equal", "children": terms}
 
 
 def test_a_single_value_among_many_rows_appears_nowhere(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from analyst.openmetadata.entities import metric_of, text_of
 from da.commands.admin_openmetadata import write
 from da.errors import DaError
 from tests.doubles.openmetadata import TOKEN, OpenMetadataDouble, id_of, label, openmetadata, owner, reference, table
-from tests.integration.world import Begun, World
+from tests.integration.world import SERVICE_TOKEN, Begun, World
 
 
 @pytest.fixture
@@ -101,6 +101,33 @@ def test_a_failed_import_keeps_the_last_one(
     assert world.ask("GET", "/api/catalog/tables/shop.orders")["tier"] == "Tier1"
 
 
+PEOPLE = table("x.y.shop.people", columns=[{"name": "nick", "dataType": "STRING", "tags": [label("PII.Sensitive")]}])
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        [],
+        [table("a.b.c.other")],
+        [table("x.y.shop.people"), table(ORDERS["fullyQualifiedName"])],
+    ],
+    ids=["nothing", "nothing of ours", "no tags"],
+)
+def test_a_bot_that_is_shown_less_does_not_end_what_tags_hide(
+    world: World, catalog: OpenMetadataDouble, left: list[Any]
+) -> None:
+    """A bot that lost a right gets an answer like that of a server from which everything was removed."""
+    catalog.tables = [ORDERS, PEOPLE]
+    world.ask("POST", "/api/admin/openmetadata/import", {})
+    catalog.tables = left
+    for path, token in (("/import-openmetadata", SERVICE_TOKEN), ("/api/admin/openmetadata/import", None)):
+        answer = world.send("POST", path, {}, **({"token": token} if token else {}))
+        assert (answer.status_code, "--losses 2" in answer.get_json()["detail"]) == (422, True), answer.text
+    assert "planted" not in world.send("GET", "/api/tables/shop.people/profile").text
+    world.ask("POST", "/api/admin/openmetadata/import", {"losses": 2})
+    assert "planted" in world.send("GET", "/api/tables/shop.people/profile").text
+
+
 METRIC: dict[str, Any] = {
     "id": id_of("m1"),
     "name": "Net Revenue",
@@ -184,6 +211,14 @@ def test_files_of_people_are_kept_and_stale_ones_removed(tmp_path: Path) -> None
     assert (tmp_path / "metrics/a/mine.yml").read_text() == "name: mine\n"
     assert (tmp_path / "metrics/a/two.yml").read_text() == "name: now mine\n"
     assert write(tmp_path, {}) == {"written": [], "removed": [], "kept": []}
+    many = {f"metrics/a/m{number}.yml": mark for number in range(20)}
+    write(tmp_path, {**many, "metrics/a/one.yml": mark})
+    with pytest.raises(
+        DaError, match=r"no longer has 20 of the 21 files.*at most 4, so nothing was written.*--losses 20"
+    ):
+        write(tmp_path, {"metrics/a/one.yml": mark, "tables/new.yml": mark})
+    assert not (tmp_path / "tables/new.yml").exists()
+    assert len(write(tmp_path, {"metrics/a/one.yml": mark}, 20)["removed"]) == 20
     assert (tmp_path / "metrics/a/one.yml").is_file()
     for path in ("../x.yml", "metrics/../../x.yml", "/etc/x.yml", "metrics/a/b/c.yml", "metrics/a.txt"):
         with pytest.raises(DaError, match="is not one of"):

@@ -158,8 +158,16 @@ def test_an_update_that_comes_twice_is_answered_once(chat: Chat) -> None:
 def test_who_blocks_the_bot_unlinks_the_chat(chat: Chat) -> None:
     chat.ask("POST", "/api/telegram/verify", {"code": chat.code()})
     member = {"chat": {"id": CHAT, "type": "private"}, "new_chat_member": {"status": "kicked"}}
-    assert chat.update({"update_id": 1, "my_chat_member": member}) is None
+    assert chat.update({"update_id": 1, "my_chat_member": {**member, "date": 1 << 40}}) is None
     assert chat.ask("GET", "/api/telegram/status")["linked"] is False
+
+
+def test_a_block_that_is_reported_late_does_not_end_a_newer_link(chat: Chat) -> None:
+    """Telegram repeats an update whose answer was an error, also after the person has linked the chat again."""
+    chat.ask("POST", "/api/telegram/verify", {"code": chat.code()})
+    member = {"chat": {"id": CHAT, "type": "private"}, "new_chat_member": {"status": "kicked"}, "date": 1_600_000_000}
+    assert chat.update({"update_id": 1, "my_chat_member": member}) is None
+    assert chat.ask("GET", "/api/telegram/status")["linked"] is True
 
 
 @pytest.mark.parametrize(

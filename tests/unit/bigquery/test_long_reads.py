@@ -95,7 +95,8 @@ class Syncs:
         store, project = store or self.store, self.served.project.id
         api = BigQueryApi(project, Access(self.served.url, self.served.storage, self.key_file), HttpClient())
         jobs = SourceJobs(store, "bq", self.clock)
-        long = LongReads(self.readers, jobs, Checkpoints(store, "bq", self.clock, is_time_up), self.soon)
+        checkpoints = Checkpoints(store, "bq", self.clock, is_time_up)
+        long = LongReads(self.readers, jobs, checkpoints, (body or {}).get("run_id"), self.soon)
         wanted = WantedTable("t", "d", "t", self.options)
         limits = Limits(project, streams=STREAMS)
         connector = BigQueryConnector(api, [wanted], self.readers, limits, now=self.clock, long=long)
@@ -210,6 +211,9 @@ def test_a_read_that_ends_soon_keeps_nothing(syncs: Syncs) -> None:
     syncs.soon = 60.0
     assert syncs.call(is_time_up=never).status == "ok"
     assert [*syncs.store.list("jobs/")] == []
+    syncs.options = KINDS["a query"]
+    assert syncs.call(is_time_up=never).status == "ok"
+    assert syncs.kept() == []
 
 
 def test_a_session_that_has_expired_is_opened_anew(syncs: Syncs, project: Project) -> None:
@@ -292,10 +296,76 @@ def test_only_the_same_account_and_registration_go_on_with_what_was_read(
     assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), sessions)
 
 
+def billed(project: Project) -> int:
+    return len([job for job in project.jobs.values() if not job.dry_run])
+
+
+RUN = {"source": "bq", "run_id": "01M8JM8RRTVM4JK0EBMTR9MEV7"}
+
+
 def test_a_query_is_billed_once_however_often_it_is_cut(syncs: Syncs, project: Project) -> None:
     syncs.options = KINDS["a query"]
     syncs.to_the_end(always)
-    assert len([job for job in project.jobs.values() if not job.dry_run]) == 1
+    assert billed(project) == 1
+
+
+def test_a_query_whose_session_has_expired_is_not_billed_again(syncs: Syncs, project: Project) -> None:
+    syncs.options = KINDS["a query"]
+    began = datetime.now(UTC) - timedelta(hours=7)
+    syncs.clock = lambda: began
+    syncs.call(is_time_up=always)
+    syncs.clock = lambda: datetime.now(UTC)
+    syncs.call(syncs.tasks.pop(0), is_time_up=always)
+    project.expire()
+    answers = syncs.to_the_end(always)
+    assert (answers[-1].status, syncs.rows()) == ("ok", listed(ROWS))
+    assert (billed(project), len(project.sessions)) == (1, 3)
+    published = "select extracted_at from _meta where table_name = 't'"
+    ((extracted_at,),) = ask(syncs.store, "extracts/bq/extract.duckdb", published)
+    assert extracted_at.replace(tzinfo=UTC) == began
+
+
+def test_a_query_whose_result_is_gone_is_run_again(syncs: Syncs, project: Project) -> None:
+    syncs.options = KINDS["a query"]
+    syncs.call(RUN, is_time_up=always)
+    project.expire()
+    for name in [name for name in project.tables if name.startswith("_anonymous")]:
+        del project.tables[name]
+    assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "ok"
+    assert (syncs.rows(), billed(project)) == (listed(ROWS), 2)
+
+
+def test_a_query_whose_result_is_refused_for_a_while_is_not_run_again(syncs: Syncs, project: Project) -> None:
+    syncs.options = KINDS["a query"]
+    syncs.call(RUN, is_time_up=always)
+    project.expire()
+    project.faults.append(Fault("CreateReadSession", times=9, code="PERMISSION_DENIED"))
+    task = syncs.tasks.pop(0)
+    assert syncs.call(task, is_time_up=never).status == "failed"
+    project.faults.clear()
+    assert syncs.call(task, is_time_up=never).status == "ok"
+    assert (syncs.rows(), billed(project)) == (listed(ROWS), 1)
+
+
+@pytest.mark.parametrize("moment", ["/queries/", "CreateReadSession", "ReadRows"])
+def test_a_query_is_billed_once_in_a_run_whenever_its_reader_dies(syncs: Syncs, project: Project, moment: str) -> None:
+    syncs.options, syncs.soon = KINDS["a query"], 60.0
+    assert syncs.call(is_time_up=never).status == "ok"
+    project.faults.append(Fault(moment, then=lambda: os.kill(syncs.readers.pids[0], signal.SIGKILL)))
+    answer = syncs.call(RUN, is_time_up=never)
+    assert (answer.status, "died" in str(answer.tables[0].error)) == ("failed", True)
+    assert syncs.call(RUN, is_time_up=never).status == "ok"
+    assert (syncs.rows(), billed(project)) == (listed(ROWS), 2)
+    assert syncs.call({**RUN, "run_id": "01M8JM8RRTVM4JK0EBMTR9MEV8"}, is_time_up=never).status == "ok"
+    assert billed(project) == 3
+
+
+def test_a_query_that_failed_is_run_again_in_the_same_run(syncs: Syncs, project: Project) -> None:
+    syncs.options = KINDS["a query"]
+    rows = project.tables.pop("d.t")
+    assert syncs.call(RUN, is_time_up=never).status == "failed"
+    project.tables["d.t"] = rows
+    assert syncs.call(RUN, is_time_up=never).status == "ok"
 
 
 STEPS = st.lists(st.sampled_from(["cut", "kill", "expire", "change", "other way", "limit"]), max_size=6)

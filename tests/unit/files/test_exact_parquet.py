@@ -4,12 +4,15 @@ import struct
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from analyst import duckdb_files
 from analyst.contract.parquet_footer import Element, read_footer
@@ -279,3 +282,75 @@ def test_a_time_that_has_no_column_type_is_named_and_read_as_text(
     assert why in message
     assert "read the column as text with the option types" in message
     assert folder.rows("t", types={"when": "VARCHAR"}) == [(text,)]
+
+
+def test_a_list_whose_first_value_belongs_to_no_row_is_refused(folder: Folder) -> None:
+    """DuckDB drops such a value without an error."""
+    kind = pa.schema([pa.field("x", pa.list_(pa.field("element", pa.int32(), nullable=False)), nullable=False)])
+    table = pa.table({"x": [[0, 1], [2, 3], [4, 5], [6, 7]]}, kind)
+    options = {"compression": "none", "use_dictionary": False, "store_schema": False}
+    parquet.write_table(table, folder.path / "t.parquet", **options)
+    data = (folder.path / "t.parquet").read_bytes()
+    assert len(folder.rows("t")) == 4
+    assert data.count(b"\xaa") == 1  # the levels 0, 1, 0, 1, …, a bit each
+    folder.write("t.parquet", data.replace(b"\xaa", b"\x55"))
+    with pytest.raises(
+        SourceError, match="the column 'x' has 8 values, of which 7 belong to a row; the file is damaged"
+    ):
+        folder.extract("t")
+
+
+NESTED = [
+    {"l": [[1], [], None, [2, 3]], "s": {"a": [1, None], "b": "x"}, "m": [("k", [1, 2]), ("l", None)], "e": []},
+    {"l": None, "s": None, "m": None, "e": None},
+    {"l": [], "s": {"a": None, "b": None}, "m": [], "e": [None]},
+]
+
+
+def test_all_values_of_nested_columns_are_counted_as_the_footer_does(folder: Folder) -> None:
+    ints = pa.list_(pa.int64())
+    kinds = {"l": pa.list_(ints), "s": pa.struct({"a": ints, "b": pa.string()}), "m": pa.map_(pa.string(), ints)}
+    schema = pa.schema({**kinds, "e": pa.list_(pa.struct({"v": pa.int8(), "w": ints}))})
+    parquet.write_table(pa.Table.from_pylist(NESTED, schema), folder.path / "t.parquet")
+    assert [row[0] for row in folder.rows("t")] == [row["l"] for row in NESTED]
+
+
+INSTANT_NS, TEXT_H, NUMBER = b"\x48" + (1).to_bytes(8, "little"), b"\x05H", b"\x0c\x22"
+OBJECT = b"\x02\x01\x00\x00\x09" + INSTANT_NS
+
+
+def variants(path: Path, values: list[dict[str, Any]], more: list[tuple[str, Any]]) -> None:
+    """Write a column that is declared to be a VARIANT."""
+    kind = pa.struct([pa.field("metadata", pa.binary(), nullable=False), ("value", pa.binary()), *more])
+    rows = [{"v": {"metadata": b"\x01\x01\x00\x01a", **value}} for value in values]
+    parquet.write_table(pa.Table.from_pylist(rows, pa.schema({"v": kind})), path, store_schema=False)
+    footer = read_footer(path, "t.parquet")
+    (column,) = footer.root.children
+    marked = Element({**column.fields, 10: (12, {16: (12, {})})}, column.children)
+    changed = footer.with_schema(Element(footer.root.fields, (marked,)))
+    data = path.read_bytes()[: -8 - len(footer.data)]
+    path.write_bytes(data + changed + len(changed).to_bytes(4, "little") + b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "said"),
+    [
+        ([{"value": INSTANT_NS}], [], "holds instants in nanoseconds"),
+        ([{"value": OBJECT}], [], "holds instants in nanoseconds"),
+        ([{"value": None, "typed_value": 1}], [("typed_value", pa.timestamp("ns", "UTC"))], "holds instants in nanoseconds"),
+        ([{"value": NUMBER, "typed_value": "x"}], [("typed_value", pa.string())], "is stored twice"),
+        ([{"value": OBJECT, "typed_value": {"a": {"value": NUMBER}}}], [("typed_value", pa.struct({"a": pa.struct({"value": pa.binary()})}))], "is stored twice"),
+        ([{"value": None, "typed_value": b"four"}], [("typed_value", pa.binary(4))], "of a type that it can't have"),
+    ],
+)  # fmt: skip
+def test_variants_that_duckdb_would_not_read_exactly_are_refused(
+    folder: Folder, values: list[dict[str, Any]], more: list[tuple[str, Any]], said: str
+) -> None:
+    variants(folder.path / "t.parquet", values, more)
+    with pytest.raises(SourceError, match=said):
+        folder.extract("t")
+
+
+def test_other_variants_are_read_as_json(folder: Folder) -> None:
+    variants(folder.path / "t.parquet", [{"value": TEXT_H}, {"value": NUMBER}], [])
+    assert folder.rows("t") == [('"H"',), ("34",)]

@@ -2,20 +2,24 @@
 
 A session of the Storage Read API has its rows for six hours, each at a number in its stream. What was opened is remembered as a
 job of the source, and each parquet file that is complete as a piece, with its stream and first row. A read that ends soon keeps
-nothing, so it costs nothing. When the session has expired, the table is read from its beginning.
+nothing, so it costs nothing. When the session has expired, the table is read from its beginning: of a query, from that of its
+result, which BigQuery keeps for a day, so a run is billed for a query once.
 """
 
+import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 from pydantic import ValidationError
 from ulid import ULID
 
+from analyst.connectors.bigquery.api import MissingError
 from analyst.connectors.bigquery.columns import greatest_shown
 from analyst.connectors.bigquery.reader_processes import Opened, Order, Readers, ReadPiece, Result, WrittenFile
 from analyst.contract.checkpoints import Checkpoints, Piece, Pieces, TimeUpError
@@ -42,11 +46,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class LongReads:
-    """The reads of one source. `file_bytes` is the size of a file, `soon` the seconds for which none is kept."""
+    """The reads of one source. `file_bytes` is the size of a file, `soon` the seconds for which none is kept.
+
+    `run` names the run, if its calls are repeated under the same name: within it, a query is started once.
+    """
 
     readers: Readers
     jobs: SourceJobs
     checkpoints: Checkpoints
+    run: str | None = None
     soon: float = _SOON
     file_bytes: int = Order.model_fields["file_bytes"].default
 
@@ -59,20 +67,43 @@ class LongReads:
             TimeUpError: the time was up; what was read is kept.
         """
         key = {"origin": origin, "order": order.model_dump(mode="json", include=_ROWS_DEPEND_ON)}
-        order = order.model_copy(update={"file_bytes": self.file_bytes})
-        job = self.jobs.find(table, key) if may_resume else None
-        if job is not None and self.jobs.now() - job.started < _LASTS:
+        job_id = None if order.sql is None else self._job_id(table, key)
+        order = order.model_copy(update={"file_bytes": self.file_bytes, "job": job_id})
+        for since, id_, opened in self._left(table, key, may_resume=may_resume):
+            into = Path(order.into) / id_
+            into.mkdir()
+            own = order.model_copy(update={"into": str(into)})
             try:
-                opened = Opened.model_validate(job.about)
-                return Found(_Read(self, table, key, order, job.id, opened).result(), job.started)
-            except (AnalystError, ValidationError) as error:
-                if isinstance(error, AnalystError) and error.retryable:
+                return Found(_Read(self, table, key, own, id_, opened, since).result(), since)
+            except AnalystError as error:
+                is_result = opened.result is not None and not opened.sessions
+                if error.retryable or (is_result and not isinstance(error, MissingError)):
                     raise
                 # The session is gone, or the new one fails as well: then what was kept is found again by a later call.
-                into = Path(order.into) / "again"
-                into.mkdir()
-                order = order.model_copy(update={"into": str(into)})
+                order = order.model_copy(update={"job": None})
         return Found(_Read(self, table, key, order, str(ULID())).result())
+
+    def _left(self, table: str, key: Any, *, may_resume: bool) -> Iterator[tuple[datetime, str, Opened]]:
+        """Yield what an earlier call opened, if it may still be there: its sessions, and the result of its query."""
+        job = self.jobs.find(table, key)
+        if job is None or not (may_resume or (self.run is not None and job.about.get("run") == self.run)):
+            return
+        try:
+            opened = Opened.model_validate(job.about)
+            since = datetime.fromisoformat(job.about.get("since") or job.started.isoformat())
+        except (ValidationError, ValueError):
+            return
+        if self.jobs.now() - job.started < _LASTS:
+            yield since, job.id, opened
+        if opened.result is not None:
+            yield since, str(ULID()), opened.model_copy(update={"sessions": ()})
+
+    def _job_id(self, table: str, key: Any) -> str | None:
+        """Return the id of the job of a query; `None` if the run has no name."""
+        if self.run is None:
+            return None
+        said = orjson.dumps([self.run, self.checkpoints.source, table, key], option=orjson.OPT_SORT_KEYS)
+        return f"da_{hashlib.sha256(said).hexdigest()[:40]}"
 
 
 @dataclass(slots=True)
@@ -85,6 +116,8 @@ class _Read:
     order: Order
     id: str
     opened: Opened | None = None
+    since: datetime | None = None
+    """The time at which the reading began, if that was in an earlier call."""
     pieces: Pieces = field(init=False)
     chain: dict[int, Piece] = field(default_factory=dict)
     """The pieces that earlier calls kept, without a gap from the first row of each stream on, by number."""
@@ -96,7 +129,7 @@ class _Read:
     def __post_init__(self) -> None:
         self.started = self.of.jobs.now()
         self.pieces = self.of.checkpoints.pieces(self.table, [self.key, self.id])
-        self.is_remembered = self.opened is not None
+        self.is_remembered = self.opened is not None and bool(self.opened.sessions)
 
     def result(self) -> Result:
         # A new id, because late reports and cuts of an earlier order for this job do not concern this one.
@@ -109,6 +142,8 @@ class _Read:
             def hear(said: Opened | WrittenFile) -> None:
                 if isinstance(said, Opened):
                     self.opened = said
+                    if said.result is not None and not self.is_remembered:  # the query was billed
+                        self._remember(said)
                     return
                 self.written.append(said)
                 if time.monotonic() - began >= self.of.soon:
@@ -127,10 +162,15 @@ class _Read:
     def _keep(self, uploads: ThreadPoolExecutor) -> None:
         """Keep the files that are complete, after what was opened for them is remembered."""
         if not self.is_remembered and self.opened is not None:
-            about = self.opened.model_dump(mode="json")
-            self.of.jobs.remember(self.table, self.key, self.id, started=self.started, **about)
-            self.is_remembered = True
+            self._remember(self.opened)
         self.keeping += [uploads.submit(self._kept, one) for one in self.written[len(self.keeping) :]]
+
+    def _remember(self, opened: Opened) -> None:
+        about = {**opened.model_dump(mode="json"), "run": self.of.run}
+        if self.since is not None:
+            about["since"] = self.since.isoformat()
+        self.of.jobs.remember(self.table, self.key, self.id, started=self.started, **about)
+        self.is_remembered = True
 
     def _kept(self, one: WrittenFile) -> Piece:
         about = {"greatest": one.greatest, "is_last": one.is_last}

@@ -241,9 +241,10 @@ class Reading:
             return Result(
                 estimate=int(dry.total_bytes_processed or 0), columns=[one.column for one in self._columns(dry)]
             )
-        if order.opened is not None:
-            begun = order.opened
+        if (begun := order.opened) is not None:
             billing = {"estimate": begun.estimate, "job": begun.job, "billed": begun.billed}
+            if not begun.sessions and begun.result is not None:
+                begun = self._opened(begun.result, begun.columns, result=begun.result, **billing)
             return self._read(begun).model_copy(update=billing)
         if order.sql is None:
             return self._read(self._opened(order.table or "", order.columns))
@@ -253,7 +254,7 @@ class Reading:
         found = job.destination
         path = f"projects/{found.project}/datasets/{found.dataset_id}/tables/{found.table_id}"
         billing = {"estimate": estimate, "job": job.job_id, "billed": job.total_bytes_billed or 0}
-        return self._read(self._opened(path, columns, **billing)).model_copy(update=billing)
+        return self._read(self._opened(path, columns, result=path, **billing)).model_copy(update=billing)
 
     def _columns(self, job: Any) -> tuple[PlannedColumn, ...]:
         """Return the columns of a query's result."""
@@ -289,7 +290,31 @@ class Reading:
         config = bigquery.QueryJobConfig(labels={"application": "ai-data-analyst"})
         if order.cap:
             config.maximum_bytes_billed = order.cap
-        return self._query(sql, config), estimate
+        return self._started(sql, config) or self._query(sql, config), estimate
+
+    def _started(self, sql: str, config: Any) -> Any:
+        """Start a query as the job of the order, or return it if it was started before; `None` if that one failed.
+
+        A job that failed is not billed, and its id can't be used again.
+        """
+        order, retry = self.order, DEFAULT_RETRY.with_timeout(_PATIENCE)
+        if order.job is None:
+            return None
+        client = self.clients.jobs(order.billing, order.location)
+        try:
+            job = client.query(sql, job_config=config, job_id=order.job, retry=retry, job_retry=None)
+        except google_errors.Conflict:
+            try:
+                job = client.get_job(order.job, retry=retry)
+            except google_errors.NotFound:  # it ran in a location that is not known
+                return None
+        try:
+            job.result(max_results=0)
+        except google_errors.GoogleAPICallError:
+            if not job.done(retry=retry):
+                raise
+            return None
+        return job
 
     def _query(self, sql: str, config: Any) -> Any:
         client = self.clients.jobs(self.order.billing, self.order.location)

@@ -82,7 +82,8 @@ class OpenedSession(BaseModel):
 class Opened(BaseModel):
     """What was opened for an order, a session for each of its pieces, and what another process needs to read on from it.
 
-    `arrow` is the schema of the rows, in base64. `columns` and the rest are those of a query's result.
+    `arrow` is the schema of the rows, in base64. `columns` and the rest are those of a query's result, which is in the table
+    `result`. Without sessions, new ones are opened on that.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,6 +94,7 @@ class Opened(BaseModel):
     estimate: int | None = None
     billed: int | None = None
     job: str | None = None
+    result: str | None = None
 
 
 class WrittenFile(BaseModel):
@@ -118,7 +120,7 @@ class Order(BaseModel):
     `table` is a name for the Storage Read API; with `sql`, a query's result is read. The kind `rows` returns the values of a
     small result instead of writing files, `estimate` only the bytes that a query would process and its columns. `cap` is the
     most bytes that a query may bill; 0 for no cap. `cursor` is the column whose greatest value is returned. `label` names the
-    table in messages. Without `columns`, all of the query's are read, with `keeps_names` under BigQuery's own names.
+    table in messages. A query that was started as the `job` is not started again. Without `columns`, all of the query's are read, with `keeps_names` under BigQuery's own names.
     `only_select` refuses SQL that is not one SELECT. `limit` says how much may be read, and `enough` how many rows suffice.
 
     An order with an `id` can be cut: what was opened and written is reported before the result, and on demand it ends after
@@ -137,6 +139,7 @@ class Order(BaseModel):
     location: str | None = None
     table: str | None = None
     sql: str | None = None
+    job: str | None = None
     snapshot: str | None = None
     columns: tuple[PlannedColumn, ...] = ()
     pieces: tuple[Piece, ...] = (Piece(),)

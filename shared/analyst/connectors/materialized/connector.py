@@ -18,6 +18,7 @@ from analyst.connectors.materialized.options import TYPE, MaterializedOptions
 from analyst.connectors.materialized.registration import EVERYTHING, Inputs, graph, materialized_sources, options_of
 from analyst.context import Context
 from analyst.contract import parquet
+from analyst.contract.checkpoints import Checkpoints
 from analyst.contract.connector import Connector, Cursor, Extracted, SourceTable
 from analyst.contract.extraction import Stage
 from analyst.contract.model import extract_key
@@ -51,6 +52,8 @@ class Materialized:
     engine: Engine
     now: datetime
     ctx: Context
+    checkpoints: Checkpoints
+    run_id: str | None = None
 
     def tables(self) -> Iterator[SourceTable]:
         """List the tables; the fingerprint of one covers its SQL, the data of its inputs and the version of the engine."""
@@ -90,8 +93,9 @@ class Materialized:
         (registered,) = (each for each in self.tables_ if each.name == table.name)
         options = options_of(registered.id, registered.options)
         if options.engine == "bigquery":
-            native = bigquery_rows(self.ctx, registered, options, into)
-            return Extracted(native.files, native.columns, notes=native.notes)
+            # without a schedule, the fingerprint names the day, within which the table is computed once
+            run = self.run_id if table.name in self.has_schedule else table.fingerprint
+            return bigquery_rows(self.ctx, table, options, into, checkpoints=self.checkpoints, run=run)
         try:
             statement = self.engine.check(options.sql, EVERYTHING)
             if Inputs.of(statement, self.reader).ids != options.inputs:
@@ -147,6 +151,7 @@ class Computing:
     has_schedule: frozenset[str]
     order: Sequence[Sequence[str]]
     engine: Engine
+    run_id: str | None = None
 
     @classmethod
     def begin(cls, ctx: Context, request: ExtractRequest, engine: Engine) -> Self:
@@ -169,7 +174,7 @@ class Computing:
             for level in levels(depends, {f"{source.name}.{name}" for name in names})
         ]
         scheduled = frozenset(name for name, table in own.items() if table.sync_schedule or source.sync_schedule)
-        return cls(ctx, source.name, own, scheduled, order or [[]], engine)
+        return cls(ctx, source.name, own, scheduled, order or [[]], engine, request.run_id)
 
     def stages(self) -> Iterator[Stage]:
         """Yield the connector of each level, after what the level before has published is in the snapshot."""
@@ -187,7 +192,8 @@ class Computing:
         ctx, now = self.ctx, self.ctx.clock()
         reader = Reader(ctx.snapshots.current(), ctx.access.current(), EVERYTHING)
         tables = [self.tables[name] for name in level if name in self.tables]
-        return Materialized(tables, self.has_schedule, reader, self.engine, now, ctx)
+        checkpoints = Checkpoints(ctx.store, self.source, ctx.clock, ctx.is_time_up)
+        return Materialized(tables, self.has_schedule, reader, self.engine, now, ctx, checkpoints, self.run_id)
 
 
 def compute(ctx: Context, request: ExtractRequest) -> ExtractAnswer:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,21 +22,23 @@ from analyst.catalog import Column, Table
 from analyst.connectors.bigquery.connector import BigQueryConnector, WantedTable
 from analyst.connectors.bigquery.discovery import TYPE as BIGQUERY
 from analyst.connectors.bigquery.discovery import project_of_source
+from analyst.connectors.bigquery.long_reads import LongReads
 from analyst.connectors.bigquery.options import BigQueryTableOptions
 from analyst.connectors.bigquery.reader_processes import Readers
 from analyst.connectors.materialized.options import MaterializedOptions
 from analyst.context import Context
 from analyst.contract import parquet
+from analyst.contract.checkpoints import Checkpoints
 from analyst.contract.column_names import named
-from analyst.contract.connector import SourceTable
+from analyst.contract.connector import Extracted, SourceTable
 from analyst.contract.delta import DeltaLog
 from analyst.contract.model import data_prefix
+from analyst.contract.source_jobs import SourceJobs
 from analyst.errors import SourceError, UnavailableError
 from analyst.names import quote, quote_text
 from analyst.query import RESULTS
 from analyst.query.statement import Statement, TableName
 from analyst.state import registry
-from analyst.state.registry import RegisteredTable
 from analyst.store import Store
 from analyst.store.transfer import delete_all
 
@@ -232,25 +234,37 @@ def spark_sql(statement: Statement, names: Mapping[TableName, str]) -> str:
     return data.decode()
 
 
-def bigquery_rows(ctx: Context, table: RegisteredTable, options: MaterializedOptions, into: Path) -> Made:
+def bigquery_rows(
+    ctx: Context,
+    table: SourceTable,
+    options: MaterializedOptions,
+    into: Path,
+    *,
+    checkpoints: Checkpoints,
+    run: str | None,
+) -> Extracted:
     """Run the SQL of a table in BigQuery, after its dry run, and write the rows of its result into a folder.
+
+    A result that takes longer to read than a request may is cut like any table of BigQuery. Within a `run`, the SQL runs once.
 
     Raises:
         SourceError: it fails, or would bill more than it may.
         UnavailableError: BigQuery does not respond.
+        TimeUpError: the time was up; what was read is kept.
     """
     with ctx.state.read() as db:
         source = registry.get_source(db, options.connection or "")
     if source.type != BIGQUERY:
         raise SourceError(
-            f"the connection {source.name!r} of {table.id!r} is of the type {source.type!r}, not {BIGQUERY!r}"
+            f"the connection {source.name!r} of {table.original!r} is of the type {source.type!r}, not {BIGQUERY!r}"
         )
     project = project_of_source(
         ctx.settings, source.name, source.config, tables=(), http=ctx.process.http, environ=ctx.process.environ
     )
     given = BigQueryTableOptions(sql=options.sql, max_bytes_billed=options.max_bytes_billed)
-    wanted = WantedTable(table.name, "", table.name, given, told=table.id)
+    wanted = WantedTable(table.name, "", table.name, given, told=table.original)
     with Readers(most=1) as readers:
-        connector = BigQueryConnector(project.api, [wanted], readers, project.limits, now=ctx.clock)
-        made = connector.extract(SourceTable(table.name, table.id, ""), None, into)
-        return Made(tuple(made.files), tuple(made.columns), (*made.notes, *connector.notes()))
+        long = LongReads(readers, SourceJobs(ctx.store, checkpoints.source, ctx.clock), checkpoints, run)
+        connector = BigQueryConnector(project.api, [wanted], readers, project.limits, now=ctx.clock, long=long)
+        made = connector.extract(table, None, into)
+        return replace(made, notes=(*made.notes, *connector.notes()))

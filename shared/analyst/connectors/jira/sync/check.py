@@ -26,11 +26,12 @@ from analyst.connectors.jira.source import Scope
 from analyst.connectors.jira.sync.backfill import newer
 from analyst.connectors.jira.warehouse.parts import RAW
 from analyst.connectors.jira.warehouse.progress import Progress
-from analyst.connectors.jira.warehouse.publish import Absorbed, Change, believable
+from analyst.connectors.jira.warehouse.publish import Absorbed, Change
 from analyst.connectors.jira.warehouse.reader import Look
 from analyst.errors import AnalystError
 from analyst.store import Store
 from analyst.store.compare_and_swap import put_once
+from da.absence import believable
 
 Kind = Literal["missing", "stale", "deleted"]
 

@@ -34,12 +34,12 @@ from analyst.contract.verdicts import Checker, with_warning
 from analyst.errors import UnavailableError
 from analyst.runs import TableResult
 from analyst.store import Store
+from da.absence import believable
 
 Change = Callable[[IssueState], IssueState]
 """Returns the new state of an issue for its present one. It may be called again when others publish in the meantime."""
 
 _RAW_MADE: Final = "raw"
-_FEW, _SMALL_SHARE, _LARGE_SHARE = 10, 5, 100
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 
 
@@ -59,15 +59,6 @@ class Absorbed:
     withheld: frozenset[str] = frozenset()
     doubt: str | None = None
     note: str | None = None
-
-
-def believable(total: int) -> int:
-    """Return how many of so many issues may disappear within a day without an event of their deletion.
-
-    One always may; otherwise a fifth, up to 10, or 1 % of many. An account that lost a project looks the same as a deleted
-    project, and keeping rows for a day costs less than losing them.
-    """
-    return max(1, min(_FEW, total // _SMALL_SHARE), total // _LARGE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,209 @@
+"""Checks of nested values in parquet files of other writers, which DuckDB does not make.
+
+A list whose levels begin in the middle of a row loses values without an error, so the values that are read are counted. Of a
+VARIANT, DuckDB drops nanoseconds of instants, and prefers one of two values that contradict each other.
+
+Source: the Apache Parquet format, 'Nested Encoding', 'Variant Binary Encoding' and 'Variant Shredding'.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, cast
+
+from analyst.contract.parquet_footer import Element
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from duckdb.sqltypes import DuckDBPyType
+
+_AT_ONCE: Final = 1000
+_INSTANT_NS: Final = 18
+_OBJECT, _ARRAY = 2, 3
+_BASIC: Final = 3
+_LARGE: Final = 4
+_DEEPEST: Final = 200
+
+
+def verify_counts(
+    con: "DuckDBPyConnection", scan: str, columns: Sequence[Element], counts: Sequence[int], name: str
+) -> None:
+    """Verify that all values of nested columns are read; `counts` are those that the footer states for each leaf, in order.
+
+    Raises:
+        SourceError: some are not.
+    """
+    types = {str(column[0]): column[1] for column in con.execute(f"{scan} limit 0").description or []}
+    expected: dict[str, tuple[int, str]] = {}
+    start = 0
+    for column in columns:
+        leaves = sum(1 for element in column.walk() if not element.children)
+        kind = types.get(column.name)
+        terms = [] if kind is None else list(_entries(quote(column.name), kind))
+        if len(terms) == leaves:
+            own = zip(terms, counts[start : start + leaves], strict=True)
+            expected.update({term: (count, column.name) for term, count in own if term != "1"})
+        start += leaves
+    if not expected:
+        return
+    terms_ = ", ".join(f"coalesce(sum({term}), 0)" for term in expected)
+    found = con.execute(f"select {terms_} from ({scan})").fetchall()[0]
+    for read, (count, column_name) in zip(found, expected.values(), strict=True):
+        if int(read) != count:
+            raise SourceError(
+                f"{name} can't be read: the column {column_name!r} has {count:,} values, of which {int(read):,} belong to a row; "
+                "the file is damaged; write it again"
+            )
+
+
+def _entries(value: str, kind: "DuckDBPyType", depth: int = 0) -> Iterator[str]:
+    """Yield for each leaf of a type the SQL of the number of entries that a value has in it; an empty list has one, too."""
+    children = cast("list[tuple[str, DuckDBPyType]]", kind.children) if kind.id in {"list", "struct", "map"} else []
+    item = f"item_{depth}"
+    match kind.id:
+        case "struct":
+            for name, child in children:
+                yield from _entries(f"struct_extract({value}, {quote_text(name)})", child, depth)
+        case "list":
+            yield from (_repeated(value, item, term) for term in _entries(item, children[0][1], depth + 1))
+        case "map":
+            for take, (_name, child) in zip(("map_keys", "map_values"), children, strict=True):
+                yield from (_repeated(f"{take}({value})", item, term) for term in _entries(item, child, depth + 1))
+        case _:
+            yield "1"
+
+
+def _repeated(value: str, item: str, term: str) -> str:
+    size = f"len({value})" if term == "1" else f"list_sum(list_transform({value}, lambda {item}: {term}))"
+    return f"greatest(coalesce({size}, 0), 1)"
+
+
+def verify_variants(con: "DuckDBPyConnection", raw_scan: str, columns: Sequence[Element], name: str) -> None:
+    """Verify that DuckDB reads the values of columns of the type VARIANT exactly; `raw_scan` reads these as they are stored.
+
+    Raises:
+        SourceError: a value has nanoseconds, or is stored twice.
+    """
+    for column in columns:
+        if not column.is_variant:
+            continue
+        if any(element.loses_nanoseconds for element in column.walk()):
+            raise _nanoseconds(name, column.name)
+        if any(element.is_of_bytes for element in column.walk()):
+            raise SourceError(
+                f"{name} can't be read: the column {column.name!r} is a VARIANT with values of a type that it can't have; write it again"
+            )
+        value = quote(column.name)
+        found = con.execute(f"""
+            select struct_extract({value}, 'metadata'), one.v, one.shredded, one.twice
+            from (select {value}, unnest({_stored(value, column)}) as one from ({raw_scan}))
+            where one.twice or (one.v is not null and (one.shredded is not null or contains(hex(one.v), '48')))
+        """)
+        while rows := found.fetchmany(_AT_ONCE):
+            for metadata, data, shredded, is_twice in rows:
+                if is_twice or (shredded is not None and not _has_none_of(metadata, data, shredded)):
+                    raise SourceError(
+                        f"{name} can't be read: a value of the column {column.name!r} is stored twice; the file is damaged; write it "
+                        "again"
+                    )
+                if _is_rounded(data):
+                    raise _nanoseconds(name, column.name)
+
+
+def _nanoseconds(name: str, column: str) -> SourceError:
+    return SourceError(
+        f"{name}: the column {column!r} is a VARIANT that holds instants in nanoseconds, and only whole microseconds can be read "
+        "exactly; round them at the source"
+    )
+
+
+def _stored(value: str, element: Element, depth: int = 0) -> str:
+    """Return the SQL of a list of what is stored of a variant: its values, and the names that are not allowed in them."""
+    parts = {child.name: child for child in element.children}
+    own = f"struct_extract({value}, 'value')" if "value" in parts else "null::blob"
+    typed = parts.get("typed_value")
+    if typed is None:
+        return f"[{{'v': {own}, 'shredded': null::varchar[], 'twice': false}}]"
+    at = f"struct_extract({value}, 'typed_value')"
+    both, item = f"({own} is not null and {at} is not null)", f"item_{depth}"
+    if not typed.children:
+        return f"[{{'v': {own}, 'shredded': null::varchar[], 'twice': {both}}}]"
+    if typed.is_list:
+        inner = _stored(item, typed.children[0].children[0], depth + 1)
+        mine = f"[{{'v': {own}, 'shredded': null::varchar[], 'twice': {both}}}]"
+        return f"list_concat({mine}, flatten(list_transform({at}, lambda {item}: {inner})))"
+    names = ", ".join(quote_text(field.name) for field in typed.children)
+    mine = f"[{{'v': {own}, 'shredded': case when {at} is not null then [{names}] end, 'twice': false}}]"
+    for field in typed.children:
+        mine = f"list_concat({mine}, {_stored(f'struct_extract({at}, {quote_text(field.name)})', field, depth)})"
+    return mine
+
+
+def _has_none_of(metadata: bytes, data: bytes, names: Sequence[str]) -> bool:
+    """Return whether a stored value is an object without fields of these names."""
+    try:
+        if data[0] & _BASIC != _OBJECT:
+            return False
+        fields, _offsets, _start = _object(data, 0)
+        known = _names(metadata)
+        return not {known[number] for number in fields} & set(names)
+    except (IndexError, UnicodeDecodeError):
+        return False
+
+
+def _is_rounded(data: bytes) -> bool:
+    """Return whether DuckDB rounds a value; of a damaged one, it decides itself."""
+    with suppress(IndexError):
+        return _has_nanoseconds(data, 0)
+    return False
+
+
+def _has_nanoseconds(data: bytes, at: int, depth: int = 0) -> bool:
+    """Return whether a value contains an instant in nanoseconds.
+
+    Raises:
+        IndexError: it is damaged.
+    """
+    if at >= len(data) or depth > _DEEPEST:
+        raise IndexError
+    basic, about = data[at] & _BASIC, data[at] >> 2
+    if basic == 0:
+        return about == _INSTANT_NS
+    if basic not in {_OBJECT, _ARRAY}:
+        return False
+    _fields, offsets, start = _object(data, at) if basic == _OBJECT else _array(data, at)
+    return any(_has_nanoseconds(data, start + offset, depth + 1) for offset in offsets)
+
+
+def _object(data: bytes, at: int) -> tuple[list[int], list[int], int]:
+    """Return the ids of an object's fields, the offsets of their values, and where these start."""
+    about = data[at] >> 2
+    offset_size, id_size, count_size = (about & 3) + 1, (about >> 2 & 3) + 1, _LARGE if about >> 4 & 1 else 1
+    count, at = _number(data, at + 1, count_size), at + 1 + count_size
+    ids = [_number(data, at + id_size * n, id_size) for n in range(count)]
+    at += id_size * count
+    offsets = [_number(data, at + offset_size * n, offset_size) for n in range(count)]
+    return ids, offsets, at + offset_size * (count + 1)
+
+
+def _array(data: bytes, at: int) -> tuple[list[int], list[int], int]:
+    about = data[at] >> 2
+    offset_size, count_size = (about & 3) + 1, _LARGE if about >> 2 & 1 else 1
+    count, at = _number(data, at + 1, count_size), at + 1 + count_size
+    offsets = [_number(data, at + offset_size * n, offset_size) for n in range(count)]
+    return [], offsets, at + offset_size * (count + 1)
+
+
+def _names(metadata: bytes) -> list[str]:
+    size = (metadata[0] >> 6 & 3) + 1
+    count = _number(metadata, 1, size)
+    offsets = [_number(metadata, 1 + size * (n + 1), size) for n in range(count + 1)]
+    start = 1 + size * (count + 2)
+    return [metadata[start + offsets[n] : start + offsets[n + 1]].decode() for n in range(count)]
+
+
+def _number(data: bytes, at: int, size: int) -> int:
+    if at + size > len(data):
+        raise IndexError
+    return int.from_bytes(data[at : at + size], "little")
