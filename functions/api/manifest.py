@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role, Scope
 from analyst.context import Context
@@ -11,12 +11,11 @@ from analyst.manifest import ManifestDocument, SourceList
 from analyst.memory.items import Memory
 from analyst.memory.rules import EncodedRules, RuleList, header_of
 from analyst.snapshots import SnapshotNumber
+from analyst.state.fields import Input
 
 
-class SourcesQuery(BaseModel):
+class SourcesQuery(Input):
     """The number of a snapshot; the newest one by default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     snapshot: SnapshotNumber | None = None
 

@@ -2,38 +2,33 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import Text, function
 from analyst.memory.notes import LONGEST, HandedIn, Note, NoteName, Notes
+from analyst.state.fields import Input, Output
 
 _TOO_MUCH = "The note is empty, or the caller has too many notes."
 
 
-class NewNote(BaseModel):
+class NewNote(Input):
     """A note; one with the same name is replaced. A private one is for the caller alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: NoteName
     text: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST)]
     private: bool = False
 
 
-class NoteId(BaseModel):
+class NoteId(Input):
     """The id of a note."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[str, Field(max_length=100)]
 
 
-class NoteList(BaseModel):
+class NoteList(Output):
     """The caller's notes, by name."""
-
-    model_config = ConfigDict(frozen=True)
 
     notes: tuple[Note, ...]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst import runs
 from analyst.access import Role, Scope
@@ -13,6 +13,7 @@ from analyst.scripts import shelf
 from analyst.scripts.chat import RUNS
 from analyst.scripts.shelf import Script, ScriptName, ScriptRun, ScriptView, Shelf, require_runnable, script_view
 from analyst.settings.kinds import When
+from analyst.state.fields import Input, Output
 
 _NONE: Final = "There is no such script, or the caller may not see it."
 _OFF: Final = "scripts are not run on this server because an administrator has set SCRIPT_RUNNER=off"
@@ -20,23 +21,19 @@ ScriptId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$
 """The id of a script; for the caller's own ones, the name does as well."""
 
 
-class NewScript(BaseModel):
+class NewScript(Input):
     """A script; one of the caller with the same name is replaced. Without a `schedule`, the one of before stays.
 
     A new script without one runs on demand only.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ScriptName
     source: Annotated[str, StringConstraints(min_length=1, max_length=shelf.LONGEST)]
     schedule: When | None = None
 
 
-class OneScript(BaseModel):
+class OneScript(Input):
     """The id of a script, or the name of one of the caller's own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: ScriptId
 
@@ -59,28 +56,22 @@ class Pushed(ScriptView):
     unchanged: bool
 
 
-class ScriptList(BaseModel):
+class ScriptList(Output):
     """Scripts, by name."""
-
-    model_config = ConfigDict(frozen=True)
 
     scripts: tuple[ScriptView, ...]
     count: int
 
 
-class ScriptRuns(BaseModel):
+class ScriptRuns(Output):
     """The last runs of a script that have ended, newest first. Outputs are cut, and without secrets."""
-
-    model_config = ConfigDict(frozen=True)
 
     script: ScriptView
     runs: tuple[ScriptRun, ...]
 
 
-class Started(BaseModel):
+class Started(Output):
     """A run that will start in a moment."""
-
-    model_config = ConfigDict(frozen=True)
 
     script: str
     run_id: str

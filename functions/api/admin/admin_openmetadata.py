@@ -2,28 +2,23 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role
 from analyst.context import Context
 from analyst.descriptions import read_imported
 from analyst.http import function
 from analyst.openmetadata.exchange import Exchange, Export, Import
+from analyst.state.fields import Input, Output
 from functions.import_openmetadata import import_now
 
 _NOT_READ = {422: "The token is refused, or the server is not OpenMetadata.", 503: "The server can't be reached."}
 
 
-class Nothing(BaseModel):
+class Nothing(Input):
     """No parameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class ImportStatus(BaseModel):
+class ImportStatus(Output):
     """The last import, its age in seconds, and the tables that it describes."""
-
-    model_config = ConfigDict(frozen=True)
 
     is_configured: bool
     origin: str | None
