@@ -1,23 +1,18 @@
 """The check of freshness, each hour: tables whose source has stopped become older than is expected of them."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.context import Context
 from analyst.extract_run import Rebuilds
 from analyst.http import Allow, function
 from analyst.quality.freshness import Freshness
+from analyst.state.fields import Input, Output
 
 
-class FreshnessRequest(BaseModel):
+class FreshnessRequest(Input):
     """No parameters: all tables with such an expectation are checked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class FreshnessChecked(BaseModel):
+class FreshnessChecked(Output):
     """The sources of tables whose notices have changed."""
-
-    model_config = ConfigDict(frozen=True)
 
     sources: tuple[str, ...]
 

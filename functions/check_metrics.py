@@ -2,24 +2,19 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.metrics import checked_metrics
 from analyst.metrics.check import Checking, metrics_folder
+from analyst.state.fields import Input, Output
 
 
-class CheckRequest(BaseModel):
+class CheckRequest(Input):
     """No parameters: all metrics are checked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class MetricsChecked(BaseModel):
+class MetricsChecked(Output):
     """The snapshot that the metrics were checked against, their number, and the names of broken ones."""
-
-    model_config = ConfigDict(frozen=True)
 
     snapshot: int
     checked_at: datetime | None

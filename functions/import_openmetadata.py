@@ -1,16 +1,13 @@
 """The import from OpenMetadata, as a job that the scheduler starts."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.openmetadata.exchange import Exchange, Import
+from analyst.state.fields import Input
 
 
-class ImportRequest(BaseModel):
+class ImportRequest(Input):
     """No parameters: all tables are imported."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @function(

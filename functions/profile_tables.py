@@ -1,9 +1,8 @@
 """Profiling: computes the profiles of tables from their files."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role
 from analyst.context import Context
@@ -11,20 +10,19 @@ from analyst.errors import UnavailableError
 from analyst.extract_run import RunId
 from analyst.http import Allow, function
 from analyst.names import Name, TableId
-from analyst.profiles import profile_view, relations
+from analyst.profiles import profile_view
 from analyst.profiles.profile_view import ProfileView
 from analyst.profiles.profiler import ProfiledTable, Profiling, Registered
 from analyst.state import registry
+from analyst.state.fields import Input, Output
 from analyst.visible_tables import require
 
 
-class ProfileTables(BaseModel):
+class ProfileTables(Input):
     """The tables to profile if their profile is outdated: by default all, or those of a source.
 
     `run_id` and `part` name the extract that changed them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tables: Annotated[tuple[TableId, ...], Field(max_length=10_000)] | None = None
     source: Name | None = None
@@ -32,34 +30,26 @@ class ProfileTables(BaseModel):
     part: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
-class RelationsOf(BaseModel):
+class RelationsOf(Input):
     """The tables whose relations to look for; all if none are given."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tables: Annotated[tuple[TableId, ...], Field(max_length=10_000)] | None = None
 
 
-class ProfiledTables(BaseModel):
+class ProfiledTables(Output):
     """The results, by table; up-to-date tables and those that are not profiled after a sync are left out."""
-
-    model_config = ConfigDict(frozen=True)
 
     tables: tuple[ProfiledTable, ...]
 
 
-class ProposedRelations(BaseModel):
+class ProposedRelations(Output):
     """The number of relations that were proposed."""
-
-    model_config = ConfigDict(frozen=True)
 
     proposed: int
 
 
-class ProfileNow(BaseModel):
+class ProfileNow(Input):
     """The id of a table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: TableId
 
@@ -79,12 +69,7 @@ def profile_tables(request: ProfileTables, ctx: Context) -> ProfiledTables:
     """
     if not ctx.settings.profile_after_sync:
         return ProfiledTables(tables=())
-    known, profiling = _registered(ctx), _profiling(ctx)
-    due = profiling.due(ctx.snapshots.current(), known, request.tables, request.source)
-    made = profiling.run(due, known) if due else []
-    changed = [each.table for each in made if each.status == "ok"]
-    if changed:
-        _propose(ctx, known, changed)
+    made = _profiling(ctx).refresh(ctx.snapshots.current(), _registered(ctx), request.tables, request.source)
     ctx.audited(*(f"table:{each.table}" for each in made), profiled=len(made), is_unchanged=not made)
     if waiting := [each for each in made if each.is_temporary]:  # the task is repeated, and finds the others up to date
         raise UnavailableError(f"{len(waiting)} of {len(made)} tables could not be profiled: {waiting[0].error}")
@@ -103,8 +88,9 @@ def profile_table(request: ProfileNow, ctx: Context) -> ProfileView:
     ctx.audited(f"table:{request.id}")
     snapshot, access, known = ctx.snapshots.current(), ctx.access.current(), _registered(ctx)
     table = require(snapshot, access, ctx.caller, request.id)
-    made = _profiling(ctx).profile(table, known.get(table.id, Registered()))
-    _propose(ctx, known, [table.id])
+    profiling = _profiling(ctx)
+    made = profiling.profile(table, known.get(table.id, Registered()))
+    profiling.propose(snapshot, known, [table.id])
     return profile_view.view(ctx.store, made, snapshot, access, caller=ctx.caller, texts=ctx.texts.current())
 
 
@@ -120,22 +106,9 @@ def propose_relations(request: RelationsOf, ctx: Context) -> ProposedRelations:
     """Look for foreign keys in the data of tables that were profiled, and store the proposals."""
     for each in request.tables or ():
         require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, each)
-    found = _propose(ctx, _registered(ctx), request.tables)
+    found = _profiling(ctx).propose(ctx.snapshots.current(), _registered(ctx), request.tables)
     ctx.audited(proposed=found)
     return ProposedRelations(proposed=found)
-
-
-def _propose(ctx: Context, known: Mapping[str, Registered], tables: Sequence[str] | None) -> int:
-    keys = {table: each.primary_key for table, each in known.items()}
-    settings = ctx.settings
-    return relations.propose(
-        ctx.store,
-        ctx.snapshots.current(),
-        keys,
-        tables,
-        memory_limit=settings.memory_limit,
-        scratch=settings.scratch_dir,
-    )
 
 
 def _profiling(ctx: Context) -> Profiling:
@@ -144,9 +117,4 @@ def _profiling(ctx: Context) -> Profiling:
 
 def _registered(ctx: Context) -> dict[str, Registered]:
     with ctx.state.read() as db:
-        return {
-            table.id: Registered(
-                table.primary_key, table.sync_strategy, table.description, is_profiled=table.profile_after_sync
-            )
-            for table in registry.list_tables(db)
-        }
+        return Registered.all(registry.list_tables(db))

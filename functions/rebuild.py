@@ -2,8 +2,6 @@
 
 import logging
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst import logs
 from analyst.connectors.materialized.connector import follow
 from analyst.context import Context
@@ -12,18 +10,17 @@ from analyst.http import Allow, Answer, function
 from analyst.metrics.check import Checking, metrics_folder
 from analyst.names import Name
 from analyst.rebuild import RebuildAnswer
+from analyst.state.fields import Input
 
 _LOG = logging.getLogger(f"{logs.ROOT}.rebuild")
 
 
-class RebuildRequest(BaseModel):
+class RebuildRequest(Input):
     """The source that caused the rebuild, for the log: every rebuild looks at all sources.
 
     With `file`, nothing is rebuilt: only `analytics/analytics.duckdb` is brought up to date with the newest snapshot. With
     `lake`, only the frozen DuckLakes of snapshots without one are written.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Name | None = None
     file: bool = False

@@ -2,18 +2,15 @@
 
 from datetime import timedelta
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.iceberg.metadata import unneeded
+from analyst.state.fields import Input
 from analyst.sweep import Sweep, SweepAnswer
 
 
-class SweepRequest(BaseModel):
+class SweepRequest(Input):
     """`dry_run` only reports what would be deleted and compacted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dry_run: bool = False
 

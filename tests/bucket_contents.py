@@ -93,7 +93,7 @@ def query(store: Store, sql: str) -> list[Any]:
 
 @contextmanager
 def edited(store: Store, key: str) -> Iterator[Path]:
-    """Give the file of an object, or where there may be one: in the bucket's own folder, or to be put into its place."""
+    """Yield the file of an object, or where there may be one: in the bucket's own folder, or to be put into its place."""
     with TemporaryDirectory() as copy:
         here = store.local_path(key)
         path = here or Path(copy) / Path(key).name
@@ -107,7 +107,7 @@ def edited(store: Store, key: str) -> Iterator[Path]:
 
 @contextmanager
 def filled(store: Store, prefix: str) -> Iterator[Path]:
-    """Give a folder for what shall lie below a prefix, which is empty or ends in `/`: the bucket's own, or one to be put there."""
+    """Yield a folder for what shall lie below a prefix, which is empty or ends in `/`: the bucket's own, or one to be put there."""
     if (here := _here(store, prefix)) is not None:
         here.mkdir(parents=True, exist_ok=True)
         yield here
@@ -122,7 +122,7 @@ def filled(store: Store, prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def folder(store: Store, prefix: str) -> Iterator[Path]:
-    """Give a folder that has what lies below a prefix, which is empty or ends in `/`: the bucket's own, or a copy."""
+    """Yield a folder that has what lies below a prefix, which is empty or ends in `/`: the bucket's own, or a copy."""
     if (here := _here(store, prefix)) is not None:
         yield here
         return

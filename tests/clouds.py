@@ -28,7 +28,7 @@ class Cloud(Protocol):
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """Tell what leads there, for the environment of other processes."""
+        """Return what leads there, for the environment of other processes."""
 
     def open(self) -> Store:
         """Open it in this process; the store never waits."""
@@ -137,7 +137,7 @@ def cloud(kind: str, home: Path, *, latency: float = 0.0) -> Iterator[Cloud]:
 
 
 def listed(cloud: Cloud) -> dict[str, str]:
-    """Tell what lies in a bucket, as `{key: version}`, but for records of runs, the audit, proofs of the server, and tasks."""
+    """Return what lies in a bucket, as `{key: version}`, but for records of runs, the audit, proofs of the server, and tasks."""
     entries = cloud.open().list("")
     besides = ("state/runs/", "state/audit/", "state/store/", "state/tasks/", "locks/tasks/", "profiles/")
     return {entry.key: entry.version for entry in entries if not entry.key.startswith(besides)}

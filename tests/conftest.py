@@ -58,7 +58,7 @@ def store_kind(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def new_cloud(store_kind: str) -> "Iterator[NewCloud]":
-    """Give what makes buckets."""
+    """Yield what makes buckets."""
     from tests.clouds import clouds
 
     with clouds(store_kind) as new:
@@ -91,14 +91,14 @@ def new_store(
     tmp_path_factory: pytest.TempPathFactory,
     at_once: None,  # noqa: ARG001
 ) -> "Iterator[Callable[[], Store]]":
-    """Give what makes empty buckets, for tests that want more than one."""
+    """Yield what makes empty buckets, for tests that want more than one."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(new_cloud(tmp_path_factory.mktemp("bucket"))).open()
 
 
 @pytest.fixture
 def new_quick_store(request: pytest.FixtureRequest) -> "Callable[[], Store]":
-    """Give what makes empty buckets in memory, if `--store` does not say otherwise."""
+    """Return what makes empty buckets in memory, if `--store` does not say otherwise."""
     from tests.doubles.memory_store import MemoryStore
 
     made: Callable[[], Store] = (

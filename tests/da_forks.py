@@ -13,7 +13,7 @@ from da.main import COMMANDS, run
 
 
 def act(*, arguments: list[str], environ: dict[str, str], cwd: str, files: list[str]) -> int:
-    """Do what the command would in a process of its own, with the files as stdin, stdout and stderr; tell its code."""
+    """Do what the command would in a process of its own, with the files as stdin, stdout and stderr; return its code."""
     os.environ.clear()
     os.environ.update(environ)
     time.tzset()

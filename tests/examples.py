@@ -14,7 +14,7 @@ _SOME = 40
 _FEW = 12
 T = TypeVar("T")
 
-_ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # which tells of the machine
+_ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # which describes the machine
 
 
 def register_profiles() -> None:

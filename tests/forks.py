@@ -20,7 +20,7 @@ class Forks:
     process: subprocess.Popen[str]
 
     def run(self, job: dict[str, Any]) -> int:
-        """Let a process do a job to its end; tell its exit code."""
+        """Let a process do a job to its end; return its exit code."""
         self.write(job)
         return int(self.read())
 

@@ -50,7 +50,7 @@ class Host:
         token: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
-        """Send a request; tell the status and the JSON of the answer."""
+        """Send a request; return the status and the JSON of the answer."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers or {}, method=method)
         if token is not None:

@@ -22,7 +22,7 @@ def steps(heading: str) -> list[str]:
 def clone(folder: Path) -> Path:
     """Copy what is tracked to a folder, with the environment that `make env` would make there.
 
-    All is older than the environment: make must not take it for outdated, and make it anew while other tests use it.
+    All is older than the environment: make must not take it for outdated, and make it again while other tests use it.
     """
     before = (ROOT / ".venv/installed").stat().st_mtime - 1
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

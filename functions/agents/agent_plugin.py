@@ -11,25 +11,22 @@ from analyst.agents.git_repository import LONGEST_REQUEST, SERVICE, Repository, 
 from analyst.context import Context
 from analyst.errors import InvalidInputError
 from analyst.http import Allow, Encoded, Text, blocks, function
+from analyst.state.fields import Output
 
 REPOSITORY: Final = "/agents/plugin.git"
 _MAX_AGE: Final = f"public, max-age={plugin.TTL_S}"
 
 
-class PluginFile(BaseModel):
+class PluginFile(Output):
     """A file of the plugin, with its SHA-256."""
-
-    model_config = ConfigDict(frozen=True)
 
     path: str
     sha256: str
     text: str
 
 
-class Plugin(BaseModel):
+class Plugin(Output):
     """The plugin: how it is added and installed, its commit, the seconds for which this is valid, and its files."""
-
-    model_config = ConfigDict(frozen=True)
 
     add: str
     install: str

@@ -3,10 +3,9 @@
 Source: the authorization of the Model Context Protocol, revision 2026-07-28; RFC 6749, 7009, 7591, 8414, 9207, 9728.
 """
 
-import json
 from datetime import timedelta
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import RootModel, StringConstraints
 
@@ -14,10 +13,10 @@ from analyst.access import Role
 from analyst.agents import oauth_clients
 from analyst.agents.authorization_server import (
     MEANINGS,
-    RESOURCE,
     AuthorizationServer,
     OAuthError,
     client_information,
+    form_of,
     is_challenge,
     token_response,
 )
@@ -28,19 +27,32 @@ from analyst.auth.limits import Limit
 from analyst.auth.sessions import Session
 from analyst.connectors.files.places.web import WebPlace
 from analyst.context import Context
-from analyst.errors import ForbiddenError, InvalidInputError, NotFoundError
-from analyst.http import Allow, Answer, Page, Redirect, blocks, function
+from analyst.errors import ForbiddenError, InvalidInputError
+from analyst.http import Allow, Answer, Options, Page, Redirect, blocks, function
 from analyst.http.pages import page
 from analyst.state import actor
 from analyst.state.fields import Input
 from analyst.state.users import end_session
 
 _PER_CLIENT: Final = Limit("agents-from", 120, timedelta(minutes=15))
+_METADATA: Final = Options(allow=Allow.ANYBODY, foreign=True)
+_OF_HOST: Final = Options(
+    allow=Allow.ANYBODY, foreign=True, answers={404: "The address of this server has another path."}
+)
 Word = Annotated[str, StringConstraints(max_length=4000)]
 
 
 class Document(RootModel[Any]):
     """A JSON document of OAuth."""
+
+
+_POST: Final = Options(
+    allow=Allow.ANYBODY,
+    answers={400: Document, 429: "Too many attempts."},
+    binary=True,
+    foreign=True,
+    body_limit=64_000,
+)
 
 
 class Consent(Input):
@@ -54,25 +66,22 @@ class Consent(Input):
     decision: Word = "deny"
 
 
-@function("GET", "/.well-known/oauth-protected-resource", allow=Allow.ANYBODY, foreign=True)
+@function("GET", "/.well-known/oauth-protected-resource", **_METADATA)
 def protected_resource(ctx: Context) -> Answer[Document]:
     """Describe the protected resource (RFC 9728)."""
     return Answer(Document(_server(ctx).resource_metadata()))
 
 
-@function("GET", "/.well-known/oauth-protected-resource/mcp", allow=Allow.ANYBODY, foreign=True)
+@function("GET", "/.well-known/oauth-protected-resource/mcp", **_METADATA)
 def protected_tools(ctx: Context) -> Answer[Document]:
     """Describe the protected resource `/mcp` (RFC 9728)."""
     return Answer(Document(_server(ctx).resource_metadata()))
 
 
-@function("GET", "/.well-known/oauth-authorization-server", allow=Allow.ANYBODY, foreign=True)
+@function("GET", "/.well-known/oauth-authorization-server", **_METADATA)
 def authorization_server(ctx: Context) -> Answer[Document]:
     """Describe the authorization server (RFC 8414)."""
     return Answer(Document(_server(ctx).metadata()))
-
-
-_NOT_OURS: Final = {404: "The address of this server has another path."}
 
 
 class Place(Input):
@@ -81,54 +90,25 @@ class Place(Input):
     place: str
 
 
-@function(
-    "GET",
-    "/.well-known/oauth-protected-resource/{place:path}",
-    allow=Allow.ANYBODY,
-    foreign=True,
-    answers=_NOT_OURS,
-)
+@function("GET", "/.well-known/oauth-protected-resource/{place:path}", **_OF_HOST)
 def protected_resource_of_host(wanted: Place, ctx: Context) -> Answer[Document]:
     """Describe the protected resource to clients that ask at the root of the host, if the server's address has a path."""
-    server = _server(ctx)
-    if f"/{wanted.place}" not in {server.path, server.path + RESOURCE}:
-        raise NotFoundError(f"the protected resource is {server.resource}")
-    return Answer(Document(server.resource_metadata()))
+    return Answer(Document(_server(ctx).resource_metadata(f"/{wanted.place}")))
 
 
-@function(
-    "GET",
-    "/.well-known/oauth-authorization-server/{place:path}",
-    allow=Allow.ANYBODY,
-    foreign=True,
-    answers=_NOT_OURS,
-)
+@function("GET", "/.well-known/oauth-authorization-server/{place:path}", **_OF_HOST)
 def authorization_server_of_host(wanted: Place, ctx: Context) -> Answer[Document]:
     """Describe the authorization server to clients that ask at the root of the host, if the server's address has a path."""
-    server = _server(ctx)
-    if f"/{wanted.place}" != server.path:
-        raise NotFoundError(f"the authorization server is {server.base_url}")
-    return Answer(Document(server.metadata()))
+    return Answer(Document(_server(ctx).metadata(f"/{wanted.place}")))
 
 
-@function(
-    "POST",
-    "/oauth/register",
-    allow=Allow.ANYBODY,
-    answers={201: Document, 400: Document, 429: "Too many attempts."},
-    binary=True,
-    foreign=True,
-    body_limit=64_000,
-)
+@function("POST", "/oauth/register", **(_POST | {"answers": {201: Document, 400: Document, 429: "Too many attempts."}}))
 def register_client(ctx: Context) -> Answer[Document]:
     """Register a public client (RFC 7591), for clients that have no metadata document. Nothing is stored."""
     try:
-        document = json.loads(b"".join(blocks(ctx.request)))
-        client = oauth_clients.register(ctx.keys, document, ctx.now)
-    except (InvalidInputError, ValueError, RecursionError) as error:
-        return _failed(
-            "invalid_client_metadata", str(error) if isinstance(error, InvalidInputError) else "it is not JSON"
-        )
+        client = oauth_clients.register(ctx.keys, b"".join(blocks(ctx.request)), ctx.now)
+    except InvalidInputError as error:
+        return _failed("invalid_client_metadata", str(error))
     ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     return Answer(Document(client_information(client, ctx.now)), 201)
 
@@ -151,7 +131,7 @@ def authorize_agent(ctx: Context) -> Redirect | Page:
         form_targets=(form_target(redirect_uri),),
         client=client.name,
         place=urlsplit(redirect_uri).netloc or urlsplit(redirect_uri).scheme,
-        origin=urlsplit(client.id).netloc if client.id.startswith("https://") else "",
+        origin=client.origin,
         email=ctx.caller.email,
         meanings=[MEANINGS[scope.value] for scope in scopes],
         fields={
@@ -174,28 +154,19 @@ def decide_on_agent(consent: Consent, ctx: Context) -> Redirect | Page:
         return _back(ctx, redirect_uri, consent.state, error="access_denied")
     if not is_challenge(consent.code_challenge):
         return _back(ctx, redirect_uri, consent.state, error="invalid_request")
-    session = sessions.begin(ctx.user_id, ctx.now)
     scopes = agent_grants.scopes_of(consent.scope)
-    grant = Grant(session, consent.client_id, scopes, _server(ctx).resource)
+    grant = Grant(sessions.begin(ctx.user_id, ctx.now), consent.client_id, scopes, _server(ctx).resource)
     code = agent_grants.give_code(ctx.keys, grant, redirect_uri, consent.code_challenge, ctx.now)
-    session_list.record(ctx.store, session, "agent", client.name, ctx.now)
+    session_list.record(ctx.store, grant.session, "agent", client.name, ctx.now)
     ctx.audited(client=client.name, scopes=list(scopes))
     return _back(ctx, redirect_uri, consent.state, code=code)
 
 
-@function(
-    "POST",
-    "/oauth/token",
-    allow=Allow.ANYBODY,
-    answers={400: Document, 429: "Too many attempts."},
-    binary=True,
-    foreign=True,
-    body_limit=64_000,
-)
+@function("POST", "/oauth/token", **_POST)
 def exchange_token(ctx: Context) -> Answer[Document]:
     """Exchange a code or a refresh token for tokens. Each works once; using it again ends the grant."""
     ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
-    form = _form(ctx)
+    form = form_of(b"".join(blocks(ctx.request)))
     try:
         tokens = _server(ctx).exchange(form, keys=ctx.keys, access=ctx.access, store=ctx.store, now=ctx.now)
     except OAuthError as error:
@@ -209,18 +180,10 @@ def exchange_token(ctx: Context) -> Answer[Document]:
     return Answer(Document(token_response(tokens)))
 
 
-@function(
-    "POST",
-    "/oauth/revoke",
-    allow=Allow.ANYBODY,
-    answers={400: Document, 429: "Too many attempts."},
-    binary=True,
-    foreign=True,
-    body_limit=64_000,
-)
+@function("POST", "/oauth/revoke", **_POST)
 def revoke_grant(ctx: Context) -> Answer[Document]:
     """End the grant of a token (RFC 7009): its access and refresh tokens are void at once. Unknown tokens are ignored."""
-    token = _form(ctx).get("token")
+    token = form_of(b"".join(blocks(ctx.request))).get("token")
     if not token:
         return _failed("invalid_request", "'token' is missing")
     ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
@@ -244,11 +207,7 @@ def _client(ctx: Context, client_id: str, redirect_uri: str) -> tuple[Client, st
     if client_id.startswith("https://"):
         ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
     client = oauth_clients.find(client_id, ctx.keys, ctx.now, lambda url: WebPlace(url).read(oauth_clients.LONGEST))
-    if not redirect_uri and len(client.redirect_uris) == 1:
-        redirect_uri = client.redirect_uris[0]
-    if not oauth_clients.is_redirect_uri(redirect_uri) or not client.allows(redirect_uri):
-        raise InvalidInputError("the redirect_uri is not one that the client has registered; connect the client again")
-    return client, redirect_uri
+    return client, client.redirect_to(redirect_uri)
 
 
 def _server(ctx: Context) -> AuthorizationServer:
@@ -257,14 +216,6 @@ def _server(ctx: Context) -> AuthorizationServer:
 
 def _back(ctx: Context, redirect_uri: str, state: str, **members: str) -> Redirect:
     return Redirect(_server(ctx).redirect_url(redirect_uri, state, **members), 303)
-
-
-def _form(ctx: Context) -> dict[str, str]:
-    data = b"".join(blocks(ctx.request))
-    try:
-        return dict(parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=50))
-    except ValueError:
-        return {}
 
 
 def _failed(error: str, description: str) -> Answer[Document]:

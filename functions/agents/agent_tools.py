@@ -2,9 +2,8 @@
 
 from importlib.metadata import version
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
 from analyst.access import Role
 from analyst.agents.server_warehouse import Registered, ServerWarehouse
@@ -13,6 +12,8 @@ from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.errors import ForbiddenError
 from analyst.http import CLIENT_GONE, Accepted, Answer, blocks, function
+from analyst.http.admission import is_own_origin
+from analyst.state.fields import Output
 from analyst.state.registry import find_table, list_tables
 from analyst.state.sources import list_sources
 from da.agents.markdown import CatalogTexts
@@ -47,7 +48,10 @@ def call_tools(ctx: Context) -> Answer[Message] | Accepted:
     Messages are independent of each other: there are no sessions and no streams. The tools only read, whatever the role and
     the scopes of the caller are; `shared/docs/agents.md` describes them.
     """
-    _check_origin(ctx)
+    if not is_own_origin(ctx.request, ctx.settings):  # DNS rebinding: a page of another site, also with a token
+        raise ForbiddenError(
+            "the request came from a page of another site; MCP clients send no Origin, or that of this server"
+        )
     headers = {name: value for name in _HEADERS if (value := ctx.request.headers.get(name)) is not None}
     warehouse = warehouse_of(ctx)
     server = Server(
@@ -63,10 +67,8 @@ def call_tools(ctx: Context) -> Answer[Message] | Accepted:
     return Answer(Message(reply.body), reply.status, denied)
 
 
-class AgentCatalog(BaseModel):
+class AgentCatalog(Output):
     """What is known of the tables (by id) and metrics that the caller can read, for `da mcp` on a mirror."""
-
-    model_config = ConfigDict(frozen=True)
 
     snapshot: int
     tables: dict[str, Any]
@@ -120,15 +122,3 @@ def warehouse_of(ctx: Context) -> ServerWarehouse:
         is_gone=ctx.request.environ.get(CLIENT_GONE, lambda: False),
         live=LiveTables(ctx),
     )
-
-
-def _check_origin(ctx: Context) -> None:
-    """Refuse what the page of another site makes a browser send, also with a token (DNS rebinding)."""
-    origin = ctx.request.headers.get("Origin")
-    if origin is None:
-        return
-    ours = {ctx.request.host, urlsplit(ctx.settings.base_url or "").netloc} - {""}
-    if urlsplit(origin).netloc not in ours:
-        raise ForbiddenError(
-            "the request came from a page of another site; MCP clients send no Origin, or that of this server"
-        )

@@ -2,30 +2,27 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst.access import Role
 from analyst.agents import workspace_text
 from analyst.agents.plugin import marketplace_name
 from analyst.context import Context
 from analyst.http import function
+from analyst.state.fields import Input, Output
 from functions.agents.agent_plugin import REPOSITORY
 from functions.agents.agent_tools import warehouse_of
 
 
-class KnownMarketplace(BaseModel):
+class KnownMarketplace(Output):
     """The marketplace of the plugin for Claude Code: its name, and the URL of its Git repository."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     url: str
 
 
-class Workspace(BaseModel):
+class Workspace(Output):
     """The text of `AGENTS.md` for the caller, its SHA-256, the seconds for which it is valid, and the marketplace."""
-
-    model_config = ConfigDict(frozen=True)
 
     agents_md: str
     sha256: str
@@ -34,19 +31,15 @@ class Workspace(BaseModel):
     """None if the address of the server is not configured."""
 
 
-class Template(BaseModel):
+class Template(Output):
     """The template of `AGENTS.md`."""
-
-    model_config = ConfigDict(frozen=True)
 
     text: str
     placeholders: tuple[str, ...] = workspace_text.NAMES
 
 
-class TemplateChange(BaseModel):
+class TemplateChange(Input):
     """A new template; null restores the default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: Annotated[str, StringConstraints(min_length=1, max_length=workspace_text.LONGEST)] | None = Field()
 

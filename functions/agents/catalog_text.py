@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import Answer, Text, function
 from analyst.names import TableId
+from analyst.state.fields import Input
 from da.agents.markdown import catalog_markdown, table_markdown
 from da.agents.marks import Marks
 from da.agents.tools import column_json, table_json
@@ -16,10 +17,8 @@ from functions.agents.agent_tools import warehouse_of
 _MARKDOWN = "text/markdown; charset=utf-8"
 
 
-class TableText(BaseModel):
+class TableText(Input):
     """The id of a table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     table: TableId
 

@@ -3,13 +3,12 @@
 from datetime import timedelta
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role
 from analyst.auth.limits import Limit
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, requests
+from analyst.state.fields import Output
 from analyst.state.requests import AccessRequest, Approval, Denial, NewAccessRequest, RequestQuery, ReviewedRequest
 
 ASKED: Final = Limit("access-request", 100, timedelta(hours=1))
@@ -18,18 +17,14 @@ ASKED: Final = Limit("access-request", 100, timedelta(hours=1))
 _NONE = "The request does not exist."
 
 
-class OwnRequests(BaseModel):
+class OwnRequests(Output):
     """The caller's requests, newest first."""
-
-    model_config = ConfigDict(frozen=True)
 
     requests: tuple[AccessRequest, ...]
 
 
-class RequestList(BaseModel):
+class RequestList(Output):
     """Requests, newest first."""
-
-    model_config = ConfigDict(frozen=True)
 
     requests: tuple[ReviewedRequest, ...]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst import catalog_view
 from analyst.access import Role
@@ -11,14 +11,13 @@ from analyst.context import Context
 from analyst.http import function
 from analyst.names import TableId
 from analyst.snapshots import SnapshotNumber
+from analyst.state.fields import Input
 
 _NONE = "The table or snapshot does not exist, or is no longer kept."
 
 
-class TableQuery(BaseModel):
+class TableQuery(Input):
     """Filter for tables: `q` is searched for in their ids, view names and descriptions. `limit` and `offset` select a page."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     q: Annotated[str, StringConstraints(max_length=200)] | None = None
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
@@ -26,10 +25,8 @@ class TableQuery(BaseModel):
     snapshot: SnapshotNumber | None = None
 
 
-class TableRequest(BaseModel):
+class TableRequest(Input):
     """The id of a table, and optionally the number of an earlier snapshot."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: TableId
     snapshot: SnapshotNumber | None = None

@@ -2,31 +2,28 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.http import Redirect, function
 from analyst.names import TableId
 from analyst.signed_urls import FILES_AT_ONCE, Distribution
+from analyst.state.fields import Input, Output
 
 FileKey = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
-class UrlsRequest(BaseModel):
+class UrlsRequest(Input):
     """Keys of files by table id, as in the manifest. null selects all current files of the table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     files: dict[TableId, Annotated[tuple[FileKey, ...], Field(max_length=FILES_AT_ONCE)] | None] = Field(
         max_length=FILES_AT_ONCE
     )
 
 
-class Urls(BaseModel):
+class Urls(Output):
     """Signed URLs by file key, valid for `expires_in` seconds. `missing` lists the unavailable tables and files."""
-
-    model_config = ConfigDict(frozen=True)
 
     snapshot: int
     expires_in: int
@@ -34,10 +31,8 @@ class Urls(BaseModel):
     missing: tuple[str, ...]
 
 
-class DownloadRequest(BaseModel):
+class DownloadRequest(Input):
     """The id of a table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     table_id: TableId
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst import descriptions
 from analyst.access import Role
@@ -12,23 +12,20 @@ from analyst.descriptions import ColumnDescription, Description, DescriptionChan
 from analyst.errors import InvalidInputError
 from analyst.http import function
 from analyst.names import Name, TableId, did_you_mean
+from analyst.state.fields import Input, Output
 from analyst.visible_tables import find, require
 
 _NONE = "The table does not exist."
 
 
-class DescriptionRequest(BaseModel):
+class DescriptionRequest(Input):
     """The id of a table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: TableId
 
 
-class NewDescription(BaseModel):
+class NewDescription(Input):
     """The fields to change; others keep their values, null clears one. Columns that are not named stay as they are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: TableId
     description: Text | None = None
@@ -41,10 +38,8 @@ class NewDescription(BaseModel):
     columns: dict[Name, ColumnDescription] | None = None
 
 
-class TableDescription(BaseModel):
+class TableDescription(Output):
     """What is said of a table: by people in `said`; in `extracted`, by the registry, another catalog or the source."""
-
-    model_config = ConfigDict(frozen=True)
 
     table: str
     description: str | None

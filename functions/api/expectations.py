@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role
 from analyst.context import Context
@@ -10,32 +10,27 @@ from analyst.http import function
 from analyst.names import TableId
 from analyst.quality import expectations
 from analyst.quality.expectations import Check, ColumnChange, Expectation, Expected
+from analyst.state.fields import Input, Output
 from analyst.visible_tables import require
 
 _NONE = "The table does not exist."
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ExpectationsRequest(_Input):
+class ExpectationsRequest(Input):
     """The id of a table."""
 
     id: TableId
 
 
-class NewExpectations(_Input):
+class NewExpectations(Input):
     """The expectations of a table; they replace all it has."""
 
     id: TableId
     expectations: Annotated[tuple[Expectation, ...], Field(max_length=50)]
 
 
-class TableExpectations(BaseModel):
+class TableExpectations(Output):
     """The expectations of a table, the results of the last checks, and the changes of its columns, newest first."""
-
-    model_config = ConfigDict(frozen=True)
 
     table: str
     expectations: tuple[Expectation, ...]

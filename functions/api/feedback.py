@@ -2,29 +2,26 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 
 from analyst import feedback
 from analyst.access import Role
 from analyst.context import Context
 from analyst.feedback import Feedback, Kind
 from analyst.http import function
+from analyst.state.fields import Input, Output
 
 
-class NewFeedback(BaseModel):
+class NewFeedback(Input):
     """What is wrong, in the caller's words. `about` is the id of a table, the name of a metric, or the id of a receipt."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
     about: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
 
 
-class FeedbackList(BaseModel):
+class FeedbackList(Output):
     """Messages, newest first."""
-
-    model_config = ConfigDict(frozen=True)
 
     feedback: tuple[Feedback, ...]
 

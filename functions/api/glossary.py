@@ -2,39 +2,34 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst import glossary
 from analyst.access import Role
 from analyst.context import Context
 from analyst.descriptions import Lines, Text
-from analyst.errors import InvalidInputError
 from analyst.glossary import Entry, Link, TermName
 from analyst.http import function
 from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import visible_metrics
-from analyst.visible_tables import require
+from analyst.state.fields import Input, Output
 
 _NONE = "The term does not exist."
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GlossaryQuery(_Input):
+class GlossaryQuery(Input):
     """Filter for terms: `q` is searched for in their names, synonyms and definitions, without regard to case."""
 
     q: Annotated[str, StringConstraints(max_length=200)] | None = None
 
 
-class TermRequest(_Input):
+class TermRequest(Input):
     """The name of a term, or a synonym of it."""
 
     name: TermName
 
 
-class NewTerm(_Input):
+class NewTerm(Input):
     """The fields to change; others keep their values. A term that does not exist is created."""
 
     name: TermName
@@ -46,18 +41,14 @@ class NewTerm(_Input):
     links: Annotated[tuple[Link, ...], Field(max_length=200)] | None = None
 
 
-class Glossary(BaseModel):
+class Glossary(Output):
     """The terms by name, with links to what the caller may see."""
-
-    model_config = ConfigDict(frozen=True)
 
     terms: tuple[Entry, ...]
 
 
-class Removed(BaseModel):
+class Removed(Output):
     """The name of the removed term."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
 
@@ -65,8 +56,7 @@ class Removed(BaseModel):
 @function("GET", "/api/glossary", allow=Role.VIEWER)
 def list_terms(query: GlossaryQuery, ctx: Context) -> Glossary:
     """List the terms of the glossary."""
-    text = (query.q or "").lower()
-    found = [each for each in glossary.entries(ctx.store) if text in _text(each)]
+    found = [each for each in glossary.entries(ctx.store) if each.has(query.q or "")]
     seen = _metrics(ctx)
     return Glossary(terms=tuple(_shown(ctx, each, seen) for each in found))
 
@@ -96,9 +86,10 @@ def change_term(new: NewTerm, ctx: Context) -> Entry:
     ctx.audited(f"term:{new.name}", fields=sorted(fields))
     seen = _metrics(ctx)
     for link in fields.get("links", ()):
-        _require(ctx, link, seen)
-    if "links" in fields:
-        fields["links"] = (*fields["links"], *_hidden_links(ctx, new.name, seen))
+        glossary.require_target(link, ctx.snapshots.current(), ctx.access.current(), ctx.caller, seen)
+    if "links" in fields and (known := glossary.find(ctx.store, new.name)):
+        shown = _shown(ctx, known, seen).term.links
+        fields["links"] = (*fields["links"], *(each for each in known.term.links if each not in shown))
     changed = glossary.change(ctx.store, new.name, fields, by=ctx.caller.email, at=ctx.now)
     return _shown(ctx, changed, seen)
 
@@ -109,26 +100,6 @@ def remove_term(request: TermRequest, ctx: Context) -> Removed:
     ctx.audited(f"term:{request.name}")
     glossary.remove(ctx.store, request.name, by=ctx.caller.email, at=ctx.now)
     return Removed(name=request.name)
-
-
-def _require(ctx: Context, link: Link, metrics: frozenset[str]) -> None:
-    if link.kind == "metric":
-        if link.column is not None:
-            raise InvalidInputError(f"the link to the metric {link.id!r} names a column; metrics have none")
-        if link.id not in metrics:
-            raise InvalidInputError(f"there is no metric {link.id!r}; to list them, run: da metrics")
-        return
-    table = require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, link.id)
-    if link.column is not None and all(link.column != column.name for column in table.columns):
-        raise InvalidInputError(f"the table {link.id!r} has no column {link.column!r}")
-
-
-def _hidden_links(ctx: Context, name: str, metrics: frozenset[str]) -> list[Link]:
-    known = next((each for each in glossary.entries(ctx.store) if each.term.name.lower() == name.lower()), None)
-    if known is None:
-        return []
-    seen = _shown(ctx, known, metrics).term.links
-    return [each for each in known.term.links if each not in seen]
 
 
 def _metrics(ctx: Context) -> frozenset[str]:
@@ -142,8 +113,3 @@ def _shown(ctx: Context, entry: Entry, metrics: frozenset[str]) -> Entry:
     return glossary.shown(
         entry, ctx.snapshots.current(), ctx.access.current(), ctx.caller, metrics, is_editor=is_editor
     )
-
-
-def _text(entry: Entry) -> str:
-    term = entry.term
-    return "\n".join((term.name, *term.synonyms, term.definition)).lower()

@@ -1,12 +1,10 @@
 """Groups of users."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, groups
-from analyst.state.fields import Id, Input
+from analyst.state.fields import Id, Input, Output
 from analyst.state.groups import Group, NewGroup
 
 _NONE = "The group does not exist."
@@ -26,10 +24,8 @@ class MemberRequest(Input):
     user_id: Id
 
 
-class GroupList(BaseModel):
+class GroupList(Output):
     """Groups by name."""
-
-    model_config = ConfigDict(frozen=True)
 
     groups: tuple[Group, ...]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst import lineage
 from analyst.access import Role
@@ -13,13 +13,12 @@ from analyst.lineage import Direction, Lineage
 from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import visible_metrics
 from analyst.names import Name, TableId
+from analyst.state.fields import Input
 from analyst.visible_tables import require
 
 
-class LineageQuery(BaseModel):
+class LineageQuery(Input):
     """A table by id or a metric by name, the direction, and the greatest number of steps; everything without a start."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     table: TableId | None = None
     metric: Name | None = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role, Scope
 from analyst.context import Context
@@ -11,13 +11,12 @@ from analyst.manifest import Manifest, ManifestDocument, SourceList
 from analyst.memory.items import Memory
 from analyst.memory.rules import EncodedRules, RuleList, header_of
 from analyst.snapshots import Snapshot, SnapshotNumber
+from analyst.state.fields import Input
 from analyst.table_choices import choice_of
 
 
-class SourcesQuery(BaseModel):
+class SourcesQuery(Input):
     """The number of a snapshot; the newest one by default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     snapshot: SnapshotNumber | None = None
 

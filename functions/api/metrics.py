@@ -2,42 +2,34 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst.access import Role
-from analyst.catalog import Table
 from analyst.context import Context
-from analyst.errors import InvalidInputError
 from analyst.http import function
 from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import CheckedMetric, visible_metrics
 from analyst.metrics.view import MetricDetail, MetricSummary, detail, summary
 from analyst.names import Name
-from analyst.visible_tables import visible
-from da.errors import DaError
-from da.metrics.compilation import Metric, compile_metric
+from analyst.state.fields import Input, Output
 
 _NONE = "The metric does not exist."
 Short = Annotated[str, StringConstraints(max_length=200)]
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MetricQuery(_Input):
+class MetricQuery(Input):
     """Filter for metrics: `q` is searched for in their names, descriptions, synonyms and sample questions."""
 
     q: Short | None = None
 
 
-class MetricRequest(_Input):
+class MetricRequest(Input):
     """The name of a metric."""
 
     name: Name
 
 
-class SqlRequest(_Input):
+class SqlRequest(Input):
     """A metric, the dimensions to group by (separated by commas), a condition in SQL, and a unit of time."""
 
     name: Name
@@ -46,34 +38,28 @@ class SqlRequest(_Input):
     grain: Annotated[str, StringConstraints(max_length=20)] | None = None
 
 
-class ExportQuery(_Input):
+class ExportQuery(Input):
     """The format of an export."""
 
     format: Literal["ossie", "dbt"] = Field(default="ossie")
 
 
-class MetricList(BaseModel):
+class MetricList(Output):
     """The metrics whose tables the caller can read, by category and name."""
-
-    model_config = ConfigDict(frozen=True)
 
     snapshot: int
     metrics: tuple[MetricSummary, ...]
 
 
-class MetricSql(BaseModel):
+class MetricSql(Output):
     """The SQL of a metric."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     sql: str
 
 
-class MetricExport(BaseModel):
+class MetricExport(Output):
     """Metrics as a YAML document."""
-
-    model_config = ConfigDict(frozen=True)
 
     format: str
     text: str
@@ -83,8 +69,7 @@ class MetricExport(BaseModel):
 def list_metrics(query: MetricQuery, ctx: Context) -> MetricList:
     """List the metrics whose tables the caller can read."""
     found = checked_metrics.read(ctx.store)
-    words = (query.q or "").lower().split()
-    listed = tuple(summary(metric) for metric in _visible(ctx) if all(word in _text(metric) for word in words))
+    listed = tuple(summary(metric) for metric in _visible(ctx) if metric.has(query.q or ""))
     return MetricList(snapshot=found.snapshot, metrics=listed)
 
 
@@ -103,19 +88,8 @@ def get_metric(request: MetricRequest, ctx: Context) -> MetricDetail:
 def compile_sql(request: SqlRequest, ctx: Context) -> MetricSql:
     """Compile a metric to SQL, by dimensions and time; nothing is run."""
     metric = checked_metrics.require(_visible(ctx), request.name)
-    if metric.compiled is None or metric.status == "broken":
-        raise InvalidInputError(f"the metric {request.name!r} is broken: {metric.problem}")
-    names = [name for name in (request.by or "").split(",") if name.strip()]
-    try:
-        sql = compile_metric(
-            Metric.from_json(metric.compiled),
-            by=names,
-            where=[request.where] if request.where else (),
-            grain=request.grain,
-        )
-    except DaError as error:
-        raise InvalidInputError(str(error)) from None
-    return MetricSql(name=metric.name, sql=sql)
+    by = [name for name in (request.by or "").split(",") if name.strip()]
+    return MetricSql(name=metric.name, sql=metric.sql(by, request.where, request.grain))
 
 
 @function("GET", "/api/catalog/metrics", allow=Role.VIEWER)
@@ -126,24 +100,11 @@ def export_metrics(query: ExportQuery, ctx: Context) -> MetricExport:
     found = [metric.defined.definition for metric in _visible(ctx)]
     if query.format == "dbt":
         return MetricExport(format="dbt", text=dbt.export(found))
-    snapshot, access = ctx.snapshots.current(), ctx.access.current()
-    tables: dict[str, Table] = {}
-    for table in visible(snapshot, access, ctx.caller):
-        tables[table.id] = tables[table.view] = table
-
-    def shows(source: str) -> bool:
-        return source not in snapshot.by_id and access.may_read(ctx.caller, source)
-
     models = checked_metrics.read(ctx.store).models
-    return MetricExport(format="ossie", text=ossie.export(found, tables, models, shows))
+    text = ossie.export_visible(found, models, ctx.snapshots.current(), ctx.access.current(), ctx.caller)
+    return MetricExport(format="ossie", text=text)
 
 
 def _visible(ctx: Context) -> list[CheckedMetric]:
     metrics = checked_metrics.read(ctx.store).metrics
     return visible_metrics(metrics, ctx.snapshots.current(), ctx.access.current(), ctx.caller)
-
-
-def _text(metric: CheckedMetric) -> str:
-    said = metric.defined.definition
-    parts = [said.name, said.display_name, said.category, said.description, *said.synonyms, *said.questions]
-    return " ".join(part for part in parts if part).lower()

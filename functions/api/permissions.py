@@ -1,12 +1,10 @@
 """Grants on tables, buckets and sources to users and groups."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, grants
-from analyst.state.fields import Id, Input
+from analyst.state.fields import Id, Input, Output
 from analyst.state.grants import NewPermission, Permission, PermissionQuery
 
 
@@ -16,10 +14,8 @@ class PermissionRequest(Input):
     id: Id
 
 
-class PermissionList(BaseModel):
+class PermissionList(Output):
     """Permissions, oldest first."""
-
-    model_config = ConfigDict(frozen=True)
 
     permissions: tuple[Permission, ...]
 

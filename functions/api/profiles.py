@@ -1,7 +1,5 @@
 """Profiles of tables and their relations: reading them."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
@@ -9,21 +7,18 @@ from analyst.names import TableId
 from analyst.profiles import profile_view, relations, stored_profiles
 from analyst.profiles.profile_view import ProfileView
 from analyst.profiles.relations import Relation
+from analyst.state.fields import Input, Output
 from analyst.visible_tables import require
 
 
-class ProfileRequest(BaseModel):
+class ProfileRequest(Input):
     """The id of a table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: TableId
 
 
-class Relations(BaseModel):
+class Relations(Output):
     """The relations of a table to those that the caller can read."""
-
-    model_config = ConfigDict(frozen=True)
 
     table: str
     relations: tuple[Relation, ...]

@@ -1,18 +1,15 @@
 """Receipts of results."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role, Scope
 from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.context import Context
 from analyst.http import CLIENT_GONE, function
 from analyst.receipts import Receipt, Verification, Verifier
+from analyst.state.fields import Input
 
 
-class VerifyRequest(BaseModel):
+class VerifyRequest(Input):
     """A receipt, as an answer contained it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     receipt: Receipt
 

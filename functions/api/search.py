@@ -2,18 +2,17 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst.access import Role
 from analyst.catalog_search import SearchAnswer
 from analyst.context import Context
 from analyst.http import function
+from analyst.state.fields import Input
 
 
-class SearchQuery(BaseModel):
+class SearchQuery(Input):
     """Words, all of which must occur, or begin a word, in the names, columns, descriptions or tags of what is found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     q: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     limit: Annotated[int, Field(ge=1, le=1000)] = 50

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role
 from analyst.context import Context
@@ -14,33 +14,27 @@ from analyst.rebuild.rollback import RollbackAnswer, release, roll_back
 from analyst.snapshots import SnapshotNumber
 from analyst.state import actor
 from analyst.state.audit import record
-from analyst.state.fields import Input
+from analyst.state.fields import Input, Output
 
 
-class SnapshotSummary(BaseModel):
+class SnapshotSummary(Output):
     """A snapshot that is still kept, and when it was published."""
-
-    model_config = ConfigDict(frozen=True)
 
     snapshot: int
     published_at: datetime
     is_current: bool
 
 
-class HeldBackSource(BaseModel):
+class HeldBackSource(Output):
     """A source that a rollback keeps at an earlier snapshot."""
-
-    model_config = ConfigDict(frozen=True)
 
     source: str
     snapshot: int
     since: datetime
 
 
-class SnapshotList(BaseModel):
+class SnapshotList(Output):
     """The snapshots that are kept, newest first. Only administrators see `held_back`."""
-
-    model_config = ConfigDict(frozen=True)
 
     snapshots: tuple[SnapshotSummary, ...]
     held_back: tuple[HeldBackSource, ...] = ()

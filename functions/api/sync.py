@@ -9,6 +9,7 @@ from analyst.extract_run import RunId
 from analyst.http import Allow, function
 from analyst.names import Name, TableId
 from analyst.scheduling import note
+from analyst.state.fields import Input
 from analyst.state.sources import list_sources
 from analyst.sync_runs import Following, SyncStatus, Triggered, explain, record_failure, trigger
 
@@ -26,10 +27,8 @@ class TriggerRequest(BaseModel):
     tables: Annotated[tuple[TableId, ...], Field(max_length=1000)] | None = None
 
 
-class StatusQuery(BaseModel):
+class StatusQuery(Input):
     """The id of one run, or how many of the newest runs to return."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: RunId | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20

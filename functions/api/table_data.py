@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst import query_answer
 from analyst.access import Role, Scope
@@ -15,15 +15,14 @@ from analyst.names import TableId, quote
 from analyst.query.engine import Query, Reader
 from analyst.query_answer import QueryAnswer
 from analyst.rebuild.view_names import TAKEN_SCHEMAS
+from analyst.state.fields import Input, Output
 from analyst.visible_tables import require
 
 _NONE = "The table does not exist."
 
 
-class SchemaRequest(BaseModel):
+class SchemaRequest(Input):
     """The id of a table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: TableId
 
@@ -34,10 +33,8 @@ class SampleRequest(SchemaRequest):
     rows: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
-class TableSchema(BaseModel):
+class TableSchema(Output):
     """The columns of a table, how fresh it is, and who registered it. `sql_name` is its name in SQL."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     view: str

@@ -1,14 +1,12 @@
 """Users and invitations."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst import saved_queries
 from analyst.access import Role
 from analyst.auth.invitations import Invitation, InvitationRequest, invite
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, users
-from analyst.state.fields import Email, Id, Input
+from analyst.state.fields import Email, Id, Input, Output
 from analyst.state.users import NewUser, SignOut, User, UserChange
 
 _NONE = "The user does not exist."
@@ -27,10 +25,8 @@ class UserRequest(Input):
     id: Id
 
 
-class UserList(BaseModel):
+class UserList(Output):
     """Users by e-mail."""
-
-    model_config = ConfigDict(frozen=True)
 
     users: tuple[User, ...]
 

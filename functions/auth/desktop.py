@@ -3,7 +3,7 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst.access import Role
 from analyst.auth import session_list, sessions
@@ -14,7 +14,7 @@ from analyst.context import Context
 from analyst.errors import ForbiddenError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.pages import page
-from analyst.state.fields import Input, Line
+from analyst.state.fields import Input, Line, Output
 from analyst.validation import Matching
 
 Challenge = Annotated[str, Matching(r"^[A-Za-z0-9_-]{43}$", "a SHA-256 in URL-safe base64 without padding")]
@@ -44,10 +44,8 @@ class RefreshRequest(Input):
     refresh_token: Secret
 
 
-class Tokens(BaseModel):
+class Tokens(Output):
     """An access token, and a single-use refresh token for the next pair. `expires_in` values are in seconds."""
-
-    model_config = ConfigDict(frozen=True)
 
     token: str
     expires_in: int
@@ -60,14 +58,8 @@ def desktop_page(request: DesktopRequest, ctx: Context) -> Page:
     """Ask the signed-in user whether `da` on that machine may act on their behalf."""
     require(PROVIDER, ctx.settings)
     targets = () if request.port is None else (f"http://127.0.0.1:{request.port}",)
-    return page(
-        ctx,
-        "desktop.html",
-        title="Sign in to da",
-        form_targets=targets,
-        request=request,
-        email=ctx.caller.email,
-    )
+    email = ctx.caller.email
+    return page(ctx, "desktop.html", title="Sign in to da", form_targets=targets, request=request, email=email)
 
 
 @function("POST", "/auth/desktop", allow=Role.VIEWER)

@@ -11,17 +11,16 @@ from analyst.auth.keys import Purpose
 from analyst.auth.links import CodeError
 from analyst.auth.provider import require
 from analyst.auth.providers import password as passwords
-from analyst.auth.providers.password import LONGEST, PROVIDER, RESETS_FROM, RESETS_TO
+from analyst.auth.providers.password import LONGEST, PROVIDER, RESETS_FROM, RESETS_TO, require_mail
 from analyst.auth.sign_in import Proven
 from analyst.context import Context
-from analyst.errors import AnalystError, InvalidInputError, NotFoundError, UnauthenticatedError
+from analyst.errors import AnalystError, InvalidInputError, UnauthenticatedError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.browser_session import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
 from analyst.http.pages import page
 from analyst.mail import can_send
 from analyst.state import actor
 from analyst.state.fields import Email, Input
-from analyst.state.users import find_account
 
 Password = Annotated[SecretStr, Field(max_length=4 * LONGEST)]
 Token = Annotated[str, StringConstraints(max_length=4000)]
@@ -82,13 +81,9 @@ def password_login(request: PasswordLogin, ctx: Context) -> Redirect | Page:
     require(PROVIDER, ctx.settings)
     ctx.signs_in(PROVIDER.name, request.email)
     try:
+        password, client = request.password.get_secret_value(), ctx.client_network
         account = passwords.check(
-            request.email,
-            request.password.get_secret_value(),
-            client=ctx.client_network,
-            limits=ctx.limits,
-            state=ctx.state,
-            actor=actor(ctx),
+            request.email, password, client=client, limits=ctx.limits, state=ctx.state, actor=actor(ctx)
         )
     except UnauthenticatedError as error:
         return _form(ctx, request.next, str(error))
@@ -98,7 +93,7 @@ def password_login(request: PasswordLogin, ctx: Context) -> Redirect | Page:
 @function("GET", "/auth/password/forgot", allow=Allow.ANYBODY)
 def forgot_page(ctx: Context) -> Page:
     """Show the form for requesting a reset link."""
-    _require_mail(ctx)
+    require_mail(ctx.settings)
     return page(ctx, "forgot.html", title="Set a new password")
 
 
@@ -108,7 +103,7 @@ def forgot(request: ResetRequest, ctx: Context) -> Page:
 
     The link works in the browser that requested it, and in any other browser with the code on this page.
     """
-    _require_mail(ctx)
+    require_mail(ctx.settings)
     ctx.limits.count(RESETS_FROM, ctx.client_network, ctx.now)
     ctx.limits.count(RESETS_TO, request.email, ctx.now)
     binding = links.bind_to_browser(ctx.keys, Purpose.RESET, link_cookie_of(ctx))
@@ -170,31 +165,10 @@ def set_password(request: ChosenPassword, ctx: Context) -> Redirect | Page:
 )
 def change_password(request: PasswordChange, ctx: Context) -> None:
     """Change the caller's password. All their sessions end, including this one."""
-    change_own_password(request, ctx)
-
-
-def change_own_password(request: PasswordChange, ctx: Context) -> None:
-    """Change the caller's password.
-
-    Raises:
-        UnauthenticatedError: the old password is wrong.
-        InvalidInputError: the new password is too easy to guess.
-        RateLimitedError: there were too many attempts.
-    """
     require(PROVIDER, ctx.settings)
-    with ctx.state.read() as db:
-        account = find_account(db, ctx.user_id)
-    if account is None:
-        raise UnauthenticatedError("the password can't be changed without a user; sign in first")
-    passwords.change(
-        account,
-        request.old.get_secret_value(),
-        request.new.get_secret_value(),
-        client=ctx.client_network,
-        limits=ctx.limits,
-        state=ctx.state,
-        actor=actor(ctx),
-    )
+    old, new = request.old.get_secret_value(), request.new.get_secret_value()
+    client = ctx.client_network
+    passwords.change(ctx.user_id, old, new, client=client, limits=ctx.limits, state=ctx.state, actor=actor(ctx))
 
 
 def _form(ctx: Context, then: str, problem: str | None) -> Page:
@@ -207,20 +181,6 @@ def _form(ctx: Context, then: str, problem: str | None) -> Page:
         problem=problem,
         can_reset=can_send(ctx.settings),
     )
-
-
-def _require_mail(ctx: Context) -> None:
-    """Require that reset links can be mailed, so that nobody waits for a mail that never arrives.
-
-    Raises:
-        NotFoundError: sign-in by password, or mail, is not configured.
-    """
-    require(PROVIDER, ctx.settings)
-    if not can_send(ctx.settings):
-        missing = "a mail server (SMTP_HOST)" if ctx.settings.base_url else "its address (BASE_URL)"
-        raise NotFoundError(
-            f"this server can't mail reset links until an administrator sets {missing}; ask for a new invitation"
-        )
 
 
 def _choosing(token: str, code: str, ctx: Context, error: AnalystError | None) -> Page:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 
 from analyst.access import Role, Scope
 from analyst.auth import sessions
@@ -13,24 +13,20 @@ from analyst.http import Allow, Page, Redirect, function
 from analyst.http.browser_session import signed_out
 from analyst.http.pages import page
 from analyst.state import actor
-from analyst.state.fields import Input
+from analyst.state.fields import Input, Output
 from analyst.state.users import end_all_sessions, end_session
 
 
-class Provider(BaseModel):
+class Provider(Output):
     """A sign-in method. One without a `url` is not for browsers."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     text: str | None
     url: str | None
 
 
-class ProviderList(BaseModel):
+class ProviderList(Output):
     """Sign-in methods, in the order in which to offer them."""
-
-    model_config = ConfigDict(frozen=True)
 
     providers: tuple[Provider, ...]
 

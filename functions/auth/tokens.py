@@ -1,13 +1,11 @@
 """Personal access tokens."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role, Scope
 from analyst.auth.last_use import with_last_use
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, tokens
-from analyst.state.fields import Id, Input, Line
+from analyst.state.fields import Id, Input, Line, Output
 from analyst.state.tokens import CreatedToken, NewToken, Token
 
 
@@ -17,10 +15,8 @@ class TokenQuery(Input):
     user: Line | None = None
 
 
-class TokenList(BaseModel):
+class TokenList(Output):
     """Tokens, newest first."""
-
-    model_config = ConfigDict(frozen=True)
 
     tokens: tuple[Token, ...]
 

@@ -6,58 +6,31 @@ Source: the Iceberg REST catalog's OpenAPI document, `open-api/rest-catalog-open
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from http import HTTPStatus
 from typing import Any, Final
-
-from pydantic import BaseModel, ConfigDict
 
 from analyst.catalog import Table
 from analyst.context import Context
-from analyst.http import Allow, ErrorShape, Text, function
+from analyst.http import Allow, ErrorShape, Options, Text, function
 from analyst.http.problems import MalformedError
-from analyst.iceberg.catalog import ENDPOINTS, IcebergCatalog, file_config, page
+from analyst.iceberg.catalog import ENDPOINTS, IcebergCatalog, error_body, file_config, page, whole_history
 from analyst.iceberg.credentials import LEAST, SCOPE
 from analyst.iceberg.metadata import location_of
 from analyst.profiles.profile_view import hidden_columns
-from analyst.sharing.requests import SharingError
 from analyst.sharing.shares import table_id
+from analyst.state.fields import Input
 
 BASE: Final = "/iceberg/v1"
-_JSON: Final = "application/json"
-_TABLE: Final = BASE + "/namespaces/{namespace}/tables/{table}"
-_TYPES: Final = {
-    400: "BadRequestException",
-    401: "NotAuthorizedException",
-    403: "ForbiddenException",
-    404: "NotFoundException",
-    405: "MethodNotAllowedException",
-    406: "UnsupportedOperationException",
-    429: "TooManyRequestsException",
-    500: "InternalServerError",
-    501: "UnsupportedOperationException",
-    503: "ServiceUnavailableException",
-}
-_READ_ONLY: Final = "this catalog can only be read: "
-
-
-def _error(document: Mapping[str, Any], _request_id: str) -> str:
-    status, message = document["status"], document["detail"]
-    kind = document.get("iceberg") or _TYPES.get(status, "BadRequestException")
-    if oauth := document.get("oauth"):
-        return json.dumps({"error": oauth, "error_description": message})
-    message = _READ_ONLY + message if status == HTTPStatus.METHOD_NOT_ALLOWED else message
-    return json.dumps({"error": {"message": message, "type": kind, "code": status}}, ensure_ascii=False)
-
-
-_ERRORS: Final = ErrorShape("/iceberg", _error)
+_NAMESPACE: Final = BASE + "/namespaces/{namespace}"
+_TABLE: Final = _NAMESPACE + "/tables/{table}"
+_ERRORS: Final = ErrorShape("/iceberg", error_body)
 _NONE: Final = {400: "The request is not valid.", 404: "It does not exist.", 429: "Too many requests."}
 _LOADED: Final = {**_NONE, 406: "The table can't be read as an Iceberg table."}
+_OPTIONS: Final = Options(allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE)
+_LOADS: Final = Options(allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_LOADED, own_eyes=True)
 
 
-class NamespacePlace(BaseModel):
+class NamespacePlace(Input):
     """The name of a namespace, which is that of a source."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     namespace: str
 
@@ -68,14 +41,14 @@ class TablePlace(NamespacePlace):
     table: str
 
 
-@function("GET", BASE + "/config", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE)
+@function("GET", BASE + "/config", **_OPTIONS)
 def iceberg_config(ctx: Context) -> Text:
     """Return what the catalog serves; clients ask this first."""
     _catalog(ctx)
     return _json({"defaults": {}, "overrides": {}, "endpoints": list(ENDPOINTS)})
 
 
-@function("GET", BASE + "/namespaces", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE)
+@function("GET", BASE + "/namespaces", **_OPTIONS)
 def list_namespaces(ctx: Context) -> Text:
     """List the namespaces: the sources of the tables that the caller may read. None has another one in it."""
     catalog, parent = _catalog(ctx), ctx.request.args.get("parent")
@@ -85,24 +58,14 @@ def list_namespaces(ctx: Context) -> Text:
     return _json({"namespaces": [[name] for name in names], "next-page-token": token})
 
 
-@function(
-    "GET",
-    BASE + "/namespaces/{namespace}",
-    allow=LEAST,
-    scope=SCOPE,
-    foreign=True,
-    errors=_ERRORS,
-    answers=_NONE,
-)
+@function("GET", _NAMESPACE, **_OPTIONS)
 def load_namespace(place: NamespacePlace, ctx: Context) -> Text:
     """Return a namespace."""
     _catalog(ctx).namespace(place.namespace)
     return _json({"namespace": [place.namespace], "properties": {}})
 
 
-@function(
-    "GET", BASE + "/namespaces/{namespace}/tables", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE,
-)  # fmt: skip
+@function("GET", _NAMESPACE + "/tables", **_OPTIONS)
 def list_iceberg_tables(place: NamespacePlace, ctx: Context) -> Text:
     """List the tables of a namespace."""
     tables = _catalog(ctx).namespace(place.namespace)
@@ -111,17 +74,7 @@ def list_iceberg_tables(place: NamespacePlace, ctx: Context) -> Text:
     return _json({"identifiers": listed, "next-page-token": token})
 
 
-@function(
-    "GET",
-    _TABLE,
-    allow=LEAST,
-    scope=SCOPE,
-    foreign=True,
-    errors=_ERRORS,
-    answers=_LOADED,
-    audit="iceberg.load",
-    own_eyes=True,
-)
+@function("GET", _TABLE, **(_LOADS | {"audit": "iceberg.load"}))
 def load_table(place: TablePlace, ctx: Context) -> Text:
     """Return the metadata of a table with credentials for its files, which no other server accepts."""
     catalog = _catalog(ctx)
@@ -129,16 +82,14 @@ def load_table(place: TablePlace, ctx: Context) -> Text:
     ctx.audited(f"table:{table.id}", version=table.version)
     if ctx.request.method == "HEAD":
         return Text("")
-    history = ctx.request.args.get("snapshots", "all")
-    if history not in {"all", "refs"}:
-        raise SharingError("'snapshots' must be 'all' or 'refs'")
+    is_whole = whole_history(ctx.request.args.get("snapshots", "all"))
     texts = ctx.texts.current()
     metadata, location = catalog.metadata(
         table,
         comment=texts.description(table, catalog.access),
         columns=table.model_copy(update={"columns": texts.columns(table)}),
         hidden=hidden_columns(ctx.store, table, texts),
-        whole_history=history == "all",
+        whole_history=is_whole,
     )
     config = _config(table, ctx)
     credentials = [{"prefix": metadata["location"], "config": config}]
@@ -146,10 +97,7 @@ def load_table(place: TablePlace, ctx: Context) -> Text:
     return _json(answer)
 
 
-@function(
-    "GET", _TABLE + "/credentials", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_LOADED,
-    audit="iceberg.credentials", own_eyes=True,
-)  # fmt: skip
+@function("GET", _TABLE + "/credentials", **(_LOADS | {"audit": "iceberg.credentials"}))
 def load_credentials(place: TablePlace, ctx: Context) -> Text:
     """Return new credentials for the files of a table."""
     table = _catalog(ctx).table(place.namespace, place.table)
@@ -158,9 +106,7 @@ def load_credentials(place: TablePlace, ctx: Context) -> Text:
     return _json({"storage-credentials": [{"prefix": location_of(table_id(table)), "config": config}]})
 
 
-@function(
-    "POST", _TABLE + "/metrics", allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE, binary=True, reads=True,
-)  # fmt: skip
+@function("POST", _TABLE + "/metrics", **(_OPTIONS | {"binary": True, "reads": True}))
 def report_metrics(place: TablePlace, ctx: Context) -> None:
     """Accept the figures of a client about its scan, which are not kept."""
     _catalog(ctx).table(place.namespace, place.table)
@@ -194,4 +140,4 @@ def _config(table: Table, ctx: Context) -> Mapping[str, str]:
 
 
 def _json(document: Mapping[str, Any]) -> Text:
-    return Text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), _JSON)
+    return Text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), "application/json")

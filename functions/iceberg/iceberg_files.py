@@ -9,14 +9,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Caller
 from analyst.context import Context
 from analyst.http import Allow, ErrorShape, FileAnswer, Streamed, function
 from analyst.iceberg.file_door import FileDoor
 from analyst.iceberg.metadata import BUCKET
 from analyst.iceberg.signatures import Sent
+from analyst.state.fields import Input
 
 _CODES: Final = {
     400: "InvalidRequest",
@@ -42,10 +41,8 @@ def _xml(document: Mapping[str, Any], request_id: str) -> str:
 _ERRORS: Final = ErrorShape(f"/{BUCKET}", _xml, "application/xml")
 
 
-class StoredFile(BaseModel):
+class StoredFile(Input):
     """What follows the bucket in an address."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
 

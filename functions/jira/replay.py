@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from analyst.connectors.jira.job import JobAnswer, JobRequest, SourceRequest, answer_of, begin
 from analyst.connectors.jira.source import open_source
@@ -11,7 +11,7 @@ from analyst.connectors.jira.sync.fold import replay
 from analyst.context import Context
 from analyst.extract_run import RebuildOutcome
 from analyst.http import Allow, Answer, function
-from analyst.state.fields import Input
+from analyst.state.fields import Input, Output
 
 _OVER: Final = timedelta(hours=2)
 _REMEMBERED: Final = timedelta(days=30)
@@ -38,10 +38,8 @@ class ReplayAnswer(JobAnswer):
     issues: int
 
 
-class TidyAnswer(BaseModel):
+class TidyAnswer(Output):
     """The number of archive objects that were merged, and of deleted issues that were forgotten."""
-
-    model_config = ConfigDict(frozen=True)
 
     source: str
     gathered: int

@@ -1,17 +1,14 @@
 """Collecting items from notes with a language model: by a task that may be killed and run again."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.memory.collector import Collected, Collector
 from analyst.memory.model import model_of
+from analyst.state.fields import Input
 
 
-class CollectRequest(BaseModel):
+class CollectRequest(Input):
     """With `dry_run`, nothing is sent, and the answer says how much would be."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dry_run: bool = False
 

@@ -1,7 +1,5 @@
 """The memory: items that people propose and vote for, and that knowledge managers govern."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import InvalidInputError
@@ -11,15 +9,14 @@ from analyst.memory.collector import Collected, Collector
 from analyst.memory.item import ItemId, Vote
 from analyst.memory.item_views import ItemList, ItemView, MemoryQuery, MemoryStats
 from analyst.memory.items import Decided, Decision, ItemEdit, Memory, Merge, NewItem, Tally
+from analyst.state.fields import Input
 
 _NONE = "The caller sees no such item."
 _EMPTY = "A text is empty without its spaces."
 
 
-class NewVote(BaseModel):
+class NewVote(Input):
     """A vote: for (1) or against (-1) an item; 0 takes it back."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: ItemId
     vote: Vote
@@ -43,10 +40,8 @@ def list_rules(ctx: Context) -> ItemList:
     return item_views.rules_list(memory_of(ctx))
 
 
-class OneItem(BaseModel):
+class OneItem(Input):
     """The id of an item."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: ItemId
 
@@ -135,13 +130,11 @@ def merge_items(merge: Merge, ctx: Context) -> ItemView:
     return item_views.item_view(memory, item)
 
 
-class CollectNow(BaseModel):
+class CollectNow(Input):
     """With `dry_run`, nothing is sent to the model and nothing is changed.
 
     With `reset`, the items from notes on which nobody has decided are removed, and all notes are read again.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dry_run: bool = False
     reset: bool = False

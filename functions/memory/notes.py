@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst.access import Role
 from analyst.context import Context
@@ -10,40 +10,33 @@ from analyst.http import Text, blocks, function
 from analyst.http.spec import BINARY
 from analyst.memory.notes import LARGEST_FILE, LONGEST, TEXT, HandedIn, Note, NoteName, Notes
 from analyst.store.signing import attachment
+from analyst.state.fields import Input, Output
 
 _TOO_MUCH = "The note is empty, or the caller has too many notes."
 
 
-class NewNote(BaseModel):
+class NewNote(Input):
     """A note; one with the same name is replaced. A private one is for the caller alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: NoteName
     text: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST)]
     private: bool = False
 
 
-class NewFile(BaseModel):
+class NewFile(Input):
     """The name of a file; a note with the same name is replaced."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: NoteName
 
 
-class NoteId(BaseModel):
+class NoteId(Input):
     """The id of a note."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[str, Field(max_length=100)]
 
 
-class NoteList(BaseModel):
+class NoteList(Output):
     """The caller's notes, by name."""
-
-    model_config = ConfigDict(frozen=True)
 
     notes: tuple[Note, ...]
 

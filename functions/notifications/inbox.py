@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role
 from analyst.auth.limits import Limit
@@ -16,41 +16,34 @@ from analyst.notifications.inbox import ChannelState, Id, Inbox, PreferencesView
 from analyst.notifications.notification import SENT, Channel
 from analyst.notifications.outbox import Destination, Outbox
 from analyst.notifications.preferences import Changes
+from analyst.state.fields import Input, Output
 
 _TESTS: Final = Limit("notification-test", 10, timedelta(hours=1))
 
 
-class InboxQuery(BaseModel):
+class InboxQuery(Input):
     """Which notifications: only `unread` ones, those `before` an id (for the next page), at most `limit`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     unread: bool = False
     before: Id | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 
-class MarkRead(BaseModel):
+class MarkRead(Input):
     """What was read: notifications by id, or all up to and including the id `through`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ids: Annotated[tuple[Id, ...], Field(max_length=500)] = ()
     through: Id | None = None
 
 
-class Unread(BaseModel):
+class Unread(Output):
     """The number of unread notifications."""
-
-    model_config = ConfigDict(frozen=True)
 
     unread: int
 
 
-class TestMessage(BaseModel):
+class TestMessage(Input):
     """The channel to try. `gateway` are the caller's programs that are connected, now or later."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     channel: Channel
 
@@ -76,10 +69,8 @@ def mark_notifications_read(request: MarkRead, ctx: Context) -> Unread:
     return Unread(unread=Inbox.page(outbox, ctx.caller, ctx.access.current()).unread)
 
 
-class PictureOf(BaseModel):
+class PictureOf(Input):
     """The id of a notification."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Id
 

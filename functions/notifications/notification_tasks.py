@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst import automation
 from analyst.context import Context
@@ -14,33 +14,28 @@ from analyst.notifications.delivery import Delivered, Delivery, deliver_later
 from analyst.notifications.outbox import Destination
 from analyst.notifications.telegram import BotApi
 from analyst.notifications.telegram_bot import ALLOWED_UPDATES, keep_offset, offset_after
+from analyst.state.fields import Input, Output
 from analyst.usage import Counting
 from functions.notifications.telegram_chats import chat
 
 _WAIT: Final = 10.0
 
 
-class Deliver(BaseModel):
+class Deliver(Input):
     """A channel of a user, for which something waits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     channel: Literal["email", "telegram", "slack"]
     user: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 
 
-class Polled(BaseModel):
+class Polled(Output):
     """The number of messages that were answered."""
-
-    model_config = ConfigDict(frozen=True)
 
     updates: Annotated[int, Field(ge=0)]
 
 
-class CollectAnswer(BaseModel):
+class CollectAnswer(Output):
     """The number of events that were found, and of channels of people for which something waits."""
-
-    model_config = ConfigDict(frozen=True)
 
     events: int
     channels: int

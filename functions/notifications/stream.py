@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role
 from analyst.context import Context
@@ -13,6 +13,7 @@ from analyst.notifications import event_stream
 from analyst.notifications.event_stream import Position, Waiting
 from analyst.notifications.inbox import InboxNotification
 from analyst.notifications.outbox import Outbox
+from analyst.state.fields import Input
 from functions.notifications.inbox import Unread
 
 _LOOK_EVERY: Final = 2.0
@@ -21,13 +22,11 @@ _AGAIN_IF_FULL: Final = 10.0
 _TYPE: Final = "text/event-stream; charset=utf-8"
 
 
-class StreamQuery(BaseModel):
+class StreamQuery(Input):
     """How many seconds to `wait` for an event, and the id of the last one (`after`), which `Last-Event-ID` overrides.
 
     While it waits, the inbox is looked at `every` so many seconds, each of which costs a request to the bucket.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     wait: Annotated[float, Field(ge=0, le=25)] = 20
     every: Annotated[float, Field(ge=_LOOK_EVERY, le=25)] = _LOOK_EVERY

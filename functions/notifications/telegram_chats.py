@@ -1,32 +1,31 @@
 """The bot of Telegram: linking a chat, and the messages that people send to it."""
 
-import hmac
 import json
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 
 from analyst.access import Role
 from analyst.auth.limits import Limit
 from analyst.context import Context
-from analyst.errors import InvalidInputError, UnauthenticatedError
 from analyst.http import Allow, Text, function
 from analyst.notifications import preferences
-from analyst.notifications.channels import UndeliverableError
 from analyst.notifications.delivery import deliver_later
-from analyst.notifications.notification import Notification, notification_id
 from analyst.notifications.outbox import Destination, Outbox
 from analyst.notifications.telegram import BotApi
 from analyst.notifications.telegram_bot import (
-    ALLOWED_UPDATES,
     CODE_LASTS,
+    SECRET,
     Links,
-    webhook_secret,
+    read_update,
+    require_secret,
+    set_webhook,
+    welcome,
 )
 from analyst.scripts.chat import ScriptChat
+from analyst.state.fields import Input, Output
 
-_SECRET: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header
 _LARGEST_UPDATE: Final = 1 << 20
 _TRIED: Final = Limit("telegram-code", 10, timedelta(hours=1))
 """Codes that a user may try: there are a million."""
@@ -34,35 +33,27 @@ _ASKED: Final = Limit("telegram-link", 30, timedelta(hours=1))
 _PATH: Final = "/webhooks/telegram"
 
 
-class Verification(BaseModel):
+class Verification(Input):
     """The code that the bot shows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\s*[0-9]{6}\s*$")]
 
 
-class TelegramLinked(BaseModel):
+class TelegramLinked(Output):
     """The chat that is linked now."""
-
-    model_config = ConfigDict(frozen=True)
 
     status: Literal["linked"] = "linked"
     chat_id: int
 
 
-class TelegramUnlinked(BaseModel):
+class TelegramUnlinked(Output):
     """No chat is linked now."""
-
-    model_config = ConfigDict(frozen=True)
 
     status: Literal["unlinked"] = "unlinked"
 
 
-class TelegramStatus(BaseModel):
+class TelegramStatus(Output):
     """Whether a chat is linked. `problem` says why it gets nothing."""
-
-    model_config = ConfigDict(frozen=True)
 
     linked: bool
     chat_id: int | None = None
@@ -70,27 +61,21 @@ class TelegramStatus(BaseModel):
     problem: str | None = None
 
 
-class TelegramInvitation(BaseModel):
+class TelegramInvitation(Output):
     """A link that opens the bot in Telegram and links that chat; it works once, for `expires_in` seconds."""
-
-    model_config = ConfigDict(frozen=True)
 
     url: str
     expires_in: int
 
 
-class WebhookChoice(BaseModel):
+class WebhookChoice(Input):
     """Whether Telegram sends messages to this server."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool = True
 
 
-class WebhookState(BaseModel):
+class WebhookState(Output):
     """The bot, and where Telegram sends its messages (null: nowhere, so they are asked for)."""
-
-    model_config = ConfigDict(frozen=True)
 
     bot: str
     url: str | None
@@ -120,18 +105,10 @@ def invite_to_telegram(ctx: Context) -> TelegramInvitation:
 )
 def verify_telegram_code(request: Verification, ctx: Context) -> TelegramLinked:
     """Link the chat that shows this code to the caller. The bot shows one after `/start`."""
-    person = ctx.user_id
-    ctx.limits.count(_TRIED, person, ctx.now)
-    chat_id = Links(ctx.store).link_by_person(request.code.strip(), person, ctx.now)
-    welcome = Notification(
-        id=notification_id(f"welcome {person} {chat_id}", ctx.now),
-        at=ctx.now,
-        kind="message",
-        title="This chat gets your notifications now.",
-        url="/notifications",
-    )
-    Outbox(ctx.store).add(person, welcome, ["telegram"])
-    deliver_later(ctx.tasks, Destination("telegram", person))
+    ctx.limits.count(_TRIED, ctx.user_id, ctx.now)
+    chat_id = Links(ctx.store).link_by_person(request.code.strip(), ctx.user_id, ctx.now)
+    Outbox(ctx.store).add(ctx.user_id, welcome(ctx.user_id, chat_id, ctx.now), ["telegram"])
+    deliver_later(ctx.tasks, Destination("telegram", ctx.user_id))
     return TelegramLinked(chat_id=chat_id)
 
 
@@ -162,10 +139,8 @@ def telegram_status(ctx: Context) -> TelegramStatus:
 )
 def receive_telegram_update(ctx: Context) -> Text:
     """Answer a message to the bot, in the response, as Telegram allows. The secret comes from `setWebhook`."""
-    secret = webhook_secret(ctx.settings)
-    if not hmac.compare_digest(ctx.request.headers.get(_SECRET, "").encode(), secret.encode()):
-        raise UnauthenticatedError(f"the update is not from Telegram: {_SECRET} is missing or wrong")
-    reply = chat(ctx).answer(_update(ctx.request.get_data()), ctx.now)
+    require_secret(ctx.request.headers.get(SECRET), ctx.settings)
+    reply = chat(ctx).answer(read_update(ctx.request.get_data()), ctx.now)
     if reply is None:
         return Text("{}", "application/json")
     method, parameters = reply.call()
@@ -187,13 +162,7 @@ def set_telegram_webhook(request: WebhookChoice, ctx: Context) -> WebhookState:
         api.call("deleteWebhook")
         return WebhookState(bot=name, url=None)
     url = f"{ctx.base_url}{_PATH}"
-    try:
-        api.call(
-            "setWebhook",
-            {"url": url, "secret_token": webhook_secret(ctx.settings), "allowed_updates": list(ALLOWED_UPDATES)},
-        )
-    except UndeliverableError as error:
-        raise InvalidInputError(f"Telegram does not accept {url!r}, the address by BASE_URL: {error}") from error
+    set_webhook(api, url, ctx.settings)
     return WebhookState(bot=name, url=url)
 
 
@@ -204,11 +173,3 @@ def _bot(ctx: Context) -> BotApi:
 def chat(ctx: Context) -> ScriptChat:
     """Return what answers updates of Telegram."""
     return ScriptChat(ctx.store, ctx.settings, ctx.access.current, ctx.limits, ctx.tasks)
-
-
-def _update(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except ValueError as error:
-        raise InvalidInputError("the update is not JSON") from error
-    return found if isinstance(found, dict) else {}

@@ -1,7 +1,7 @@
 """The account page: who one is, one's access tokens, password and requests for access."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from analyst.context import Context
 from analyst.errors import AnalystError, NotFoundError
 from analyst.http import Redirect, View, function
 from analyst.http.browser_session import signed_out
-from analyst.http.pages import Form, ask
+from analyst.http.pages import Form, ask, refused
 from analyst.names import TableId
 from analyst.state import actor, requests, tokens
 from analyst.state.fields import Id, Input, Line, Note
@@ -26,7 +26,7 @@ from analyst.state.tokens import DAYS, CreatedToken, NewToken
 from analyst.state.users import end_session, find_account
 from functions.api import feedback, table_choices
 from functions.api.access_requests import ASKED
-from functions.auth.password import PasswordChange, change_own_password
+from functions.auth.password import PasswordChange, change_password
 
 _DONE: Final = {
     "requested": "The request is sent. An administrator decides about it.",
@@ -86,7 +86,7 @@ class RequestForm(Input):
 @function("GET", "/account", allow=Role.VIEWER)
 def account(query: AccountQuery, ctx: Context) -> View:
     """Show the account of the signed-in user."""
-    return _account(ctx, done=_DONE.get(query.done or ""))
+    return _account(ctx, done=query.done)
 
 
 @function("POST", "/account/tokens", allow=Role.VIEWER, scope=Scope.ADMIN)
@@ -96,7 +96,7 @@ def create_account_token(form: TokenForm, ctx: Context) -> View:
     try:
         made = ctx.state.edit(lambda db: tokens.create_token(db, actor(ctx), ctx.caller, new))
     except AnalystError as error:
-        return _refused(ctx, error)
+        return refused(_account(ctx), error)
     return _account(ctx, created=made)
 
 
@@ -140,7 +140,7 @@ def choose_tables_form(form: TablesForm, ctx: Context) -> View | Redirect:
     try:
         ask(ctx, table_choices.choose_tables, table_mode=form.table_mode, tables=tables)
     except AnalystError as error:
-        return _refused(ctx, error)
+        return refused(_account(ctx), error)
     return Redirect("/account?done=chosen", 303)
 
 
@@ -148,9 +148,9 @@ def choose_tables_form(form: TablesForm, ctx: Context) -> View | Redirect:
 def change_account_password(form: PasswordChange, ctx: Context) -> View | Redirect:
     """Change the password, which ends all sessions, and go to the sign-in page."""
     try:
-        change_own_password(form, ctx)
+        change_password.function.call(form, ctx)
     except AnalystError as error:
-        return _refused(ctx, error)
+        return refused(_account(ctx), error)
     return Redirect("/login", 303, (signed_out(ctx),))
 
 
@@ -160,14 +160,7 @@ def _change(done: str, change: Callable[[], object]) -> Redirect:
     return Redirect(f"/account?done={done}", 303)
 
 
-def _refused(ctx: Context, error: AnalystError) -> View:
-    """Show the account with the reason for a refused change. Errors of the server are raised."""
-    if not 400 <= error.status < 500:  # noqa: PLR2004
-        raise error
-    return _account(ctx, problem=str(error), status=error.status)
-
-
-def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = None, **values: Any) -> View:
+def _account(ctx: Context, *, created: CreatedToken | None = None, done: str | None = None) -> View:
     with ctx.state.read() as db:
         found = tokens.list_tokens(db, ctx.caller, None)
         own = requests.list_own(db, ctx.user_id)
@@ -198,8 +191,6 @@ def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = 
         and bool(known.password_hash),
         "cli": cli,
         "address": ctx.settings.base_url or NO_ADDRESS,
-        "done": None,
-        "problem": None,
-        **values,
+        "done": _DONE.get(done or ""),
     }
-    return View("account.html", "Your account", data, extras, "/account", status=status)
+    return View("account.html", "Your account", data, extras, "/account")

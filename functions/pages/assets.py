@@ -1,17 +1,16 @@
 """The script of the pages."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from analyst.context import Context
 from analyst.errors import NotFoundError
 from analyst.http import Allow, Encoded, function
 from analyst.pages import script
+from analyst.state.fields import Input
 
 
-class AssetRequest(BaseModel):
+class AssetRequest(Input):
     """The name of a file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
 

@@ -1,18 +1,15 @@
 """The command line `da`: its wheel, and how to install it."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.cli_wheel import NO_ADDRESS, Cli, describe_cli, find_wheel
 from analyst.context import Context
 from analyst.errors import NotFoundError
 from analyst.http import Allow, FileAnswer, Page, function
 from analyst.http.pages import page
+from analyst.state.fields import Input
 
 
-class WheelRequest(BaseModel):
+class WheelRequest(Input):
     """The file name of a wheel."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     filename: str
 

@@ -8,10 +8,9 @@ from pydantic import StringConstraints
 from analyst.access import Role
 from analyst.context import Context
 from analyst.descriptions import Text
-from analyst.errors import InvalidInputError
-from analyst.glossary import Link, TermName
+from analyst.glossary import TermName, link_text, parse_link
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask
+from analyst.http.pages import Form, ask, items_of
 from functions.api import glossary
 
 _Lines = Annotated[str, StringConstraints(max_length=20_000)]
@@ -68,7 +67,7 @@ def term_page(query: TermPageQuery, ctx: Context) -> View:
     extras = {
         "known": known,
         "can_edit": ctx.caller.includes(Role.KM_ADMIN),
-        "links_text": "\n".join(map(_link_text, entry.term.links)),
+        "links_text": "\n".join(map(link_text, entry.term.links)),
         "url": _url(entry.term.name),
         "done": "The term is saved." if query.done else None,
     }
@@ -85,8 +84,8 @@ def new_term_form(form: NewTermForm, ctx: Context) -> View | Redirect:
 @function("POST", "/glossary/{name}", allow=Role.KM_ADMIN, audit="glossary.change")
 def change_term_form(form: TermForm, ctx: Context) -> View | Redirect:
     """Change a term, and go back to its page."""
-    lists = {field: _split(getattr(form, field), ",") for field in ("synonyms", "related", "tags", "owners")}
-    links = [_link(line) for line in _split(form.links, "\n")]
+    lists = {field: items_of(getattr(form, field)) for field in ("synonyms", "related", "tags", "owners")}
+    links = [parse_link(line) for line in items_of(form.links, "\n")]
     ask(ctx, glossary.change_term, name=form.name, definition=form.definition, links=links, **lists)
     return Redirect(f"{_url(form.name)}?done=saved", 303)
 
@@ -100,20 +99,3 @@ def remove_term_form(form: TermPath, ctx: Context) -> View | Redirect:
 
 def _url(name: str) -> str:
     return f"/glossary/{quote(name, safe='')}"
-
-
-def _link_text(link: Link) -> str:
-    return f"metric:{link.id}" if link.kind == "metric" else f"{link.id}#{link.column}" if link.column else link.id
-
-
-def _link(text: str) -> dict[str, str]:
-    if text.startswith("metric:"):
-        return {"kind": "metric", "id": text.removeprefix("metric:").strip()}
-    table, _, column = text.partition("#")
-    if "." not in table:
-        raise InvalidInputError(f"{text!r} is not a link; write shop.orders, shop.orders#amount or metric:revenue")
-    return {"kind": "table", "id": table.strip(), **({"column": column.strip()} if column else {})}
-
-
-def _split(text: str, by: str) -> list[str]:
-    return [part for each in text.split(by) if (part := each.strip())]

@@ -8,7 +8,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import HttpFunction, Redirect, View, function
-from analyst.http.pages import Form, ask
+from analyst.http.pages import Form, ask, refused
 from analyst.memory import item_views
 from analyst.memory.governance import ACTIONS, STATUSES, Action, Status
 from analyst.memory.item import CATEGORIES, Category, ItemId
@@ -108,9 +108,7 @@ def propose_item_form(form: ProposalForm, ctx: Context) -> View | Redirect:
     try:
         ask(ctx, memory_items.propose_item, **given)
     except AnalystError as error:
-        if error.status >= 500:  # noqa: PLR2004
-            raise
-        return _memory(ctx, MemoryPageQuery(), problem=str(error), given=form, status=error.status)
+        return refused(_memory(ctx, MemoryPageQuery()), error, given=form)
     return Redirect("/memory?done=proposed", 303)
 
 
@@ -120,9 +118,7 @@ def vote_form(form: VoteForm, ctx: Context) -> View | Redirect:
     try:
         ask(ctx, memory_items.vote_for_item, id=form.id, vote=int(form.vote))
     except AnalystError as error:
-        if error.status >= 500:  # noqa: PLR2004
-            raise
-        return _memory(ctx, MemoryPageQuery(), problem=str(error), status=error.status)
+        return refused(_memory(ctx, MemoryPageQuery()), error)
     return Redirect("/memory?done=voted", 303)
 
 
@@ -140,10 +136,8 @@ def decide_form(form: DecisionForm, ctx: Context) -> View | Redirect:
     try:
         made = ask(ctx, memory_items.decide_on_items, **decision, dry_run=form.dry_run is not None)
     except AnalystError as error:
-        if error.status >= 500:  # noqa: PLR2004
-            raise
-        problem = str(error) if form.id else "no item is chosen; tick the items to decide on"
-        return _review(ctx, query, problem=problem, status=error.status)
+        problem = {} if form.id else {"problem": "no item is chosen; tick the items to decide on"}
+        return refused(_review(ctx, query), error, **problem)
     if made.refused or form.dry_run:
         return _review(ctx, query, made=made, dry_run=form.dry_run is not None)
     return Redirect(f"/memory/admin?done=decided&status={form.status}", 303)
@@ -174,13 +168,11 @@ def _changed(ctx: Context, done: str, status: Status, change: HttpFunction, **gi
     try:
         ask(ctx, change, **given)
     except AnalystError as error:
-        if error.status >= 500:  # noqa: PLR2004
-            raise
-        return _review(ctx, ReviewPageQuery(status=status), problem=str(error), status=error.status)
+        return refused(_review(ctx, ReviewPageQuery(status=status)), error)
     return Redirect(f"/memory/admin?done={done}&status={status}", 303)
 
 
-def _memory(ctx: Context, query: MemoryPageQuery, *, status: int = 200, **values: Any) -> View:
+def _memory(ctx: Context, query: MemoryPageQuery) -> View:
     wanted = MemoryQuery(**query.model_dump(exclude={"done", "rules"}), per_page=_PER_PAGE)
     found = item_views.items_page(memory_items.memory_of(ctx), wanted, only_rules=query.rules)
     data = {"items": found.items, "count": found.count, "page": found.page, "per_page": found.per_page}
@@ -188,18 +180,15 @@ def _memory(ctx: Context, query: MemoryPageQuery, *, status: int = 200, **values
         "wanted": query,
         "categories": CATEGORIES,
         "statuses": STATUSES,
-        "given": None,
         "can_vote": ctx.caller.includes(Role.ANALYST) and ctx.settings.memory_distribution != "mandatory_only",
         "can_propose": ctx.caller.includes(Role.ANALYST),
         "can_review": ctx.caller.includes(Role.KM_ADMIN),
         "done": _DONE.get(query.done or ""),
-        "problem": None,
-        **values,
     }
-    return View("memory.html", "Memory", data, extras, "/memory", status=status)
+    return View("memory.html", "Memory", data, extras, "/memory")
 
 
-def _review(ctx: Context, query: ReviewPageQuery, *, status: int = 200, **values: Any) -> View:
+def _review(ctx: Context, query: ReviewPageQuery, **values: Any) -> View:
     memory = memory_items.memory_of(ctx)
     wanted = query.model_dump(exclude={"done"})
     found = item_views.items_page(memory, MemoryQuery(**wanted, per_page=_PER_PAGE))
@@ -217,9 +206,8 @@ def _review(ctx: Context, query: ReviewPageQuery, *, status: int = 200, **values
         "actions": ACTIONS,
         "has_model": ctx.settings.memory_model is not None,
         "done": _DONE.get(query.done or ""),
-        "problem": None,
         "made": None,
         "dry_run": False,
         **values,
     }
-    return View("memory_review.html", "Review of the memory", data, extras, "/memory", status=status)
+    return View("memory_review.html", "Review of the memory", data, extras, "/memory")

@@ -1,6 +1,5 @@
 """Metrics: the list, and the page of each with its SQL and a plot."""
 
-import json
 from typing import Annotated, Any
 
 from pydantic import StringConstraints
@@ -9,7 +8,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import View, function
-from analyst.http.pages import Form, ask
+from analyst.http.pages import Form, ask, reason_of
 from analyst.names import Name
 from analyst.pages.results import Plot, plot
 from functions.api import metrics
@@ -59,15 +58,10 @@ def metric_page(query: MetricPageQuery, ctx: Context) -> View:
             if query.plot and extras["can_query"]:
                 extras["plot"] = _plotted(ctx, data["sql"])
         except AnalystError as error:
-            if error.status >= 500 and not error.retryable:  # noqa: PLR2004
-                raise
-            data["problem"] = str(error)
+            data["problem"] = reason_of(error)
     return View("metric.html", metric.display_name, data, extras, "/metrics")
 
 
 def _plotted(ctx: Context, sql: str) -> Plot:
-    spooled = ask(ctx, queries.query, sql=sql, limit=_POINTS, receipt=False)
-    with spooled.file as file:
-        file.seek(0)
-        answer = json.load(file)
+    answer = ask(ctx, queries.query, sql=sql, limit=_POINTS, receipt=False).loads()
     return plot(answer["columns"], answer["rows"], "auto", None, answer["columns"][-1]["name"])

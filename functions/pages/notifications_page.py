@@ -8,7 +8,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask
+from analyst.http.pages import Form, ask, refused
 from analyst.notifications.inbox import Id
 from analyst.notifications.notification import CHANNELS, Channel
 from functions.notifications import inbox, telegram_chats
@@ -90,7 +90,7 @@ def choose_notifications_form(form: KindsForm, ctx: Context) -> View | Redirect:
             mute=tuple(form.mute.split()),
         )
     except InvalidInputError as error:
-        return _page(ctx, problem=str(error), status=error.status)
+        return refused(_page(ctx), error)
     return Redirect("/notifications?done=saved", 303)
 
 
@@ -102,9 +102,7 @@ def change_channel_form(form: ChannelForm, ctx: Context) -> View | Redirect:
             return _page(ctx, invitation=ask(ctx, telegram_chats.invite_to_telegram).url)
         done = _change(form, ctx)
     except AnalystError as error:
-        if error.status >= 500 and not error.retryable:  # noqa: PLR2004
-            raise
-        return _page(ctx, problem=str(error), status=error.status)
+        return refused(_page(ctx), error)
     return Redirect(f"/notifications?done={done}", 303)
 
 
@@ -130,7 +128,7 @@ def _change(form: ChannelForm, ctx: Context) -> str:
     raise InvalidInputError(f"the channel {form.channel!r} can't be changed this way; it needs no setup")
 
 
-def _page(ctx: Context, *, before: str | None = None, status: int = 200, **values: Any) -> View:
+def _page(ctx: Context, *, before: str | None = None, **values: Any) -> View:
     found = ask(ctx, inbox.list_notifications, before=before)
     data = {
         "notifications": found.notifications,
@@ -142,8 +140,6 @@ def _page(ctx: Context, *, before: str | None = None, status: int = 200, **value
         "names": _NAMES,
         "can_telegram": ctx.settings.telegram_bot_token is not None,
         "invitation": None,
-        "done": None,
-        "problem": None,
         **values,
     }
-    return View("notifications.html", "Notifications", data, extras, "/notifications", status=status)
+    return View("notifications.html", "Notifications", data, extras, "/notifications")

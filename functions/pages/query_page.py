@@ -1,26 +1,25 @@
 """The query page: an editor, the result with a plot, downloads, links to share, and the history."""
 
-import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst import saved_queries
 from analyst.access import Role, Scope
 from analyst.context import Context
-from analyst.errors import AnalystError, NotFoundError
+from analyst.errors import AnalystError
 from analyst.http import Redirect, Spooled, View, function
-from analyst.http.pages import Form, ask
+from analyst.http.pages import Form, ask, reason_of
 from analyst.names import TableId
 from analyst.pages import parameters
-from analyst.pages.results import Cell, Chart, is_number, plain, plot, readable_name
+from analyst.pages.results import Chart, names_for, readable_name, shown_result
 from analyst.query_answer import QueryAnswer
 from analyst.saved_queries import QueryId
+from analyst.state.fields import Output
 from analyst.visible_tables import find, visible
 from functions.api import query as queries
 
-_MOST_NAMES: Final = 20_000
 _LIMITS: Final = (100, 500, 1000)
 
 Sql = Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
@@ -71,10 +70,8 @@ class DownloadForm(SqlForm):
     format: Literal["csv", "parquet", "arrow"] = "csv"
 
 
-class Names(BaseModel):
+class Names(Output):
     """Names that a statement can use, each a list of three: the name, its kind or type, and the table it belongs to."""
-
-    model_config = ConfigDict(frozen=True)
 
     names: tuple[tuple[str, ...], ...]
 
@@ -87,7 +84,7 @@ def query_page(query: EditorQuery, ctx: Context) -> View:
         table = find(ctx.snapshots.current(), ctx.access.current(), ctx.caller, query.table)
         sql = "" if table is None else f"from {readable_name(table.id, table.view)}\nlimit 100"
     if query.past is not None:
-        past = next((each for each in _history(ctx) if each.id == query.past), None) or _gone()
+        past = saved_queries.past(ctx.store, ctx.user_id, query.past)
         sql, texts = past.sql, past.parameters
     return _editor(ctx, sql, texts)
 
@@ -98,22 +95,13 @@ def run_query_form(form: RunForm, ctx: Context) -> View:
     if len(form.texts) < len(parameters.names_in(form.sql)):
         return _editor(ctx, form.sql, form.texts, limit=form.limit, asked=True)
     try:
-        answer = _ran(form, ctx)
+        given = parameters.values_of(form.texts)
+        answer = ask(ctx, queries.query, sql=form.sql, parameters=given, limit=form.limit).loads()
     except AnalystError as error:
-        if error.status >= 500 and not error.retryable:  # noqa: PLR2004
-            raise
-        past = _remember(ctx, form, error=str(error))
-        return _editor(ctx, form.sql, form.texts, limit=form.limit, problem=error, status=error.status, address=past)
+        past = _remember(ctx, form, error=reason_of(error))
+        return _editor(ctx, form.sql, form.texts, limit=form.limit, problem=error, address=past)
     past = _remember(ctx, form, rows=answer["row_count"], elapsed_ms=answer["elapsed_ms"])
-    drawn = plot(answer["columns"], answer["rows"], form.chart, form.x, form.y)
-    result = {
-        "answer": answer,
-        "plot": drawn,
-        "rows": [[Cell.of(value) for value in row] for row in answer["rows"]],
-        "numeric": [is_number(column["type"]) for column in answer["columns"]],
-        "numbers": {column["name"] for column in answer["columns"] if is_number(column["type"])},
-        "receipt": json.dumps(answer["receipt"], indent=2, ensure_ascii=False) if answer["receipt"] else None,
-    }
+    result = shown_result(answer, form.chart, form.x, form.y)
     return _editor(ctx, form.sql, form.texts, limit=form.limit, result=result, address=past)
 
 
@@ -121,10 +109,8 @@ def run_query_form(form: RunForm, ctx: Context) -> View:
 def download_query_form(form: DownloadForm, ctx: Context) -> View | Spooled[QueryAnswer]:
     """Run a statement and download its whole result."""
     given = parameters.values_of(form.texts)
-    answer: Spooled[QueryAnswer] = ask(
-        ctx, queries.query, sql=form.sql, parameters=given, format=form.format, limit=None
-    )
-    return answer
+    asked = {"sql": form.sql, "parameters": given, "format": form.format, "limit": None}
+    return cast("Spooled[QueryAnswer]", ask(ctx, queries.query, **asked))
 
 
 @function("POST", "/query/share", allow=Role.ANALYST, scope=Scope.QUERY, audit="query.share")
@@ -152,55 +138,37 @@ def clear_history_form(ctx: Context) -> View | Redirect:
 @function("GET", "/api/query/names", allow=Role.ANALYST, scope=Scope.QUERY)
 def list_names(ctx: Context) -> Names:
     """Return the names of tables and columns that the caller's statements can use, for completion."""
-    names: list[tuple[str, ...]] = []
-    tables = visible(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
-    for table in tables:
-        name = readable_name(table.id, table.view)
-        names.append((name, "table", table.name))
-        if table.view != name:
-            names.append((plain(table.view), "table", table.name))
-    for table in tables:
-        if len(names) > _MOST_NAMES:
-            break
-        names += [(plain(column.name), column.type, table.name) for column in table.columns]
-    return Names(names=tuple(dict.fromkeys(names))[:_MOST_NAMES])
+    return Names(names=names_for(visible(ctx.snapshots.current(), ctx.access.current(), ctx.caller)))
 
 
-def _editor(ctx: Context, sql: str, texts: Mapping[str, str], *, status: int = 200, **values: Any) -> View:
-    shown = {
-        "limit": _LIMITS[0],
-        "result": None,
-        "problem": None,
-        "shared": None,
-        "asked": False,
-        "address": None,
-        **values,
-    }
-    past = _history(ctx)
-    problem = shown.pop("problem")
-    place = {} if problem is None else {key: problem.details.get(key) for key in ("line", "column", "kind")}
+def _editor(
+    ctx: Context,
+    sql: str,
+    texts: Mapping[str, str],
+    *,
+    problem: AnalystError | None = None,
+    shared: saved_queries.SharedQuery | None = None,
+    **values: Any,
+) -> View:
     data = {
         "sql": sql,
         "parameters": {name: texts.get(name, "") for name in parameters.names_in(sql)},
-        "history": past,
-        "shared": shown["shared"],
-        "problem": problem and {"detail": str(problem), **place},
+        "history": _history(ctx),
+        "shared": shared,
+        "problem": problem
+        and {"detail": str(problem), **{key: problem.details.get(key) for key in ("line", "column", "kind")}},
     }
     extras = {
-        **shown,
+        "limit": _LIMITS[0],
+        "result": None,
+        "asked": False,
+        "address": None,
+        **values,
         "limits": _LIMITS,
-        "share_url": shown["shared"] and ctx.absolute(f"/query/shared/{shown['shared'].id}"),
+        "share_url": shared and ctx.absolute(f"/query/shared/{shared.id}"),
         "timeout": ctx.settings.query_timeout,
     }
-    return View("query.html", "Query", data, extras, "/query", status=status)
-
-
-def _ran(form: RunForm, ctx: Context) -> dict[str, Any]:
-    spooled = ask(ctx, queries.query, sql=form.sql, parameters=parameters.values_of(form.texts), limit=form.limit)
-    with spooled.file as file:
-        file.seek(0)
-        found: dict[str, Any] = json.load(file)
-    return found
+    return View("query.html", "Query", data, extras, "/query", status=problem.status if problem else 200)
 
 
 def _history(ctx: Context) -> tuple[saved_queries.PastQuery, ...]:
@@ -211,7 +179,3 @@ def _remember(ctx: Context, form: SqlForm, **said: Any) -> str | None:
     """Keep a query in the history, and return the path of the editor with it, which the browser can open again."""
     kept = saved_queries.remember(ctx.store, ctx.user_id, form.sql, ctx.now, parameters=form.texts, **said)
     return kept and f"/query?past={kept}"
-
-
-def _gone() -> NoReturn:
-    raise NotFoundError("there is no query with this id in your history; it keeps the last 100")

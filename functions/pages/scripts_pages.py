@@ -8,7 +8,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask
+from analyst.http.pages import Form, ask, refused
 from analyst.scripts.examples import EXAMPLES
 from functions.scripts import scripts
 
@@ -59,7 +59,7 @@ def scripts_page(query: ScriptsQuery, ctx: Context) -> View:
     """Show the caller's scripts, for administrators those of all."""
     source = EXAMPLES.get(query.example or "")
     given = None if source is None else ScriptForm(name=query.example or "", source=source)
-    return _list(ctx, done=_DONE.get(query.done or ""), given=given)
+    return _list(ctx, query.done, given=given)
 
 
 @function("POST", "/scripts/save", allow=Role.ANALYST, body_limit=_BODY)
@@ -69,9 +69,7 @@ def save_script_form(form: ScriptForm, ctx: Context) -> View | Redirect:
     try:
         made = ask(ctx, scripts.push_script, name=form.name.strip(), source=_source(form), schedule=schedule)
     except AnalystError as error:
-        if error.status >= 500:  # noqa: PLR2004
-            raise
-        return _list(ctx, problem=str(error), given=form, status=error.status)
+        return refused(_list(ctx), error, given=form)
     return Redirect(f"/scripts/{made.id}?done=pushed", 303)
 
 
@@ -82,16 +80,14 @@ def run_source_form(form: ScriptForm, ctx: Context) -> View:
     try:
         started = ask(ctx, scripts.run_source, **name, source=_source(form))
     except AnalystError as error:
-        if error.status >= 500:  # noqa: PLR2004
-            raise
-        return _list(ctx, problem=str(error), given=form, status=error.status)
+        return refused(_list(ctx), error, given=form)
     return _list(ctx, given=form, started=started.script)
 
 
 @function("GET", "/scripts/{id}", allow=Role.VIEWER)
 def script_page(query: ScriptQuery, ctx: Context) -> View:
     """Show a script with its source and its last runs."""
-    return _script(ctx, query.id, done=_DONE.get(query.done or ""))
+    return _script(ctx, query.id, query.done)
 
 
 @function("POST", "/scripts/{id}/{action}", allow=Role.ANALYST)
@@ -106,9 +102,7 @@ def script_action_form(form: ActionForm, ctx: Context) -> View | Redirect:
     try:
         ask(ctx, calls[form.action], id=form.id)
     except AnalystError as error:
-        if error.status >= 500 or error.status == 404:  # noqa: PLR2004
-            raise
-        return _script(ctx, form.id, problem=str(error), status=error.status)
+        return refused(_script(ctx, form.id), error)
     if form.action == "delete":
         return Redirect("/scripts?done=delete", 303)
     return Redirect(f"/scripts/{form.id}?done={form.action}", 303)
@@ -119,23 +113,20 @@ def _source(form: ScriptForm) -> str:
     return form.source.replace("\r\n", "\n")
 
 
-def _list(ctx: Context, *, status: int = 200, **values: Any) -> View:
+def _list(ctx: Context, done: str | None = None, **values: Any) -> View:
     found = ask(ctx, scripts.list_scripts)
     extras = {
-        "given": None,
-        "started": None,
         "examples": ask(ctx, scripts.list_script_examples).examples,
         "can_push": ctx.caller.includes(Role.ANALYST),
         "is_off": ctx.settings.script_runner == "off",
-        "done": None,
-        "problem": None,
+        "done": _DONE.get(done or ""),
         **values,
     }
-    return View("scripts.html", "Scripts", {"scripts": found.scripts}, extras, "/scripts", status=status)
+    return View("scripts.html", "Scripts", {"scripts": found.scripts}, extras, "/scripts")
 
 
-def _script(ctx: Context, script_id: str, *, status: int = 200, **values: Any) -> View:
+def _script(ctx: Context, script_id: str, done: str | None = None) -> View:
     found = ask(ctx, scripts.get_script, id=script_id)
     runs = ask(ctx, scripts.list_script_runs, id=script_id, limit=_SHOWN).runs
-    extras = {"can_change": ctx.caller.includes(Role.ANALYST), "done": None, "problem": None, **values}
-    return View("script.html", found.name, {"about": found, "runs": runs}, extras, "/scripts", status=status)
+    extras = {"can_change": ctx.caller.includes(Role.ANALYST), "done": _DONE.get(done or "")}
+    return View("script.html", found.name, {"about": found, "runs": runs}, extras, "/scripts")

@@ -1,36 +1,27 @@
 """The page of a table: what is said of it, its columns and rows, how fresh and how good it is, and how to use it."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
 
 from pydantic import Field, StringConstraints
 
-from analyst import catalog_view, lineage
+from analyst import catalog_view, glossary, lineage
 from analyst.access import Role
-from analyst.catalog import Table
-from analyst.cli_wheel import NO_ADDRESS
+from analyst.connectors.materialized.computation import computation_of
 from analyst.context import Context
 from analyst.descriptions import Line, Text
-from analyst.errors import AnalystError, InvalidInputError, NotFoundError
-from analyst.glossary import Term
+from analyst.errors import AnalystError, NotFoundError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask, found
+from analyst.http.pages import Form, ask, found, items_of
 from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import visible_metrics
 from analyst.metrics.view import summary
 from analyst.names import Name
-from analyst.pages import graphs
-from analyst.pages.html import day
-from analyst.pages.results import is_number
-from analyst.pages.uses import uses
-from analyst.schedule import Schedule
+from analyst.pages.table_view import extras
 from analyst.state.fields import Note
-from analyst.visible_tables import find, require
-from functions.api import access_requests, descriptions, expectations, feedback, glossary, profiles, table_data
+from analyst.visible_tables import require
+from functions.api import access_requests, descriptions, expectations, feedback, profiles, table_data
+from functions.api import glossary as terms
 
-_COLUMNS: Final = 100
 _FILES: Final = 100
 _Lines = Annotated[str, StringConstraints(max_length=20_000)]
 
@@ -109,14 +100,8 @@ def table_page(query: TablePageQuery, ctx: Context) -> View:
 @function("POST", "/tables/{source}/{name}/description", allow=Role.KM_ADMIN, audit="table.describe")
 def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
     """Change what is said of a table, and go back to its page."""
-    said = {
-        "description": form.description,
-        "tags": _split(form.tags, ","),
-        "owners": _split(form.owners, ","),
-        "tier": form.tier,
-        "grain": form.grain,
-        "notes": _split(form.notes, "\n"),
-    }
+    said = form.model_dump(include={"description", "tier", "grain"})
+    said |= {"tags": items_of(form.tags), "owners": items_of(form.owners), "notes": items_of(form.notes, "\n")}
     ask(ctx, descriptions.describe_table, id=form.id, **said)
     return Redirect(f"{form.url}?done=described", 303)
 
@@ -124,7 +109,7 @@ def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
 @function("POST", "/tables/{source}/{name}/columns", allow=Role.KM_ADMIN, audit="table.describe")
 def describe_column_form(form: ColumnForm, ctx: Context) -> View | Redirect:
     """Change what is said of a column, and go back to the table."""
-    said = {form.column: {"description": form.description, "tags": _split(form.tags, ",")}}
+    said = {form.column: {"description": form.description, "tags": items_of(form.tags)}}
     ask(ctx, descriptions.describe_table, id=form.id, columns=said)
     return Redirect(f"{form.url}?done=described#column-{form.column}", 303)
 
@@ -160,10 +145,10 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
         "profile": profile,
         "expectations": quality,
         "metrics": using,
-        "terms": _terms(ctx, query.id),
+        "terms": glossary.links_to(ask(ctx, terms.list_terms).terms, query.id),
         "lineage": lineage.of_table(snapshot, access, ctx.caller, ctx.texts.current(), seen, query.id),
         "relations": ask(ctx, profiles.get_relations, id=query.id).relations,
-        "computed": _computed(ctx, table),
+        "computed": computation_of(ctx, table),
         "files": [
             {"size_bytes": file.size_bytes, "rows": file.rows, "partition": file.partition}
             for file in table.files[:_FILES]
@@ -174,85 +159,12 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
             if each.source == table.source and each.table in (None, table.name)
         ],
     }
-    return View("table.html", about.id, data, _extras(query, ctx, data), "/catalog")
-
-
-def _extras(query: TablePageQuery, ctx: Context, data: dict[str, Any]) -> dict[str, Any]:
-    about, profile = data["table"], data["profile"]
-    profiled = {} if profile is None else {each["name"]: each for each in profile.profile["columnProfile"]}
-    pages = max(1, -(-len(about.columns) // _COLUMNS))
-    number = min(query.page, pages)
-    history = [] if profile is None else [*reversed(profile.history), profile.profile["tableProfile"]]
-    graph = graphs.lineage_drawing(data["lineage"], f"table:{about.id}")
-    keys = frozenset(data["schema"].primary_key)
-    return {
+    shown = {
+        **extras(data, query.page, ctx.caller, ctx.settings),
         "url": query.url,
-        "columns": about.columns[(number - 1) * _COLUMNS : number * _COLUMNS],
-        "page": number,
-        "pages": pages,
-        "profiled": profiled,
-        "keys": keys,
-        "numeric": frozenset(column.name for column in about.columns if is_number(column.type)),
-        "alerts": [] if profile is None else [each for each in profile.profile["alerts"] if each["type"] != "unique"],
-        "rows_over_time": _rows_over_time(history),
-        "graph": graph if len(data["lineage"].nodes) > 1 else None,
-        "related": graphs.relations_drawing(about.id, data["relations"]) if data["relations"] else None,
-        "column_terms": {term.name: columns for term, columns in data["terms"]},
-        "uses": uses(about, ctx.caller, ctx.settings.base_url or NO_ADDRESS, ctx.settings.data_url),
-        "query_url": f"/query?{urlencode({'table': about.id})}",
-        "can_describe": ctx.caller.includes(Role.KM_ADMIN),
-        "can_query": ctx.caller.includes(Role.ANALYST),
         "done": _DONE.get(query.done or ""),
     }
-
-
-def _rows_over_time(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
-    """Return the rows of each profile by its day, or by its time if there are several a day."""
-    times = [datetime.fromtimestamp(each["timestamp"] / 1000, UTC) for each in history]
-    days = [day(each) for each in times]
-    labels = days if len(set(days)) == len(days) else [f"{each:%m-%d %H:%M}" for each in times]
-    return [(label, each["rowCount"]) for label, each in zip(labels, history, strict=True)]
-
-
-def _terms(ctx: Context, table_id: str) -> list[tuple[Term, list[str]]]:
-    """Return the terms of the glossary that stand for a table, each with the columns that it stands for."""
-    found = []
-    for each in ask(ctx, glossary.list_terms).terms:
-        links = [link for link in each.term.links if link.kind == "table" and link.id == table_id]
-        if links:
-            found.append((each.term, [link.column for link in links if link.column is not None]))
-    return found
-
-
-def _computed(ctx: Context, table: Table) -> dict[str, Any] | None:
-    """Return how a materialized table is computed. Its SQL is shown to those who can read all of its inputs."""
-    from analyst.state.registry import find_table
-    from analyst.state.sources import list_sources
-
-    if not table.inputs and table.query_mode != "materialized":
-        return None
-    with ctx.state.read() as db:
-        registered = find_table(db, table.id)
-        source = next((each for each in list_sources(db) if each.name == table.source), None)
-    if registered is None or source is None or source.type != "materialized":
-        return None
-    schedule = registered.sync_schedule or source.sync_schedule
-    snapshot, access = ctx.snapshots.current(), ctx.access.current()
-    inputs = [str(each) for each in registered.options.get("inputs", ())]
-    seen = [each for each in inputs if find(snapshot, access, ctx.caller, each) is not None]
-    return {
-        "sql": registered.options.get("sql") if len(seen) == len(inputs) else None,
-        "inputs": seen,
-        "schedule": schedule,
-        "next_run": schedule and _next_run(schedule, table.extracted_at, ctx.now),
-    }
-
-
-def _next_run(schedule: str, last: datetime | None, now: datetime) -> datetime | None:
-    try:
-        return Schedule.parse(schedule).next_due(last or now)
-    except InvalidInputError:
-        return None
+    return View("table.html", about.id, data, shown, "/catalog")
 
 
 def _hidden(query: TablePageQuery, ctx: Context, error: AnalystError) -> View:
@@ -260,7 +172,3 @@ def _hidden(query: TablePageQuery, ctx: Context, error: AnalystError) -> View:
     ctx.audited(f"table:{query.id}")
     data = {"id": query.id, "url": query.url, "text": str(error)}
     return View("table_hidden.html", "No such table", data, current="/catalog", status=404, error=error)
-
-
-def _split(text: str, by: str) -> list[str]:
-    return [part for each in text.split(by) if (part := each.strip())]

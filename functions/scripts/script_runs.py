@@ -2,22 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.notifications.delivery import deliver_later
 from analyst.scripts.runner import Runner
 from analyst.scripts.shelf import Trigger
+from analyst.state.fields import Input, Output
 
 
-class RunRequest(BaseModel):
+class RunRequest(Input):
     """A script to run. A run with this id that has ended is not repeated.
 
     Whoever asked for it in a chat gets a `reply` there, whatever the script says.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     script: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{26}$")]
     run_id: Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
@@ -25,10 +24,8 @@ class RunRequest(BaseModel):
     reply: Literal["telegram"] | None = None
 
 
-class RanScript(BaseModel):
+class RanScript(Output):
     """What became of a run; `skipped` if the script is deleted or paused, or its owner is deactivated."""
-
-    model_config = ConfigDict(frozen=True)
 
     status: Literal["ok", "failed", "skipped"]
     said: Literal["nothing", "sent", "held_back"] = "nothing"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst import runs
 from analyst.access import Role, Scope
@@ -22,6 +22,7 @@ from analyst.scripts.shelf import (
     script_view,
 )
 from analyst.settings.kinds import When
+from analyst.state.fields import Input, Output
 
 _BODY: Final = 13 * shelf.LONGEST
 """Bytes of a body with the longest source: JSON may take 12 for a character."""
@@ -30,32 +31,26 @@ ScriptId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$
 """The id of a script; for the caller's own ones, the name does as well."""
 
 
-class NewScript(BaseModel):
+class NewScript(Input):
     """A script; one of the caller with the same name is replaced. Without a `schedule`, the one of before stays.
 
     A new script without one runs on demand only.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ScriptName
     source: Annotated[str, StringConstraints(min_length=1, max_length=shelf.LONGEST)]
     schedule: When | None = None
 
 
-class NewRun(BaseModel):
+class NewRun(Input):
     """A source to run once. The name is that of its notifications."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ScriptName = "unsaved"
     source: Annotated[str, StringConstraints(min_length=1, max_length=shelf.LONGEST)]
 
 
-class OneScript(BaseModel):
+class OneScript(Input):
     """The id of a script, or the name of one of the caller's own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: ScriptId
 
@@ -78,46 +73,36 @@ class Pushed(ScriptView):
     unchanged: bool
 
 
-class ScriptList(BaseModel):
+class ScriptList(Output):
     """Scripts, by name."""
-
-    model_config = ConfigDict(frozen=True)
 
     scripts: tuple[ScriptView, ...]
     count: int
 
 
-class ScriptRuns(BaseModel):
+class ScriptRuns(Output):
     """The last runs of a script that have ended, newest first. Outputs are cut, and without secrets."""
-
-    model_config = ConfigDict(frozen=True)
 
     script: ScriptView
     runs: tuple[ScriptRun, ...]
 
 
-class Example(BaseModel):
+class Example(Output):
     """A script to start from."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     about: str
     source: str
 
 
-class ExampleList(BaseModel):
+class ExampleList(Output):
     """Scripts to start from."""
-
-    model_config = ConfigDict(frozen=True)
 
     examples: tuple[Example, ...]
 
 
-class Started(BaseModel):
+class Started(Output):
     """A run that will start in a moment. `script` is the id by which its runs are listed, also if it is not saved."""
-
-    model_config = ConfigDict(frozen=True)
 
     script: str
     run_id: str

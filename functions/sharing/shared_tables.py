@@ -4,50 +4,32 @@ Source: the Delta Sharing protocol, https://github.com/delta-io/delta-sharing/bl
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
-
-from pydantic import BaseModel, ConfigDict
+from typing import Final
 
 from analyst.access import Role, Scope
 from analyst.context import Context
-from analyst.http import ErrorShape, Text, blocks, function
+from analyst.http import ErrorShape, Options, Text, blocks, function
 from analyst.profiles.profile_view import hidden_columns
-from analyst.sharing.requests import Capabilities, asked_of, listed, page_of, parse_time, read_body, span_of, whole
-from analyst.sharing.shares import Share, Shares, table_id
+from analyst.sharing.requests import Capabilities, Json, asked_of, error_body, list_page, read_body, span_of
+from analyst.sharing.shares import Shares
 from analyst.sharing.table_lines import Lines, SharedTable
+from analyst.state.fields import Input
 
 BASE: Final = "/delta-sharing"
 _LINES: Final = "application/x-ndjson; charset=utf-8"
 _JSON: Final = "application/json; charset=utf-8"
-_TABLE: Final = BASE + "/shares/{share}/schemas/{schema_}/tables/{table}"
-_CODES: Final = {
-    400: "INVALID_PARAMETER_VALUE",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "RESOURCE_DOES_NOT_EXIST",
-    405: "METHOD_NOT_ALLOWED",
-    413: "MALFORMED_REQUEST",
-    429: "TOO_MANY_REQUESTS",
-    500: "INTERNAL_ERROR",
-    503: "TEMPORARILY_UNAVAILABLE",
-}
+_SCHEMA: Final = BASE + "/shares/{share}/schemas/{schema_}/tables"
+_TABLE: Final = _SCHEMA + "/{table}"
+_OPTIONS: Final = Options(
+    allow=Role.ANALYST,
+    scope=Scope.SYNC,
+    foreign=True,
+    errors=ErrorShape(BASE, error_body),
+    answers={400: "The request is not valid.", 404: "It does not exist.", 429: "Too many requests."},
+)
 
 
-def _error(document: Mapping[str, Any], _request_id: str) -> str:
-    code = document.get("errorCode") or _CODES.get(document["status"], "INVALID_PARAMETER_VALUE")
-    return json.dumps({**document, "errorCode": code, "message": document["detail"]}, ensure_ascii=False, default=str)
-
-
-_ERRORS: Final = ErrorShape(BASE, _error)
-_NONE: Final = {400: "The request is not valid.", 404: "It does not exist.", 429: "Too many requests."}
-
-
-class _Place(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SharePlace(_Place):
+class SharePlace(Input):
     """The name of a share."""
 
     share: str
@@ -65,94 +47,63 @@ class TablePlace(SchemaPlace):
     table: str
 
 
-@function("GET", BASE + "/shares", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE)
+@function("GET", BASE + "/shares", **_OPTIONS)
 def list_shares(ctx: Context) -> Text:
     """List the shares of the caller."""
-    return _list(ctx, [_share(share) for share in _shares(ctx).all])
+    return _list(ctx, [share.about for share in _shares(ctx).all])
 
 
-@function(
-    "GET", BASE + "/shares/{share}", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE
-)
+@function("GET", BASE + "/shares/{share}", **_OPTIONS)
 def get_share(place: SharePlace, ctx: Context) -> Text:
     """Return a share."""
-    return Text(json.dumps({"share": _share(_shares(ctx).share(place.share))}), _JSON)
+    return Text(json.dumps({"share": _shares(ctx).share(place.share).about}), _JSON)
 
 
-@function(
-    "GET",
-    BASE + "/shares/{share}/schemas",
-    allow=Role.ANALYST,
-    scope=Scope.SYNC,
-    foreign=True,
-    errors=_ERRORS,
-    answers=_NONE,
-)
+@function("GET", BASE + "/shares/{share}/schemas", **_OPTIONS)
 def list_schemas(place: SharePlace, ctx: Context) -> Text:
     """List the schemas of a share: the sources of its tables."""
     share = _shares(ctx).share(place.share)
     return _list(ctx, [{"name": name, "share": share.name} for name in share.schemas])
 
 
-@function(
-    "GET", BASE + "/shares/{share}/schemas/{schema_}/tables", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True,
-    errors=_ERRORS, answers=_NONE,
-)  # fmt: skip
+@function("GET", _SCHEMA, **_OPTIONS)
 def list_shared_tables(place: SchemaPlace, ctx: Context) -> Text:
     """List the tables of a schema."""
     share, source = _shares(ctx).schema(place.share, place.schema_)
-    return _list(ctx, [each for each in _tables(share) if each["schema"] == source])
+    return _list(ctx, [each for each in share.listing if each["schema"] == source])
 
 
-@function(
-    "GET",
-    BASE + "/shares/{share}/all-tables",
-    allow=Role.ANALYST,
-    scope=Scope.SYNC,
-    foreign=True,
-    errors=_ERRORS,
-    answers=_NONE,
-)
+@function("GET", BASE + "/shares/{share}/all-tables", **_OPTIONS)
 def list_all_tables(place: SharePlace, ctx: Context) -> Text:
     """List the tables of a share."""
-    return _list(ctx, _tables(_shares(ctx).share(place.share)))
+    return _list(ctx, _shares(ctx).share(place.share).listing)
 
 
-@function("GET", _TABLE + "/version", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE)
+@function("GET", _TABLE + "/version", **_OPTIONS)
 def table_version(place: TablePlace, ctx: Context) -> Text:
     """Return the version of a table in the header `Delta-Table-Version`; with `startingTimestamp`, the first one from then."""
     return _version(place, ctx)
 
 
-@function("GET", _TABLE, allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE)
+@function("GET", _TABLE, **_OPTIONS)
 def older_table_version(place: TablePlace, ctx: Context) -> Text:
     """Return the version of a table in the header `Delta-Table-Version`, for readers that ask with HEAD."""
     return _version(place, ctx)
 
 
 def _version(place: TablePlace, ctx: Context) -> Text:
-    shared = _table(place, ctx)
-    start = ctx.request.args.get("startingTimestamp")
-    if start is None:
-        version = shared.current
-    else:
-        version = shared.version_at("startingTimestamp", parse_time("startingTimestamp", start), following=True)
+    version = _table(place, ctx).first_version(ctx.request.args.get("startingTimestamp"))
     return Text("", _JSON, {"Delta-Table-Version": str(version.number)})
 
 
-@function(
-    "GET", _TABLE + "/metadata", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE
-)
+@function("GET", _TABLE + "/metadata", **_OPTIONS)
 def shared_table_metadata(place: TablePlace, ctx: Context) -> Text:
     """Return the protocol and metadata of a table: of the newest version, or of one by `version` or `timestamp`."""
     given = {name: ctx.request.args.get(name) for name in ("version", "timestamp")}
     return _lines(_table(place, ctx).metadata(asked_of(given), _capabilities(ctx)))
 
 
-@function(
-    "POST", _TABLE + "/query", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE, binary=True,
-    audit="sharing.query",
-)  # fmt: skip
+@function("POST", _TABLE + "/query", **(_OPTIONS | {"binary": True, "audit": "sharing.query"}))
 def query_shared_table(place: TablePlace, ctx: Context) -> Text:
     """Return the files of a table with signed URLs: of the newest version or of an earlier one, whole or in pages."""
     shared = _table(place, ctx)
@@ -161,9 +112,7 @@ def query_shared_table(place: TablePlace, ctx: Context) -> Text:
     return _lines(found)
 
 
-@function(
-    "GET", _TABLE + "/changes", allow=Role.ANALYST, scope=Scope.SYNC, foreign=True, errors=_ERRORS, answers=_NONE, audit="sharing.changes",
-)  # fmt: skip
+@function("GET", _TABLE + "/changes", **(_OPTIONS | {"audit": "sharing.changes"}))
 def shared_table_changes(place: TablePlace, ctx: Context) -> Text:
     """Return the files that were added and removed between versions."""
     shared = _table(place, ctx)
@@ -207,25 +156,5 @@ def _lines(found: Lines) -> Text:
     return Text(found.text, _LINES, found.headers)
 
 
-def _share(share: Share) -> dict[str, Any]:
-    return {"name": share.name, "id": share.id, "comment": share.comment}
-
-
-def _tables(share: Share) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "schema": source,
-            "share": share.name,
-            "shareId": share.id,
-            "id": table_id(table),
-            "accessModes": ["url"],
-        }
-        for (source, name), table in sorted(share.tables.items())
-    ]
-
-
-def _list(ctx: Context, items: list[dict[str, Any]]) -> Text:
-    most = whole("maxResults", ctx.request.args.get("maxResults"))
-    page, token = page_of(items, most, ctx.request.args.get("pageToken"), ctx.request.path.lower(), ctx.now)
-    return Text(listed(page, token), _JSON)
+def _list(ctx: Context, items: list[Json]) -> Text:
+    return Text(list_page(items, ctx.request.args.to_dict(), ctx.request.path.lower(), ctx.now), _JSON)

@@ -83,7 +83,7 @@ class Day:
 
 
 def pack(records: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Create an archive of records, given by their names; equal records give equal bytes.
+    """Create an archive of records, given by their names; equal records produce equal bytes.
 
     Returns its name and content.
     """

@@ -4,13 +4,14 @@
 may not see are left out.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ulid import ULID
 
+from analyst import visible_tables
 from analyst.access import AccessList, Caller
 from analyst.descriptions import Line, Lines, Text
 from analyst.errors import InvalidInputError, NotFoundError, UnavailableError
@@ -18,7 +19,6 @@ from analyst.names import Name, did_you_mean
 from analyst.snapshots import Snapshot
 from analyst.store import Object, Store
 from analyst.store.compare_and_swap import swap
-from analyst.visible_tables import find
 
 KEY: Final = "catalog/glossary.json"
 _MOST: Final = 5000
@@ -71,6 +71,10 @@ class Entry(BaseModel):
     is_removed: bool = False
     history: tuple[TermChange, ...] = ()
 
+    def has(self, text: str) -> bool:
+        """Return whether its name, a synonym or the definition contains a text, in any case."""
+        return text.lower() in "\n".join((self.term.name, *self.term.synonyms, self.term.definition)).lower()
+
 
 class _All(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -93,6 +97,21 @@ def terms_of(data: bytes | None) -> Mapping[str, Term]:
     except ValidationError:
         return {}
     return {each.term.name: each.term for each in known if not each.is_removed}
+
+
+def find(store: Store, name: str) -> Entry | None:
+    """Return a term by its name, in any case."""
+    return next((each for each in entries(store) if each.term.name.lower() == name.lower()), None)
+
+
+def links_to(entries: Iterable[Entry], table_id: str) -> list[tuple[Term, list[str]]]:
+    """Return the terms that stand for a table, each with the columns that it stands for."""
+    linked = []
+    for term in (each.term for each in entries):
+        links = [link for link in term.links if link.kind == "table" and link.id == table_id]
+        if links:
+            linked.append((term, [link.column for link in links if link.column is not None]))
+    return linked
 
 
 def require(store: Store, name: str) -> Entry:
@@ -151,6 +170,26 @@ def remove(store: Store, name: str, *, by: str | None, at: datetime) -> None:
     _swapped(store, name, edit)
 
 
+def require_target(
+    link: Link, snapshot: Snapshot, access: AccessList, caller: Caller, metrics: Collection[str]
+) -> None:
+    """Check that a link leads to something that the caller may see; `metrics` are the names of those.
+
+    Raises:
+        NotFoundError: the table does not exist.
+        InvalidInputError: the metric or the column does not exist.
+    """
+    if link.kind == "metric":
+        if link.column is not None:
+            raise InvalidInputError(f"the link to the metric {link.id!r} names a column; metrics have none")
+        if link.id not in metrics:
+            raise InvalidInputError(f"there is no metric {link.id!r}; to list them, run: da metrics")
+        return
+    table = visible_tables.require(snapshot, access, caller, link.id)
+    if link.column is not None and all(link.column != column.name for column in table.columns):
+        raise InvalidInputError(f"the table {link.id!r} has no column {link.column!r}")
+
+
 def shown(
     entry: Entry, snapshot: Snapshot, access: AccessList, caller: Caller, metrics: Iterable[str], *, is_editor: bool
 ) -> Entry:
@@ -163,7 +202,7 @@ def shown(
     def is_seen(link: Link) -> bool:
         if link.kind == "metric":
             return link.id in seen
-        table = find(snapshot, access, caller, link.id)
+        table = visible_tables.find(snapshot, access, caller, link.id)
         return table is not None and (link.column is None or any(link.column == each.name for each in table.columns))
 
     def filtered(before: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -179,6 +218,25 @@ def shown(
             "history": history if is_editor else (),
         }
     )
+
+
+def link_text(link: Link) -> str:
+    """Return a link as people write it: `shop.orders`, `shop.orders#amount` or `metric:revenue`."""
+    return f"metric:{link.id}" if link.kind == "metric" else f"{link.id}#{link.column}" if link.column else link.id
+
+
+def parse_link(text: str) -> dict[str, str]:
+    """Return the fields of a link as people write it.
+
+    Raises:
+        InvalidInputError: it is not a link.
+    """
+    if text.startswith("metric:"):
+        return {"kind": "metric", "id": text.removeprefix("metric:").strip()}
+    table, _, column = text.partition("#")
+    if "." not in table:
+        raise InvalidInputError(f"{text!r} is not a link; write shop.orders, shop.orders#amount or metric:revenue")
+    return {"kind": "table", "id": table.strip(), **({"column": column.strip()} if column else {})}
 
 
 def _swapped(store: Store, name: str, edit: Callable[[Mapping[str, Entry]], Entry]) -> Entry:

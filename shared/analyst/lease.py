@@ -1,4 +1,4 @@
-"""Leases: the right to do something that one process at a time should do, as long as that process shows signs of life.
+"""Leases: the right to do something that one process at a time should do, as long as that process sends heartbeats.
 
 A lease is the object `locks/<name>.json`, which changes by compare-and-swap and is never deleted. It saves work and no
 more: its holder may die, stall or resume late, so correctness rests on the swap of a pointer and the epoch in it.

@@ -14,7 +14,7 @@ ROOT = "analyst"
 def trace_fields(trace: str) -> dict[str, str]:
     """Return the fields by which Cloud Logging joins the lines of a trace (`traceparent`), also across services.
 
-    Its name of a trace has the project, which Cloud Run does not tell; GOOGLE_CLOUD_PROJECT names it.
+    Its name of a trace has the project, which Cloud Run does not provide; GOOGLE_CLOUD_PROJECT names it.
     """
     _, trace_id, span_id, *_ = [*trace.split("-"), "", "", ""]
     if not trace_id:

@@ -94,7 +94,7 @@ class RunProgress(BaseModel):
 class Reading:
     """Publishes the progress of a run while the block runs, and removes it at the end.
 
-    It is published when it has changed, at most every two seconds, and every 20 seconds as a sign of life. A run that ends
+    It is published when it has changed, at most every two seconds, and every 20 seconds as a heartbeat. A run that ends
     within two seconds publishes nothing. A write that fails is left to the next one.
     """
 

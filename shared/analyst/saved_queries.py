@@ -61,6 +61,18 @@ def history(store: Store, user_id: str) -> tuple[PastQuery, ...]:
     return _parsed(store.read(_key(user_id))).queries
 
 
+def past(store: Store, user_id: str, id_: str) -> PastQuery:
+    """Return a query of a user's history.
+
+    Raises:
+        NotFoundError: the history has none with this id.
+    """
+    found = next((each for each in history(store, user_id) if each.id == id_), None)
+    if found is None:
+        raise NotFoundError("there is no query with this id in your history; it keeps the last 100")
+    return found
+
+
 def remember(
     store: Store,
     user_id: str,

@@ -17,7 +17,7 @@ from analyst.store import Store
 from analyst.tasks import is_waiting
 
 LOST_AFTER = timedelta(seconds=60)
-"""The time without a sign of life after which a run counts as lost."""
+"""The time without a heartbeat after which a run counts as lost."""
 
 
 class Enqueue(Protocol):
@@ -163,13 +163,13 @@ def explain(error: Exception) -> str:
 
 
 def progress_of(store: Store, run_id: str) -> RunProgress | None:
-    """Return the progress of a run whose process shows signs of life."""
+    """Return the progress of a run whose process sends heartbeats."""
     found = runs.progress_of(store, run_id)
     return None if found is None or found[1] > LOST_AFTER else found[0]
 
 
 def is_alive(store: Store, run_id: str) -> bool:
-    """Return whether a run without a record waits as a task, or shows signs of life."""
+    """Return whether a run without a record waits as a task, or sends heartbeats."""
     return is_waiting(store, run_id) or progress_of(store, run_id) is not None
 
 
@@ -207,7 +207,9 @@ class Following:
         try:  # it may have ended between our looks at its record and at its task
             return _view(runs.read(self.store, run_id, today=self.now.date()))
         except NotFoundError:
-            error = "the run is lost: it left no record and shows no sign of life, so its process has ended; trigger it again"
+            error = (
+                "the run is lost: it left no record and sends no heartbeat, so its process has ended; trigger it again"
+            )
             return RunView(run_id=run_id, status="lost", error=error)
 
     def _status(self, *runs: RunView) -> SyncStatus:

@@ -1,4 +1,4 @@
-"""The file of a backup: a tar stream in sealed segments, so that damage, a cut and a wrong key are told apart.
+"""The file of a backup: a tar stream in sealed segments, so that damage, a cut and a wrong key can be distinguished.
 
 The file starts with a line of JSON. Segments of 1 MiB follow, each with a seal of 16 bytes that covers its bytes, its
 number and whether it is the last one. With a key, the segments are encrypted with AES-256-GCM in the STREAM construction

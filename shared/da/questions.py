@@ -1,4 +1,4 @@
-"""Questions with known answers, which show whether metrics, tables and tools still give the right figures.
+"""Questions with known answers, which show whether metrics, tables and tools still return the right figures.
 
 A file `config/questions/*.yml` is a list in YAML or JSON of mappings with `question`, `sql` or `metric` (with `by`, `grain`,
 `where`), `expected` or `expected_sql`, `tolerance` and `ordered`.

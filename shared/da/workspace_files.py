@@ -82,7 +82,7 @@ def _settings(commands: Collection[str], marketplace: Mapping[str, str] | None) 
 
 
 def skill_place(name: str) -> str:
-    """Return where a skill lies in a workspace."""
+    """Return the path of a skill in a workspace."""
     return f".claude/skills/{name}/SKILL.md"
 
 

@@ -105,7 +105,7 @@ def _literal(at: datetime) -> str:
 
 
 def _load(home: Path) -> float:
-    """Tell the median in seconds of loading the access list in a new process, its imports apart."""
+    """Return the median in seconds of loading the access list in a new process, its imports apart."""
     told = home / "loaded"
     for _ in range(STARTS):
         cost(python(_LOAD, home / "bucket", told), {"PYTHONPATH": f"{ROOT}/shared:{ROOT}"})
@@ -113,7 +113,7 @@ def _load(home: Path) -> float:
 
 
 def _beside_each_other(server: Host, token: str) -> tuple[float, float]:
-    """Tell the medians in seconds of requests of nobody and of an analyst, made in turns over one connection."""
+    """Return the medians in seconds of requests of nobody and of an analyst, made in turns over one connection."""
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
     both = [(_ask(connection, "/auth/providers"), _ask(connection, "/api/me", token)) for _ in range(TIMES)]
     anonymous, authorised = zip(*both, strict=True)
@@ -135,7 +135,7 @@ def _ask(connection: http.client.HTTPConnection, path: str, token: str | None = 
 
 
 def _change(server: Host, admin: str, number: int) -> float:
-    """Tell the seconds that an administrator waits for a grant."""
+    """Return the seconds that an administrator waits for a grant."""
     grant = {"user": f"user-{number:05}@example.com", "source": "shop"}
     began = time.perf_counter()
     status, answer = server.ask("POST", "/api/admin/permissions", grant, token=admin)

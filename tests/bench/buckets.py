@@ -57,7 +57,7 @@ def tables(source: str, count: int) -> list[str]:
 
 
 def extract(store: Store, source: str, names: list[str], content: bytes | None = None) -> bytes:
-    """Publish tables of a source, of one parquet file of this `content` each or without it; give the extract.duckdb."""
+    """Publish tables of a source, of one parquet file of this `content` each or without it; return the extract.duckdb."""
     with tempfile.TemporaryDirectory() as folder:
         uploads = Uploads(store, source, lambda: "none")
         new = [_table(source, name, content) for name in names]

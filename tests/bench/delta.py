@@ -70,7 +70,7 @@ def measure() -> list[Row]:
 
 
 def _long_history(store: FileStore, file: ParquetFile) -> tuple[float, float]:
-    """Write a log, and have it swept; tell the seconds of opening the table then, and of the sweep."""
+    """Write a log, and have it swept; return the seconds of opening the table then, and of the sweep."""
     from deltalake import DeltaTable
 
     _publish(store, [_row(file, 0)])

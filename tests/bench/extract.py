@@ -71,7 +71,7 @@ def copy(path: Path, into: Path) -> None:
 
 
 def write_csv(path: Path) -> int:
-    """Write rows of numbers, texts, times and gaps; tell the size in bytes."""
+    """Write rows of numbers, texts, times and gaps; return the size in bytes."""
     path.parent.mkdir(parents=True)
     with duckdb.connect() as con:
         con.execute(f"copy ({rows_query(0, ROWS)}) to '{path}' (header)")

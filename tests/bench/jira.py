@@ -81,7 +81,7 @@ class Poster:
     connection: http.client.HTTPConnection | None = None
 
     def post(self, event: Event, identifier: str) -> float:
-        """Send a webhook; tell the seconds until it was acknowledged."""
+        """Send a webhook; return the seconds until it was acknowledged."""
         body = orjson.dumps(event)
         signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
         headers = {
@@ -103,7 +103,7 @@ class Poster:
 
 
 def updated(number: int, random: Random, at: datetime) -> Event:
-    """Tell that an issue was updated."""
+    """Report that an issue was updated."""
     item = {"field": "summary", "fieldtype": "jira", "fromString": "before", "toString": "after"}
     change = {"id": str(random.randrange(10**9, 2 * 10**9)), "items": [item]}
     issue = jira_dataset.whole(number, random, at)
@@ -112,7 +112,7 @@ def updated(number: int, random: Random, at: datetime) -> Event:
 
 
 def _posted(running: Host, rate: float) -> tuple[float, list[float]]:
-    """Send webhooks from several posters, at a rate or as fast as they go; tell the seconds of all, and of each."""
+    """Send webhooks from several posters, at a rate or as fast as they go; return the seconds of all, and of each."""
     random = Random(2)
     now = datetime.now(UTC)
     events = iter([updated(jira_dataset.picked(random), random, now) for _ in range(WEBHOOKS)])
@@ -154,7 +154,7 @@ class _Visibility:
         self.snapshots = Snapshots(FileStore(self.bucket, lambda: b""))
 
     def measure(self, running: Host) -> list[float]:
-        """Give for each event the seconds until it was in a published snapshot."""
+        """Return for each event the seconds until it was in a published snapshot."""
         self._look()
         sender = threading.Thread(target=self._send, args=(running,))
         sender.start()
@@ -214,7 +214,7 @@ def _quantile(values: list[float], percent: int) -> float:
 
 
 def _peak_mb(running: Host) -> float:
-    """Tell the greatest memory that a process of the host had; it is the one that listens at its port."""
+    """Return the greatest memory that a process of the host had; it is the one that listens at its port."""
     port = str(urlsplit(running.url).port)
     peaks = [0.0]
     for process in Path("/proc").iterdir():

@@ -46,7 +46,7 @@ def picked(random: Random) -> int:
 
 
 def answered(number: int, random: Random) -> dict[str, Any]:
-    """Give an issue as REST answers it, with what belongs to it: rows of seven tables, 10 in all."""
+    """Return an issue as REST answers it, with what belongs to it: rows of seven tables, 10 in all."""
     issue, created = whole(number, random), stamp(_created(number))
     id_ = issue["id"]
     comments = [
@@ -68,7 +68,7 @@ def answered(number: int, random: Random) -> dict[str, Any]:
 
 
 def whole(number: int, random: Random, updated: datetime | None = None) -> dict[str, Any]:
-    """Give an issue as events embed it, about 5 kB."""
+    """Return an issue as events embed it, about 5 kB."""
     fields = {
         "summary": _text(random, 8),
         "description": _text(random, 150),

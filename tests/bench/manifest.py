@@ -75,7 +75,7 @@ def _fill(bucket: Path) -> str:
 
 
 def _ask(url: str, token: str, *, etag: bool) -> tuple[float, int]:
-    """Tell the median in ms, and the bytes of an answer."""
+    """Return the median in ms, and the bytes of an answer."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"}
     _, first, found = _once(connection, headers)

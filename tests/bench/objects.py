@@ -77,7 +77,7 @@ def _store() -> Store:
 
 
 def _client(kind: str, store: Any) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
-    """Give what uploads and downloads as the backend's own client does it."""
+    """Return what uploads and downloads as the backend's own client does it."""
     import shutil
 
     if kind == "gs":

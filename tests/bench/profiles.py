@@ -129,7 +129,7 @@ def write(bucket: Path) -> None:
 
 
 def change_one(bucket: Path) -> None:
-    """Write one of the large files anew, with other rows."""
+    """Write one of the large files again, with other rows."""
     with duckdb.connect() as con:
         _copy(con, rows_query(ROWS, ROWS + ROWS // FILES), bucket / "extracts/bench/data/large/07.parquet")
 

@@ -47,7 +47,7 @@ def _medians(environ: Mapping[str, str], path: str, token: str) -> tuple[float, 
 
 
 def _start(environ: Mapping[str, str], path: str, token: str) -> tuple[float, float]:
-    """Tell the seconds to the first answer, and the MB after it."""
+    """Return the seconds to the first answer, and the MB after it."""
     port = free_port()
     began = time.perf_counter()
     command: list[str | Path] = [BIN / "functions-framework", "--host", "127.0.0.1", "--port", str(port)]

@@ -114,7 +114,7 @@ class FunctionsApi:
         return Counter(f"{method} {path.partition('?')[0]}" for method, path in self.requests)
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Begin to count again."""
         self.requests.clear()
         self.bodies.clear()
         self.ranges.clear()

@@ -24,7 +24,7 @@ class _Handler(BaseHTTPRequestHandler):
     api: FunctionsApi
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         self._answer()

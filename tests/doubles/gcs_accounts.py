@@ -50,7 +50,7 @@ def key() -> rsa.RSAPrivateKey:
 
 @cache
 def pem() -> str:
-    """Tell the key as a service account's file has it."""
+    """Return the key as a service account's file has it."""
     form = serialization.PrivateFormat.PKCS8
     return key().private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 

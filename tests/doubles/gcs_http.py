@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve(self._delete)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return formatdate(self.gcs.now() if timestamp is None else timestamp, usegmt=True)

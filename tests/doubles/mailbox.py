@@ -37,7 +37,7 @@ class Mailbox:
         return "250 OK"
 
     def last(self) -> str:
-        """Give the text of the last mail."""
+        """Return the text of the last mail."""
         return str(self.mails[-1].get_content()).replace("\r\n", "\n")
 
 

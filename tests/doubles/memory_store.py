@@ -116,7 +116,7 @@ class MemoryStore:
         signing.verify(self._sign_key, key, parameters, now=self._clock())
 
     def local_path(self, key: str) -> Path | None:
-        """Tell that no object lies on a disk."""
+        """Report that no object lies on a disk."""
         check_key(key)
         return None
 

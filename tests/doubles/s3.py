@@ -107,7 +107,7 @@ class FaultyS3:
 
 
 def keys() -> Any:
-    """Give the objects of the bucket, which all servers of a process share, as moto has them, by name."""
+    """Return the objects of the bucket, which all servers of a process share, as moto has them, by name."""
     return get_backend("s3")["123456789012"]["aws"].buckets[BUCKET].keys
 
 

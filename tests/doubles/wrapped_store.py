@@ -50,7 +50,7 @@ class Around:
 
 @dataclass
 class RetoldStore(Around):
-    """Tells other ages than the inner store does."""
+    """Reports other ages than the inner store does."""
 
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
         found = super().read(key, unless=unless)
@@ -64,13 +64,13 @@ class RetoldStore(Around):
         return None if found is None else replace(found, age=self.age(key, found.version, found.age))
 
     def age(self, key: str, version: str, age: float) -> float:
-        """Tell the age of an object that has this one."""
+        """Return the age of an object that has this one."""
         raise NotImplementedError
 
 
 @dataclass
 class AgedStore(RetoldStore):
-    """Tells ages so many seconds greater, of all objects or of those at a version: so lapsed leases look."""
+    """Reports ages so many seconds greater, of all objects or of those at a version: so lapsed leases look."""
 
     by: float = 1e9
     version: str | None = None
@@ -81,7 +81,7 @@ class AgedStore(RetoldStore):
 
 @dataclass
 class ClockedStore(RetoldStore):
-    """Tells ages by a clock of the test's, in seconds; they count from when an object was written through this."""
+    """Reports ages by a clock of the test's, in seconds; they count from when an object was written through this."""
 
     clock: Callable[[], float] = lambda: 0.0
     _written: dict[str, float] = field(default_factory=dict)

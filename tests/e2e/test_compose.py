@@ -135,7 +135,7 @@ def test_extracts_run_beside_what_answers(project: Project, admin: str) -> None:
     assert "POST /extract/csv" not in project.run("logs", "app").stdout
 
 
-def test_the_exit_code_tells_how_the_extract_went(project: Project, admin: str) -> None:
+def test_the_exit_code_reports_the_result_of_the_extract(project: Project, admin: str) -> None:
     assert admin
     assert project.run("run", "--rm", "extract").returncode == 0
     broken = project.sources / "broken.csv"

@@ -56,7 +56,7 @@ def test_the_demo_answers_a_question_on_sample_data_within_a_minute(place: Path)
         assert con.sql("select count(*) from orders join customers using (customer_id)").fetchall() == [(20_000,)]
 
 
-def test_what_it_says_to_try_next_works_as_it_stands(place: Path, tmp_path: Path) -> None:
+def test_the_suggested_next_commands_work_as_printed(place: Path, tmp_path: Path) -> None:
     """Pasted in its order into one terminal, wherever that is, and what asks the server into another."""
     shown = demo(place).stdout
     lines = [line.strip() for line in shown[shown.index("What to try next") :].splitlines() if line.startswith("    ")]
@@ -81,7 +81,7 @@ def test_what_it_says_to_try_next_works_as_it_stands(place: Path, tmp_path: Path
         assert planned.returncode == 0, planned.stderr
 
 
-def test_the_demo_takes_a_folder_of_ones_own(folder: Path, place: Path) -> None:
+def test_the_demo_accepts_a_folder_of_the_user(folder: Path, place: Path) -> None:
     (folder / "a.csv").write_text("id;name\n1;NA\n2;Ada\n")
     (folder / "b.tsv.gz").write_bytes(gzip.compress(b"id\tday\n1\t2026-01-02\n"))
     (folder / "c.jsonl").write_text('{"id": 1}\n{"id": 2}\n{"id": 3}\n')

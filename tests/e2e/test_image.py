@@ -91,7 +91,7 @@ def test_every_module_of_ours_can_be_imported(image: str) -> None:
     assert json.loads(inside(image, "python", "-c", EVERYTHING).splitlines()[-1]) == {}
 
 
-def test_what_is_left_of_the_libraries_works(image: str) -> None:
+def test_the_trimmed_libraries_work(image: str) -> None:
     assert inside(image, "python", "-c", LIBRARIES).splitlines()[-1] == "fine"
 
 

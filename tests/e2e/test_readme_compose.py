@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not ends_well("docker", "info"), reason="no Dock
 
 
 @pytest.mark.parametrize("compose", COMPOSE)
-def test_the_steps_work_as_they_stand_with_compose(tmp_path: Path, compose: str) -> None:
+def test_the_steps_work_as_written_with_compose(tmp_path: Path, compose: str) -> None:
     if not ends_well(*COMPOSE[compose], "version"):
         pytest.skip(f"{compose} is not installed")
     tmp_path.chmod(0o755)  # the container's user is another one

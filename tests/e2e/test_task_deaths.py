@@ -104,7 +104,7 @@ def ask(host: Host, method: str, path: str, body: Any = None, token: str = SERVI
     raise AssertionError(path)
 
 
-def test_what_was_acknowledged_is_done_whoever_is_killed(tmp_path: Path) -> None:
+def test_acknowledged_work_is_done_whichever_process_is_killed(tmp_path: Path) -> None:
     chance, kept, runs = random.Random(7), set[int](), list[str]()
     files = tmp_path / "sources/shop"
     files.mkdir(parents=True)

@@ -67,7 +67,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_what_the_provider_does_not_know_is_found(what: str, tmp_path: Path) -> None:
+def test_unknown_arguments_are_found(what: str, tmp_path: Path) -> None:
     before, after, said = BROKEN[what]
     folder = copied(tmp_path)
     text = (folder / "bucket.tf").read_text()

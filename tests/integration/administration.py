@@ -29,7 +29,7 @@ _WORKER = ROOT / "tests/integration/administrator.py"
 
 
 def now() -> datetime:
-    """Tell the time."""
+    """Return the time."""
     return datetime.now(UTC)
 
 
@@ -98,7 +98,7 @@ def check_lists_say_what_the_state_says(outcome: Outcome, folder: Path) -> int:
 
 
 def _list_of(store: Store, system: str, folder: Path) -> str:
-    """Tell the key of the access list that a system file should have."""
+    """Return the key of the access list that a system file should have."""
     path = folder / Path(system).name
     store.download(system, path)
     with duckdb.connect(path, read_only=True) as con:

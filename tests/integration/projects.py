@@ -53,7 +53,7 @@ class ProjectSource(Generic[P, S]):
         return self.world.send("POST", f"/extract/{self.type}", body, token=SERVICE_TOKEN)
 
     def sync(self, *tables: str) -> Mapping[str, Any]:
-        """Extract what must succeed; give the results of the tables by name."""
+        """Extract what must succeed; return the results of the tables by name."""
         answer = self.send(*tables)
         assert answer.status_code == 200, answer.text
         return {table["table"]: table for table in answer.get_json()["tables"]}
@@ -71,7 +71,7 @@ class ProjectSource(Generic[P, S]):
 def opening(
     kind: type[O], serving: Callable[[Any], AbstractContextManager[Served]], begun: Begun, folder: Path
 ) -> Iterator[Callable[..., O]]:
-    """Give what serves a project, and the functions with a source for it, until the block ends."""
+    """Yield what serves a project, and the functions with a source for it, until the block ends."""
     with ExitStack() as stack:
 
         def open_(

@@ -226,12 +226,12 @@ def test_a_bucket_in_use_is_changed_only_with_permission(shop: Shop) -> None:
     assert shop.picture() == later
     assert send(shop, archive, replace=True).status_code == 200
     assert shop.picture() == before
-    # and it goes on from there
+    # and it continues from there
     shop.sync()
     assert shop.picture()["admin"]["shop.orders"]["rows"] == 2
 
 
-def test_what_was_revoked_since_stays_revoked_and_the_audit_log_stays(shop: Shop) -> None:
+def test_later_revocations_and_the_audit_log_survive_a_restore(shop: Shop) -> None:
     made = backup(shop)
     bob = shop.ask("GET", "/auth/tokens?user=bob@example.com")["tokens"][0]["id"]
     shop.ask("DELETE", f"/auth/tokens/{bob}")

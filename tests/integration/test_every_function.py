@@ -43,13 +43,13 @@ def world(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Worl
 
 
 def problem(function: HttpFunction) -> str:
-    """Give the media type of its failures: a protocol may have its own."""
+    """Return the media type of its failures: a protocol may have its own."""
     shape = function.function.errors
     return PROBLEM if shape is None else shape.media_type
 
 
 def path_of(function: HttpFunction) -> str:
-    """Give a path of the function, whether there is something or not."""
+    """Return a path of the function, whether there is something or not."""
     template = function.function.path
     return template.text.format(**dict.fromkeys(template.names, "a.b"))
 

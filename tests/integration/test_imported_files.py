@@ -118,7 +118,7 @@ def test_files_are_published_once_all_their_parts_are_here(world: World, parquet
     assert updated.startswith("2025-01-02T03:04:05")
 
 
-def test_what_is_not_registered_is_not_published(world: World) -> None:
+def test_unregistered_tables_are_not_published(world: World) -> None:
     answer = world.send("POST", "/api/admin/import/tables", wanted(b"x", name="other"))
     assert (answer.status_code, answer.get_json(force=True)["detail"]) == (
         404,
@@ -164,7 +164,7 @@ def test_a_broken_table_does_not_hold_up_the_others(world: World, parquet: Calla
     assert rows(world) == [(1,)]
 
 
-def test_a_part_that_is_gone_is_told(world: World, parquet: Callable[[str], bytes]) -> None:
+def test_a_missing_part_is_reported(world: World, parquet: Callable[[str], bytes]) -> None:
     data = parquet("select 1 as n")
     send(world, data)
     world.ask("DELETE", "/api/admin/import/parts")
@@ -198,7 +198,7 @@ def test_a_path_leads_nowhere(world: World, parquet: Callable[[str], bytes], tmp
     assert not list(tmp_path.rglob("a.parquet"))
 
 
-def test_what_duckdb_would_read_lossily_is_read_exactly_or_refused_by_name(world: World) -> None:
+def test_values_that_duckdb_would_read_lossily_are_read_exactly_or_refused_by_name(world: World) -> None:
     registered = [{**REGISTERED, "id": name, "name": name} for name in ("lossy", "wide", "damaged")]
     world.ask("POST", "/api/admin/import", {"rows": {"table_registry": registered}})
     whole = foreign("checksums")

@@ -60,7 +60,7 @@ def test_names_that_are_none_are_refused(two: tuple[World, Path], sources: str) 
     assert two[0].send("GET", f"/api/sync/manifest?sources={sources}").status_code == 422
 
 
-def test_who_may_read_nothing_of_a_source_does_not_learn_of_it(two: tuple[World, Path]) -> None:
+def test_a_source_without_readable_tables_is_not_revealed(two: tuple[World, Path]) -> None:
     world, _ = two
     world.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"})
     token = world.ask("POST", "/auth/tokens", {"name": "t", "user": "ann@example.com"})["token"]

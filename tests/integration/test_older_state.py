@@ -120,7 +120,7 @@ def test_a_damaged_pointer_is_named_with_its_remedy(installation: Installation, 
 
 
 def test_a_damaged_system_file_is_named_with_its_remedy(installation: Installation) -> None:
-    installation.as_an_older_version_wrote_it()  # so that the list has to be made anew
+    installation.as_an_older_version_wrote_it()  # so that the list must be rebuilt
     system = installation.pointer().system
     installation.store.put(system, b"damaged", if_version=ANY)
     detail = installation.get(installation.open()).get_json()["detail"]

@@ -50,7 +50,7 @@ def mirror(served: tuple[Host, str], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def figures(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Any]:
-    """Tell count, number of nulls and sum (of the length, for texts and times) of every column."""
+    """Return count, number of nulls and sum (of the length, for texts and times) of every column."""
     columns = [(row[0], row[1]) for row in con.execute(f"describe from {relation}").fetchall()]
     found: dict[str, Any] = {"rows": con.execute(f"select count(*) from {relation}").fetchall()}
     for name, kind in columns:

@@ -36,7 +36,7 @@ def test_it_ends_with_its_record(world: World) -> None:
     assert (run["status"], run["tables"][0]["rows"]) == ("ok", 1)
 
 
-def test_one_that_can_not_be_run_leaves_a_record_too(world: World) -> None:
+def test_an_extract_that_can_not_start_leaves_a_record_too(world: World) -> None:
     run_id = str(ULID())
     world.process.task_ledger.add("/extract/csv", {"source": "shop", "tables": ["not a name"], "run_id": run_id})
     world.ask("POST", "/schedule")
@@ -47,13 +47,13 @@ def test_one_that_can_not_be_run_leaves_a_record_too(world: World) -> None:
 
 
 @pytest.mark.parametrize(("age", "told"), [(timedelta(seconds=30), "pending"), (timedelta(minutes=2), "lost")])
-def test_one_of_which_nothing_is_heard_is_lost_in_the_end(world: World, age: timedelta, told: str) -> None:
+def test_a_run_without_a_heartbeat_is_lost_in_the_end(world: World, age: timedelta, told: str) -> None:
     run = status(world, str(ULID.from_datetime(datetime.now(UTC) - age)))
     assert run["status"] == told
     assert ("trigger it again" in (run["error"] or "")) == (told == "lost")
 
 
-def test_what_the_registry_says_of_a_table_is_told_at_once_and_goes_before_what_was_extracted(world: World) -> None:
+def test_the_registry_of_a_table_takes_effect_at_once_and_overrides_the_extract(world: World) -> None:
     world.ask("POST", "/extract/csv", {"source": "shop"})
 
     def told() -> set[str | None]:

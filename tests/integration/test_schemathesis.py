@@ -48,7 +48,7 @@ def described() -> Any:
 
 
 def refuses_more(operation: Any) -> bool:
-    """Tell whether the description says itself why some input is refused that keeps to the schema.
+    """Return whether the description says itself why some input is refused that keeps to the schema.
 
     What a source may hold is known to its connector alone, and what a good password is to no schema.
     """

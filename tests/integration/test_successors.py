@@ -1,4 +1,4 @@
-"""What is made anew under an old name is another thing: tables, sources, groups and users inherit nothing by it."""
+"""What is rebuilt under an old name is another thing: tables, sources, groups and users inherit nothing by it."""
 
 import json
 import shutil
@@ -218,7 +218,7 @@ def test_an_unchanged_source_is_read_anew_for_the_successor(tmp_path: Path, clou
 
 
 def test_a_run_that_began_for_the_predecessor_gives_its_rows_to_nobody(shop: Shop) -> None:
-    """It was reading while the table was removed and registered anew, before either was ever published."""
+    """It was reading while the table was removed and registered again, before either was ever published."""
     process = shop.process
     (shop.folder / "pay.csv").write_text("salary\n1000\n")
     shop.ask("POST", "/api/admin/tables/shop.pay", {})
@@ -258,9 +258,7 @@ def test_a_source_that_is_added_anew_has_nothing_of_its_predecessor(shop: Shop) 
     assert not seen["admin"].signed & old
 
 
-def test_of_a_connector_that_knows_no_registrations_what_it_publishes_afterwards_counts(
-    tmp_path: Path, cloud: Cloud
-) -> None:
+def test_later_data_of_a_connector_without_registrations_is_valid(tmp_path: Path, cloud: Cloud) -> None:
     world, store = World(tmp_path, cloud), cloud.open()
     world.ask("POST", "/api/admin/sources/crm", {"type": "external"})
 

@@ -94,7 +94,7 @@ def test_the_audit_tells_of_what_is_gathered_too(world: Shop) -> None:
     assert [event["params"]["compacted"] for event in before["events"]] == [1, 1]
 
 
-def test_what_became_of_runs_is_told_of_gathered_ones_too(world: Shop) -> None:
+def test_results_of_archived_runs_are_reported_too(world: Shop) -> None:
     began = datetime.now(UTC) - timedelta(days=4)
     run_id = str(ULID.from_datetime(began))
     record = RunRecord(

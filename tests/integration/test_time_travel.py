@@ -30,7 +30,7 @@ class Shop(World):
         assert self.ask("POST", "/extract/csv", {"source": "shop"})["status"] == "ok"
 
     def told(self, snapshot: int | None = None) -> int:
-        """Tell how many rows the table has in a snapshot, as manifest and catalogue agree."""
+        """Return how many rows the table has in a snapshot, as manifest and catalog agree."""
         query = "" if snapshot is None else f"?snapshot={snapshot}"
         manifest = self.ask("GET", f"/api/sync/manifest{query}")["tables"]["shop.orders"]["rows"]
         listed = {table["id"]: table for table in self.ask("GET", f"/api/catalog/tables{query}")["tables"]}
@@ -85,7 +85,7 @@ def test_a_snapshot_that_there_is_not_is_not_found(shop: Shop, number: int) -> N
     assert shop.send("POST", "/api/admin/snapshots/0/rollback", {}).status_code == 422
 
 
-def test_going_back_stays_until_the_source_publishes_anew(shop: Shop) -> None:
+def test_going_back_stays_until_the_source_publishes_again(shop: Shop) -> None:
     assert shop.ask("POST", "/api/admin/snapshots/1/rollback", {})["snapshot"] == 4
     assert (shop.told(), shop.queried()) == (1, 1)
     assert shop.ask("POST", "/rebuild", {})["status"] == "unchanged"
@@ -109,14 +109,14 @@ def test_only_administrators_go_back_and_it_is_written_down(shop: Shop) -> None:
     assert [(resource, params) for resource, params in rows] == [("snapshot:1", '{"snapshot": 4}')]
 
 
-def test_of_an_earlier_snapshot_one_sees_what_one_may_read_now(shop: Shop) -> None:
+def test_an_earlier_snapshot_shows_tables_readable_now(shop: Shop) -> None:
     shop.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"})
     token = shop.ask("POST", "/auth/tokens", {"name": "t", "user": "ann@example.com"})["token"]
     assert shop.ask("GET", "/api/sync/manifest?snapshot=1", token=token)["tables"] == {}
     assert shop.send("GET", "/api/catalog/tables/shop.orders?snapshot=1", token=token).status_code == 404
 
 
-def test_what_was_never_published_is_no_snapshot(shop: Shop) -> None:
+def test_an_unpublished_number_is_not_a_snapshot(shop: Shop) -> None:
     """A builder that was overtaken leaves a catalog of the same number as the one that was published."""
     catalog = data(shop.store, pointer(shop.store).catalog)
     for number in (2, 4):
@@ -128,7 +128,7 @@ def test_what_was_never_published_is_no_snapshot(shop: Shop) -> None:
     assert shop.snapshots() == [(3, True), (2, False), (1, False)]
 
 
-def test_what_a_rollback_holds_back_is_shown_everywhere_and_released(shop: Shop) -> None:
+def test_sources_held_back_by_a_rollback_are_shown_everywhere_and_released(shop: Shop) -> None:
     path = "/api/admin/snapshots/1/rollback"
     told = shop.ask("POST", path, {"dry_run": True})
     assert (told["dry_run"], told["snapshot"], told["held_back"], told["missing"]) == (True, 3, ["shop"], [])

@@ -395,7 +395,7 @@ def row(function: HttpFunction) -> str:
 
 
 def expected(function: HttpFunction, kind: str) -> int | None:
-    """Tell the status that the table promises: 401, 403, or `None` for whoever is let in."""
+    """Return the status that the table promises: 401, 403, or `None` for whoever is let in."""
     who, scope = TABLE[row(function)]
     if who == ANYBODY:
         return None
@@ -447,7 +447,7 @@ class People:
         return self.make("/auth/tokens", wanted, self.admin)
 
     def proof(self, kind: str) -> str | None:
-        """Give what somebody of this kind shows: of a session a new one each time, since some functions end it."""
+        """Return what somebody of this kind shows: of a session a new one each time, since some functions end it."""
         proof = self.proofs[kind]
         if not kind.endswith(" with session"):
             return proof

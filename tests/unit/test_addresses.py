@@ -105,7 +105,7 @@ def test_no_embedding_makes_an_address_public(internal: str) -> None:
 
 
 @given(IPV4)
-def test_what_carries_an_ipv4_address_is_at_most_as_public(address: ipaddress.IPv4Address) -> None:
+def test_addresses_that_embed_ipv4_are_at_most_as_public(address: ipaddress.IPv4Address) -> None:
     number = int(address)
     assert is_public(f"::ffff:{address}") == is_public(str(address))
     assert is_public(str(ipaddress.IPv6Address(0x0064FF9B << 96 | number))) == is_public(str(address))
@@ -122,7 +122,7 @@ def test_attempts_are_counted_by_the_network_that_one_client_has(address: ipaddr
 
 
 @given(IPV4)
-def test_of_ipv4_each_address_counts_in_either_notation(address: ipaddress.IPv4Address) -> None:
+def test_ipv4_addresses_are_recognized_in_either_notation(address: ipaddress.IPv4Address) -> None:
     assert network_of(str(address)) == network_of(f"::ffff:{address}") == str(address)
     assert network_of(None) == ""
 

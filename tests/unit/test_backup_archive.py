@@ -76,7 +76,7 @@ def test_a_damaged_archive_is_refused(
     ],
     ids=["encrypted", "another compression", "compressed data", "more of it", "the size of the list", "its place"],
 )
-def test_what_zip_files_break_by_is_an_error_of_the_input(
+def test_damaged_zip_files_are_errors_of_the_input(
     archive: bytes, tmp_path: Path, place: Callable[[bytes], int], by: int
 ) -> None:
     damaged = bytearray(archive)

@@ -35,7 +35,7 @@ SIZES = [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 3 * SEGMENT + 5]
 
 @pytest.mark.parametrize("key", [None, KEY])
 @pytest.mark.parametrize("size", SIZES)
-def test_what_was_written_is_read(size: int, key: bytes | None) -> None:
+def test_a_written_file_is_read(size: int, key: bytes | None) -> None:
     content = bytes(range(251)) * (size // 251 + 1)
     content = content[:size]
     data = sealed(content, key)
@@ -86,7 +86,7 @@ def test_no_part_of_it_can_be_changed_cut_swapped_or_added(data: st.DataObject, 
         (b'{"format": "ai-data-analyst backup 1", "encrypted": true, "salt": "x"}\n', KEY, "damaged in its first line"),
     ],
 )
-def test_what_is_wrong_is_said(data: bytes, key: bytes | None, said: str) -> None:
+def test_damage_is_explained(data: bytes, key: bytes | None, said: str) -> None:
     with pytest.raises(DaError, match=said):
         opened(data, key)
 
@@ -96,7 +96,7 @@ def test_a_plain_file_needs_no_key() -> None:
 
 
 @pytest.mark.parametrize(("content", "said"), [(b"short", "too short"), (None, "can't read the key file")])
-def test_a_key_file_must_hold_a_key(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_a_key_file_must_contain_a_key(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "key"
     if content is not None:
         path.write_bytes(content)

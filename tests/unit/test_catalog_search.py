@@ -83,7 +83,7 @@ def test_only_what_may_be_read_is_found() -> None:
     assert found("secret", ANN) == []
 
 
-def test_what_people_say_is_found_at_once() -> None:
+def test_descriptions_are_found_at_once() -> None:
     store = MemoryStore()
     search = CatalogSearch(store)
     rules = access(SHOP)
@@ -122,7 +122,7 @@ def test_ten_thousand_tables_are_searched_in_20_ms() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_kept_of_searches_is_bounded_however_many_words_find_all_tables() -> None:
+def test_cached_searches_are_bounded_however_many_words_find_all_tables() -> None:
     words = [f"{number:03x}x" for number in range(192)]
     many = snapshot(*(table(f"t{number}", description=" ".join(words)) for number in range(2000)))
     rules, search, texts = access(many), CatalogSearch(MemoryStore()), Texts()
@@ -142,7 +142,7 @@ _TEXTS = st.text(st.sampled_from([*"abAB019_. -\n\u00e9\u0130\u03a3\u00df\u01c6\
 
 @given(st.dictionaries(st.sampled_from("pqrs"), st.tuples(_TEXTS, st.lists(_TEXTS, max_size=3)), max_size=4), _TEXTS)
 @example({"p": ("a\nB", [])}, "b")
-def test_what_is_found_has_all_words_or_longer_ones(tables: dict[str, tuple[str, list[str]]], text: str) -> None:
+def test_hits_contain_all_words_or_longer_ones(tables: dict[str, tuple[str, list[str]]], text: str) -> None:
     shop = snapshot(*(table(name, *said, description=about) for name, (about, said) in tables.items()))
     words = set(words_of(text))
     wanted = {

@@ -164,7 +164,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("fields", "told"), REFUSED)
-def test_what_cron_does_not_have_is_refused_by_name(fields: str, told: str) -> None:
+def test_fields_that_cron_lacks_are_refused_by_name(fields: str, told: str) -> None:
     with pytest.raises(InvalidInputError, match=f"{told}.*write cron 0 5"):
         Schedule.parse(f"cron {fields}")
 
@@ -173,5 +173,5 @@ def test_what_cron_does_not_have_is_refused_by_name(fields: str, told: str) -> N
     "fields",
     ["0 0 L * *", "0 0 lw * *", "0 0 1,L * *", "0 0 * * 5L", "0 0 * * MON#2", "*/15 2-4 1-7/2 JAN-MAR MON-fri"],
 )
-def test_what_was_understood_still_is(fields: str) -> None:
+def test_earlier_syntax_is_still_understood(fields: str) -> None:
     assert Schedule.parse(f"cron {fields}").next_due(datetime(2026, 1, 1, tzinfo=UTC))

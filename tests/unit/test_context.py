@@ -23,7 +23,7 @@ READ_PATH = [
 ]
 
 
-def test_settings_are_read_when_they_are_asked_for() -> None:
+def test_settings_are_read_on_first_use() -> None:
     process = Process({})
     with pytest.raises(SettingsError, match="DATA_URL"):
         _ = process.settings
@@ -39,7 +39,7 @@ def test_the_file_of_the_instance_is_read_once_and_warned_of(tmp_path: Path, cap
     ]
 
 
-def test_the_file_of_the_instance_may_lie_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_of_the_instance_can_be_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with cloud("s3", tmp_path) as bucket:
         for name, value in bucket.settings.items():
             monkeypatch.setenv(name, value)
@@ -65,7 +65,7 @@ def test_everything_is_made_once_however_many_ask_at_once(tmp_path: Path) -> Non
     process.background.close()
 
 
-def test_what_is_given_is_taken() -> None:
+def test_given_settings_are_used() -> None:
     store = MemoryStore()
     assert Process({}, store=store).store is store
 

@@ -23,7 +23,7 @@ def samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
 
 
 @given(st.lists(st.tuples(st.text(max_size=20), st.sampled_from(["200", "404", "500"]))))
-def test_what_was_counted_is_what_the_parser_reads(requests: list[tuple[str, str]]) -> None:
+def test_the_parser_reads_the_counted_values(requests: list[tuple[str, str]]) -> None:
     counters = Counters()
     for labels in requests:
         counters.add(REQUESTS, labels)

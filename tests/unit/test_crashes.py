@@ -49,7 +49,7 @@ def generations(store: Store, key: str) -> list[Any]:
 
 
 def delta_generations(store: Store) -> set[Any]:
-    """Tell the newest generation of each table as readers of Delta see it."""
+    """Return the newest generation of each table as readers of Delta see it."""
     with folder(store, "extracts/toy/data/") as tables:
         logs = list(tables.glob("*/_delta_log"))
         assert len(logs) == 3

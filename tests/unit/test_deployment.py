@@ -67,7 +67,7 @@ def test_the_routes_lead_to_the_service_of_each_function(service: Service) -> No
         assert answers(rules, function.path.text.format(**parts)) == service.name
 
 
-def test_what_only_services_may_call_is_not_public() -> None:
+def test_functions_for_services_are_not_public() -> None:
     for service in FOUND:
         if not service.group.public:
             continue

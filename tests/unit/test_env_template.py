@@ -33,7 +33,7 @@ def test_compose_passes_every_setting_to_the_functions() -> None:
     assert set(app["environment"]) - others - files == set(SETTINGS) - {"CONFIG_FILE"}
 
 
-def test_compose_takes_every_secret_from_a_file() -> None:
+def test_compose_reads_every_secret_from_a_file() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     names = {name.lower() for name in SECRETS}
     assert set(compose["secrets"]) == names

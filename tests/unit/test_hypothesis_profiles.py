@@ -20,7 +20,7 @@ def names(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_what_is_sampled_is_marked(path: Path) -> None:
+def test_sampled_tests_are_marked(path: Path) -> None:
     assert ("pytest.mark.many" in path.read_text()) is bool(names(path) & {"sample", "size"})
 
 
@@ -35,7 +35,7 @@ def recipe(target: str) -> str:
     return found[1]
 
 
-def test_what_one_target_leaves_out_another_runs() -> None:
+def test_tests_left_out_by_one_target_are_run_by_another() -> None:
     assert '-m "not long"' in recipe("test-all")
     assert '-m "duckdb and not server"' in recipe("test-newest")  # long ones, too
     assert '-m "long or hypothesis or many" --hypothesis-profile some' in recipe("test-long")

@@ -32,6 +32,7 @@ LAYERS = (
         "profiles",
         "feedback",
         "query_answer",
+        "query_request",
         "receipts",
         "metrics",
         "monitoring",
@@ -69,7 +70,7 @@ def modules(folder: str) -> Iterator[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Tell the full names of what a module imports, also inside functions."""
+    """Yield the full names of what a module imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -78,7 +79,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def package(path: Path) -> str:
-    """Tell the module or package right below `analyst` that a file belongs to."""
+    """Return the module or package right below `analyst` that a file belongs to."""
     return path.relative_to(ROOT / "shared/analyst").parts[0].removesuffix(".py")
 
 
@@ -112,13 +113,13 @@ def test_no_imports_go_in_circles() -> None:
 @pytest.mark.parametrize(
     ("folder", "strangers"), [("shared/analyst", ("functions", "da")), ("shared/da", ("analyst", "functions"))]
 )
-def test_the_library_and_the_command_line_stand_alone(folder: str, strangers: tuple[str, ...]) -> None:
+def test_the_library_and_the_command_line_are_independent(folder: str, strangers: tuple[str, ...]) -> None:
     found = [(path.name, name) for path in modules(folder) for name in imports(path) if name.split(".")[0] in strangers]
     assert [(path, name) for path, name in found if not name.startswith(SHARED)] == []
 
 
 @pytest.mark.parametrize("folder", ["profiles", "metrics", "agents"])
-def test_what_the_server_shares_with_the_command_line_stands_alone(folder: str) -> None:
+def test_code_shared_with_the_command_line_is_independent(folder: str) -> None:
     """The server imports it, and must not load the command line with it."""
     found = {name for path in modules(f"shared/da/{folder}") for name in imports(path) if name.startswith("da.")}
     assert {name for name in found if not name.startswith(SHARED)} == set()

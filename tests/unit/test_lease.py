@@ -48,7 +48,7 @@ def world(quick_store: Store) -> World:
     return World(quick_store)
 
 
-def test_one_holds_it_and_the_next_takes_it_when_it_is_released(world: World) -> None:
+def test_one_holds_it_and_the_next_acquires_it_when_it_is_released(world: World) -> None:
     with world.taken() as first:
         assert first.epoch == 1
         assert world.take() is None
@@ -88,7 +88,7 @@ def test_it_is_taken_over_only_when_it_is_overdue_by_the_stores_clock(world: Wor
             assert second.epoch == 2
 
 
-def test_a_holder_that_lost_it_is_told_and_takes_nothing_away(world: World) -> None:
+def test_a_holder_that_lost_it_gets_an_error_and_releases_nothing(world: World) -> None:
     first = world.taken()
     world.store_time = 36.0
     with world.taken() as second:
@@ -100,14 +100,14 @@ def test_a_holder_that_lost_it_is_told_and_takes_nothing_away(world: World) -> N
         assert world.take() is None
 
 
-def test_a_holder_that_woke_up_late_keeps_what_nobody_took(world: World) -> None:
+def test_a_holder_that_resumed_late_keeps_a_lease_that_nobody_took(world: World) -> None:
     with world.taken() as lease:
         world.store_time = world.time = 1000.0
         lease.check()
-        assert world.take() is None, "the check was a sign of life"
+        assert world.take() is None, "the check was a heartbeat"
 
 
-def test_a_holder_that_woke_up_late_is_told_before_it_writes_a_sign_of_life(world: World) -> None:
+def test_a_holder_that_resumed_late_gets_an_error_before_its_next_heartbeat(world: World) -> None:
     with world.taken() as first:
         world.store_time = world.time = 1000.0
         with world.taken() as second:
@@ -144,7 +144,7 @@ def test_epochs_rise_above_what_is_published(world: World) -> None:
     assert epochs == [1, 2, 8, 9, 10, 10]
 
 
-def test_what_is_no_lock_is_reported_and_left(world: World) -> None:
+def test_an_invalid_lock_is_reported_and_kept(world: World) -> None:
     for body in (b"", b"{}", b"[1]", b'{"epoch": "x"}', b"\xff"):
         world.store.put(KEY, body, if_version=ANY)
         with pytest.raises(UnavailableError, match="is not a valid lock"):
@@ -160,7 +160,7 @@ def test_a_lease_whose_answer_was_lost_is_held_all_the_same(world: World, fault:
         assert world.take() is None
 
 
-def test_it_waits_as_it_is_told(world: World) -> None:
+def test_it_waits_as_configured(world: World) -> None:
     waits: list[float] = []
     lost = [Fault.NEVER] * 3
     world.taken(FaultyStore(world.store, puts=[*lost, None, *lost]), sleep=waits.append).release()
@@ -177,7 +177,7 @@ def test_a_lease_that_somebody_else_took_first_is_not_ours(world: World) -> None
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_a_sign_of_life_whose_answer_was_lost_loses_nothing(world: World, fault: Fault) -> None:
+def test_a_heartbeat_whose_answer_was_lost_loses_nothing(world: World, fault: Fault) -> None:
     store = FaultyStore(world.store, puts=[None, fault])
     with world.taken(store) as lease:
         for _ in range(4):
@@ -219,7 +219,7 @@ def test_a_store_that_is_silent_for_a_while_loses_nothing_and_for_a_ttl_all(worl
 
 
 class Watched(FaultyStore):
-    """Tells when so many writes were made."""
+    """Reports when so many writes were made."""
 
     def __init__(self, inner: Store, writes: int) -> None:
         super().__init__(inner)
@@ -234,7 +234,7 @@ class Watched(FaultyStore):
         return version
 
 
-def test_it_gives_signs_of_life_by_itself_and_none_when_it_ended(world: World) -> None:
+def test_it_sends_heartbeats_by_itself_and_none_after_its_end(world: World) -> None:
     store = Watched(world.store, writes=4)
     with world.taken(store, ttl=0.03):
         assert store.reached.wait(30)
@@ -244,7 +244,7 @@ def test_it_gives_signs_of_life_by_itself_and_none_when_it_ended(world: World) -
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lease-")]
 
 
-def test_it_gives_no_sign_of_life_once_it_is_lost(world: World) -> None:
+def test_it_sends_no_heartbeat_once_it_is_lost(world: World) -> None:
     lease = world.taken(ttl=0.03)
     world.store.put(
         KEY, b'{"owner":"b","epoch":9,"ttl_s":30,"released":false,"run_id":"","host":"b","id":"b"}', if_version=ANY
@@ -256,18 +256,18 @@ def test_it_gives_no_sign_of_life_once_it_is_lost(world: World) -> None:
 
 
 def contend(cloud: Cloud, *how: str) -> list[tuple[int, ...]]:
-    """Let processes contend; tell the numbers of each line that they have printed, in the order of epochs."""
+    """Let processes contend; return the numbers of each line that they have printed, in the order of epochs."""
     command = [sys.executable, str(Path(__file__).with_name("lease_worker.py")), *how]
     environ = {**os.environ, **cloud.settings, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
     return sorted(tuple(map(int, line.split())) for line in done.stdout.splitlines())
 
 
-def test_of_fifty_processes_one_wins_every_epoch_whatever_their_clocks_say(cloud: Cloud) -> None:
+def test_one_of_fifty_processes_wins_every_epoch_whatever_their_clocks(cloud: Cloud) -> None:
     assert contend(cloud, "rounds", "50", "3") == [(1,), (2,), (3,)]
 
 
-def test_of_fifty_processes_that_find_a_dead_holder_one_takes_over(cloud: Cloud) -> None:
+def test_one_of_fifty_processes_takes_over_from_a_dead_holder(cloud: Cloud) -> None:
     store = cloud.open()
     dead = acquire(store, "rebuild")
     lock = store.head(KEY)
@@ -279,7 +279,7 @@ def test_of_fifty_processes_that_find_a_dead_holder_one_takes_over(cloud: Cloud)
     dead.release()
 
 
-def test_of_contenders_in_many_processes_one_at_a_time_holds_it(cloud: Cloud) -> None:
+def test_contenders_in_many_processes_hold_it_one_at_a_time(cloud: Cloud) -> None:
     held = contend(cloud, "turns", "16")
     assert [epoch for epoch, _, _ in held] == list(range(1, 16 + 1))
     assert all(former[2] <= latter[1] for former, latter in pairwise(held))

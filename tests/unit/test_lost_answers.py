@@ -56,7 +56,7 @@ class Bucket(MemoryStore):
         self.seconds += 2 * 86_400
 
     def copy(self) -> MemoryStore:
-        """Give another that holds the same."""
+        """Return another that holds the same."""
         copied = MemoryStore(lambda: self.seconds)
         copied.hold(self)
         return copied

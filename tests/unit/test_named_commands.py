@@ -71,7 +71,7 @@ def test_every_command_that_a_text_names_exists() -> None:
         ("--version", True),
     ],
 )
-def test_commands_are_told_from_others(words: str, exists: bool) -> None:
+def test_commands_are_recognized(words: str, exists: bool) -> None:
     assert found(words) is exists
 
 

@@ -73,7 +73,7 @@ def test_a_store_that_fails_does_not_fail_the_run() -> None:
     assert list(failing.list("state/progress/")) == []
 
 
-def test_what_is_no_id_of_a_run_has_no_progress(store: MemoryStore) -> None:
+def test_an_invalid_run_id_has_no_progress(store: MemoryStore) -> None:
     store.put("state/progress/x.json", b"{}", if_version=ANY)
     assert progress_of(store, "x") is None
     assert progress_of(store, "../../x") is None

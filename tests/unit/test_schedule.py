@@ -105,7 +105,7 @@ def test_a_time_of_day_comes_once_a_day_whatever_clocks_do(name: str) -> None:
 
 
 def has_just_gone_forward(local: datetime) -> bool:
-    """Tell whether clocks skipped the moment before."""
+    """Return whether clocks skipped the moment before."""
     before = (local.astimezone(UTC) - INSTANT).astimezone(local.tzinfo)
     return local.replace(tzinfo=None) - before.replace(tzinfo=None) > INSTANT
 
@@ -156,7 +156,7 @@ def test_it_is_due_when_a_time_has_come_since_the_last_run(text: str, ran: str, 
     assert Schedule.parse(text).is_due(last_run, AT_NOON) == due
 
 
-def test_what_never_ran_is_due_but_for_what_never_is() -> None:
+def test_a_first_run_is_due_except_with_never() -> None:
     assert Schedule.parse("daily 05:00").is_due(None, AT_NOON)
     assert not Schedule.parse("never").is_due(None, AT_NOON)
 
@@ -194,6 +194,6 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "told"), WRONG)
-def test_what_is_no_schedule_is_told_what_to_write(text: str, told: str) -> None:
+def test_an_invalid_schedule_is_refused_with_the_syntax(text: str, told: str) -> None:
     with pytest.raises(InvalidInputError, match=re.escape(told)):
         Schedule.parse(text)

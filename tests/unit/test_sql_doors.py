@@ -56,7 +56,7 @@ class Scope:
                     self.assigned.setdefault(name, []).append(ast.Call(func=door, args=[], keywords=[]))
 
     def is_made(self, value: ast.expr, depth: int = 0) -> bool:  # noqa: C901, PLR0911, PLR0912 - a table of shapes
-        """Tell whether an expression is SQL of ours: a constant, made by a door, or of parts that are."""
+        """Return whether an expression is SQL of ours: a constant, made by a door, or of parts that are."""
         if depth > 8:
             return False
 
@@ -302,7 +302,7 @@ MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/", "s
 """Where SQL is put together of templates and constants throughout."""
 
 
-def test_what_comes_from_outside_becomes_sql_by_a_door() -> None:
+def test_outside_input_becomes_sql_only_through_a_door() -> None:
     strange = {
         path: made - LISTED.get(path, set()) for path, made in found().items() if not path.startswith(MADE_OF_TEMPLATES)
     }

@@ -46,7 +46,7 @@ def left(store: MemoryStore, prefix: str) -> set[str]:
     return {entry.key for entry in store.list(prefix)}
 
 
-def test_of_states_of_one_second_the_newest_versions_stay(store: MemoryStore, clock: Clock) -> None:
+def test_the_newest_states_of_one_second_are_kept(store: MemoryStore, clock: Clock) -> None:
     made = [edit(store, f"group {number}") for number in range(12)]
     clock.seconds += 2 * 86_400
     Sweep(store, KEEP).run()
@@ -54,7 +54,7 @@ def test_of_states_of_one_second_the_newest_versions_stay(store: MemoryStore, cl
     assert left(store, "state/access-") == {pointer.access for pointer in made}, "which of them is newer nothing tells"
 
 
-def test_what_an_edit_left_that_came_to_nothing_is_no_newer_state(store: MemoryStore, clock: Clock) -> None:
+def test_leftovers_of_a_failed_edit_are_not_a_newer_state(store: MemoryStore, clock: Clock) -> None:
     made = []
     for number in range(5):
         made.append(edit(store, f"group {number}"))

@@ -143,7 +143,7 @@ def test_a_temporary_failure_is_tried_again_after_growing_pauses_and_then_given_
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
-def test_what_is_refused_fails_for_good_at_once(bench: Bench, status: int) -> None:
+def test_refused_tasks_fail_at_once(bench: Bench, status: int) -> None:
     task = bench.add()
     bench.answers = [(status, {"detail": "no such source"})]
     assert bench.run(task) == "failed"
@@ -197,7 +197,7 @@ def test_a_task_that_kills_its_process_every_time_is_given_up(bench: Bench) -> N
     assert bench.calls == []
 
 
-def test_what_nobody_finishes_in_a_day_is_given_up(bench: Bench) -> None:
+def test_a_task_unfinished_for_a_day_fails(bench: Bench) -> None:
     task = bench.add(FOLD, name="jira")
     expire(bench.ledger, task, lambda task, why: bench.given_up.append((task.id, why)))
     assert bench.left() == []

@@ -45,7 +45,7 @@ def test_functions_of_one_process_call_each_other_under_one_request_id() -> None
     assert client.post("/count", json={"left": 2}, headers=headers).json == {"ids": ["abc"] * 3}
 
 
-def test_what_another_function_refuses_is_an_error_of_its_kind() -> None:
+def test_a_refusal_of_another_function_keeps_its_kind() -> None:
     @function("POST", "/outer", allow=Allow.ANYBODY)
     def outer(ctx: Context) -> None:
         with pytest.raises(InvalidInputError, match="'left' must be greater"):
@@ -148,7 +148,7 @@ def test_a_function_that_stays_busy_is_unavailable(elsewhere: Elsewhere) -> None
     assert len(elsewhere.asked) == 3
 
 
-def test_nobody_there_is_unavailable() -> None:
+def test_an_unreachable_function_is_unavailable() -> None:
     with nobody() as url, pytest.raises(UnavailableError, match="does not answer"):
         tasks(url).call("/rebuild", {})
 
@@ -156,7 +156,7 @@ def test_nobody_there_is_unavailable() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"), [(409, ConflictError), (422, InvalidInputError), (500, AnalystError), (302, AnalystError)]
 )
-def test_a_refusal_is_told_and_not_tried_again(elsewhere: Elsewhere, status: int, kind: type[AnalystError]) -> None:
+def test_a_refusal_is_reported_and_not_retried(elsewhere: Elsewhere, status: int, kind: type[AnalystError]) -> None:
     elsewhere.answers = [(status, {"detail": "because"})]
     with pytest.raises(kind, match="because") as raised:
         tasks(elsewhere.url).call("/rebuild", {})
@@ -258,7 +258,7 @@ def test_a_task_that_ends_makes_room() -> None:
     background.close()
 
 
-def test_a_task_that_runs_alone_comes_once_more_when_it_was_asked_for_meanwhile() -> None:
+def test_a_named_task_runs_once_more_if_it_was_added_meanwhile() -> None:
     background, began, go = Background(), threading.Semaphore(0), threading.Semaphore(0)
     runs: list[int] = []
 
@@ -278,7 +278,7 @@ def test_a_task_that_runs_alone_comes_once_more_when_it_was_asked_for_meanwhile(
     assert runs == [0, 1]
 
 
-def test_a_task_that_ran_alone_can_be_asked_for_again() -> None:
+def test_a_named_task_that_ran_can_be_added_again() -> None:
     background, done = Background(workers=1), threading.Semaphore(0)
     for fails in (True, False):
         background.run_alone("a", lambda fails=fails: done.release() if not fails else 1 / 0)  # type: ignore[misc]

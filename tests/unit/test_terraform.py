@@ -156,7 +156,7 @@ def test_processors_are_billed_by_request() -> None:
     assert service["ingress"] == "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
 
 
-def test_nobody_gets_a_role_of_a_whole_project_but_to_read_bigquery_where_a_variable_says_so() -> None:
+def test_the_only_project_role_is_to_read_bigquery_if_a_variable_says_so() -> None:
     assert [key for key in resources() if key[0].startswith("google_project_iam")] == [
         ("google_project_iam_member", "bigquery")
     ]
@@ -173,7 +173,7 @@ def test_the_services_that_read_bigquery_are_those_whose_functions_do() -> None:
     assert {service.name for service in FOUND if service.group.bigquery} == expected == {"extract", "query"}
 
 
-def test_the_gateway_is_deployed_only_if_it_is_asked_for() -> None:
+def test_the_gateway_is_deployed_only_if_it_is_requested() -> None:
     assert [name for name, group in GENERATED["groups"].items() if group["optional"]] == ["gateway"]
     assert "if var.gateway || !group.optional" in TEXT
     assert "if contains(keys(local.groups), route.service)" in TEXT

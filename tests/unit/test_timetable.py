@@ -51,5 +51,5 @@ def test_pauses_double(schedule: str, minutes: list[int]) -> None:
     assert pauses == [timedelta(minutes=pause) for pause in minutes]
 
 
-def test_what_is_never_due_is_not_tried_again() -> None:
+def test_a_table_that_is_never_due_is_not_retried() -> None:
     assert judge_attempt("never", Attempt(at=AT, failures=1, error="broken"), AT).next_due is None

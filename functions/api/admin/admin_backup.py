@@ -4,7 +4,7 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role
 from analyst.backup.archive import Backup
@@ -16,7 +16,7 @@ from analyst.http import function
 from analyst.imports.imported_tables import BODY_BYTES
 from analyst.imports.parts import Parts
 from analyst.state import actor
-from analyst.state.fields import Input
+from analyst.state.fields import Input, Output
 
 URLS_AT_ONCE = 1000
 
@@ -27,13 +27,11 @@ class BackupRequest(Input):
     with_data: bool = False
 
 
-class BackupAnswer(BaseModel):
+class BackupAnswer(Output):
     """An archive, to be fetched from `url` within `expires_in` seconds, and what it contains.
 
     `data_files` and `data_bytes` are the number and size of the files that its tables consist of, which are not in it.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     created_at: datetime
@@ -54,10 +52,8 @@ class DataUrlsRequest(Input):
     keys: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], Field(max_length=URLS_AT_ONCE)]
 
 
-class DataUrls(BaseModel):
+class DataUrls(Output):
     """Signed URLs by key, valid for `expires_in` seconds."""
-
-    model_config = ConfigDict(frozen=True)
 
     expires_in: int
     urls: dict[str, str]

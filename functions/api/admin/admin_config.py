@@ -3,7 +3,7 @@
 from types import MappingProxyType
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role
 from analyst.connectors.source_types import SOURCE_TYPES
@@ -12,7 +12,7 @@ from analyst.http import function
 from analyst.scripts.shelf import Confined, Shelf
 from analyst.settings.configuration import Findings, ShownConfiguration, check, show
 from analyst.state import actor
-from analyst.state.fields import Input
+from analyst.state.fields import Input, Output
 from analyst.state.sources import Applied, apply_declared
 
 _CONFIGS = MappingProxyType({name: kind.config for name, kind in SOURCE_TYPES.items()})
@@ -28,10 +28,8 @@ class ConfigText(Input):
     text: Annotated[str, Field(max_length=_LONGEST_TEXT)]
 
 
-class AppliedSources(BaseModel):
+class AppliedSources(Output):
     """The sources that the file declares, by name, and what was done with each."""
-
-    model_config = ConfigDict(frozen=True)
 
     sources: tuple[Applied, ...]
 

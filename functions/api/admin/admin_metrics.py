@@ -1,50 +1,46 @@
 """Metrics of the registry: defining, importing and removing them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import NotFoundError
 from analyst.http import function
-from analyst.metrics import checked_metrics, dbt, ossie
-from analyst.metrics.check import Checking, metrics_folder
-from analyst.metrics.definition import MetricDefinition, parse
-from analyst.metrics.registry import FileProblem, MetricRegistry, load_yaml
+from analyst.metrics import checked_metrics, documents
+from analyst.metrics.check import Checking, check, metrics_folder
+from analyst.metrics.definition import parse
+from analyst.metrics.documents import DocumentFormat
+from analyst.metrics.registry import Defined, FileProblem, MetricRegistry
 from analyst.metrics.view import MetricDetail, MetricSummary, detail, summary
 from analyst.names import Name
+from analyst.state.fields import Input, Output
 
 
-class _Input(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NewMetric(_Input):
+class NewMetric(Input):
     """A metric and its definition, as in a file of `config/metrics`; the name is that of the path."""
 
     name: Name
     definition: Annotated[dict[str, Any], Field(max_length=200)]
 
 
-class MetricName(_Input):
+class MetricName(Input):
     """The name of a metric of the registry."""
 
     name: Name
 
 
-class ImportRequest(_Input):
+class ImportRequest(Input):
     """A document with metrics. `dry_run` only checks it."""
 
-    format: Literal["ossie", "dbt", "yaml"]
+    format: DocumentFormat
     text: Annotated[str, StringConstraints(max_length=600_000)]
     dry_run: bool = False
 
 
-class Imported(BaseModel):
+class Imported(Output):
     """The imported metrics; `problems` are files of metrics that can't be used."""
-
-    model_config = ConfigDict(frozen=True)
 
     dry_run: bool
     metrics: tuple[MetricSummary, ...]
@@ -93,10 +89,7 @@ def remove_metric(request: MetricName, ctx: Context) -> None:
 )
 def import_metrics(request: ImportRequest, ctx: Context) -> Imported:
     """Import metrics from a document of Ossie, of dbt, or in the format of `config/metrics`, into the registry."""
-    from analyst.metrics.check import check
-    from analyst.metrics.registry import Defined
-
-    definitions, models = _read(request)
+    definitions, models = documents.read(request.format, request.text)
     if request.dry_run:
         known = {name: each.defined for name, each in checked_metrics.read(ctx.store).metrics.items()}
         imported = (Defined(definition=each, origin="import") for each in definitions)
@@ -108,18 +101,6 @@ def import_metrics(request: ImportRequest, ctx: Context) -> Imported:
     return Imported(
         dry_run=False, metrics=tuple(summary(made.metrics[each.name]) for each in definitions), problems=made.problems
     )
-
-
-def _read(request: ImportRequest) -> tuple[list[MetricDefinition], dict[str, dict[str, Any]]]:
-    """Return the definitions of a document, and the models of Ossie that they are in."""
-    match request.format:
-        case "yaml":
-            return list(parse(load_yaml(request.text, "the document"), "the document")), {}
-        case "dbt":
-            return dbt.read(request.text), {}
-        case "ossie":
-            document = ossie.read(request.text)
-            return document.definitions, document.models
 
 
 def _registry(ctx: Context) -> MetricRegistry:

@@ -2,13 +2,14 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role
 from analyst.context import Context
 from analyst.descriptions import read_imported
 from analyst.http import function
 from analyst.openmetadata.exchange import Exchange, Export, Import
+from analyst.state.fields import Input, Output
 from functions.import_openmetadata import import_now
 
 _NOT_READ = {
@@ -17,24 +18,18 @@ _NOT_READ = {
 }
 
 
-class Nothing(BaseModel):
+class Nothing(Input):
     """No parameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class ImportWish(BaseModel):
+class ImportWish(Input):
     """How many tables may lose what OpenMetadata said of them; by default a fifth, up to 10, or 1 % of many."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     losses: int | None = Field(default=None, ge=0)
 
 
-class ImportStatus(BaseModel):
+class ImportStatus(Output):
     """The last import, its age in seconds, and the tables that it describes."""
-
-    model_config = ConfigDict(frozen=True)
 
     is_configured: bool
     origin: str | None

@@ -1,7 +1,5 @@
 """The schedule of sources, tables, jobs and the sweep, and pausing all of it."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst import automation
 from analyst.access import Role
 from analyst.automation import Pause
@@ -10,20 +8,17 @@ from analyst.context import Context
 from analyst.http import function
 from analyst.scheduling.overview import Overview, ScheduleView
 from analyst.scheduling.timetable import Registry
+from analyst.state.fields import Input, Output
 
 
-class AutomationChoice(BaseModel):
+class AutomationChoice(Input):
     """Whether the server is to be paused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     paused: bool
 
 
-class Automation(BaseModel):
+class Automation(Output):
     """Why the server starts nothing by itself and sends no messages; null if it does."""
-
-    model_config = ConfigDict(frozen=True)
 
     paused: Pause | None
 

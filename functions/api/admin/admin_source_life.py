@@ -1,14 +1,12 @@
 """Previews, tests and removals of sources: what they contain, whether they can be read, and what goes with them."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role
 from analyst.connectors.preview import Check, PreviewOrder, SourcePreview
 from analyst.connectors.removal import Removal, remove_source
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import Name
-from analyst.state.fields import Input
+from analyst.state.fields import Input, Output
 
 _NONE = "No such source exists, and the request has no `type` and `config` of a new one."
 _CONFIG = "This version can't read sources of this type, or the `config` can't be used."
@@ -33,10 +31,8 @@ class RemovalOfSource(Input):
     dry_run: bool = False
 
 
-class SourceTest(BaseModel):
+class SourceTest(Output):
     """Whether a source can be read: what was checked, and `problem` if it can't."""
-
-    model_config = ConfigDict(frozen=True)
 
     source: str
     type: str

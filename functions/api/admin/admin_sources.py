@@ -1,14 +1,12 @@
 """Sources: the configured origins of tables."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role
 from analyst.connectors.source_types import SOURCE_TYPES, check_connector
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import Name
 from analyst.state import actor, sources
-from analyst.state.fields import Input
+from analyst.state.fields import Input, Output
 from analyst.state.sources import NewSource, Source, SourceChange
 
 _NONE = "The source does not exist."
@@ -21,10 +19,8 @@ class SourceRequest(Input):
     name: Name
 
 
-class SourceList(BaseModel):
+class SourceList(Output):
     """Sources by name."""
-
-    model_config = ConfigDict(frozen=True)
 
     sources: tuple[Source, ...]
 

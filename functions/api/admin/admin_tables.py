@@ -1,14 +1,12 @@
 """The table registry."""
 
-from pydantic import BaseModel, ConfigDict
-
 from analyst.access import Role
 from analyst.connectors.materialized import registration
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import Name, TableId
 from analyst.state import actor, registry
-from analyst.state.fields import Input
+from analyst.state.fields import Input, Output
 from analyst.state.registry import NewTable, RegisteredTable, TableChange, withdraw
 
 _NONE = "The table does not exist."
@@ -27,10 +25,8 @@ class RegistryRequest(Input):
     id: TableId
 
 
-class Registry(BaseModel):
+class Registry(Output):
     """Registered tables by id."""
-
-    model_config = ConfigDict(frozen=True)
 
     tables: tuple[RegisteredTable, ...]
 

@@ -3,21 +3,19 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
-from analyst.state.fields import Input
+from analyst.state.fields import Input, Output
 from analyst.tasks import Task
 
 _NONE = "No task with this id has failed."
 
 
-class TaskView(BaseModel):
+class TaskView(Output):
     """A call of the function at `path`. `due` is when a waiting task runs, `error` why the last attempt failed."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     path: str
@@ -48,10 +46,8 @@ class TaskView(BaseModel):
         )
 
 
-class TaskList(BaseModel):
+class TaskList(Output):
     """Tasks: those that failed for good first, then those that run or wait."""
-
-    model_config = ConfigDict(frozen=True)
 
     tasks: tuple[TaskView, ...]
 

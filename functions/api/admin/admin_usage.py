@@ -2,19 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from analyst import usage
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
+from analyst.state.fields import Input
 from analyst.usage import UsageOverview
 
 
-class UsageQuery(BaseModel):
+class UsageQuery(Input):
     """How many days back, with today."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     days: Annotated[int, Field(ge=1, le=366)] = 30
 

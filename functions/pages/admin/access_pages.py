@@ -9,11 +9,10 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask
+from analyst.http.pages import Form, ask, reason_of
 from analyst.names import Name, TableId
 from analyst.state.fields import Id, Note
 from functions.api import access, access_requests, permissions
-from functions.pages.admin.people_pages import id_of, shown_person
 
 _Short = Annotated[str, StringConstraints(max_length=500)]
 
@@ -68,17 +67,19 @@ def access_page(query: AccessPageQuery, ctx: Context) -> View:
         try:
             data["report"] = ask(ctx, access.explain_access, user=query.user, table=query.table, limit=500)
         except AnalystError as error:
-            if error.status >= 500:  # noqa: PLR2004
-                raise
-            data["problem"] = str(error)
-    extras = {"section": "/admin/access", "wanted": query, "user_shown": shown_person(ctx, query.user)}
+            data["problem"] = reason_of(error)
+    extras = {
+        "section": "/admin/access",
+        "wanted": query,
+        "user_shown": ctx.access.current().email_of(query.user or ""),
+    }
     return View("admin_access.html", "Access", data, extras, "/admin")
 
 
 @function("POST", "/admin/access/explain", allow=Role.ADMIN)
 def explain_access_form(form: AccessPageQuery, ctx: Context) -> View | Redirect:
     """Go to the explanation. Addresses are no part of a URL: a person is named by id there."""
-    given = {"user": form.user and id_of(ctx, form.user), "table": form.table}
+    given = {"user": form.user and ctx.access.current().user_id_of(form.user), "table": form.table}
     return Redirect(f"/admin/access?{urlencode({k: v for k, v in given.items() if v is not None})}", 303)
 
 

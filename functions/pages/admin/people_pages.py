@@ -7,25 +7,23 @@ from pydantic import StringConstraints
 from analyst.access import Role
 from analyst.auth.last_use import with_last_use
 from analyst.context import Context
-from analyst.errors import ConflictError, InvalidInputError, NotFoundError
+from analyst.errors import InvalidInputError, NotFoundError
 from analyst.http import Redirect, View, function
-from analyst.http.admission import view_cookie, view_cookie_value
-from analyst.http.answers import Cookie
+from analyst.http.admission import own_eyes, view_as
 from analyst.http.pages import Form, ask
 from analyst.state import tokens
 from analyst.state.fields import Email, Id, Line
 from analyst.state.users import User
 from functions.api import access, groups, permissions, users
 
-_VIEW_LASTS: Final = 3600
 _DONE: Final = {
     "added": "The person is added. Invite them, or tell them to sign in.",
     "changed": "The person is changed.",
     "signed_out": "All their sessions have ended.",
     "released": "The next account that signs in with this address becomes theirs.",
 }
+_EXTRAS: Final = {"section": "/admin/people", "roles": tuple(Role)}
 _Short = Annotated[str, StringConstraints(max_length=500)]
-_Done = Annotated[str, StringConstraints(max_length=20)] | None
 
 
 class PeopleQuery(Form):
@@ -49,9 +47,9 @@ class PersonPath(Form):
 
 
 class PersonQuery(PersonPath):
-    """A person, and what was done."""
+    """A person, and the change that led to the page."""
 
-    done: _Done = None
+    done: Annotated[str, StringConstraints(max_length=20)] | None = None
 
 
 class PersonChangeForm(PersonPath):
@@ -110,7 +108,7 @@ def _people(ctx: Context, q: str) -> View:
     text = q.strip().lower()
     found = [each for each in everybody if text in each.email or text in (each.name or "").lower()]
     data = {"users": found[:500], "count": len(found), "groups": ask(ctx, groups.list_groups).groups}
-    return View("admin_people.html", "People", data, _extras(q=q), "/admin")
+    return View("admin_people.html", "People", data, {**_EXTRAS, "q": q}, "/admin")
 
 
 @function("POST", "/admin/people", allow=Role.ADMIN)
@@ -192,38 +190,13 @@ def delete_group_form(form: GroupPath, ctx: Context) -> View | Redirect:
 def begin_view_as(form: PersonPath, ctx: Context) -> View | Redirect:
     """Look at pages through the eyes of a person, for an hour. Nothing can be changed meanwhile, and each look is audited."""
     ctx.audited(f"user:{form.id}")
-    if ctx.caller.session_id is None:
-        raise ConflictError("looking through another person's eyes needs a session; sign in with a browser")
-    user = _user(ctx, form.id)
-    if form.id == ctx.caller.user_id or not user.active:
-        raise ConflictError(f"{user.email} is you, or is deactivated; choose an active person")
-    name = view_cookie(secure=ctx.is_secure)
-    cookie = Cookie(name, view_cookie_value(ctx.caller, form.id), _VIEW_LASTS, secure=ctx.is_secure)
-    return Redirect("/", 303, (cookie,))
+    return Redirect("/", 303, (view_as(ctx.caller, _user(ctx, form.id), secure=ctx.is_secure),))
 
 
 @function("POST", "/admin/view-as/end", allow=Role.ADMIN, audit="view_as.end", own_eyes=True)
 def end_view_as(ctx: Context) -> View | Redirect:
     """Look at pages through one's own eyes again."""
-    gone = Cookie(view_cookie(secure=ctx.is_secure), "", 0, secure=ctx.is_secure)
-    return Redirect("/admin/people", 303, (gone,))
-
-
-def id_of(ctx: Context, person: str) -> str:
-    """Return the id of the person with an address; the text itself if nobody has it, such as an id."""
-    wanted = person.strip().lower()
-    found = (id_ for id_, user in ctx.access.current().users.items() if user.email == wanted)
-    if (id_ := next(found, None)) is not None:
-        return id_
-    if "@" in wanted:
-        raise NotFoundError(f"there is no active user {wanted!r}")
-    return person
-
-
-def shown_person(ctx: Context, id_: str | None) -> str:
-    """Return the address of a person for a field of a form; the id if it is that of nobody active."""
-    user = ctx.access.current().users.get(id_ or "")
-    return (id_ or "") if user is None else user.email
+    return Redirect("/admin/people", 303, (own_eyes(secure=ctx.is_secure),))
 
 
 def _person(ctx: Context, id_: str, **extras: Any) -> View:
@@ -237,9 +210,7 @@ def _person(ctx: Context, id_: str, **extras: Any) -> View:
         "access": report,
         "tokens": with_last_use(ctx.store, owned),
     }
-    return View(
-        "admin_person.html", user.email, data, _extras(**{"done": None, "invitation": None, **extras}), "/admin"
-    )
+    return View("admin_person.html", user.email, data, {**_EXTRAS, "invitation": None, **extras}, "/admin")
 
 
 def _user(ctx: Context, id_: str) -> User:
@@ -248,7 +219,3 @@ def _user(ctx: Context, id_: str) -> User:
         raise NotFoundError("there is no user with this id")
     user: User = found[0]
     return user
-
-
-def _extras(**more: Any) -> dict[str, Any]:
-    return {"section": "/admin/people", "roles": tuple(Role), **more}

@@ -14,7 +14,6 @@ from analyst.names import Name
 from analyst.snapshots import SnapshotNumber
 from functions.api import snapshots
 from functions.api.admin import admin_audit, admin_config
-from functions.pages.admin.people_pages import id_of, shown_person
 
 _LONGEST_TEXT: Final = 256 * 1024
 _Short = Annotated[str, StringConstraints(max_length=300)]
@@ -32,7 +31,7 @@ class AuditFilterForm(Form):
 
 
 class AuditPageQuery(AuditFilterForm):
-    """Filters of the audit log, and where to go on."""
+    """Filters of the audit log, and where to continue."""
 
     cursor: _Short | None = None
 
@@ -69,7 +68,7 @@ def audit_page(query: AuditPageQuery, ctx: Context) -> View:
         "wanted": query,
         "more": more,
         "outcomes": tuple(Outcome),
-        "user_shown": shown_person(ctx, query.user),
+        "user_shown": ctx.access.current().email_of(query.user or ""),
     }
     return View("admin_audit.html", "Audit log", data, extras, "/admin")
 
@@ -79,7 +78,7 @@ def filter_audit_form(form: AuditFilterForm, ctx: Context) -> View | Redirect:
     """Go to the events that match. Addresses are no part of a URL: a person is named by id there."""
     given = form.model_dump(mode="json", exclude_none=True)
     if form.user is not None:
-        given["user"] = id_of(ctx, form.user)
+        given["user"] = ctx.access.current().user_id_of(form.user)
     return Redirect(f"/admin/audit?{urlencode(given)}", 303)
 
 

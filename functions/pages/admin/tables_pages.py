@@ -6,14 +6,14 @@ from pydantic import Field, StringConstraints
 
 from analyst.access import Role
 from analyst.connectors.materialized.options import TYPE
+from analyst.connectors.source_forms import OptionsForm, table_fields
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask, found
+from analyst.http.pages import Form, ask, found, items_of, refused
 from analyst.names import Name
 from functions.api import access, permissions
 from functions.api.admin import admin_sources, admin_tables
-from functions.pages.admin.sources_pages import table_fields, table_options
 
 _PAGE: Final = 100
 _Short = Annotated[str, StringConstraints(max_length=500)]
@@ -53,11 +53,8 @@ class AdminTableForm(AdminTablePath):
     profile_after_sync: bool = False
 
 
-class TableOptionsForm(AdminTablePath):
-    """The options of a table, in full: their names and texts, in the same order."""
-
-    option: Annotated[tuple[_Short, ...], Field(max_length=200)] = ()
-    text: Annotated[tuple[Annotated[str, StringConstraints(max_length=200_000)], ...], Field(max_length=200)] = ()
+class TableOptionsForm(AdminTablePath, OptionsForm):
+    """The options of a table, in full."""
 
 
 class AdminGrantForm(AdminTablePath):
@@ -102,8 +99,6 @@ def admin_table_page(query: AdminTablePath, ctx: Context) -> View:
         "done": query.done,
         "fields": table_fields(type_, data["table"].options),
         "is_materialized": type_ == TYPE,
-        "problem": None,
-        "given": None,
     }
     return View("admin_table.html", query.id, data, extras, "/admin")
 
@@ -111,7 +106,7 @@ def admin_table_page(query: AdminTablePath, ctx: Context) -> View:
 @function("POST", "/admin/tables/{source}/{name}", allow=Role.ADMIN)
 def change_table_form(form: AdminTableForm, ctx: Context) -> View | Redirect:
     """Change how a table is synced, and who may have it."""
-    keys = tuple(part for each in form.primary_key.split(",") if (part := each.strip()))
+    keys = tuple(items_of(form.primary_key))
     values = form.model_dump(exclude={"source", "name", "done", "primary_key"})
     ask(ctx, admin_tables.update_table, id=form.id, primary_key=keys or None, **values)
     return Redirect(f"/admin/tables/{form.source}/{form.name}?done=changed", 303)
@@ -121,15 +116,11 @@ def change_table_form(form: AdminTableForm, ctx: Context) -> View | Redirect:
 def table_options_form(form: TableOptionsForm, ctx: Context) -> View | Redirect:
     """Change the options of a table; the form stays as it was if they are refused."""
     try:
-        options = table_options(found_type(ctx, form.source), form.option, form.text)
+        options = form.table_options(found_type(ctx, form.source))
         ask(ctx, admin_tables.update_table, id=form.id, options=options)
     except AnalystError as error:
-        if error.status >= 500 or error.status == 404:  # noqa: PLR2004
-            raise
         view = admin_table_page.function.call(AdminTablePath(source=form.source, name=form.name), ctx)
-        given = dict(zip(form.option, form.text, strict=False))
-        extras = {**view.extras, "problem": str(error), "given": given}
-        return View(view.template, view.title, view.data, extras, view.current, status=error.status)
+        return refused(view, error, given=form.given)
     return Redirect(f"/admin/tables/{form.source}/{form.name}?done=changed", 303)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from analyst.access.roles import Caller, Role, Scope
-from analyst.errors import UnauthenticatedError
+from analyst.errors import NotFoundError, UnauthenticatedError
 
 TOKEN_PREFIX = "da_"  # noqa: S105
 """The prefix of every access token, by which scanners find leaked ones."""
@@ -216,6 +216,23 @@ class AccessList(_Value):
         """Return the description of a table: from the registry, or the one that was extracted."""
         registration = self.tables.get(table_id)
         return (registration and registration.description) or extracted
+
+    def user_id_of(self, person: str) -> str:
+        """Return the id of the active user with an address; any other text is taken for an id.
+
+        Raises:
+            NotFoundError: no active user has this address.
+        """
+        wanted = person.strip().lower()
+        found = next((id_ for id_, user in self.users.items() if user.email == wanted), None)
+        if found is None and "@" in wanted:
+            raise NotFoundError(f"there is no active user {wanted!r}")
+        return found or person
+
+    def email_of(self, user_id: str) -> str:
+        """Return the address of a user; the id if it is not that of an active user."""
+        user = self.users.get(user_id)
+        return user_id if user is None else user.email
 
     def caller_of(self, token: str, now: datetime) -> Caller:
         """Return the caller of a personal access token.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from analyst.access import AccessReader
 from analyst.addresses import path_of
@@ -15,6 +15,7 @@ from analyst.agents.oauth_clients import Client
 from analyst.auth import agent_grants, session_list
 from analyst.auth.agent_grants import SCOPES, Tokens
 from analyst.auth.keys import Keys
+from analyst.errors import NotFoundError
 from analyst.store import Store
 
 RESOURCE: Final = "/mcp"
@@ -55,8 +56,14 @@ class AuthorizationServer:
         """The URL of the protected resource."""
         return self.base_url + RESOURCE
 
-    def resource_metadata(self) -> dict[str, Any]:
-        """Return the metadata of the protected resource (RFC 9728)."""
+    def resource_metadata(self, path: str | None = None) -> dict[str, Any]:
+        """Return the metadata of the protected resource (RFC 9728), which may be asked for by its path.
+
+        Raises:
+            NotFoundError: the path is another one.
+        """
+        if path is not None and path not in {self.path, self.path + RESOURCE}:
+            raise NotFoundError(f"the protected resource is {self.resource}")
         return {
             "resource": self.resource,
             "authorization_servers": [self.base_url],
@@ -65,8 +72,14 @@ class AuthorizationServer:
             "resource_name": "AI Data Analyst",
         }
 
-    def metadata(self) -> dict[str, Any]:
-        """Return the metadata of the authorization server (RFC 8414)."""
+    def metadata(self, path: str | None = None) -> dict[str, Any]:
+        """Return the metadata of the authorization server (RFC 8414), which may be asked for by its path.
+
+        Raises:
+            NotFoundError: the path is another one.
+        """
+        if path is not None and path != self.path:
+            raise NotFoundError(f"the authorization server is {self.base_url}")
         return {
             "issuer": self.base_url,
             "authorization_endpoint": f"{self.base_url}/oauth/authorize",
@@ -145,6 +158,14 @@ class AuthorizationServer:
 
     def _invalid_target(self) -> OAuthError:
         return OAuthError("invalid_target", f"the only resource is {self.resource}")
+
+
+def form_of(body: bytes) -> dict[str, str]:
+    """Return the parameters of a request for a token; none if the body can't be read."""
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=50))
+    except ValueError:
+        return {}
 
 
 def is_challenge(text: str) -> bool:

@@ -37,17 +37,40 @@ class Client:
     name: str
     redirect_uris: tuple[str, ...]
 
+    @property
+    def origin(self) -> str:
+        """The host of its metadata document; empty if it has none."""
+        return urlsplit(self.id).netloc if self.id.startswith("https://") else ""
+
     def allows(self, redirect_uri: str) -> bool:
         """Return whether a code may be sent to an address; on this machine, any port will do (RFC 8252, section 7.3)."""
         return any(_is_same(redirect_uri, each) for each in self.redirect_uris)
 
+    def redirect_to(self, redirect_uri: str) -> str:
+        """Return where to send a code: the given address, or the only one that is registered.
 
-def register(keys: Keys, document: object, now: datetime) -> Client:
-    """Register a client (RFC 7591): its id contains the registration.
+        Raises:
+            InvalidInputError: the address is not registered, so nothing may be sent there.
+        """
+        if not redirect_uri and len(self.redirect_uris) == 1:
+            redirect_uri = self.redirect_uris[0]
+        if not is_redirect_uri(redirect_uri) or not self.allows(redirect_uri):
+            raise InvalidInputError(
+                "the redirect_uri is not one that the client has registered; connect the client again"
+            )
+        return redirect_uri
+
+
+def register(keys: Keys, body: bytes, now: datetime) -> Client:
+    """Register a client by its metadata (RFC 7591): its id contains the registration.
 
     Raises:
         InvalidInputError: the metadata is invalid.
     """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidInputError("it is not JSON") from None
     if not isinstance(document, dict):
         raise InvalidInputError("the metadata must be an object")
     client = _client("", document)

@@ -80,7 +80,7 @@ def _via(relation: relations.Relation) -> str:
 class ServerWarehouse:
     """The data of one caller.
 
-    `outside_sources` returns the sources whose connector says that strangers write their texts; `registered` what the
+    `outside_sources` returns the sources whose connector says that outsiders write their texts; `registered` what the
     registry says of a table. `using` is called with the tables and the snapshot of each statement, before it runs. `live` reads
     remote tables.
     """
@@ -247,7 +247,7 @@ class ServerWarehouse:
         return {**shown.profile, "created_at": shown.created_at.isoformat()}
 
     def _outside_columns(self, table: Table) -> frozenset[str]:
-        """Return the columns with text that strangers write: by the source's connector, and by the tags that people set."""
+        """Return the columns with text that outsiders write: by the source's connector, and by the tags that people set."""
         said = self.texts.of(table)
         is_from_outside = table.source in self._outside or self._is_computed_from_outside(table)
         by_default = _has(said.tags, UNTRUSTED) or (is_from_outside and not _has(said.tags, TRUSTED))

@@ -1,6 +1,6 @@
 """The text of a workspace's `AGENTS.md`: from a template that administrators can edit, with what a person may read.
 
-Agents follow what stands in this file, so it has names and figures of ours and the template of the administrators, and never
+Agents follow what this file says, so it has names and figures of ours and the template of the administrators, and never
 a description, a note or a value.
 """
 

@@ -81,7 +81,7 @@ def _bootstrap(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, seed:
 
 
 def _again(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, user_id: str) -> Bootstrapped:
-    """Repeat the response to a caller who proves by the token that it was theirs."""
+    """Repeat the response to a caller who proves with the token that the first one was theirs."""
     valid = "user_id = ? and sha256 = ? and revoked_at is null and expires_at > ?"
     kept = [user_id, digest(request.token or ""), actor.at]
     token = fetch_one(db, f"select id from tokens where name = 'bootstrap' and {valid}", kept)

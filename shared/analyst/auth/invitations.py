@@ -80,7 +80,7 @@ def _account(user_id: str, state: State) -> Account:
 
 
 def _first_steps(base_url: str) -> str:
-    """Say how to go on after signing in: with `da` from this server, where it provides one."""
+    """Describe the next steps after signing in: with `da` from this server, where it provides one."""
     try:
         cli = describe_cli(base_url)
     except NotFoundError:

@@ -121,7 +121,7 @@ class Process:
         """The bucket.
 
         Raises:
-            SettingsError: it can't be used, or does not give the required guarantees.
+            SettingsError: it can't be used, or lacks the required guarantees.
             UnavailableError: it does not respond.
         """
         return self._once("store", self._open_store)

@@ -1,4 +1,4 @@
-"""What was already read of tables that take longer than one request: kept in the bucket, so that the next task goes on from there.
+"""What was already read of tables that take longer than one request: kept in the bucket, so that the next task continues from there.
 
 A table is read in pieces, such as batches of the slices of an export. Each piece is uploaded as soon as it is converted. When
 the time of the call is up, or its process dies, the next call for the table finds the pieces of the same order and reads only
@@ -28,7 +28,7 @@ _LASTS: Final = timedelta(hours=12)
 
 
 class TimeUpError(AnalystError):
-    """The time of the call is up; what was read of the table is kept, and the next part of the run goes on from there."""
+    """The time of the call is up; what was read of the table is kept, and the next part of the run continues from there."""
 
     status: ClassVar[int] = 503
     code: ClassVar[str] = "time_up"
@@ -143,7 +143,7 @@ class Checkpoints:
     is_time_up: Callable[[], bool] = lambda: False
 
     def pieces(self, table: str, order: Any) -> Pieces:
-        """Return the pieces of an order, which is JSON; equal orders must give equal pieces."""
+        """Return the pieces of an order, which is JSON; equal orders must produce equal pieces."""
         said = orjson.dumps([_FORMAT, order], option=orjson.OPT_SORT_KEYS)
         mark = hashlib.sha256(said).hexdigest()[:32]
         return Pieces(self.store, f"{PREFIX}{self.source}/{table}/pieces/{mark}/", self.is_time_up)

@@ -2,7 +2,7 @@
 
 With a primary key, the row with the greatest cursor is kept, whichever run read it; if the cursor does not decide, a
 new row replaces the old one, and of several new ones the last is kept. The result is sorted by key, so equal content
-gives equal bytes. Without a key, rows that are missing in the table are appended in files of their own: rows are a bag, and rows
+produces equal bytes. Without a key, rows that are missing in the table are appended in files of their own: rows are a bag, and rows
 that are read again, on the boundary of the cursor or without a cursor, are already there as often as they were read.
 
 A column that becomes text can't absorb values that were published as numbers or times, because their original text is

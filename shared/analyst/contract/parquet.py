@@ -1,4 +1,4 @@
-"""Writing parquet so that equal content gives equal bytes, and reading a file's metadata.
+"""Writing parquet so that equal content produces equal bytes, and reading a file's metadata.
 
 With several threads, DuckDB's COPY writes different bytes from run to run, so ours uses one, which takes less processor
 time in all; several tables are written in parallel instead. A row group ends after a number of rows or bytes, whichever
@@ -65,7 +65,7 @@ def write(
 
     A file ends after the row group that brings it to `file_bytes`.
 
-    An empty result gives one file without rows, which has the columns. Types become portable ones, unless the query
+    An empty result is one file without rows, which has the columns. Types become portable ones, unless the query
     `is_portable` already. The query runs once; if its rows come from several files or a join and their order matters, it
     needs an `order by`.
 

@@ -33,7 +33,7 @@ class SourceJob(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SourceJobs:
-    """The jobs of one source in the bucket. An order is JSON; equal orders give equal rows for as long as a job lasts."""
+    """The jobs of one source in the bucket. An order is JSON; equal orders produce equal rows for as long as a job lasts."""
 
     store: Store
     source: str

@@ -18,7 +18,7 @@ from analyst.http.function import HttpFunction, function
 from analyst.http.problems import ErrorShape
 from analyst.http.request_input import blocks
 from analyst.http.response import CLIENT_GONE
-from analyst.http.spec import Allow, FunctionSpec
+from analyst.http.spec import Allow, FunctionSpec, Options
 
 __all__ = [
     "CLIENT_GONE",
@@ -30,6 +30,7 @@ __all__ = [
     "FileAnswer",
     "FunctionSpec",
     "HttpFunction",
+    "Options",
     "Page",
     "Picture",
     "Redirect",

@@ -1,6 +1,6 @@
 """Admission: authentication, authorization and CSRF protection of requests."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request
@@ -10,11 +10,17 @@ from analyst.audit import Note
 from analyst.auth import sessions
 from analyst.auth.callers import Credentials, Identification, is_secret
 from analyst.context import Process
-from analyst.errors import ForbiddenError, UnauthenticatedError
+from analyst.errors import ConflictError, ForbiddenError, UnauthenticatedError
+from analyst.http.answers import Cookie
 from analyst.http.spec import Allow, FunctionSpec
+from analyst.settings import Settings
+
+if TYPE_CHECKING:
+    from analyst.state.users import User
 
 _COOKIES: Final = ("__Host-da_session", "da_session")
 _VIEW_COOKIES: Final = ("__Host-da_view_as", "da_view_as")
+_VIEW_LASTS: Final = 3600
 _SAFE: Final = ("GET", "HEAD")
 _READ_ONLY: Final = "you are looking through the eyes of {email}, which changes nothing; end it first, on any page"
 _LACKS: Final = "this access token does not have the scope '{scope}'; sign in, or use one that has it"
@@ -77,14 +83,26 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
         raise ForbiddenError(_LACKS.format(scope=spec.scope))
 
 
-def view_cookie(*, secure: bool) -> str:
-    """Return the name of the cookie that says through whose eyes an administrator looks."""
+def view_as(caller: Caller, person: "User", *, secure: bool) -> Cookie:
+    """Return the cookie with which an administrator looks at pages through the eyes of a person; no other session obeys it.
+
+    Raises:
+        ConflictError: the caller has no session, or the person is the caller or is deactivated.
+    """
+    if caller.session_id is None:
+        raise ConflictError("looking through another person's eyes needs a session; sign in with a browser")
+    if person.id == caller.user_id or not person.active:
+        raise ConflictError(f"{person.email} is you, or is deactivated; choose an active person")
+    return Cookie(_view_cookie(secure=secure), f"{caller.session_id}:{person.id}", _VIEW_LASTS, secure=secure)
+
+
+def own_eyes(*, secure: bool) -> Cookie:
+    """Return the cookie with which an administrator looks through their own eyes again."""
+    return Cookie(_view_cookie(secure=secure), "", 0, secure=secure)
+
+
+def _view_cookie(*, secure: bool) -> str:
     return _VIEW_COOKIES[0] if secure else _VIEW_COOKIES[1]
-
-
-def view_cookie_value(caller: Caller, user_id: str) -> str:
-    """Return the value of that cookie. It holds for one session, so the next person to sign in is not affected."""
-    return f"{caller.session_id}:{user_id}"
 
 
 def seen_through(
@@ -154,6 +172,13 @@ def _credentials(request: Request) -> Credentials:
     return Credentials(request.headers.get("Authorization"), next((it for it in cookies if it), None))
 
 
+def is_own_origin(request: Request, settings: Settings) -> bool:
+    """Return whether a request has no origin, as those of programs, or that of this server."""
+    origin = request.headers.get("Origin")
+    ours = {request.host, urlsplit(settings.base_url or "").netloc} - {""}
+    return origin is None or urlsplit(origin).netloc in ours
+
+
 def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: bool) -> None:
     """Refuse changes that a page of another site made a browser send (CSRF); browsers send their origin.
 
@@ -161,11 +186,11 @@ def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: boo
     """
     if request.method in _SAFE:
         return
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         is_ours = site in ("same-origin", "none")
-    elif origin is not None:
-        is_ours = urlsplit(origin).netloc in {request.host, urlsplit(process.settings.base_url or "").netloc} - {""}
+    elif "Origin" in request.headers:
+        is_ours = is_own_origin(request, process.settings)
     else:
         is_ours = not is_signed_in
     if not is_ours:

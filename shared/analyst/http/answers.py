@@ -1,6 +1,7 @@
 """What functions can return besides a model, and how it becomes a response."""
 
 import gzip
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -155,6 +156,12 @@ class Spooled(Generic[M]):
     media_type: str = "application/json"
     filename: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def loads(self) -> Any:
+        """Return what a body of JSON says, and close the file."""
+        with self.file as file:
+            file.seek(0)
+            return json.load(file)
 
 
 def render(answer: object, status: int, request: Request) -> Response:  # noqa: C901, PLR0911 - one per kind

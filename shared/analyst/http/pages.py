@@ -2,6 +2,8 @@
 
 import hashlib
 from contextlib import suppress
+from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -10,7 +12,7 @@ from werkzeug.wrappers import Request
 
 from analyst.access import Caller, Role
 from analyst.context import Context, Process
-from analyst.errors import InvalidInputError, NotFoundError
+from analyst.errors import AnalystError, InvalidInputError, NotFoundError
 from analyst.http.admission import authorize, viewed_by
 from analyst.http.answers import Cookie, Encoded, Page, View
 from analyst.pages import Reader, Site, render
@@ -60,7 +62,11 @@ def page(
 
 
 def shown(view: View, ctx: Context, *, as_json: bool) -> Page | Encoded[BaseModel]:
-    """Return a view as its page, or as its twin in JSON."""
+    """Return a view as its page, or as its twin in JSON.
+
+    Every template knows `done`, what the change that led to the page did; `problem`, why a change was refused; and `given`,
+    the form as it was sent.
+    """
     if as_json and view.error is not None:
         raise view.error
     if as_json:
@@ -68,6 +74,9 @@ def shown(view: View, ctx: Context, *, as_json: bool) -> Page | Encoded[BaseMode
         return Encoded(body, hashlib.sha256(body).hexdigest()[:32], cache_control="no-store")
     twin = f"{ctx.request.path if ctx.request.path != '/' else '/index'}.json" if ctx.request.method == "GET" else None
     values = {
+        "done": None,
+        "problem": None,
+        "given": None,
         **view.data,
         **view.extras,
         "twin": twin,
@@ -82,6 +91,27 @@ def shown(view: View, ctx: Context, *, as_json: bool) -> Page | Encoded[BaseMode
         **{"now": ctx.now, **values},
     )
     return Page(html, view.status, view.cookies)
+
+
+def reason_of(error: AnalystError) -> str:
+    """Return why a request was refused or can be repeated, for the page with its form.
+
+    Raises:
+        AnalystError: the server failed.
+    """
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not error.retryable:
+        raise error
+    return str(error)
+
+
+def refused(view: View, error: AnalystError, **extras: Any) -> View:
+    """Return a page with the reason why a change was refused; failures of the server are raised."""
+    return replace(view, extras={**view.extras, "problem": reason_of(error), **extras}, status=error.status)
+
+
+def items_of(text: str, separator: str | None = ",") -> list[str]:
+    """Return the items of a field with several, which are separated by commas, line ends or spaces (`None`)."""
+    return [item for each in text.split(separator) if (item := each.strip())]
 
 
 def reader_of(caller: Caller | None, request: Request, process: Process) -> Reader | None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 from analyst import visible_tables
 from analyst.access import AccessList, Caller
@@ -39,6 +40,20 @@ ENDPOINTS: Final = (
     "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
 )
 """What is served; a client that respects the list never asks for anything else."""
+
+_TYPES: Final = {
+    400: "BadRequestException",
+    401: "NotAuthorizedException",
+    403: "ForbiddenException",
+    404: "NotFoundException",
+    405: "MethodNotAllowedException",
+    406: "UnsupportedOperationException",
+    429: "TooManyRequestsException",
+    500: "InternalServerError",
+    501: "UnsupportedOperationException",
+    503: "ServiceUnavailableException",
+}
+"""The types of failures without a type of their own, by status."""
 
 _READS_PER_SECOND: Final = 200.0
 _READS_AT_ONCE: Final = 2000.0
@@ -158,6 +173,27 @@ class IcebergCatalog:
             if found is None or table_id(found) != table_id(table) or found.query_mode == "remote":
                 return
             yield snapshot.catalog.built_at, found
+
+
+def whole_history(snapshots: str) -> bool:
+    """Return whether a request for a table asks for all of its snapshots.
+
+    Raises:
+        SharingError: it asks for something other than `all` or `refs`.
+    """
+    if snapshots not in {"all", "refs"}:
+        raise SharingError("'snapshots' must be 'all' or 'refs'")
+    return snapshots == "all"
+
+
+def error_body(document: Mapping[str, Any], _request_id: str) -> str:
+    """Return a problem document in the form that the protocol prescribes for failures."""
+    status, message = document["status"], document["detail"]
+    if oauth := document.get("oauth"):
+        return json.dumps({"error": oauth, "error_description": message})
+    kind = document.get("iceberg") or _TYPES.get(status, "BadRequestException")
+    message = f"this catalog can only be read: {message}" if status == HTTPStatus.METHOD_NOT_ALLOWED else message
+    return json.dumps({"error": {"message": message, "type": kind, "code": status}}, ensure_ascii=False)
 
 
 def file_config(

@@ -66,7 +66,7 @@ class Opened:
             return Content(self.size, lambda offset, size: streams.begin(self.user_id, self.key, offset, size))
         found = store.read(self.key)
         if found is None:
-            raise NotFoundError("the table has no such metadata any more; load the table again")
+            raise NotFoundError("the table no longer has this metadata; load the table again")
         return Content(len(found.data), lambda offset, size: [found.data[offset : offset + size]])
 
 

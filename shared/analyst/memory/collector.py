@@ -64,7 +64,7 @@ neither says anything that the other leaves out. If in doubt, they do not.
 
 
 class _Found(BaseModel):
-    """An item as the model gives it."""
+    """An item as the model returns it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -307,7 +307,7 @@ class Collection:
         return Handled(at=of.now, proposed=len(chosen), rejected=tuple(rejected[:20]))
 
     def _ask(self, part: str, memory: Memory, known: Sequence[Item], rejected: list[str]) -> list[_Found]:
-        """Ask the model; an answer that has not the schema is asked for once more, and then given up."""
+        """Ask the model; an answer that does not match the schema is requested once more, and then the run fails."""
         text = _question(part, known, sorted(memory.access.readable(memory.caller))[:_MOST_TABLES])
         for _ in range(2):
             try:

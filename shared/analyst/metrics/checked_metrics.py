@@ -1,18 +1,20 @@
 """Metrics as they were checked against a snapshot: tables, columns and the type of the result; and who may see them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analyst.access import AccessList, Caller
-from analyst.errors import NotFoundError
+from analyst.errors import InvalidInputError, NotFoundError
 from analyst.metrics.registry import Defined, FileProblem
 from analyst.names import did_you_mean
 from analyst.snapshots import Snapshot
 from analyst.store import Object, Store
 from analyst.visible_tables import visible_by_id
+from da.errors import DaError
+from da.metrics.compilation import Metric, compile_metric
 
 KEY: Final = "catalog/metrics.json"
 
@@ -36,6 +38,26 @@ class CheckedMetric(BaseModel):
     def name(self) -> str:
         """Its name."""
         return self.defined.definition.name
+
+    def has(self, text: str) -> bool:
+        """Return whether its texts contain all words of a search, in any case."""
+        said = self.defined.definition
+        parts = [said.name, said.display_name, said.category, said.description, *said.synonyms, *said.questions]
+        whole = " ".join(part for part in parts if part).lower()
+        return all(word in whole for word in text.lower().split())
+
+    def sql(self, by: Sequence[str], where: str | None, grain: str | None) -> str:
+        """Return its SQL by dimensions and a unit of time, of the rows that meet a condition.
+
+        Raises:
+            InvalidInputError: it is broken, or has no such dimension or unit.
+        """
+        if self.compiled is None or self.status == "broken":
+            raise InvalidInputError(f"the metric {self.name!r} is broken: {self.problem}")
+        try:
+            return compile_metric(Metric.from_json(self.compiled), by=by, where=[where] if where else (), grain=grain)
+        except DaError as error:
+            raise InvalidInputError(str(error)) from None
 
 
 class CheckedMetrics(BaseModel):

@@ -423,7 +423,7 @@ class _Document:
             elif name in self.measures:
                 self.used.add(name)
             else:
-                raise InvalidInputError(f"{where} uses {name!r}, which is no metric or measure of the document")
+                raise InvalidInputError(f"{where} uses {name!r}, which is not a metric or measure of the document")
         more = said if isinstance(said, Mapping) else {}
         made: dict[str, Any] = {"metric": name, "filters": self._model_of(name).filters(more.get("filter"))}
         made |= {key: more[key] for key in ("alias", "offset_to_grain") if more.get(key)}

@@ -12,10 +12,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import InvalidInputError
 from analyst.metrics.definition import MetricDefinition, parse
 from analyst.metrics.registry import dump_yaml, load_yaml
+from analyst.snapshots import Snapshot
+from analyst.visible_tables import visible
 from da.metrics.compilation import aggregate_of, calls_of
 
 VERSION: Final = "0.2.0.dev0"
@@ -66,6 +69,27 @@ def export(
         for name, members in (by_model or {DEFAULT: []}).items()
     ]
     return dump_yaml({"version": VERSION, "semantic_model": made})
+
+
+def export_visible(
+    definitions: Iterable[MetricDefinition],
+    models: Mapping[str, Mapping[str, Any]],
+    snapshot: Snapshot,
+    access: AccessList,
+    caller: Caller,
+) -> str:
+    """Return a document of metrics with the tables that a caller can read.
+
+    Datasets of imported documents that are not published here are shown to those who could read a table of that name.
+    """
+    tables: dict[str, Table] = {}
+    for table in visible(snapshot, access, caller):
+        tables[table.id] = tables[table.view] = table
+
+    def shows(source: str) -> bool:
+        return source not in snapshot.by_id and access.may_read(caller, source)
+
+    return export(definitions, tables, models, shows)
 
 
 def read(text: str) -> Imported:

@@ -2,9 +2,9 @@
 
 The records are the truth, and a call only a hint: whatever happened since the last one is found by any later one. What was
 found is kept in `state/notifications/known.json`, which is written last. A call that dies before posts the same
-notifications again, whose ids are the same, so nothing is lost and nothing is told twice.
+notifications again, whose ids are the same, so nothing is lost and nothing is reported twice.
 
-A table that fails is told once, when it begins to fail, and once more when it can be synced again.
+A table that fails is reported once, when it begins to fail, and once more when it can be synced again.
 """
 
 import time
@@ -71,7 +71,7 @@ class _Value(BaseModel):
 
 
 class TableState(_Value):
-    """What was told of a table: whether it fails, is stale or does not meet expectations. `ok_at` is its last good run."""
+    """What was reported of a table: whether it fails, is stale or does not meet expectations. `ok_at` is its last good run."""
 
     ok_at: AwareDatetime | None = None
     is_failing: bool = False
@@ -97,7 +97,7 @@ class Collected(_Value):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to be told about tables, or (without `items`) to people with a role, or to one person."""
+    """Something to report about tables, or (without `items`) to people with a role, or to one person."""
 
     key: str
     at: datetime

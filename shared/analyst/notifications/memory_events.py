@@ -16,7 +16,7 @@ from analyst.notifications.notification import Kind, caller_of
 
 @dataclass(frozen=True, slots=True)
 class MemoryEvent:
-    """Something to tell one person. `key` identifies the event."""
+    """Something to report to one person. `key` identifies the event."""
 
     key: str
     at: datetime

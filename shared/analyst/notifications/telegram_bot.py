@@ -23,11 +23,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from analyst import runs
 from analyst.access import AccessList
-from analyst.errors import ConflictError, NotFoundError
+from analyst.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
 from analyst.notifications import preferences
+from analyst.notifications.channels import UndeliverableError
 from analyst.notifications.notification import Notification, caller_of, notification_id
 from analyst.notifications.outbox import PREFIX, Destination, Outbox
 from analyst.notifications.preferences import Preferences, TelegramLink
+from analyst.notifications.telegram import BotApi
 from analyst.settings import Settings
 from analyst.store import ANY, Store
 from analyst.store.compare_and_swap import put_once
@@ -39,6 +41,7 @@ _UPDATES: Final = f"{PREFIX}telegram/updates/"
 OFFSET: Final = f"{PREFIX}telegram/offset.json"
 SPENT: Final = (_CODES, _UPDATES)
 """Prefixes of what the sweep deletes after a day."""
+SECRET: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header
 CODE_LASTS: Final = timedelta(minutes=10)
 _DIGITS: Final = 6
 _SHOWN: Final = 5
@@ -276,6 +279,54 @@ def webhook_secret(settings: Settings) -> str:
         raise ConflictError("updates of Telegram are not accepted because TELEGRAM_BOT_TOKEN is not set")
     token = settings.telegram_bot_token.get_secret_value()
     return hmac.new(token.encode(), b"webhook of AI Data Analyst", hashlib.sha256).hexdigest()
+
+
+def require_secret(given: str | None, settings: Settings) -> None:
+    """Check that an update has the secret that Telegram was told with `setWebhook`.
+
+    Raises:
+        UnauthenticatedError: it is missing or wrong.
+        ConflictError: there is no bot.
+    """
+    if not hmac.compare_digest((given or "").encode(), webhook_secret(settings).encode()):
+        raise UnauthenticatedError(f"the update is not from Telegram: {SECRET} is missing or wrong")
+
+
+def read_update(body: bytes) -> Mapping[str, Any]:
+    """Return an update; an empty one if it is not an object.
+
+    Raises:
+        InvalidInputError: it is not JSON.
+    """
+    try:
+        found = json.loads(body)
+    except ValueError as error:
+        raise InvalidInputError("the update is not JSON") from error
+    return found if isinstance(found, dict) else {}
+
+
+def set_webhook(api: BotApi, url: str, settings: Settings) -> None:
+    """Have Telegram send messages to the bot to an address of this server.
+
+    Raises:
+        InvalidInputError: Telegram does not accept the address.
+    """
+    secret = webhook_secret(settings)
+    try:
+        api.call("setWebhook", {"url": url, "secret_token": secret, "allowed_updates": list(ALLOWED_UPDATES)})
+    except UndeliverableError as error:
+        raise InvalidInputError(f"Telegram does not accept {url!r}, the address by BASE_URL: {error}") from error
+
+
+def welcome(user_id: str, chat_id: int, now: datetime) -> Notification:
+    """Return the first notification of a chat that is linked."""
+    return Notification(
+        id=notification_id(f"welcome {user_id} {chat_id}", now),
+        at=now,
+        kind="message",
+        title="This chat gets your notifications now.",
+        url="/notifications",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from markupsafe import Markup
 
+from analyst.catalog import Table
 from analyst.names import quote
 from analyst.pages import plots
 from analyst.rebuild.view_names import TAKEN_SCHEMAS
@@ -23,6 +24,7 @@ _KEY: Final = re.compile(r"(^|_)(id|key|no|nr)$", re.IGNORECASE)
 _MOST_BARS: Final = 60
 _MOST_POINTS: Final = 2000
 _LONGEST: Final = 2000
+_MOST_NAMES: Final = 20_000
 _NOISE: Final = 4
 """By how much 12 significant digits must be shorter to be shown instead: sums such as 3396.8500000000004 end in noise."""
 
@@ -154,3 +156,31 @@ def _number(value: Any) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def shown_result(answer: Mapping[str, Any], chart: Chart, x: str | None, y: str | None) -> dict[str, Any]:
+    """Return the JSON answer to a query as the editor shows it: its cells, its plot and its receipt."""
+    columns = answer["columns"]
+    return {
+        "answer": answer,
+        "plot": plot(columns, answer["rows"], chart, x, y),
+        "rows": [[Cell.of(value) for value in row] for row in answer["rows"]],
+        "numeric": [is_number(column["type"]) for column in columns],
+        "numbers": {column["name"] for column in columns if is_number(column["type"])},
+        "receipt": json.dumps(answer["receipt"], indent=2, ensure_ascii=False) if answer["receipt"] else None,
+    }
+
+
+def names_for(tables: Sequence[Table]) -> tuple[tuple[str, ...], ...]:
+    """Return what a statement can name, for completion: each name with its kind or type, and the table it belongs to."""
+    names: list[tuple[str, ...]] = []
+    for table in tables:
+        name = readable_name(table.id, table.view)
+        names.append((name, "table", table.name))
+        if table.view != name:
+            names.append((plain(table.view), "table", table.name))
+    for table in tables:
+        if len(names) > _MOST_NAMES:
+            break
+        names += [(plain(column.name), column.type, table.name) for column in table.columns]
+    return tuple(dict.fromkeys(names))[:_MOST_NAMES]

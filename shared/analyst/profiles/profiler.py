@@ -22,7 +22,7 @@ from analyst.catalog import Column, File, Table
 from analyst.descriptions import Texts, read_texts
 from analyst.errors import AnalystError, InvalidInputError, SourceError, UnavailableError
 from analyst.names import quote, quote_text
-from analyst.profiles import stored_profiles
+from analyst.profiles import relations, stored_profiles
 from analyst.profiles.relations import write_summary
 from analyst.profiles.stored_profiles import StoredProfile
 from analyst.snapshots import Snapshot
@@ -40,6 +40,8 @@ from da.profiles.sketches import absent
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+    from analyst.state.registry import RegisteredTable
 
 _LOG = logging.getLogger(f"{logs.ROOT}.profiles")
 
@@ -60,6 +62,14 @@ class Registered:
     description: str | None = None
     is_profiled: bool = True
     """Whether it is profiled after each sync."""
+
+    @classmethod
+    def all(cls, tables: "Iterable[RegisteredTable]") -> "dict[str, Registered]":
+        """Return what the registry says of all tables, by id."""
+        return {
+            table.id: cls(table.primary_key, table.sync_strategy, table.description, table.profile_after_sync)
+            for table in tables
+        }
 
 
 class ProfiledTable(BaseModel):
@@ -103,6 +113,27 @@ class Profiling:
         ]
         known = in_parallel(lambda table: stored_profiles.read(self.store, table), wanted)
         return [table for table, one in zip(wanted, known, strict=True) if one is None or one.hash != table.hash]
+
+    def refresh(
+        self,
+        snapshot: Snapshot,
+        registry: Mapping[str, Registered],
+        only: Iterable[str] | None = None,
+        source: str | None = None,
+    ) -> list[ProfiledTable]:
+        """Profile the tables whose profile is outdated, and propose relations of those that changed."""
+        due = self.due(snapshot, registry, only, source)
+        made = self.run(due, registry) if due else []
+        if changed := [each.table for each in made if each.status == "ok"]:
+            self.propose(snapshot, registry, changed)
+        return made
+
+    def propose(self, snapshot: Snapshot, registry: Mapping[str, Registered], tables: Iterable[str] | None) -> int:
+        """Look for relations of some tables (`None`: all), store the proposals, and return their number."""
+        keys = {table: each.primary_key for table, each in registry.items()}
+        return relations.propose(
+            self.store, snapshot, keys, tables, memory_limit=self.memory_limit, scratch=self.scratch
+        )
 
     def run(self, tables: Sequence[Table], registry: Mapping[str, Registered]) -> list[ProfiledTable]:
         """Profile tables, two at a time; one that fails keeps its last profile and does not stop the others."""

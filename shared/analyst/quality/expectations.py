@@ -94,7 +94,7 @@ class Result(BaseModel):
 
     @property
     def text(self) -> str:
-        """How people are told that it failed."""
+        """The text with which people are told that it failed."""
         return f"{self.label}: {self.message}"
 
 

@@ -251,7 +251,7 @@ class Run:
     def _write_table(self, columns: Columns) -> tuple[int, bool]:
         """Write parquet files as those of extracts, in a folder. Without an order of its own, the rows are sorted.
 
-        So equal rows give equal files, however DuckDB's hash tables arranged them.
+        So equal rows produce equal files, however DuckDB's hash tables arranged them.
         """
         from analyst.contract import parquet
         from analyst.contract.column_names import named

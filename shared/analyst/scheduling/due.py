@@ -11,7 +11,7 @@ from analyst.runs import RunRecord, TableResult
 from analyst.scheduling.ledger import Attempt, Ledger, Start
 from analyst.scheduling.timetable import Entry, Registry, SourceJob, entries, judge, judge_attempt
 
-_LOST = "the run was lost: it left no record and showed no sign of life, so its process ended"
+_LOST = "the run was lost: it left no record and sent no heartbeat, so its process ended"
 _LONGEST_ERROR = 500
 _CLOCKS_DIFFER = timedelta(minutes=10)
 _FORGOTTEN_AFTER = timedelta(hours=1)

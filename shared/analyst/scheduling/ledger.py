@@ -156,7 +156,7 @@ def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], now: d
 
 
 def lost(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], now: datetime) -> frozenset[str]:
-    """Return the runs that have ended without a record: they show no sign of life, and no task of theirs waits.
+    """Return the runs that have ended without a record: they have no heartbeat, and no task of theirs waits.
 
     Raises:
         UnavailableError: the store does not respond.

@@ -1,4 +1,4 @@
-"""What people tell the bot of Telegram, and the scripts that they run from a chat."""
+"""What people send to the bot of Telegram, and the scripts that they run from a chat."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

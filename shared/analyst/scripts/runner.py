@@ -1,4 +1,4 @@
-"""Runs a script: with a token of its owner, confined, once in effect, and leaves what it did and whom it told.
+"""Runs a script: with a token of its owner, confined, once in effect, and records what it did and whom it notified.
 
 A run that is repeated, because its process died, sends the same notification, whose id comes from the run: it is told once.
 """
@@ -187,7 +187,7 @@ class Runner:
         made = self._notification(script, run.run_id, "script", title, _cut(output.message, LONGEST_MESSAGE))
         if picture:
             made = made.model_copy(update={"picture": True})
-            Outbox(self.store).keep_picture(script.owner, made.id, picture)  # first: what is told must be there
+            Outbox(self.store).keep_picture(script.owner, made.id, picture)  # first: what is reported must exist
         self._post(script, made)
         return {
             "said": "sent",

@@ -451,7 +451,7 @@ def _become_script(
             kernel.give_up_privileges()
             kernel.confine_files([*spec["readable"], script], work)
         kernel.limit(spec["memory"], int(spec["seconds"]), spec["disk"], on_host=on_host)
-    except BaseException as error:  # noqa: BLE001 - whatever happens, this process must not go on
+    except BaseException as error:  # noqa: BLE001 - whatever happens, this process must not continue
         os.write(_STATUS, (str(error) or type(error).__name__).encode())
         os._exit(127)
     try:
@@ -463,7 +463,7 @@ def _become_script(
         }  # fmt: skip
         python = spec["python"] or sys.executable
         os.execve(python, [python, "-s", f"{script}/script.py"], environ)  # noqa: S606 - there is no shell
-    except BaseException as error:  # noqa: BLE001 - whatever happens, this process must not go on
+    except BaseException as error:  # noqa: BLE001 - whatever happens, this process must not continue
         os.write(2, f"the script could not be started: {error}\n".encode())
     finally:
         os._exit(127)

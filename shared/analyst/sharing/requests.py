@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -22,6 +22,20 @@ _REFRESH_FOR: Final = timedelta(days=1)
 _INT32: Final = (1 << 31) - 1
 _INT64: Final = (1 << 63) - 1
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})", re.IGNORECASE)
+
+
+_CODES: Final = {
+    400: "INVALID_PARAMETER_VALUE",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    405: "METHOD_NOT_ALLOWED",
+    413: "MALFORMED_REQUEST",
+    429: "TOO_MANY_REQUESTS",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+"""The codes of failures without a code of their own, by status."""
 
 
 class SharingError(InvalidInputError):
@@ -254,17 +268,28 @@ def page_of(
     return items[start:end], Token.page(0, end, about, now) if end < len(items) else None
 
 
-def listed(items: Iterable[Json], next_token: str | None) -> str:
-    """Return a list as one line of JSON: readers take the first line of an answer for the whole of it."""
-    document: Json = {"items": list(items), **({"nextPageToken": next_token} if next_token else {})}
+def list_page(items: Sequence[Json], given: Mapping[str, str], about: str, now: datetime) -> str:
+    """Return a page of a list as one line of JSON: readers take the first line of an answer for the whole of it.
+
+    Raises:
+        SharingError: `maxResults` or `pageToken` is not valid.
+    """
+    page, token = page_of(items, whole("maxResults", given.get("maxResults")), given.get("pageToken"), about, now)
+    document: Json = {"items": page, **({"nextPageToken": token} if token else {})}
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def error_body(document: Mapping[str, Any], _request_id: str) -> str:
+    """Return a problem document with the members that the protocol prescribes for failures."""
+    code = document.get("errorCode") or _CODES.get(document["status"], "INVALID_PARAMETER_VALUE")
+    return json.dumps({**document, "errorCode": code, "message": document["detail"]}, ensure_ascii=False, default=str)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """The place in a list or query where a page begins, or the version of a query whose URLs are wanted again.
 
-    It is no secret and gives no right: what it names is read as the caller who sends it.
+    It is not a secret and grants nothing: what it names is read as the caller who sends it.
     """
 
     version: int

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from analyst import visible_tables
@@ -43,6 +43,26 @@ class Share:
     def id(self) -> str:
         """A uuid that stays."""
         return str(uuid5(NAMESPACE_URL, f"share/{self.name}"))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The share as lists of shares name it."""
+        return {"name": self.name, "id": self.id, "comment": self.comment}
+
+    @property
+    def listing(self) -> list[dict[str, Any]]:
+        """The tables as lists of tables name them."""
+        return [
+            {
+                "name": name,
+                "schema": source,
+                "share": self.name,
+                "shareId": self.id,
+                "id": table_id(table),
+                "accessModes": ["url"],
+            }
+            for (source, name), table in sorted(self.tables.items())
+        ]
 
     @property
     def schemas(self) -> list[str]:

@@ -16,7 +16,7 @@ from analyst.access import AccessList, Caller
 from analyst.catalog import File, Table
 from analyst.contract.delta import PLAIN, WITH_TIMESTAMP_NTZ
 from analyst.sharing.hints import test_of
-from analyst.sharing.requests import Asked, Capabilities, Json, SharingError, Span, Token
+from analyst.sharing.requests import Asked, Capabilities, Json, SharingError, Span, Token, parse_time
 from analyst.sharing.schema import has_ntz, schema_text
 from analyst.sharing.shares import Share, table_id
 from analyst.sharing.statistics import FileStatistics, Hidden, stats_of
@@ -101,6 +101,16 @@ class SharedTable:
             if is_older_absent or self._kept[0].number == 1:
                 self._begun.append(self._kept[0].number)
         return self._kept
+
+    def first_version(self, starting: str | None) -> Version:
+        """Return the newest version, or the first one not before `startingTimestamp`.
+
+        Raises:
+            SharingError: it is not a time, or there is no such version that is kept.
+        """
+        if starting is None:
+            return self.current
+        return self.version_at("startingTimestamp", parse_time("startingTimestamp", starting), following=True)
 
     def version_at(self, name: str, timestamp: datetime, *, following: bool) -> Version:
         """Return the version that was current at a time, or with `following` the first one not before it.
@@ -284,7 +294,7 @@ class SharedTable:
     def _history(
         self, before: Version | None, versions: Sequence[Version], span: Span, form: str, capabilities: Capabilities
     ) -> Iterator[Json]:
-        """Yield what changed in each of some versions: the files, and what is told of the table if a reader wants that."""
+        """Yield what changed in each of some versions: the files, and the metadata of the table if a reader wants it."""
         told = None
         for version in versions:
             protocol, metadata = self._head(version, form)

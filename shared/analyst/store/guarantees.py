@@ -45,7 +45,7 @@ class Served(Protocol):
 
     @property
     def server(self) -> str | None:
-        """The server's address; `None` if the provider gives the guarantees itself."""
+        """The server's address; `None` if the provider guarantees them itself."""
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from analyst.store.compare_and_swap import swap
 PREFIX: Final = "state/tasks/"
 _FAILED: Final = f"{PREFIX}failed/"
 LEASE_TTL: Final = 30.0
-"""Seconds without a sign of life after which another process may run the task."""
+"""Seconds without a heartbeat after which another process may run the task."""
 LEASE_ENDS: Final = LEASE_TTL + GRACE + 5.0
 """Seconds after which a process that died holds no lease any more."""
 MOST_ATTEMPTS: Final = 5

@@ -50,7 +50,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFacts:
-    """A column. `statistics` come from the profile; `is_outside` is whether strangers write its values."""
+    """A column. `statistics` come from the profile; `is_outside` is whether outsiders write its values."""
 
     name: str
     type: str
@@ -108,7 +108,7 @@ class TableFacts:
 
     @property
     def outside(self) -> list[str]:
-        """The columns that strangers write."""
+        """The columns that outsiders write."""
         return [column.name for column in self.columns if column.is_outside]
 
 
@@ -138,7 +138,7 @@ class Question:
 class Rows:
     """The result of a statement. `tables` are those it read; `known` the names of their columns.
 
-    `is_outside` is whether strangers write a column of one of these tables.
+    `is_outside` is whether outsiders write a column of one of these tables.
     """
 
     columns: tuple[tuple[str, str], ...]

@@ -59,7 +59,7 @@ def list_notifications(unread: Unread = False, limit: Limit = 20, json: Json = F
         ("id", "when", "", "notification"),
         rows,
         optional=("when",),
-        empty="There are no notifications; to choose what you are told, run: da notifications settings",
+        empty="There are no notifications; to choose what you are notified of, run: da notifications settings",
     )
 
 

@@ -1,6 +1,6 @@
 """Sensitive columns and values: e-mail addresses, telephone numbers, payment cards, access tokens and the like.
 
-A column is sensitive by a tag, by its name, or by what its values look like. Nothing of its values is shown, to nobody.
+A column is sensitive by a tag, by its name, or by what its values look like. None of its values is shown to anybody.
 Single values of other columns that look sensitive are withheld as well: a note may contain an address once in a million
 rows. The rules err on the side of withholding.
 """

@@ -45,7 +45,7 @@ _ARROW: Mapping[str, Any] = {
 
 
 def arrow_type(field_: Mapping[str, Any]) -> Any:
-    """Give the Arrow type that the Storage Read API has for a column."""
+    """Return the Arrow type that the Storage Read API has for a column."""
     kind = str(field_["type"])
     if kind == "RECORD":
         made = pa.struct([(str(one["name"]), arrow_type(one)) for one in field_["fields"]])
@@ -96,7 +96,7 @@ class Table:
         return self.versions[-1][1]
 
     def at(self, moment: datetime | None) -> Any:
-        """Give the rows that were there at a time."""
+        """Return the rows that were there at a time."""
         known = [rows for since, rows in self.versions if moment is None or since <= moment]
         if not known:
             raise RefusalError(400, "invalid", f"the table {self.id} did not exist at {moment}")
@@ -169,7 +169,7 @@ class Project:
     numbers: Iterable[int] = field(default_factory=lambda: count(1))
 
     def tick(self, **by: float) -> datetime:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += timedelta(**(by or {"hours": 1}))
         return self.now
 
@@ -274,7 +274,7 @@ class Project:
         return job
 
     def processed(self, sql: str) -> int:
-        """Tell how many bytes a query would process: the sizes of its tables, and of those of its views."""
+        """Return how many bytes a query would process: the sizes of its tables, and of those of its views."""
         total = 0
         for table in [*self.tables.values()]:
             if table.dataset != "_anonymous" and f"{self.id}.{table.id}`" in sql:
@@ -350,7 +350,7 @@ class Project:
 
 
 def _registrable(rows: Any) -> Any:
-    """Give the columns that DuckDB can read."""
+    """Return the columns that DuckDB can read."""
     return rows.select([one.name for one in rows.schema if "decimal256" not in str(one.type)])
 
 
@@ -367,7 +367,7 @@ def _filtered(rows: Any, restriction: str) -> Any:
 
 
 def statement_type(sql: str) -> str:
-    """Give the kind of a statement as a dry run does."""
+    """Return the kind of a statement as a dry run does."""
     if ";" in sql.strip().rstrip(";"):
         return "SCRIPT"
     first = re.sub(r"--[^\n]*|/\*.*?\*/", " ", sql, flags=re.DOTALL).split()

@@ -39,7 +39,7 @@ class Served:
         return {"api_endpoint": self.url, "storage_endpoint": self.storage}
 
     def asked(self, pattern: str) -> list[str]:
-        """Tell the paths of requests that match."""
+        """Return the paths of requests that match."""
         return [path for _, path in self.project.requests if re.search(pattern, path)]
 
 
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
     def _serve(self) -> None:
         parts = urlsplit(self.path)

@@ -84,7 +84,7 @@ class Holding:
         return self.issues.get(key) or next((issue for issue in self.issues.values() if _is_called(issue, key)), None)
 
     def next(self, kind: str, first: int) -> str:
-        """Give the next id of a kind."""
+        """Return the next id of a kind."""
         self._last[kind] = self._last.get(kind, first - 1) + 1
         return str(self._last[kind])
 
@@ -96,7 +96,7 @@ class Holding:
         self.emit("jira:issue_updated", issue, **more)
 
     def noted(self, name: str, issue: Issue, note: Note, flow: str = "Primary") -> None:
-        """Tell what became of a comment or of logged work."""
+        """Return what became of a comment or of logged work."""
         look = self.look("2")
         if note.seconds is not None:
             self.send(self.event(name, None, worklog=look.worklog(issue, note)), flow)
@@ -108,11 +108,11 @@ class Holding:
         self.send(event, flow)
 
     def attached(self, name: str, attachment: Attachment) -> None:
-        """Tell what became of a file."""
+        """Return what became of a file."""
         self.send(self.event(name, None, attachment=self.look("2").attachment(attachment)))
 
     def linked(self, name: str, link: Link, flow: str = "Primary") -> None:
-        """Tell what became of a link."""
+        """Return what became of a link."""
         kind = {"id": 10000, "name": link.kind, "outwardName": link.kind, "inwardName": f"is {link.kind} by"}
         ends = {"sourceIssueId": int(link.source), "destinationIssueId": int(link.destination)}
         shown = {"id": int(link.id), **ends, "issueLinkType": kind, "systemLink": False}

@@ -226,7 +226,7 @@ class Instance(Holding):
         }
 
     def _touched(self, id_: str) -> Issue:
-        """Give an issue that changes now; an index that lags keeps it as it was."""
+        """Return an issue that changes now; an index that lags keeps it as it was."""
         issue = self.issues[id_]
         if self.is_lagging and self.index.get(id_) is issue:
             self.index[id_] = copy.deepcopy(issue)

@@ -23,7 +23,7 @@ class Sla:
     stop: int | None = None
 
     def document(self, id_: str, now: int) -> dict[str, Any]:
-        """Tell how it stands at a time."""
+        """Return how it stands at a time."""
         elapsed = (now if self.stop is None else self.stop) - self.start
         cycle = {
             "startTime": {"epochMillis": self.start},
@@ -107,11 +107,11 @@ class Look:
         return datetime.fromtimestamp(ms / 1000, self.zone).strftime(f"%Y-%m-%dT%H:%M:%S.{ms % 1000:03}%z")
 
     def text(self, text: str | None) -> Any:
-        """Give a text as it is, or as a document of v3."""
+        """Return a text as it is, or as a document of v3."""
         return text if text is None or self.api == "2" else adf(text)
 
     def at(self, path: str) -> str:
-        """Give the address of a resource."""
+        """Return the address of a resource."""
         return f"{self.url}/rest/api/{self.api}/{path}"
 
     def comment(self, issue: Issue, note: Note) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class Look:
         return {"id": link.id, "self": self.at(f"issueLink/{link.id}"), "type": kind, side: self.brief(other)}
 
     def fields(self, issue: Issue, links: Iterable[dict[str, Any]], *, most: int | None = None) -> dict[str, Any]:
-        """Give all fields; `most` comments are in them, and twenty worklogs."""
+        """Return all fields; `most` comments are in them, and twenty worklogs."""
         found = {name: self._value(name, value) for name, value in issue.fields.items()}
         comments = [self.comment(issue, note) for note in issue.comments.values()]
         worklogs = [self.worklog(issue, note) for note in issue.worklogs.values()]

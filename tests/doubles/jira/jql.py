@@ -37,7 +37,7 @@ class Query:
     descending: bool = True
 
     def place(self, issue: Issue) -> tuple[int, int]:
-        """Tell where an issue stands in the order."""
+        """Return where an issue stands in the order."""
         value = _in_order(issue.key) if self.by == "issuekey" else int(getattr(issue, self.by))
         return (-value, -int(issue.id)) if self.descending else (value, int(issue.id))
 
@@ -181,7 +181,7 @@ def _tokens(jql: str) -> list[tuple[str, bool]]:
 
 
 def value_of(issue: Issue, name: str) -> Any:
-    """Give what a query compares."""
+    """Return what a query compares."""
     if name in {"created", "updated"}:
         return getattr(issue, name)
     if name == "project":
@@ -196,7 +196,7 @@ def value_of(issue: Issue, name: str) -> Any:
 
 
 def number(key: str) -> int:
-    """Give the number in a key."""
+    """Return the number in a key."""
     return int(key.rpartition("-")[2])
 
 

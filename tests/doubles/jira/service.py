@@ -142,7 +142,7 @@ class Service:
             )
 
     def authenticate(self, header: str | None) -> str:
-        """Tell whose credential it is, by e-mail address.
+        """Return whose credential it is, by e-mail address.
 
         Raises:
             RefusalError: it is nobody's.
@@ -179,11 +179,11 @@ class Service:
         return self.instance.look(api, sees_sla=not self.sla_is_hidden or email == DESK_EMAIL)
 
     def server_info(self, look: Look) -> dict[str, Any]:
-        """Tell what the instance is."""
+        """Return what the instance is."""
         return {"baseUrl": look.url, "serverTitle": "Jira", "serverTime": look.time(look.now), **_CLOUD}
 
     def myself(self, email: str) -> dict[str, Any]:
-        """Tell who asks."""
+        """Return who asks."""
         return {**person(0), "emailAddress": email, "displayName": "Sync"}
 
     def fields(self) -> list[dict[str, Any]]:
@@ -256,11 +256,11 @@ class Service:
         )
 
     def count(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Tell about how many issues a query finds."""
+        """Return about how many issues a query finds."""
         return {"count": len(self._matching(self._query(asked["jql"])))}
 
     def _found(self, text: str, reconciled: Iterable[Any]) -> list[tuple[tuple[int, int], str]]:
-        """Give the ids of all that a query finds, in its order; pages of one search find it made already."""
+        """Return the ids of all that a query finds, in its order; pages of one search find it made already."""
         for id_ in map(str, reconciled):
             self.instance.reindex(id_)
         mark = (text, self.instance.edition, self.instance.clock, len(self.hidden), len(self.instance.index))

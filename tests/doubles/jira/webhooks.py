@@ -30,7 +30,7 @@ class Webhook:
         return event
 
     def headers(self, secret: str | None = SECRET) -> dict[str, str]:
-        """Give its headers, the signature among them."""
+        """Return its headers, the signature among them."""
         given = {
             "content-type": "application/json; charset=UTF-8",
             "user-agent": "Atlassian Webhook HTTP Client",
@@ -55,7 +55,7 @@ def webhook(event: Mapping[str, Any], number: int, flow: str = "Primary") -> Web
 
 
 def troubled(webhooks: Iterable[Webhook], chance: random.Random, *, twice: float = 0.3) -> list[Webhook]:
-    """Give them in another order, and some of them twice."""
+    """Return them in another order, and some of them twice."""
     given = [*webhooks]
     again = [replace(each, retry=1) for each in given if chance.random() < twice]
     mixed = given + again

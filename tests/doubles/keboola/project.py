@@ -46,7 +46,7 @@ class Column:
 
     @property
     def duckdb(self) -> str:
-        """Tell as what the column is in exported parquet."""
+        """Return as what the column is in exported parquet."""
         kind = self.type.upper()
         if kind in ("NUMBER", "NUMERIC", "DECIMAL"):
             return (
@@ -191,7 +191,7 @@ class Project:
     numbers: Iterable[int] = field(default_factory=lambda: count(1001))
 
     def tick(self, **by: float) -> datetime:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += timedelta(**(by or {"hours": 1}))
         return self.now
 

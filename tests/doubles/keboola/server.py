@@ -38,7 +38,7 @@ class Served:
         return {"file_endpoint": self.url}
 
     def asked(self, pattern: str) -> list[str]:
-        """Tell the paths of requests that match."""
+        """Return the paths of requests that match."""
         return [path for _, path in self.project.requests if re.search(pattern, path)]
 
 
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
     @property
     def url(self) -> str:
@@ -365,6 +365,6 @@ class _Headers(dict[str, str]):
 
 
 def _any_order(file: File) -> list[int]:
-    """Give the numbers of the slices in an order that is not theirs."""
+    """Return the numbers of the slices in an order that is not theirs."""
     numbers = range(len(file.objects))
     return [*numbers[1::2], *numbers[::2]]

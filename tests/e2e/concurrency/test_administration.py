@@ -15,7 +15,7 @@ WRITERS, TIMES = 16, 50
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_800_changes_none_is_lost_and_none_half_done(kind: str, tmp_path: Path) -> None:
+def test_no_change_of_800_is_lost_or_half_done(kind: str, tmp_path: Path) -> None:
     with cloud(kind, tmp_path) as bucket:
         outcome = administrate(bucket, WRITERS, TIMES, seconds=3600)
         check_nothing_is_lost(outcome)

@@ -45,7 +45,7 @@ def read_along(server: Host, token: str, workspace: Path, stop: Path) -> tuple[i
 
 
 def check_mirror(database: Path, appended: int) -> int:
-    """Check that every table is of one generation and whole; tell the rows of the appended one, never fewer."""
+    """Check that every table is of one generation and whole; return the rows of the appended one, never fewer."""
     with duckdb.connect(database, read_only=True) as con:
         views = {
             name

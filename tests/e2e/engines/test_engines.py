@@ -161,7 +161,7 @@ def checkpointed(tmp_path_factory: pytest.TempPathFactory) -> Bucket:
 @pytest.mark.parametrize("version", [7, checkpoints.EVERY - 1, checkpoints.EVERY])
 def test_a_checkpoint_hides_no_version(checkpointed: Bucket, readers: Readers, engine: str, version: int) -> None:
     if engine == "sail" and version < checkpoints.EVERY - 1:
-        # it starts to list the log just before the version it wants when `_last_checkpoint` tells of a later one
+        # it starts to list the log just before the version it wants when `_last_checkpoint` names a later one
         said = readers[engine].ask(checkpointed.table("orders"), version, "select * from t")
         assert said == f"AnalysisException: Missing commit file: expected version 0, found {version - 1}"
         return

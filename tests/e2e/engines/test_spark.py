@@ -87,7 +87,7 @@ def test_spark_computes_what_duckdb_computes(it: Shop, tmp_path: Path) -> None:
     assert rows(it, "select n from marts.sums where customer = 'new'") == [[1]]
 
 
-def test_what_fails_at_spark_keeps_the_last_rows(it: Shop) -> None:
+def test_a_failure_of_spark_keeps_the_last_rows(it: Shop) -> None:
     it.world.ask("POST", "/api/admin/tables/marts.t", {"options": {"sql": "select 1 as x", "engine": "spark"}})
     assert run(it)["t"]["rows"] == 1
     sql = "select list_sum([id]) as x from shop.orders"

@@ -26,7 +26,7 @@ def readers() -> Iterator[Readers]:
 
 
 def look(reader: Reader, table: Path) -> int:
-    """Read the table once; tell its generation, which is one and whole."""
+    """Read the table once; return its generation, which is one and whole."""
     found = reader.ask(table, None, LOOK)
     assert isinstance(found, list), found
     ((rows, least, greatest, total),) = found

@@ -27,7 +27,7 @@ class Reader:
     process: subprocess.Popen[str]
 
     def ask(self, table: Path, version: int | None, query: str) -> Any:
-        """Tell the rows of a query over `t`, or what the engine says is wrong."""
+        """Return the rows of a query over `t`, or what the engine says is wrong."""
         assert self.process.stdin
         assert self.process.stdout
         question = json.dumps({"table": str(table), "version": version, "query": query})

@@ -36,7 +36,7 @@ class Clock:
 
 class _Quiet(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _whole(application: WSGIApp) -> WSGIApp:

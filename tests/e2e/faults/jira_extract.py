@@ -34,7 +34,7 @@ class Reading:
         return serve(Held(store), self.folder, "nobody", **self.settings)
 
     def points(self) -> tuple[list[tuple[str, str]], Files]:
-        """Read undisturbed; tell the touches of the store, and the files of the tables then."""
+        """Read undisturbed; return the touches of the store, and the files of the tables then."""
         self.place.restore(self.saved)
         touches = Touches()
         jira = self.serve(FatedStore(self.place.open(), touches))

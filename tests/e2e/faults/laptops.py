@@ -60,7 +60,7 @@ class Laptop:
             shutil.copytree(saved, self.workspace.root)
 
     def look(self) -> dict[str, int]:
-        """Read all that a user reads, and check that it is whole; tell the generation of each table."""
+        """Read all that a user reads, and check that it is whole; return the generation of each table."""
         for path in self.workspace.parquet.rglob("*.parquet"):
             assert hashlib.sha256(path.read_bytes()).hexdigest()[:32] == path.stem, f"{path} is not what its name says"
         if not self.workspace.duckdb.exists():

@@ -42,7 +42,7 @@ class Mirroring:
         return hosting(FatedStore(self.place.open(), touches or Touches()), self.port, clock or Clock())
 
     def points(self, fate: Fate | None = None) -> list[int]:
-        """Sync undisturbed; tell the touches of the store, by number, that a fate can befall."""
+        """Sync undisturbed; return the touches of the store, by number, that a fate can befall."""
         touches, kinds = Touches(), None if fate is None else FATES[fate]
         self.begin()
         assert self.sync(touches)
@@ -50,7 +50,7 @@ class Mirroring:
         return [point for point, (what, _) in enumerate(touches.made, 1) if kinds is None or what in kinds]
 
     def go_on(self) -> None:
-        """Let the next sync come, undisturbed; check that it mends everything, also when what was new is taken back."""
+        """Let the next sync come, undisturbed; check that it repairs everything, also when what was new is taken back."""
         broken = self.laptop.save("broken")
         for saved, generation in ((self.new, 2), (self.back, 1)):
             self.place.restore(saved)

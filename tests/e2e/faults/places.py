@@ -22,7 +22,7 @@ class Place(Protocol):
 
     @property
     def address(self) -> str:
-        """Tell how another process finds it (see `open_at`)."""
+        """Return how another process finds it (see `open_at`)."""
 
     def open(self, ahead: float = 0.0) -> Store:
         """Open the bucket; its clock is so many seconds ahead of ours from now on."""

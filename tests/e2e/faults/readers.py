@@ -88,7 +88,7 @@ class _Data:
 
 
 def generation_of(table: str, generations: list[int]) -> int:
-    """Tell the generation of a table by that of each of its rows, which are in order; they must be all of them."""
+    """Return the generation of a table by that of each of its rows, which are in order; they must be all of them."""
     newest = int(generations[-1])
     expected = {"whole": [newest] * 10, "grown": list(range(1, newest + 1)), "merged": [newest] * 3}[table]
     assert generations == expected, (table, generations)
@@ -96,7 +96,7 @@ def generation_of(table: str, generations: list[int]) -> int:
 
 
 def _extract(store: Store, data: _Data, folder: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """Tell the generation of each table, and the number of its last commit."""
+    """Return the generation of each table, and the number of its last commit."""
     path = folder / "extract.duckdb"
     store.download(extract_key(SOURCE), path)
     with duckdb.connect(path, read_only=True) as con:
@@ -133,7 +133,7 @@ def _snapshot(store: Store, data: _Data, folder: Path) -> tuple[int, int, dict[s
 
 
 def _delta(store: Store, data: _Data, folder: Path) -> dict[str, int]:
-    """Read each table as readers of Delta do; tell its version."""
+    """Read each table as readers of Delta do; return its version."""
     versions: dict[str, int] = {}
     for table in TABLES:
         log = folder / table / "_delta_log"
@@ -149,7 +149,7 @@ def _delta(store: Store, data: _Data, folder: Path) -> dict[str, int]:
 
 
 def _state(store: Store) -> tuple[int, frozenset[str]]:
-    """Tell the version of the state, and the groups that it and its access list have."""
+    """Return the version of the state, and the groups that it and its access list have."""
     access = AccessReader(store, 0.0, lambda: 0.0).current()
     with State(store, now).read() as db:
         names = [name for (name,) in db.execute("select name from groups").fetchall()]

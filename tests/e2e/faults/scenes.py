@@ -76,7 +76,7 @@ class Scene:
         return acknowledged
 
     def points(self) -> list[tuple[str, str]]:
-        """Do the deed undisturbed; tell its touches."""
+        """Do the deed undisturbed; return its touches."""
         touches = Touches()
         assert self.act(self.begin(), touches)
         self.keys = self.left()
@@ -95,11 +95,11 @@ class Scene:
         return able if self.place.kind == "file" else able[offset::STRIDE]
 
     def left(self) -> frozenset[str]:
-        """Tell what is in the place."""
+        """Return what is in the place."""
         return frozenset(entry.key for entry in self.place.open().list(""))
 
     def is_done(self, seen: Seen) -> bool:
-        """Tell whether the deed shows."""
+        """Return whether the deed shows."""
         return {
             "publish": set(seen.extracted.values()) == {self.generation},
             "rebuild": set(seen.shown.values()) == {self.generation},
@@ -109,7 +109,7 @@ class Scene:
         }[self.deed]
 
     def go_on(self, source: Moving, before: Seen, *, again: bool = False) -> None:
-        """Let the next actor come, undisturbed; check that it mends everything and loses nothing.
+        """Let the next actor come, undisturbed; check that it repairs everything and loses nothing.
 
         It is the same one `again`, or another of whom something new is wanted.
         """
@@ -178,7 +178,7 @@ def prepare(deed: str, place: Place) -> Scene:
 
 
 def everything(store: Store, *, but: str | None = None) -> frozenset[tuple[str, str]]:
-    """Tell all objects, but those whose keys begin so."""
+    """Return all objects, but those whose keys begin so."""
     return frozenset((e.key, e.version) for e in store.list("") if but is None or not e.key.startswith(but))
 
 

@@ -12,7 +12,7 @@ LOST = (Fate.LOST_BEFORE, Fate.LOST_AFTER, Fate.LATE)
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_one_touch_may_go_wrong(place: Place, deed: str) -> None:
+def test_any_single_access_may_fail(place: Place, deed: str) -> None:
     scene = prepare(deed, place)
     wrong: list[str] = []
     for fate in FAULTS:

@@ -1,4 +1,4 @@
-"""A lease on each store: clocks that are wrong, and a holder whose signs of life go wrong."""
+"""A lease on each store: clocks that are wrong, and a holder whose heartbeats go wrong."""
 
 import time
 from collections.abc import Callable
@@ -34,8 +34,8 @@ def test_a_stores_clock_may_be_wrong(place: Place, ahead: float) -> None:
 
 
 @pytest.mark.parametrize("fate", FAULTS)
-def test_a_sign_of_life_may_go_wrong_and_the_lease_is_still_one(place: Place, fate: Fate) -> None:
-    """Each touch in turn of taking it, two signs of life, and giving it back."""
+def test_a_failed_heartbeat_does_not_end_a_lease(place: Place, fate: Fate) -> None:
+    """Each touch in turn of taking it, two heartbeats, and giving it back."""
     point = 0
     while True:
         point += 1

@@ -37,7 +37,7 @@ def syncs() -> Iterator[Forks]:
         yield forks
 
 
-def test_one_touch_of_the_hosts_store_may_fail(mirroring: Mirroring) -> None:
+def test_any_single_access_to_the_hosts_store_may_fail(mirroring: Mirroring) -> None:
     for fate in FAULTS:
         for point in mirroring.points(fate):
             mirroring.begin()
@@ -61,7 +61,7 @@ def test_a_host_may_die_at_any_touch(mirroring: Mirroring, hosts: Forks) -> None
         mirroring.go_on()
 
 
-def test_whoever_reads_during_a_slow_sync_sees_whole_tables(mirroring: Mirroring) -> None:
+def test_a_reader_during_a_slow_sync_sees_whole_tables(mirroring: Mirroring) -> None:
     mirroring.begin()
     seen = [mirroring.laptop.look()]
     touches = Touches(None, meanwhile=lambda: seen.append(mirroring.laptop.look()))
@@ -121,7 +121,7 @@ def test_a_sync_may_die_at_any_step(tmp_path: Path, syncs: Forks, *, first: bool
 
 
 def die(mirroring: Mirroring, syncs: Forks, point: int, *, first: bool) -> int:
-    """Let a sync die, the first of a workspace or a later one; tell its exit code."""
+    """Let a sync die, the first of a workspace or a later one; return its exit code."""
     laptop = mirroring.laptop
     mirroring.begin()
     if first:

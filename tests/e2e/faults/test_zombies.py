@@ -45,7 +45,7 @@ def go_back(scene: Scene, source: Moving) -> None:
 def pauses(
     scene: Scene, meanwhile: Callable[[Scene, Moving], None], points: Iterable[int] | None = None
 ) -> Iterator[tuple[Moving, Seen, bool]]:
-    """Do the deed, with a pause at each of its touches; give the source, what the others have left, and how it ended."""
+    """Do the deed, with a pause at each of its touches; return the source, what the others have left, and how it ended."""
     for point in points or scene.chosen()[::THINNED]:
         source, seen = scene.begin(), list[Seen]()
 
@@ -59,7 +59,7 @@ def pauses(
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_who_wakes_up_late_overtakes_nobody(place: Place, deed: str) -> None:
+def test_a_process_that_resumes_late_overtakes_no_other(place: Place, deed: str) -> None:
     scene = prepare(deed, place)
     for source, left, acknowledged in pauses(scene, overtake):
         assert {*left.extracted.values(), *left.shown.values()} == {source.generation}
@@ -72,7 +72,7 @@ def test_who_wakes_up_late_overtakes_nobody(place: Place, deed: str) -> None:
 
 
 @pytest.mark.parametrize("deed", ["rebuild", "rollback"])
-def test_who_wakes_up_late_undoes_no_going_back(place: Place, deed: str) -> None:
+def test_a_process_that_resumes_late_undoes_no_rollback(place: Place, deed: str) -> None:
     scene = prepare(deed, place)
     of_the_copy = [point for point, (_, key) in enumerate(scene.points(), 1) if key == COPY]
     for source, left, acknowledged in pauses(scene, go_back, of_the_copy):
@@ -85,7 +85,7 @@ def test_who_wakes_up_late_undoes_no_going_back(place: Place, deed: str) -> None
 
 
 @pytest.mark.parametrize("deed", ["publish", "rebuild", "rollback"])
-def test_who_finds_a_builder_at_work_leaves_it_nothing_to_forget(place: Place, deed: str) -> None:
+def test_changes_made_during_another_rebuild_are_published(place: Place, deed: str) -> None:
     scene = prepare(deed, place)
     for source, left, acknowledged in pauses(scene, contend):
         after = scene.look(left)
@@ -95,7 +95,7 @@ def test_who_finds_a_builder_at_work_leaves_it_nothing_to_forget(place: Place, d
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_a_sweep_at_any_moment_takes_nothing_that_is_needed(place: Place, deed: str) -> None:
+def test_a_sweep_at_any_moment_deletes_nothing_that_is_needed(place: Place, deed: str) -> None:
     scene = prepare(deed, place)
     for source, left, acknowledged in pauses(scene, sweep_all):
         assert acknowledged

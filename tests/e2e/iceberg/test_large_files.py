@@ -166,7 +166,7 @@ def test_engines_read_all_of_it(large: Large) -> None:
     assert [scanned, by_duckdb[0], by_polars] == [expected] * 3
 
 
-def test_engines_find_the_rows_that_are_asked_for(large: Large) -> None:
+def test_engines_find_the_rows_that_are_requested(large: Large) -> None:
     by_duckdb, by_polars = large.served.ask(
         ("duckdb", {"sql": "select id from data.shop.large where id >= 2999998"}),
         ("polars", {"table": "shop.large", "sql": "select count(*) from ", "least": ROWS - 2}),

@@ -397,7 +397,7 @@ def test_the_keyboard_suffices(visit: VISIT) -> None:
     assert ann.driver.execute_script("return document.activeElement.matches('[data-run]')")
 
 
-def test_what_a_search_finds_is_said(visit: VISIT) -> None:
+def test_the_number_of_hits_is_announced(visit: VISIT) -> None:
     ann = visit("ann")
     ann.get("/catalog")
     ann.find("form[data-live] input[name=q]").send_keys("orders")

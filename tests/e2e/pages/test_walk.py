@@ -168,7 +168,7 @@ def test_pages_have_no_faults(shop: Served, axe: str, visit: Callable[..., Visit
         status, allowed = browser.status(), statuses(who, address)
         if status not in allowed:
             wrong[f"{path} status"] = [status, sorted(allowed)]
-        # the console tells the status of the document too; of anything else that a page loads, 400 or above is a fault
+        # the console reports the status of the document too; of anything else that a page loads, 400 or above is a fault
         if complaints := browser.complaints(besides=f"{browser.driver.current_url} - Failed to load resource"):
             wrong[f"{path} console"] = complaints
         if (weight := browser.driver.execute_script(WEIGHT)) > FIRST_LOAD:

@@ -98,7 +98,7 @@ def test_times_without_a_zone_are_read_in_both_formats(shared: Shared) -> None:
         assert (rows[0]["name"], rows[1]["at"]) == ("č", None)
 
 
-def test_what_is_not_granted_is_not_there(shared: Shared) -> None:
+def test_tables_without_a_grant_do_not_exist(shared: Shared) -> None:
     for table in ("data.shop.secrets", "data.shop.nothing", "other.shop.orders"):
         [found] = shared.ask(table, ("pandas", {}))
         assert "404" in found["error"]

@@ -28,7 +28,7 @@ class Api:
     token: str | None = None
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Send a request; tell the status and the JSON of the answer."""
+        """Send a request; return the status and the JSON of the answer."""
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         sent = {} if body is None else {"json": body}
         answer = self.client.open(path, method=method, headers=headers, **sent)

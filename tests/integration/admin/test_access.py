@@ -30,7 +30,7 @@ def told(report: Any) -> dict[tuple[str, str], list[str]]:
     return {(it["user"], it["table"]): [reason["kind"] for reason in it["reasons"]] for it in report["access"]}
 
 
-def test_of_a_user_every_readable_table_is_told(shop: Api) -> None:
+def test_every_readable_table_of_a_user_is_listed(shop: Api) -> None:
     report = shop.get("/api/admin/access?user=Ann@example.com")
     assert (report["count"], report["user"]["groups"]) == (3, ["Sales"])
     assert told(report) == {
@@ -42,7 +42,7 @@ def test_of_a_user_every_readable_table_is_told(shop: Api) -> None:
     assert (orders["group"], orders["user"], orders["on"]) == ("Sales", None, "shop.in.c-main.*")
 
 
-def test_of_a_table_every_reader_is_told(shop: Api) -> None:
+def test_every_reader_of_a_table_is_listed(shop: Api) -> None:
     report = shop.get("/api/admin/access?table=shop.orders")
     assert (report["count"], report["user"]) == (2, None)
     assert told(report) == {
@@ -61,14 +61,14 @@ def test_of_a_table_every_reader_is_told(shop: Api) -> None:
         ("root@example.com", "shop.pay", True, ["admin", "server_only", "not_published"]),
     ],
 )
-def test_of_both_it_is_yes_or_no_with_every_reason(
+def test_for_a_user_and_a_table_every_reason_is_listed(
     shop: Api, user: str, table: str, readable: bool, kinds: list[str]
 ) -> None:
     (found,) = shop.get(f"/api/admin/access?user={user}&table={table}")["access"]
     assert (found["readable"], [reason["kind"] for reason in found["reasons"]]) == (readable, kinds)
 
 
-def test_who_is_deactivated_reads_nothing(shop: Api) -> None:
+def test_a_deactivated_user_reads_nothing(shop: Api) -> None:
     id_ = shop.get("/api/admin/access?user=ann@example.com")["user"]["id"]
     shop.change(f"/api/users/{id_}", active=False)
     assert shop.get(f"/api/admin/access?user={id_}")["access"] == []
@@ -77,7 +77,7 @@ def test_who_is_deactivated_reads_nothing(shop: Api) -> None:
     assert all(reader != "ann@example.com" for reader, _ in told(shop.get("/api/admin/access?table=shop.pay")))
 
 
-def test_of_nobody_and_nothing_it_is_ones_own_page_by_page(shop: Api) -> None:
+def test_without_a_user_or_table_the_callers_own_access_is_listed_in_pages(shop: Api) -> None:
     whole = shop.get("/api/admin/access")
     assert (whole["count"], whole["user"]["email"]) == (3, "root@example.com")
     pages = [shop.get(f"/api/admin/access?limit=1&offset={offset}") for offset in range(4)]
@@ -86,7 +86,7 @@ def test_of_nobody_and_nothing_it_is_ones_own_page_by_page(shop: Api) -> None:
 
 
 @pytest.mark.parametrize("query", ["user=nobody", "table=shop.none", "user=nobody&table=shop.pay"])
-def test_who_or_what_there_is_not_is_told(shop: Api, query: str) -> None:
+def test_unknown_users_and_tables_are_reported(shop: Api, query: str) -> None:
     assert shop.ask("GET", f"/api/admin/access?{query}")[0] == 404
 
 

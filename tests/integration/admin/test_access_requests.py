@@ -55,7 +55,7 @@ def pending(admin: Api) -> list[Any]:
     return found
 
 
-def test_what_is_asked_for_is_granted_and_both_sides_see_it(shop: Api, ann: Api) -> None:
+def test_a_request_is_granted_and_both_sides_see_it(shop: Api, ann: Api) -> None:
     id_ = asking(ann)
     (own,) = mine(ann)
     assert (own["id"], own["table"], own["reason"], own["status"]) == (id_, "shop.hidden", WHY, "pending")
@@ -74,7 +74,7 @@ def test_what_is_asked_for_is_granted_and_both_sides_see_it(shop: Api, ann: Api)
     )
 
 
-def test_what_is_denied_stays_closed_and_may_be_asked_for_again(shop: Api, ann: Api) -> None:
+def test_a_denied_table_stays_closed_and_can_be_requested_again(shop: Api, ann: Api) -> None:
     id_ = asking(ann)
     assert shop.ask("POST", f"/api/admin/access-requests/{id_}/deny", {"answer": "not before May"})[0] == 200
     assert not may_read(ann)
@@ -91,7 +91,7 @@ def test_a_request_is_answered_once(shop: Api, ann: Api, answer: str) -> None:
     assert not may_read(ann)
 
 
-def test_nobody_learns_what_exists(shop: Api, ann: Api) -> None:
+def test_a_request_does_not_reveal_what_exists(shop: Api, ann: Api) -> None:
     def told(table: str) -> list[tuple[int, str]]:
         body = {"table": table, "reason": WHY}
         answers = [ann.ask("POST", "/api/access-requests", body) for _ in range(2)]
@@ -109,7 +109,7 @@ def test_nobody_learns_what_exists(shop: Api, ann: Api) -> None:
     assert [status for status, _ in hidden] == [201, 409, 200]
 
 
-def test_who_reads_it_already_is_told_so(shop: Api, ann: Api) -> None:
+def test_a_request_for_a_readable_table_is_refused(shop: Api, ann: Api) -> None:
     body = {"table": "shop.stores", "reason": WHY}
     status, problem = ann.ask("POST", "/api/access-requests", body)
     assert (status, problem["detail"]) == (409, "you can already read the table 'shop.stores'")
@@ -126,7 +126,7 @@ def test_so_many_wait_at_once_and_no_more(shop: Api, ann: Api) -> None:
     asking(ann)
 
 
-def test_it_may_be_granted_to_a_group_of_who_asks(shop: Api, ann: Api) -> None:
+def test_it_can_be_granted_to_a_group_of_the_requester(shop: Api, ann: Api) -> None:
     id_ = asking(ann)
     group = shop.make("/api/admin/groups", {"name": "Sales"})["id"]
     approve = f"/api/admin/access-requests/{id_}/approve"
@@ -141,7 +141,7 @@ def test_it_may_be_granted_to_a_group_of_who_asks(shop: Api, ann: Api) -> None:
     assert permission["principal"]["name"] == "Sales"
 
 
-def test_what_was_granted_meanwhile_is_not_granted_twice(shop: Api, ann: Api) -> None:
+def test_a_table_granted_meanwhile_is_not_granted_twice(shop: Api, ann: Api) -> None:
     id_ = asking(ann)
     shop.make("/api/admin/permissions", {"user": "ann@example.com", "table": "shop.hidden"})
     assert shop.ask("POST", f"/api/admin/access-requests/{id_}/approve", {})[0] == 200
@@ -159,7 +159,7 @@ def test_an_administrator_is_told_that_there_is_no_such_table(shop: Api, ann: Ap
     assert may_read(ann, "shop.absent")
 
 
-def test_who_is_deactivated_is_granted_nothing_and_who_is_removed_asks_no_more(shop: Api, ann: Api) -> None:
+def test_deactivated_and_removed_users_are_granted_nothing(shop: Api, ann: Api) -> None:
     id_, user = asking(ann), ann.get("/api/me")["user_id"]
     shop.change(f"/api/users/{user}", active=False)
     assert shop.ask("POST", f"/api/admin/access-requests/{id_}/approve", {})[0] == 409
@@ -167,7 +167,7 @@ def test_who_is_deactivated_is_granted_nothing_and_who_is_removed_asks_no_more(s
     assert pending(shop) == []
 
 
-def test_one_sees_ones_own_only(shop: Api, ann: Api) -> None:
+def test_users_see_only_their_own_requests(shop: Api, ann: Api) -> None:
     asking(ann)
     _, eve = shop.user("eve@example.com", "km_admin")
     assert mine(eve) == []
@@ -191,7 +191,7 @@ def test_a_viewer_may_ask_and_a_service_may_not(shop: Api) -> None:
     "wrong",
     [{}, {"table": "shop.hidden"}, {"reason": WHY}, {"table": "hidden", "reason": WHY}, {"table": "a.b", "reason": ""}],
 )
-def test_it_takes_a_table_and_a_reason(ann: Api, wrong: dict[str, str]) -> None:
+def test_it_requires_a_table_and_a_reason(ann: Api, wrong: dict[str, str]) -> None:
     assert ann.ask("POST", "/api/access-requests", wrong)[0] == 422
 
 

@@ -12,7 +12,7 @@ from tests.unit.state import legacy
 REQUEST = {"email": " Root@Example.com ", "secret": BOOTSTRAP_SECRET}
 
 
-def test_it_makes_an_administrator_who_can_go_on(anybody: Api) -> None:
+def test_it_creates_an_administrator_with_a_session(anybody: Api) -> None:
     made = anybody.make("/auth/bootstrap", REQUEST)
     assert (made["user"]["email"], made["user"]["role"], made["user"]["active"]) == ("root@example.com", "admin", True)
     me = anybody.having(made["token"]).get("/api/me")
@@ -26,7 +26,7 @@ def test_it_works_once(anybody: Api) -> None:
     assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "email": "eve@example.com"})[0] == 409
 
 
-def test_who_did_not_get_the_answer_asks_again_with_the_token_that_was_to_be(anybody: Api) -> None:
+def test_a_lost_answer_is_repeated_with_the_same_token(anybody: Api) -> None:
     token = "da_" + "t" * 43
     made = anybody.make("/auth/bootstrap", {**REQUEST, "token": token})
     assert made["token"] == token
@@ -39,7 +39,7 @@ def test_who_did_not_get_the_answer_asks_again_with_the_token_that_was_to_be(any
     assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "token": token})[0] == 409
 
 
-def test_of_many_at_once_one_succeeds(anybody: Api) -> None:
+def test_of_simultaneous_calls_one_succeeds(anybody: Api) -> None:
     def attempt(number: int) -> int:
         return anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "email": f"root{number}@example.com"})[0]
 
@@ -55,7 +55,7 @@ def test_a_wrong_secret_is_refused_and_changes_nothing(anybody: Api, store: Stor
     assert [entry.key for entry in store.list("") if not entry.key.startswith(("state/audit/", "state/limits/"))] == []
 
 
-def test_a_wrong_secret_does_not_tell_that_it_was_done_before(anybody: Api, admin: Api) -> None:
+def test_a_wrong_secret_does_not_reveal_an_earlier_bootstrap(anybody: Api, admin: Api) -> None:
     assert admin.token
     assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "secret": "wrong"})[0] == 403
 
@@ -116,7 +116,7 @@ class TestWithASeed:
     def environ(self) -> dict[str, str]:
         return {**ENVIRON, "SEED_ADMIN_EMAIL": " Seed@Example.com"}
 
-    def test_who_is_named_in_the_settings_becomes_an_administrator_too(self, anybody: Api) -> None:
+    def test_users_named_in_the_settings_become_administrators(self, anybody: Api) -> None:
         admin = anybody.having(anybody.make("/auth/bootstrap", REQUEST)["token"])
         roles = {user["email"]: user["role"] for user in admin.get("/api/users")["users"]}
         assert roles == {"root@example.com": "admin", "seed@example.com": "admin"}

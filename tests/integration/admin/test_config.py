@@ -31,7 +31,7 @@ def setting(answer: Any, name: str) -> Any:
     return next(found for found in answer["settings"] if found["name"] == name)
 
 
-def test_the_settings_in_force_are_told_with_where_each_comes_from(admin: Api, file: Path) -> None:
+def test_the_settings_are_listed_with_their_origins(admin: Api, file: Path) -> None:
     answer = admin.get("/api/admin/config")
     assert answer["file"] == str(file)
     assert setting(answer, "allowed_domains") == {
@@ -49,7 +49,7 @@ def test_the_settings_in_force_are_told_with_where_each_comes_from(admin: Api, f
     assert [warning["path"] for warning in answer["warnings"]] == ["auth.allowed"]
 
 
-def test_secrets_are_not_told_but_whether_they_are_set(admin: Api) -> None:
+def test_secrets_are_only_reported_as_set_or_not(admin: Api) -> None:
     answer = admin.get("/api/admin/config")
     assert BOOTSTRAP_SECRET not in str(answer)
     assert SERVICE_TOKEN not in str(answer)
@@ -82,7 +82,7 @@ def test_a_file_is_checked_with_the_variables_of_the_process(admin: Api) -> None
     assert (warning["path"], warning["line"]) == ("auth.allowed_domain", 3)
 
 
-def test_a_check_tells_nothing_of_what_variables_hold(admin: Api) -> None:
+def test_a_check_reveals_no_values_of_variables(admin: Api) -> None:
     text = "auth: {allowed_domains: '${SERVICE_TOKEN}', seed_admin_email: '${BOOTSTRAP_SECRET}'}"
     status, answer = admin.ask("POST", "/api/admin/config/check", {"text": text})
     assert (status, len(answer["problems"])) == (200, 2)

@@ -64,7 +64,7 @@ def test_a_group_passes_on_what_it_is_granted(shop: Api, target: dict[str, str],
         assert readable(ann) == set()
 
 
-def test_a_group_takes_its_grants_with_it(shop: Api) -> None:
+def test_removing_a_group_removes_its_grants(shop: Api) -> None:
     id_, ann = shop.user("ann@example.com")
     group = shop.make("/api/admin/groups", {"name": "Sales"})
     shop.make("/api/admin/permissions", {"group": group["id"], "source": "shop"})
@@ -76,7 +76,7 @@ def test_a_group_takes_its_grants_with_it(shop: Api) -> None:
     assert (again["id"] != group["id"], again["members"]) == (True, [])
 
 
-def test_a_table_takes_its_grants_with_it(shop: Api) -> None:
+def test_removing_a_table_removes_its_grants(shop: Api) -> None:
     _, ann = shop.user("ann@example.com")
     shop.make("/api/admin/permissions", {"user": "ann@example.com", "table": "shop.orders"})
     shop.remove("/api/admin/tables/shop.orders")
@@ -92,7 +92,7 @@ def test_a_grant_on_a_source_covers_what_is_registered_later(shop: Api) -> None:
     assert readable(ann) == {"crm.people", "crm.deals"}
 
 
-def test_what_is_granted_is_not_granted_again(shop: Api) -> None:
+def test_a_grant_is_not_repeated(shop: Api) -> None:
     shop.user("ann@example.com")
     for target in ({"table": "shop.orders"}, {"source": "shop"}, {"source": "shop", "bucket": "web"}):
         grant = {"user": "ann@example.com", **target}
@@ -110,7 +110,7 @@ def test_what_is_granted_is_not_granted_again(shop: Api) -> None:
         {"user": "root@example.com", "source": "shop", "bucket": "none"},
     ],
 )
-def test_what_is_not_known_is_not_granted(shop: Api, unknown: dict[str, str]) -> None:
+def test_unknown_tables_are_not_granted(shop: Api, unknown: dict[str, str]) -> None:
     assert shop.ask("POST", "/api/admin/permissions", unknown)[0] == 404
 
 

@@ -58,7 +58,7 @@ def test_a_source_that_could_not_work_is_refused(admin: Api, wrong: dict[str, An
 
 
 @pytest.mark.parametrize("name", ["Shop", "1shop", "a.b", "a-b", "x" * 64, "%C3%A9"])
-def test_a_source_is_called_as_everything_can_hold_it(admin: Api, name: str) -> None:
+def test_a_source_has_a_name_that_every_system_accepts(admin: Api, name: str) -> None:
     assert admin.ask("POST", f"/api/admin/sources/{name}", {"type": "external"})[0] == 422
 
 
@@ -82,7 +82,7 @@ def test_a_source_has_a_schedule_until_it_is_cleared(admin: Api) -> None:
     assert admin.change("/api/admin/sources/shop", sync_schedule=None)["sync_schedule"] is None
 
 
-def test_the_log_of_a_source_does_not_hold_its_config(admin: Api) -> None:
+def test_the_audit_log_of_a_source_has_no_config(admin: Api) -> None:
     secret = "https://ann:hunter2@example.com/"
     admin.make("/api/admin/sources/shop", {"type": "external", "config": {"url": secret}})
     admin.change("/api/admin/sources/shop", config={"url": f"{secret}x"})
@@ -91,7 +91,7 @@ def test_the_log_of_a_source_does_not_hold_its_config(admin: Api) -> None:
         assert "hunter2" not in str(db.execute("from audit_log").fetchall())
 
 
-def test_a_table_is_registered_with_what_goes_without_saying(shop: Api) -> None:
+def test_a_table_is_registered_with_defaults(shop: Api) -> None:
     made = shop.make("/api/admin/tables/shop.orders", {})
     assert {name: made[name] for name in made if name not in ("uuid", "registered_at", "updated_at")} == {
         "id": "shop.orders",
@@ -149,7 +149,7 @@ def test_only_what_is_named_changes(shop: Api) -> None:
         assert after == before
 
 
-def test_what_changes_nothing_is_not_written_down(shop: Api) -> None:
+def test_changes_without_effect_are_not_audited(shop: Api) -> None:
     before = shop.make("/api/admin/tables/shop.orders", FULL)
     assert shop.change("/api/admin/tables/shop.orders", **FULL) == before
     shop.change("/api/admin/sources/shop", type="csv")
@@ -171,7 +171,7 @@ def test_null_clears(shop: Api) -> None:
 
 
 @pytest.mark.parametrize("name", ["query_mode", "sync_strategy", "profile_after_sync", "is_public", "server_only"])
-def test_what_can_not_be_empty_can_not_be_cleared(shop: Api, name: str) -> None:
+def test_required_fields_can_not_be_cleared(shop: Api, name: str) -> None:
     shop.make("/api/admin/tables/shop.orders", FULL)
     status, answer = shop.ask("PUT", "/api/admin/tables/shop.orders", {name: None})
     assert status == 422

@@ -32,9 +32,7 @@ def add_kate(admin: Api) -> str | None:
         (("POST", "/auth/password/forgot", {"email": LIKE_KATE}), 422),
     ],
 )
-def test_an_address_that_looks_like_anothers_reaches_nobody(
-    prepare: Prepare, asked: tuple[str, str, Any], status: int
-) -> None:
+def test_a_lookalike_address_belongs_to_nobody(prepare: Prepare, asked: tuple[str, str, Any], status: int) -> None:
     admin, token = prepare(add_kate)
     kate = admin.having(token)
     assert admin.ask(*asked)[0] == status

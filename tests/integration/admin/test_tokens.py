@@ -20,7 +20,7 @@ def test_a_token_is_shown_once_and_kept_as_a_hash_only(admin: Api, store: Store)
     assert made["token"].encode() not in everything
 
 
-def test_a_token_is_valid_for_as_long_as_was_asked(admin: Api) -> None:
+def test_a_token_is_valid_for_the_requested_time(admin: Api) -> None:
     made = admin.make("/auth/tokens", {"name": "laptop", "expires_in_days": 30})
     (listed,) = (token for token in admin.get("/auth/tokens")["tokens"] if token["id"] == made["id"])
     lasts = datetime.fromisoformat(listed["expires_at"]) - datetime.fromisoformat(listed["created_at"])
@@ -58,7 +58,7 @@ def test_bad_input_is_refused(admin: Api, wrong: dict[str, object]) -> None:
     assert admin.ask("POST", "/auth/tokens", wrong)[0] == 422
 
 
-def test_one_lists_and_revokes_ones_own(admin: Api) -> None:
+def test_users_list_and_revoke_their_own_tokens(admin: Api) -> None:
     _, ann = admin.user("ann@example.com", "viewer")
     (token,) = ann.get("/auth/tokens")["tokens"]
     assert token["email"] == "ann@example.com"
@@ -85,7 +85,7 @@ def test_a_token_of_somebody_else_does_not_exist(admin: Api) -> None:
     assert hidden[1]["detail"].replace(token["id"], "none") == none[1]["detail"]
 
 
-def test_who_is_no_administrator_does_not_learn_who_else_exists(admin: Api) -> None:
+def test_other_users_are_hidden_from_users_who_are_not_administrators(admin: Api) -> None:
     _, ann = admin.user("ann@example.com")
     known = ann.ask("GET", "/auth/tokens?user=root@example.com")
     unknown = ann.ask("GET", "/auth/tokens?user=nobody@example.com")
@@ -120,7 +120,7 @@ def test_a_service_has_no_tokens_of_its_own(admin: Api) -> None:
     assert service.ask("DELETE", f"/auth/tokens/{token['id']}")[0] == 403
 
 
-def test_nobody_hoards_tokens(admin: Api) -> None:
+def test_the_number_of_tokens_of_a_user_is_limited(admin: Api) -> None:
     id_, ann = admin.user("ann@example.com")
     process, now = admin.process, admin.process.clock()
     caller = process.access.caller_of(ann.token or "", now)
@@ -129,7 +129,7 @@ def test_nobody_hoards_tokens(admin: Api) -> None:
     assert [ann.ask("POST", "/auth/tokens", {"name": "x"})[0] for _ in range(2)] == [201, 409]
 
 
-def test_me_tells_who_one_is(admin: Api) -> None:
+def test_me_returns_the_caller(admin: Api) -> None:
     id_, ann = admin.user("ann@example.com", "viewer")
     group = admin.make("/api/admin/groups", {"name": "Sales"})
     assert admin.ask("PUT", f"/api/admin/groups/{group['id']}/members/{id_}")[0] == 204
@@ -146,7 +146,7 @@ def test_me_tells_who_one_is(admin: Api) -> None:
     }
 
 
-def test_me_tells_a_service_that_it_is_one(admin: Api) -> None:
+def test_me_identifies_a_service(admin: Api) -> None:
     me = admin.having(SERVICE_TOKEN).get("/api/me")
     assert (me["service"], me["user_id"], me["token"]) == (True, None, None)
 
@@ -161,7 +161,7 @@ def test_a_token_does_what_its_scopes_name(admin: Api) -> None:
         assert (status, "scope" in problem["detail"]) == (403, True)
 
 
-def test_a_token_gives_no_scope_that_it_lacks(admin: Api) -> None:
+def test_a_token_creates_no_token_with_a_scope_that_it_lacks(admin: Api) -> None:
     agent = admin.having(admin.make("/auth/tokens", {"name": "agent", "scopes": ["read", "sync", "admin"]})["token"])
     assert agent.ask("POST", "/auth/tokens", {"name": "x", "scopes": ["read", "query"]})[0] == 403
     assert agent.make("/auth/tokens", {"name": "x", "scopes": ["sync"]})["scopes"] == ["sync"]

@@ -23,7 +23,7 @@ def test_an_email_is_taken_in_any_spelling(admin: Api) -> None:
     assert admin.ask("POST", "/api/users", {"email": "ROOT@example.com"})[0] == 409
 
 
-def test_what_is_not_named_stays(admin: Api) -> None:
+def test_omitted_fields_keep_their_values(admin: Api) -> None:
     made = admin.make("/api/users", {"email": "ann@example.com", "name": "Ann", "role": "km_admin"})
     assert admin.change(f"/api/users/{made['id']}", active=True) == made
     assert admin.change(f"/api/users/{made['id']}") == made
@@ -33,7 +33,7 @@ def test_what_is_not_named_stays(admin: Api) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"role": None}, {"active": None}, {"role": "root"}, {"active": 1}, {"email": "x@y.z"}, {"id": "x"}]
 )
-def test_what_can_not_be_changed_so_is_refused(admin: Api, wrong: dict[str, object]) -> None:
+def test_invalid_changes_are_refused(admin: Api, wrong: dict[str, object]) -> None:
     made = admin.make("/api/users", {"email": "ann@example.com"})
     status, answer = admin.ask("PUT", f"/api/users/{made['id']}", wrong)
     assert status == 422
@@ -64,7 +64,7 @@ def test_a_deactivated_user_is_out_at_once_and_old_tokens_stay_dead(admin: Api) 
     assert ann.ask("GET", "/api/me")[0] == 401
 
 
-def test_signing_out_ends_sessions_and_tokens_only_when_asked(admin: Api) -> None:
+def test_signing_out_ends_sessions_and_tokens_only_on_request(admin: Api) -> None:
     id_, ann = admin.user("ann@example.com")
     assert valid_from(admin, id_) is None
     assert admin.ask("POST", f"/api/users/{id_}/sign-out", {})[0] == 204

@@ -110,7 +110,7 @@ def test_a_table_that_did_not_change_has_no_rows(it: Changed) -> None:
     assert (answer["total"], answer["rows"]) == (0, [])
 
 
-def test_what_is_hidden_or_not_kept_is_refused(it: Changed) -> None:
+def test_hidden_tables_and_expired_snapshots_are_refused(it: Changed) -> None:
     for table in ("vault.salaries", "before", "after"):
         assert "there is no table" in refusal(
             it.shop.world, "diff_table", table=table, since=it.since, token=it.shop.analyst

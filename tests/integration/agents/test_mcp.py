@@ -97,7 +97,7 @@ def test_an_older_client_initializes_and_calls_a_tool(it: Shop, version: str) ->
         ("tools/list", {"_meta": {}}, {}, 400, -32602),
     ],
 )  # fmt: skip
-def test_what_the_protocol_forbids_is_refused(  # noqa: PLR0917
+def test_messages_that_the_protocol_forbids_are_refused(  # noqa: PLR0917
     it: Shop, method: str, params: dict[str, Any], headers: dict[str, str | None], status: int, code: int
 ) -> None:
     answer = send(it.world, method, params, token=it.analyst, headers=headers)
@@ -243,7 +243,7 @@ def test_a_truncated_query_says_how_many_rows_there_are(
     assert (answer["rest"] is not None) is truncated
 
 
-def test_the_rest_is_had_by_its_offset(it: Shop) -> None:
+def test_the_rest_is_read_by_offset(it: Shop) -> None:
     sql = "select id from orders order by id"
     seen: list[int] = []
     while True:

@@ -84,7 +84,7 @@ def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lapto
         yield Laptop(folder / "laptop", server, made.analyst, made)
 
 
-def test_it_speaks_both_eras_and_ends_with_its_input(it: Laptop) -> None:
+def test_it_answers_both_revisions_and_ends_with_its_input(it: Laptop) -> None:
     modern = {"jsonrpc": "2.0", "id": "a", "method": "server/discover", "params": {"_meta": META}}
     older = {"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {"protocolVersion": "2025-06-18"}}
     noted = {"jsonrpc": "2.0", "method": "notifications/initialized"}

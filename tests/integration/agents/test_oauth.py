@@ -144,7 +144,7 @@ def test_an_administrator_grants_no_more_than_reading(it: Shop) -> None:
     assert it.world.send("GET", "/api/users", token=made["access_token"]).status_code == 401
 
 
-def test_fewer_scopes_give_fewer_tools(it: Shop) -> None:
+def test_fewer_scopes_offer_fewer_tools(it: Shop) -> None:
     made = tokens(it, registered(it), scope="read")
     answer = send(
         it.world, "tools/call", {"name": "query", "arguments": {"sql": "select 1"}}, token=made["access_token"]
@@ -243,7 +243,7 @@ def test_signing_out_everywhere_ends_the_grants_of_a_user(it: Shop) -> None:
     assert send(it.world, "tools/list", token=made["access_token"]).status_code == 401
 
 
-def test_a_user_who_denies_gives_nothing(it: Shop) -> None:
+def test_a_user_who_denies_grants_nothing(it: Shop) -> None:
     assert consented(it, registered(it), decision="deny") == {
         "error": "access_denied",
         "state": "s-1",
@@ -251,7 +251,7 @@ def test_a_user_who_denies_gives_nothing(it: Shop) -> None:
     }
 
 
-def test_who_is_not_signed_in_signs_in_first(it: Shop) -> None:
+def test_a_user_who_is_not_signed_in_signs_in_first(it: Shop) -> None:
     answer = browser(it).get(f"/oauth/authorize?{urlencode(asked(registered(it)))}")
     assert (answer.status_code, answer.headers["Location"].startswith("/login?next=%2Foauth%2Fauthorize")) == (
         303,

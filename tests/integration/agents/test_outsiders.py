@@ -152,7 +152,7 @@ def test_a_table_computed_from_text_of_outsiders_is_marked_too(it: Shop) -> None
     assert call(it.world, "describe_table", table="marts.bodies")["table"]["written_by_outsiders"] == ["b"]
 
 
-def test_a_tag_takes_a_column_out_of_the_marks(it: Shop) -> None:
+def test_a_tag_exempts_a_column_from_marks(it: Shop) -> None:
     about = call(it.world, "describe_table", table="desk.comments")
     assert about["table"]["written_by_outsiders"] == ["body"]
     assert "people outside the company write body" in " ".join(about["notes"])

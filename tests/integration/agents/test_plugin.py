@@ -73,7 +73,7 @@ def test_the_marketplace_pins_the_commit_for_a_day(it: tuple[World, Host]) -> No
     assert told["add"] == f"/plugin marketplace add {server.url}/agents/plugin.git"
 
 
-def test_what_is_not_git_is_refused(it: tuple[World, Host]) -> None:
+def test_requests_that_are_not_git_are_refused(it: tuple[World, Host]) -> None:
     world, _server = it
     assert world.client.get("/agents/plugin.git/info/refs").status_code == 422
     assert world.client.post("/agents/plugin.git/git-upload-pack", data=b"x").status_code == 422

@@ -24,7 +24,7 @@ URLS = {"files": {"shop.orders": None}}
 
 @dataclass
 class Clock:
-    """Tells the time that a test says it is."""
+    """Reports the time that a test says it is."""
 
     now: datetime = NOW
 

@@ -100,9 +100,7 @@ def test_every_event_is_in_one_archive_wherever_a_sweep_is_cut_off(
     assert archived(store, tmp_path) == Counter(one.id for one in told)
 
 
-def test_what_comes_late_is_gathered_in_turn(
-    store: CutOff, clock: Clock, told: list[AuditEvent], tmp_path: Path
-) -> None:
+def test_late_events_are_archived_later(store: CutOff, clock: Clock, told: list[AuditEvent], tmp_path: Path) -> None:
     sweep(store)
     (late,) = events(1, days=3, seed=5)
     Audit(store, clock).write(late)

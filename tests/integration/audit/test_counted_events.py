@@ -31,7 +31,7 @@ def test_unchanged_manifests_are_counted_by_caller_and_hour(api: Api) -> None:
     assert manifests(api) == [("admin", 1), ("admin", 1), ("ann", 1), ("ann", 1), ("ann", 4)]
 
 
-def test_what_is_counted_tells_since_when(api: Api) -> None:
+def test_counted_events_have_the_start_of_their_count(api: Api) -> None:
     unchanged(api)
     api.clock.wait(minutes=1)
     unchanged(api, times=2)
@@ -99,7 +99,7 @@ def test_many_addresses_take_no_more_memory_than_some() -> None:
     assert {one.client_address for one in counted} <= {None}
 
 
-def test_what_can_not_be_written_for_long_takes_no_more_memory_either() -> None:
+def test_events_that_can_not_be_written_take_bounded_memory() -> None:
     tally = Tally(most=10)
     for number in range(100):
         tally.put_back([event(resources=[f"table:a.{number}"])])
@@ -108,7 +108,7 @@ def test_what_can_not_be_written_for_long_takes_no_more_memory_either() -> None:
     assert sum(one.count for one in kept) == 100
 
 
-def test_what_is_counted_goes_with_what_is_written_next(api: Api) -> None:
+def test_counted_events_are_written_with_the_next_event(api: Api) -> None:
     unchanged(api, times=3)
     api.clock.wait(hours=2)
     api.make("ann", "POST", "/api/data/urls", URLS)

@@ -21,7 +21,7 @@ ETAG = {"If_None_Match": "*"}
 
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(faults=FAULTS)
-def test_what_is_answered_is_audited_whatever_the_store_does(
+def test_answered_requests_are_audited_whatever_the_store_does(
     serve: Serve, bucket: MemoryStore, faults: list[Fault | None]
 ) -> None:
     store = FaultyStore(bucket)
@@ -70,7 +70,7 @@ def shut(bucket: MemoryStore) -> Shut:
         ("nobody", "GET", "/api/users"),
     ],
 )
-def test_what_can_not_be_audited_is_not_answered(serve: Serve, shut: Shut, request_: tuple[Any, ...]) -> None:
+def test_requests_that_can_not_be_audited_fail(serve: Serve, shut: Shut, request_: tuple[Any, ...]) -> None:
     answer = serve(shut).send(*request_)
     assert (answer.status_code, answer.get_json()["code"]) == (503, "unavailable")
     assert "audit" in answer.get_json()["detail"]
@@ -78,7 +78,7 @@ def test_what_can_not_be_audited_is_not_answered(serve: Serve, shut: Shut, reque
     assert "Location" not in answer.headers
 
 
-def test_what_is_not_audited_is_answered_without_the_store(serve: Serve, shut: Shut) -> None:
+def test_requests_that_are_not_audited_need_no_store(serve: Serve, shut: Shut) -> None:
     assert serve(shut).send("ann", "GET", "/api/me").status_code == 200
     assert serve(shut).send(None, "GET", "/api/users").status_code == 401
 
@@ -91,7 +91,7 @@ def test_the_first_unchanged_manifest_that_is_answered_is_written(serve: Serve, 
     assert [event["status"] for event in api.written()] == [304]
 
 
-def test_of_many_at_once_each_is_audited_once(api: Api) -> None:
+def test_simultaneous_requests_are_audited_once_each(api: Api) -> None:
     def ask(number: int) -> int:
         return api.send("ann", "POST", "/api/data/urls", URLS, X_Request_Id=f"{number}").status_code
 

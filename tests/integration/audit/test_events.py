@@ -49,7 +49,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.action}-{case.status}")
-def test_it_tells_what_was_done_to_what_and_how_that_ended(api: Api, case: Case) -> None:
+def test_an_event_has_the_action_the_resources_and_the_outcome(api: Api, case: Case) -> None:
     assert api.send(*case.request).status_code == case.status
     (event,) = [event for event in api.written() if event["action"] == case.action]
     assert (event.get("resources", []), event["outcome"], event["status"]) == (
@@ -69,7 +69,7 @@ def test_it_tells_what_was_done_to_what_and_how_that_ended(api: Api, case: Case)
         (STRANGER, "anonymous", None),
     ],
 )
-def test_it_tells_who_where_from_and_when(api: Api, who: str, caller: str, email: str | None) -> None:
+def test_an_event_has_the_caller_the_client_and_the_time(api: Api, who: str, caller: str, email: str | None) -> None:
     answer = api.send(who, "GET", "/api/sync/manifest", User_Agent="da/2.0", X_Request_Id="request-1")
     event = api.last(request_id="request-1")
     assert answer.headers["X-Request-Id"] == event["request_id"] == "request-1"
@@ -80,7 +80,7 @@ def test_it_tells_who_where_from_and_when(api: Api, who: str, caller: str, email
     assert 0 <= event["duration_ms"] < 60_000
 
 
-def test_signed_urls_tell_how_many_files_they_are_of(api: Api) -> None:
+def test_events_of_signed_urls_have_the_number_of_files(api: Api) -> None:
     wanted = {"files": {"shop.orders": None, "shop.secrets": None}}
     assert api.send("ann", "POST", "/api/data/urls", wanted).status_code == 200
     event = api.last(action="data.urls")
@@ -88,7 +88,7 @@ def test_signed_urls_tell_how_many_files_they_are_of(api: Api) -> None:
     assert event["params"] == {"snapshot": 1, "files": 1, "missing": 1}
 
 
-def test_an_edit_is_one_event_that_tells_the_same(api: Api) -> None:
+def test_an_edit_is_one_event_with_the_same_fields(api: Api) -> None:
     made = api.make("admin", "POST", "/api/users", {"email": "bob@example.com"})
     assert api.written() == []
     event = api.last(resource=f"user:{made['id']}")
@@ -119,7 +119,7 @@ def test_an_edit_that_is_denied_is_an_event_too(api: Api) -> None:
         ("admin", "GET", "/api/users/nobody"),
     ],
 )
-def test_what_touches_no_data_and_shows_no_wrong_proof_is_not_audited(
+def test_requests_without_data_and_wrong_credentials_are_not_audited(
     api: Api, who: str | None, method: str, path: str
 ) -> None:
     api.send(who, method, path)
@@ -140,7 +140,7 @@ def test_a_wrong_bootstrap_secret_is_audited_and_a_right_one_once(api: Api) -> N
     assert {event["status"] for event in api.found(action="auth.bootstrap")} == {409, 403, None}
 
 
-def test_a_token_that_is_revoked_is_told_by_how_it_begins(api: Api) -> None:
+def test_a_revoked_token_is_named_by_its_prefix(api: Api) -> None:
     made = api.make("ann", "POST", "/auth/tokens", {"name": "lost"})
     api.make("ann", "DELETE", f"/auth/tokens/{made['id']}")
     assert api.send(made["token"], "GET", "/api/me").status_code == 401
@@ -148,7 +148,7 @@ def test_a_token_that_is_revoked_is_told_by_how_it_begins(api: Api) -> None:
     assert event["params"] == {"method": "GET", "prefix": made["prefix"]}
 
 
-def test_what_functions_do_for_one_request_bears_its_id(api: Api) -> None:
+def test_everything_done_for_one_request_has_its_id(api: Api) -> None:
     api.send("admin", "POST", "/api/sync/trigger", {}, X_Request_Id="trigger-1")
     api.process.background.close()
     events = api.found(request_id="trigger-1", resource="source:shop")

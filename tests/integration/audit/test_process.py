@@ -33,7 +33,7 @@ def events(store: Store) -> list[Any]:
     return [json.loads(line) for batch in found if batch is not None for line in batch.data.splitlines()]
 
 
-def test_what_was_answered_is_there_when_the_process_is_killed(tmp_path: Path, cloud: Cloud) -> None:
+def test_events_of_answered_requests_survive_a_killed_process(tmp_path: Path, cloud: Cloud) -> None:
     world = World(tmp_path, cloud)
     command, environ = [sys.executable, "-c", SERVER], {**os.environ, **cloud.settings}
     child = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -62,7 +62,7 @@ def test_what_was_answered_is_there_when_the_process_is_killed(tmp_path: Path, c
     assert answered <= {event["request_id"] for event in events(cloud.open())}
 
 
-def test_what_was_counted_is_there_when_a_host_ends_the_process(tmp_path: Path, cloud: Cloud) -> None:
+def test_counted_events_survive_the_end_of_the_process(tmp_path: Path, cloud: Cloud) -> None:
     with host(tmp_path, cloud, fork=True) as server:
         token = server.bootstrap()
         for _ in range(5):

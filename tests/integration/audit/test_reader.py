@@ -126,7 +126,7 @@ def matches(event: AuditEvent, query: Mapping[str, Any]) -> bool:
 
 @settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=QUERIES)
-def test_what_is_asked_for_is_found_once_and_newest_first(
+def test_matching_events_are_found_once_and_newest_first(
     api: Api, everything: list[AuditEvent], query: dict[str, Any]
 ) -> None:
     asked = {
@@ -137,7 +137,7 @@ def test_what_is_asked_for_is_found_once_and_newest_first(
     assert [event["id"] for event in found] == [event.id for event in everything if matches(event, query)]
 
 
-def test_what_is_found_is_what_was_written(api: Api, everything: list[AuditEvent]) -> None:
+def test_events_are_found_as_written(api: Api, everything: list[AuditEvent]) -> None:
     found = [AuditEvent.model_validate_json(json.dumps(event)) for event in api.found(limit=1000)]
     assert found == everything
 
@@ -151,7 +151,7 @@ def test_a_page_is_full_unless_it_is_the_last(api: Api) -> None:
     assert sizes == [LIMIT] * 10
 
 
-def test_what_is_new_does_not_shift_the_pages(api: Api, everything: list[AuditEvent]) -> None:
+def test_new_events_do_not_shift_the_pages(api: Api, everything: list[AuditEvent]) -> None:
     found: list[str] = []
     page = api.page(limit=50)
     while True:
@@ -204,7 +204,7 @@ class Moving(MemoryStore):
         return super().read(key, unless=unless)
 
 
-def test_what_is_archived_meanwhile_is_found_once(serve: Serve, bucket: MemoryStore, kept: list[AuditEvent]) -> None:
+def test_events_archived_meanwhile_are_found_once(serve: Serve, bucket: MemoryStore, kept: list[AuditEvent]) -> None:
     write(bucket, kept)
     store = Moving(bucket)
     found = [event["id"] for event in serve(store).found(action="data.urls")]
@@ -215,7 +215,7 @@ def test_what_is_archived_meanwhile_is_found_once(serve: Serve, bucket: MemorySt
 
 
 @pytest.mark.parametrize("cursor", ["x", "!!", "MTA6", "é", "a" * 200, "LTE"])
-def test_what_is_no_cursor_is_refused(api: Api, cursor: str) -> None:
+def test_an_invalid_cursor_is_refused(api: Api, cursor: str) -> None:
     answer = api.send("admin", "GET", f"/api/admin/audit?cursor={cursor}")
     assert (answer.status_code, answer.get_json().get("code")) in ((422, "invalid"), (200, None))
 
@@ -223,7 +223,7 @@ def test_what_is_no_cursor_is_refused(api: Api, cursor: str) -> None:
 @pytest.mark.parametrize(
     "query", ["since=yesterday", "since=2026-01-01T00:00:00", "limit=0", "limit=1001", "outcome=no"]
 )
-def test_what_can_not_be_asked_is_refused(api: Api, query: str) -> None:
+def test_an_invalid_search_is_refused(api: Api, query: str) -> None:
     assert api.send("admin", "GET", f"/api/admin/audit?{query}").status_code == 422
 
 
@@ -244,7 +244,7 @@ def test_a_batch_that_is_damaged_is_named(api: Api) -> None:
     assert (answer.status_code, key in answer.get_json()["detail"]) == (503, True)
 
 
-def test_times_are_told_as_they_are_written_and_not_as_numbers(api: Api) -> None:
+def test_times_are_returned_as_written_and_not_as_numbers(api: Api) -> None:
     assert api.send("admin", "GET", "/api/admin/audit?since=2000-01-01T00:00:00Z").status_code == 200
     for wrong in ("0.5", "1767225600", "yesterday", "2026-01-01", "2026-01-01T00:00:00"):
         assert api.send("admin", "GET", f"/api/admin/audit?until={wrong}").status_code == 422

@@ -56,7 +56,7 @@ class Installation:
         self.start(**environ)
 
     def start(self, **environ: str) -> None:
-        """Run the functions, anew and with other settings when they ran before."""
+        """Run the functions, again and with other settings when they ran before."""
         settings = {
             "DATA_URL": "file:///nowhere",
             "BASE_URL": "http://localhost",

@@ -40,7 +40,7 @@ def user_id(browser: Browser) -> str:
     return str(browser.send("GET", "/api/me").get_json()["user_id"])
 
 
-def test_one_who_comes_in_is_told(installed: Installation) -> None:
+def test_a_sign_in_is_audited(installed: Installation) -> None:
     browser = installed.browser()
     assert browser.sign_in("ann@example.com").status_code == 303
     (event,) = events(installed)
@@ -48,14 +48,14 @@ def test_one_who_comes_in_is_told(installed: Installation) -> None:
     assert event["user_id"] == user_id(browser)
 
 
-def test_one_who_is_turned_away_is_told(installed: Installation) -> None:
+def test_a_refused_sign_in_is_audited(installed: Installation) -> None:
     assert installed.browser().sign_in("eve@evil.example").status_code == 403
     (event,) = events(installed)
     assert told(event) == ("auth.sign_in", "denied", "anonymous", "eve@evil.example", "trusting")
     assert "user_id" not in event
 
 
-def test_wrong_and_right_passwords_are_told_and_none_is_kept(installed: Installation) -> None:
+def test_wrong_and_right_passwords_are_audited_and_none_is_stored(installed: Installation) -> None:
     installed.browser().sign_in("ann@example.com")
     browser, token = installed.browser(), set_up(installed, "ann@example.com")
     for work, status in (
@@ -83,7 +83,7 @@ def test_wrong_and_right_passwords_are_told_and_none_is_kept(installed: Installa
         assert secret not in str(found)
 
 
-def test_guessing_is_told_also_when_it_is_too_fast(installed: Installation) -> None:
+def test_guessing_is_audited_even_when_it_is_too_fast(installed: Installation) -> None:
     statuses = [sign_in(installed.browser(), f"{OTHER} {number}", "ann@example.com") for number in range(20)]
     assert 429 in statuses
     assert [event["status"] for event in events(installed)] == statuses
@@ -91,7 +91,7 @@ def test_guessing_is_told_also_when_it_is_too_fast(installed: Installation) -> N
 
 
 @pytest.mark.parametrize("path", ["/api/me", "/account"])
-def test_a_session_that_has_ended_is_told(installed: Installation, path: str) -> None:
+def test_a_request_of_an_ended_session_is_audited(installed: Installation, path: str) -> None:
     browser = installed.browser()
     browser.sign_in("ann@example.com")
     assert browser.send("GET", path).status_code == 200
@@ -107,7 +107,7 @@ def test_a_session_that_has_ended_is_told(installed: Installation, path: str) ->
     assert event["resources"] == [f"path:{path}"]
 
 
-def test_who_only_looks_at_the_sign_in_page_is_not(installed: Installation) -> None:
+def test_a_view_of_the_sign_in_page_is_not_audited(installed: Installation) -> None:
     for path in ("/login", "/account", "/auth/password"):
         installed.browser().send("GET", path)
     assert events(installed) == []

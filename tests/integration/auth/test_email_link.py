@@ -58,7 +58,7 @@ def test_a_link_signs_in_once(installed: Installation, box: Mailbox) -> None:
     assert confirm(browser, url) == 401
 
 
-def test_a_link_dies_after_a_quarter_of_an_hour(installed: Installation, box: Mailbox) -> None:
+def test_a_link_expires_after_a_quarter_of_an_hour(installed: Installation, box: Mailbox) -> None:
     ask_for_link(installed, installed.browser(), "ann@example.com")
     installed.now += timedelta(minutes=15)
     browser = installed.browser()
@@ -67,7 +67,9 @@ def test_a_link_dies_after_a_quarter_of_an_hour(installed: Installation, box: Ma
     assert (page.status_code, "/login" in page.text) == (401, True)
 
 
-def test_who_may_not_come_gets_the_same_answer_and_no_mail(installed: Installation, box: Mailbox) -> None:
+def test_an_address_that_may_not_sign_in_gets_the_same_answer_and_no_mail(
+    installed: Installation, box: Mailbox
+) -> None:
     browser = installed.browser()
     answers = set()
     for email in ("ann@example.com", "eve@evil.org"):
@@ -77,7 +79,7 @@ def test_who_may_not_come_gets_the_same_answer_and_no_mail(installed: Installati
     assert [mail["To"] for mail in box.mails] == ["ann@example.com"]
 
 
-def test_nobody_is_flooded(installed: Installation, box: Mailbox) -> None:
+def test_the_number_of_mails_is_limited(installed: Installation, box: Mailbox) -> None:
     browser = installed.browser()
     statuses = [browser.send("POST", "/auth/email", data={"email": "ann@example.com"}).status_code for _ in range(7)]
     installed.settle()
@@ -87,7 +89,7 @@ def test_nobody_is_flooded(installed: Installation, box: Mailbox) -> None:
     assert int(others[-1].headers["Retry-After"]) > 60
 
 
-def test_a_lost_mail_is_logged_and_the_answer_stands(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_mail_is_logged_and_the_answer_is_the_same(caplog: pytest.LogCaptureFixture) -> None:
     installed = Installation(
         ALLOWED_DOMAINS="example.com",
         SMTP_HOST="localhost",
@@ -121,7 +123,7 @@ def test_a_way_in_can_be_disabled() -> None:
     assert installed.browser().send("GET", "/auth/email").status_code == 404
 
 
-def test_who_has_a_whole_network_of_ipv6_is_one_client_and_mapped_addresses_are_ipv4() -> None:
+def test_an_ipv6_network_counts_as_one_client_and_mapped_addresses_as_ipv4() -> None:
     installed = Installation(ALLOWED_DOMAINS="example.com", ENVIRONMENT="development", TRUSTED_PROXIES="1")
     browser = installed.browser()
 

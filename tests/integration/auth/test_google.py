@@ -70,7 +70,7 @@ def come_back(browser: Browser, url: str) -> Any:
     return browser.send("GET", url.removeprefix("http://localhost"))
 
 
-def test_one_signs_in_with_google(installed: Installation) -> None:
+def test_a_user_signs_in_with_google(installed: Installation) -> None:
     browser = installed.browser()
     assert 'href="/auth/google?next=/account"' in browser.send("GET", "/login?next=/account").text
     away = depart(browser, "/account")
@@ -103,7 +103,7 @@ def test_another_browser_can_not_come_back_for_one(installed: Installation) -> N
     assert eve.who() == 401
 
 
-def test_it_takes_no_longer_than_ten_minutes(installed: Installation) -> None:
+def test_a_sign_in_expires_after_ten_minutes(installed: Installation) -> None:
     browser = installed.browser()
     back = visit(depart(browser))
     installed.now += timedelta(minutes=10)
@@ -170,7 +170,7 @@ def test_only_what_proves_it_is_taken(
     assert (browser.who() == 401) == (status != 303)
 
 
-def test_who_says_no_there_is_told_what_to_do(installed: Installation, provider: Provider) -> None:
+def test_a_user_who_declines_there_is_told_what_to_do(installed: Installation, provider: Provider) -> None:
     provider.user = {}
     browser = installed.browser()
     answer = come_back(browser, visit(depart(browser)))
@@ -273,7 +273,7 @@ def test_an_address_stays_with_the_account_that_came_first_until_it_is_released(
     assert client.delete("/api/users/none/identities", headers=root).status_code == 404
 
 
-def test_who_is_added_anew_may_be_another_account(installed: Installation, provider: Provider) -> None:
+def test_a_user_who_is_added_again_may_be_another_account(installed: Installation, provider: Provider) -> None:
     root = {"Authorization": f"Bearer {installed.admin()}"}
     assert sign_in(installed) == "ann@example.com"
     client = Client(installed.app)

@@ -77,14 +77,14 @@ def test_a_link_is_of_no_use_after_a_day() -> None:
     assert admin.choose(invitation["url"], invitation["code"]) == 401
 
 
-def test_of_several_links_one_works() -> None:
+def test_only_one_of_several_links_works() -> None:
     admin = Administration()
     first, second = ((it["url"], it["code"]) for it in (admin.invite()[1], admin.invite()[1]))
     assert admin.choose(*second) == "ann@partner.org"
     assert admin.choose(*first) == 401
 
 
-def test_who_is_deactivated_is_not_invited_and_an_earlier_link_is_dead() -> None:
+def test_a_deactivated_user_is_not_invited_and_earlier_links_are_void() -> None:
     admin = Administration()
     _, invitation = admin.invite()
     assert admin.ask("PUT", f"/api/users/{admin.ann}", {"active": False})[0] == 200
@@ -93,13 +93,13 @@ def test_who_is_deactivated_is_not_invited_and_an_earlier_link_is_dead() -> None
     assert admin.ask("POST", "/api/users/none/invite", {})[0] == 404
 
 
-def test_where_nobody_signs_in_by_password_the_sign_in_page_is_told() -> None:
+def test_without_passwords_the_invitation_names_the_sign_in_page() -> None:
     admin = Administration(DISABLED_AUTH_PROVIDERS="password")
     _, invitation = admin.invite()
     assert (invitation["url"], invitation["expires_at"]) == ("http://localhost/login", None)
 
 
-def test_a_mail_server_that_does_not_answer_is_told() -> None:
+def test_a_mail_server_that_does_not_answer_is_reported() -> None:
     admin = Administration(SMTP_HOST="localhost", SMTP_PORT="1", SMTP_SECURITY="none", SMTP_FROM="data@example.com")
     status, problem = admin.invite()
     assert (status, "rejected the message" in problem["detail"]) == (503, True)

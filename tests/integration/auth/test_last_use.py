@@ -20,7 +20,7 @@ def last_used(installed: Installation) -> object:
     return token["last_used_on"]
 
 
-def test_it_is_told_by_the_day() -> None:
+def test_the_last_use_is_a_day() -> None:
     installed = Installation()
     installed.admin()
     last_used(installed)
@@ -31,7 +31,7 @@ def test_it_is_told_by_the_day() -> None:
     assert len(list(installed.store.list(USES))) == 2
 
 
-def test_who_may_not_has_used_it_all_the_same_and_a_stranger_has_not() -> None:
+def test_a_refused_call_counts_as_use_and_an_unknown_token_does_not() -> None:
     installed = Installation()
     installed.admin()
     Client(installed.app).get("/api/me", headers={"Authorization": "Bearer da_stranger"})

@@ -35,7 +35,7 @@ def test_a_mail_arrives(security: Security, certificate: Path, monkeypatch: pyte
         assert (box.mails[0]["Subject"], box.last()) == ("Grüße", "Ein Satz.\n" * 3)
 
 
-def test_the_server_is_told_who_sends(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mail_server_is_told_the_sender(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with mailbox("starttls", certificate, "pass word") as box:
         send(settings(box, "starttls", SMTP_USER="sender", SMTP_PASSWORD="pass word"), "a@b.c", "x", "y")
@@ -53,7 +53,7 @@ def test_a_server_that_can_not_prove_itself_gets_nothing(security: Security, cer
         assert box.mails == []
 
 
-def test_one_that_takes_no_starttls_gets_nothing() -> None:
+def test_a_server_without_starttls_gets_nothing() -> None:
     with mailbox("none") as box:
         with pytest.raises(UnavailableError, match="STARTTLS"):
             send(settings(box, "starttls"), "a@b.c", "x", "y")

@@ -64,7 +64,7 @@ def sign_in(browser: Browser, password: str, email: str = "Ann@Partner.org", **m
     return int(browser.send("POST", "/auth/password", data=data, **more).status_code)
 
 
-def test_who_was_invited_chooses_a_password_and_signs_in_with_it(installed: Installation) -> None:
+def test_an_invited_user_chooses_a_password_and_signs_in_with_it(installed: Installation) -> None:
     browser, token = installed.browser(), set_up(installed)
     page = browser.send("GET", f"/auth/password/set?token={token[0]}")
     assert (page.status_code, "ann@partner.org" in page.text) == (200, True)
@@ -100,7 +100,7 @@ def test_a_set_up_link_lasts_a_day(installed: Installation) -> None:
     assert choose(installed.browser(), token).status_code == 401
 
 
-def test_who_forgot_it_gets_a_link_that_ends_every_session(installed: Installation, box: Mailbox) -> None:
+def test_a_user_who_forgot_it_gets_a_link_that_ends_every_session(installed: Installation, box: Mailbox) -> None:
     here, there = installed.browser(), installed.browser()
     choose(here, set_up(installed))
     installed.now += timedelta(seconds=1)
@@ -118,7 +118,7 @@ def test_who_forgot_it_gets_a_link_that_ends_every_session(installed: Installati
     assert (sign_in(here, GOOD), sign_in(here, OTHER)) == (401, 303)
 
 
-def test_one_changes_it_by_the_old_one(installed: Installation) -> None:
+def test_a_user_changes_the_password_with_the_old_one(installed: Installation) -> None:
     browser = installed.browser()
     choose(browser, set_up(installed))
 
@@ -133,7 +133,7 @@ def test_one_changes_it_by_the_old_one(installed: Installation) -> None:
     assert sign_in(browser, OTHER) == 303
 
 
-def test_who_is_deactivated_has_no_password(installed: Installation) -> None:
+def test_a_deactivated_user_has_no_password(installed: Installation) -> None:
     choose(installed.browser(), set_up(installed))
     headers = {"Authorization": f"Bearer {installed.admin_token}"}
     client = Client(installed.app)

@@ -94,7 +94,7 @@ def test_a_scanner_that_submits_forms_gets_nothing_and_leaves_the_link_good(mail
     assert mailed.submit(mailed.installed.browser(), code=mailed.code) == 401  # it worked once
 
 
-def test_the_browser_that_asked_needs_no_code(running: Mailbox) -> None:
+def test_the_browser_that_requested_the_link_needs_no_code(running: Mailbox) -> None:
     for kind in ("sign-in", "reset"):
         mailed = Mailed(kind, running)
         assert "code" not in Form(mailed.asker.send("GET", mailed.path).text).fields
@@ -111,7 +111,7 @@ def test_codes_can_not_be_guessed(mailed: Mailed) -> None:
         assert (mailed.submit(mailed.asker), mailed.asker.who()) == (303, EMAIL)
 
 
-def test_neither_the_link_nor_its_page_holds_the_code_or_the_cookie(mailed: Mailed) -> None:
+def test_neither_the_link_nor_its_page_contains_the_code_or_the_cookie(mailed: Mailed) -> None:
     page = mailed.installed.browser().send("GET", mailed.path)
     cookie = mailed.asker.client.get_cookie("da_link")
     for secret in (mailed.code, *([] if cookie is None else [cookie.value])):
@@ -132,7 +132,7 @@ def test_a_cookie_or_code_of_another_link_is_of_no_use(running: Mailbox) -> None
     assert mailed.submit(forged) == 401
 
 
-def test_a_poor_password_does_not_cost_an_attempt_and_the_code_need_not_be_typed_again(running: Mailbox) -> None:
+def test_a_weak_password_uses_no_attempt_and_keeps_the_code(running: Mailbox) -> None:
     mailed = Mailed("invitation", running)
     browser = mailed.installed.browser()
     for _ in range(7):

@@ -126,7 +126,7 @@ def test_a_person_is_no_service_and_a_service_no_person(installed: Installation,
     assert ask(installed, provider.token(AUDIENCE, email="ann@example.com", email_verified=True)) == 401
 
 
-def test_without_service_accounts_nobody_is_asked(provider: Provider) -> None:
+def test_without_service_accounts_the_issuer_is_not_asked(provider: Provider) -> None:
     installed = Installation(SERVICE_ISSUER=provider.url, SERVICE_AUDIENCE=AUDIENCE)
     provider.requests.clear()
     assert ask(installed, provider.token(AUDIENCE, email=SCHEDULER, email_verified=True)) == 401

@@ -20,7 +20,7 @@ def installed() -> Installation:
     return Installation(ALLOWED_DOMAINS="example.com", SEED_ADMIN_EMAIL="boss@elsewhere.org")
 
 
-def test_one_of_an_allowed_domain_becomes_a_user(installed: Installation) -> None:
+def test_a_person_of_an_allowed_domain_becomes_a_user(installed: Installation) -> None:
     browser = installed.browser()
     answer = browser.sign_in("Ann@Example.com", "/account")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/account")
@@ -174,7 +174,7 @@ def test_another_site_changes_nothing_with_our_cookie(
 @pytest.mark.parametrize(
     "path", ["//evil.example", "https://evil.example", "/\\evil.example", "\\/evil", "/a\r\nb", "", "account", "/ "]
 )
-def test_nobody_is_sent_elsewhere(path: str) -> None:
+def test_a_sign_in_never_redirects_to_another_site(path: str) -> None:
     assert local(path) == "/"
     assert local("/tables?q=a#b") == "/tables?q=a#b"
 
@@ -194,7 +194,7 @@ def test_a_refresh_token_works_once_and_again_for_a_minute(installed: Installati
             sessions.refresh(process.keys, wrong, process.access, process.store, now)
 
 
-def test_a_key_rotates_without_signing_anybody_out(installed: Installation) -> None:
+def test_rotating_a_key_signs_nobody_out(installed: Installation) -> None:
     token = installed.browser().sign_in("ann@example.com").headers["Set-Cookie"].partition("=")[2].partition(";")[0]
     environ = {"DATA_URL": "file:///nowhere", "SECRET_KEY": "n" * 32}
     for old, status in (("s" * 32, 200), ("", 401)):
@@ -202,7 +202,7 @@ def test_a_key_rotates_without_signing_anybody_out(installed: Installation) -> N
         assert who_has(token, app(process, FUNCTIONS)) == status
 
 
-def test_a_session_of_nobody_is_refused(installed: Installation) -> None:
+def test_a_session_of_an_unknown_user_is_refused(installed: Installation) -> None:
     installed.browser().sign_in("ann@example.com")
     token = sessions.for_browser(Keys([b"s" * 32]), Session("1", "nobody", installed.now), installed.now)
     assert who_has(token, installed.app) == 401

@@ -214,7 +214,7 @@ NOT_PUSHED = [
 
 
 @pytest.mark.parametrize("sql", NOT_PUSHED)
-def test_what_might_differ_is_not_pushed_down(live: Live, sql: str) -> None:
+def test_conditions_that_might_differ_are_not_pushed_down(live: Live, sql: str) -> None:
     answer = live.ask(sql)
     if answer.status_code == 200:
         expected = plain(sql, {})
@@ -311,7 +311,7 @@ def test_a_table_without_a_grant_does_not_exist(live: Live) -> None:
     assert live.project.jobs == {}
 
 
-def test_what_bigquery_says_about_the_project_stays_at_the_server(live: Live) -> None:
+def test_details_of_the_project_stay_on_the_server(live: Live) -> None:
     for code in ("PERMISSION_DENIED", "INVALID_ARGUMENT"):
         live.project.faults.append(Fault("CreateReadSession", code=code, message="robot@secret-project lacks the role"))
         answer = live.ask("select id from visits where id = 1")

@@ -90,7 +90,7 @@ def test_an_increment_reads_from_the_cursor_on(opened: Opened, cursor: str, lag:
     assert content(bigquery)[3:] == [(3, "c"), (4, "d")]
 
 
-def test_an_incremental_table_whose_columns_change_is_read_anew(opened: Opened) -> None:
+def test_an_incremental_table_whose_columns_change_is_read_again(opened: Opened) -> None:
     project = Project()
     table = project.table("d.t", FIELDS, [row(1), row(2)])
     project.tick()

@@ -13,7 +13,7 @@ def person(world: World, name: str, *tables: str) -> str:
     return str(world.ask("POST", "/auth/tokens", {"name": "x", "user": f"{name}@example.com"})["token"])
 
 
-def test_who_sees_it(begun: Begun, tmp_path: Path) -> None:
+def test_feedback_is_visible_to_its_author_owners_and_administrators(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path)
     for name in ("a", "b"):
         (tmp_path / f"sources/{name}.csv").write_text("id\n1\n")

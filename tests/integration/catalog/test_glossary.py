@@ -45,7 +45,7 @@ LINKS = [
 ]
 
 
-def test_a_term_is_found_by_its_synonyms_and_leads_to_what_it_stands_for(world: World) -> None:
+def test_a_term_is_found_by_its_synonyms_and_links_to_tables_and_metrics(world: World) -> None:
     body = {"definition": "What is sold", "synonyms": ["Takings", "obrat"], "links": LINKS}
     world.ask("PUT", "/api/admin/glossary/Turnover", body)
     found = world.ask("GET", "/api/glossary/takings")
@@ -137,7 +137,7 @@ def test_lineage_leads_from_sources_to_tables_to_metrics(world: World) -> None:
         assert world.send("GET", f"/api/catalog/lineage?{query}").status_code == 422
 
 
-def test_what_is_hidden_is_not_in_the_lineage(world: World) -> None:
+def test_hidden_tables_are_not_in_the_lineage(world: World) -> None:
     ann = viewer(world, "shop.orders")
     answer = world.send("GET", "/api/catalog/lineage", token=ann)
     assert edges(answer.get_json()) == {("source:shop", "table:shop.orders"), ("table:shop.orders", "metric:revenue")}
@@ -151,7 +151,7 @@ def test_what_is_hidden_is_not_in_the_lineage(world: World) -> None:
     assert world.send("GET", "/api/catalog/lineage?table=shop.payroll", token=ann).status_code == 404
 
 
-def test_what_people_say_shows_in_catalog_and_manifest_and_survives_a_new_extract(world: World, tmp_path: Path) -> None:
+def test_descriptions_appear_in_catalog_and_manifest_and_survive_a_new_extract(world: World, tmp_path: Path) -> None:
     body = {
         "description": "Orders of the shop",
         "tags": ["core"],

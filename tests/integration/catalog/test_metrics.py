@@ -340,7 +340,7 @@ def test_documents_of_other_tools_are_imported() -> None:
         (
             "dbt",
             "metrics: [{name: a, type: ratio, type_params: {numerator: x}}]",
-            "uses 'x', which is no metric or measure",
+            "uses 'x', which is not a metric or measure",
         ),
         ("dbt", "metrics: [{name: a, type: simple, type_params: {measure: m}}]", "uses the measure 'm'"),
         ("yaml", "{name: a}", "has no 'expression'"),

@@ -42,7 +42,7 @@ ORDERS = table(
 )
 
 
-def test_what_it_says_shows_beneath_what_people_say(world: World, catalog: OpenMetadataDouble) -> None:
+def test_imported_descriptions_are_overridden_by_those_of_people(world: World, catalog: OpenMetadataDouble) -> None:
     catalog.tables = [table(f"bigquery.company.other.t{n}") for n in range(25)] + [ORDERS]
     catalog.largest = 10
     made = world.ask("POST", "/api/admin/openmetadata/import", {})

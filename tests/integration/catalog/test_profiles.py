@@ -121,7 +121,7 @@ def test_a_profile_that_fails_for_now_is_tried_again(begun: Begun, tmp_path: Pat
     assert profile(world, "shop.a")["profile"]["tableProfile"]["rowCount"] == 1
 
 
-def test_what_has_changed_since_the_last_profile_is_listed_with_alerts(world: World, files: Path) -> None:
+def test_changes_since_the_last_profile_are_listed_with_alerts(world: World, files: Path) -> None:
     (files / "a.csv").write_text("id,gone\n" + "".join(f"{i},x\n" for i in range(10)))
     extract(world)
     (files / "a.csv").write_text("id,new\n" + "".join(f"{i + 100},y\n" for i in range(30)))
@@ -227,7 +227,7 @@ def test_values_of_people_are_stored_and_shown_nowhere_in_a_profile(world: World
     assert shown == {"id": False, "email": True, "note": True}
 
 
-def test_a_table_whose_files_can_not_be_read_fails_alone_and_tells_no_value(
+def test_a_table_whose_files_can_not_be_read_fails_alone_and_reveals_no_value(
     world: World, files: Path, tmp_path: Path
 ) -> None:
     (files / "a.csv").write_text("id\n1\n")

@@ -103,7 +103,7 @@ def test_a_sync_is_followed_until_it_ends(api: FunctionsApi, logged_in: Da) -> N
     assert api.count("/api/sync/status?run=r1") == 2
 
 
-def test_a_failed_table_is_told(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_failed_table_is_reported(api: FunctionsApi, logged_in: Da) -> None:
     failed = {"table": "orders", "status": "failed", "rows": None, "rejected": 0, "error": "line 3 is odd"}
     api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
     api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("partial", failed)]})]
@@ -128,7 +128,7 @@ def test_a_run_that_does_not_end_is_not_waited_for_for_ever(api: FunctionsApi, l
     assert ran.err.endswith("to see how it ended, run: da admin runs\n")
 
 
-def test_a_failed_run_is_told(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_failed_run_is_reported(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
     api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("failed", error="the folder is gone")]})]
     api.answers["POST", "/rebuild"] = BUILT
@@ -150,7 +150,7 @@ def test_without_sources_there_is_nothing_to_sync(api: FunctionsApi, logged_in: 
     assert "nothing to sync: there are no sources" in ran.err
 
 
-def test_a_rebuild_tells_its_problems(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_rebuild_reports_its_problems(api: FunctionsApi, logged_in: Da) -> None:
     problem = {"source": "shop", "table": "orders", "code": "contract", "message": "its view can't be placed"}
     api.answers["POST", "/rebuild"] = [
         (200, {"snapshot": 3, "status": "published", "tables": 2, "problems": [problem]})
@@ -159,7 +159,7 @@ def test_a_rebuild_tells_its_problems(api: FunctionsApi, logged_in: Da) -> None:
     assert (ran.code, ran.out, ran.err) == (1, "Snapshot 3: 2 tables.\n", "shop.orders: its view can't be placed\n")
 
 
-def test_what_was_not_read_is_printed_after_a_sync(api: FunctionsApi, logged_in: Da) -> None:
+def test_unread_tables_are_printed_after_a_sync(api: FunctionsApi, logged_in: Da) -> None:
     table = {"table": "t", "status": "ok", "rows": 1, "size_bytes": 10, "notes": ["b.csv has no column in common"]}
     api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"run_id": "r1", "source": "shop"}]})]
     api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("ok", table, notes=["skipped 1: old.xls"])]})]

@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "instance.yaml"
 
 
-def test_what_is_wrong_with_a_file_is_told_with_its_line(api: FunctionsApi, logged_in: Da, file: Path) -> None:
+def test_problems_of_a_file_are_reported_with_their_line(api: FunctionsApi, logged_in: Da, file: Path) -> None:
     answering(api, PROBLEM, {"path": "", "line": None, "message": "this is no YAML"}, warnings=(WARNING,))
     ran = logged_in("admin", "config", "check", str(file))
     assert (ran.code, ran.out) == (1, f"{file}: 2 problems, 1 warning.\n")
@@ -64,7 +64,7 @@ def test_the_file_may_come_over_stdin(api: FunctionsApi, logged_in: Da, monkeypa
     assert api.bodies[-1] == {"text": "a: b"}
 
 
-def test_a_file_that_can_not_be_read_is_told(api: FunctionsApi, logged_in: Da, file: Path) -> None:
+def test_a_file_that_can_not_be_read_is_reported(api: FunctionsApi, logged_in: Da, file: Path) -> None:
     assert "no such file" in logged_in("admin", "config", "check", str(file.parent / "no.yaml")).err
     file.write_bytes(b"\xff")
     ran = logged_in("admin", "config", "check", str(file))
@@ -72,7 +72,7 @@ def test_a_file_that_can_not_be_read_is_told(api: FunctionsApi, logged_in: Da, f
     assert api.requests == []
 
 
-def test_the_settings_in_force_are_told_with_where_they_come_from(api: FunctionsApi, logged_in: Da) -> None:
+def test_the_settings_are_listed_with_their_origins(api: FunctionsApi, logged_in: Da) -> None:
     settings = [
         setting("auth.allowed_domains", ["example.com", "example.org"], "file", line=3),
         setting("server.secret_key", None, "environment", is_secret=True, is_set=True),

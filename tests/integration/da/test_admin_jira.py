@@ -65,7 +65,7 @@ def test_a_backfill_is_asked_for_until_it_is_complete(api: FunctionsApi, logged_
     assert api.bodies == [{"since": None, "jql": None, "parallel": 8, "dry_run": False}] * 2
 
 
-def test_a_backfill_of_a_query_can_be_counted_and_tells_what_failed(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_backfill_of_a_query_can_be_counted_and_reports_failures(api: FunctionsApi, logged_in: Da) -> None:
     counted = {**RAN, "jql": "(project = SUP) AND updated >= 0", "found": 7}
     failed = {**RAN, "counts": {"read": 1, "failed": 1}, "notes": ["10001: Jira refuses it"]}
     api.answers["POST", BACKFILL] = [(200, counted), (200, failed)]
@@ -109,7 +109,7 @@ def test_an_issue_that_jira_does_not_have_fails_a_refresh(api: FunctionsApi, log
         assert logged_in("admin", "jira", "refresh", *arguments).code == 2
 
 
-def test_a_replay_tells_what_changed(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_replay_reports_changes(api: FunctionsApi, logged_in: Da) -> None:
     told = {"events": 1, "issues": 0, "status": "unchanged", "notes": [], "error": None}
     broken = {**told, "status": "partial", "error": "an archive is damaged"}
     api.answers["POST", "/api/admin/jira/replay"] = [(200, told), (207, broken)]
@@ -118,7 +118,7 @@ def test_a_replay_tells_what_changed(api: FunctionsApi, logged_in: Da) -> None:
     assert (ran.code, ran.err) == (1, "an archive is damaged\n")
 
 
-def test_the_status_is_told(api: FunctionsApi, logged_in: Da) -> None:
+def test_the_status_is_shown(api: FunctionsApi, logged_in: Da) -> None:
     first = {**STATUS, "read_until": None, "reading_from": "2024-05-01T00:00:00Z", "jobs": [], "check": None}
     nothing = {**first, "reading_from": None, "failed": [], "unresolved": []}
     unasked = {**nothing, "webhooks": {**WEBHOOKS, "is_jira_asked": False, "domain": None}}

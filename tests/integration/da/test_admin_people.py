@@ -71,7 +71,7 @@ def test_tables_and_sources_are_granted(
     assert api.bodies == [body]
 
 
-def test_what_is_granted_already_is_no_error(api: FunctionsApi, logged_in: Da) -> None:
+def test_an_existing_grant_is_not_an_error(api: FunctionsApi, logged_in: Da) -> None:
     there = {**GRANT, "table": "shop.orders", "source": None, "bucket": None}
     api.answers["POST", "/api/admin/permissions"] = [(409, {"detail": "it is granted already"})]
     api.answers["GET", "/api/admin/permissions"] = [(200, {"permissions": [there]})]
@@ -82,7 +82,7 @@ def test_what_is_granted_already_is_no_error(api: FunctionsApi, logged_in: Da) -
 @pytest.mark.parametrize(
     "what", ["shop", "shop.", ".orders", "", "shop.b.orders", "shop..*", ".*", "shop.b.* --bucket c"]
 )
-def test_what_is_no_table_can_not_be_granted(api: FunctionsApi, logged_in: Da, what: str) -> None:
+def test_an_invalid_table_can_not_be_granted(api: FunctionsApi, logged_in: Da, what: str) -> None:
     assert logged_in("admin", "grants", "add", "bob@example.com", *what.split(" ")).code == 2
     assert api.requests == []
 
@@ -116,7 +116,7 @@ def test_a_grant_that_there_is_not_can_not_be_revoked(api: FunctionsApi, logged_
     assert "can't revoke 'shop.orders' from 'bob@example.com': there is no such grant" in ran.err
 
 
-def test_who_may_not_is_told(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_missing_role_is_reported(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/users"] = [(403, {"detail": "this is for administrators", "code": "forbidden"})]
     ran = logged_in("admin", "users", "list")
     advice = "to see your role, run: da auth whoami; an administrator can change it"
@@ -124,7 +124,7 @@ def test_who_may_not_is_told(api: FunctionsApi, logged_in: Da) -> None:
 
 
 @pytest.mark.parametrize("command", [["users", "remove"], ["groups", "join", "sales"], ["users", "set-role"]])
-def test_who_is_not_there_is_told_with_what_next(api: FunctionsApi, logged_in: Da, command: list[str]) -> None:
+def test_an_unknown_user_is_reported_with_the_next_step(api: FunctionsApi, logged_in: Da, command: list[str]) -> None:
     api.answers["GET", "/api/users"] = [(200, {"users": []})]
     api.answers["GET", "/api/admin/groups"] = [(200, {"groups": [{"id": "g", "name": "sales", "members": []}]})]
     role = ["viewer"] if command[1] == "set-role" else []
@@ -135,7 +135,7 @@ def test_who_is_not_there_is_told_with_what_next(api: FunctionsApi, logged_in: D
     )
 
 
-def test_what_can_not_be_undone_is_asked_for(api: FunctionsApi, logged_in: Da) -> None:
+def test_irreversible_commands_ask_for_confirmation(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/users"] = [(200, {"users": [BOB]})]
     api.answers["DELETE", "/api/users/u2"] = [(204, None)]
     ran = logged_in("admin", "users", "remove", "bob@example.com")
@@ -161,7 +161,7 @@ def test_all_pages_of_a_report_are_read(api: FunctionsApi, logged_in: Da) -> Non
     ]
 
 
-def test_an_answer_that_lacks_something_is_told(api: FunctionsApi, logged_in: Da) -> None:
+def test_an_incomplete_answer_is_reported(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/users"] = [(200, {"people": []})]
     ran = logged_in("admin", "users", "list")
     assert ran.code == 1

@@ -22,7 +22,7 @@ SCHEDULE = {
 }
 
 
-def test_the_schedule_is_told(api: FunctionsApi, logged_in: Da) -> None:
+def test_the_schedule_is_shown(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/admin/schedule"] = [(200, SCHEDULE)]
     _, _, *lines = logged_in("admin", "schedule").out.splitlines()
     assert [[cell.strip() for cell in line.split("  ") if cell] for line in lines] == [
@@ -35,7 +35,7 @@ def test_the_schedule_is_told(api: FunctionsApi, logged_in: Da) -> None:
     assert json.loads(logged_in("admin", "schedule", "--json").out) == SCHEDULE
 
 
-def test_what_is_due_can_be_started_and_only_that_is_told(api: FunctionsApi, logged_in: Da) -> None:
+def test_due_extracts_can_be_started_and_only_those_are_listed(api: FunctionsApi, logged_in: Da) -> None:
     started = {"outcome": "started", "why": "it is due by its schedule"}
     sources = [
         {**started, "source": "crm", "tables": None},

@@ -33,12 +33,12 @@ def asked(api: FunctionsApi) -> dict[str, int]:
     return {name: count for name, count in api.counts().items() if name in (LIST, MANIFEST)}
 
 
-def test_without_news_the_list_is_all_that_is_asked_for(mirrored: FunctionsApi, logged_in: Da) -> None:
+def test_without_changes_only_the_list_is_requested(mirrored: FunctionsApi, logged_in: Da) -> None:
     assert logged_in("sync").out == "Already up to date; 3 tables unchanged. Snapshot 3.\n"
     assert mirrored.counts() == {LIST: 1}
 
 
-def test_only_the_source_that_changed_is_asked_for(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+def test_only_the_source_that_changed_is_requested(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
     mirrored.put("shop.shop_orders", "select 2 as n, 'shop' as origin")
     mirrored.put("shop.items", "select 3 as n")
     ran = logged_in("sync")
@@ -60,7 +60,7 @@ def test_a_source_that_is_gone_leaves_the_mirror(mirrored: FunctionsApi, logged_
     assert asked(mirrored) == {LIST: 1}
 
 
-def test_what_is_published_between_the_requests_comes_with_the_next_sync(
+def test_tables_published_between_the_requests_arrive_with_the_next_sync(
     mirrored: FunctionsApi, logged_in: Da, rows: Rows
 ) -> None:
     mirrored.put("shop.shop_orders", "select 2 as n, 'shop' as origin")
@@ -107,7 +107,7 @@ def test_a_name_that_moves_to_another_source_is_still_one_view(mirrored: Functio
     assert (ran.code, "its view name 'zoo_orders' is already used by zoo.zoo_orders" in ran.err) == (1, True)
 
 
-def test_a_server_that_became_older_is_asked_for_everything(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+def test_an_older_server_is_asked_for_everything(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
     mirrored.lists_sources = False
     mirrored.put("shop.shop_orders", "select 2 as n, 'shop' as origin")
     assert logged_in("sync").out.startswith("Updated shop.shop_orders: 1 file, ")

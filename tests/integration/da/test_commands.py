@@ -53,7 +53,7 @@ def leaves(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield from leaves(command, *path, name) if hasattr(command, "commands") else [((*path, name), command)]
 
 
-def test_every_command_of_administration_speaks_json() -> None:
+def test_every_administration_command_prints_json() -> None:
     silent = [
         path
         for path, command in leaves(typer.main.get_command(admin.app))
@@ -98,7 +98,7 @@ def test_without_a_mirror_no_tables_are_completed(workspace: Workspace) -> None:
     assert (options.complete_tables("o"), options.complete_ids(""), options.complete_grantable("")) == ([], [], [])
 
 
-def test_the_version_is_told(da: Da) -> None:
+def test_the_version_is_shown(da: Da) -> None:
     assert da("--version").out.startswith("da 0.")
 
 

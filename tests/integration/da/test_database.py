@@ -42,7 +42,7 @@ def user_runs(workspace: Workspace, sql: str) -> None:
 
 @contextmanager
 def opened_elsewhere(path: Path, *, read_only: bool, last: str = "") -> Iterator[int]:
-    """Have another process hold a database open; give its process id. `last` is its way out."""
+    """Have another process hold a database open; return its process id. `last` is its way out."""
     code = f"""
 import duckdb, os, sys
 c = duckdb.connect({str(path)!r}, read_only={read_only})
@@ -101,7 +101,7 @@ def test_a_table_of_the_users_keeps_its_name(
         "drop view orders; create view orders as select 42 as answer; comment on view orders is 'mine'",
     ],
 )
-def test_what_the_user_put_in_the_place_of_a_view_is_theirs(
+def test_an_object_that_replaced_a_view_belongs_to_the_user(
     synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace, sql: str
 ) -> None:
     user_runs(workspace, sql)
@@ -153,7 +153,7 @@ def test_the_mirror_describes_itself_in_sql(synced: FunctionsApi, rows: Rows) ->
     ]
 
 
-def test_who_reads_the_database_is_not_disturbed(
+def test_readers_of_the_database_are_not_disturbed(
     synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
 ) -> None:
     with opened_elsewhere(workspace.duckdb, read_only=True):
@@ -162,7 +162,9 @@ def test_who_reads_the_database_is_not_disturbed(
         assert rows("select count(*) from orders") == [(2,)]
 
 
-def test_who_writes_to_the_database_is_named(synced: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+def test_a_process_that_writes_to_the_database_is_named(
+    synced: FunctionsApi, sync: SyncRun, workspace: Workspace
+) -> None:
     with opened_elsewhere(workspace.duckdb, read_only=False) as pid:
         synced.put("shop.orders", "select 1 as id", "select 2 as id")
         with pytest.raises(DaError, match=f"process {pid} has it open for writing; close it and run da sync again"):
@@ -173,7 +175,7 @@ def test_who_writes_to_the_database_is_named(synced: FunctionsApi, sync: SyncRun
     assert synced.count("/files/") == 0
 
 
-def test_what_a_program_that_died_had_written_is_kept(
+def test_writes_of_a_program_that_died_are_kept(
     synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
 ) -> None:
     last = """
@@ -212,7 +214,7 @@ def test_a_database_that_is_a_link_stays_one(
     assert rows("select id from orders") == [(7,)]
 
 
-def test_what_an_interrupted_run_left_beside_the_database_is_cleaned_up(
+def test_leftovers_of_an_interrupted_run_are_cleaned_up(
     synced: FunctionsApi, sync: SyncRun, workspace: Workspace
 ) -> None:
     (workspace.duckdb.parent / ".analytics.duckdb.new").write_bytes(b"half")
@@ -296,7 +298,7 @@ def test_a_sync_without_news_notices_a_database_that_is_not_sound(
     assert sync().notes == []
 
 
-def test_what_belongs_to_a_damaged_database_is_moved_aside_with_it(
+def test_the_log_of_a_damaged_database_is_moved_aside_with_it(
     synced: FunctionsApi, sync: SyncRun, workspace: Workspace
 ) -> None:
     assert synced.tables
@@ -319,7 +321,7 @@ def test_a_database_that_the_user_changed_is_looked_into_once(
     assert synced.count("/api/data/urls") == 0
 
 
-def test_who_reads_an_older_state_keeps_its_files_until_they_are_gone(
+def test_the_files_of_an_older_state_stay_until_its_readers_end(
     synced: FunctionsApi, sync: SyncRun, workspace: Workspace
 ) -> None:
     with opened_elsewhere(workspace.duckdb, read_only=True):  # which queries once more at its end
@@ -332,7 +334,7 @@ def test_who_reads_an_older_state_keeps_its_files_until_they_are_gone(
     assert sorted(path.name for path in (workspace.root / ".da").iterdir()) == ["lock", "state.json"]
 
 
-def test_what_may_no_longer_be_read_is_deleted_whoever_reads_it(
+def test_revoked_files_are_deleted_even_while_they_are_read(
     synced: FunctionsApi, sync: SyncRun, workspace: Workspace
 ) -> None:
     code = f"import duckdb, sys; c = duckdb.connect({str(workspace.duckdb)!r}, read_only=True); print(flush=True); sys.stdin.read()"
@@ -362,7 +364,7 @@ def test_a_link_to_a_file_of_somebody_else_is_not_followed(
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_what_is_no_file_is_named(
+def test_an_entry_that_is_not_a_file_is_named(
     synced: FunctionsApi, sync: SyncRun, workspace: Workspace, make: Callable[[Path], object]
 ) -> None:
     assert synced.tables

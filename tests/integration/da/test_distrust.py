@@ -114,9 +114,7 @@ def test_a_view_of_a_name_that_means_something_is_only_a_view(
     assert rows(f'select id from main."{view}"') == [(1,)]
 
 
-def test_a_table_that_is_said_to_be_larger_than_the_disk_holds_up_no_other(
-    api: FunctionsApi, sync: SyncRun, rows: Rows
-) -> None:
+def test_a_table_declared_larger_than_the_disk_blocks_no_other(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
     api.put("shop.customers", "select 1 as id")
     api.declare("shop.orders", files=[{**FILE, "size_bytes": 2**62}])
     report = sync()
@@ -174,7 +172,7 @@ def test_the_token_is_not_sent_with_signed_urls(api: FunctionsApi, sync: SyncRun
     assert sync().exit_code == 0
 
 
-def test_what_the_server_says_can_not_drive_the_terminal(api: FunctionsApi, logged_in: Da) -> None:
+def test_texts_of_the_server_can_not_control_the_terminal(api: FunctionsApi, logged_in: Da) -> None:
     api.put("shop.orders", "select 1 as id", description="\x1b[2Jgone\nnext")
     logged_in("sync")
     ran = logged_in("tables")

@@ -25,7 +25,7 @@ Rows = Callable[[str], list[tuple[Any, ...]]]
 NUMBERS = "select hash(i) as id from range(50000) t(i)"
 
 
-def test_a_broken_download_goes_on_where_it_broke_off(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+def test_a_broken_download_resumes(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
     size = api.put("shop.orders", NUMBERS)["size_bytes"]
     api.faults += [Fault(cut=100_000), Fault(cut=50_000)]
     assert sync().exit_code == 0
@@ -36,7 +36,7 @@ def test_a_broken_download_goes_on_where_it_broke_off(api: FunctionsApi, sync: S
     assert rows("select count(*) from orders") == [(50000,)]
 
 
-def test_what_an_earlier_run_left_is_not_fetched_again(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+def test_files_of_an_earlier_run_are_not_fetched_again(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
     (file,) = api.put("shop.orders", NUMBERS)["files"]
     part = workspace.folder("shop.orders") / f"{file['sha256'][:32]}.part"
     part.parent.mkdir(parents=True)
@@ -121,7 +121,7 @@ def test_the_manifest_and_the_urls_are_asked_for_again(api: FunctionsApi, sync: 
     assert sync().exit_code == 0
 
 
-def test_expired_urls_are_asked_for_anew(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+def test_expired_urls_are_requested_again(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
     def expire() -> None:
         api.signature += 1
 
@@ -207,7 +207,7 @@ def test_pieces_that_an_earlier_run_left_are_not_fetched_again(
     assert stem.with_suffix(".parquet").read_bytes() == content
 
 
-def test_urls_are_asked_for_in_batches_and_again_before_they_end(api: FunctionsApi, tmp_path: Path) -> None:
+def test_urls_are_requested_in_batches_and_again_before_they_expire(api: FunctionsApi, tmp_path: Path) -> None:
     table = Table.from_json(
         "shop.many", api.put_bytes("shop.many", *(b"file number %d" % number for number in range(7)))
     )
@@ -245,14 +245,14 @@ def test_a_fault_of_our_own_ends_the_sync_too(api: FunctionsApi, workspace: Work
     assert str(error).startswith("internal error: ZeroDivisionError")
 
 
-def test_a_disk_that_can_not_be_written_to_is_told(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+def test_a_disk_that_can_not_be_written_to_is_reported(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
     api.put("shop.orders", NUMBERS)
     workspace.parquet.mkdir(parents=True)
     (workspace.parquet / "shop").write_text("in the way")
     assert "can't write '" in sync().failed["shop.orders"]
 
 
-def test_parts_that_nobody_wants_any_more_are_deleted(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+def test_unneeded_partial_files_are_deleted(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
     api.put("shop.orders", NUMBERS)
     api.faults += [Fault(cut=1000), Fault(status=404)]
     assert sync().exit_code == 1
@@ -262,7 +262,7 @@ def test_parts_that_nobody_wants_any_more_are_deleted(api: FunctionsApi, sync: S
     assert [path.suffix for path in workspace.folder("shop.orders").iterdir()] == [".parquet"]
 
 
-def test_a_store_that_sends_nothing_any_more_holds_nobody(
+def test_a_stalled_store_does_not_block_a_sync(
     api: FunctionsApi, sync: SyncRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("da.mirror.download.STALLED", 0.3)

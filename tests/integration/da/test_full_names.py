@@ -62,7 +62,7 @@ def test_a_source_named_as_something_of_duckdb_has_short_names_only(give: Give, 
     assert ask("select 1 from information_schema.tables limit 1") == [(1,)]
 
 
-def test_a_source_named_as_the_file_never_gives_the_table_of_another_source(give: Give, ask: Ask) -> None:
+def test_a_source_named_like_the_file_never_returns_the_table_of_another_source(give: Give, ask: Ask) -> None:
     give(analytics__orders="orders")
     assert ask("select id from analytics.orders") == [("analytics.orders",)]
     give(shop__orders="orders", analytics__orders="analytics_orders")
@@ -80,7 +80,7 @@ def test_a_source_named_as_the_file_never_gives_the_table_of_another_source(give
         ('create schema "Shop"; create view "Shop"."Orders" as select 42 as id', "no view 'shop.orders'"),
     ],
 )
-def test_what_the_user_called_so_stays_theirs(give: Give, ask: Ask, theirs: str, note: str) -> None:
+def test_an_object_of_the_user_with_this_name_is_kept(give: Give, ask: Ask, theirs: str, note: str) -> None:
     give(shop__items="items", crm__x="x")
     ask("drop view shop.items; drop schema shop")
     ask(theirs)
@@ -130,7 +130,7 @@ def test_a_mirror_of_an_older_version_gets_full_names_without_a_download(
     assert shop.counts() == {"GET /api/sync/manifest": 1}
 
 
-def test_a_database_without_a_full_name_is_mended(
+def test_a_database_without_a_full_name_is_repaired(
     shop: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
 ) -> None:
     assert shop.tables

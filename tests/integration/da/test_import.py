@@ -103,7 +103,7 @@ def token_of(server: Host, admin: str, email: str) -> str:
 
 
 def versions(store: "Store") -> dict[str, str]:
-    """Tell all that is in the bucket, but for records of what was asked for."""
+    """Return all that is in the bucket, but for records of what was asked for."""
     passing = ("state/runs", "state/audit", "state/token-uses", "locks")
     return {entry.key: entry.version for entry in store.list("") if not entry.key.startswith(passing)}
 
@@ -151,7 +151,7 @@ def test_an_older_system_moves_in_with_its_rights_and_data(
     assert told[-1] == "Published in snapshot 1."
 
 
-def test_a_system_that_had_files_alone_moves_in(move: Move, old: Path) -> None:
+def test_a_system_of_files_alone_is_imported(move: Move, old: Path) -> None:
     for path in (old / "state").iterdir():
         path.unlink()
     text = "```yaml\n- {id: in.c-main.orders, name: Orders, description: Described}\n- {id: in.c-main.gone}\n```\n"
@@ -164,7 +164,7 @@ def test_a_system_that_had_files_alone_moves_in(move: Move, old: Path) -> None:
     assert (report["version"], report["public_tables"]) == (0, [])
 
 
-def test_what_is_damaged_is_told(move: Move, old: Path, store: "Store") -> None:
+def test_damaged_files_are_reported(move: Move, old: Path, store: "Store") -> None:
     state, salaries = old / "state/system.duckdb", old / "extracts/keboola/data/salaries.parquet"
     whole, before = state.read_bytes(), versions(store)
     state.write_bytes(b"no database")
@@ -221,7 +221,7 @@ class Failing(Server):
         super().put_bytes(path, data)
 
 
-def test_what_was_interrupted_is_gone_on_with(server: Host, admin: str, old: Path, tmp_path: Path) -> None:
+def test_an_interrupted_import_resumes(server: Host, admin: str, old: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
 

@@ -100,7 +100,7 @@ def test_each_version_is_read(root: Path, read: Read, version: int, make: Callab
     json.dumps(state.rows)
 
 
-def test_times_are_told_so_that_all_read_them(root: Path, read: Read) -> None:
+def test_times_are_written_in_a_portable_form(root: Path, read: Read) -> None:
     legacy.make(root / "state/system.duckdb", V1_REGISTRY, V1_ORDERS)
     (row,) = read().state.rows["table_registry"]
     assert row["registered_at"] == "2025-01-02T03:04:05.678000"
@@ -120,7 +120,7 @@ def test_secrets_stay_where_they_are(root: Path, read: Read) -> None:
     }
 
 
-def test_a_text_holds_nothing_that_json_can_not(root: Path, read: Read) -> None:
+def test_a_text_contains_nothing_that_json_can_not(root: Path, read: Read) -> None:
     legacy.make(
         root / "state/system.duckdb",
         legacy.V2,
@@ -180,7 +180,7 @@ def test_tables_of_extracts_are_found(root: Path, put: Put, read: Read) -> None:
     assert [in_parts(path, month.home).path for path in month.files] == ["month=2025-01/data.parquet"]
 
 
-def test_a_table_that_an_extract_holds_itself_is_brought_out(root: Path, read: Read) -> None:
+def test_a_table_inside_an_extract_is_exported(root: Path, read: Read) -> None:
     rows = "create table held as select range as n from range(5)"
     extract(
         root / "extracts/odd-name", rows, "insert into _meta (table_name) values ('held')", "create table other (a int)"
@@ -192,7 +192,7 @@ def test_a_table_that_an_extract_holds_itself_is_brought_out(root: Path, read: R
     assert in_parts(again.files[0], again.home).sha256 == in_parts(held.files[0], held.home).sha256
 
 
-def test_what_has_no_parquet_is_told(root: Path, put: Put, read: Read) -> None:
+def test_tables_without_parquet_are_reported(root: Path, put: Put, read: Read) -> None:
     put("extracts/keboola/data/good.parquet")
     (root / "extracts/keboola/data/bad.parquet").write_bytes(b"PAR1")
     extract(
@@ -241,7 +241,7 @@ def test_the_description_is_found(root: Path, read: Read, place: str) -> None:
     assert read().description == "# Data"
 
 
-def test_the_description_may_lie_elsewhere(root: Path, read: Read, tmp_path: Path) -> None:
+def test_the_description_can_be_elsewhere(root: Path, read: Read, tmp_path: Path) -> None:
     (root / "data_description.md").write_text("here")
     (tmp_path / "there.md").write_text("there")
     assert read(description=tmp_path / "there.md").description == "there"
@@ -249,7 +249,7 @@ def test_the_description_may_lie_elsewhere(root: Path, read: Read, tmp_path: Pat
         read(description=tmp_path / "nowhere.md")
 
 
-def test_what_else_lies_there_is_told(root: Path, read: Read) -> None:
+def test_other_files_are_reported(root: Path, read: Read) -> None:
     for place in (
         "user_sessions/u1/a.jsonl",
         "extracts/jira/raw/A-1.json",

@@ -1,4 +1,4 @@
-"""A sync that does not come to its end leaves a mirror that can be used, and the next one goes on from there."""
+"""A sync that does not come to its end leaves a mirror that can be used, and the next one resumes there."""
 
 import signal
 import subprocess
@@ -214,7 +214,7 @@ def test_after_a_sync_that_died_the_server_may_go_back_to_what_was_there_before(
     assert len(list(workspace.parquet.rglob("*.parquet"))) == 3
 
 
-def test_what_a_sync_left_that_died_while_it_wrote_down_its_state_is_gone_after_the_next(
+def test_leftovers_of_a_sync_that_died_writing_its_state_are_removed_by_the_next(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half_written = lambda path, *_: path.with_name(f".{path.name}.1").touch()  # noqa: E731

@@ -82,7 +82,7 @@ class Checked:
 @pytest.mark.long
 @pytest.mark.server
 @pytest.mark.slow
-def test_what_commands_print_fits_their_schemas(
+def test_the_output_of_commands_fits_their_schemas(
     da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = tmp_path / "files"
@@ -137,7 +137,7 @@ def test_what_commands_print_fits_their_schemas(
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_what_commands_for_jira_print_fits_their_schemas(
+def test_the_output_of_jira_commands_fits_their_schemas(
     da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.doubles.jira.server import serving

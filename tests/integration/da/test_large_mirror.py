@@ -65,7 +65,7 @@ def test_a_change_writes_the_part_of_its_source(
     assert len(list(workspace.folder("s07.rows_07").iterdir())) == 1, "the file before is deleted one sync later"
 
 
-def test_a_source_that_comes_and_one_that_goes_are_all_that_changes(
+def test_only_an_added_and_a_removed_source_change(
     many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     assert logged_in("sync").code == 0
@@ -359,7 +359,7 @@ os._exit(0)
     assert [each.name for each in tmp_path.iterdir()] == ["analytics.duckdb"]
 
 
-def test_what_the_user_writes_while_a_copy_is_made_is_kept(tmp_path: Path) -> None:
+def test_writes_of_the_user_during_a_copy_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "analytics.duckdb"
     publish(path, [_empty("shop.orders")])
     draft = Draft(path)

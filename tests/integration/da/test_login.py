@@ -84,7 +84,7 @@ def desk(server: Any, shared_cloud: Any, tmp_path: Path) -> Desk:
     return Desk(server, tmp_path, sessions.for_browser(process.keys, sessions.begin(user_id, now), now))
 
 
-def test_one_logs_in_through_the_browser_of_this_machine(desk: Desk) -> None:
+def test_a_user_logs_in_with_the_browser_of_this_machine(desk: Desk) -> None:
     done = desk.da("login", "--server", desk.server.url, "--browser")
     assert done.returncode == 0, done.stderr
     assert "Logged in to" in done.stdout
@@ -92,7 +92,7 @@ def test_one_logs_in_through_the_browser_of_this_machine(desk: Desk) -> None:
     assert desk.saved["email"] in desk.da("auth", "whoami").stdout
 
 
-def test_one_logs_in_by_a_code_that_another_machine_shows(desk: Desk) -> None:
+def test_a_user_logs_in_with_a_code_from_another_machine(desk: Desk) -> None:
     command = [str(Path(sys.executable).with_name("da")), "login", "--server", desk.server.url, "--no-browser"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=desk.environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:

@@ -145,7 +145,7 @@ def test_colors_do_not_move_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("width", range(30, 140, 9))
-def test_a_list_fits_and_loses_no_text(width: int) -> None:
+def test_a_list_fits_and_keeps_all_text(width: int) -> None:
     text = "A description of several words that goes on for rather longer than a terminal is wide"
     rows = [[f"view{n}", f"source.table_{n}", "1,234,567", "3 hours ago", text] for n in range(3)]
     columns = ["view", "table", "rows", "updated", "description"]

@@ -150,7 +150,7 @@ def test_tokens_of_others_are_listed_and_revoked(eve: Person) -> None:
     assert all(it["revoked_at"] for it in eve.json("admin", "tokens", "list", "-u", "ann@example.com"))
 
 
-def test_the_names_of_before_go_on_working(eve: Person, ann: Person) -> None:
+def test_earlier_names_still_work(eve: Person, ann: Person) -> None:
     assert "ann@example.com" in eve("admin", "list-users")
     assert eve.json("admin", "grant", "ann@example.com", "shop.orders")["table"] == "shop.orders"
     assert ann("sync").startswith("Updated shop.orders")

@@ -39,7 +39,7 @@ def test_json_is_one_document_or_a_list(da: Da, here: Path) -> None:
     assert json.loads((here / "p.json").read_text())["columnProfile"] == one["columnProfile"]
 
 
-def test_the_page_stands_alone_and_escapes_what_it_shows(da: Da, here: Path) -> None:
+def test_the_page_is_self_contained_and_escaped(da: Da, here: Path) -> None:
     assert da("profile", "orders.csv", "--html").out == "Wrote profile.html; open it in a browser.\n"
     page = (here / "profile.html").read_text()
     assert "&lt;b&gt;hi&lt;/b&gt;" in page

@@ -27,13 +27,13 @@ def mirror(api: FunctionsApi, logged_in: Da) -> Da:
     return logged_in
 
 
-def test_rows_stand_in_a_table(mirror: Da) -> None:
+def test_rows_are_printed_as_a_table(mirror: Da) -> None:
     ran = mirror("query", "select id, name, null::varchar as nothing from orders order by id limit 2")
     assert ran.out == "id  name  nothing\n──  ────  ───────\n 0  x0    NULL\n 1  x1    NULL\n"
     assert (ran.code, ran.err) == (0, "")
 
 
-def test_more_rows_than_the_limit_are_told(mirror: Da) -> None:
+def test_rows_beyond_the_limit_are_reported(mirror: Da) -> None:
     ran = mirror("query", "select id from orders order by id desc")
     assert len(ran.out.splitlines()) == 1002
     assert ran.err == "Showing the first 1,000 rows; use --limit 0 for all.\n"
@@ -151,7 +151,7 @@ def test_every_kind_of_statement_is_printed(mirror: Da, sql: str, expected: str)
         ("--nothing\n  --more", "no SQL to run"),
     ],
 )
-def test_an_error_is_told_in_duckdbs_words(mirror: Da, sql: str, message: str) -> None:
+def test_an_error_has_the_words_of_duckdb(mirror: Da, sql: str, message: str) -> None:
     ran = mirror("query", sql)
     assert ran.code == 1
     assert ran.err.startswith("da: ")
@@ -160,7 +160,7 @@ def test_an_error_is_told_in_duckdbs_words(mirror: Da, sql: str, message: str) -
     assert "\x1b" not in ran.err
 
 
-def test_an_error_in_the_middle_of_the_rows_is_told(mirror: Da) -> None:
+def test_an_error_in_the_middle_of_the_rows_is_reported(mirror: Da) -> None:
     ran = mirror("query", "select case when i > 5000 then error('late') else i end from range(10000) t(i)", "-n", "0")
     assert ran.code == 1
     assert "late" in ran.err
@@ -176,7 +176,7 @@ def test_sql_and_a_file_are_too_much(mirror: Da) -> None:
     assert mirror("query", "select 1", "--file", "x.sql").code == 2
 
 
-def test_a_file_that_there_is_not_is_told(mirror: Da) -> None:
+def test_a_missing_file_is_reported(mirror: Da) -> None:
     ran = mirror("query", "--file", "nothing.sql")
     assert (ran.code, ran.err) == (
         1,
@@ -184,7 +184,7 @@ def test_a_file_that_there_is_not_is_told(mirror: Da) -> None:
     )
 
 
-def test_a_reader_that_has_had_enough_is_no_error(mirror: Da) -> None:  # noqa: ARG001
+def test_a_closed_pipe_is_not_an_error(mirror: Da) -> None:  # noqa: ARG001
     command = f"{sys.executable} -m da query 'select * from range(1000000)' -n 0 -f csv | head -n 2"
     ran = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "range\n0\n", "")

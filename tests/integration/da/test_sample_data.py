@@ -158,7 +158,7 @@ def test_another_seed_gives_other_data_of_the_same_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", ["xs", "s"])
-def test_the_manifest_tells_what_the_files_hold(tmp_path: Path, size: str) -> None:
+def test_the_manifest_describes_the_files(tmp_path: Path, size: str) -> None:
     generate(size, 42, "csv", tmp_path)
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     rows = {table: int(one(duckdb.connect(), f"select count(*) from '{tmp_path}/{table}.csv'")) for table in TABLES}
@@ -175,7 +175,7 @@ def test_a_row_takes_less_than_20_millionths_of_a_second_of_one_core(tmp_path: P
     assert (time.process_time() - began) / manifest.total_rows < 20e-6
 
 
-def test_parquet_holds_what_csv_holds(tmp_path: Path) -> None:
+def test_parquet_and_csv_have_the_same_rows(tmp_path: Path) -> None:
     generate("xs", 42, "csv", tmp_path / "csv")
     generate("xs", 42, "parquet", tmp_path / "parquet")
     for table in TABLES:
@@ -216,7 +216,7 @@ def test_the_data_has_its_patterns(
     assert lowest <= one(shop, f"select {share}") <= highest, what
 
 
-def test_new_sample_data_takes_the_place_of_old(tmp_path: Path) -> None:
+def test_new_sample_data_replaces_old(tmp_path: Path) -> None:
     generate("xs", 1, "parquet", tmp_path)
     generate("xs", 42, "csv", tmp_path)
     assert digest(tmp_path) == BYTES_OF_XS_42

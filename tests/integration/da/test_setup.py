@@ -94,7 +94,7 @@ def test_a_server_elsewhere_is_named_in_the_file(da: Da, project: Path) -> None:
     assert "PORT" not in env(project)
 
 
-def test_what_was_answered_is_not_asked_again(typed: Typed, ready: FunctionsApi, project: Path) -> None:
+def test_answered_questions_are_not_asked_again(typed: Typed, ready: FunctionsApi, project: Path) -> None:
     ran = typed("example.com", "", "ann@example.com")
     assert (ran.code, ran.err) == (
         2,
@@ -107,7 +107,7 @@ def test_what_was_answered_is_not_asked_again(typed: Typed, ready: FunctionsApi,
     assert 'name: "Example Data Analyst"' in (project / "config/instance.yaml").read_text()
 
 
-def test_once_more_it_changes_nothing_and_goes_through_all_the_same(da: Da, ready: FunctionsApi, project: Path) -> None:
+def test_a_second_run_changes_nothing_and_succeeds(da: Da, ready: FunctionsApi, project: Path) -> None:
     assert da("setup", *options(ready.address)).code == 0
     before = {path: (project / path).read_bytes() for path in (".env", "config/instance.yaml", ".setup.json")}
     (project / "config/instance.yaml").write_text("# edited since\n")
@@ -123,9 +123,7 @@ def test_once_more_it_changes_nothing_and_goes_through_all_the_same(da: Da, read
     }
 
 
-def test_when_the_answer_to_the_bootstrap_was_lost_the_same_token_is_asked_for(
-    da: Da, ready: FunctionsApi, project: Path
-) -> None:
+def test_after_a_lost_bootstrap_answer_the_same_token_is_requested(da: Da, ready: FunctionsApi, project: Path) -> None:
     made = ready.answers.pop(("POST", "/auth/bootstrap"))
     ready.answers["POST", "/auth/bootstrap"] = [(500, {"detail": "lost"})]
     assert da("setup", *options(ready.address)).code == 1
@@ -210,7 +208,7 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG.values(), ids=WRONG)
-def test_an_answer_that_can_not_be_meant_is_told(da: Da, project: Path, wrong: dict[str, str], said: str) -> None:
+def test_an_invalid_answer_is_reported(da: Da, project: Path, wrong: dict[str, str], said: str) -> None:
     for name in ("sources/zero", "sources/it's", "shop"):
         (project / name).mkdir()
     (project / "sources" / "zero" / ".hidden.csv").touch()
@@ -220,7 +218,7 @@ def test_an_answer_that_can_not_be_meant_is_told(da: Da, project: Path, wrong: d
     assert not (project / ".env").exists()
 
 
-def test_what_can_not_be_asked_has_to_be_told(da: Da, project: Path) -> None:
+def test_without_a_terminal_missing_answers_are_errors(da: Da, project: Path) -> None:
     assert project
     ran = da("setup", "--yes")
     assert (ran.code, ran.err) == (2, "da: --yes needs answers without a default: give --domain, --email\n")
@@ -272,7 +270,7 @@ def test_a_wrong_turn_gets_a_clear_next_step(da: Da, ready: FunctionsApi, projec
     assert said in ran.err
 
 
-def test_a_failed_table_is_told_and_the_others_are_mirrored(da: Da, ready: FunctionsApi, project: Path) -> None:
+def test_a_failed_table_is_reported_and_the_others_are_mirrored(da: Da, ready: FunctionsApi, project: Path) -> None:
     failed = {"table": "bad", "status": "failed", "error": "line 3 is odd"}
     ready.answers["GET", "/api/sync/status"] = [(200, {"runs": [{**RUN, "status": "partial", "tables": [failed]}]})]
     ran = da("setup", *options(ready.address))
@@ -282,7 +280,7 @@ def test_a_failed_table_is_told_and_the_others_are_mirrored(da: Da, ready: Funct
     assert (project / "analysis/server/parquet/shop/orders").is_dir()
 
 
-def test_a_damaged_memory_is_told(da: Da, project: Path) -> None:
+def test_a_damaged_progress_file_is_reported(da: Da, project: Path) -> None:
     (project / ".setup.json").write_text("{}")
     ran = da("setup", *options("http://127.0.0.1:1"))
     assert (ran.code, "delete it and run da setup again" in ran.err) == (1, True)

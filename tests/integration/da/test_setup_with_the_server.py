@@ -73,7 +73,7 @@ class Installation:
         return self.query("select count(*), sum(total) from orders")
 
 
-def test_a_first_installation_goes_on_wherever_it_stopped(tmp_path: Path) -> None:
+def test_a_first_installation_resumes_wherever_it_stopped(tmp_path: Path) -> None:
     at = Installation(tmp_path / "project")
 
     assert "give --source" in at.setup(code=2, stdin="example.com\n\nann@example.com\n")

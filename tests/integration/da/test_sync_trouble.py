@@ -53,7 +53,7 @@ def test_a_mirror_that_lost_its_state_is_found_again(
     assert shop.count("/files/") == 0
 
 
-def test_a_moved_workspace_gets_its_views_anew(
+def test_the_views_of_a_moved_workspace_are_rebuilt(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged_in("sync")
@@ -92,7 +92,7 @@ def test_a_failed_manifest_deletes_nothing(shop: FunctionsApi, logged_in: Da, wo
 
 
 @pytest.mark.parametrize("answer", [[], {"tables": {}}, {"snapshot": 1, "tables": []}, {"snapshot": "1", "tables": {}}])
-def test_what_is_no_manifest_deletes_nothing(
+def test_an_invalid_manifest_deletes_nothing(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, answer: Any
 ) -> None:
     logged_in("sync")
@@ -172,7 +172,7 @@ def test_a_copied_mirror_says_so(
     assert json.loads(logged_in("status", "--json").out)["state"] == "moved"
 
 
-def test_a_cause_is_told_once_however_many_tables_it_hits(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_cause_is_reported_once_however_many_tables_it_affects(api: FunctionsApi, logged_in: Da) -> None:
     urls = {}
     for number in range(30):
         (file,) = api.put(f"shop.t{number:02}", f"select {number} as id")["files"]

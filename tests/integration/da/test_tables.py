@@ -33,7 +33,7 @@ def test_tables_are_listed_with_where_they_are(mirror: Da) -> None:
     assert lines[2].endswith("All orders")
 
 
-def test_what_the_server_notices_of_a_table_is_told_everywhere(api: FunctionsApi, logged_in: Da) -> None:
+def test_notices_of_a_table_are_shown_everywhere(api: FunctionsApi, logged_in: Da) -> None:
     entry = api.put("shop.orders", "select 1 as id")
     entry["notice"] = "its files are gone from the source, last seen\x1b[2J 2026-01-02"
     api.put("shop.items", "select 1 as id")
@@ -122,7 +122,7 @@ def test_an_administrator_has_the_bucket_swept(logged_in: Da, api: FunctionsApi)
     )
 
 
-def test_what_became_few_is_told(logged_in: Da, api: FunctionsApi) -> None:
+def test_compacted_files_are_reported(logged_in: Da, api: FunctionsApi) -> None:
     compacted = [{"source": "shop", "table": "orders", "files": 5000, "size_bytes": 14_000_000}]
     swept = {
         **SWEPT,
@@ -146,13 +146,13 @@ def test_what_became_few_is_told(logged_in: Da, api: FunctionsApi) -> None:
     assert (len(ran.out.splitlines()), ran.err, ran.code) == (2, "rebuild: it is away\n", 1)
 
 
-def test_a_source_that_could_not_be_swept_is_told(logged_in: Da, api: FunctionsApi) -> None:
+def test_a_source_that_could_not_be_swept_is_reported(logged_in: Da, api: FunctionsApi) -> None:
     api.answers["POST", "/sweep"] = [(200, {**SWEPT, "problems": [{"source": "bad", "message": "it is broken"}]})]
     ran = logged_in("admin", "sweep")
     assert (ran.err, ran.code) == ("bad: it is broken\n", 1)
 
 
-def test_a_table_that_there_is_not_is_told(mirror: Da) -> None:
+def test_a_missing_table_is_reported(mirror: Da) -> None:
     ran = mirror("tables", "nothing")
     assert (ran.code, ran.err) == (
         1,

@@ -50,14 +50,14 @@ def test_a_token_that_expires_earlier_than_asked_is_created_with_a_note(
         assert "sign in with a browser or `da login`" in made
 
 
-def test_what_is_well_is_said_to_be(server: tuple[Any, str], tmp_path: Path) -> None:
+def test_a_healthy_setup_is_reported(server: tuple[Any, str], tmp_path: Path) -> None:
     done = run(server, tmp_path, "diagnose", "--json")
     checks = {it["check"]: it for it in json.loads(done.stdout)["checks"]}
     assert {name for name, it in checks.items() if it["verdict"] == "ok"} >= {"server", "versions", "clock", "login"}
     assert checks["workspace"]["advice"] == checks["local database"]["advice"] == "Run: da sync"
 
 
-def test_what_is_broken_is_told_with_what_to_do(server: tuple[Any, str], tmp_path: Path) -> None:
+def test_failures_are_reported_with_the_remedy(server: tuple[Any, str], tmp_path: Path) -> None:
     run(server, tmp_path, "sync", check=False)
     database = tmp_path / "user" / "duckdb" / "analytics.duckdb"
     database.parent.mkdir(parents=True, exist_ok=True)

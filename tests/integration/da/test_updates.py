@@ -35,7 +35,7 @@ def test_an_error_comes_with_the_version(shop: FunctionsApi, logged_in: Da) -> N
 
 
 @pytest.mark.parametrize("version", ["", "nonsense", "1.0\x1b[2J", "1.0; rm -rf /", "1" * 100, __version__])
-def test_what_is_no_other_version_is_not_mentioned(version: str) -> None:
+def test_equivalent_versions_are_not_mentioned(version: str) -> None:
     assert notice(version, SERVER) is None
 
 

@@ -42,7 +42,7 @@ def test_a_connection_that_the_server_closed_is_replaced(api: FunctionsApi, web:
     assert len(api.peers) == 2
 
 
-def test_what_can_not_be_sent_twice_goes_over_a_connection_of_its_own(api: FunctionsApi, web: Web) -> None:
+def test_requests_that_can_not_be_repeated_use_a_new_connection(api: FunctionsApi, web: Web) -> None:
     ask(web, api)
     api.api_faults.append(Fault(cut=0))
     with pytest.raises(BrokenError):
@@ -50,14 +50,14 @@ def test_what_can_not_be_sent_twice_goes_over_a_connection_of_its_own(api: Funct
     assert api.counts() == {"GET /api/me": 1, "POST /api/me": 1}
 
 
-def test_an_answer_that_is_not_read_to_its_end_costs_its_connection(api: FunctionsApi, web: Web) -> None:
+def test_an_answer_that_is_not_read_to_its_end_closes_its_connection(api: FunctionsApi, web: Web) -> None:
     with web.exchange("GET", f"{api.address}/api/me"):
         pass
     ask(web, api)
     assert len(api.peers) == 2
 
 
-def test_nobody_listens(web: Web) -> None:
+def test_a_port_without_a_server_is_reported(web: Web) -> None:
     with pytest.raises(UnreachableError, match=r"can't reach '127.0.0.1:1': connection refused"):
         web.exchange("GET", "http://127.0.0.1:1/").__enter__()
 
@@ -84,7 +84,7 @@ def answering(answer: Answer | Callable[[str], Answer]) -> Iterator[str]:
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             status, headers, body = answer(self.path) if callable(answer) else answer
@@ -134,7 +134,7 @@ def test_encodings_that_something_on_the_way_adds_are_undone(
         assert me(address)["name"].startswith("x")
 
 
-def test_an_encoding_that_nobody_asked_for_is_named() -> None:
+def test_an_unrequested_encoding_is_named() -> None:
     message = "has the unsupported encoding 'br'; a proxy"
     with answering((200, {"Content-Encoding": "br"}, b"...")) as address, pytest.raises(BrokenError, match=message):
         me(address)
@@ -217,7 +217,7 @@ NOW = {"Date": "Sat, 28 Nov 2026 12:00:00 GMT"}
         (403, b"<Code>" + b"x" * 100_000, "", "answered with status 403"),
     ],
 )
-def test_what_a_store_means_is_named(web: Web, status: int, body: bytes, query: str, message: str) -> None:
+def test_errors_of_a_store_are_explained(web: Web, status: int, body: bytes, query: str, message: str) -> None:
     with (
         answering((status, {**NOW, "Content-Type": "application/xml"}, body)) as address,
         web.exchange("GET", f"{address}/file?{query}") as answer,
@@ -326,7 +326,7 @@ def chunks_without_end(*, pause: float = 0.0, size: int = 65_536) -> Iterator[st
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             self.send_response(200)
@@ -349,6 +349,6 @@ def chunks_without_end(*, pause: float = 0.0, size: int = 65_536) -> Iterator[st
         ((400, {}, b'{"detail": "one\\r\\nfake: ok"}'), "^one fake: ok$"),
     ],
 )
-def test_what_a_server_says_of_a_failure_is_one_line(answer: Answer, message: str) -> None:
+def test_the_error_of_a_server_is_one_line(answer: Answer, message: str) -> None:
     with answering(answer) as address, pytest.raises(RefusedError, match=message):
         me(address)

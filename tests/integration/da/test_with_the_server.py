@@ -92,7 +92,7 @@ def test_bootstrap_works_once_and_with_the_secret_only(admin: Laptop, server: Ho
     assert not (tmp_path / "other/config").exists()
 
 
-def test_an_analyst_mirrors_what_is_granted_and_loses_what_is_revoked(admin: Laptop, ann: Laptop) -> None:
+def test_an_analyst_mirrors_granted_tables_and_loses_revoked_ones(admin: Laptop, ann: Laptop) -> None:
     assert ann.da("sync").startswith(
         "You can't read any table yet; to request access, run: da request SOURCE.TABLE --reason WHY\n"
     )
@@ -153,7 +153,7 @@ def test_a_broken_file_fails_its_table_only(admin: Laptop, tmp_path: Path) -> No
     assert admin.rows("select count(*) from orders") == [(2,)]
 
 
-def test_tables_that_stay_at_the_server_are_told_of(admin: Laptop, tmp_path: Path) -> None:
+def test_server_only_tables_are_listed(admin: Laptop, tmp_path: Path) -> None:
     (tmp_path / "files/salaries.csv").write_text("id,salary\n1,1000\n")
     admin.da("admin", "register-table", "shop.salaries", "--server-only")
     admin.da("admin", "sync", "shop")
@@ -202,7 +202,7 @@ OBJECTIONS = {
 }
 
 
-def test_the_servers_objections_are_told_in_a_sentence(admin: Laptop) -> None:
+def test_errors_of_the_server_are_printed_as_a_sentence(admin: Laptop) -> None:
     for message, arguments in OBJECTIONS.items():
         printed = admin.da("admin", *arguments, code=1)
         assert printed.startswith("da: ")

@@ -104,7 +104,7 @@ def test_new_tables_are_registered_in_one_edit(world: World, files: Path) -> Non
     assert set(registered(world)) == {f"t{number}" for number in range(5)}
 
 
-def test_a_broken_file_holds_up_no_other_and_keeps_its_last_version(world: World, files: Path) -> None:
+def test_a_broken_file_blocks_no_other_and_keeps_its_last_version(world: World, files: Path) -> None:
     (files / "a.csv").write_text("x\n1\n")
     (files / "b.csv").write_text("x\n1\n")
     configure(world, files)
@@ -123,7 +123,7 @@ def test_a_broken_file_holds_up_no_other_and_keeps_its_last_version(world: World
     assert outcomes(extract(world, "a", "nothing", status=422)) == {"a": "failed", "nothing": "missing"}
 
 
-def test_files_that_clash_or_have_no_name_are_told_and_not_registered(world: World, files: Path) -> None:
+def test_files_that_clash_or_have_no_name_are_reported_and_not_registered(world: World, files: Path) -> None:
     for name in ("A.csv", "a.csv.gz", " .csv", "good.csv"):
         (files / name).write_text("x\n1\n")
     configure(world, files)

@@ -140,7 +140,7 @@ def test_a_test_checks_path_and_tables(world: World, files: Path) -> None:
     assert (broken["ok"], "1 of 2 can't be read: b: b.csv:2" in broken["checks"][1]["message"]) == (False, True)
 
 
-def test_removing_a_source_takes_its_tables_and_grants(world: World, files: Path) -> None:
+def test_removing_a_source_removes_its_tables_and_grants(world: World, files: Path) -> None:
     (files / "a.csv").write_text("x\n1\n")
     world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(files)}})
     world.send("POST", "/extract/csv", {"source": "shop"})

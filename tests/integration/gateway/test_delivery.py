@@ -38,7 +38,7 @@ def test_several_instances_pass_on_what_is_new_to_every_connection(office: Offic
         assert not {received(each)["id"] for each in of_ann} & ids  # and nobody the same twice
 
 
-def test_who_was_away_gets_what_they_missed_once(office: Office) -> None:
+def test_a_client_that_was_away_gets_missed_events_once(office: Office) -> None:
     ann = office.person("ann")
     office.notify(ann)
     office.notify(ann)
@@ -66,7 +66,7 @@ def confirmed(office: Office, token: str, ids: list[str]) -> None:
         pass
 
 
-def test_what_a_dying_connection_had_only_in_its_buffers_is_sent_again(office: Office) -> None:
+def test_events_in_the_buffers_of_a_dying_connection_are_sent_again(office: Office) -> None:
     ann = office.person("ann")
     with gateway(office.environ) as running:
         with sockets.create_connection(("127.0.0.1", running.port), timeout=30) as hanging:
@@ -131,7 +131,7 @@ def test_a_token_that_only_reads_gets_nothing_for_administrators(office: Office)
                 pass
 
 
-def test_who_reads_too_slowly_is_dropped_and_loses_nothing(office: Office) -> None:
+def test_a_slow_reader_is_dropped_and_loses_nothing(office: Office) -> None:
     ann = office.person("ann")
     user = office.world.ask("GET", "/api/me", token=ann)["user_id"]
     outbox, now = Outbox(office.world.process.store), datetime.now(UTC)

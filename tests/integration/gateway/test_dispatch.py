@@ -50,7 +50,7 @@ OLD = {
 """What a runner of scripts that was written for the old gateway hands in."""
 
 
-def test_what_is_handed_in_reaches_those_who_are_there_and_those_who_come_later(office: Office, tmp_path: Path) -> None:
+def test_submitted_events_reach_connected_and_later_clients(office: Office, tmp_path: Path) -> None:
     path, ann = tmp_path / "d.sock", office.person("ann")
     office.person("bob")
     with gateway(office.environ, QUICK, path) as running:
@@ -200,7 +200,7 @@ CHOICES: list[tuple[list[str], dict[str, bool]]] = [
 ]
 
 
-def test_what_is_handed_in_is_kept_by_the_choice_of_whom_it_is_for(office: Office, tmp_path: Path) -> None:
+def test_submitted_messages_follow_the_preferences_of_their_recipients(office: Office, tmp_path: Path) -> None:
     """It is not sent to chats and by mail, so the page keeps it for a person who has chosen only these."""
     path = tmp_path / "d.sock"
     people = [office.person(f"p{number}") for number in range(len(CHOICES))]

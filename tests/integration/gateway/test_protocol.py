@@ -81,7 +81,7 @@ REFUSED = {
 }
 
 
-def test_what_does_not_sign_in_is_refused(running: Running) -> None:
+def test_connections_that_do_not_sign_in_are_refused(running: Running) -> None:
     for first, reason in REFUSED.items():
         with connect(running.url) as socket:
             socket.send(first)
@@ -103,7 +103,7 @@ def _drain(socket: ClientConnection) -> None:
         socket.recv(10)
 
 
-def test_who_says_nothing_is_refused(office: Office) -> None:
+def test_a_client_that_sends_nothing_is_refused(office: Office) -> None:
     with gateway(office.environ, Limits(auth=0.2)) as running, connect(running.url) as socket:
         assert received(socket) == {"type": "auth_error", "message": "Auth timeout"}
         ended(socket, 1008)
@@ -158,7 +158,7 @@ def test_a_proxy_may_leave_the_path_of_the_address(office: Office) -> None:
             assert json.load(answer)["status"] == "ok"
 
 
-def test_who_answers_no_pings_is_gone(office: Office) -> None:
+def test_a_client_that_answers_no_pings_is_dropped(office: Office) -> None:
     token = office.person("ann")
     with gateway(office.environ, Limits(heartbeat=0.1, poll=POLL, closing=0.5)) as running:
         with signed_in(running, token) as alive:
@@ -170,7 +170,7 @@ def test_who_answers_no_pings_is_gone(office: Office) -> None:
             ended(silent, 1008, "does not answer pings")
 
 
-def test_who_sends_too_much_is_closed(office: Office, running: Running) -> None:
+def test_a_client_that_sends_too_much_is_closed(office: Office, running: Running) -> None:
     with signed_in(running, office.person("ann")) as socket:
         with suppress(ConnectionClosed):
             for _ in range(150):

@@ -108,7 +108,7 @@ def test_the_docs_show_their_own_style_and_nothing_else(server: tuple[Host, Path
     assert not re.search(rb"<script|<img|<link|<iframe|\son\w+=|\sstyle=|javascript:", page)
 
 
-def test_one_function_that_is_deployed_alone_answers_likewise(tmp_path: Path, cloud: Cloud) -> None:
+def test_a_function_deployed_alone_answers_likewise(tmp_path: Path, cloud: Cloud) -> None:
     source = str(ROOT / "functions/api/catalog.py")
     with host(tmp_path, cloud, FUNCTION_SOURCE=source, FUNCTION_TARGET="list_tables") as running:
         for path in (b"/robots.txt", b"/favicon.ico", b"/nowhere", b"/api/health"):

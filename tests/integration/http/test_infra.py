@@ -32,7 +32,7 @@ def dev(place: Path, port: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_what_the_files_of_the_instance_say_is_taken_as_soon_as_it_is_written(tmp_path: Path) -> None:
+def test_changes_of_the_instance_file_take_effect_when_written(tmp_path: Path) -> None:
     file = tmp_path / "config" / "instance.yaml"
     file.parent.mkdir()
     file.write_text("instance: {name: Example}\n")
@@ -171,7 +171,7 @@ def test_logs_are_json_for_machines_and_lines_for_people() -> None:
 
 
 def setting(server: Host, token: str, name: str) -> Any:
-    """Tell what a setting is, `None` while nothing answers."""
+    """Return what a setting is, `None` while nothing answers."""
     try:
         _, answer = server.ask("GET", "/api/admin/config", token=token)
     except OSError:

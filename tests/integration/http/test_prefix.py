@@ -159,9 +159,7 @@ def test_redirects_forms_and_errors_stay_below_the_prefix(it: Mounted) -> None:
 
 
 @pytest.mark.parametrize("removes", [True, False])
-def test_what_the_server_refuses_is_placed_like_what_functions_refuse(
-    begun: Begun, tmp_path: Path, removes: bool
-) -> None:
+def test_refusals_of_the_server_have_the_prefix_too(begun: Begun, tmp_path: Path, removes: bool) -> None:
     world = begun.world(tmp_path, base_url=f"http://localhost{PREFIX}")
     below = "" if removes else PREFIX
 
@@ -248,7 +246,7 @@ def test_clients_of_oauth_find_the_server(it: Mounted) -> None:
 
 
 @pytest.mark.parametrize("path", ["/iceberg/v1/config", "/delta-sharing/shares", "/api/health"])
-def test_what_the_server_refuses_has_the_shape_of_its_path(it: Mounted, path: str) -> None:
+def test_refusals_of_the_server_have_the_error_shape_of_their_path(it: Mounted, path: str) -> None:
     """Before a request reaches a function, such as one that is too large."""
     said = []
     for asked in (path, PREFIX + path):

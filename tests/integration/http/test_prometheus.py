@@ -53,7 +53,7 @@ def test_requests_are_counted_by_function_and_status(world: World) -> None:
     assert after[name, ("health",)] - before.get((name, ("health",)), 0) == 2
 
 
-def test_sources_tasks_and_the_snapshot_are_told_and_no_table_and_no_person(begun: Begun, tmp_path: Path) -> None:
+def test_metrics_cover_sources_tasks_and_the_snapshot_without_tables_and_people(begun: Begun, tmp_path: Path) -> None:
     clock = [1e6]
     world = begun.world(tmp_path, variables=ON, process=partial(Process, monotonic=lambda: clock[0]))
     assert ("analyst_snapshot_age_seconds", ()) not in read(world)

@@ -16,7 +16,7 @@ HEADING = "Your own data"
 pytestmark = pytest.mark.slow
 
 
-def test_the_steps_work_as_they_stand_with_make_dev(tmp_path: Path) -> None:
+def test_the_steps_work_as_written_with_make_dev(tmp_path: Path) -> None:
     files = tmp_path / "files of mine"
     files.mkdir()
     (files / "orders.csv").write_text("id,total\n1,1.50\n2,NA\n")

@@ -101,7 +101,7 @@ def test_others_are_answered_meanwhile(server: Host, attack: Held) -> None:
         assert is_quick(port(server))
 
 
-def test_others_are_answered_while_nobody_reads_large_files(server: Host, shared_cloud: Cloud, tmp_path: Path) -> None:
+def test_others_are_answered_while_large_files_are_not_read(server: Host, shared_cloud: Cloud, tmp_path: Path) -> None:
     if not isinstance(shared_cloud, FileCloud):
         pytest.skip("a cloud hands its files out itself")
     store = shared_cloud.open()
@@ -160,7 +160,7 @@ class Served:
             waiting.close()
 
     def after(self, seconds: float) -> None:
-        """Let time pass, a second at a time, which the server sees."""
+        """Advance the clock, a second at a time, which the server sees."""
         for _ in range(int(seconds)):
             self.clock.now += 1.0
             seen = self.clock.now
@@ -200,7 +200,7 @@ ASKED = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
         (b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", 29, b"HTTP/1.1 100 "),
     ],
 )
-def test_who_does_not_finish_is_let_go(sent: bytes, patient: int, expected: bytes) -> None:
+def test_an_unfinished_request_is_dropped(sent: bytes, patient: int, expected: bytes) -> None:
     with served() as running, connect(running.number, sent) as slow, connect(running.number, ASKED) as other:
         assert other.recv(9) == b"HTTP/1.1 "
         running.after(patient)
@@ -224,7 +224,7 @@ def test_a_connection_that_was_used_is_kept_for_a_while() -> None:
         assert kept.recv(1) == b""
 
 
-def test_a_slow_upload_that_goes_on_is_taken() -> None:
+def test_a_slow_upload_that_makes_progress_is_accepted() -> None:
     patience = Patience(grace=5, rate=10)
     head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 600\r\n\r\n"
     with served(patience=patience) as running, connect(running.number, head) as slow:
@@ -246,7 +246,7 @@ def test_a_client_that_stops_reading_is_let_go_and_its_thread_is_free_at_once() 
         assert running.server.active_channels == {}
 
 
-def test_a_full_server_lets_those_go_who_have_waited_longest() -> None:
+def test_a_full_server_drops_the_longest_idle_connections() -> None:
     with served(connections=20) as running, ExitStack() as stack:
         idle = [stack.enter_context(connect(running.number)) for _ in range(19)]
         for _ in range(3):
@@ -255,7 +255,7 @@ def test_a_full_server_lets_those_go_who_have_waited_longest() -> None:
         assert idle[0].recv(1) == b""
 
 
-def test_a_stopping_server_answers_what_it_was_asked_and_refuses_what_does_not_arrive() -> None:
+def test_a_stopping_server_answers_pending_requests_and_refuses_incomplete_ones() -> None:
     begun = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{"
     with (
         served() as running,

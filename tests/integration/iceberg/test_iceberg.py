@@ -89,7 +89,7 @@ def test_sources_are_namespaces_and_only_readable_tables_are_listed(it: Reader) 
     assert it.answer("HEAD", EVENTS).status_code == 200
 
 
-def test_lists_come_in_pages_for_whoever_asks_for_pages(it: Reader) -> None:
+def test_lists_are_paged_on_request(it: Reader) -> None:
     path = "/iceberg/v1/namespaces/shop/tables"
     assert json.loads(it.answer("GET", path).text)["next-page-token"] is None
     names: list[str] = []
@@ -196,7 +196,7 @@ def test_credentials_open_one_table(it: Reader) -> None:
         assert code_of(fetch(it, events["config"], address)) == (404, "NoSuchKey"), address
 
 
-def test_what_was_not_signed_with_these_credentials_is_refused(it: Reader) -> None:
+def test_requests_signed_with_other_credentials_are_refused(it: Reader) -> None:
     found = loaded(it)
     address, config = found["metadata"]["snapshots"][-1]["manifest-list"], found["config"]
     path = "/" + address.removeprefix("s3://")
@@ -248,7 +248,7 @@ def test_a_hidden_table_does_not_exist(it: Reader) -> None:
     assert uuid in loaded(it)["metadata"]["location"]
 
 
-def test_what_ends_a_right_ends_its_credentials(it: Reader) -> None:
+def test_a_revoked_right_ends_its_credentials(it: Reader) -> None:
     world = it.world
     user = world.ask("POST", "/api/users", {"email": "bob@example.com", "role": "analyst"})
     grant = {"user": "bob@example.com", "table": "crm.leads"}

@@ -86,11 +86,11 @@ class Jira:
         return ask(self.store, "extracts/jira/extract.duckdb", query)
 
     def waiting(self) -> list[str]:
-        """Tell the keys of the events in the inbox."""
+        """Return the keys of the events in the inbox."""
         return [e.key for e in self.store.list("extracts/jira/events/") if "/archive/" not in e.key]
 
     def files(self) -> dict[tuple[str, str | None], str]:
-        """Tell the hash of each file of the tables, by table and part."""
+        """Return the hash of each file of the tables, by table and part."""
         return {(name, part): sha for name, part, sha in self.rows("select table_name, partition, sha256 from _files")}
 
 
@@ -144,13 +144,13 @@ def jira(installed: Installed, tmp_path: Path, at_once: None) -> Jira:  # noqa: 
 def issue(
     number: int, *, key: str | None = None, created: datetime = NOON, updated: datetime = NOON, **fields: Any
 ) -> dict[str, Any]:
-    """Give a whole issue as webhooks embed it."""
+    """Return a whole issue as webhooks embed it."""
     told = {"summary": f"Issue {number}", "created": stamp(created), "updated": stamp(updated), **fields}
     return {"id": str(number), "key": key or f"ABC-{number}", "fields": told}
 
 
 def event(name: str, at: datetime = NOON, **members: Any) -> dict[str, Any]:
-    """Give the body of a webhook."""
+    """Return the body of a webhook."""
     return {"timestamp": round(at.timestamp() * 1000), "webhookEvent": name, **members}
 
 
@@ -179,7 +179,7 @@ def asking(installed: Installed, tmp_path: Path, service: Service, at_once: None
 
 
 def settings_for(service: Service, folder: Path) -> dict[str, str]:
-    """Give the settings by which an instance of Jira is asked; a file of them is put into a folder."""
+    """Return the settings by which an instance of Jira is asked; a file of them is put into a folder."""
     (folder / "instance.yaml").write_text(yaml.safe_dump({"jira": {"custom_fields": CUSTOM_FIELDS}}))
     return {
         "CONFIG_FILE": str(folder / "instance.yaml"),

@@ -56,7 +56,7 @@ class Scene:
         self.place.restore(self.saved)
 
     def points(self) -> list[tuple[str, str]]:
-        """Fold undisturbed; tell the touches of the store."""
+        """Fold undisturbed; return the touches of the store."""
         self.begin()
         touches = Touches()
         jira = self.serve(FatedStore(self.place.open(), touches))

@@ -27,7 +27,7 @@ class Told:
         return issue(self.number, key=self.key, created=self.created, updated=self.updated, summary=self.summary)
 
     def partial(self) -> dict[str, Any]:
-        """Give the issue as events of comments embed it."""
+        """Return the issue as events of comments embed it."""
         return {
             "id": str(self.number),
             "key": self.key,

@@ -71,7 +71,7 @@ def test_an_increment_reads_what_was_updated_and_what_the_index_knew_too_late(
     assert service.counts["remotelink"] == 1
 
 
-def test_a_run_that_is_cut_off_goes_on_where_it_was(
+def test_a_run_that_is_cut_off_resumes_where_it_was(
     asking: Jira, service: Service, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 10)
@@ -89,7 +89,7 @@ def test_a_run_that_is_cut_off_goes_on_where_it_was(
     assert service.counts["remotelink"] == 15
 
 
-def test_a_run_that_has_had_its_time_leaves_the_rest_to_the_next(
+def test_a_run_out_of_time_leaves_the_rest_to_the_next(
     asking: Jira, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 10)
@@ -102,7 +102,7 @@ def test_a_run_that_has_had_its_time_leaves_the_rest_to_the_next(
     assert len(issues(asking)) == 15
 
 
-def test_one_issue_that_can_not_be_had_holds_up_no_other_and_is_tried_again(
+def test_an_issue_that_can_not_be_fetched_blocks_no_other_and_is_retried(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     for _ in range(3):
@@ -162,7 +162,7 @@ def test_a_source_may_be_a_query_and_some_projects(asking: Jira, instance: Insta
     assert issues(asking) == [("DEV-1",)]
 
 
-def test_what_is_read_first_can_be_counted(asking: Jira, instance: Instance) -> None:
+def test_the_first_read_can_be_counted(asking: Jira, instance: Instance) -> None:
     instance.create()
     counted = extract(asking, dry_run=True)
     assert (counted["found"], counted["jql"]) == (1, "created >= 0 ORDER BY created ASC")

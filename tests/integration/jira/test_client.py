@@ -85,7 +85,7 @@ def test_an_issue_comes_with_all_comments_logged_work_changes_and_links(
     assert service.counts == {"issue": 1, "changelog": 2, "worklog": 1, "remotelink": 1}
 
 
-def test_an_issue_is_the_same_document_however_it_was_asked_for(instance: Instance, client: JiraClient) -> None:
+def test_an_issue_is_the_same_document_however_it_was_requested(instance: Instance, client: JiraClient) -> None:
     issue = instance.create(description="text")
     for n in range(45):
         instance.comment(issue.id, f"comment {n}")
@@ -151,7 +151,7 @@ def test_the_time_and_the_fields_are_those_of_the_instance(instance: Instance, c
         (410, RemovedError),
     ],
 )
-def test_what_waiting_does_not_help_is_told_at_once(
+def test_permanent_failures_are_reported_at_once(
     service: Service, client: JiraClient, clock: Clock, status: int, error: type[AnalystError]
 ) -> None:
     service.faults.append(Fault("field", status))
@@ -163,7 +163,7 @@ def test_what_waiting_does_not_help_is_told_at_once(
 @pytest.mark.parametrize(
     "fault", [Fault(status=500), Fault(status=502), Fault(status=503), Fault(), Fault(cut=10), Fault(status=429)]
 )
-def test_what_passes_is_tried_again(service: Service, client: JiraClient, clock: Clock, fault: Fault) -> None:
+def test_temporary_failures_are_retried(service: Service, client: JiraClient, clock: Clock, fault: Fault) -> None:
     service.faults.append(fault)
     assert client.fields()
     assert clock.waits == [0.25]
@@ -176,7 +176,7 @@ def test_half_a_minute_without_jira_is_waited_out(service: Service, client: Jira
     assert 30 <= clock.at < 60
 
 
-def test_nothing_is_asked_before_the_time_that_jira_names(service: Service, client: JiraClient, clock: Clock) -> None:
+def test_no_request_is_made_before_the_time_that_jira_names(service: Service, client: JiraClient, clock: Clock) -> None:
     service.faults.append(Fault("field", 429, {"Retry-After": "17"}))
     assert client.fields()
     assert 17 <= clock.at < 18
@@ -255,7 +255,7 @@ def test_a_file_that_is_too_large_or_breaks_off_is_an_error(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 429])
-def test_no_message_holds_a_secret(
+def test_no_message_contains_a_secret(
     service: Service, instance: Instance, client: JiraClient, tmp_path: Path, status: int
 ) -> None:
     issue = instance.create()
@@ -275,7 +275,7 @@ def message(service: Service, kind: str, status: int, ask: Callable[[], object])
     return f"{raised.value} {raised.value.details} {raised.value.__cause__!r}"
 
 
-def test_an_address_where_nobody_answers_is_told(clock: Clock) -> None:
+def test_an_unreachable_address_is_reported(clock: Clock) -> None:
     patience = Patience(1.0, clock.now, clock.sleep, steady)
     client = JiraClient(Connection("http://127.0.0.1:9", Credential(SecretStr("x")), patience))
     with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:9 does not answer"):
@@ -329,7 +329,7 @@ CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https
         (Fault("myself", 404), "check that JIRA_DOMAIN is the address"),
     ],
 )
-def test_what_stands_between_us_and_jira_is_named_with_a_remedy(
+def test_a_proxy_before_jira_is_named_with_a_remedy(
     service: Service, client: JiraClient, clock: Clock, fault: Fault, said: str
 ) -> None:
     service.faults = [replace(fault, times=10**6)]

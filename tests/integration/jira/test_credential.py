@@ -98,7 +98,7 @@ def test_a_search_that_ends_early_since_the_token_expired_is_no_end(
     assert len(issues(asking)) == 12
 
 
-def test_fields_that_anybody_is_shown_do_not_replace_those_that_are_known(
+def test_fields_of_an_anonymous_response_do_not_replace_known_ones(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     instance.create(customfield_10004={"value": "high"})
@@ -130,9 +130,7 @@ def test_a_lost_permission_deletes_no_project(asking: Jira, service: Service, in
     assert fold(asking)["left"] == 0
 
 
-def test_deletions_that_nobody_told_of_are_counted_for_a_day(
-    asking: Jira, service: Service, instance: Instance
-) -> None:
+def test_unannounced_deletions_are_counted_for_a_day(asking: Jira, service: Service, instance: Instance) -> None:
     ids = [instance.create().id for _ in range(12)]
     run(asking)
     for taken, id_ in enumerate(ids[:3]):
@@ -146,7 +144,7 @@ def test_deletions_that_nobody_told_of_are_counted_for_a_day(
     assert len(issues(asking)) == 10
 
 
-def test_deletions_that_jira_tells_of_are_believed_however_many(asking: Jira, instance: Instance) -> None:
+def test_deletions_that_jira_reports_are_believed_however_many(asking: Jira, instance: Instance) -> None:
     ids = [instance.create().id for _ in range(9)]
     run(asking)
     for id_ in ids:

@@ -82,7 +82,7 @@ def test_a_search_is_paged_by_tokens_and_each_issue_comes_once(
     assert client.approximate_issue_count("project in (SUP, DEV)") == 30
 
 
-def test_what_changes_while_it_is_read_comes_again_at_the_end(
+def test_issues_that_change_while_they_are_read_come_again_at_the_end(
     service: Service, instance: Instance, client: JIRA
 ) -> None:
     service.page = 2
@@ -157,7 +157,7 @@ def test_a_moved_issue_is_found_by_its_old_key_and_a_deleted_one_is_not(instance
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
-def test_faults_are_answered_as_they_are_told(service: Service, client: JIRA, status: int) -> None:
+def test_faults_are_answered_as_configured(service: Service, client: JIRA, status: int) -> None:
     service.faults.append(Fault("myself", status))
     with pytest.raises(JIRAError) as error:
         client.myself()

@@ -82,7 +82,7 @@ def test_a_token_that_expires_leaves_events_in_the_inbox_until_there_is_another(
     assert asking.waiting() == []
 
 
-def test_one_issue_that_can_not_be_had_holds_up_no_other(
+def test_one_issue_that_can_not_be_fetched_blocks_no_other(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery
 ) -> None:
     first, second = instance.create(), instance.create()
@@ -97,7 +97,7 @@ def test_one_issue_that_can_not_be_had_holds_up_no_other(
     assert asking.rows("select count(*) from issues") == [(2,)]
 
 
-def test_what_could_not_be_read_of_an_event_is_told_by_the_fold_that_is_done_with_it(
+def test_unreadable_parts_of_an_event_are_reported_by_its_fold(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     created = instance.create()
@@ -144,7 +144,7 @@ def test_while_jira_is_down_no_more_than_a_batch_is_read(
     assert fold(asking, 200)["counts"] == {"events": 6, "issues": 6}
 
 
-def test_many_issues_that_can_not_be_had_hold_up_no_other(
+def test_many_issues_that_can_not_be_fetched_hold_up_no_other(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery
 ) -> None:
     for _ in range(7):
@@ -193,7 +193,7 @@ def test_nothing_brings_a_deleted_issue_back_for_a_month(
     assert asking.rows("select deleted_at is not null from raw_issues") == [(True,)]
 
 
-def test_what_was_deleted_a_month_ago_is_forgotten(jira: Jira) -> None:
+def test_deletions_of_a_month_ago_are_forgotten(jira: Jira) -> None:
     for number, name in enumerate(("jira:issue_deleted", "jira:issue_created")):
         jira.take(event(name, issue={"id": str(number), "key": f"A-{number}", "fields": {"summary": "x"}}))
     jira.fold()

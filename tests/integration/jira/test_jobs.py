@@ -28,7 +28,7 @@ def issues(jira: Jira, columns: str = "issue_key") -> list[Any]:
     return jira.rows(f"select {columns} from issues order by issue_id::int")
 
 
-def test_what_is_missing_stale_or_deleted_is_found_mended_and_reported(asking: Jira, instance: Instance) -> None:
+def test_missing_stale_and_deleted_issues_are_found_repaired_and_reported(asking: Jira, instance: Instance) -> None:
     same, stale, deleted, moved = (instance.create() for _ in range(4))
     run(asking)
     instance.clock += HOUR
@@ -69,7 +69,7 @@ def test_an_index_that_lags_makes_nothing_missing_or_deleted(asking: Jira, insta
     assert issues(asking) == [("SUP-1",)]
 
 
-def test_what_is_more_than_may_be_mended_is_an_error_and_deletions_are_not_believed(
+def test_too_many_differences_are_an_error_and_deletions_are_not_believed(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     ids = [instance.create().id for _ in range(4)]
@@ -154,7 +154,7 @@ def test_slas_of_open_issues_run_on_and_what_was_updated_unnoticed_is_healed(
     assert run(asking, "sla")["counts"] == {"polled": 1}
 
 
-def test_a_poll_whose_token_has_expired_is_told_and_changes_nothing(
+def test_a_poll_whose_token_has_expired_is_reported_and_changes_nothing(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     instance.create(customfield_10161=Sla("Time to resolution", START, HOUR))
@@ -190,7 +190,7 @@ def test_attachments_are_stored_once_and_the_table_tells_where(
     assert asking.rows(f"select local_path from attachments where attachment_id = '{small}'") == [(key,)]
 
 
-def test_an_attachment_that_can_not_be_had_holds_up_no_other(
+def test_an_attachment_that_can_not_be_fetched_blocks_no_other(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     issue = instance.create()

@@ -1,4 +1,4 @@
-"""Issues can be read anew, and the source says what its readers may see and which projects it has."""
+"""Issues can be read again, and the source says what its readers may see and which projects it has."""
 
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def test_an_expired_token_refreshes_nothing(asking: Jira, service: Service, inst
     assert issues(asking) == [(key,)]
 
 
-def test_what_readers_may_see_is_the_sources_to_say_and_remakes_its_tables(jira: Jira) -> None:
+def test_the_restriction_options_of_a_source_rebuild_its_tables(jira: Jira) -> None:
     said = {"id": "77", "author": {"accountId": "x", "emailAddress": "ann@a.example"}, "body": "SECRET internal"}
     internal = {**said, "jsdPublic": False, "created": "2026-03-01T12:00:00.000+0000"}
     jira.take(event("comment_created", comment=internal, issue=issue(1, security={"name": "Staff"})))

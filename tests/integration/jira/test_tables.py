@@ -1,4 +1,4 @@
-"""The published tables: only months that changed have other files, and options that change make all of them anew."""
+"""The published tables: only months that changed have other files, and options that change make all of them again."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ def tell(jira: Jira, *issues: dict[str, Any]) -> None:
 
 
 def manifest(jira: Jira) -> dict[str, dict[str | None, str]]:
-    """Give the hashes of the files that laptops have, by table and month."""
+    """Return the hashes of the files that laptops have, by table and month."""
     tables = jira.world.ask("GET", "/api/sync/manifest")["tables"]
     return {id_: {file["partition"]: file["sha256"] for file in table["files"]} for id_, table in tables.items()}
 
@@ -94,7 +94,7 @@ def test_a_table_that_was_taken_out_is_not_made_until_it_is_added_again(jira: Ji
     assert jira.rows("select issue_id from issues order by 1") == [("1",), ("2",)]
 
 
-def test_without_the_documents_everything_begins_anew(jira: Jira) -> None:
+def test_without_the_documents_everything_is_read_again(jira: Jira) -> None:
     tell(jira, issue(1))
     jira.world.ask("DELETE", "/api/admin/tables/jira.raw_issues")
     tell(jira, issue(2))
@@ -128,9 +128,7 @@ def test_a_config_that_can_not_be_meant_is_refused(jira: Jira, config: dict[str,
     assert answer.status_code == 422
 
 
-def test_an_issue_that_no_rows_can_be_made_of_holds_up_no_other_and_is_kept(
-    jira: Jira, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_issue_without_valid_rows_blocks_no_other_and_is_kept(jira: Jira, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr("analyst.connectors.jira.issue.rows.hierarchy.standing", _fail_for("Broken"))
         for told in (issue(1, summary="Broken"), issue(2)):

@@ -37,7 +37,7 @@ def test_an_event_becomes_rows_of_a_published_snapshot(jira: Jira) -> None:
     assert [file["partition"] for file in tables["jira.issues"]["files"]] == [None, "2026-03"]
 
 
-def test_what_comes_again_changes_nothing(jira: Jira) -> None:
+def test_a_repeated_event_changes_nothing(jira: Jira) -> None:
     assert [jira.take(CREATED, "one")["outcome"] for _ in range(2)] == ["kept", "known"]
     jira.fold()
     before = jira.rows("select version from _state")
@@ -90,7 +90,7 @@ def test_either_header_and_form_of_a_signature_will_do(jira: Jira) -> None:
         {"Authorization": f"Bearer {SERVICE_TOKEN}"},
     ],
 )
-def test_what_is_not_signed_is_refused_and_not_kept(jira: Jira, headers: dict[str, str]) -> None:
+def test_unsigned_events_are_refused_and_not_stored(jira: Jira, headers: dict[str, str]) -> None:
     answer = jira.world.client.post("/webhooks/jira", data=b"{}", headers=headers)
     assert answer.status_code == 401
     assert JIRA_SECRET not in answer.text
@@ -104,7 +104,7 @@ def test_without_a_secret_no_webhook_is_taken() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"a": 1'])
-def test_what_is_not_json_is_refused_kept_and_set_aside(jira: Jira, body: bytes) -> None:
+def test_events_that_are_not_json_are_refused_stored_and_set_aside(jira: Jira, body: bytes) -> None:
     answer = jira.send(body)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "malformed")
     assert len(jira.waiting()) == 1
@@ -153,7 +153,7 @@ class Unread:
         (EVENT_BYTES, "g" * 64, 401),
     ],
 )
-def test_what_is_too_large_or_has_no_signature_that_could_be_right_is_not_read(
+def test_bodies_that_are_too_large_or_have_a_malformed_signature_are_not_read(
     jira: Jira, size: int, shown: str | None, status: int
 ) -> None:
     given = {"HTTP_X_HUB_SIGNATURE": shown} if shown else {}
@@ -180,7 +180,7 @@ def test_an_event_of_any_size_that_jira_sends_is_kept_and_folded(jira: Jira) -> 
     assert jira.rows("select length(summary) from issues") == [(2 << 20,)]
 
 
-def test_what_jira_adds_to_the_address_is_no_hindrance(jira: Jira) -> None:
+def test_parameters_that_jira_adds_to_the_address_are_accepted(jira: Jira) -> None:
     body = b"{}"
     headers = {"X-Hub-Signature": signature(body), "Content-Type": "text/plain"}
     answer = jira.world.client.post("/webhooks/jira?user_id=ann&user_key=a&x=%ff", data=body, headers=headers)
@@ -217,7 +217,7 @@ def test_events_wait_for_their_source_to_be_registered(cloud: Cloud, tmp_path: P
 
 
 @pytest.mark.parametrize("name", [".keep", "-", "0", "2026-03-01T12-00/.one.json.part", "99/one.json"])
-def test_what_else_lies_in_the_inbox_holds_up_no_event(jira: Jira, name: str) -> None:
+def test_other_objects_in_the_inbox_block_no_event(jira: Jira, name: str) -> None:
     jira.store.put(f"extracts/jira/events/{name}", b"", if_version=ABSENT)
     jira.take(CREATED)
     assert jira.fold()["counts"] == {"events": 1, "issues": 1}

@@ -135,7 +135,7 @@ def test_the_end_of_a_maintenance_is_awaited(opened: Opened) -> None:
     assert keboola.sync()["orders"]["status"] == "ok"
 
 
-def test_a_failed_job_is_told_with_its_reason_and_exception(opened: Opened) -> None:
+def test_a_failed_job_is_reported_with_its_reason_and_exception(opened: Opened) -> None:
     project = Project()
     keboola = synced(opened, project)
     project.job_error = lambda _: {"code": "storage.x", "message": "Warehouse is on fire", "exceptionId": "ex-77"}

@@ -29,7 +29,7 @@ def content(keboola: Keboola) -> list[Any]:
     return keboola.rows("select id::int, value from kbc.orders order by id")
 
 
-def test_what_did_not_change_is_not_exported(opened: Opened) -> None:
+def test_unchanged_tables_are_not_exported(opened: Opened) -> None:
     project = Project()
     orders(project)
     keboola = incremental(opened, project)
@@ -146,7 +146,7 @@ def test_a_frozen_schema_keeps_the_published_rows(opened: Opened) -> None:
     assert len(content(keboola)) == 4
 
 
-def test_a_type_that_changed_is_read_anew(opened: Opened) -> None:
+def test_a_type_that_changed_is_read_again(opened: Opened) -> None:
     project = Project()
     table = orders(project)
     keboola = incremental(opened, project)
@@ -244,7 +244,7 @@ def test_only_the_partitions_that_changed_are_written_again(opened: Opened, gran
 
 
 def test_rows_of_two_projects_are_never_mixed(opened: Opened) -> None:
-    """Projects have equal ids, such as a copy for tests; a source that is led to another one reads its tables anew."""
+    """Projects have equal ids, such as a copy for tests; a source that is led to another one reads its tables again."""
     project, other = Project(), Project()
     orders(project)
     keboola = incremental(opened, project)

@@ -159,7 +159,7 @@ def test_answers_that_are_malformed_are_rejected_with_a_reason(
 
 
 @pytest.mark.parametrize("verdict", ["yes", {"safe": "true", "reason": ""}, {"reason": "x"}])
-def test_what_is_not_found_harmless_is_not_proposed(begun: Begun, tmp_path: Path, verdict: Any) -> None:
+def test_items_not_judged_harmless_are_not_proposed(begun: Begun, tmp_path: Path, verdict: Any) -> None:
     with model("openai", Thinking([found()], verdict=verdict)) as double:
         world = world_of(begun, tmp_path, double)
         hand_in(world, "Orders are net.")
@@ -167,7 +167,7 @@ def test_what_is_not_found_harmless_is_not_proposed(begun: Begun, tmp_path: Path
         assert (done["proposed"], len(done["rejected"])) == ([], 1)
 
 
-def test_a_collector_that_was_killed_goes_on(begun: Begun, tmp_path: Path) -> None:
+def test_a_killed_collector_resumes(begun: Begun, tmp_path: Path) -> None:
     first, second = "First. " * 1500, "Second. " * 1500
     with model("anthropic", Thinking([found("One", "First.")], [found("Two", "Second.")])) as double:
         world = world_of(begun, tmp_path, double)

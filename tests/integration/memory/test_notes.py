@@ -63,7 +63,7 @@ def test_a_text_is_stored_once_and_replaced(world: World) -> None:
     assert world.send("DELETE", f"/api/memory/notes/{first['id']}").status_code == 404
 
 
-def test_nobody_sees_the_notes_of_others(world: World) -> None:
+def test_notes_are_visible_only_to_their_authors(world: World) -> None:
     ann, bob = person(world, "ann"), person(world, "bob")
     made = hand_in(world, "Orders of Ann", ann)
     for other in (bob, world.admin):
@@ -93,7 +93,7 @@ def test_nobody_sees_the_notes_of_others(world: World) -> None:
         {"name": "x", "text": 1},
     ],
 )
-def test_what_is_no_note_is_refused(world: World, body: dict[str, Any]) -> None:
+def test_an_invalid_note_is_refused(world: World, body: dict[str, Any]) -> None:
     assert world.send("POST", "/api/memory/notes", body).status_code == 422
     assert world.ask("GET", "/api/memory/notes")["notes"] == []
 

@@ -51,7 +51,7 @@ class Town:
         return [each["title"] for each in found]
 
     def later(self, **delta: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.clock[0] += timedelta(**delta)
 
     def break_(self, table: str) -> None:

@@ -12,7 +12,7 @@ def watch(town: Town, token: str, *tables: str, **more: Any) -> None:
     town.world.ask("PUT", "/api/notifications/preferences", {"watch": list(tables), **more}, token=token)
 
 
-def test_a_failed_table_is_told_once_and_again_when_it_works(town: Town) -> None:
+def test_a_failed_table_is_reported_once_and_again_when_it_works(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     watch(town, ann, "shop.*")
     town.break_("orders")
@@ -50,7 +50,7 @@ def test_only_those_who_use_watch_or_own_a_table_hear_of_it(town: Town) -> None:
     }
 
 
-def test_nobody_hears_of_a_table_that_they_may_not_read(town: Town) -> None:
+def test_users_are_not_notified_of_tables_that_they_may_not_read(town: Town) -> None:
     _, ann = town.person("ann", "shop.people")
     watch(town, ann, "shop.*")
     for table in ("orders", "people"):
@@ -84,7 +84,7 @@ def test_a_table_that_is_registered_again_is_another_one(town: Town) -> None:
     assert town.titles(ann) == []
 
 
-def test_what_is_wrong_is_for_administrators(town: Town) -> None:
+def test_failures_are_reported_to_administrators(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     for token in (ann, town.world.admin):
         watch(town, token, "shop.orders")
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_for_administrators(town: Town) -> None:
     assert "orders.csv" in texts[1]
 
 
-def test_an_expectation_that_is_not_met_is_told(town: Town) -> None:
+def test_an_expectation_that_is_not_met_is_reported(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     watch(town, ann, "shop.orders")
     expected = {"expectations": [{"kind": "row_count", "max": 2, "severity": "warn"}]}

@@ -60,7 +60,7 @@ def test_a_browser_follows_what_is_new(town: Town) -> None:
         assert ask(town, ann, "", query).status_code == 422
 
 
-def test_who_may_not_see_a_notification_any_more_gets_nothing(town: Town) -> None:
+def test_a_user_who_may_no_longer_see_a_notification_gets_nothing(town: Town) -> None:
     _, ann = town.person("ann")
     granted = town.world.ask("POST", "/api/admin/permissions", {"user": "ann@example.com", "table": "shop.orders"})
     _, position = events(ask(town, ann))

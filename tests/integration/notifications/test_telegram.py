@@ -155,7 +155,7 @@ def test_an_update_that_comes_twice_is_answered_once(chat: Chat) -> None:
     assert chat.update(update) is None
 
 
-def test_who_blocks_the_bot_unlinks_the_chat(chat: Chat) -> None:
+def test_a_user_who_blocks_the_bot_unlinks_the_chat(chat: Chat) -> None:
     chat.ask("POST", "/api/telegram/verify", {"code": chat.code()})
     member = {"chat": {"id": CHAT, "type": "private"}, "new_chat_member": {"status": "kicked"}}
     assert chat.update({"update_id": 1, "my_chat_member": {**member, "date": 1 << 40}}) is None

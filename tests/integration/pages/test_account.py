@@ -35,7 +35,7 @@ def test_a_token_is_created_shown_once_used_and_revoked(ann: Browser, world: Wor
     assert id_ not in ann.get("/account").text
 
 
-def test_nobody_revokes_the_tokens_of_others(ann: Browser, world: World) -> None:
+def test_users_can_not_revoke_tokens_of_others(ann: Browser, world: World) -> None:
     theirs = world.ask("POST", "/auth/tokens", {"name": "theirs"})
     answer = ann.post("/account/tokens/revoke", id=theirs["id"])
     assert (answer.status_code, "There is no token" in answer.text) == (404, True)
@@ -55,7 +55,7 @@ def test_nobody_revokes_the_tokens_of_others(ann: Browser, world: World) -> None
         ("/account/password", {"old": "wrong", "new": PASSWORD}, 401),
     ],
 )
-def test_what_can_not_be_done_is_a_page_with_the_reason_and_a_way_on(
+def test_failures_are_pages_with_the_reason_and_a_next_step(
     ann: Browser, path: str, form: dict[str, str], status: int
 ) -> None:
     answer = ann.post(path, **form)

@@ -41,7 +41,7 @@ def test_each_is_shown_and_has_a_twin(admin: Browser, page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_nobody_else_sees_them(kim: Browser, page: str) -> None:
+def test_they_are_visible_only_to_administrators(kim: Browser, page: str) -> None:
     assert kim.get(f"/admin{page}").status_code == 403
     assert kim.client.get(f"/admin{page}.json", base_url="http://localhost").status_code == 403
 

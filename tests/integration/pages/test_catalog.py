@@ -58,7 +58,7 @@ def test_words_are_marked_where_they_are_found(admin: Browser) -> None:
     assert "Found in description" in page
 
 
-def test_who_owns_a_table_finds_it_as_theirs(kim: Browser) -> None:
+def test_an_owner_finds_their_tables(kim: Browser) -> None:
     assert [each["id"] for each in kim.json("/catalog.json?mine=true")["entries"]] == ["shop.orders"]
 
 
@@ -88,7 +88,7 @@ def test_a_hidden_table_is_in_no_count_and_no_choice(ann: Browser, world: World)
 @pytest.mark.parametrize(
     "query", ["page=0", "page=x", "source=A%20B", "fresh=soon", "mine=maybe", "nothing=1", "q=" + 201 * "x"]
 )
-def test_what_it_can_not_have_is_refused(ann: Browser, query: str) -> None:
+def test_invalid_filters_are_refused(ann: Browser, query: str) -> None:
     assert ann.get(f"/catalog?{query}").status_code == 422
     problem: Any = ann.client.get(f"/catalog.json?{query}", base_url="http://localhost").get_json(force=True)
     assert problem["status"] == 422

@@ -50,7 +50,7 @@ def test_a_browser_gets_a_page(browser: Browser, method: str, path: str, status:
     ],
 )
 @pytest.mark.parametrize("cookie", ["", "da_s1.ended"])
-def test_what_was_typed_is_kept_when_the_session_has_ended(
+def test_input_is_kept_when_the_session_has_ended(
     browser: Browser, path: str, form: dict[str, str], *, kept: bool, cookie: str
 ) -> None:
     if cookie:
@@ -169,7 +169,7 @@ STRANGER_NAVIGATION = ('<a href="/login">Sign in</a>', '<a href="/cli">Install d
         (("POST", "/tables/shop/orders/description", {"description": "x"}), 403, 'href="/query">Go back'),
     ],
 )
-def test_who_has_signed_in_keeps_the_navigation(
+def test_a_user_who_has_signed_in_keeps_the_navigation(
     ann: Browser, request_: tuple[str, str, dict[str, str]], status: int, way_on: str
 ) -> None:
     method, path, form = request_

@@ -37,7 +37,7 @@ def test_a_term_is_added_edited_found_and_removed(kim: Browser, world: World) ->
         ({"links": "shop.salaries"}, 404, "there is no table 'shop.salaries'"),
     ],
 )
-def test_what_can_not_be_linked_is_said(kim: Browser, form: dict[str, str], status: int, said: str) -> None:
+def test_invalid_links_are_explained(kim: Browser, form: dict[str, str], status: int, said: str) -> None:
     answer = kim.post("/glossary/Refused", **form)
     assert (answer.status_code, said.lower() in html.unescape(answer.text).lower()) == (status, True)
 

@@ -32,7 +32,7 @@ def test_it_gives_the_exact_commands_to_install_and_connect(ann: Browser) -> Non
     assert 'da query "from orders limit 10"' in page
 
 
-def test_who_can_read_nothing_is_told_what_to_do(browser: Browser) -> None:
+def test_a_user_who_can_read_nothing_is_told_what_to_do(browser: Browser) -> None:
     page = browser.sign_in("bob@example.com").get("/").text
     assert "You can't read any table yet" in page
     assert 'href="/account#requests"' in page

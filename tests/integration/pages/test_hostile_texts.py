@@ -193,7 +193,7 @@ def ids(world: World) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", pages())
-def test_what_people_say_is_shown_as_text(admin: Browser, ids: dict[str, str], path: str) -> None:
+def test_texts_of_people_are_shown_as_text(admin: Browser, ids: dict[str, str], path: str) -> None:
     answer = admin.get(path.format(**ids))
     assert answer.status_code in {200, 303, 401, 404}
     assert strange(answer.text) == []
@@ -315,7 +315,7 @@ def test_urls_are_texts(admin: Browser, path: str) -> None:
         ("/auth/password", "email"),
     ],
 )
-def test_what_forms_send_is_text(admin: Browser, path: str, field: str) -> None:
+def test_input_of_forms_is_shown_as_text(admin: Browser, path: str, field: str) -> None:
     rest = {
         "/account/tokens": {"scopes": "read", "expires_in_days": "7"},
         "/account/requests": {"reason": "x"},

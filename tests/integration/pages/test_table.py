@@ -54,7 +54,7 @@ def test_its_twin_has_what_the_api_says(ann: Browser, world: World) -> None:
     assert data["expectations"] == world.ask("GET", "/api/tables/shop.orders/expectations")
 
 
-def test_what_is_said_of_a_table_is_edited_in_place_by_who_may(kim: Browser, world: World) -> None:
+def test_descriptions_are_edited_in_place_by_knowledge_managers(kim: Browser, world: World) -> None:
     form = {
         "description": "Orders, one per row",
         "tags": "core, sales,",
@@ -84,7 +84,9 @@ def test_what_is_said_of_a_table_is_edited_in_place_by_who_may(kim: Browser, wor
 @pytest.mark.parametrize(
     ("who", "path", "status"), [("ann", "description", 403), ("ann", "columns", 403), ("kim", "columns", 422)]
 )
-def test_who_may_not_or_says_nonsense_is_refused(browser: Browser, who: str, path: str, status: int) -> None:
+def test_callers_without_the_role_and_invalid_input_are_refused(
+    browser: Browser, who: str, path: str, status: int
+) -> None:
     form = {"column": "none"} if path == "columns" else {"description": "x"}
     person = browser.sign_in(f"{who}@example.com")
     answer = person.post(f"{PAGE}/{path}", **form)
@@ -93,7 +95,7 @@ def test_who_may_not_or_says_nonsense_is_refused(browser: Browser, who: str, pat
 
 
 @pytest.mark.parametrize("name", ["salaries", "nothing"])
-def test_a_hidden_table_looks_like_none_and_can_be_asked_for(browser: Browser, name: str) -> None:
+def test_a_hidden_table_looks_missing_and_can_be_requested(browser: Browser, name: str) -> None:
     bob = browser.sign_in("bob@example.com")
     page = bob.get(f"/tables/shop/{name}")
     assert page.status_code == 404

@@ -26,7 +26,7 @@ def viewing(admin: Browser, world: World) -> Browser:
     return admin
 
 
-def test_one_sees_what_they_see_and_is_told(viewing: Browser) -> None:
+def test_an_administrator_sees_what_the_user_sees_and_a_notice(viewing: Browser) -> None:
     page = viewing.get("/").text
     assert "You see pages as vera@example.com does" in page
     assert "<dt>Tables you can read</dt><dd>1</dd>" in page
@@ -38,7 +38,7 @@ def test_one_sees_what_they_see_and_is_told(viewing: Browser) -> None:
 
 
 @pytest.mark.parametrize("path", ["/admin", "/query", "/admin/people", "/api/users", "/admin.json"])
-def test_one_may_no_more_than_they(viewing: Browser, path: str) -> None:
+def test_a_viewing_administrator_has_only_the_rights_of_the_user(viewing: Browser, path: str) -> None:
     assert viewing.get(path).status_code == 403
 
 
@@ -66,7 +66,7 @@ def test_credentials_for_files_are_always_one_s_own(admin: Browser, world: World
     assert claims["sub"] == id_of(world, "admin")
 
 
-def test_one_ends_it(viewing: Browser) -> None:
+def test_the_view_can_be_ended(viewing: Browser) -> None:
     assert viewing.post("/admin/view-as/end").status_code == 303
     assert viewing.json("/api/me")["email"] == "admin@example.com"
 
@@ -86,7 +86,7 @@ def test_each_look_is_on_record_under_the_administrator(viewing: Browser, world:
     assert f"user:{id_of(world, 'vera')}" in events[0]["resources"]
 
 
-def test_nobody_else_can(kim: Browser, world: World) -> None:
+def test_only_administrators_can_view_as_others(kim: Browser, world: World) -> None:
     assert kim.post(f"/admin/people/{id_of(world, 'vera')}/view-as").status_code == 403
     kim.client.set_cookie("da_view_as", f"x:{id_of(world, 'admin')}")
     assert kim.json("/api/me")["email"] == "kim@example.com"
@@ -105,5 +105,5 @@ def test_a_token_has_no_other_eyes(world: World, browser: Browser) -> None:
     assert refused.status_code == 409
 
 
-def test_one_cannot_look_through_ones_own_eyes(admin: Browser, world: World) -> None:
+def test_administrators_cannot_view_as_themselves(admin: Browser, world: World) -> None:
     assert admin.post(f"/admin/people/{id_of(world, 'admin')}/view-as").status_code == 409

@@ -94,7 +94,7 @@ def test_the_server_answers_as_the_mirror(laptop: Laptop, sql: str, form: str) -
     )
 
 
-def test_the_limit_is_told(laptop: Laptop) -> None:
+def test_the_limit_is_reported(laptop: Laptop) -> None:
     ran = laptop.da("query", "--remote", "select id from orders order by id", "--limit", "2", "-f", "csv")
     assert ran.stdout == "id\n0\n1\n"
     assert "Showing the first 2 rows" in ran.stderr
@@ -156,7 +156,7 @@ def test_a_receipt_that_was_changed_is_refused(laptop: Laptop) -> None:
         (None, "can't read"),
     ],
 )
-def test_what_is_no_receipt_is_refused(laptop: Laptop, text: str | None, says: str) -> None:
+def test_an_invalid_receipt_is_refused(laptop: Laptop, text: str | None, says: str) -> None:
     path = laptop.home / "wrong.json"
     path.unlink(missing_ok=True)
     if text is not None:
@@ -273,7 +273,7 @@ def test_a_query_runs_where_its_tables_are(own: Laptop, arguments: list[str], ro
         ([JOINED, "--receipt", "r.json"], 1, "a receipt covers only tables of the server"),
     ],
 )
-def test_where_a_query_cannot_run_is_told(own: Laptop, arguments: list[str], code: int, says: str) -> None:
+def test_a_place_where_a_query_cannot_run_is_reported(own: Laptop, arguments: list[str], code: int, says: str) -> None:
     assert says in own.da("query", *arguments, code=code).stderr
 
 
@@ -334,6 +334,6 @@ def test_a_snapshot_is_a_local_table_with_its_receipt(own: Laptop) -> None:
         (["drop", "nope", "--yes"], 1, "there is no snapshot 'nope'"),
     ],
 )
-def test_what_cannot_be_a_snapshot_is_refused(laptop: Laptop, arguments: list[str], code: int, says: str) -> None:
+def test_an_invalid_snapshot_is_refused(laptop: Laptop, arguments: list[str], code: int, says: str) -> None:
     assert says in laptop.da("snapshot", *arguments, code=code).stderr
     assert not list((laptop.home / "user").glob("snapshots/*"))

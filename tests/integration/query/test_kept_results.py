@@ -56,7 +56,7 @@ def test_another_process_finds_it_in_the_bucket(it: Shop) -> None:
 @pytest.mark.parametrize(
     "sql", ["select random()", "select now()", "select current_date", "select uuid()", "from orders using sample 3"]
 )
-def test_what_changes_by_itself_is_not_kept(it: Shop, sql: str) -> None:
+def test_volatile_results_are_not_cached(it: Shop, sql: str) -> None:
     assert [ask(it, sql)[0], ask(it, sql)[0], written(it)] == [False, False, 0]
 
 
@@ -69,7 +69,7 @@ def test_a_change_of_a_table_is_seen(it: Shop, tmp_path: Path) -> None:
     assert ask(it, sql, snapshot=2) == (True, [[100]])
 
 
-def test_nobody_without_the_tables_gets_it(it: Shop) -> None:
+def test_cached_results_require_access_to_the_tables(it: Shop) -> None:
     sql = "select o.id, p.budget from shop.orders o, shop.plans p order by 1 limit 1"
     for _ in range(2):
         assert it.ask(sql, token=it.world.admin).status_code == 200

@@ -53,7 +53,7 @@ def rounded(value: Any) -> Any:
 
 
 def difference(it: Lake, sql: str, parameters: Any = None) -> str | None:
-    """Tell how the engine's answer differs from plain DuckDB's, if it does."""
+    """Return how the engine's answer differs from plain DuckDB's, if it does."""
     try:
         asked = it.ask(sql, **({} if parameters is None else {"parameters": parameters}))
     except AnalystError as error:

@@ -154,7 +154,7 @@ def test_it_follows_its_inputs_through_all_levels(marts: Marts) -> None:
         ("select", "can't be parsed"),
     ],
 )
-def test_what_cannot_be_computed_is_refused_when_it_is_registered(whole: Marts, sql: str, says: str) -> None:
+def test_sql_that_cannot_be_computed_is_refused_at_registration(whole: Marts, sql: str, says: str) -> None:
     answer = whole.add("marts.own", sql, code=422)
     assert says in answer["detail"], answer
     assert whole.shop.world.send("GET", "/api/admin/tables/marts.own").status_code == 404

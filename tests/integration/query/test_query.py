@@ -212,7 +212,7 @@ def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_o
     assert seconds < 3
 
 
-def test_no_place_is_told_with_when_to_try_again(begun: Begun, tmp_path: Any) -> None:
+def test_no_place_is_reported_with_when_to_try_again(begun: Begun, tmp_path: Any) -> None:
     with shop(tmp_path, begun, QUERY_WORKERS="1") as it:
         object.__setattr__(it.process.queries.pool._limits, "wait", 0.2)
         with it.process.queries.pool.worker("somebody else"):

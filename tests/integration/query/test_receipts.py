@@ -136,13 +136,13 @@ def test_without_a_signature_it_says_so(it: Shop) -> None:
     assert verify(it, {**of, "engine": "DuckDB 1.4.0"}).get_json()["verdict"] == "equal_other_engine"
 
 
-def test_who_lacks_a_table_cannot_verify(it: Shop) -> None:
+def test_a_user_without_a_table_cannot_verify(it: Shop) -> None:
     of = receipt(it, "from shop.plans", token=it.world.admin)
     assert verify(it, of, token=it.world.admin).get_json()["verdict"] == "equal"
     assert verify(it, of).status_code == 404
 
 
-def test_what_depends_on_chance_is_not_reproduced(it: Shop) -> None:
+def test_random_results_are_not_reproduced(it: Shop) -> None:
     answer = verify(it, receipt(it, "select random()")).get_json()
     assert (answer["verdict"], "on chance" in answer["message"]) == ("different", True)
 
@@ -165,7 +165,7 @@ def test_changed_tables_are_named_with_the_difference(own: Shop, tmp_path: Path)
     assert verify(own, still).get_json()["verdict"] == "equal"
 
 
-def test_what_is_no_longer_kept_is_told(own: Shop, tmp_path: Path) -> None:
+def test_a_snapshot_that_is_no_longer_kept_is_reported(own: Shop, tmp_path: Path) -> None:
     of = receipt(own, "from shop.orders")
     (tmp_path / "sources/shop/orders.csv").write_text(ORDERS + "100,c9,1.5,2026-03-01\n")
     own.world.ask("POST", "/extract/csv", {"source": "shop"})

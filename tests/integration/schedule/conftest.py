@@ -60,13 +60,13 @@ class Schedule:
             self.call(datetime.strptime(f"2026-03-{each} +0000", "%Y-%m-%d %H:%M %z"))
 
     def synced(self, source: str = "shop") -> dict[str, str]:
-        """Tell which tables the last run of a source looked at, and what became of them."""
+        """Return which tables the last run of a source looked at, and what became of them."""
         run_id = next(told["run_id"] for _, name, told in reversed(self.started) if name == source)
         (run,) = self.world.ask("GET", f"/api/sync/status?run={run_id}", token=SERVICE_TOKEN)["runs"]
         return {table["table"]: table["status"] for table in run["tables"]}
 
     def times(self, source: str = "shop") -> list[str]:
-        """Tell when a source was started, as `27 12:00`."""
+        """Return when a source was started, as `27 12:00`."""
         return [f"{at:%d %H:%M}" for at, name, _ in self.started if name == source]
 
     def shown(self) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_a_table_without_a_schedule_has_that_of_its_source_and_else_that_of_the_
     assert shop.shown()["shop.orders"]["schedule"] == "every 6h"
 
 
-def test_what_is_never_due_is_left_to_those_who_ask_for_it(schedule: Schedule) -> None:
+def test_a_source_that_is_never_due_runs_only_on_demand(schedule: Schedule) -> None:
     schedule.write("shop/orders.csv", "id\n1\n")
     schedule.add_source("shop", "never")
     told = schedule.call()["shop"]
@@ -138,7 +138,7 @@ def test_a_table_is_synced_as_the_registry_has_it(shop: Schedule) -> None:
     assert tables == {"shop.orders": 3, "shop.items": 2}
 
 
-def test_a_schedule_that_can_not_be_read_is_told_and_hurts_no_other(shop: Schedule) -> None:
+def test_an_unreadable_schedule_is_reported_and_affects_no_other(shop: Schedule) -> None:
     shop.world.process.state.edit(
         lambda db: db.execute("update table_registry set sync_schedule = 'hourly' where name = 'orders'")
     )

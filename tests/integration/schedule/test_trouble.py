@@ -50,7 +50,7 @@ def test_a_table_that_fails_is_tried_again_in_pauses_that_double_and_at_its_time
     assert (shop.shown()["shop.orders"]["failures"], shop.shown()["shop.orders"]["error"]) == (0, None)
 
 
-def test_a_table_that_goes_on_failing_is_tried_once_an_hour_however_often_it_is_due(shop: Schedule) -> None:
+def test_a_table_that_keeps_failing_is_tried_once_an_hour_however_often_it_is_due(shop: Schedule) -> None:
     shop.write("shop/orders.csv", "id\n1,2\n")
     shop.set("shop.orders", "every 1m")
     shop.set("shop", "never")
@@ -102,7 +102,7 @@ def beside(shop: Schedule, store: Store | None = None, *, background: OneByOne |
     return other
 
 
-def test_of_calls_at_the_same_time_one_starts_what_is_due(shop: Schedule) -> None:
+def test_of_simultaneous_calls_one_starts_what_is_due(shop: Schedule) -> None:
     shop.clock.now = DUE
     processes = [beside(shop) for _ in range(4)]
     together = threading.Barrier(8)
@@ -146,7 +146,7 @@ class Forgetful(OneByOne):
         """Forget it."""
 
 
-def test_what_was_marked_when_a_process_ended_is_started_by_a_later_call(shop: Schedule) -> None:
+def test_runs_marked_by_a_process_that_ended_are_started_by_a_later_call(shop: Schedule) -> None:
     start = Start(run_id=new_run_id(DUE), source="shop", at=DUE)
     edit(shop.world.process.store, lambda before: (before.model_copy(update={"starts": {start.run_id: start}}), None))
     assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "running"
@@ -156,7 +156,7 @@ def test_what_was_marked_when_a_process_ended_is_started_by_a_later_call(shop: S
     assert runs_of(shop) == 2
 
 
-def test_what_waited_in_a_process_that_ended_is_run_by_a_later_call(shop: Schedule) -> None:
+def test_tasks_of_a_process_that_ended_are_run_by_a_later_call(shop: Schedule) -> None:
     shop.clock.now = DUE
     told = beside(shop, background=Forgetful()).call(DUE)["shop"]
     shop.call(DUE + MINUTE)
@@ -166,7 +166,7 @@ def test_what_waited_in_a_process_that_ended_is_run_by_a_later_call(shop: Schedu
     assert run["status"] == "ok"
 
 
-def test_a_run_without_a_task_and_a_sign_of_life_is_lost_after_a_minute_and_tried_again(shop: Schedule) -> None:
+def test_a_run_without_a_task_and_a_heartbeat_is_lost_after_a_minute_and_tried_again(shop: Schedule) -> None:
     start = Start(run_id=new_run_id(DUE), source="shop", at=DUE, under_way=True)
     edit(shop.world.process.store, lambda before: (before.model_copy(update={"starts": {start.run_id: start}}), None))
     assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "running"
@@ -177,7 +177,7 @@ def test_a_run_without_a_task_and_a_sign_of_life_is_lost_after_a_minute_and_trie
     assert shop.shown()["shop.orders"]["failures"] == 0
 
 
-def test_what_a_wrong_clock_has_written_is_not_believed(shop: Schedule) -> None:
+def test_times_of_a_wrong_clock_are_not_believed(shop: Schedule) -> None:
     wrong = beside(shop, background=Forgetful())
     wrong.call(NOON + timedelta(days=40_000))
     assert shop.call(DUE)["shop"]["outcome"] == "started"
@@ -185,7 +185,7 @@ def test_what_a_wrong_clock_has_written_is_not_believed(shop: Schedule) -> None:
     assert shop.shown()["shop.orders"]["last_run"] == "2026-03-27T12:15:00Z"
 
 
-def test_what_finds_no_room_is_run_by_a_later_call(shop: Schedule) -> None:
+def test_tasks_without_room_are_run_by_a_later_call(shop: Schedule) -> None:
     shop.clock.now = DUE
     full = OneByOne(room=1)
     busy = threading.Event()
@@ -198,7 +198,7 @@ def test_what_finds_no_room_is_run_by_a_later_call(shop: Schedule) -> None:
     assert runs_of(shop) == 2
 
 
-def test_what_somebody_asked_for_and_could_not_be_added_has_failed_and_is_tried_again(shop: Schedule) -> None:
+def test_a_triggered_run_that_could_not_be_added_fails_and_is_retried(shop: Schedule) -> None:
     def fail() -> None:
         raise UnavailableError("the bucket does not respond")
 
@@ -236,7 +236,7 @@ def test_a_sweep_that_fails_is_tried_again(shop: Schedule) -> None:
     assert [task for task in shop.world.process.task_ledger.waiting() if task.name != "lake"] == []
 
 
-def test_a_ledger_that_can_not_be_read_is_told_and_may_be_deleted(shop: Schedule) -> None:
+def test_an_unreadable_ledger_is_reported_and_can_be_deleted(shop: Schedule) -> None:
     store = shop.world.process.store
     store.put(KEY, b"{", if_version=ANY)
     answer = shop.world.send("POST", "/schedule", token=SERVICE_TOKEN)

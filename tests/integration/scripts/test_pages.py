@@ -64,7 +64,7 @@ def test_a_script_is_saved_run_paused_and_deleted(stage: Stage) -> None:
         ({"name": "x", "source": "x = 1", "schedule": "weekly"}, "is not a valid schedule"),
     ],
 )
-def test_what_is_wrong_is_told_and_kept(
+def test_problems_are_reported_and_the_input_kept(
     stage: Stage, ann: tuple[str, str], form: dict[str, str], expected: str
 ) -> None:
     status, text = page(stage, "/scripts/save", ann[1], form)

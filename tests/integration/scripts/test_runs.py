@@ -84,7 +84,7 @@ def test_a_picture_reaches_the_inbox_mail_and_telegram(stage: Stage) -> None:
         ("import os; os.write(1, b'\\xff\\xfe')", "is not a JSON object"),
     ],
 )
-def test_what_is_wrong_with_a_run_is_told(stage: Stage, ann: tuple[str, str], source: str, expected: str) -> None:
+def test_problems_of_a_run_are_reported(stage: Stage, ann: tuple[str, str], source: str, expected: str) -> None:
     script = stage.push(ann[1], source)
     done = stage.run(script)
     assert done["status"] == "failed"
@@ -125,7 +125,7 @@ def test_the_cool_down_holds_back_what_a_schedule_says(stage: Stage) -> None:
     assert stage.town.titles(token) == ["Drop"] * 3
 
 
-def test_failures_are_told_once_and_pause_the_script(stage: Stage) -> None:
+def test_failures_are_reported_once_and_pause_the_script(stage: Stage) -> None:
     world = stage.town.world
     _, token = stage.town.person("fred")
     script = stage.push(token, "1 / 0", "frail")
@@ -230,7 +230,7 @@ def test_an_administrator_runs_a_script_as_its_owner_who_alone_is_told(stage: St
     assert event["params"] == {"run_id": started["run_id"], "owner": person}
 
 
-def test_a_paused_server_starts_no_script_and_sends_nothing_but_what_is_asked_for(stage: Stage) -> None:
+def test_a_paused_server_starts_no_script_and_sends_nothing_but_what_is_requested(stage: Stage) -> None:
     world = stage.town.world
     _, token = stage.town.person("quinn")
     stage.push(token, says("Regular"), "regular", schedule="every 1h")
@@ -284,7 +284,7 @@ def test_a_run_on_demand_is_a_task(stage: Stage, ann: tuple[str, str]) -> None:
         {"name": "x"},
     ],
 )
-def test_what_is_no_script_is_refused(stage: Stage, ann: tuple[str, str], body: dict[str, Any]) -> None:
+def test_an_invalid_script_is_refused(stage: Stage, ann: tuple[str, str], body: dict[str, Any]) -> None:
     answer = stage.town.world.send("POST", "/api/scripts/deploy", body, token=ann[1])
     assert answer.status_code in (400, 413, 422)
 

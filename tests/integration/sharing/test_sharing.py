@@ -88,7 +88,7 @@ def test_shares_are_the_instance_and_the_groups_of_the_caller(it: Shop) -> None:
         "/delta-sharing/shares/Sales_EU_2/schemas/shop/tables/orders/metadata",
     ],
 )
-def test_what_a_caller_may_not_read_does_not_exist(it: Shop, path: str) -> None:
+def test_unreadable_tables_do_not_exist(it: Shop, path: str) -> None:
     answer = get(it, path)
     assert (answer.status_code, answer.get_json(force=True)["errorCode"]) == (404, "RESOURCE_DOES_NOT_EXIST")
     for word in ("tortoise", "falcon", "hedgehog"):

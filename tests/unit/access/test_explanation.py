@@ -48,7 +48,7 @@ def test_no_reason_is_missing_and_none_too_many(access: AccessList, who: Caller,
     assert {(reason.group, reason.on) for reason in reasons if reason.kind == "grant"} == wanted
 
 
-def test_every_reason_is_told() -> None:
+def test_every_reason_is_reported() -> None:
     access = AccessList(
         tables={"shop.pay": registration("shop.pay", bucket="in.c-main", public=True, server_only=True)},
         groups={"g1": "sales", "g2": "finance"},
@@ -79,7 +79,7 @@ def test_every_reason_is_told() -> None:
         (AccessList(tables={"shop.pay": registration("shop.pay", public=True)}), False, "deactivated"),
     ],
 )
-def test_what_stands_in_the_way_is_told(access: AccessList, active: bool, kind: str) -> None:
+def test_obstacles_are_reported(access: AccessList, active: bool, kind: str) -> None:
     assert kinds(access, ANN, active=active) == [kind]
 
 

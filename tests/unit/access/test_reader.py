@@ -206,7 +206,7 @@ def test_unknown_tokens_cause_a_few_fetches_per_second_and_no_more(world: World)
     assert world.reader.caller_of("da_new", NOW).token_id == "da_new"
 
 
-def test_what_is_no_token_of_ours_causes_no_fetch(world: World) -> None:
+def test_a_foreign_token_causes_no_fetch(world: World) -> None:
     world.publish(1)
     world.reader.current()
     before = world.store.reads

@@ -65,7 +65,7 @@ def test_objects_of_any_size_are_packed(tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"0000", b"nonsense", b"ffff", b"0003x", b"0009done\n", b"00", b"\x00" * 50])
-def test_what_is_no_request_is_refused(body: bytes) -> None:
+def test_an_invalid_request_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidInputError, match="not a request of git-upload-pack"):
         Repository({"a": ""}, "x").upload(body)
 

@@ -85,7 +85,7 @@ def test_a_planted_secret_never_stays(secret: str, before: str, space: str, end:
         "",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_text_without_secrets_is_unchanged(text: str) -> None:
     assert redacted(text) == (text, {})
 
 

@@ -392,7 +392,7 @@ def test_nothing_is_left_of_a_secret(text: str, secrets: tuple[str, ...]) -> Non
         "See [the API](https://example.com/api), authorization is checked twice.",
     ],
 )
-def test_what_only_looks_similar_stays(text: str) -> None:
+def test_text_that_only_looks_like_a_secret_is_unchanged(text: str) -> None:
     assert redacted(text).text == text
 
 

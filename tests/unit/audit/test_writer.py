@@ -93,7 +93,7 @@ def test_those_who_come_at_once_share_objects() -> None:
     assert len(kept) < gate.total / 4
 
 
-def test_one_who_comes_alone_does_not_wait() -> None:
+def test_a_single_writer_does_not_wait() -> None:
     store = MemoryStore()
     one = event()
     Audit(store, lambda: NOW).write(one)
@@ -101,7 +101,7 @@ def test_one_who_comes_alone_does_not_wait() -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.AT_ONCE, Fault.LATE, Fault.NEVER])
-def test_one_lost_answer_is_made_good(fault: Fault) -> None:
+def test_a_lost_answer_is_repeated(fault: Fault) -> None:
     store = MemoryStore()
     one = event()
     Audit(FaultyStore(store, puts=[fault]), lambda: NOW).write(one)
@@ -163,7 +163,7 @@ class Timer:
         self.due.pop(0)[1]()
 
 
-def test_what_is_counted_is_written_when_its_hour_has_ended() -> None:
+def test_counted_events_are_written_at_the_end_of_their_hour() -> None:
     store, timer, now = MemoryStore(), Timer(), [NOW]
     audit = Audit(store, lambda: now[0], later=timer)
     for _ in range(5):

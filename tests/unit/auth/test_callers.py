@@ -54,7 +54,7 @@ def test_the_service_token_is_the_service(access: AccessReader, scheme: str) -> 
         "Bearer \udcff",
     ],
 )
-def test_what_proves_nothing_is_refused(access: AccessReader, header: str) -> None:
+def test_invalid_credentials_are_refused(access: AccessReader, header: str) -> None:
     with pytest.raises(UnauthenticatedError):
         identify(header, access, SECRET)
 

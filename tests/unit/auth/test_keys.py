@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 KEYS = Keys([b"k" * 32])
 
 
-def test_what_was_signed_is_read_back() -> None:
+def test_a_signed_token_is_read_back() -> None:
     token = KEYS.sign(Purpose.SESSION, "user", NOW, HOUR, sid="1")
     claims = KEYS.verify(Purpose.SESSION, token, NOW + HOUR - timedelta(microseconds=1))
     assert (claims["sub"], claims["sid"]) == ("user", "1")
@@ -81,7 +81,7 @@ def resigned(key: bytes, algorithm: str, **claims: Any) -> str:
         pytest.param("é.é.é", id="no ASCII"),
     ],
 )
-def test_what_was_not_signed_here_is_refused(token: str) -> None:
+def test_a_token_signed_elsewhere_is_refused(token: str) -> None:
     with pytest.raises(UnauthenticatedError):
         KEYS.verify(Purpose.SESSION, token, NOW)
 

@@ -69,7 +69,7 @@ def test_the_key_is_not_kept() -> None:
     assert b"ann" not in found.data + entry.key.encode()
 
 
-def test_a_damaged_counter_is_begun_anew() -> None:
+def test_a_damaged_counter_restarts() -> None:
     store = MemoryStore()
     limits = Limits(store)
     limits.count(LIMIT, "ann", NOW)

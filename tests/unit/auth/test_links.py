@@ -38,7 +38,7 @@ def test_it_lasts_as_long_as_its_kind(purpose: Purpose, minutes: int) -> None:
         links.read(KEYS, purpose, token, end)
 
 
-def test_one_of_many_is_first() -> None:
+def test_of_simultaneous_uses_one_succeeds() -> None:
     store = MemoryStore()
 
     def first(_: int) -> bool:

@@ -121,7 +121,7 @@ def test_a_partition_is_a_condition(partitioning: Partitioning, id_: str, condit
 
 
 @pytest.mark.parametrize(("partitioning", "id_"), [(BY_DATE, "2026"), (BY_DATE, "x' OR 1=1"), (NUMBERS, "1 OR 1=1")])
-def test_what_is_no_partition_is_rejected(partitioning: Partitioning, id_: str) -> None:
+def test_an_invalid_partition_is_rejected(partitioning: Partitioning, id_: str) -> None:
     with pytest.raises(SourceError, match="is not a partition"):
         in_partition(partitioning, [Field("d", "DATE")], id_)
 

@@ -216,7 +216,7 @@ def test_a_read_that_ends_soon_keeps_nothing(syncs: Syncs) -> None:
     assert syncs.kept() == []
 
 
-def test_a_session_that_has_expired_is_opened_anew(syncs: Syncs, project: Project) -> None:
+def test_an_expired_session_is_opened_again(syncs: Syncs, project: Project) -> None:
     syncs.call(is_time_up=always)
     project.expire()
     answers = syncs.to_the_end(always)
@@ -259,7 +259,7 @@ def test_a_table_that_changes_meanwhile_is_read_to_its_end_and_then_again(syncs:
     assert syncs.call(is_time_up=never).status == "unchanged"
 
 
-def test_what_was_read_with_other_options_is_not_used(syncs: Syncs, project: Project) -> None:
+def test_rows_read_with_other_options_are_not_used(syncs: Syncs, project: Project) -> None:
     syncs.call(is_time_up=always)
     syncs.options = BigQueryTableOptions(row_filter="id < 5")
     assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "ok"
@@ -285,7 +285,7 @@ def key_of(folder: Path, account: str, key: str) -> str:
     [("a", "uuid", 1), ("b", "uuid", 2), ("a", "other", 2)],
     ids=["another key", "another account", "another registration"],
 )
-def test_only_the_same_account_and_registration_go_on_with_what_was_read(
+def test_only_the_same_account_and_registration_continue_with_what_was_read(
     syncs: Syncs, project: Project, tmp_path: Path, *, account: str, registration: str, sessions: int
 ) -> None:
     """Another account may be shown fewer rows of the same table."""
@@ -441,7 +441,7 @@ def test_credentials_that_fail_for_a_while_cost_nothing_of_what_was_read(syncs: 
     assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), 1)
 
 
-def test_what_is_published_is_as_old_as_its_session(syncs: Syncs) -> None:
+def test_published_rows_are_dated_by_their_session(syncs: Syncs) -> None:
     began = datetime.now(UTC) - timedelta(hours=5)
     syncs.clock = lambda: began
     syncs.call(is_time_up=always)
@@ -452,7 +452,7 @@ def test_what_is_published_is_as_old_as_its_session(syncs: Syncs) -> None:
     assert extracted_at.replace(tzinfo=UTC) == began
 
 
-def test_what_is_not_cut_is_read_to_its_end_by_the_process_that_was_cut_before(syncs: Syncs) -> None:
+def test_a_resumed_read_is_finished_in_one_call(syncs: Syncs) -> None:
     syncs.call(is_time_up=always)
     answer = syncs.call(syncs.tasks.pop(0), is_time_up=never)
     assert (answer.status, answer.left, syncs.rows()) == ("ok", (), listed(ROWS))

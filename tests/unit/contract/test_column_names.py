@@ -78,7 +78,7 @@ def test_letters_are_the_same_in_any_case_and_encoding_of_accents() -> None:
     assert named(["Name", "\u00e9t\u00e9"], ["e\u0301te\u0301", "NAME"]) == [["name", "ete"], ["ete", "name"]]
 
 
-def test_what_was_published_keeps_its_name() -> None:
+def test_published_columns_keep_their_names() -> None:
     known = {"column0": NAME, "groe": "Gr\u00f6\u00dfe", "id": "id"}
     assert named(["Gr\u00f6\u00dfe", NAME, "ID"], known=known) == [["groe", "column0", "id"]]
     assert named([CITY, NAME], known=known, is_replaced=False) == [["gorod", "column0"]]

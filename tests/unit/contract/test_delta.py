@@ -49,7 +49,7 @@ def extract(store: Store, content: str | ToyTable, *, at: datetime = NOW) -> Non
 
 
 def table(store: Store) -> AbstractContextManager[Path]:
-    """Give a folder that has the table."""
+    """Return a folder that has the table."""
     return folder(store, "extracts/shop/data/orders/")
 
 
@@ -188,7 +188,7 @@ def test_statistics_let_readers_skip_files_and_never_too_many(store: Store) -> N
         "'nan'::double), (1::double",
     ],
 )
-def test_what_readers_would_compare_otherwise_has_no_bounds(store: Store, values: str) -> None:
+def test_types_that_readers_compare_differently_have_no_bounds(store: Store, values: str) -> None:
     extract(store, f"select v from (values ({values})) t(v)")
     (added,) = [action["add"] for action in commits(store)[0] if "add" in action]
     assert json.loads(added["stats"])["minValues"] == {}

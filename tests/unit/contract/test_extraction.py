@@ -46,7 +46,7 @@ def test_equal_content_keeps_its_file(store: Store) -> None:
     assert len([entry for entry in store.list("extracts/toy/data/a/") if entry.key.endswith(".parquet")]) == 1
 
 
-def test_a_failed_table_keeps_its_last_good_version_and_the_others_go_on(store: Store) -> None:
+def test_a_failed_table_keeps_its_last_good_version_and_the_others_continue(store: Store) -> None:
     extract(store, {"a": ToyTable("select 1 as x"), "b": ToyTable("select 1 as x")})
     ended = extract(store, {"a": ToyTable("broken", "2"), "b": ToyTable("select 2 as x", "2")})
     assert ended.record.status == "partial"

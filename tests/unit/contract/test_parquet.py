@@ -91,7 +91,7 @@ def test_no_file_is_larger_than_128_mb_and_the_rows_keep_their_order(table: tupl
     assert numbers == list(range(len(numbers)))
 
 
-def test_one_row_may_be_larger_than_any_file_should_be(tmp_path: Path) -> None:
+def test_a_row_may_be_larger_than_the_limit_of_a_file(tmp_path: Path) -> None:
     (path,) = write("select repeat('x', 40_000_000) as t", tmp_path / "huge")
     assert rows([path], "length(t)") == [(40_000_000,)]
 
@@ -175,7 +175,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_can_not_be_written_is_an_error_of_the_source(kind: str, tmp_path: Path) -> None:
+def test_unwritable_values_are_an_error_of_the_source(kind: str, tmp_path: Path) -> None:
     query, reason = WRONG[kind]
     with pytest.raises(SourceError) as failure:
         write(query, tmp_path / "out")
@@ -217,7 +217,7 @@ def test_a_full_disk_is_no_fault_of_the_source() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\x00" * 100 + b"PAR1", b"\xff\xfe not parquet"])
-def test_what_is_no_parquet_is_told_so(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_reported(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     path.write_bytes(content)
     with duckdb_files.connect() as con, pytest.raises(SourceError, match=r"x\.parquet can't be read as parquet"):

@@ -184,7 +184,7 @@ def test_a_table_that_another_writer_began_is_ours_when_it_is_published(store: S
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"null\n[]\n7\n", b'{"add": {}}\n{"remove": null}\n', b"\xff\n"])
-def test_what_is_no_commit_does_not_hold_up_a_publish(store: Store, text: bytes) -> None:
+def test_invalid_files_in_the_log_block_no_publish(store: Store, text: bytes) -> None:
     extract(store, 1)
     store.put(f"{LOG}{1:020}.json", text, if_version=ANY)
     record = extract(store, 2)
@@ -200,7 +200,7 @@ def _text(store: Store, version: int) -> str:
     return found.data.decode()
 
 
-def test_a_log_that_is_lost_is_begun_anew(store: Store) -> None:
+def test_a_lost_log_is_started_again(store: Store) -> None:
     for number in range(1, 4):
         extract(store, number)
     store.delete(f"{LOG}{1:020}.json")
@@ -214,8 +214,8 @@ def test_a_log_that_is_lost_is_begun_anew(store: Store) -> None:
     assert by_delta(store) == [1, 2, 3, 4]
 
 
-def test_what_delta_had_no_word_for_is_not_left_in_the_log_afterwards(store: Store) -> None:
-    """A table whose files differ in the type of a column has no Delta schema until it is written anew."""
+def test_a_table_with_an_unsupported_type_leaves_no_stale_log(store: Store) -> None:
+    """A table whose files differ in the type of a column has no Delta schema until it is rewritten."""
     extract(store, 1, cursor=None)
     table = ToyTable("select 1 as n, 'row' as t, interval 1 day as odd", "odd")
     Extraction(store, "shop", runs.new_run_id(), lambda: NOW).run(lambda: Toy({"orders": table}))
@@ -223,7 +223,7 @@ def test_what_delta_had_no_word_for_is_not_left_in_the_log_afterwards(store: Sto
     assert by_delta(store) == published(store) == [3]
 
 
-def test_what_a_rollback_holds_back_stays_so_when_its_log_is_restated(store: Store) -> None:
+def test_a_source_stays_held_back_when_its_log_is_restated(store: Store) -> None:
     rebuilding = Rebuild(store, lambda: NOW, tuple)
     for number in (1, 2):
         extract(store, number)

@@ -68,7 +68,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_what_strangers_keep_in_an_extract_survives_a_publish(store: Store, writer: str) -> None:
+def test_foreign_tables_of_an_extract_survive_a_publish(store: Store, writer: str) -> None:
     if "newest DuckDB" in writer and not NEWEST.exists():
         pytest.skip("make .venv-da/installed")
     with edited(store, EXTRACT) as path:
@@ -134,7 +134,7 @@ OTHERS: dict[str, str] = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_what_is_wrong_with_one_table_does_not_hold_up_another(store: Store, kind: str) -> None:
+def test_a_broken_table_blocks_no_other(store: Store, kind: str) -> None:
     with edited(store, EXTRACT) as path:
         write(path, META, OTHERS[kind])
     before = ask(store, EXTRACT, "from _meta order by all")

@@ -11,7 +11,7 @@ from tests.bucket_contents import connected
 
 
 def written(query: str, into: Path) -> tuple[str, list[object]]:
-    """Write a query's column `x`; tell its type, and its values as DuckDB reads them again."""
+    """Write a query's column `x`; return its type, and its values as DuckDB reads them again."""
     with connected() as con:
         (path,) = parquet.write(con, query, into)
         (column,) = parquet.inspect(con, path).columns

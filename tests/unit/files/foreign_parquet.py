@@ -26,5 +26,5 @@ _FILES = {
 
 
 def foreign(name: str) -> bytes:
-    """Give one of the files."""
+    """Return one of the files."""
     return zlib.decompress(b64decode(_FILES[name]))

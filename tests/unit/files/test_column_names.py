@@ -44,7 +44,7 @@ def test_options_name_a_column_by_its_original_or_its_name(folder: Folder, named
     assert rows_of(extract_again(folder, {"groe": SIZE}, on_error="collect")) == [("2",)]
 
 
-def test_an_option_that_names_no_column_is_told(folder: Folder) -> None:
+def test_an_option_for_an_unknown_column_is_reported(folder: Folder) -> None:
     folder.tables = {"t": {"types": {NAME: "VARCHAR"}}}
     folder.write("t.csv", "a\n2\n")
     with pytest.raises(SourceError, match=r"t\.csv: the option types names imya, but the columns are a"):

@@ -95,7 +95,7 @@ def test_mixed_values_lose_nothing(folder: Folder, values: list[str], type_name:
         (b"a,b", []),
     ],
 )
-def test_what_is_well_formed_is_read(folder: Folder, content: bytes, rows: list[tuple[Any, ...]] | None) -> None:
+def test_well_formed_files_are_read(folder: Folder, content: bytes, rows: list[tuple[Any, ...]] | None) -> None:
     folder.write("t.csv", content)
     if rows is None:
         with pytest.raises(SourceError, match=r"t\.csv:2: has 3 values where the header has 2"):

@@ -16,7 +16,7 @@ def test_an_encoding_can_be_set(folder: Folder, encoding: str) -> None:
     assert folder.rows("t", encoding=encoding) == [("\u017dlu\u0165", "x\ny")]
 
 
-def test_bytes_that_are_not_in_the_encoding_are_told(folder: Folder) -> None:
+def test_bytes_that_are_not_in_the_encoding_are_reported(folder: Folder) -> None:
     folder.write("t.csv", b"a,b\n1,2\n3,\x81\n")
     with pytest.raises(SourceError, match=r"t\.csv:3: contains the byte 0x81"):
         folder.rows("t", encoding="windows-1250")
@@ -55,7 +55,7 @@ def test_configured_types_are_enforced(folder: Folder) -> None:
     assert folder.rows("t", types={"total_sum": "integer"}, on_error="collect") == [(7, "a\nb"), (8, "c")]
 
 
-def test_a_type_for_a_column_that_is_not_there_is_told(folder: Folder) -> None:
+def test_a_type_for_a_missing_column_is_reported(folder: Folder) -> None:
     folder.write("t.csv", "a,b\n1,2\n")
     assert folder.types("t", types={"zip": "varchar"}) == {"a": "BIGINT", "b": "BIGINT"}
     folder.tables["t"] = {"types": {"zip": "varchar"}}

@@ -99,7 +99,7 @@ def test_utf_16_is_known_by_its_mark(content: bytes, encoding: str) -> None:
         ("a,b\n".encode("utf-16-le"), "set encoding to utf-16"),
     ],
 )
-def test_what_is_wrong_with_a_header_is_told(content: bytes, message: str) -> None:
+def test_problems_of_a_header_are_reported(content: bytes, message: str) -> None:
     with pytest.raises(SourceError) as failure:
         detected(content)
     assert message in str(failure.value)

@@ -121,7 +121,7 @@ def test_a_file_with_more_columns_leaves_the_others_as_they_are(folder: Folder) 
     assert made.ask("from t where id > 20") == [(21, "e", None), (31, None, True)]
 
 
-def test_what_was_set_aside_of_each_file_is_still_reported(folder: Folder) -> None:
+def test_rejected_rows_of_each_file_are_still_reported(folder: Folder) -> None:
     options = {"on_error": "collect", "types": {"id": "BIGINT"}}
     made = published(folder, {"t/a.csv": "id,v\n1,a\nx,b\n", "t/b.csv": "id,v\n2\n3,c\n"}, **options)
     spoil(folder, "t/a.csv", "t/b.csv")

@@ -106,7 +106,7 @@ def test_a_lag_is_a_number_or_a_time(folder: Folder, lag: object, message: str) 
 
 
 @pytest.mark.parametrize(("lag", "at"), [("3d", "5"), ("3", "2024-01-01")])
-def test_a_lag_that_does_not_go_with_the_cursor_is_told(folder: Folder, lag: str, at: str) -> None:
+def test_a_lag_that_does_not_fit_the_cursor_is_reported(folder: Folder, lag: str, at: str) -> None:
     folder.write("t.csv", f"id,at\n1,{at}\n")
     with pytest.raises(SourceError, match=f"cursor_lag is '{lag}'"):
         folder.rows("t", cursor_lag=lag, **BY_CURSOR)
@@ -150,7 +150,7 @@ def test_an_empty_file_is_no_news(folder: Folder) -> None:
         ("id,at\n1,9\n2,x\n", BY_CURSOR, "the cursor column 'at' contains text"),
     ],
 )
-def test_a_key_or_cursor_that_can_not_be_one_is_told(
+def test_an_impossible_key_or_cursor_is_reported(
     folder: Folder, content: str, options: dict[str, Any], message: str
 ) -> None:
     folder.write("t.csv", content)
@@ -159,7 +159,7 @@ def test_a_key_or_cursor_that_can_not_be_one_is_told(
     assert message in str(failure.value)
 
 
-def test_a_text_cursor_can_be_asked_for(folder: Folder) -> None:
+def test_a_text_cursor_can_be_requested(folder: Folder) -> None:
     folder.write("t.csv", "id,at\n1,a\n2,b\n")
     assert folder.rows("t", since="b", types={"at": "varchar"}, **BY_CURSOR) == [(2, "b")]
 
@@ -216,14 +216,14 @@ def test_a_file_that_was_malformed_only_while_it_was_written_is_read_again(folde
     assert rows_of(connector.extract(table, None, into)) == [(22,)]
 
 
-def test_a_file_that_never_rests_is_told(folder: Folder) -> None:
+def test_a_file_that_never_rests_is_reported(folder: Folder) -> None:
     connector, into = restless(folder, *(f"a\n{'2' * (n + 2)}\n" for n in range(ATTEMPTS)))
     (table,) = connector.tables()
     with pytest.raises(SourceError, match=r"changed during each of 3 attempts"):
         connector.extract(table, None, into)
 
 
-def test_a_file_that_is_gone_is_told(folder: Folder) -> None:
+def test_a_missing_file_is_reported(folder: Folder) -> None:
     path = folder.write("t.csv", "a\n1\n")
     connector = folder.connector()
     (table,) = connector.tables()

@@ -124,7 +124,9 @@ def test_an_array_and_other_layouts_are_read(folder: Folder) -> None:
     ],
     ids=range(13),  # one content is too long for a name
 )
-def test_what_is_malformed_is_told_by_file_line_and_reason(folder: Folder, content: str | bytes, message: str) -> None:
+def test_malformed_records_are_reported_by_file_line_and_reason(
+    folder: Folder, content: str | bytes, message: str
+) -> None:
     folder.write("t.jsonl", content)
     with pytest.raises(SourceError) as failure:
         folder.rows("t")
@@ -151,7 +153,7 @@ def test_what_is_malformed_is_told_by_file_line_and_reason(folder: Folder, conte
         ('[{"a\\u0000": 1}]', "t.json: the name of the column 'a\\x00' contains a NUL"),
     ],
 )
-def test_what_is_malformed_in_an_array_is_told_by_line_and_reason(
+def test_malformed_records_of_an_array_are_reported_by_line_and_reason(
     folder: Folder, content: str | bytes, message: str
 ) -> None:
     folder.write("t.json", content)
@@ -231,7 +233,7 @@ def test_hundreds_of_members_are_columns(folder: Folder) -> None:
     assert wanted == [second]
 
 
-def test_more_members_than_columns_are_told(folder: Folder) -> None:
+def test_more_members_than_columns_are_reported(folder: Folder) -> None:
     folder.write(
         "t.jsonl", "".join(json.dumps({f"id{row}-{index}": 1 for index in range(101)}) + "\n" for row in range(100))
     )

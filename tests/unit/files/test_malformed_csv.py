@@ -28,7 +28,7 @@ from tests.unit.files.folder import Folder
         (zstd.compress(b"a,b\n1,2\n"), "the content of t.csv does not match its name: it is zstd data"),
     ],
 )
-def test_what_is_malformed_is_told_by_file_line_and_reason(folder: Folder, content: bytes, message: str) -> None:
+def test_malformed_records_are_reported_by_file_line_and_reason(folder: Folder, content: bytes, message: str) -> None:
     folder.write("t.csv", content)
     folder.write("other.csv", "a\n1\n")
     with pytest.raises(SourceError) as failure:
@@ -79,7 +79,7 @@ def test_a_long_line_that_is_allowed_is_read(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
-def test_a_compressed_file_is_read_and_a_broken_one_is_told(folder: Folder, suffix: str) -> None:
+def test_a_compressed_file_is_read_and_a_broken_one_is_reported(folder: Folder, suffix: str) -> None:
     rows = "".join(f"{number},x{number}\n" for number in range(50_000))
     compress = gzip.compress if suffix == "gz" else zstd.compress
     whole = compress(f"a,b\n{rows}".encode())
@@ -94,7 +94,7 @@ def test_a_compressed_file_is_read_and_a_broken_one_is_told(folder: Folder, suff
         folder.rows("t")
 
 
-def test_damage_within_a_compressed_file_is_told(folder: Folder) -> None:
+def test_damage_within_a_compressed_file_is_reported(folder: Folder) -> None:
     whole = bytearray(gzip.compress(b"a,b\n" + b"1,2\n" * 1000))
     whole[-6] ^= 1
     folder.write("t.csv.gz", bytes(whole))

@@ -49,7 +49,7 @@ def test_files_of_a_folder_are_united_by_name_in_their_order(folder: Folder) -> 
         (b"PAR1 and then nothing", "t.parquet is truncated"),
     ],
 )
-def test_what_is_no_parquet_is_told(folder: Folder, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_parquet_is_reported(folder: Folder, content: bytes, message: str) -> None:
     folder.write("t.parquet", content)
     with pytest.raises(SourceError) as failure:
         folder.rows("t")
@@ -57,13 +57,13 @@ def test_what_is_no_parquet_is_told(folder: Folder, content: bytes, message: str
     assert str(folder.path) not in str(failure.value)
 
 
-def test_columns_with_one_name_are_told(folder: Folder) -> None:
+def test_columns_with_one_name_are_reported(folder: Folder) -> None:
     make(folder.path / "t.parquet", 'select 1 as "a b", 2 as "a-b"')
     with pytest.raises(SourceError, match="'a b' and 'a-b' would both be called 'a_b'"):
         folder.rows("t")
 
 
-def test_a_value_that_no_portable_type_holds_is_told(folder: Folder) -> None:
+def test_a_value_that_no_portable_type_holds_is_reported(folder: Folder) -> None:
     make(folder.path / "t.parquet", "select timestamp_ns '2024-01-01 00:00:00.123456789' as at")
     with pytest.raises(SourceError, match=r"t\.parquet: .*at.*123456789"):
         folder.rows("t")

@@ -99,7 +99,7 @@ def test_a_path_that_leads_out_of_the_roots_is_refused(root: Path, path: str) ->
 
 
 @pytest.mark.parametrize("path", ["", ".", "~/data", "file://host/data", "a\x00b", "/nul\x00", "../secret", "a/../b"])
-def test_what_is_not_a_path_is_refused(root: Path, path: str) -> None:
+def test_an_invalid_path_is_refused(root: Path, path: str) -> None:
     with pytest.raises(SourceError, match=r"is not a path|NUL"):
         names(path, root)
 
@@ -132,7 +132,7 @@ def test_without_roots_nothing_may_be_read(root: Path) -> None:
         names(root)
 
 
-def test_what_is_not_there_is_told(root: Path) -> None:
+def test_a_missing_place_is_reported(root: Path) -> None:
     with pytest.raises(SourceError, match="no such file or folder"):
         names(root / "nothing", root)
 
@@ -159,7 +159,7 @@ def test_a_folder_that_is_a_link_is_read_where_it_leads(root: Path, tmp_path: Pa
         names(root / "out", root)
 
 
-def test_what_can_not_be_read_has_a_problem_of_its_own(root: Path) -> None:
+def test_unreadable_files_have_problems_of_their_own(root: Path) -> None:
     os.mkfifo(root / "pipe.csv")
     (root / "broken.csv").symlink_to(root / "gone.csv")
     (root / "circle.csv").symlink_to(root / "circle.csv")
@@ -208,6 +208,6 @@ def test_a_file_that_became_a_link_meanwhile_is_not_followed(root: Path, tmp_pat
         place.local(file, tmp_path)
 
 
-def test_a_missing_permission_is_told_with_the_way_to_give_it() -> None:
+def test_a_missing_permission_is_reported_with_the_way_to_give_it() -> None:
     assert "chmod -R a+rX" in why(PermissionError(13, "Permission denied"))
     assert why(IsADirectoryError(21, "Is a directory")) == "Is a directory"

@@ -87,9 +87,7 @@ def zipped(name: str) -> bytes:
         ('[{"a": 1}]\n', "is JSON; rename it to end in .json or .jsonl"),
     ],
 )
-def test_what_has_no_one_reading_is_refused_with_its_cause_and_remedy(
-    folder: Folder, content: bytes | str, message: str
-) -> None:
+def test_ambiguous_files_are_refused_with_cause_and_remedy(folder: Folder, content: bytes | str, message: str) -> None:
     folder.write("t.csv", content)
     with pytest.raises(SourceError) as failure:
         folder.rows("t")
@@ -145,7 +143,7 @@ def test_hints_take_no_longer_than_reading_however_long_a_line_is(folder: Folder
         ("a,b\n1,\u010d\n".encode("utf-32"), {}, [(1, "\u010d")]),
     ],
 )
-def test_what_has_one_reading_is_read_and_options_decide_the_rest(
+def test_unambiguous_files_are_read_and_options_decide_the_rest(
     folder: Folder, content: bytes | str, options: dict[str, Any], rows: list[tuple[Any, ...]]
 ) -> None:
     folder.write("t.csv", content)
@@ -171,7 +169,7 @@ def test_rows_with_two_readings_are_set_aside_with_their_lines(folder: Folder) -
     assert extracted.rejected == 3
 
 
-def test_a_compressed_page_is_told_and_a_gzip_file_named_csv_too(folder: Folder) -> None:
+def test_a_compressed_page_is_reported_and_a_gzip_file_named_csv_too(folder: Folder) -> None:
     import gzip
 
     folder.write("t.csv.gz", gzip.compress(b"<html><body>no</body></html>"))
@@ -183,7 +181,7 @@ def test_a_compressed_page_is_told_and_a_gzip_file_named_csv_too(folder: Folder)
 
 
 @pytest.mark.parametrize("on_error", ["fail", "collect"])
-def test_a_pretty_printed_object_is_told(folder: Folder, on_error: str) -> None:
+def test_a_pretty_printed_object_is_reported(folder: Folder, on_error: str) -> None:
     folder.write("t.json", '{\n  "a": 1,\n  "b": 2\n}\n')
     with pytest.raises(SourceError, match="continues on the next line; write each object on one line"):
         folder.rows("t", on_error=on_error)

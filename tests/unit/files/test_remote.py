@@ -64,13 +64,13 @@ def test_a_remote_file_that_changed_has_another_mark(memory: Any) -> None:
 @pytest.mark.parametrize(
     "path", ["memory://x", "memory://shop/../x", "memory://shopping", "memory://", "s3://shop/a.csv", "gs://shop"]
 )
-def test_what_is_under_no_root_is_refused(memory: Any, path: str) -> None:
+def test_paths_outside_of_the_roots_are_refused(memory: Any, path: str) -> None:
     assert memory.exists("/shop/a.csv")
     with pytest.raises(SourceError, match="SOURCE_ROOTS"):
         open_place(path, ["memory://shop", "/data", "https://example.com"]).files()
 
 
-def test_what_is_not_there_or_not_known_is_told(memory: Any) -> None:
+def test_a_missing_or_unknown_place_is_reported(memory: Any) -> None:
     assert memory.exists("/shop/a.csv")
     with pytest.raises(SourceError, match="no such file or folder"):
         open_place("memory://shop/nothing", ["memory://shop"]).files()
@@ -194,7 +194,7 @@ def test_a_file_on_the_web_is_read(web: Web, tmp_path: Path) -> None:
     assert {host.split(":")[0] for _method, _path, host in web.asked} == {"localhost"}
 
 
-def test_its_etag_tells_whether_it_changed(web: Web) -> None:
+def test_its_etag_shows_whether_it_changed(web: Web) -> None:
     before = reading(web).plan()[0].fingerprint
     assert reading(web).plan()[0].fingerprint == before
     web.headers = {"ETag": '"2"'}
@@ -215,7 +215,7 @@ def test_an_answer_that_ends_early_is_no_file(web: Web, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "error"), [(404, SourceError), (301, SourceError), (429, UnavailableError), (503, UnavailableError)]
 )
-def test_what_the_server_says_is_told(web: Web, status: int, error: type[Exception]) -> None:
+def test_the_error_of_the_server_is_shown(web: Web, status: int, error: type[Exception]) -> None:
     web.statuses = [status]
     web.headers["Location"] = "http://169.254.169.254/"
     with pytest.raises(error, match=f"the server answered {status}"):
@@ -250,7 +250,7 @@ def test_a_private_address_is_never_connected_to(web: Web) -> None:
         ("2002:a00:1::", False),
     ],
 )
-def test_public_addresses_are_told_from_private_ones(address: str, public: bool) -> None:
+def test_public_addresses_are_distinguished_from_private_ones(address: str, public: bool) -> None:
     assert is_public(address) == public
 
 

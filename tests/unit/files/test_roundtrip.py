@@ -71,7 +71,7 @@ def read_back(content: str) -> list[tuple[Any, ...]]:
 
 
 def is_kept(text: str | None, value: object) -> bool:
-    """Tell whether a value is the text, or stands for it."""
+    """Return whether a value is the text, or stands for it."""
     if text is None or value is None:
         return value is None and text in (None, "")
     if isinstance(value, str):
@@ -111,7 +111,7 @@ def test_any_table_of_texts_comes_back_in_its_order(rows: Table, end: str) -> No
 
 @settings(max_examples=examples(15), deadline=None)
 @given(st.lists(st.lists(_text, min_size=2, max_size=2), max_size=6))
-def test_what_pythons_writer_writes_comes_back(rows: list[list[str]]) -> None:
+def test_csv_of_pythons_writer_round_trips(rows: list[list[str]]) -> None:
     buffer = io.StringIO()
     csv.writer(buffer).writerows([["a", "b"], *rows])
     got = read_back(buffer.getvalue())

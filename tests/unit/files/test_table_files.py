@@ -46,7 +46,7 @@ def test_other_files_are_left_alone() -> None:
     assert planned("README.md", "a.csv.bak", "a.csv.tmp", "notes.txt", "csv", ".csv", "a.xlsx") == {}
 
 
-def test_what_stands_aside_is_no_table_unless_it_is_named() -> None:
+def test_hidden_files_are_tables_only_if_they_are_named() -> None:
     aside = ("_manifest.json", ".hidden.csv", "_delta_log/0.json", "orders/_temporary/1.csv", "orders/.x.csv")
     found = planned(*aside, "orders/1.csv", "a_b.csv")
     assert {name: [item.name for item in table.files] for name, table in found.items()} == {
@@ -83,7 +83,7 @@ def test_a_table_can_be_made_of_the_files_of_a_glob() -> None:
     assert set(found) == {"orders", "p", "sub"}
 
 
-def test_what_is_excluded_or_not_to_be_discovered_is_left_alone() -> None:
+def test_excluded_files_are_ignored() -> None:
     assert set(planned("a.csv", "b.csv", excluded="a")) == {"b"}
     assert set(planned("a.csv", "b.csv", tables={"a": {}}, discover=False)) == {"a"}
     assert set(planned("a.csv", "b.csv", tables={"a": {}}, excluded="a b")) == {"a"}
@@ -104,13 +104,13 @@ def test_a_table_keeps_the_name_that_letters_were_left_out_of() -> None:
     assert set(planned("Gr\u00f6\u00dfe.csv", sources={"groe": "gro-e.csv"}, tables={"groe": {}})) == {"grosse"}
 
 
-def test_files_that_hold_no_table_are_listed() -> None:
+def test_files_without_a_table_are_listed() -> None:
     files = ["a.csv", "report.xlsx", "old/b.XLS", "_aside.txt", ".hidden", "x/", "csv"]
     assert skipped([SourceFile(name, name, "1") for name in files]) == ["report.xlsx", "old/b.XLS", "csv"]
 
 
 @pytest.mark.parametrize("original", ["x" * 255 + ".csv", "a\nb\x1b[31m.csv", " a.csv ", "\U0001f600" * 60, "q\"'.csv"])
-def test_what_the_registry_says_of_a_source_is_a_short_line(original: str) -> None:
+def test_a_source_has_a_short_entry_in_the_registry(original: str) -> None:
     table = NewTable(id="s.t", source_table=source_table(original))
     assert table.source_table == source_table(original)
 

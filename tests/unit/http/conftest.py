@@ -48,7 +48,7 @@ def serving(store: MemoryStore, environ: Mapping[str, str]) -> Callable[..., Cli
 
 @pytest.fixture
 def client(serving: Callable[..., Client]) -> Client:
-    """Give a client of the functions that say what they were given."""
+    """Return a client of the functions that say what they were given."""
     return serving(search, change, go, raw)
 
 

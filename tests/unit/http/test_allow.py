@@ -23,7 +23,9 @@ SERVICE_TOKEN = "service-" + "0" * 32
     "authorization",
     [None, "", "Bearer", "Bearer ", "Basic YTpi", "da_admin", "Bearer da_stranger", "Bearer ů", "Bearer " + "x" * 40],
 )
-def test_strangers_are_refused(serving: Serving, allow: Role | Allow, authorization: str | None) -> None:
+def test_callers_without_credentials_are_refused(
+    serving: Serving, allow: Role | Allow, authorization: str | None
+) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     answer = serving(allowing(allow)).get("/who", headers=headers)
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
@@ -32,7 +34,7 @@ def test_strangers_are_refused(serving: Serving, allow: Role | Allow, authorizat
 
 @pytest.mark.parametrize("least", list(Role))
 @pytest.mark.parametrize("role", list(Role))
-def test_a_role_lets_in_those_who_have_it_or_a_higher_one(
+def test_a_role_admits_callers_with_it_or_a_higher_one(
     serving: Serving, bearer: Bearer, least: Role, role: Role
 ) -> None:
     answer = serving(allowing(least)).get("/who", headers=bearer(f"da_{role}"))
@@ -51,19 +53,19 @@ def test_the_service_token_is_no_admin(serving: Serving, bearer: Bearer) -> None
     assert serving(allowing(Role.ADMIN)).get("/who", headers=bearer(SERVICE_TOKEN)).status_code == 403
 
 
-def test_who_is_refused_is_refused_before_the_input_is_looked_at(serving: Serving) -> None:
+def test_callers_are_refused_before_their_input_is_read(serving: Serving) -> None:
     assert serving(allowing(Role.VIEWER)).get("/who?no=such").status_code == 401
 
 
-def test_where_anybody_may_a_wrong_token_does_no_harm(serving: Serving, bearer: Bearer) -> None:
+def test_public_functions_ignore_a_wrong_token(serving: Serving, bearer: Bearer) -> None:
     assert serving(hello).get("/hello/you", headers=bearer("nonsense")).status_code == 200
 
 
-def test_nobody_in_particular_is_no_caller(serving: Serving) -> None:
+def test_a_public_function_has_no_caller(serving: Serving) -> None:
     assert serving(allowing(Allow.ANYBODY)).get("/who").status_code == 401
 
 
-def test_when_the_bucket_does_not_tell_who_may_the_answer_is_503(bearer: Bearer, environ: dict[str, str]) -> None:
+def test_without_an_access_list_the_answer_is_503(bearer: Bearer, environ: dict[str, str]) -> None:
     class Down(MemoryStore):
         def read(self, key: str, **_: object) -> None:
             raise UnavailableError(f"{key} can't be read")

@@ -83,7 +83,7 @@ def test_a_redirect_keeps_its_url(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "br, gzip;q=0.5", "*"])
-def test_who_takes_gzip_gets_it(serving: Serving, accepted: str) -> None:
+def test_a_client_that_accepts_gzip_gets_it(serving: Serving, accepted: str) -> None:
     answer = serving(encoded).get("/encoded", headers={"Accept-Encoding": accepted})
     assert answer.headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(answer.data) == serving(encoded).get("/encoded").data
@@ -91,7 +91,7 @@ def test_who_takes_gzip_gets_it(serving: Serving, accepted: str) -> None:
 
 
 @pytest.mark.parametrize("accepted", ["identity", "gzip;q=0", "br"])
-def test_who_does_not_take_gzip_does_not_get_it(serving: Serving, accepted: str) -> None:
+def test_a_client_that_does_not_accept_gzip_does_not_get_it(serving: Serving, accepted: str) -> None:
     answer = serving(encoded).get("/encoded", headers={"Accept-Encoding": accepted})
     assert "Content-Encoding" not in answer.headers
     assert answer.json == {"text": "x" * 1000}
@@ -100,7 +100,7 @@ def test_who_does_not_take_gzip_does_not_get_it(serving: Serving, accepted: str)
 @pytest.mark.parametrize(
     ("known", "status"), [('W/"v1"', 304), ('"v1"', 304), ('"v0", "v1"', 304), ("*", 304), ('"v0"', 200), ("v", 200)]
 )
-def test_who_has_the_newest_gets_304(serving: Serving, known: str, status: int) -> None:
+def test_a_client_with_the_newest_version_gets_304(serving: Serving, known: str, status: int) -> None:
     answer = serving(encoded).get("/encoded", headers={"If-None-Match": known, "Accept-Encoding": "gzip"})
     assert (answer.status_code, bool(answer.data)) == (status, status == 200)
     assert answer.headers["ETag"] == 'W/"v1"'
@@ -116,7 +116,7 @@ def test_a_file_is_given_whole(file: Client) -> None:
     )
 
 
-def test_head_tells_the_size_of_a_file(file: Client) -> None:
+def test_head_returns_the_size_of_a_file(file: Client) -> None:
     answer = file.head("/file", headers={"Range": "bytes=0-9"})
     assert (answer.status_code, answer.data, answer.content_length) == (200, b"", len(CONTENT))
 
@@ -146,13 +146,13 @@ def test_a_range_may_be_open(file: Client, wanted: str, part: bytes) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["bytes=0-1,5-6", "lines=1-2", "bytes=x", "bytes=5-2", "", "0-5"])
-def test_what_is_not_one_range_counts_as_none(file: Client, wanted: str) -> None:
+def test_anything_but_one_range_is_ignored(file: Client, wanted: str) -> None:
     answer = file.get("/file", buffered=True, headers={"Range": wanted})
     assert (answer.status_code, answer.data) == (200, CONTENT)
 
 
 @pytest.mark.parametrize("wanted", [f"bytes={len(CONTENT)}-", "bytes=99999999999999999999-"])
-def test_a_range_outside_of_the_file_is_told_its_size(file: Client, wanted: str) -> None:
+def test_a_range_outside_of_the_file_returns_its_size(file: Client, wanted: str) -> None:
     answer = file.get("/file", buffered=True, headers={"Range": wanted})
     assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(CONTENT)}")
     assert answer.content_type == "application/problem+json"

@@ -144,7 +144,7 @@ def test_a_wrong_part_of_the_path_is_said_to_be_in_the_path(client: Client) -> N
 
 
 @pytest.mark.parametrize("body", [{"name": "hunter2"}, {"name": "x", "secret": "hunter2"}, {"name": {"hunter2": 1}}])
-def test_what_was_sent_is_not_told_back(client: Client, body: dict[str, Any]) -> None:
+def test_input_is_not_echoed(client: Client, body: dict[str, Any]) -> None:
     answer = client.put("/things/1", json=body)
     assert answer.status_code == 422
     assert "hunter2" not in answer.text

@@ -48,7 +48,7 @@ def test_head_is_get_without_the_body(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize(("proxies", "address"), [("0", "127.0.0.1"), ("1", "203.0.113.7"), ("2", "198.51.100.1")])
-def test_a_function_learns_where_the_request_comes_from(serving: Serving, proxies: str, address: str) -> None:
+def test_a_function_knows_the_origin_of_a_request(serving: Serving, proxies: str, address: str) -> None:
     @function("GET", "/from", allow=Allow.ANYBODY)
     def origin(ctx: Context) -> Said:
         return Said(text=f"{ctx.client_kind} at {ctx.client_address}")
@@ -60,7 +60,7 @@ def test_a_function_learns_where_the_request_comes_from(serving: Serving, proxie
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
-def test_a_wrong_method_is_told_the_right_ones(serving: Serving, method: str) -> None:
+def test_a_wrong_method_returns_the_right_ones(serving: Serving, method: str) -> None:
     answer = serving(hello).open("/hello/world", method=method)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
     assert answer.content_type == "application/problem+json"
@@ -72,7 +72,7 @@ def test_an_unknown_path_is_not_found(serving: Serving, path: str) -> None:
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
 
 
-def test_a_part_of_a_path_may_hold_any_character(serving: Serving) -> None:
+def test_a_part_of_a_path_may_contain_any_character(serving: Serving) -> None:
     answer = serving(hello).get("/hello/%C4%8Das%20%25%3F%0A")
     assert answer.json == {"text": "hello čas %?\n"}
 
@@ -108,7 +108,7 @@ def test_two_functions_for_one_path_are_refused() -> None:
         app(Process(), [hello, again])
 
 
-def test_a_model_that_takes_anything_is_refused() -> None:
+def test_a_model_that_accepts_anything_is_refused() -> None:
     def lax(said: Said, ctx: Context) -> None: ...
 
     with pytest.raises(TypeError, match="Said must forbid extra fields"):
@@ -136,7 +136,7 @@ def test_every_function_is_healthy_without_settings() -> None:
         (UnavailableError("the bucket does not answer"), 503, "unavailable"),
     ],
 )
-def test_an_error_that_the_caller_may_know_is_told(serving: Serving, error: Exception, status: int, code: str) -> None:
+def test_errors_for_the_caller_are_returned(serving: Serving, error: Exception, status: int, code: str) -> None:
     answer = serving(raising(error)).get("/broken")
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
     expected = {"type": "about:blank", "status": status, "code": code, "detail": str(error)}
@@ -144,7 +144,7 @@ def test_an_error_that_the_caller_may_know_is_told(serving: Serving, error: Exce
     assert ("Retry-After" in answer.headers) == (status == 503)
 
 
-def test_details_of_an_error_stand_in_the_document_and_hide_nothing_of_it(serving: Serving) -> None:
+def test_details_of_an_error_are_members_of_the_document_and_override_none(serving: Serving) -> None:
     error = ConflictError("no", table="shop.orders", status=200)
     problem = serving(raising(error)).get("/broken").get_json(force=True)
     assert (problem["table"], problem["status"]) == ("shop.orders", 409)

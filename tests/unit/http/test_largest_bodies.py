@@ -13,7 +13,7 @@ _CHARACTER = len("\\ud83d\\ude00")
 
 
 def largest(schema: dict[str, Any], above: tuple[str, ...] = ()) -> float:  # noqa: PLR0911 - one for each kind
-    """Tell how many bytes a value may take that keeps to a schema; infinity when nothing bounds it."""
+    """Return how many bytes a value may take that keeps to a schema; infinity when nothing bounds it."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return math.inf if name in above else largest(description()["components"]["schemas"][name], (*above, name))
@@ -51,7 +51,7 @@ def sizes() -> dict[str, tuple[float, int]]:
     }
 
 
-def test_what_the_description_allows_fits_into_the_limit(sizes: dict[str, tuple[float, int]]) -> None:
+def test_inputs_that_the_schema_allows_fit_the_limit(sizes: dict[str, tuple[float, int]]) -> None:
     assert len(sizes) > 80
     assert [name for name, (size, limit) in sizes.items() if limit < size < math.inf] == []
 

@@ -82,13 +82,13 @@ def delete_thing(thing: ById, _ctx: Context) -> None:
 
 @function("GET", "/things/{id}/file", allow=Allow.ANYBODY)
 def thing_file(thing: ById, _ctx: Context) -> FileAnswer | Redirect:
-    """Give a thing's file, or tell where it is."""
+    """Return a thing's file, or tell where it is."""
     return Redirect(thing.id)
 
 
 @function("GET", "/all", allow=Role.ANALYST)
 def everything(_ctx: Context) -> Encoded[Shown]:
-    """Give everything."""
+    """Return everything."""
     return Encoded(b"", "")
 
 
@@ -122,7 +122,7 @@ def test_a_query_is_parameters_that_are_never_null(document: Json) -> None:
     assert dashed["name"] == "X-Dashed"
 
 
-def test_what_stands_in_the_path_is_left_out_of_the_body(document: Json) -> None:
+def test_path_parameters_are_not_in_the_body(document: Json) -> None:
     operation = document["paths"]["/things/{id}"]["put"]
     assert operation["parameters"] == [
         {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[a-z]+$"}}
@@ -160,7 +160,7 @@ def test_a_body_is_required_unless_an_empty_one_will_do(extra: Json, required: b
     assert document["paths"]["/choose"]["post"]["requestBody"]["required"] is required
 
 
-def test_a_part_of_a_path_holds_no_slash(document: Json) -> None:
+def test_a_part_of_a_path_contains_no_slash(document: Json) -> None:
     [parameter] = document["paths"]["/things/{id}"]["delete"]["parameters"]
     assert parameter["schema"]["pattern"] == "^[^/\\u0000]+$"
 
@@ -175,7 +175,7 @@ def test_a_part_of_a_path_holds_no_slash(document: Json) -> None:
         ("/all", "get", "200 304 400 401 403 422 503"),
     ],
 )
-def test_all_answers_are_told(document: Json, path: str, method: str, statuses: str) -> None:
+def test_all_answers_are_documented(document: Json, path: str, method: str, statuses: str) -> None:
     assert " ".join(document["paths"][path][method]["responses"]) == statuses
 
 
@@ -193,7 +193,7 @@ def test_an_answer_names_its_model(document: Json) -> None:
     assert responses["401"] == {"$ref": "#/components/responses/Unauthorized"}
 
 
-def test_who_may_call_is_told(document: Json) -> None:
+def test_callers_are_documented(document: Json) -> None:
     paths = document["paths"]
     assert paths["/things"]["get"]["security"] == [{"accessToken": []}]
     assert paths["/things/{id}"]["delete"]["security"] == [{"serviceToken": []}, {"accessToken": []}]

@@ -23,12 +23,12 @@ from tests.all_functions import FUNCTIONS
         ("/openapi.json", "/openapixjson", None),
     ],
 )
-def test_a_template_takes_its_parts_out_of_a_path(template: str, path: str, parts: dict[str, str] | None) -> None:
+def test_a_template_extracts_its_parts_from_a_path(template: str, path: str, parts: dict[str, str] | None) -> None:
     assert Template.parse(template).match(path) == parts
 
 
 @pytest.mark.parametrize("text", ["users", "", "/{", "/{a}{", "/{A}", "/{a}/{a}", "/{a:int}", "/a b", "/a?b", "/č"])
-def test_what_is_no_template_is_refused(text: str) -> None:
+def test_an_invalid_template_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a valid path template"):
         Template.parse(text)
 
@@ -66,7 +66,7 @@ def test_no_function_is_missed_because_of_how_a_path_begins(path: str) -> None:
     assert [spec.name for spec in ROUTES._candidates(path) if spec.path.match(path) is not None] == every
 
 
-def test_paths_that_nobody_knows_take_no_memory() -> None:
+def test_unknown_paths_take_no_memory() -> None:
     for number in range(1000):
         ROUTES._candidates(f"/unknown-{number}/unknown-{number}")
     assert len(ROUTES._starting) < 500

@@ -28,7 +28,7 @@ def test_files_that_do_not_exist_are_searched_once_for_each_snapshot() -> None:
     assert files.find("other", "a", 8, History()) is None
 
 
-def test_what_had_to_be_forgotten_is_searched_again() -> None:
+def test_evicted_files_are_searched_again() -> None:
     files = EarlierFiles()
     history = History({str(number): number for number in range(file_door._MOST_KNOWN + 10)})
     assert files.find("t", "none", 1, history) is None

@@ -49,7 +49,7 @@ def check(
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_botocore_signs_is_accepted(path: str, query: dict[str, str], method: str) -> None:
+def test_signatures_of_botocore_are_accepted(path: str, query: dict[str, str], method: str) -> None:
     found = check(signed(path, query, method=method, Range="bytes=0-9"))
     assert (found.access_key, found.region) == ("DAKEY", "us-east-1")
 
@@ -96,7 +96,7 @@ CHANGES: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_was_changed_after_signing_is_refused(change: str) -> None:
+def test_requests_changed_after_signing_are_refused(change: str) -> None:
     sent = signed("/iceberg-files/0/x", Range="bytes=0-9")
     check(sent)
     with pytest.raises(SignatureError) as error:
@@ -110,7 +110,7 @@ def test_another_secret_is_refused() -> None:
 
 
 @pytest.mark.parametrize("later", [timedelta(minutes=16), timedelta(minutes=-16), timedelta(days=1)])
-def test_a_signature_holds_for_minutes(later: timedelta) -> None:
+def test_a_signature_is_valid_for_minutes(later: timedelta) -> None:
     sent = signed("/x")
     check(sent, later=timedelta(minutes=10))
     with pytest.raises(SignatureError) as error:
@@ -132,14 +132,14 @@ def test_a_signature_holds_for_minutes(later: timedelta) -> None:
         "AWS4-ECDSA-P256-SHA256 Credential=DAKEY/20260101/s3/aws4_request, SignedHeaders=host, Signature=" + "0" * 64,
     ],
 )
-def test_what_is_no_signature_is_refused(authorization: str) -> None:
+def test_an_invalid_signature_is_refused(authorization: str) -> None:
     sent = signed("/x")
     with pytest.raises(SignatureError, match="not signed with AWS Signature Version 4"):
         check(replace(sent, headers={**sent.headers, "authorization": authorization}))
 
 
 @pytest.mark.parametrize("missing", ["host", "x-amz-date", "x-amz-security-token"])
-def test_what_decides_must_be_signed(missing: str) -> None:
+def test_relevant_headers_must_be_signed(missing: str) -> None:
     sent = signed("/x")
     names = sent.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
     fewer = sent.headers["authorization"].replace(";".join(names), ";".join(name for name in names if name != missing))

@@ -30,7 +30,7 @@ def opened(streams: Streams, user: str, most: int = 100) -> list[Iterable[bytes]
     return found
 
 
-def test_one_person_can_t_take_all_and_all_can_t_take_every_thread() -> None:
+def test_large_ranges_are_limited_per_person_and_in_total() -> None:
     streams = Streams(blocks)
     first = opened(streams, "ann")
     second = opened(streams, "ben")
@@ -42,7 +42,7 @@ def test_one_person_can_t_take_all_and_all_can_t_take_every_thread() -> None:
 
 
 @pytest.mark.parametrize("read", [0, 1, 3])
-def test_what_was_closed_counts_no_more_however_much_of_it_was_read(read: int) -> None:
+def test_closed_streams_no_longer_count(read: int) -> None:
     streams = Streams(blocks)
     for _ in range(3):
         for each in opened(streams, "ann"):
@@ -53,7 +53,7 @@ def test_what_was_closed_counts_no_more_however_much_of_it_was_read(read: int) -
     assert len(opened(streams, "ann")) == 6
 
 
-def test_what_could_not_begin_does_not_count() -> None:
+def test_streams_that_could_not_begin_do_not_count() -> None:
     def fails(_key: str, _offset: int, _size: int) -> Iterator[bytes]:
         raise UnavailableError("gone")
 

@@ -67,14 +67,14 @@ def test_a_folder_that_names_a_column_is_one(read: Read) -> None:
     assert rows(found) == [(1, "2025-01"), (2, "007 x")]
 
 
-def test_a_column_of_the_file_goes_before_one_of_its_path(read: Read) -> None:
+def test_a_column_of_the_file_overrides_one_of_its_path(read: Read) -> None:
     found = read(
         {"Day=1/a": "select date '2025-01-01' as day, 1 as n", "Day=2/b": "select date '2025-01-02' as day, 2 as n"}
     )
     assert types(found) == {"day": "DATE", "n": "INTEGER"}
 
 
-def test_a_column_of_several_types_becomes_one_that_holds_all(read: Read) -> None:
+def test_a_column_of_several_types_gets_one_that_fits_all(read: Read) -> None:
     found = read({"a": "select 1::bigint as n", "b": "select 1.5::double as n", "c": "select 2::bigint as n"})
     assert rows(found) == [(1.0,), (1.5,), (2.0,)]
 
@@ -92,7 +92,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-def test_what_can_not_be_read_as_one_table_is_refused(read: Read, reason: str) -> None:
+def test_files_that_are_not_one_table_are_refused(read: Read, reason: str) -> None:
     with pytest.raises(SourceError, match=reason.replace("(", r"\(")) as told:
         read(REFUSED[reason])
     assert "odd=1" not in str(told.value)

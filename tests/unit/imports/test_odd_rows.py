@@ -34,7 +34,7 @@ def test_only_passwords_that_can_be_checked_are_taken(take: Take, state: State, 
 
 
 @pytest.mark.parametrize("email", ["", "no address", "a@b@c", "@example.com", "a@example..com", "x" * 250 + "@a.com"])
-def test_who_has_no_address_is_left_with_what_is_theirs(take: Take, email: str) -> None:
+def test_a_user_without_an_address_is_skipped_with_their_rows(take: Take, email: str) -> None:
     report = take(
         legacy.V2,
         legacy.V3,

@@ -58,12 +58,12 @@ def test_files_are_of_a_table(case: str) -> None:
     assert {place.id for place in combined.places} - {None} <= {it.id for it in combined.tables}
 
 
-def test_what_nobody_registered_is_private_and_of_the_source_it_lies_in() -> None:
+def test_unregistered_tables_are_private_and_belong_to_the_source_of_their_folder() -> None:
     (added,) = combine([], Description(), [found("jira/issues")], Gathered()).tables
     assert (added.name, added.source_type, added.is_public) == ("issues", "jira", False)
 
 
-def test_a_table_without_a_source_is_of_the_source_that_its_files_lie_in() -> None:
+def test_a_table_without_a_source_belongs_to_the_source_of_its_folder() -> None:
     (placed,) = combine([table("a", None)], Description(), [found("keboola/a")], Gathered()).tables
     assert placed.source_type == "keboola"
 

@@ -25,7 +25,7 @@ def test_taken_twice_is_taken_once(take: Take, store: MemoryStore, statements: t
     assert again.left == first.left
 
 
-def test_who_is_here_stays_as_they_are(take: Take, state: State, actor: Actor) -> None:
+def test_existing_users_are_not_changed(take: Take, state: State, actor: Actor) -> None:
     ours = state.edit(lambda db: create_user(db, actor, NewUser(email="ann@example.com", role=Role.VIEWER)))
     state.edit(lambda db: update_user(db, actor, UserChange(id=ours.id, active=False)))
     report = take(*V3, PRIVATE)
@@ -82,7 +82,7 @@ def test_another_table_of_the_same_name_is_not_mixed_up_with_it(
 
 
 @pytest.mark.parametrize("statements", [V3, (*V3, PRIVATE)])
-def test_what_was_taken_away_here_does_not_come_back(
+def test_removed_rows_are_not_imported_again(
     take: Take, state: State, actor: Actor, store: MemoryStore, statements: tuple[str, ...]
 ) -> None:
     take(*statements)
@@ -105,7 +105,7 @@ def test_what_was_taken_away_here_does_not_come_back(
     assert reasons(report, "table") == {"bigquery.visits": "it was deregistered here"}
 
 
-def test_what_is_new_there_since_is_taken_by_the_next_one(take: Take, state: State) -> None:
+def test_later_rows_are_imported_by_the_next_import(take: Take, state: State) -> None:
     take(*V3)
     report = take(
         *V3,
@@ -128,7 +128,7 @@ def test_a_grant_that_is_here_is_not_made_twice(take: Take, state: State, actor:
         assert len(list_permissions(db, PermissionQuery(user="bob@example.com", table="keboola.orders"))) == 1
 
 
-def test_what_people_wrote_is_taken_once(take: Take, state: State) -> None:
+def test_texts_of_people_are_imported_once(take: Take, state: State) -> None:
     more = (
         "insert into telegram_links values ('u-bob', 42, '2025-01-01'), ('u-gone', 43, null)",
         "insert into user_sync_settings values ('u-bob', 'orders', true, 'all', '[\"a\"]', null)",

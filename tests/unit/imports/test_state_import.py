@@ -13,7 +13,7 @@ from tests.unit.state import legacy
 
 
 @VERSIONS
-def test_what_is_taken_is_what_a_migration_makes_of_it(
+def test_imported_rows_equal_migrated_ones(
     take: Take, store: MemoryStore, tmp_path: Path, statements: tuple[str, ...]
 ) -> None:
     take(*statements)
@@ -29,13 +29,13 @@ def test_what_is_taken_is_what_a_migration_makes_of_it(
         assert ours.readable(caller) == theirs.readable(caller)
 
 
-def test_a_dry_run_tells_the_same_and_writes_nothing(take: Take, store: MemoryStore) -> None:
+def test_a_dry_run_reports_the_same_and_writes_nothing(take: Take, store: MemoryStore) -> None:
     dry = take(*V3, dry_run=True)
     assert list(store.list("")) == []
     assert take(*V3).model_copy(update={"dry_run": True}) == dry
 
 
-def test_it_is_told_what_is_taken(take: Take) -> None:
+def test_imported_rows_are_reported(take: Take) -> None:
     report = take(*V3)
     assert report.taken == {
         "user": 3,
@@ -88,7 +88,7 @@ def test_requests_follow_their_user_and_table(take: Take, state: State) -> None:
     assert report.there["access_request"] == 1
 
 
-def test_a_permission_on_a_table_that_nobody_registered_is_kept(take: Take, store: MemoryStore) -> None:
+def test_a_permission_on_an_unregistered_table_is_kept(take: Take, store: MemoryStore) -> None:
     permission = "insert into dataset_permissions values ('u-bob', 'issues', 'read')"
     report = take(*V3, PRIVATE, permission, found=[{"source": "jira", "table": "issues"}])
     assert [place.id for place in report.found] == ["jira.issues"]

@@ -45,7 +45,7 @@ def test_each_hour_has_objects_of_its_own() -> None:
     assert [one.name for one in made.events([], since=NOON + HOUR)] == ["2026-03-01T13-00/b.json"]
 
 
-def test_what_is_put_twice_is_there_once() -> None:
+def test_an_event_stored_twice_is_read_once() -> None:
     made = archive()
     for _ in range(2):
         made.put([Archived(event("a"), "it was too large")])
@@ -75,7 +75,7 @@ def test_a_late_event_of_a_gathered_hour_is_gathered_in_turn() -> None:
     assert {one.name[-6:] for one in made.events([])} == {"a.json", "b.json", "e.json"}
 
 
-def test_what_is_too_much_for_one_object_becomes_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_archives_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     made = archive()
     for number in range(6):
         made.put([Archived(event(f"e{number}", bytes(range(256)) * 4))])
@@ -108,7 +108,7 @@ def damage(archive: Archive, how: Callable[[bytes], bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_object_is_told(how: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_object_is_reported(how: Callable[[bytes], bytes]) -> None:
     made = archive()
     made.put([Archived(event("a", random.Random(1).randbytes(100)))])
     damage(made, how)
@@ -118,7 +118,7 @@ def test_a_damaged_object_is_told(how: Callable[[bytes], bytes]) -> None:
     assert len(damaged) == 1
 
 
-def test_what_is_gathered_while_it_is_read_is_read_all_the_same() -> None:
+def test_events_merged_during_a_read_are_still_read() -> None:
     made = archive()
     for number in range(4):
         made.put([Archived(event(f"e{number}"))])

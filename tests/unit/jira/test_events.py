@@ -57,7 +57,7 @@ def count(state: IssueState) -> dict[str, int]:
         ("issue_property_set", {"issue": {"id": ISSUE_ID}, "property": {"key": "k", "value": 1}}, {}),
     ],
 )
-def test_an_event_tells_of_its_issue(name: str, members: dict[str, Any], expected: dict[str, int]) -> None:
+def test_an_event_describes_its_issue(name: str, members: dict[str, Any], expected: dict[str, int]) -> None:
     event = read(body(name, **members))
     (state,) = event.facts
     assert state.issue_id == ISSUE_ID
@@ -70,13 +70,13 @@ def test_an_event_tells_of_its_issue(name: str, members: dict[str, Any], expecte
 @pytest.mark.parametrize(
     ("kind", "member"), [("issue_comment_deleted", "comment"), ("issue_worklog_deleted", "worklog")]
 )
-def test_data_center_tells_of_deleted_things_in_updates_of_the_issue(kind: str, member: str) -> None:
+def test_data_center_reports_deletions_in_updates_of_the_issue(kind: str, member: str) -> None:
     members: dict[str, Any] = {member: {"comment": comment(1), "worklog": bodies.worklog(1)}[member]}
     state = fact(body("jira:issue_updated", issue=issue(), issue_event_type_name=kind, **members))
     assert count(state) == {"issues": 1}
 
 
-def test_a_link_is_told_of_both_issues() -> None:
+def test_a_link_is_a_fact_of_both_issues() -> None:
     made = {
         state.issue_id: rows(state, TransformOptions(), Report())["issuelinks"]
         for state in read(body("issuelink_created", issueLink=LINK)).facts
@@ -156,7 +156,7 @@ def test_a_body_of_another_shape_is_set_aside(content: bytes) -> None:
     assert found.reason
 
 
-def test_members_that_cannot_be_read_are_told_beside_those_that_can() -> None:
+def test_unreadable_members_are_reported_beside_readable_ones() -> None:
     event = read(body("jira:issue_updated", issue=issue(), comment=["no comment"], changelog={"items": 1}))
     assert set(event.unread) == {"comment", "changelog"}
     assert count(event.facts[0]) == {"issues": 1}
@@ -213,7 +213,7 @@ def test_numbers_that_json_has_no_room_for_do_no_harm(number: str) -> None:
     assert count(state) == {"issues": 1}
 
 
-def test_what_is_nested_very_deeply_is_cut_off() -> None:
+def test_deep_nesting_is_cut_off() -> None:
     deep: Any = "deep"
     for _ in range(300):
         deep = [deep]

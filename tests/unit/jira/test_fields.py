@@ -31,16 +31,16 @@ def test_a_field_is_found_by_its_id_or_either_of_its_names() -> None:
         assert bound(name, CATALOGUE) == (("customfield_10004",), ())
 
 
-def test_of_fields_with_one_name_all_are_looked_at() -> None:
+def test_all_fields_with_one_name_are_considered() -> None:
     assert bound("Team", CATALOGUE) == (("customfield_10010", "customfield_10011"), ())
 
 
-def test_a_field_that_jira_does_not_know_is_told() -> None:
+def test_a_field_that_jira_does_not_know_is_reported() -> None:
     assert bound("Severities", CATALOGUE)[1] == ("Severities",)
     assert bound("customfield_9", CATALOGUE)[1] == ("customfield_9",)
 
 
-def test_columns_besides_the_preset_ones_stand_behind_all_others() -> None:
+def test_additional_columns_come_last() -> None:
     fields = [
         {"field": "a", "column": "points", "type": "number"},
         {"field": "b", "column": "severity", "type": "option"},

@@ -85,7 +85,7 @@ def test_two_publishes_are_an_interval_apart_and_what_comes_meanwhile_is_in_the_
     assert len(set(bucket.versions)) == 2
 
 
-def test_what_waits_is_folded_in_batches(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_events_are_folded_in_batches(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold, "_MOST_EVENTS", 2)
     for number in range(5):
         bucket.tell(number)
@@ -93,7 +93,7 @@ def test_what_waits_is_folded_in_batches(bucket: Bucket, monkeypatch: pytest.Mon
     assert len(set(bucket.versions)) == 3
 
 
-def test_what_is_large_is_folded_in_batches_too(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_events_are_folded_in_batches_too(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold, "_MOST_BYTES", 1)
     for number in range(2):
         bucket.tell(number)
@@ -101,7 +101,7 @@ def test_what_is_large_is_folded_in_batches_too(bucket: Bucket, monkeypatch: pyt
     assert len(set(bucket.versions)) == 2
 
 
-def test_a_fold_that_has_had_its_time_leaves_the_rest(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_out_of_time_leaves_the_rest(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold, "_MOST_EVENTS", 1)
     for number in range(3):
         bucket.tell(number)

@@ -109,14 +109,14 @@ def cloud(id_: int, state: str) -> dict[str, Any]:
         ({"customfield_1": []}, (None, None, None, None)),
     ],
 )
-def test_the_sprint_is_the_one_that_goes_on_else_the_next_else_the_last(
+def test_the_sprint_is_the_active_else_the_next_else_the_last(
     fields: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     found = row(**fields)
     assert tuple(found[name] for name in ("sprint", "sprint_id", "sprint_state", "sprints")) == expected
 
 
-def test_a_custom_field_takes_the_place_of_a_column_of_its_name() -> None:
+def test_a_custom_field_replaces_a_column_of_its_name() -> None:
     configured = [{"field": "customfield_5", "column": "epic_key", "type": "number"}]
     options = TransformOptions.of("", configured)
     assert options.tables["issues"].types["epic_key"] == "DOUBLE"
@@ -125,7 +125,7 @@ def test_a_custom_field_takes_the_place_of_a_column_of_its_name() -> None:
     assert (told["epic_key"], told["parent_key"]) == (7, None)
 
 
-def test_what_is_no_sprint_is_counted() -> None:
+def test_invalid_sprints_are_counted() -> None:
     report = Report()
     assert row(CATALOGUE, report, customfield_21=[7, {"x": 1}])["sprint"] is None
     assert report.misshapen == {"sprint": 2}

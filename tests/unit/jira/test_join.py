@@ -110,7 +110,7 @@ def shuffled(draw: st.DrawFn) -> tuple[list[IssueState], list[IssueState]]:
 
 @settings(max_examples=examples(50))
 @given(shuffled())
-def test_any_order_and_duplication_of_events_gives_equal_bytes_and_rows(
+def test_any_order_and_duplication_of_events_yields_equal_bytes_and_rows(
     two: tuple[list[IssueState], list[IssueState]],
 ) -> None:
     one, other = joined(two[0]), joined(two[1])

@@ -63,7 +63,7 @@ def _comments(text: str) -> Fields:
 
 
 def _folded_by_a_child(folder: Path) -> dict[str, Any]:
-    """Fold what waits in a process of its own; give the counts, and the greatest memory that it had, in MB."""
+    """Fold what waits in a process of its own; return the counts, and the greatest memory that it had, in MB."""
     launcher = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"  # RSS is inherited by fork
     command = [sys.executable, "-S", "-c", launcher, sys.executable, "-c", _FOLD, str(folder)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)

@@ -177,7 +177,7 @@ def test_issues_of_other_projects_have_no_rows(fields: dict[str, Any], key: str,
     assert (len(found["issues"]), len(found["raw_issues"])) == (int(is_in), 1)
 
 
-def test_each_option_has_the_tables_made_anew() -> None:
+def test_each_option_rebuilds_the_tables() -> None:
     options = [
         TransformOptions.of(),
         *(TransformOptions.of(privacy=one) for one in (ALL, Privacy(secured=False), Privacy(emails=False))),

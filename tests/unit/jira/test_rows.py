@@ -126,7 +126,7 @@ def test_the_whole_state_is_a_row_of_its_own() -> None:
     assert made(gone)["raw_issues"][0]["deleted_at"] == "2024-05-01 10:00:03+00:00"
 
 
-def test_duckdb_takes_all_rows_as_they_are_typed() -> None:
+def test_duckdb_accepts_all_rows_with_their_types() -> None:
     options = TransformOptions.of("j", [{"field": "customfield_1", "column": "points", "type": "number"}])
     found = rows(IssueState(ISSUE_ID).fetched(WHOLE | {"x": "\x00"}), options, Report())
     with duckdb_files.connect() as con:

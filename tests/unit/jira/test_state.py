@@ -50,7 +50,7 @@ def test_fields_of_a_newer_event_are_laid_over_what_rest_answered() -> None:
     assert state.document["fields"]["customfield_1"] == "kept"
 
 
-def test_what_an_answer_knows_already_is_not_kept_twice() -> None:
+def test_facts_of_a_response_are_not_stored_twice() -> None:
     events = [
         body("jira:issue_updated", 2, issue=issue(2, attachment=[])),
         body("comment_created", 2, comment=comment(1, updated=2), issue=partial()),
@@ -97,7 +97,7 @@ def test_a_comment_of_the_very_time_of_a_list_is_alive_though_the_list_leaves_it
     assert names(told(created, empty), "comments") == ["1"]
 
 
-def test_of_two_lists_of_one_time_that_of_the_later_event_counts() -> None:
+def test_of_two_lists_with_one_time_the_later_event_wins() -> None:
     one, other = (
         body("jira:issue_updated", sent, issue=issue(5, attachment=[bodies.attachment(number)]))
         for sent, number in ((6, 1), (7, 2))
@@ -127,7 +127,7 @@ def test_a_comment_is_as_it_was_last_edited() -> None:
     )
 
 
-def test_a_list_tells_more_of_a_link_than_its_event() -> None:
+def test_a_list_has_more_of_a_link_than_its_event() -> None:
     event = body(
         "issuelink_created", 9, issueLink={"id": 1, "sourceIssueId": int(ISSUE_ID), "destinationIssueId": 10999}
     )
@@ -146,7 +146,7 @@ def test_a_deleted_issue_is_a_tombstone_that_knows_its_name_and_month_and_nothin
     assert {name: len(found) for name, found in made(state).items() if found} == {"raw_issues": 1}
 
 
-def test_a_deletion_that_tells_but_the_key_keeps_it() -> None:
+def test_a_deletion_with_only_the_key_keeps_it() -> None:
     state = fact(body("jira:issue_deleted", 3, issue={"id": ISSUE_ID, "key": "ABC-12"}))
     assert (state.key, state.month) == ("ABC-12", "unknown")
     assert state.joined(fact(body("jira:issue_updated", 1, issue=issue(1)))).month == "2024-05"

@@ -224,7 +224,7 @@ TREES = st.recursive(
 
 
 @given(TREES)
-def test_no_text_of_a_document_is_lost_whatever_stands_in_what(tree: dict[str, Any]) -> None:
+def test_no_text_of_a_document_is_lost_however_it_is_nested(tree: dict[str, Any]) -> None:
     found = adf.plain({"type": "doc", "content": [tree]})
     assert [word for word in re.findall(r"w[0-9]{7}", json.dumps(tree)) if word not in found] == []
 

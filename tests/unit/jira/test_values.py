@@ -27,7 +27,7 @@ from analyst.connectors.jira.issue.values import Report
         ("9999-12-31T23:59:59.999Z", "9999-12-31 23:59:59.999000+00:00"),
     ],
 )
-def test_a_time_of_any_zone_is_told_in_utc(value: Any, expected: str) -> None:
+def test_a_time_of_any_zone_is_written_in_utc(value: Any, expected: str) -> None:
     report = Report()
     assert values.instant(value, "t", report) == expected
     assert report.misshapen == {}
@@ -41,7 +41,7 @@ def test_a_time_of_any_zone_is_told_in_utc(value: Any, expected: str) -> None:
         *(True, [], {}, {"epochMillis": "x"}, 10**20, -(10**20), 1e300, float("nan")),
     ],
 )
-def test_what_is_no_time_or_beyond_the_years_1_to_9999_is_null_and_counted(value: Any) -> None:
+def test_invalid_times_and_years_beyond_1_to_9999_are_null_and_counted(value: Any) -> None:
     report = Report()
     assert values.instant(value, "t", report) is None
     assert report.misshapen == {"t": 1}
@@ -127,7 +127,7 @@ def test_a_value_of_another_shape_is_null_and_counted(convert: Any, value: Any) 
     assert report.misshapen == {"f": 1}
 
 
-def test_of_several_those_of_another_shape_are_left_out_and_counted() -> None:
+def test_items_of_another_shape_are_left_out_and_counted() -> None:
     report = Report()
     assert values.options([{"value": "a"}, {}, []], "f", report) == '["a"]'
     assert values.users([{"accountId": "a"}, 7], "f", report) == '["a"]'
@@ -153,7 +153,7 @@ CYCLE = {"breached": False, "goalDuration": {"millis": 100}, "elapsedTime": {"mi
         ({"ongoingCycle": {**CYCLE, "breached": {}, "goalDuration": {"millis": "x"}}}, (None, None, 40), 2),
     ],
 )
-def test_an_agreement_is_told_by_the_cycle_that_goes_on_else_the_last(value: Any, expected: Any, counted: int) -> None:
+def test_an_agreement_is_that_of_the_ongoing_cycle_else_the_last(value: Any, expected: Any, counted: int) -> None:
     report = Report()
     assert custom_fields.sla(value, "s", report) == expected
     assert report.misshapen["s"] == counted
@@ -172,5 +172,7 @@ def test_an_agreement_is_told_by_the_cycle_that_goes_on_else_the_last(value: Any
         ("..", "x", "other/unknown/7_x"),
     ],
 )
-def test_attachments_lie_by_the_number_of_their_issue(key: str | None, filename: str | None, expected: str) -> None:
+def test_attachments_are_stored_by_the_number_of_their_issue(
+    key: str | None, filename: str | None, expected: str
+) -> None:
     assert hierarchical_path(key, "7", filename) == expected

@@ -23,7 +23,7 @@ from tests.doubles.memory_store import MemoryStore
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def test_what_an_older_system_knew_stays_until_all_issues_were_read(tmp_path: Path) -> None:
+def test_tables_of_an_older_system_stay_until_all_issues_were_read(tmp_path: Path) -> None:
     store = MemoryStore()
     _import(store, tmp_path)
     warehouse = Warehouse(store, "jira", TransformOptions.of(), lambda: NOON)

@@ -27,7 +27,7 @@ def typed(type_: str, length: str | None = None, basetype: str | None = None, ba
 
 
 def untyped(*entries: tuple[str, str, str, str], backend: str = "snowflake") -> str:
-    """Tell the type of a column with metadata: provider, key, value, time."""
+    """Return the type of a column with metadata: provider, key, value, time."""
     found = tuple(
         Entry(f"KBC.datatype.{key}", value, provider, f"2026-03-0{at}T12:00:00+0100")
         for provider, key, value, at in entries
@@ -86,7 +86,7 @@ def test_types_of_typed_tables_lose_nothing(
         ([("ex-a", "nullable", "1", "9"), ("ex-b", "basetype", "BOOLEAN", "2")], "BOOLEAN"),
     ],
 )
-def test_of_several_providers_the_preferred_one_counts(entries: list[tuple[str, str, str, str]], expected: str) -> None:
+def test_the_preferred_provider_wins(entries: list[tuple[str, str, str, str]], expected: str) -> None:
     assert untyped(*entries) == expected
 
 
@@ -102,7 +102,7 @@ def test_types_that_can_not_be_chosen_are_rejected(text: str) -> None:
 
 
 def converted(folder: Path, kind: str, texts: list[str], *, is_strict: bool = False, source: str = "csv") -> Any:
-    """Convert texts to a type; give the values as text, and how many do not fit."""
+    """Convert texts to a type; return the values as text, and how many do not fit."""
     column = PlannedColumn("c", "c", kind, is_strict=is_strict)
     path = folder / "source"
     if source == "csv":

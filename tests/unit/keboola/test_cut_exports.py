@@ -252,7 +252,7 @@ def test_a_batch_whose_file_is_gone_is_read_again(syncs: Syncs, project: Project
     assert len(project.files) == 1
 
 
-def test_one_batch_is_neither_kept_nor_cut(syncs: Syncs) -> None:
+def test_a_single_batch_is_neither_stored_nor_cut(syncs: Syncs) -> None:
     syncs.batch_bytes = 1 << 20
     assert syncs.call(is_time_up=always).status == "ok"
     assert syncs.kept() == []

@@ -89,7 +89,7 @@ def extracted(served: Served, catalog: Catalog | None, home: Path) -> tuple[list
     return [*rows, *ask(store, "extracts/kbc/extract.duckdb", "select id::varchar from big")], record.notes
 
 
-def test_both_ways_give_the_same_rows(served: Served, stand_in: StandIn, tmp_path: Path) -> None:
+def test_both_ways_return_the_same_rows(served: Served, stand_in: StandIn, tmp_path: Path) -> None:
     exported, _ = extracted(served, None, tmp_path / "exported")
     read, notes = extracted(served, stand_in, tmp_path / "read")
     assert read == exported
@@ -126,7 +126,7 @@ def test_projects_and_buckets_without_a_workspace_are_exported(
     assert stand_in.attached == []
 
 
-def test_an_extension_that_is_not_installed_is_told_without_the_token() -> None:
+def test_an_extension_that_is_not_installed_is_reported_without_the_token() -> None:
     with duckdb.connect() as con, pytest.raises(SourceError, match="can't be loaded") as caught:
         Extension(Connection("https://connection.keboola.com", SecretStr(TOKEN))).attach(con)
     assert TOKEN not in str(caught.value)

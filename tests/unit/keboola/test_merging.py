@@ -156,7 +156,7 @@ LOST: list[tuple[str, Any]] = [
 @given(HISTORIES)
 @example(LOST)
 @settings(max_examples=examples(2), deadline=None)
-def test_what_is_published_is_what_the_table_has(
+def test_published_rows_equal_the_table(
     served: Served, options: Mapping[str, Any], history: list[tuple[str, Any]]
 ) -> None:
     play(served, history, {**options, "allow_empty": True})

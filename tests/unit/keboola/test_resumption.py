@@ -78,7 +78,7 @@ def test_the_export_of_a_killed_run_is_resumed(served: Served, project: Project,
     assert sync(served, store).status == "unchanged"
 
 
-def test_what_is_published_is_as_old_as_its_export(served: Served, project: Project, store: Store) -> None:
+def test_published_rows_are_dated_by_their_export(served: Served, project: Project, store: Store) -> None:
     project.tick()
     began = datetime.now(UTC) - timedelta(hours=5)
     with pytest.raises(KilledError):

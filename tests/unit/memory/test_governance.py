@@ -110,7 +110,7 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=15))
-def test_no_way_leads_around_the_table(steps: list[tuple[str, Any, int, bool]]) -> None:
+def test_every_transition_is_in_the_table(steps: list[tuple[str, Any, int, bool]]) -> None:
     """Whatever two administrators, an author and the collector do: states change as agreed, and nothing vanishes."""
     store, now = MemoryStore(), NOW
     ids = [propose(store, f"Item {number}").id for number in range(4)]
@@ -171,7 +171,7 @@ class _Interrupted(Around):
         ("reject", "reject", "rejected", True),
     ],
 )
-def test_of_two_administrators_at_once_the_second_decides_on_what_the_first_left(
+def test_of_two_simultaneous_decisions_the_second_sees_the_first(
     mine: str, theirs: str, status: str, refused: bool
 ) -> None:
     store = MemoryStore()
@@ -260,7 +260,7 @@ def test_decisions_on_many_change_what_can_be_changed() -> None:
     assert {item.status for item in boss(store).items()} == {"rejected"}
 
 
-def test_nobody_sees_what_is_not_in_force_or_names_hidden_tables() -> None:
+def test_items_out_of_force_or_about_hidden_tables_are_hidden() -> None:
     store = MemoryStore()
     plain, named = propose(store, "a").id, propose(store, "b", tables=("shop.orders",)).id
     assert {item.id for item in memory(store).items()} == {plain, named}  # who proposed them

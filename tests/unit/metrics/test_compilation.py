@@ -87,7 +87,7 @@ CASES: dict[str, tuple[Metric, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_gives_what_sql_by_hand_gives(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_it_equals_sql_written_by_hand(con: duckdb.DuckDBPyConnection, name: str) -> None:
     compiled, asked, by_hand = CASES[name]
     rows = con.execute(compile_metric(compiled, **asked)).fetchall()
     wanted = con.execute(by_hand).fetchall()
@@ -112,7 +112,7 @@ def test_columns_are_named_for_what_they_are(con: duckdb.DuckDBPyConnection) -> 
         (metric("total", "sum", time_column=None), {"grain": "month"}, "has no time column"),
     ],
 )
-def test_what_can_not_be_compiled_is_explained(compiled: Metric, asked: dict[str, Any], message: str) -> None:
+def test_compilation_errors_are_explained(compiled: Metric, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(DaError, match=message.replace("?", r"\?")):
         compile_metric(compiled, **asked)
 

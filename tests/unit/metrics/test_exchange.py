@@ -267,7 +267,7 @@ def test_a_dataset_that_the_reader_may_not_see_is_not_exported() -> None:
     assert "hr.pay" in ossie.export(found.definitions, TABLES, found.models, lambda source: source == "hr.pay")
 
 
-def test_what_another_tool_changes_counts() -> None:
+def test_changes_by_another_tool_are_imported() -> None:
     made = next(
         parse({"name": "a", "table": "orders", "expression": "total", "type": "sum", "unit": "USD", "notes": ["x"]}, "")
     )
@@ -315,7 +315,7 @@ def test_the_expression_of_an_export_is_an_aggregate_of_fields(said: dict[str, A
         ([{"name": "a", "expression": expression("sum(c.x + secret.y)")}], "that no relationship connects"),
     ],
 )
-def test_what_can_not_be_imported_is_explained(metrics: list[dict[str, Any]], message: str | None) -> None:
+def test_import_errors_are_explained(metrics: list[dict[str, Any]], message: str | None) -> None:
     document = yaml.safe_dump({"semantic_model": [{**FOREIGN, "metrics": metrics}]})
     if message is None:
         assert len(ossie.read(document).definitions[0].joins) == 2

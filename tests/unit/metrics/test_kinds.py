@@ -176,7 +176,7 @@ def close(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> bool:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_gives_what_sql_by_hand_gives(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_it_equals_sql_written_by_hand(con: duckdb.DuckDBPyConnection, name: str) -> None:
     metric, asked, by_hand = CASES[name]
     definitions = known()
     compiled = compilation(con, definitions).metric(definitions[metric])
@@ -200,7 +200,7 @@ SHOP: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-def test_the_metrics_of_the_sample_shop_give_what_sql_by_hand_gives(tmp_path: Path) -> None:
+def test_the_metrics_of_the_sample_shop_equal_sql_written_by_hand(tmp_path: Path) -> None:
     generate("xs", 1, "parquet", tmp_path)
     paths = sorted((ROOT / "config/metrics.example").rglob("*.yml"))
     definitions = {
@@ -301,7 +301,7 @@ metrics:
 
 @pytest.mark.parametrize("text", [LEGACY, NEWER], ids=["semantic_models", "models"])
 @pytest.mark.parametrize("is_ours", [False, True], ids=["imported", "exported and imported"])
-def test_metrics_of_dbt_give_what_sql_by_hand_gives(con: duckdb.DuckDBPyConnection, text: str, is_ours: bool) -> None:
+def test_metrics_of_dbt_equal_sql_written_by_hand(con: duckdb.DuckDBPyConnection, text: str, is_ours: bool) -> None:
     found = dbt.read(text)
     if is_ours:  # by what dbt reads, not by our own extension of it
         document = load_yaml(dbt.export(found), "")

@@ -19,8 +19,8 @@ from tests.doubles.chats import TOKEN, SlackDouble, TelegramDouble, slack, teleg
 from tests.doubles.mailbox import Mailbox, mailbox
 from tests.forks import Forks, forking
 from tests.named_bucket import opened
-from tests.unit.notifications import dying
-from tests.unit.notifications.dying import AT, MADE, NEXT
+from tests.unit.notifications import dying_delivery
+from tests.unit.notifications.dying_delivery import AT, MADE, NEXT
 
 CHAT = 7
 SENT = ("email", "telegram", "slack")
@@ -64,7 +64,7 @@ class Services:
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[Services]:
-    with slack() as chat, telegram() as bot, mailbox() as mails, forking(Path(dying.__file__)) as forks:
+    with slack() as chat, telegram() as bot, mailbox() as mails, forking(Path(dying_delivery.__file__)) as forks:
         bot.chats.add(CHAT)
         yield Services(forks, mails, bot, chat)
 
@@ -96,19 +96,19 @@ def test_a_death_at_any_step_loses_nothing(
         step += STRIDE.get(what, 1)
         with bucket(monkeypatch, services, tmp_path / f"{what}{step}") as store:
             if what != "post":
-                dying.act(store, "post")
+                dying_delivery.act(store, "post")
             job = {"what": what, "step": step, "environ": {**services.environ, "DATA_URL": os.environ["DATA_URL"]}}
             died = services.forks.run(job) == -signal.SIGKILL
-            dying.act(store, "post")  # as the task does that is redelivered
+            dying_delivery.act(store, "post")  # as the task does that is redelivered
             assert {each.channel for each in Outbox(store).waiting()} <= set(SENT)  # which the next collection finds
             for channel in SENT:
-                dying.act(store, channel)
+                dying_delivery.act(store, channel)
             assert list(Outbox(store).waiting()) == []
             for each in (MADE, NEXT):
                 counts = services.counts(each.title)
                 assert all(1 <= count <= 1 + (died and name == what) for name, count in counts.items()), (step, counts)
             waits = [each.id for each in Outbox(store).unreceived("ann")]  # for programs, and on the page
             assert sorted(waits) == sorted([MADE.id, NEXT.id])
-            dying.act(store, "post")  # again: it is known
+            dying_delivery.act(store, "post")  # again: it is known
             assert list(Outbox(store).waiting()) == []
     assert step > fewest

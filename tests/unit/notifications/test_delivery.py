@@ -120,7 +120,7 @@ def test_every_channel_gets_it_in_its_own_form(office: Post) -> None:
     )
 
 
-def test_what_waits_is_sent_as_one_message(office: Post) -> None:
+def test_waiting_notifications_are_sent_as_one_message(office: Post) -> None:
     for number in range(30):
         office.post(number)
     assert office.deliver("slack").sent == 30
@@ -154,7 +154,7 @@ def test_the_pause_that_a_service_asks_for_is_kept(office: Post, channel: str) -
 
 
 @pytest.mark.parametrize("channel", ["slack", "telegram"])
-def test_what_a_service_can_not_take_now_stays(office: Post, channel: str) -> None:
+def test_notifications_wait_while_a_service_is_unavailable(office: Post, channel: str) -> None:
     office.post()
     office.slack.refusals, office.telegram.refusals = [(503, "")], [(500, {"description": "Internal Server Error"})]
     with pytest.raises(UnavailableError) as error:
@@ -221,14 +221,14 @@ def test_long_texts_are_cut_to_what_services_take(office: Post, text: str) -> No
     assert len(office.telegram.sent) == len(office.slack.posted) == 1
 
 
-def test_a_user_who_is_gone_gets_nothing(office: Post) -> None:
+def test_a_removed_user_gets_nothing(office: Post) -> None:
     office.post()
     nobody = AccessList()
     done = Delivery(office.store, office.settings, HttpClient(), lambda: nobody).send(Destination("slack", "ann"))
     assert (done.dropped, office.slack.posted, office.waits()) == (1, [], {"telegram"})
 
 
-def test_what_can_not_be_sent_for_three_days_stays_in_the_inbox_only(office: Post) -> None:
+def test_notifications_undeliverable_for_three_days_stay_in_the_inbox_only(office: Post) -> None:
     office.post()
     office.age[0] += 4 * 86_400
     assert (office.deliver("slack").dropped, office.slack.posted) == (1, [])
@@ -244,7 +244,7 @@ def test_a_webhook_of_another_server_is_never_called(office: Post) -> None:
     assert office.slack.posted == []
 
 
-def test_what_is_old_or_too_much_is_swept(office: Post) -> None:
+def test_old_and_excess_notifications_are_swept(office: Post) -> None:
     store = MemoryStore(lambda: office.age[0])
     outbox = Outbox(store)
     ids = [notification_id(str(number), NOW + timedelta(seconds=number)) for number in range(MOST + 2)]

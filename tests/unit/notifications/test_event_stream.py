@@ -39,7 +39,7 @@ def test_a_reader_gets_everything_once_in_any_order_of_ids_by_hosts_with_differe
     assert sorted(sent) == sorted(id_ for id_, _ in there)
 
 
-def test_who_begins_gets_only_what_follows() -> None:
+def test_a_new_reader_gets_only_later_events() -> None:
     old = [Added(str(ULID()), T0 - number * 1000) for number in range(10)]
     position = Position.at_end(old, datetime.fromtimestamp(T0 / 1000, UTC))
     new = Added(str(ULID()), T0)

@@ -59,7 +59,7 @@ def test_pages_have_every_table_once(browsing: dict[str, Browsing]) -> None:
     assert browsing["ann"].page(Filter()).pages == 100
 
 
-def test_what_is_cut_off_is_said(browsing: dict[str, Browsing]) -> None:
+def test_truncation_is_shown(browsing: dict[str, Browsing]) -> None:
     found = browsing["root"].page(Filter(q="orders"))
     assert (found.count, found.has_more) == (1000, True)
     assert "1,000 or more results for" in shown(found, Filter(q="orders"))

@@ -35,7 +35,7 @@ def test_a_config_survives_its_form() -> None:
 @pytest.mark.parametrize(
     ("name", "text"), [("nothing", "x"), ("skip", "many"), ("types", "id: VARCHAR"), ("header", "perhaps")]
 )
-def test_what_is_no_option_or_no_value_is_refused(name: str, text: str) -> None:
+def test_unknown_options_and_invalid_values_are_refused(name: str, text: str) -> None:
     with pytest.raises(InvalidInputError, match=name):
         read(SOURCE_TYPES["csv"].config, [name], [text])
 

@@ -30,7 +30,7 @@ def test_times_are_written_for_people(past: timedelta, text: str) -> None:
     assert ago((NOW - past).replace(tzinfo=None), NOW) == text
 
 
-def test_what_is_missing_is_written_as_nothing() -> None:
+def test_missing_values_are_empty() -> None:
     assert (ago(None, NOW), moment(None), number(None), size(None)) == ("never", "", "", "")
 
 
@@ -66,7 +66,7 @@ def test_the_logo_is_in_the_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"x" * 65_537])
-def test_a_logo_that_can_not_be_shown_costs_no_page(
+def test_a_logo_that_can_not_be_read_breaks_no_page(
     tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "logo.svg"

@@ -72,7 +72,7 @@ def test_the_plot_suits_the_columns(types: list[str], rows: list[list[object]], 
 
 @pytest.mark.parametrize("chart", ["line", "bar", "scatter", "histogram"])
 @pytest.mark.parametrize("rows", [[], [[None, None]], [["x", True]], [[{"a": 1}, [1, 2]]]])
-def test_what_has_no_numbers_has_no_plot(chart: str, rows: list[list[object]]) -> None:
+def test_results_without_numbers_have_no_plot(chart: str, rows: list[list[object]]) -> None:
     columns = [{"name": "a", "type": "VARCHAR"}, {"name": "b", "type": "DOUBLE"}]
     assert plot(columns, rows, chart, "a", "b").markup == ""  # type: ignore[arg-type]
 

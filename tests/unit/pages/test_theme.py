@@ -56,6 +56,6 @@ def test_a_page_has_the_theme() -> None:
         ("font_url", "https://fonts.example"),
     ],
 )
-def test_what_is_not_part_of_a_theme_is_refused_or_reported(key: str, value: str) -> None:
+def test_unknown_parts_of_a_theme_are_refused_or_reported(key: str, value: str) -> None:
     said = read_instance(f"theme: {{{key}: '{value}'}}", {})
     assert [each.path for each in (*said.problems, *said.warnings)] == [f"theme.{key}"]

@@ -285,7 +285,7 @@ def test_a_table_without_rows(tmp_path: Path) -> None:
     assert column(profile, "a")["nullProportion"] is None
 
 
-def test_more_columns_than_a_query_takes_at_once(tmp_path: Path) -> None:
+def test_more_columns_than_fit_one_query_are_profiled(tmp_path: Path) -> None:
     columns = ", ".join(f"i + {number} as c{number}" for number in range(250))
     profile = profile_path(parquet(tmp_path / "wide.parquet", f"select {columns} from range(20) r(i)"))
     assert [each["min"] for each in profile["columnProfile"]] == list(range(250))
@@ -314,7 +314,7 @@ ALERTS: dict[str, tuple[str, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_what_stands_out_is_an_alert(tmp_path: Path, name: str) -> None:
+def test_anomalies_are_alerts(tmp_path: Path, name: str) -> None:
     query, wanted = ALERTS[name]
     assert alerts(profile_path(parquet(tmp_path / "a.parquet", query)), "v") == wanted
 

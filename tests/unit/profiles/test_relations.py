@@ -122,7 +122,7 @@ def test_a_relation_to_a_hidden_table_is_not_seen(shop: tuple[MemoryStore, Snaps
     assert seen(shop, "customers", ANN, "customers") == set()
 
 
-def test_what_people_declare_replaces_the_proposal(shop: tuple[MemoryStore, Snapshot]) -> None:
+def test_declared_relations_replace_proposals(shop: tuple[MemoryStore, Snapshot]) -> None:
     store, snapshot = shop
     orders = snapshot.by_id["shop.orders"]
     key = ForeignKey(columns=("customer_id",), table="shop.customers", references=("id",))

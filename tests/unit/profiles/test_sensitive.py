@@ -40,7 +40,7 @@ NAMES: list[tuple[str, Kind, bool]] = [
 
 
 @pytest.mark.parametrize(("name", "kind", "wanted"), NAMES)
-def test_a_name_tells_whether_a_column_is_sensitive(name: str, kind: Kind, wanted: bool) -> None:
+def test_a_name_decides_whether_a_column_is_sensitive(name: str, kind: Kind, wanted: bool) -> None:
     assert by_name(name, kind) is wanted
 
 
@@ -55,7 +55,7 @@ def test_a_name_tells_whether_a_column_is_sensitive(name: str, kind: Kind, wante
         ([], False),
     ],
 )
-def test_a_tag_tells_whether_a_column_is_sensitive(tags: list[str], wanted: bool) -> None:
+def test_a_tag_decides_whether_a_column_is_sensitive(tags: list[str], wanted: bool) -> None:
     assert by_tag(tags) is wanted
 
 

@@ -73,7 +73,7 @@ def test_a_damaged_or_missing_file_is_not_kept(store: MemoryStore, tmp_path: Pat
     assert cached(tmp_path) == set()
 
 
-def test_of_files_larger_than_the_cache_only_those_in_it_are_here(store: MemoryStore, tmp_path: Path) -> None:
+def test_of_files_larger_than_the_cache_only_cached_ones_are_local(store: MemoryStore, tmp_path: Path) -> None:
     files = [put(store, name, name.encode() * 100) for name in "abc"]
     cache = FileCache(store, tmp_path, 250)
     with cache.held(files[:1]):

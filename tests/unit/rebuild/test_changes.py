@@ -72,7 +72,7 @@ def test_a_table_that_left_meta_stays_until_it_is_deleted(store: Store, tmp_path
     assert views(store) == {"shop.items": "items"}
 
 
-def test_what_nobody_can_see_is_recorded_without_a_snapshot(store: Store) -> None:
+def test_invisible_changes_are_recorded_without_a_snapshot(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     with edited(store, "extracts/shop/extract.duckdb") as path, duckdb.connect(path) as con:
@@ -132,7 +132,7 @@ def test_an_extract_alone_removes_no_table(store: Store, tmp_path: Path, *, vers
     assert views(store) == {"shop.items": "items"}
 
 
-def test_a_rebuild_that_finds_nothing_changed_takes_no_lease() -> None:
+def test_a_rebuild_without_changes_takes_no_lease() -> None:
     gcs = Gcs()
     with running(gcs), gcs.client() as client:
         store = GsStore("bucket", "", client)
@@ -148,7 +148,7 @@ def test_a_rebuild_that_finds_nothing_changed_takes_no_lease() -> None:
 
 
 @pytest.mark.parametrize("part", ["duckdb", "catalog", "copy", "pointer", "damaged"])
-def test_a_rebuild_that_finds_nothing_changed_still_mends_what_is_gone(store: Store, part: str) -> None:
+def test_a_rebuild_without_changes_still_restores_missing_objects(store: Store, part: str) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     keys = {"duckdb": pointer(store).duckdb, "catalog": pointer(store).catalog, "copy": COPY, "pointer": CURRENT}

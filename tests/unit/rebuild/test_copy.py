@@ -71,7 +71,7 @@ def is_of(store: Pausing, pointer: Pointer) -> bool:
     return copy.data == snapshot.data
 
 
-def test_a_builder_that_wakes_up_late_leaves_the_copy_of_its_successor(store: Pausing, clock: Clock) -> None:
+def test_a_builder_that_resumes_late_leaves_the_copy_of_its_successor(store: Pausing, clock: Clock) -> None:
     first = publish(store, 1)
     clock.seconds += 10
     store.meanwhile.append(lambda: publish(store, 2))
@@ -80,7 +80,7 @@ def test_a_builder_that_wakes_up_late_leaves_the_copy_of_its_successor(store: Pa
     assert is_of(store, newest(store))
 
 
-def test_the_successor_of_a_builder_that_wakes_up_late_copies_all_the_same(store: Pausing, clock: Clock) -> None:
+def test_the_successor_of_a_builder_that_resumes_late_copies_all_the_same(store: Pausing, clock: Clock) -> None:
     publish(store, 1)
     old = store.read(COPY)
     assert old is not None

@@ -68,7 +68,7 @@ def test_a_broken_source_keeps_its_tables_even_when_the_snapshot_is_damaged(stor
     assert query(store, "from orders") == [(1, "x")]
 
 
-def test_a_pointer_that_is_none_is_told_and_mended_by_deleting_it(store: Store) -> None:
+def test_an_invalid_pointer_is_reported_and_repaired_by_deleting_it(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     store.put(CURRENT, b"{", if_version=ANY)
@@ -90,7 +90,7 @@ def test_a_pointer_with_members_of_a_later_version_is_read(store: Store) -> None
     assert rebuild(store).snapshot == 2
 
 
-def test_one_file_that_fells_duckdb_hurts_no_other_source(store: Store) -> None:
+def test_a_file_that_crashes_duckdb_affects_no_other_source(store: Store) -> None:
     """Found by turning bits over at random: reading it invalidates the whole DuckDB."""
     extract(store, "good", {"orders": "select 1 as n"})
     extract(store, "bad", {"people": "select 1 as n"})

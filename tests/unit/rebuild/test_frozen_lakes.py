@@ -235,7 +235,7 @@ def test_descriptions_are_comments_and_long_ids_are_kept(parts: Parts) -> None:
         assert con.execute(column).fetchall() == [('It\'s the "id"',)]
 
 
-def test_snapshots_that_were_replaced_before_get_theirs_too(store: FileStore) -> None:
+def test_replaced_snapshots_get_a_lake_too(store: FileStore) -> None:
     for number in range(4):
         extract(store, "shop", {"orders": f"select {number} as id"})
         rebuilding(store).run()
@@ -318,7 +318,7 @@ def test_statistics_that_are_not_certain_are_left_out(parts: Parts, stats: str, 
         )
 
 
-def test_what_duckdb_can_not_read_alike_is_left_out(parts: Parts, tmp_path: Path) -> None:
+def test_tables_that_a_lake_can_not_represent_are_left_out(parts: Parts, tmp_path: Path) -> None:
     table = parts.catalog.tables[0]
 
     def other(name: str, **changes: Any) -> Table:

@@ -317,7 +317,7 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(store: Store, secret: Path, source: str, *statements: str) -> None:
-    """Write the extract of a source anew, with the files that it copies."""
+    """Write the extract of a source again, with the files that it copies."""
     with filled(store, f"extracts/{source}/") as home:
         (home / "data").mkdir(parents=True, exist_ok=True)
         (home / "extract.duckdb").unlink(missing_ok=True)
@@ -379,7 +379,7 @@ def test_a_table_that_is_not_data_is_named(attacked: Store, kind: str) -> None:
     assert ONE[kind][1] in problem.message
 
 
-def test_what_a_reader_would_attach_is_checked(store: Store, secret: Path) -> None:
+def test_attached_databases_are_checked(store: Store, secret: Path) -> None:
     for number, row in enumerate(ATTACHED.values()):
         write(store, secret, f"odd_{number}", META, ATTACH, f"insert into _remote_attach values {row}")
     problems = {problem.source: problem.message for problem in rebuild(store).problems}
@@ -388,7 +388,7 @@ def test_what_a_reader_would_attach_is_checked(store: Store, secret: Path) -> No
     assert query(store, "from _remote_attach") == []
 
 
-def test_a_remote_view_is_written_anew_from_what_it_selects(store: Store, secret: Path) -> None:
+def test_a_remote_view_is_rewritten_from_its_select(store: Store, secret: Path) -> None:
     write(
         store,
         secret,
@@ -409,7 +409,7 @@ def test_a_remote_view_is_written_anew_from_what_it_selects(store: Store, secret
     assert [(column.name, column.type) for column in table.columns] == [("n", "INTEGER"), ("select", "VARCHAR")]
 
 
-def test_what_strangers_add_to_an_extract_of_ours_is_left_out(store: Store, secret: Path) -> None:
+def test_foreign_additions_to_our_extract_are_left_out(store: Store, secret: Path) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
     with edited(store, "extracts/shop/extract.duckdb") as path, duckdb.connect(path) as con:
         con.execute("create macro list_transform(a, b) as ['/etc/passwd']")
@@ -422,7 +422,7 @@ def test_what_strangers_add_to_an_extract_of_ours_is_left_out(store: Store, secr
     ]
 
 
-def test_an_extract_that_strangers_changed_is_examined_after_our_changes_too(store: Store) -> None:
+def test_an_extract_changed_by_others_is_examined_even_after_our_changes(store: Store) -> None:
     key = "extracts/shop/extract.duckdb"
     extract(store, "shop", {"orders": "select 1 as id"})
     with edited(store, key) as path:

@@ -39,7 +39,7 @@ def test_an_answer_that_is_lost_fails_no_rebuild(news: Cloud, fault: Fault, writ
     assert data(store, COPY) == data(store, pointer(store).duckdb)
 
 
-def test_a_builder_that_wakes_up_late_changes_nothing(store: Store) -> None:
+def test_a_builder_that_resumes_late_changes_nothing(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     extract(store, "shop", {"orders": "select 2 as n"})

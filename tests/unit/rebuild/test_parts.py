@@ -196,7 +196,7 @@ DAMAGES: dict[str, Callable[[Store, list[str]], object]] = {
 
 @pytest.mark.parametrize("kind", DAMAGES)
 @pytest.mark.parametrize("is_changed", [False, True])
-def test_a_damaged_part_is_written_anew(bucket: Store, kind: str, *, is_changed: bool) -> None:
+def test_a_damaged_part_is_rewritten(bucket: Store, kind: str, *, is_changed: bool) -> None:
     before = catalog(bucket).tables
     DAMAGES[kind](bucket, sorted(part_keys(bucket)))
     if is_changed:
@@ -207,14 +207,14 @@ def test_a_damaged_part_is_written_anew(bucket: Store, kind: str, *, is_changed:
     assert in_parts(bucket).run().status == "unchanged"
 
 
-def test_a_damaged_part_is_told_until_then(bucket: Store) -> None:
+def test_a_damaged_part_is_reported_until_then(bucket: Store) -> None:
     for key in part_keys(bucket):
         bucket.delete(key)
     with pytest.raises(UnavailableError, match=r"the part '.*' of the snapshot's catalog is missing from the bucket"):
         Snapshots(bucket).current()
 
 
-def test_a_part_with_other_content_is_told_and_mended_by_deleting_it(bucket: Store) -> None:
+def test_a_part_with_other_content_is_reported_and_repaired_by_deleting_it(bucket: Store) -> None:
     before = catalog(bucket).tables
     key = next(key for key in part_keys(bucket) if ".part." in key)
     found = bucket.read(key)
@@ -227,7 +227,7 @@ def test_a_part_with_other_content_is_told_and_mended_by_deleting_it(bucket: Sto
     assert catalog(bucket).tables == before
 
 
-def test_a_builder_that_wakes_up_late_leaves_the_parts_of_its_successor(bucket: Store) -> None:
+def test_a_builder_that_resumes_late_leaves_the_parts_of_its_successor(bucket: Store) -> None:
     extract(bucket, "shop", {"orders": "select 2 as n"})
     another = AgedStore(bucket)
     # What it writes: the lease, a part, the list, the pointer.
@@ -264,7 +264,7 @@ def test_a_file_of_many_tables_is_written_later(bucket: Store) -> None:
     assert ask(bucket, COPY, "select n from shop.orders") == [(2,)]
 
 
-def test_a_file_that_others_changed_is_written_anew(store: Store) -> None:
+def test_a_file_that_others_changed_is_rewritten(store: Store) -> None:
     bucket = store  # not a copy, since the views of a copy's file read the original
     publish_in_parts(bucket)
     good = content(bucket)
@@ -316,7 +316,7 @@ def older(store: Store) -> Store:
     return store
 
 
-def test_a_bucket_of_an_earlier_version_goes_on(older: Store) -> None:
+def test_a_bucket_of_an_earlier_version_continues(older: Store) -> None:
     before = catalog(older).tables
     extract(older, "alpha", {"orders": "select 2 as n"})
     assert in_parts(older).run().problems == ()

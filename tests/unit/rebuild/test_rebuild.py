@@ -55,7 +55,7 @@ def test_every_table_of_every_source_is_a_view_of_the_snapshot(store: Store) -> 
     assert query(store, "from people") == [("Ada",)]
 
 
-def test_the_catalog_says_what_the_files_hold(store: Store) -> None:
+def test_the_catalog_matches_the_files(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id, 'x' as note"})
     rebuild(store)
     (table,) = catalog(store).tables
@@ -74,7 +74,7 @@ def test_nothing_is_published_when_nothing_has_changed(store: Store) -> None:
     assert sorted(entry.key for entry in store.list("analytics/")) == before
 
 
-def test_one_changed_source_leaves_the_views_of_the_others(store: Store) -> None:
+def test_a_changed_source_keeps_the_views_of_the_others(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
     extract(store, "crm", {"people": "select 'Ada' as name"})
     rebuild(store)
@@ -83,7 +83,7 @@ def test_one_changed_source_leaves_the_views_of_the_others(store: Store) -> None
     assert (query(store, "from orders"), query(store, "from people")) == ([(1,)], [("Grace",)])
 
 
-def test_a_view_name_belongs_to_the_senior_table_for_good(store: Store, tmp_path: Path) -> None:
+def test_a_view_name_belongs_to_the_older_table_permanently(store: Store, tmp_path: Path) -> None:
     extract(store, "alpha", {"orders": "select 'alpha' as origin"})
     extract(store, "beta", {"orders": "select 'beta' as origin", "alpha_orders": "select 'odd' as origin"})
     rebuild(store, seniority=["beta.orders", "beta.alpha_orders", "alpha.orders"])
@@ -134,7 +134,7 @@ def test_an_extract_without_meta_is_named(store: Store) -> None:
     assert problem.message == "extracts/odd/extract.duckdb has no table _meta; see the contract of extract.duckdb"
 
 
-def test_a_connector_that_nobody_here_wrote_needs_only_meta_views_and_parquet(store: Store) -> None:
+def test_a_third_party_connector_needs_only_meta_views_and_parquet(store: Store) -> None:
     foreign(
         store,
         "theirs",
@@ -192,7 +192,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_table_that_can_not_be_taken_is_named_and_the_rest_goes_on(store: Store, kind: str) -> None:
+def test_a_table_that_can_not_be_read_is_named_and_the_rest_is_published(store: Store, kind: str) -> None:
     statements, reason = REFUSED[kind]
     foreign(
         store,

@@ -99,7 +99,7 @@ def bucket(two_snapshots: Bucket) -> Bucket:
     return bucket
 
 
-def test_the_tables_are_those_of_then_until_the_source_publishes_anew(bucket: Bucket, tmp_path: Path) -> None:
+def test_the_tables_are_rolled_back_until_the_source_publishes_again(bucket: Bucket, tmp_path: Path) -> None:
     answer = bucket.roll_back(1)
     assert (answer.status, answer.snapshot, answer.tables) == ("published", 3, 1)
     assert bucket.rebuild().status == "unchanged"
@@ -118,7 +118,7 @@ def test_no_two_snapshots_are_of_the_same_bytes(bucket: Bucket) -> None:
     assert len({bucket.data(file) for file in files}) == 4
 
 
-def test_what_is_published_meanwhile_is_built(bucket: Bucket, tmp_path: Path) -> None:
+def test_extracts_published_meanwhile_are_built(bucket: Bucket, tmp_path: Path) -> None:
     """Its trigger finds the lease held, and goes away."""
     triggered: list[str] = []
 
@@ -133,13 +133,13 @@ def test_what_is_published_meanwhile_is_built(bucket: Bucket, tmp_path: Path) ->
     assert bucket.shown(tmp_path) == [(3,)]
 
 
-def test_going_back_stands_when_what_was_published_meanwhile_can_not_be_built(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_rollback_holds_when_later_extracts_can_not_be_built(bucket: Bucket, tmp_path: Path) -> None:
     bucket.before[COPY] = lambda: setattr(bucket, "is_down", True)
     assert bucket.roll_back(1).snapshot == 3
     assert bucket.shown(tmp_path) == [(1,)]
 
 
-def test_nobody_goes_back_while_a_rebuild_is_running_or_to_what_is_not_there(bucket: Bucket) -> None:
+def test_a_rollback_is_refused_during_a_rebuild_or_to_a_missing_snapshot(bucket: Bucket) -> None:
     refused: list[str] = []
 
     def try_it() -> None:
@@ -155,7 +155,7 @@ def test_nobody_goes_back_while_a_rebuild_is_running_or_to_what_is_not_there(buc
         bucket.roll_back(9)
 
 
-def test_what_is_held_back_is_listed_and_can_be_released(bucket: Bucket) -> None:
+def test_held_back_sources_are_listed_and_can_be_released(bucket: Bucket) -> None:
     assert bucket.roll_back(1).held_back == ("shop",)
     (held,) = bucket.catalog().held_back
     assert (held.source, held.snapshot, held.since) == ("shop", 1, NOW)
@@ -171,13 +171,13 @@ def test_what_is_held_back_is_listed_and_can_be_released(bucket: Bucket) -> None
     assert release(bucket.rebuilding, None).status == "unchanged"
 
 
-def test_a_source_that_publishes_anew_is_held_back_no_more(bucket: Bucket) -> None:
+def test_a_source_that_publishes_again_is_no_longer_held_back(bucket: Bucket) -> None:
     bucket.roll_back(1)
     bucket.publish(3)
     assert bucket.rebuild().held_back == ()
 
 
-def test_who_goes_forward_again_holds_nothing_back(bucket: Bucket) -> None:
+def test_a_rollback_to_the_newest_snapshot_holds_nothing_back(bucket: Bucket) -> None:
     bucket.roll_back(1)
     assert bucket.roll_back(2).held_back == ()
     assert bucket.roll_back(1).held_back == ("shop",)
@@ -215,7 +215,7 @@ def test_a_snapshot_whose_files_are_gone_is_refused_with_its_tables(bucket: Buck
     assert bucket.pointer() == before
 
 
-def test_nobody_goes_back_to_a_snapshot_that_a_sweep_takes_meanwhile(bucket: Bucket) -> None:
+def test_a_rollback_to_a_snapshot_deleted_meanwhile_is_refused(bucket: Bucket) -> None:
     """A sweep deletes the snapshot first, then reads what is needed: it may not have seen the new one."""
     key = Snapshots(bucket).key_of(1)
     before = bucket.pointer()

@@ -35,7 +35,7 @@ IN_PLACE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", IN_PLACE)
-def test_one_extract_that_is_none_is_the_problem_of_its_source(store: Store, kind: str) -> None:
+def test_an_invalid_extract_is_a_problem_of_its_source_only(store: Store, kind: str) -> None:
     if store.local_path("x") is None:
         pytest.skip("only a folder has files that are no objects")
     extract(store, "bad", {"people": "select 1 as n"})

@@ -57,7 +57,7 @@ def test_the_snapshot_keeps_to_it(history: list[dict[str, set[str]]], new_store:
         assert set(views(store)) == seen  # what is gone without a word stays as it was
 
 
-def test_a_table_is_found_by_its_source_whoever_owns_the_short_name(new_store: Callable[[], Store]) -> None:
+def test_a_table_is_found_by_its_source_whichever_owns_the_short_name(new_store: Callable[[], Store]) -> None:
     store = new_store()
     extract(store, "shop", {"orders": "select 1 as id"})
     rebuild(store)

@@ -70,7 +70,7 @@ def test_a_script_takes_few_threads_and_little_memory(tmp_path: Path) -> None:
             each.close()
 
 
-def test_what_waits_when_the_script_ends_is_not_asked(tmp_path: Path) -> None:
+def test_requests_that_wait_when_the_script_ends_are_not_sent(tmp_path: Path) -> None:
     with served() as (api, upstream):
         with relayed(tmp_path, upstream):
             opened = [connect(tmp_path) for _ in range(CONNECTIONS + 10)]

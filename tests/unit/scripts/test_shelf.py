@@ -40,7 +40,7 @@ def test_a_script_is_not_started_while_a_run_waits_or_runs(shelf: Shelf) -> None
     assert start(shelf, NOW + 62 * MINUTE) is not None
 
 
-def test_a_run_that_is_lost_holds_nothing_up_for_long(shelf: Shelf) -> None:
+def test_a_lost_run_blocks_nothing_for_long(shelf: Shelf) -> None:
     shelf.push("lost", "x = 1", "every 1m", "ann", NOW)
     assert start(shelf, NOW + MINUTE) is not None
     assert start(shelf, NOW + timedelta(days=1, minutes=2)) is not None

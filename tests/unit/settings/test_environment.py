@@ -13,7 +13,7 @@ def read(**environ: str) -> Settings:
     return read_settings({"DATA_URL": "file:///data", **environ})
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings({"ALLOWED_DOMAINS": "example.com, ex ample", "SMTP_PORT": "x", "GOOGLE_CLIENT_ID": "id"})
     assert [line.strip() for line in str(caught.value).splitlines()] == [
@@ -63,20 +63,20 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("SECRET_KEYS_OLD", f"{KEY},short-one", r"SECRET_KEYS_OLD\[1\]: must have at least 32"),
     ],
 )
-def test_what_can_not_be_meant_is_told_by_name(name: str, value: str, said: str) -> None:
+def test_invalid_values_are_reported_by_name(name: str, value: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said) as caught:
         read(**{name: value})
     assert name.split("_", maxsplit=1)[0] in str(caught.value)
 
 
-def test_several_values_stand_between_commas() -> None:
+def test_several_values_are_separated_by_commas() -> None:
     settings = read(ALLOWED_DOMAINS="Example.com, example.org,", SECRET_KEYS_OLD=f"{KEY},{KEY[::-1]}")
     assert settings.allowed_domains == ("example.com", "example.org")
     assert [key.get_secret_value() for key in settings.secret_keys_old] == [KEY, KEY[::-1]]
 
 
 @pytest.mark.parametrize(("security", "port"), [("", 587), ("starttls", 587), ("ssl", 465), ("none", 25)])
-def test_the_port_of_mails_goes_with_their_security(security: str, port: int) -> None:
+def test_the_port_of_mail_follows_its_security(security: str, port: int) -> None:
     assert read(SMTP_SECURITY=security).smtp_port == port
     assert read(SMTP_SECURITY=security, SMTP_PORT="2525").smtp_port == 2525
 
@@ -100,7 +100,7 @@ def test_jira_is_named_by_its_host_or_address() -> None:
     assert (settings.jira_domain, settings.jira_projects) == ("http://127.0.0.1:8123", ("SHOP", "HELP"))
 
 
-def test_no_message_holds_a_secret() -> None:
+def test_no_message_contains_a_secret() -> None:
     with pytest.raises(SettingsError) as caught:
         read(SECRET_KEY="hunter2", SECRET_KEYS_OLD="hunter2", SERVICE_TOKEN="hunter2", GOOGLE_CLIENT_SECRET="hunter2")
     assert "hunter2" not in str(caught.value)

@@ -44,7 +44,7 @@ def test_it_says_what_the_environment_does_not(tmp_path: Path) -> None:
     assert (made.instance_name, made.instance_subtitle) == ("From the environment", "Too")
 
 
-def test_everything_that_is_wrong_is_told_at_once_with_its_line_and_what_to_write() -> None:
+def test_all_problems_are_reported_together_with_their_line_and_remedy() -> None:
     text = """\
 instance:
   name: [a]
@@ -85,7 +85,7 @@ sources:
     ]
 
 
-def test_the_problems_of_both_are_told_together(tmp_path: Path) -> None:
+def test_the_problems_of_both_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         read(tmp_path, "auth: {seed_admin_email: ann}", KEEP_HOURS="0")
     assert [line.strip().removeprefix(f"{tmp_path}/") for line in str(caught.value).splitlines()] == [
@@ -108,7 +108,7 @@ def test_the_problems_of_both_are_told_together(tmp_path: Path) -> None:
         ("palette: {primary: red}", "palette: is not a known key and is ignored$"),
     ],
 )
-def test_an_unknown_key_is_told_with_the_nearest_known_one(key: str, meant: str) -> None:
+def test_an_unknown_key_is_reported_with_the_nearest_known_one(key: str, meant: str) -> None:
     (warning,) = warnings(key)
     assert problems(key) == []
     assert re.search(meant, warning), warning
@@ -131,12 +131,12 @@ def value(text: str, setting: str, **environ: str) -> Any:
 
 
 @pytest.mark.parametrize("text", ["${}", "${A B}", "${A:x}", "${1}", "x ${A", "${A-b}"])
-def test_what_only_looks_like_a_variable_is_told(text: str) -> None:
+def test_text_that_looks_like_a_variable_is_reported(text: str) -> None:
     (problem,) = problems(f"instance:\n  name: '{text}'\n", A="a")
     assert "is not a valid variable reference; write ${NAME}, or $${ for a literal ${" in problem
 
 
-def test_what_a_variable_holds_is_told_to_nobody() -> None:
+def test_values_of_variables_are_never_shown() -> None:
     text = """\
 auth: {allowed_domains: "${KEY}", seed_admin_email: "${KEY}", access_max_age: "${KEY}"}
 server: {base_url: "http://${KEY} x", secret_key: "${KEY}"}
@@ -151,12 +151,12 @@ schedules: {sync: "${KEY}", sweep: "daily 05:00 ${ZONE}"}
 
 
 @pytest.mark.parametrize("config", ["encoding: '${KEY}'", "types: {a: '${KEY}'}", "delimiter: '${KEY}'"])
-def test_a_connector_does_not_tell_it_either(config: str) -> None:
+def test_a_connector_does_not_show_them_either(config: str) -> None:
     (told,) = problems(f"sources: {{shop: {{config: {{path: /x, {config}}}}}}}", KEY="¤¤¤")
     assert told.endswith("what ${KEY} stands for is not valid here")
 
 
-def test_secrets_in_the_file_are_warned_of_and_never_told() -> None:
+def test_secrets_in_the_file_cause_a_warning_and_are_never_shown() -> None:
     text = f"""\
 server:
   secret_key: hunter2-{KEY}
@@ -200,7 +200,7 @@ sources: {{shop: {{type: external, config: {{storage_token: hunter2, token_env: 
         ("a: x" * 100_000, "the file is larger than 256 kB"),
     ],
 )
-def test_what_is_no_file_of_settings_is_told(text: str, said: str) -> None:
+def test_a_file_without_settings_is_reported(text: str, said: str) -> None:
     assert any(said in problem for problem in problems(text)), problems(text)
 
 
@@ -232,7 +232,7 @@ class TestWhereItIs:
             {"instance_name": 1},
         )
 
-    def test_one_that_is_named_must_be_there(self, tmp_path: Path) -> None:
+    def test_a_named_file_must_be_readable(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=r"CONFIG_FILE: .*nowhere.yaml' can't be read: No such file"):
             read_settings({**PLAIN, "CONFIG_FILE": str(tmp_path / "nowhere.yaml")})
         (tmp_path / "latin.yaml").write_bytes(b"instance: {name: \xe9}")
@@ -255,12 +255,12 @@ class TestLookups:
         assert get_value("server.secret_key", environ={**PLAIN, "SECRET_KEY": KEY}) == SecretStr(KEY)
         assert get_value("tables", environ=PLAIN) == {"public": False, "profile_after_sync": True}
 
-    def test_what_is_not_set_or_known_is_the_default(self) -> None:
+    def test_unset_values_have_their_default(self) -> None:
         assert get_value("instance.subtitle", "none", PLAIN) == "none"
         assert get_value("auth.nothing", "none", PLAIN) == "none"
         assert get_value("nothing", environ=PLAIN) is None
 
-    def test_the_kind_of_source_is_told(self) -> None:
+    def test_an_unknown_type_of_source_is_reported(self) -> None:
         assert get_data_source_type(PLAIN) == "keboola"
         assert get_data_source_type({**PLAIN, "DATA_SOURCE": "jira"}) == "jira"
 
@@ -276,7 +276,7 @@ def test_custom_fields_of_jira_have_columns(tmp_path: Path) -> None:
     ]
 
 
-def test_a_custom_field_of_jira_that_can_not_be_meant_is_told() -> None:
+def test_an_invalid_custom_field_of_jira_is_reported() -> None:
     text = "jira:\n  custom_fields:\n    - {field: A, column: Not A Name}\n    - {field: B, column: b, type: word}\n"
     kind, column = problems(text)[1], problems(text)[0]
     assert "custom_fields[0].column" in column

@@ -22,7 +22,7 @@ BUCKET = {"DATA_URL": "file:///nowhere"}
 
 
 def shown(value: object) -> str:
-    """Give the one secret of a setting."""
+    """Return the one secret of a setting."""
     [secret] = value if isinstance(value, tuple) else (value,)
     return str(secret.get_secret_value())
 
@@ -60,7 +60,7 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, content: bytes | N
         Config.read({"DA_SERVER": "http://localhost", "DA_TOKEN_FILE": str(path)}).login()
 
 
-def test_da_takes_its_token_from_a_file(tmp_path: Path) -> None:
+def test_da_reads_its_token_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("da_file\n")
     environ = {"DA_SERVER": "http://localhost", "DA_TOKEN": "da_variable", "DA_TOKEN_FILE": str(tmp_path / "token")}
     assert Config.read(environ).login().token == "da_file"

@@ -93,7 +93,7 @@ def read(store: Store) -> AccessList:
 
 
 def wanted(store: Store) -> AccessList:
-    """Make the list anew from the published state."""
+    """Make the list again from the published state."""
     with state_in(store).read() as db:
         return AccessList.model_validate_json(project(db, pointer(store).version, NOW))
 
@@ -148,7 +148,7 @@ def test_a_token_that_expires_leaves_its_part(filled: MemoryStore) -> None:
     assert not read(filled).tokens
 
 
-def test_many_parts_hold_few_rows_each_and_a_change_writes_one() -> None:
+def test_many_parts_have_few_rows_each_and_a_change_writes_one() -> None:
     def change(db: DuckDBPyConnection) -> tuple[int, list[str]]:
         fill(db)
         db.execute(
@@ -237,7 +237,7 @@ def named(store: Store) -> frozenset[str]:
     return parse_list(list_text(store, place), place.access).keys
 
 
-def test_a_reader_whose_parts_are_gone_reads_the_next_list(filled: MemoryStore) -> None:
+def test_a_reader_whose_parts_were_deleted_reads_the_next_list(filled: MemoryStore) -> None:
     @dataclass
     class Slow(Around):
         """A store in which an edit and a sweep come between the pointer and the parts."""

@@ -29,7 +29,7 @@ def discovered(*ids: str, **said: Any) -> list[NewTable]:
     return [NewTable(id=id_, **said) for id_ in ids]
 
 
-def test_what_is_new_is_registered_and_audited(shop: DuckDBPyConnection, actor: Actor) -> None:
+def test_new_tables_are_registered_and_audited(shop: DuckDBPyConnection, actor: Actor) -> None:
     said = {"source_table": "Orders ř.csv", "primary_key": ("id",), "sync_strategy": "incremental"}
     made = register_discovered(shop, actor, "shop", discovered("shop.b", "shop.a", **said), public=True)
     assert list_tables(shop, "shop") == sorted(made, key=lambda table: table.id)
@@ -40,7 +40,7 @@ def test_what_is_new_is_registered_and_audited(shop: DuckDBPyConnection, actor: 
     assert audited == [("table:shop.a",), ("table:shop.b",)]
 
 
-def test_what_is_known_stays_as_it_is(shop: DuckDBPyConnection, actor: Actor) -> None:
+def test_registered_tables_are_not_changed(shop: DuckDBPyConnection, actor: Actor) -> None:
     (first,) = register_discovered(shop, actor, "shop", discovered("shop.a"), public=False)
     changed = update_table(shop, actor, TableChange(id="shop.a", description="mine"), {})
     again = Actor(None, actor.at + timedelta(days=1))
@@ -49,7 +49,7 @@ def test_what_is_known_stays_as_it_is(shop: DuckDBPyConnection, actor: Actor) ->
     assert changed.uuid == first.uuid
 
 
-def test_what_was_taken_out_stays_out(shop: DuckDBPyConnection, actor: Actor) -> None:
+def test_deregistered_tables_are_not_registered_again(shop: DuckDBPyConnection, actor: Actor) -> None:
     register_discovered(shop, actor, "shop", discovered("shop.a", "shop.b"), public=False)
     deregister(shop, actor, "shop.a")
     assert (

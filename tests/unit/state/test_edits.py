@@ -92,7 +92,7 @@ def system_size(store: Store) -> int:
     return found.size
 
 
-def test_what_is_edited_can_be_read(state: State, actor: Actor) -> None:
+def test_edits_can_be_read(state: State, actor: Actor) -> None:
     assert names(state) == []
     id_ = state.edit(add(actor, "sales"))
     with state.read() as db:
@@ -167,7 +167,7 @@ def with_damaged_index(path: Path) -> Path:
     return path
 
 
-def test_readers_and_edits_go_on_after_an_edit_that_breaks_the_instance(
+def test_readers_and_edits_continue_after_an_edit_that_breaks_the_instance(
     state: State, actor: Actor, tmp_path: Path
 ) -> None:
     state.edit(add(actor, "sales"))
@@ -190,7 +190,7 @@ def group_names(db: DuckDBPyConnection) -> list[str]:
     return sorted(group.name for group in list_groups(db))
 
 
-def test_what_duckdb_breaks_off_again_is_an_error(state: State, store: Store, actor: Actor) -> None:
+def test_an_edit_that_duckdb_refuses_again_is_an_error(state: State, store: Store, actor: Actor) -> None:
     state.edit(add(actor, "sales"))
     before = pointer(store)
     with pytest.raises(duckdb.Error):
@@ -208,9 +208,7 @@ def test_an_edit_on_what_somebody_changed_meanwhile_runs_again(
     assert pointer(scripted).version == 2
 
 
-def test_of_an_edit_that_runs_again_only_the_published_result_counts(
-    scripted: ScriptedStore, now: datetime, actor: Actor
-) -> None:
+def test_a_repeated_edit_publishes_only_its_last_result(scripted: ScriptedStore, now: datetime, actor: Actor) -> None:
     state, other = state_in(scripted, now), state_in(scripted, now)
     scripted.before = lambda: edit(other, add(actor, "ops"))
     runs = count(1)
@@ -332,7 +330,7 @@ def test_a_damaged_state_is_refused_and_not_replaced(state: State, store: Store,
     assert pointer(store) == before
 
 
-def test_a_state_whose_file_is_gone_is_no_empty_state(state: State, store: Store, actor: Actor) -> None:
+def test_a_state_whose_file_is_missing_is_not_empty(state: State, store: Store, actor: Actor) -> None:
     state.edit(add(actor, "sales"))
     store.delete(pointer(store).system)
     with pytest.raises(UnavailableError, match="missing"):

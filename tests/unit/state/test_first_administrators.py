@@ -26,20 +26,20 @@ def role(db: DuckDBPyConnection, email: str = "seed@example.com") -> Role:
     return get_user(db, email).role
 
 
-def test_who_is_missing_is_added(db: DuckDBPyConnection, actor: Actor) -> None:
+def test_a_missing_administrator_is_added(db: DuckDBPyConnection, actor: Actor) -> None:
     seeded = seed_admin(db, actor, " Seed@Example.com")
     assert seeded == get_user(db, "seed@example.com")
     assert (seeded.role, seeded.active) == (Role.ADMIN, True)
 
 
 @pytest.mark.parametrize("before", Role)
-def test_who_is_there_is_raised_and_keeps_the_rest(db: DuckDBPyConnection, actor: Actor, before: Role) -> None:
+def test_an_existing_user_is_promoted_and_keeps_the_rest(db: DuckDBPyConnection, actor: Actor, before: Role) -> None:
     known = create_user(db, actor, NewUser(email="seed@example.com", name="Seed", role=before))
     assert seed_admin(db, actor, "seed@example.com") == known.model_copy(update={"role": Role.ADMIN})
 
 
 @pytest.mark.parametrize("before", [None, Role.VIEWER, Role.ADMIN])
-def test_who_was_lowered_afterwards_is_not_raised_again(
+def test_a_user_demoted_afterwards_is_not_promoted_again(
     db: DuckDBPyConnection, actor: Actor, root: str, before: Role | None
 ) -> None:
     assert root
@@ -51,16 +51,14 @@ def test_who_was_lowered_afterwards_is_not_raised_again(
     assert role(db) is Role.ANALYST
 
 
-def test_who_was_removed_afterwards_does_not_come_back(db: DuckDBPyConnection, actor: Actor, root: str) -> None:
+def test_a_user_removed_afterwards_is_not_added_again(db: DuckDBPyConnection, actor: Actor, root: str) -> None:
     seed_admin(db, actor, "seed@example.com")
     delete_user(db, actor, get_user(db, "seed@example.com").id)
     assert seed_admin(db, actor, "seed@example.com") is None
     assert [user.id for user in list_users(db)] == [root]
 
 
-def test_who_is_deactivated_stays_so_until_an_administrator_says_otherwise(
-    db: DuckDBPyConnection, actor: Actor
-) -> None:
+def test_a_deactivated_user_stays_so_until_an_administrator_changes_it(db: DuckDBPyConnection, actor: Actor) -> None:
     known = create_user(db, actor, NewUser(email="seed@example.com", role=Role.VIEWER))
     update_user(db, actor, UserChange(id=known.id, active=False))
     assert seed_admin(db, actor, "seed@example.com") is None

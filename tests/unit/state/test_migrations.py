@@ -147,9 +147,7 @@ def test_of_accounts_that_differ_in_case_the_stronger_one_stays(
     assert "u-bob2" not in published(store).users
 
 
-def test_an_account_whose_spelling_is_taken_by_a_stronger_one_gives_way(
-    state: State, adopt: Callable[..., None]
-) -> None:
+def test_of_accounts_with_one_spelling_the_stronger_one_stays(state: State, adopt: Callable[..., None]) -> None:
     adopt(legacy.V2, "insert into users (id, email, role) values ('1', 'x@y.z', 'viewer'), ('2', ' X@y.z', 'admin')")
     found = rows(state, "select id, email, active from users order by id")
     assert found == [("1", "x@y.z#1", False), ("2", "x@y.z", True)]
@@ -167,7 +165,7 @@ def test_everything_else_is_carried_over(state: State, adopt: Callable[..., None
 
 
 @VERSIONS
-def test_the_migration_tells_what_it_did(state: State, adopt: Callable[..., None], schema: tuple[str, ...]) -> None:
+def test_the_migration_reports_its_changes(state: State, adopt: Callable[..., None], schema: tuple[str, ...]) -> None:
     adopt(*schema, legacy.PEOPLE, legacy.TABLES)
     (found,) = rows(state, "select params::varchar from audit_log where action = 'state.migrate'")
     assert found == ('{"to":4,"tables":7,"grants":3,"permissions_without_meaning":3,"deactivated_doubles":1}',)
@@ -191,7 +189,7 @@ def test_a_taken_over_state_has_exactly_the_schema_of_a_new_one(
     assert rows(state, constraints) == rows(fresh, constraints)
 
 
-def test_a_file_of_version_1_goes_the_whole_way(state: State, adopt: Callable[..., None]) -> None:
+def test_a_file_of_version_1_is_migrated_through_all_versions(state: State, adopt: Callable[..., None]) -> None:
     adopt(
         "create table schema_version (version integer not null, applied_at timestamp)",
         "insert into schema_version values (1, null)",
@@ -209,7 +207,7 @@ def test_changes_that_are_still_in_the_log_are_taken_over(state: State, adopt: C
         assert len(list_tables(db)) == 7
 
 
-def test_reading_takes_over_without_writing(state: State, store: Store, adopt: Callable[..., None]) -> None:
+def test_reading_migrates_without_writing(state: State, store: Store, adopt: Callable[..., None]) -> None:
     adopt(legacy.V2, legacy.PEOPLE)
     with state.read() as db:
         assert len(list_users(db)) == 4
@@ -228,7 +226,7 @@ def test_the_old_file_stays_as_it_was(state: State, store: Store, adopt: Callabl
     assert rows(state, "select count(*) from audit_log where action = 'state.migrate'") == [(1,)]
 
 
-def test_a_new_state_has_nothing_to_tell_of_a_migration(state: State) -> None:
+def test_a_new_state_reports_no_migration(state: State) -> None:
     assert rows(state, "from audit_log") == []
     assert rows(state, "select max(version) from schema_version") == [(SCHEMA_VERSION,)]
 

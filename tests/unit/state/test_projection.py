@@ -70,7 +70,7 @@ def test_the_same_state_makes_the_same_bytes(db: DuckDBPyConnection, now: dateti
     assert project(db, 1, now) == before
 
 
-def test_tables_stand_in_the_order_of_their_registration(db: DuckDBPyConnection, now: datetime, actor: Actor) -> None:
+def test_tables_are_in_the_order_of_their_registration(db: DuckDBPyConnection, now: datetime, actor: Actor) -> None:
     create_source(db, actor, NewSource(name="shop", type="csv"), {})
     for number, name in enumerate(("c", "a", "b")):
         later = Actor(None, now + timedelta(seconds=number))

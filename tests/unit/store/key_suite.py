@@ -111,7 +111,7 @@ class KeySuite:
         ):
             assert [entry.key for entry in store.list(prefix)] == [key for key in keys if key.startswith(prefix)]
 
-    def test_a_listing_tells_versions_and_sizes(self, store: Store) -> None:
+    def test_a_listing_has_versions_and_sizes(self, store: Store) -> None:
         version = store.put("a/b", b"12345", if_version=ABSENT)
         (entry,) = store.list("a/")
         head = store.head("a/b")
@@ -128,7 +128,7 @@ class KeySuite:
         assert list(store.list_folders("y/")) == []
         assert list(store.list_folders("z/")) == []
 
-    def test_one_object_of_every_folder_is_looked_at(self, new_store: NewStore) -> None:
+    def test_one_object_of_every_folder_is_read(self, new_store: NewStore) -> None:
         store = new_store()
         keys = ["a/x", "a/b/x", "a/c/x", "a/c/y", "a/d/e/x", "a/*/x", "a/č [1]/x", "b/x/x", "a/bx"]
         versions = {key: store.put(key, key.encode(), if_version=ABSENT) for key in keys if key != "a/x"}

@@ -113,7 +113,7 @@ class StoreSuite(KeySuite):
         store.delete("a")
         assert (store.put("a", b"1", if_version=ABSENT) == first) == self.content_names_versions
 
-    def test_deleting_takes_the_object_away_and_deleting_none_is_no_error(self, store: Store) -> None:
+    def test_deleting_removes_the_object_and_deleting_none_is_not_an_error(self, store: Store) -> None:
         store.put("a/b/c", b"1", if_version=ABSENT)
         store.put("a/d", b"1", if_version=ABSENT)
         for _ in range(2):
@@ -205,7 +205,7 @@ class StoreSuite(KeySuite):
         assert found is not None
         assert found.data == b"40"
 
-    def test_of_many_that_create_one_object_one_succeeds(self, store: Store, tmp_path: Path) -> None:
+    def test_of_simultaneous_creations_one_succeeds(self, store: Store, tmp_path: Path) -> None:
         barrier = threading.Barrier(8)
 
         def create(number: int) -> int | None:

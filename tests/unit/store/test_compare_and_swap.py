@@ -96,7 +96,7 @@ def test_the_last_attempt_is_looked_at_too(fault: Fault) -> None:
             add(store, "mine", attempts=1)
 
 
-def test_who_always_comes_too_late_is_told_to_come_again() -> None:
+def test_a_writer_that_always_loses_is_asked_to_retry() -> None:
     inner = MemoryStore()
     store = FaultyStore(inner, puts=[lambda: add(inner, "theirs")] * 9)
     with pytest.raises(UnavailableError, match="can't be written: other processes change it") as caught:
@@ -113,7 +113,7 @@ def test_a_store_that_does_not_answer_is_unavailable_and_unsure_only_after_a_wri
         add(FaultyStore(MemoryStore(), puts=[Fault.NEVER], reads=[False, True]), "mine")
 
 
-def test_what_a_change_raises_ends_the_swap() -> None:
+def test_an_exception_of_a_change_ends_the_swap() -> None:
     def refuse(_: Object | None) -> bytes:
         raise ConflictError("there is such a group already")
 
@@ -123,14 +123,14 @@ def test_what_a_change_raises_ends_the_swap() -> None:
     assert store.head(KEY) is None
 
 
-def test_between_attempts_it_waits_as_it_is_told() -> None:
+def test_it_waits_between_attempts_as_configured() -> None:
     inner, waits = MemoryStore(), list[float]()
     store = FaultyStore(inner, puts=[lambda: add(inner, "theirs")] * 2)
     swap(store, KEY, adding("mine"), done=having("mine"), pauses=[1.0, 2.0, 3.0], sleep=waits.append)
     assert waits == [1.0, 2.0]
 
 
-def test_it_makes_no_more_attempts_than_it_is_told() -> None:
+def test_it_makes_no_more_attempts_than_configured() -> None:
     inner, waits = MemoryStore(), list[float]()
     store = FaultyStore(inner, puts=[Fault.NEVER] * 9)
     with pytest.raises(UnsureWriteError):
@@ -140,7 +140,7 @@ def test_it_makes_no_more_attempts_than_it_is_told() -> None:
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("again", [None, *Fault])
-def test_what_is_written_once_is_there_however_often_the_answer_is_lost(
+def test_an_object_written_once_exists_however_often_the_answer_is_lost(
     fault: Fault, again: Fault | None, tmp_path: Path
 ) -> None:
     inner, path = MemoryStore(), tmp_path / "file"
@@ -155,7 +155,7 @@ def test_what_is_written_once_is_there_however_often_the_answer_is_lost(
         assert found.data == b"mine"
 
 
-def test_whoever_came_first_has_written_what_is_as_good(tmp_path: Path) -> None:
+def test_the_first_of_equal_writers_wins(tmp_path: Path) -> None:
     store, path = MemoryStore(), tmp_path / "file"
     path.write_bytes(b"mine")
     version = store.put(KEY, b"theirs", if_version=ABSENT)
@@ -171,7 +171,7 @@ def test_whoever_came_first_has_written_what_is_as_good(tmp_path: Path) -> None:
     assert replaced.data == b"mine"
 
 
-def test_what_can_not_be_written_once_is_told_after_a_few_attempts(tmp_path: Path) -> None:
+def test_an_object_that_can_not_be_written_is_reported_after_a_few_attempts(tmp_path: Path) -> None:
     path, waits = tmp_path / "file", list[float]()
     path.write_bytes(b"mine")
     store = FaultyStore(MemoryStore(), puts=[Fault.NEVER] * 9, uploads=[Fault.NEVER] * 9)
@@ -201,7 +201,7 @@ def test_pauses_grow_from_milliseconds_here_and_from_a_second_elsewhere(tmp_path
         assert 60 <= sum(pauses) < 60 + longest
 
 
-def test_of_many_changes_at_once_none_is_lost(tmp_path: Path) -> None:
+def test_no_simultaneous_change_is_lost(tmp_path: Path) -> None:
     store = FileStore(tmp_path, lambda: b"")
     store.put(KEY, b"[]", if_version=ABSENT)
 

@@ -104,7 +104,7 @@ def test_a_damaged_secret_is_refused(tmp_path: Path, text: str) -> None:
         opened(tmp_path).sign("a", expires=9, filename="f")
 
 
-def test_a_bucket_elsewhere_can_hold_the_secret_too() -> None:
+def test_another_bucket_can_have_the_secret_too() -> None:
     settings, store = read_settings({"DATA_URL": "s3://company-data"}), MemoryStore()
     secret = secret_key(settings, store)
     assert len(secret) == 64

@@ -41,7 +41,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("way")
-def test_views_are_queried_where_the_files_lie(store: Store, tmp_path: Path) -> None:
+def test_views_are_queried_in_place(store: Store, tmp_path: Path) -> None:
     content = {"orders": ToyTable("select i as id, i % 7 as kind from range(10000) t(i)", "1")}
     Extraction(store, "shop", runs.new_run_id(), lambda: NOW).run(lambda: Toy(content))
     store.download("extracts/shop/extract.duckdb", tmp_path / "extract.duckdb")
@@ -58,7 +58,7 @@ def test_httpfs_comes_with_the_package() -> None:
 
 
 @pytest.mark.usefixtures("way")
-def test_a_missing_file_is_told(store: Store) -> None:
+def test_a_missing_file_is_reported(store: Store) -> None:
     with duckdb_files.connect() as con:
         open_bucket(con, store)
         with pytest.raises((duckdb.Error, FileNotFoundError)):

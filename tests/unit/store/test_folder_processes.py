@@ -75,7 +75,7 @@ def test_readers_see_whole_objects_while_writers_are_killed(root: Path, store: F
     store.put("pointer", b"the lock is free", if_version=ANY)
 
 
-def test_what_killed_writers_left_is_removed_and_what_is_being_written_stays(
+def test_leftovers_of_killed_writers_are_removed_and_files_in_progress_kept(
     root: Path, store: FileStore, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"1")
@@ -89,7 +89,7 @@ def test_what_killed_writers_left_is_removed_and_what_is_being_written_stays(
         assert list((root / ".store/staging").iterdir()) == [file.path]
 
 
-def test_a_lock_that_somebody_removed_is_made_anew(tmp_path: Path) -> None:
+def test_a_removed_lock_is_created_again(tmp_path: Path) -> None:
     path = tmp_path / "lock"
 
     def hold() -> bool:

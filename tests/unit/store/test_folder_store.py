@@ -85,7 +85,7 @@ def test_reading_writes_nothing(root: Path, store: FileStore) -> None:
     assert not root.exists()
 
 
-def test_what_the_store_keeps_for_itself_is_not_listed(root: Path, store: FileStore) -> None:
+def test_internal_files_are_not_listed(root: Path, store: FileStore) -> None:
     store.put("a", b"1", if_version=ABSENT)
     (root / ".store/staging/left").write_bytes(b"half")
     (root / "lost+found").mkdir()
@@ -103,7 +103,7 @@ def test_a_file_that_another_program_puts_there_is_an_object(root: Path, store: 
     store.put("extracts/theirs/extract.duckdb", b"mine", if_version=head.version)
 
 
-def test_what_can_have_no_key_is_no_object(root: Path, store: FileStore) -> None:
+def test_files_without_a_valid_key_are_not_objects(root: Path, store: FileStore) -> None:
     root.mkdir()
     (root / "back\\slash").touch()
     (root / "new\nline").touch()
@@ -160,13 +160,13 @@ def test_a_key_is_an_object_or_a_folder_and_says_so(store: FileStore, tmp_path: 
     store.put("a", b"3", if_version=ABSENT)
 
 
-def test_an_object_has_the_mode_that_is_asked_for(root: Path, store: FileStore) -> None:
+def test_an_object_has_the_requested_mode(root: Path, store: FileStore) -> None:
     store.put("private", b"1", if_version=ABSENT, mode=0o600)
     assert (root / "private").stat().st_mode & 0o777 == 0o600
     assert store.local_path("private") == root / "private"
 
 
-def test_what_the_kernel_can_not_copy_is_copied_by_hand(tmp_path: Path) -> None:
+def test_files_that_the_kernel_can_not_copy_are_copied_by_hand(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"through a pipe")
     os.close(writing)

@@ -71,7 +71,7 @@ def test_ages_are_those_of_the_services_clock(gcs: Gcs, store: GsStore) -> None:
     assert found.age == 0
 
 
-def test_what_the_caller_has_takes_one_request_and_no_data(gcs: Gcs, store: GsStore) -> None:
+def test_a_known_object_takes_one_request_and_no_data(gcs: Gcs, store: GsStore) -> None:
     version = store.put("a", b"1", if_version=ABSENT)
     had = store.read("a", unless=version)
     assert had is not None
@@ -83,7 +83,7 @@ def test_what_the_caller_has_takes_one_request_and_no_data(gcs: Gcs, store: GsSt
         assert found.data == b"1"
 
 
-def test_every_call_takes_as_few_requests_as_can_be(gcs: Gcs, store: GsStore, tmp_path: Path) -> None:
+def test_every_call_makes_the_fewest_requests(gcs: Gcs, store: GsStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1")
     for call, taken in (
         (lambda: store.put("a", b"1", if_version=ABSENT), {"insert": 1}),
@@ -101,7 +101,7 @@ def test_every_call_takes_as_few_requests_as_can_be(gcs: Gcs, store: GsStore, tm
         assert gcs.counts == taken
 
 
-def test_a_listing_takes_only_the_pages_that_are_looked_at(gcs: Gcs, store: GsStore) -> None:
+def test_a_listing_requests_only_the_pages_that_are_read(gcs: Gcs, store: GsStore) -> None:
     for number in range(7):
         store.put(f"a/{number}", b"1", if_version=ABSENT)
     gcs.page, entries = 3, iter(store.list("a/"))
@@ -112,7 +112,7 @@ def test_a_listing_takes_only_the_pages_that_are_looked_at(gcs: Gcs, store: GsSt
     assert gcs.counts["list"] == 3
 
 
-def test_objects_that_have_no_key_are_left_aside(client: Any, store: GsStore) -> None:
+def test_objects_without_a_valid_key_are_ignored(client: Any, store: GsStore) -> None:
     for name in ("folder/", "a//b", "/a", ".store/lock", "a\\b", "base", "base/", "base/x/", "base/x/y", "basement"):
         client.bucket("bucket").blob(name).upload_from_string(b"1")
     assert [entry.key for entry in store.list("")] == ["base", "base/x/y", "basement"]

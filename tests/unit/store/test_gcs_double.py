@@ -92,7 +92,7 @@ def test_every_way_to_upload_obeys_its_condition(bucket: Any, way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_of_many_at_once_one_is_let_through(bucket: Any, way: Way) -> None:
+def test_of_simultaneous_writes_one_succeeds(bucket: Any, way: Way) -> None:
     def attempt(number: int) -> bool:
         try:
             way(bucket, "a", str(number).encode(), 0)
@@ -112,7 +112,7 @@ def test_a_resumable_upload_is_judged_when_it_ends(bucket: Any) -> None:
     assert bucket.blob("a").download_as_bytes() == b"theirs"
 
 
-def test_a_resumable_upload_tells_how_far_it_is(bucket: Any) -> None:
+def test_a_resumable_upload_reports_its_progress(bucket: Any) -> None:
     url = bucket.blob("a").create_resumable_upload_session(size=len(BIG), retry=None)
     send = bucket.client._http.put
     whole = len(BIG)
@@ -200,7 +200,7 @@ def test_requests_are_counted_by_kind(gcs: Gcs, bucket: Any) -> None:
     assert gcs.counts == {"insert": 1, "get": 2, "media": 1, "list": 1, "delete": 1}
 
 
-def test_whoever_is_nobody_or_asks_for_nothing_is_refused(gcs: Gcs, client: Any) -> None:
+def test_requests_without_credentials_or_content_are_refused(gcs: Gcs, client: Any) -> None:
     with pytest.raises(NotFound, match="bucket does not exist"):
         client.bucket("other").blob("a").download_as_bytes()
     account = Running()

@@ -111,7 +111,7 @@ BREAKS: dict[str, tuple[str, Callable[[Any, Path], bool]]] = {
 
 @pytest.mark.parametrize("call", BREAKS)
 @pytest.mark.parametrize("fault", [{"status": 429}, {"status": 503}, {}, {"after": True}, {"cut": 3}])
-def test_what_may_be_repeated_is_repeated(
+def test_idempotent_requests_are_retried(
     gcs: Gcs, store: GsStore, tmp_path: Path, call: str, fault: dict[str, Any]
 ) -> None:
     store.put("a/b", b"12345", if_version=ABSENT)
@@ -123,7 +123,7 @@ def test_what_may_be_repeated_is_repeated(
 
 
 @pytest.mark.parametrize("call", BREAKS)
-def test_what_never_works_is_unavailable_in_the_end(gcs: Gcs, client: Any, tmp_path: Path, call: str) -> None:
+def test_persistent_failures_end_as_unavailable(gcs: Gcs, client: Any, tmp_path: Path, call: str) -> None:
     store = GsStore("bucket", "", client, pace=Pace(0.0, 0.0, 0.0, patience=0.05))
     store.put("a/b", b"12345", if_version=ABSENT)
     kind, works = BREAKS[call]
@@ -185,7 +185,7 @@ def test_an_upload_whose_answer_was_lost_still_never_replaces(
     assert head.version == version
 
 
-def test_settings_that_are_wrong_are_told_with_what_to_do(gcs: Gcs, client: Any, tmp_path: Path) -> None:
+def test_wrong_settings_are_reported_with_the_remedy(gcs: Gcs, client: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1")
 
     def refusals(store: GsStore) -> Iterator[str]:
@@ -242,7 +242,7 @@ def caused(cause: Exception) -> Any:
         (auth.RefreshError("invalid_grant: Invalid JWT Signature."), SettingsError),
     ],
 )
-def test_who_gives_tokens_may_be_away_for_a_while(gcs: Gcs, reason: Exception, expected: type[Exception]) -> None:
+def test_the_token_server_may_be_away_for_a_while(gcs: Gcs, reason: Exception, expected: type[Exception]) -> None:
     with gcs.client(Tokenless(reason)) as client:
         store = GsStore("bucket", "", client, pace=AT_ONCE)
         calls: list[Callable[[], object]] = [

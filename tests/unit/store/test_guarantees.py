@@ -189,7 +189,7 @@ def test_a_proof_that_was_copied_to_another_server_is_none() -> None:
         require(new)
 
 
-def test_the_providers_own_servers_are_not_asked() -> None:
+def test_the_providers_own_servers_are_not_tested() -> None:
     store = Served(MemoryStore(), server=None)
     require(store)
     assert store.asked == []

@@ -42,5 +42,5 @@ MOUNTS = r"""
         (r"/volume/of\slash/a", "fuse.s3fs"),
     ],
 )
-def test_a_folder_that_other_hosts_reach_is_told_from_one_of_this_host(path: str, kind: str | None) -> None:
+def test_shared_folders_are_distinguished_from_local_ones(path: str, kind: str | None) -> None:
     assert shared_filesystem(Path(path), MOUNTS) == kind

@@ -45,7 +45,7 @@ def test_without_a_prefix_the_keys_are_the_objects_names(server: FaultyS3) -> No
     assert (store.url, [entry.key for entry in store.list("")]) == ("s3://whole", ["a/b"])
 
 
-def test_what_is_below_a_prefix_is_all_there_is(store: S3Store, server: FaultyS3) -> None:
+def test_a_store_with_a_prefix_sees_only_its_objects(store: S3Store, server: FaultyS3) -> None:
     prefix = store.url.removeprefix(f"s3://{BUCKET}/")
     for name in (f"{prefix}-2/a", f"{prefix}", f"{prefix}/", f"{prefix}/.store/a", f"{prefix}/x//y", f"{prefix}/b/"):
         client(server).put_object(Bucket=BUCKET, Key=name, Body=b"theirs")
@@ -88,7 +88,7 @@ def test_ages_are_those_of_the_servers_clock(store: S3Store, faulty: FaultyS3) -
     assert early.age == 0.0
 
 
-def test_what_the_caller_has_is_not_sent_again(store: S3Store, faulty: FaultyS3) -> None:
+def test_a_known_version_is_not_sent_again(store: S3Store, faulty: FaultyS3) -> None:
     version = store.put("a", bytes(1000), if_version=ABSENT)
     faulty.requests.clear()
     store.read("a", unless=version)
@@ -96,7 +96,7 @@ def test_what_the_caller_has_is_not_sent_again(store: S3Store, faulty: FaultyS3)
     assert faulty.sent[-len(faulty.requests)] == 0
 
 
-def test_a_signed_url_gives_the_object_under_its_name(server: FaultyS3) -> None:
+def test_a_signed_url_returns_the_object_under_its_name(server: FaultyS3) -> None:
     store = new_store(server, public_endpoint=server.url.replace("127.0.0.1", "localhost"))
     store.put("data/a b.parquet", b"PAR1", if_version=ABSENT)
     url = store.sign("data/a b.parquet", expires=90, filename='orders "č".parquet')
@@ -119,7 +119,7 @@ def test_the_same_bytes_after_others_have_their_old_version_again(store: S3Store
         store.put("a", b"4", if_version="*")
 
 
-def test_a_file_beyond_what_one_request_takes_is_refused(store: S3Store, tmp_path: Path) -> None:
+def test_a_file_too_large_for_one_request_is_refused(store: S3Store, tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         file.truncate((5 << 30) + 1)
     with pytest.raises(InvalidInputError, match="larger than 5 GB"):
@@ -141,7 +141,7 @@ def test_a_lease_is_held_by_one_at_a_time(server: FaultyS3, store: S3Store) -> N
         assert second.epoch == 2
 
 
-def test_what_is_extracted_and_rebuilt_there_is_read_from_there(store: S3Store) -> None:
+def test_tables_extracted_and_rebuilt_there_are_read_from_there(store: S3Store) -> None:
     def clock() -> datetime:
         return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -100,7 +100,7 @@ def test_an_upload_that_is_never_answered_is_unsure(store: S3Store, faulty: Faul
         store.upload("a", tmp_path / "file")
 
 
-def test_reading_goes_on_when_an_answer_is_lost_or_breaks_off(store: S3Store, faulty: FaultyS3, tmp_path: Path) -> None:
+def test_reading_resumes_when_an_answer_is_lost_or_cut(store: S3Store, faulty: FaultyS3, tmp_path: Path) -> None:
     data = bytes(range(256)) * 9000
     store.put("a", data, if_version=ABSENT)
     faulty.faults.extend([SLOW_DOWN, Drop.WITHIN, Drop.WITHIN])
@@ -147,7 +147,7 @@ def test_a_bucket_that_is_not_there_is_a_matter_of_settings(
 
 
 @pytest.mark.parametrize("call", [*CALLS, lambda store: store.delete("a"), lambda store: store.head("a")])
-def test_what_is_forbidden_is_a_matter_of_settings(
+def test_refused_access_is_an_error_of_the_settings(
     store: S3Store, faulty: FaultyS3, call: Callable[[S3Store], object]
 ) -> None:
     faulty.faults.append(Refusal(403, "AccessDenied"))

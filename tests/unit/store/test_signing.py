@@ -24,7 +24,7 @@ KEYS = st.text(min_size=1).filter(lambda key: not key.startswith(("state/", "loc
 
 
 @given(key=KEYS, filename=st.text(), expires=st.integers(1, 2**40))
-def test_what_was_signed_is_let_through(key: str, filename: str, expires: int) -> None:
+def test_signed_requests_are_accepted(key: str, filename: str, expires: int) -> None:
     path, query = parts(signing.sign(SECRET, key, expires=expires, filename=filename))
     assert path == f"/files/{key}"
     assert (query["filename"], query["expires"]) == (filename, str(expires))

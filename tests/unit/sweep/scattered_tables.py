@@ -72,7 +72,7 @@ class Bucket:
             return con.execute(query).fetchall()
 
     def told(self, table: str = "orders") -> dict[str, Any]:
-        """Tell all that a reader may see of a table but how often it was published, and in which files."""
+        """Return all that a reader may see of a table but how often it was published, and in which files."""
         extract = self.extracted()
         comments = (
             "select column_name, comment from duckdb_columns() where database_name = current_database() order by 1"

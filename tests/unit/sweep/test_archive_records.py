@@ -121,7 +121,7 @@ def test_the_records_of_a_day_that_is_over_are_one_object(world: World) -> None:
     assert world.sweep().gathered == 0
 
 
-def test_a_dry_run_tells_the_same_and_changes_nothing(world: World) -> None:
+def test_a_dry_run_reports_the_same_and_changes_nothing(world: World) -> None:
     for _ in range(3):
         world.run()
     world.wait(49)
@@ -150,7 +150,7 @@ def test_a_record_that_comes_when_its_day_is_gathered_is_found_and_gathered_too(
     assert len(world.names()) == 2
 
 
-def test_what_is_gathered_while_it_is_read_is_found(world: World) -> None:
+def test_records_archived_during_a_read_are_found(world: World) -> None:
     records = [world.run() for _ in range(3)]
     world.wait(49)
     day = Day.open(world.store, folder_of(runs.PREFIX, BEGAN.date()))
@@ -161,7 +161,7 @@ def test_what_is_gathered_while_it_is_read_is_found(world: World) -> None:
     assert day.lines("never.json") is None
 
 
-def test_records_and_archives_go_when_they_are_too_old_to_be_asked_for(world: World) -> None:
+def test_records_and_archives_are_deleted_after_their_time(world: World) -> None:
     early = world.run()
     world.wait(24 * 60)
     world.sweep()
@@ -239,7 +239,7 @@ def test_many_records_become_archives_of_bounded_size_in_several_sweeps(
     assert len(world.names()) == 6  # of two records each, and of one where a day or a sweep ended
 
 
-def test_duckdb_reads_records_and_archives_where_they_lie(world: World, tmp_path: Path) -> None:
+def test_duckdb_reads_records_and_archives_in_place(world: World, tmp_path: Path) -> None:
     for _ in range(3):
         world.run()
     world.wait(49)
@@ -262,7 +262,7 @@ BREAK: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", BREAK)
-def test_a_damaged_archive_is_told_and_nothing_is_deleted_for_it(world: World, how: str) -> None:
+def test_a_damaged_archive_is_reported_and_its_records_are_kept(world: World, how: str) -> None:
     name, data = pack({f"{number}.json": json.dumps({"n": number}).encode() for number in range(3)})
     key = folder_of(runs.PREFIX, BEGAN.date()) + name
     world.store.put(key, BREAK[how](data), if_version=ANY)

@@ -64,7 +64,7 @@ def test_readers_of_delta_are_told_that_no_row_has_changed(bucket: Bucket, sourc
         assert bucket.delta(version).height == 5
 
 
-def test_a_dry_run_tells_the_same_and_changes_nothing(bucket: Bucket, source: Pieces) -> None:
+def test_a_dry_run_reports_the_same_and_changes_nothing(bucket: Bucket, source: Pieces) -> None:
     assert source.pieces
     before = {entry.key: entry.version for entry in bucket.store.list("")}
     told = bucket.sweep(dry_run=True)
@@ -76,7 +76,7 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(bucket: Bucket, source: Pi
     assert done.model_copy(update={"dry_run": True, "rebuild": None}) == told
 
 
-def test_a_rebuild_that_fails_is_told_and_the_compaction_stands(bucket: Bucket, source: Pieces) -> None:
+def test_a_failed_rebuild_is_reported_and_the_compaction_kept(bucket: Bucket, source: Pieces) -> None:
     def call(path: str, body: dict[str, Any]) -> dict[str, Any]:
         raise UnavailableError(f"{path} is away: {body}")
 
@@ -163,7 +163,7 @@ def test_keyed_tables_are_never_scattered(bucket: Bucket) -> None:
     assert (len(bucket.files()), bucket.compacted()) == (1, [])
 
 
-def test_what_is_too_much_for_one_sweep_is_done_by_the_next(bucket: Bucket, source: Pieces) -> None:
+def test_work_beyond_the_limit_is_done_by_the_next_sweep(bucket: Bucket, source: Pieces) -> None:
     bucket.extract(source, name="crm")
     before, rule = bucket.told(), Rule(fewest=2, batch_files=3, most_tables=1)
     done = [(table.source, table.files) for _ in range(5) for table in bucket.sweep(rule=rule).compacted]
@@ -205,7 +205,7 @@ STEPS = st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from(["extract", 
 @pytest.mark.slow
 @settings(max_examples=examples(2), deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
-def test_appends_and_compactions_give_what_the_appends_alone_give(
+def test_appends_with_compactions_equal_appends_alone(
     steps: list[str], new_store: Callable[[], Store], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     compacted, plain = (Bucket(new_store(), tmp_path_factory.mktemp(name)) for name in ("compacted", "plain"))

@@ -20,7 +20,7 @@ LEFT_ALONE = {
 }
 
 
-def test_what_may_not_be_rewritten_is_left_alone(bucket: Bucket, source: Pieces) -> None:
+def test_tables_that_must_not_be_rewritten_are_skipped(bucket: Bucket, source: Pieces) -> None:
     assert source.pieces
     key = "extracts/shop/extract.duckdb"
     whole = bucket.store.read(key)
@@ -35,7 +35,7 @@ def test_what_may_not_be_rewritten_is_left_alone(bucket: Bucket, source: Pieces)
         assert gone == ({"5 files of orders"} if what == "others' files" else set()), what
 
 
-def test_a_table_whose_files_are_broken_stays_as_it_is_and_hinders_no_other(bucket: Bucket, source: Pieces) -> None:
+def test_a_table_with_broken_files_is_unchanged_and_blocks_no_other(bucket: Bucket, source: Pieces) -> None:
     other = Pieces(name="people")
     other.grow(3)
     bucket.extract(other)
@@ -56,7 +56,7 @@ def test_a_table_whose_files_are_broken_stays_as_it_is_and_hinders_no_other(buck
         ("update extract._files set stats = replace(stats::varchar, '\"t\"', '\"u\"')", "have columns other than"),
     ],
 )
-def test_what_is_not_as_it_is_listed_is_told_and_not_published(
+def test_files_that_differ_from_their_listing_are_reported_and_not_published(
     bucket: Bucket, source: Pieces, statement: str, wrong: str
 ) -> None:
     assert source.pieces

@@ -43,7 +43,7 @@ def test_a_table_that_moves_meanwhile_is_left_for_the_next_time(bucket: Bucket, 
     assert bucket.compacted() == [("orders", 5)]
 
 
-def test_of_two_sweeps_at_once_one_gives_way(bucket: Bucket, source: Pieces) -> None:
+def test_of_two_simultaneous_sweeps_one_is_dropped(bucket: Bucket, source: Pieces) -> None:
     before = bucket.told()
     other: list[Any] = []
     assert source.pieces
@@ -83,7 +83,7 @@ class Ending(Fate):
             raise Dead
 
 
-def test_a_sweep_that_dies_anywhere_leaves_the_table_whole_and_the_next_goes_on(
+def test_a_sweep_that_dies_anywhere_leaves_the_table_whole_and_the_next_continues(
     cloud: Cloud, bucket: Bucket, source: Pieces
 ) -> None:
     assert source.pieces

@@ -106,7 +106,7 @@ def test_files_within_the_range_of_another_are_merged_with_it(keyed: Keyed) -> N
     check(keyed, ids)
 
 
-def test_what_overlaps_more_than_a_batch_holds_stays(keyed: Keyed) -> None:
+def test_files_that_overlap_more_than_a_batch_are_kept(keyed: Keyed) -> None:
     rule = Rule(fewest=4, keyed=RULE.keyed, batch_bytes=10_000)
     keyed.merge(large(0), *(rows(-n, 2000 + n) for n in (3, 5, 7, 9)))
     keyed.rebuild()

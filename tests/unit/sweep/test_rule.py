@@ -69,7 +69,7 @@ def scattered(source: str, *sizes: int) -> Scattered:
         ([scattered("a", *[9] * 9), scattered("b", 9, 9, 9)], [("a", 3)]),
     ],
 )
-def test_a_sweep_takes_the_most_scattered_first_as_far_as_it_may_go(
+def test_a_sweep_compacts_the_most_scattered_tables_first_within_its_limit(
     tables: list[Scattered], chosen: list[tuple[str, int]]
 ) -> None:
     assert [(table.source, table.count) for table in choose(tables, RULE)] == chosen

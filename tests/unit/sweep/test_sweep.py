@@ -29,7 +29,7 @@ def bucket(quick_store: Store, tmp_path: Path) -> Bucket:
     return Bucket(quick_store, tmp_path)
 
 
-def test_nothing_goes_before_its_time_and_all_of_it_then(bucket: Bucket) -> None:
+def test_nothing_is_deleted_before_its_time_and_everything_then(bucket: Bucket) -> None:
     bucket.publish()
     bucket.rebuild()
     bucket.publish()
@@ -63,7 +63,7 @@ def test_results_of_queries_go_after_a_day_and_those_that_queries_find_again_aft
     assert left() == set()
 
 
-def test_a_dry_run_tells_the_same_and_changes_nothing(bucket: Bucket) -> None:
+def test_a_dry_run_reports_the_same_and_changes_nothing(bucket: Bucket) -> None:
     for _ in range(3):
         bucket.publish()
         bucket.rebuild()
@@ -77,7 +77,7 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(bucket: Bucket) -> None:
     assert bucket.sweep().model_copy(update={"dry_run": True}) == told
 
 
-def test_what_a_crashed_publish_left_goes_too_and_what_others_put_there_does_not(bucket: Bucket) -> None:
+def test_leftovers_of_a_crashed_publish_are_deleted_and_foreign_files_are_kept(bucket: Bucket) -> None:
     bucket.publish()
     orphan = f"{ROOT}/{'a' * 32}-{'0' * 26}.parquet"
     theirs = {f"{ROOT}/part-1.parquet", "extracts/shop/data/notes.txt", "extracts/shop/other/x", "somewhere/else"}
@@ -88,7 +88,7 @@ def test_what_a_crashed_publish_left_goes_too_and_what_others_put_there_does_not
     assert theirs <= bucket.listed()
 
 
-def test_a_source_that_can_not_be_read_is_told_and_left_alone(bucket: Bucket) -> None:
+def test_an_unreadable_source_is_reported_and_skipped(bucket: Bucket) -> None:
     bucket.publish("bad")
     for _ in range(2):
         bucket.publish()
@@ -103,7 +103,7 @@ def test_a_source_that_can_not_be_read_is_told_and_left_alone(bucket: Bucket) ->
     assert len(bucket.listed(ROOT, ".parquet")) == 1
 
 
-def test_a_file_that_is_referred_to_again_begins_anew(bucket: Bucket) -> None:
+def test_a_file_that_is_referenced_again_restarts_its_count(bucket: Bucket) -> None:
     bucket.publish()
     first = bucket.store.read("extracts/shop/extract.duckdb")
     assert first is not None
@@ -173,7 +173,7 @@ def test_parts_of_catalogs_stay_as_long_as_a_snapshot_that_names_them(bucket: Bu
     }
 
 
-def test_a_long_log_gets_a_checkpoint_and_what_is_before_it_goes_in_its_time(
+def test_a_long_log_gets_a_checkpoint_and_earlier_commits_expire(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "EVERY", 10)
@@ -204,7 +204,7 @@ def test_a_log_that_lags_is_caught_up_with(bucket: Bucket) -> None:
     assert bucket.delta() == [2]
 
 
-def test_a_damaged_count_only_takes_longer(bucket: Bucket) -> None:
+def test_a_damaged_count_only_delays_deletion(bucket: Bucket) -> None:
     bucket.publish()
     bucket.publish()
     bucket.wait(48)

@@ -10,9 +10,9 @@ from analyst.auth import links
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit, Limits
 from analyst.auth.links import Binding, Link, Shown
-from analyst.auth.provider import AuthProvider, LoginButton
-from analyst.errors import InvalidInputError, UnauthenticatedError
-from analyst.mail import send
+from analyst.auth.provider import AuthProvider, LoginButton, require
+from analyst.errors import InvalidInputError, NotFoundError, UnauthenticatedError
+from analyst.mail import can_send, send
 from analyst.settings import Settings
 from analyst.state.audit import Actor
 from analyst.state.database import State
@@ -105,6 +105,20 @@ class Password:
 
 
 PROVIDER: Final[AuthProvider] = Password()
+
+
+def require_mail(settings: Settings) -> None:
+    """Require that reset links can be mailed, so that nobody waits for a mail that never arrives.
+
+    Raises:
+        NotFoundError: sign-in by password, or mail, is not configured.
+    """
+    require(PROVIDER, settings)
+    if not can_send(settings):
+        missing = "a mail server (SMTP_HOST)" if settings.base_url else "its address (BASE_URL)"
+        raise NotFoundError(
+            f"this server can't mail reset links until an administrator sets {missing}; ask for a new invitation"
+        )
 
 
 def check(email: str, password: str, *, client: str, limits: Limits, state: State, actor: Actor) -> Account:
@@ -203,14 +217,18 @@ def choose(
     return account
 
 
-def change(account: Account, old: str, new: str, *, client: str, limits: Limits, state: State, actor: Actor) -> None:
+def change(user_id: str, old: str, new: str, *, client: str, limits: Limits, state: State, actor: Actor) -> None:
     """Change the password of a user who knows the old one.
 
     Raises:
-        UnauthenticatedError: the old one is wrong.
+        UnauthenticatedError: the old one is wrong, or there is no such user.
         InvalidInputError: the new one is too easy.
         RateLimitedError: too many were tried.
     """
+    with state.read() as db:
+        account = find_account(db, user_id)
+    if account is None:
+        raise UnauthenticatedError("the password can't be changed without a user; sign in first")
     check(account.email, old, client=client, limits=limits, state=state, actor=actor)
     require_good(new, account.email)
     _set(account, new, state, actor)

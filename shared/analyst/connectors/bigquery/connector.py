@@ -1,6 +1,6 @@
 """The connector of BigQuery: tables through the Storage Read API, views and queries through a job and its result.
 
-A table is read at one moment of BigQuery's clock, which all streams share. What changed is told by `lastModifiedTime`; of
+A table is read at one moment of BigQuery's clock, which all streams share. What changed is known from `lastModifiedTime`; of
 views and queries BigQuery does not say, so they are read at each sync.
 """
 
@@ -423,7 +423,7 @@ class _Reading:
         return self._listed
 
     def result(self, order: Order) -> Result:
-        """Carry out an order, or go on with one that was cut, or whose process died if the table shows that it is the same."""
+        """Carry out an order, or resume one that was cut, or whose process died if the table shows that it is the same."""
         if self.of.long is None:
             return self.of.readers.read(order)
         info = self.info

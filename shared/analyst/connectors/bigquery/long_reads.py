@@ -108,7 +108,7 @@ class LongReads:
 
 @dataclass(slots=True)
 class _Read:
-    """One call that reads an order, or goes on with what was `opened` for it as the job `id`."""
+    """One call that reads an order, or resumes what was `opened` for it as the job `id`."""
 
     of: LongReads
     table: str
@@ -156,7 +156,7 @@ class _Read:
             for kept in self.keeping:
                 kept.result()
         if not result.is_whole or is_left:
-            raise TimeUpError(f"the time was up while {self.order.label!r} was read; its next task goes on from there")
+            raise TimeUpError(f"the time was up while {self.order.label!r} was read; the next task resumes there")
         return self._united(result, self.opened) if self.opened is not None and self.chain else result
 
     def _keep(self, uploads: ThreadPoolExecutor) -> None:

@@ -536,7 +536,7 @@ def main() -> None:
                 orders.put(line)
             else:
                 cut.add(id_)
-        os._exit(0)  # the process that ordered is gone, and with it the reason to go on reading
+        os._exit(0)  # the process that ordered is gone, and with it the reason to continue reading
 
     threading.Thread(target=listen, daemon=True).start()
     known: dict[Access, Clients] = {}

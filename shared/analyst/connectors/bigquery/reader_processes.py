@@ -277,7 +277,7 @@ class Readers:
                 _await(read, order, patience)
             while (line := read.readline()).startswith(_REPORT):
                 said = orjson.loads(line)
-                if hear is not None and said["of"] == order.id:  # threads of an order that failed may go on for a while
+                if hear is not None and said["of"] == order.id:  # else of one that failed
                     kind: type[Opened | WrittenFile] = Opened if "sessions" in said["report"] else WrittenFile
                     hear(kind.model_validate(said["report"]))
         except BrokenPipeError:

@@ -115,7 +115,7 @@ class Job(JobRun):
     def absorb(self, changes: Mapping[str, Change], cursor: Cursor = None) -> Absorbed:
         """Publish changes and add them to the results. Answers of Jira are believed only if the credential still works.
 
-        The lease that jobs share with the fold only saves work, so a job that has waited too long goes on without it.
+        The lease that jobs share with the fold only saves work, so a job that has waited too long continues without it.
 
         Raises:
             AnalystError: the published tables can't be read, the store does not respond, or Jira can't be believed.

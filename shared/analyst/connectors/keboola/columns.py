@@ -1,6 +1,6 @@
 """The columns of a table: their names, their types without loss, and the SQL that reads their values.
 
-Types come from the definition of a typed table, else from metadata, of which several providers may give different ones:
+Types come from the definition of a typed table, else from metadata, of which several providers may set differently:
 a person's are preferred, then those of Keboola's own services in the order of the older system, then the newest. An
 untyped table has only text; a value that does not fit the column's type without loss is counted, not guessed.
 """

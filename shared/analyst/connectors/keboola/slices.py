@@ -1,7 +1,7 @@
 """From the slices of an export to parquet files: downloaded in parallel, converted in order, in bounded memory and disk.
 
 Slices are converted in batches of a size, so that small ones do not leave a small file each. Which slices form a batch
-depends on their sizes alone, so the same export gives the same files.
+depends on their sizes alone, so the same export produces the same files.
 """
 
 import csv
@@ -311,7 +311,7 @@ def read_export(
     Raises:
         UnavailableError: an object can't be downloaded completely, or the disk is too small.
         SourceError: the export can't be read.
-        TimeUpError: the time was up before all slices were read; the next call goes on after those that `pieces` has.
+        TimeUpError: the time was up before all slices were read; the next call continues after those that `pieces` has.
     """
     with room.tables:
         slices, has_header = file.slices(), not file.is_sliced
@@ -389,9 +389,7 @@ class _Pipeline:
                     raise self._time_up()
 
     def _time_up(self) -> TimeUpError:
-        return TimeUpError(
-            f"the time was up while {self.conversion.table!r} was read; its next task goes on from there"
-        )
+        return TimeUpError(f"the time was up while {self.conversion.table!r} was read; the next task resumes there")
 
     def _download(self, one: Slice) -> Path:
         path = self.raw / f"{one.number:06}"

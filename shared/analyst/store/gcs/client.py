@@ -132,7 +132,7 @@ class Answers(threading.local):
     sums = ""
 
     def watch(self, client: Client) -> None:
-        """Observe every response to a client, and give it a connection for each thread."""
+        """Observe every response to a client, and open a connection for each thread."""
         session = client._http  # noqa: SLF001 - there is no public way to the headers of a response
         for scheme in ("https://", "http://"):
             session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))

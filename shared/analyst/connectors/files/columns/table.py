@@ -193,7 +193,7 @@ class Read:
 
 
 class _AgainError(Exception):
-    """A part was opened, or mended; what depends on all parts must be decided again."""
+    """A part was opened, or repaired; what depends on all parts must be decided again."""
 
 
 @dataclass(slots=True)
@@ -303,7 +303,7 @@ class _Ready:
 
 @contextmanager
 def _mending(part: Part) -> Iterator[None]:
-    """Read rows of a part; if DuckDB can't, its files are mended, and all starts again."""
+    """Read rows of a part; if DuckDB can't, its files are repaired, and all starts again."""
     try:
         yield
     except UnreadableError as error:

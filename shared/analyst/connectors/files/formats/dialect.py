@@ -187,7 +187,7 @@ def _counts(grammar: Grammar, text: str, *, whole: bool) -> list[int]:
 
 
 def _delimiter(tried: Sequence[tuple[str, list[int]]]) -> str:
-    """Choose the delimiter that gives most records as many values as the first, and the first the most values.
+    """Choose the delimiter that splits most records into as many values as the first, and the first into the most.
 
     If the first record has one value with each of them, it may be a title: then the other records decide.
     """

@@ -85,7 +85,7 @@ class OpenedParquet:
 
     @property
     def is_mended(self) -> bool:
-        """Whether there is nothing to mend, as in any file of parquet."""
+        """Whether there is nothing to repair, as in any file of parquet."""
         return True
 
     def explained(self, reason: str) -> str:

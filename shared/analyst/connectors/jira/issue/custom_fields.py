@@ -116,7 +116,7 @@ class TransformOptions:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash that changes whenever the same documents give other rows."""
+        """A hash that changes whenever the same documents yield other rows."""
         fields = [[one.ids, one.column, one.type] for one in self.custom]
         schema = [[table.name, table.types, table.key] for table in self.tables.values()]
         others = [asdict(self.privacy), sorted(self.projects), asdict(self.hierarchy)]

@@ -66,7 +66,7 @@ def parse(body: bytes) -> Any:
 
 
 def canonical(value: Any) -> bytes:
-    """Write JSON so that equal values give equal bytes."""
+    """Write JSON so that equal values produce equal bytes."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 

@@ -44,7 +44,7 @@ class SetAside:
 
 
 def read_event(body: bytes) -> Event | SetAside:
-    """Parse the body of a webhook. Any body gives a result."""
+    """Parse the body of a webhook. Any body has a result."""
     try:
         payload = documents.parse(body)
     except ValueError as error:
@@ -129,7 +129,7 @@ class _Reading:
         return IssueState(issue_id, hook=hook, lists=lists, registers=registers)
 
     def _of_change(self, change: Document, issue: Document, issue_id: str) -> Iterator[IssueState]:
-        """Convert a change to a history as in the REST API: Jira gives both the time of the issue's update."""
+        """Convert a change to a history as in the REST API: Jira sets both to the time of the issue's update."""
         name = documents.identifier(change.get("id"))
         if name is None or not isinstance(change.get("items"), list):
             self._unread.append("changelog")

@@ -134,7 +134,7 @@ class IssueState:
         return IssueState(**parts)
 
     def to_json(self) -> bytes:
-        """Write the state as canonical JSON: equal states give equal bytes."""
+        """Write the state as canonical JSON: equal states produce equal bytes."""
         return self._json
 
     @cached_property

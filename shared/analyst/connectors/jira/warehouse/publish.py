@@ -241,7 +241,7 @@ class Absorbing:
         """Return the rows of an issue; if that fails, only its state is kept, for a later version of the transform."""
         try:
             return rows(state, self.options, report)
-        except Exception:  # noqa: BLE001 - whatever it is, the other issues go on
+        except Exception:  # noqa: BLE001 - whatever it is, the other issues continue
             report.count("issue")
             fields = {"source": self.source, "issue": state.issue_id}
             _LOG.exception("an issue could not be transformed to rows", extra={"fields": fields})

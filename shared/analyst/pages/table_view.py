@@ -1,0 +1,51 @@
+"""What the page of a table shows besides the answers of the API: a page of its columns, drawings, and hints for its use."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from analyst.access import Caller, Role
+from analyst.cli_wheel import NO_ADDRESS
+from analyst.pages import graphs
+from analyst.pages.html import day
+from analyst.pages.results import is_number
+from analyst.pages.uses import uses
+from analyst.settings import Settings
+
+_COLUMNS: Final = 100
+
+
+def extras(data: Mapping[str, Any], page: int, caller: Caller, settings: Settings) -> dict[str, Any]:
+    """Return what the template needs besides the data of the page, for one page of the columns."""
+    about, profile = data["table"], data["profile"]
+    pages = max(1, -(-len(about.columns) // _COLUMNS))
+    number = min(page, pages)
+    graph = graphs.lineage_drawing(data["lineage"], f"table:{about.id}")
+    return {
+        "columns": about.columns[(number - 1) * _COLUMNS : number * _COLUMNS],
+        "page": number,
+        "pages": pages,
+        "profiled": {} if profile is None else {each["name"]: each for each in profile.profile["columnProfile"]},
+        "keys": frozenset(data["schema"].primary_key),
+        "numeric": frozenset(column.name for column in about.columns if is_number(column.type)),
+        "alerts": [] if profile is None else [each for each in profile.profile["alerts"] if each["type"] != "unique"],
+        "rows_over_time": []
+        if profile is None
+        else _rows_over_time([*reversed(profile.history), profile.profile["tableProfile"]]),
+        "graph": graph if len(data["lineage"].nodes) > 1 else None,
+        "related": graphs.relations_drawing(about.id, data["relations"]) if data["relations"] else None,
+        "column_terms": {term.name: columns for term, columns in data["terms"]},
+        "uses": uses(about, caller, settings.base_url or NO_ADDRESS, settings.data_url),
+        "query_url": f"/query?{urlencode({'table': about.id})}",
+        "can_describe": caller.includes(Role.KM_ADMIN),
+        "can_query": caller.includes(Role.ANALYST),
+    }
+
+
+def _rows_over_time(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Return the rows of each profile by its day, or by its time if there are several a day."""
+    times = [datetime.fromtimestamp(each["timestamp"] / 1000, UTC) for each in history]
+    days = [day(each) for each in times]
+    labels = days if len(set(days)) == len(days) else [f"{each:%m-%d %H:%M}" for each in times]
+    return [(label, each["rowCount"]) for label, each in zip(labels, history, strict=True)]
