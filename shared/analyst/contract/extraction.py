@@ -328,8 +328,9 @@ def _staged(
                 return extracted, made
             since = None
         except WidenError as error:
-            columns = [column for column in table.published if column.name != error.column]
-            wider = replace(table, published=(*columns, Column(name=error.column, type="VARCHAR")))
+            columns = [column for column in table.published if column.name not in error.columns]
+            texts = (Column(name=name, type="VARCHAR") for name in error.columns)
+            wider = replace(table, published=(*columns, *texts))
             if wider == table or attempt == _ATTEMPTS - 1:
                 raise
             table = replace(wider, parts=())
@@ -346,9 +347,11 @@ def _published(files: Sequence[FileRow]) -> tuple[Column, ...]:
     """Return the columns of files, without those that have no value yet and therefore no type."""
     found: dict[str, Column] = {}
     for file in files:
-        for column in columns_of(file):
-            if file.rows and file.column_stats[column.name].get("nulls") != file.rows:
-                found[column.name] = column
+        for name, said in (
+            file.column_stats.items() if file.rows else ()
+        ):  # which is parsed each time that it is asked for
+            if said.get("nulls") != file.rows:
+                found[name] = Column(name=name, type=said["type"])
     return tuple(found.values())
 
 

@@ -25,6 +25,9 @@ from analyst.types import checked_type
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_AT_ONCE = 200
+"""Columns that are compared by one query: each opens the files again, which takes long where they are wide."""
+
 _ANEW = "remove the table from the registry and add it again to read all of it"
 
 
@@ -33,11 +36,11 @@ _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DECIMAL(38,0)", "DECIMAL(
 
 
 class WidenError(SourceError):
-    """The type of a column has changed, and a value does not fit the type that unites both."""
+    """The types of some columns have changed, and a value of each does not fit the type that unites both."""
 
-    def __init__(self, message: str, column: str) -> None:
+    def __init__(self, message: str, columns: tuple[str, ...]) -> None:
         super().__init__(message)
-        self.column = column
+        self.columns = columns
 
 
 def merge_by_key(
@@ -238,19 +241,18 @@ def _check_certain(con: "DuckDBPyConnection", rest: Sequence[Path], lost: Mappin
     Raises:
         SourceError: they are not; the message names the column and a value.
     """
-    for name, (old, now) in lost.items():
-        if now != "VARCHAR" or old in _WHOLE:
-            continue
-        query = (
-            f"select count(*), cast(min({quote(name)}) as varchar) from {scan(rest)} where {quote(name)} is not null"
-        )
-        count, value = con.execute(query).fetchall()[0]
-        if count:
-            raise SourceError(
-                f"the column {name!r} was {old} and now contains text, but the original text of {count} published rows "
-                f"that the source no longer has, such as {value}, is unknown; put their files back, configure the type "
-                f"of {name!r}, or {_ANEW}"
-            )
+    unsure = [name for name, (old, now) in lost.items() if now == "VARCHAR" and old not in _WHOLE]
+    for start in range(0, len(unsure), _AT_ONCE):
+        names = unsure[start : start + _AT_ONCE]
+        terms = ", ".join(f"count({quote(name)}), cast(min({quote(name)}) as varchar)" for name in names)
+        found = con.execute(f"select {terms} from {scan(rest)}").fetchall()[0]
+        for name, count, value in zip(names, found[::2], found[1::2], strict=True):
+            if count:
+                raise SourceError(
+                    f"the column {name!r} was {lost[name][0]} and now contains text, but the original text of {count} published rows "
+                    f"that the source no longer has, such as {value}, is unknown; put their files back, configure the type "
+                    f"of {name!r}, or {_ANEW}"
+                )
 
 
 def _minus(left: str, right: str, columns: Sequence[str], *, each: bool = True) -> str:
@@ -296,28 +298,53 @@ def check_types(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[P
     """Check that old and new rows can be united without losing data.
 
     Raises:
-        WidenError: a column's type has changed, and a value does not survive the cast; the message names both.
+        WidenError: the types of columns have changed, and values do not survive the cast; the message names the first.
     """
     old, now, united = column_types(con, base), column_types(con, new), column_types(con, [*base, *new])
-    for name in old.keys() & now.keys():
-        if old[name] != now[name]:
-            changed = f"the column {name!r} was {old[name]} and is now {now[name]}"
-            for paths, kind in ((base, old[name]), (new, now[name])):
-                with told_as(SourceError, f"{changed}, which are incompatible; {_ANEW}: "):
-                    lost = _lost(con, scan(paths), quote(name), kind, united[name])
-                if lost is not None:
-                    raise WidenError(f"{changed}, and {lost} does not fit {united[name]}; {_ANEW}", name)
+    differing = [name for name in old if name in now and old[name] != now[name]]
+    lost: dict[str, str] = {}
+    for start in range(0, len(differing), _AT_ONCE):
+        names = differing[start : start + _AT_ONCE]
+        for paths, types in ((base, old), (new, now)):
+            casts = {name: (types[name], united[name]) for name in names}
+            try:
+                found = _lost(con, scan(paths), casts)
+            except SourceError:
+                for name in names:  # which of them is it?
+                    _lost(
+                        con,
+                        scan(paths),
+                        {name: casts[name]},
+                        f"{_changed(name, old, now)}, which are incompatible; {_ANEW}: ",
+                    )
+                raise
+            lost = {**found, **lost}
+    if lost:
+        name = next(name for name in differing if name in lost)
+        message = f"{_changed(name, old, now)}, and {lost[name]} does not fit {united[name]}; {_ANEW}"
+        raise WidenError(message, tuple(lost))
 
 
-def _lost(con: "DuckDBPyConnection", scan: str, column: str, kind: str, target: str) -> str | None:
-    """Return, as text, a value that does not survive a cast to `target` and back; `None` if all do.
+def _changed(name: str, old: Mapping[str, str], now: Mapping[str, str]) -> str:
+    return f"the column {name!r} was {old[name]} and is now {now[name]}"
+
+
+def _lost(
+    con: "DuckDBPyConnection", scan: str, casts: Mapping[str, tuple[str, str]], about: str = ""
+) -> dict[str, str]:
+    """Return by column, as text, a value that does not survive a cast of the first type to the second and back.
 
     Only the cast back proves it: DuckDB rounds on the way to FLOAT, DOUBLE and decimals without an error.
     """
-    back = f"try_cast(try_cast({column} as {target}) as {kind})"
-    query = f"select cast({column} as varchar) from {scan} where {back} is distinct from {column} limit 1"
-    found = con.execute(query).fetchone()
-    return None if found is None else str(found[0])
+
+    def term(column: str, kind: str, target: str) -> str:
+        back = f"try_cast(try_cast({column} as {target}) as {kind})"
+        return f"min(cast({column} as varchar)) filter ({back} is distinct from {column})"
+
+    terms = ", ".join(term(quote(name), *types) for name, types in casts.items())
+    with told_as(SourceError, about):
+        values = con.execute(f"select {terms} from {scan}").fetchall()[0]
+    return {name: str(value) for name, value in zip(casts, values, strict=True) if value is not None}
 
 
 def check_order(con: "DuckDBPyConnection", new: Sequence[Path], order: Order) -> None:

@@ -300,7 +300,7 @@ def test_a_list_whose_first_value_belongs_to_no_row_is_refused(folder: Folder) -
         folder.extract("t")
 
 
-NESTED = [
+NESTED: list[dict[str, Any]] = [
     {"l": [[1], [], None, [2, 3]], "s": {"a": [1, None], "b": "x"}, "m": [("k", [1, 2]), ("l", None)], "e": []},
     {"l": None, "s": None, "m": None, "e": None},
     {"l": [], "s": {"a": None, "b": None}, "m": [], "e": [None]},

@@ -113,6 +113,16 @@ def test_a_number_that_no_longer_fits_beside_others_has_its_column_read_as_text(
     assert published.rows() == [("1", "9007199254740993"), ("2", "1.50")]
 
 
+def test_many_columns_whose_numbers_no_longer_fit_are_read_as_text_together(published: Published) -> None:
+    published.options = BY_KEY
+    names, count = ",".join(f"c{number}" for number in range(250)), 250
+    published.write("t.csv", f"id,{names}\n1{',9007199254740993' * count}\n")
+    published.sync()
+    published.write("t.csv", f"id,{names}\n2{',1.50' * count}\n")
+    published.sync()
+    assert published.rows() == [("1", *["9007199254740993"] * count), ("2", *["1.50"] * count)]
+
+
 @pytest.mark.parametrize(
     ("key", "before", "after", "kept"),
     [
