@@ -9,8 +9,8 @@ from analyst.context import Context
 from analyst.http import Text, blocks, function
 from analyst.http.spec import BINARY
 from analyst.memory.notes import LARGEST_FILE, LONGEST, TEXT, HandedIn, Note, NoteName, Notes
-from analyst.store.signing import attachment
 from analyst.state.fields import Input, Output
+from analyst.store.signing import attachment
 
 _TOO_MUCH = "The note is empty, or the caller has too many notes."
 
