@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,126 +12,10 @@ from da.leak_check import Report
 from tests.clouds import FileCloud
 from tests.integration.test_leak_check import Company, check
 from tests.integration.world import BOOTSTRAP_SECRET, SERVICE_TOKEN
+from tests.planted_leaks import PATCHES, Patch
 from tests.processes import ROOT, host
 
 METRIC = {"display_name": "Rows", "table": "erp.t000", "expression": "count(*)", "description": "All rows."}
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """A line of a file that occurs once, and what is put in its place."""
-
-    path: str
-    old: str
-    new: str
-
-
-_EVERY = "snapshot.catalog.tables"
-PATCHES = (
-    Patch(
-        "shared/analyst/access/rules.py",
-        "for id_, table in access.tables.items() if table.is_public)",
-        "for id_ in access.tables)",
-    ),
-    Patch("shared/analyst/access/rules.py", "    for group in caller.groups:", "    for group in ():"),
-    Patch("shared/analyst/manifest.py", "tables = visible(snapshot, access, caller)", f"tables = list({_EVERY})"),
-    Patch("shared/analyst/catalog_view.py", "for table in visible(snapshot, access, caller)", f"for table in {_EVERY}"),
-    Patch(
-        "shared/analyst/catalog_view.py",
-        "table = require(snapshot, access, caller, table_id)",
-        "table = snapshot.by_id[table_id]",
-    ),
-    Patch("shared/analyst/catalog_search.py", "find(snapshot, access, caller, id_)", "snapshot.by_id.get(id_)"),
-    Patch(
-        "functions/api/table_data.py",
-        "table = require(snapshot, access, ctx.caller, request.id)",
-        "table = snapshot.by_id[request.id]",
-    ),
-    Patch(
-        "functions/api/lineage.py", "require(snapshot, access, ctx.caller, query.table)", "snapshot.by_id[query.table]"
-    ),
-    Patch(
-        "functions/api/descriptions.py",
-        "    table = require(snapshot, access, ctx.caller, table_id)",
-        "    table = snapshot.by_id[table_id]",
-    ),
-    Patch(
-        "functions/api/expectations.py",
-        "table = require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, table_id)",
-        "table = ctx.snapshots.current().by_id[table_id]",
-    ),
-    Patch("functions/api/query.py", "    allow=Role.ANALYST,", "    allow=Role.VIEWER,"),
-    Patch(
-        "shared/analyst/query/engine.py",
-        'return visible_tables.find(self.snapshot, self.access, self.caller, f"{schema}.{table}")',
-        'return self.snapshot.by_id.get(f"{schema}.{table}")',
-    ),
-    Patch(
-        "shared/analyst/query/engine.py",
-        "return visible_tables.find(self.snapshot, self.access, self.caller, each.id)",
-        "return each",
-    ),
-    Patch(
-        "shared/analyst/signed_urls.py",
-        "return table if self.access.may_download(self.caller, table_id) else None",
-        "return table",
-    ),
-    Patch(
-        "shared/analyst/signed_urls.py",
-        "table = visible_tables.find(snapshot, self.access, self.caller, table_id)\n        return table if self.access.may_download(self.caller, table_id) else None",
-        "return snapshot.by_id.get(table_id)",
-    ),
-    Patch(
-        "shared/analyst/sharing/shares.py",
-        'return table.query_mode != "remote" and self.access.may_download(self.caller, table.id)',
-        'return table.query_mode != "remote"',
-    ),
-    Patch(
-        "shared/analyst/sharing/shares.py",
-        "for table in visible_tables.visible(self.snapshot, self.access, self.caller)\n            if self.is_shared(table)",
-        "for table in self.snapshot.catalog.tables",
-    ),
-    Patch(
-        "shared/analyst/store/signing.py",
-        '    if not hmac.compare_digest(wanted.encode(), parameters.get("signature", "").encode(errors="replace")):',
-        "    if not wanted:",
-    ),
-    Patch(
-        "shared/analyst/agents/server_warehouse.py",
-        'return visible_tables.require(self._current, self.access, self.caller, wanted.replace(\'"\', ""))',
-        'return self._current.by_id[wanted.replace(\'"\', "")]',
-    ),
-    Patch(
-        "shared/analyst/agents/server_warehouse.py",
-        "tables = [self._hit(table) for table in visible_tables.visible(self._current, self.access, self.caller)]",
-        "tables = [self._hit(table) for table in self._current.catalog.tables]",
-    ),
-    Patch(
-        "shared/analyst/agents/server_warehouse.py",
-        "tables = visible_tables.visible(found, self.access, self.caller)",
-        "tables = found.catalog.tables",
-    ),
-    Patch(
-        "shared/analyst/metrics/checked_metrics.py",
-        "readable = {table.id for table in visible(snapshot, access, caller)}",
-        f"readable = {{table.id for table in {_EVERY}}}",
-    ),
-    Patch(
-        "shared/analyst/pages/catalog.py",
-        "readable = visible(self.snapshot, self.access, self.caller)",
-        "readable = list(self.snapshot.catalog.tables)",
-    ),
-    Patch(
-        "functions/pages/table.py",
-        "table = require(snapshot, access, ctx.caller, query.id)",
-        "table = snapshot.by_id[query.id]",
-    ),
-    Patch(
-        "functions/pages/query_page.py",
-        "tables = visible(ctx.snapshots.current(), ctx.access.current(), ctx.caller)",
-        "tables = list(ctx.snapshots.current().catalog.tables)",
-    ),
-)
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +35,6 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in ("functions", "shared"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
-
-
-@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.path)
-def test_every_patch_changes_one_place(patch: Patch) -> None:
-    assert (ROOT / patch.path).read_text(encoding="utf-8").count(patch.old) == 1
 
 
 def checked(company: Company, code: Path, home: Path) -> Report:
