@@ -40,6 +40,8 @@ _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
 _LOGICAL_LIST, _LOGICAL_DECIMAL, _LOGICAL_TIME, _LOGICAL_TIMESTAMP = 3, 5, 7, 8
 _LOGICAL_UUID, _LOGICAL_VARIANT = 14, 16
 _CONVERTED_LIST = 3
+_REPEATED = 2
+"""A repetition type (`FieldRepetitionType`)."""
 _MILLIS, _NANOS = 1, 3
 _TIMESTAMP_MILLIS = 9
 _WRITE_AGAIN = "the file is damaged; write it again"
@@ -256,6 +258,11 @@ class Element:
     def is_list(self) -> bool:
         """Whether it is a group that is a list."""
         return _LOGICAL_LIST in self._value(10, {}) or self._value(6, None) == _CONVERTED_LIST
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it has one value in each row at most."""
+        return not self.children and self._value(3, 0) != _REPEATED
 
     @property
     def is_of_bytes(self) -> bool:

@@ -90,6 +90,7 @@ class Service:
     changes: int = 40
     hidden: set[str] = field(default_factory=set)
     sla_is_hidden: bool = False
+    desk_is_agent: bool = True
     """Whether only the service's account is shown SLAs."""
     expired: Literal["", "told", "silent"] = ""
     """Whether every token has expired; as in the cloud that shows in a header, unless something takes headers away."""
@@ -176,7 +177,7 @@ class Service:
 
     def look(self, api: Api, email: str) -> Look:
         """Look at issues as an account does."""
-        return self.instance.look(api, sees_sla=not self.sla_is_hidden or email == DESK_EMAIL)
+        return self.instance.look(api, sees_sla=not self.sla_is_hidden or (email == DESK_EMAIL and self.desk_is_agent))
 
     def server_info(self, look: Look) -> dict[str, Any]:
         """Return what the instance is."""

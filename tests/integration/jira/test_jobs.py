@@ -166,6 +166,23 @@ def test_a_poll_whose_token_has_expired_is_reported_and_changes_nothing(
     assert issues(asking, "time_to_resolution_goal_millis") == before == [(HOUR,)]
 
 
+def test_an_account_that_is_no_longer_an_agent_does_not_end_slas(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    """Jira shows it issues without their SLAs, and its credential still works."""
+    service.sla_is_hidden = True
+    for _ in range(3):
+        instance.create(customfield_10161=Sla("Time to resolution", START, HOUR))
+    run(asking)
+    before = issues(asking, "time_to_resolution_goal_millis")
+    service.desk_is_agent = False
+    answer = run(asking, "sla", status=422)
+    assert "no longer shows the SLAs of 3 of 3 open issues, so they stay as they were" in answer["error"]
+    assert issues(asking, "time_to_resolution_goal_millis") == before == [(HOUR,)] * 3
+    service.desk_is_agent = True
+    assert run(asking, "sla")["counts"]["polled"] == 3
+
+
 def test_attachments_are_stored_once_and_the_table_tells_where(
     asking: Jira, service: Service, instance: Instance
 ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from analyst.connectors.jira.api.http import MissingError
 from analyst.connectors.jira.api.issues import STATUS, Desk, hopeless, known
@@ -15,6 +15,7 @@ from analyst.connectors.jira.warehouse.publish import Change
 from analyst.connectors.jira.warehouse.reader import Look
 from analyst.errors import AnalystError
 from analyst.names import quote
+from da.absence import believable
 
 _BATCH: Final = 500
 
@@ -23,7 +24,8 @@ _BATCH: Final = 500
 class Poll:
     """Fetches the SLAs of open issues, with the service desk's account if there is one.
 
-    Counts: issues `polled`, `healed` because an update had been missed, and `failed`.
+    Counts: issues `polled`, `healed` because an update had been missed, `failed`, and `emptied` of their SLAs, of which some may
+    be `withheld`.
     """
 
     job: Job
@@ -41,7 +43,7 @@ class Poll:
         self.job.absorb({})  # the columns of fields configured in the meantime
         waiting = self._open()
         for start in range(0, len(waiting), _BATCH):
-            self._poll(desk, waiting[start : start + _BATCH])
+            self._poll(desk, waiting[start : start + _BATCH], len(waiting))
 
     def _desk(self) -> Desk:
         jira = self.job.jira
@@ -54,8 +56,8 @@ class Poll:
         with opened.look() as published:
             return list(_running(published, columns))
 
-    def _poll(self, desk: Desk, issue_ids: Sequence[str]) -> None:
-        """Fetch the SLAs of some issues, and publish them.
+    def _poll(self, desk: Desk, issue_ids: Sequence[str], total: int) -> None:
+        """Fetch the SLAs of some of all issues, and publish them.
 
         Raises:
             AnalystError: no request to Jira succeeds.
@@ -75,12 +77,34 @@ class Poll:
                     break
             else:
                 changes[issue_id] = answer
+        self._withhold(desk, there, changes, total)
         if changes:
             job.absorb(changes)
         if job.counts["missing"]:
             desk.client.settle()  # otherwise the desk's credential may have stopped working
         if failure is not None:
             raise failure
+
+    def _withhold(self, desk: Desk, there: Mapping[str, IssueState], changes: dict[str, Change], total: int) -> None:
+        """Leave out changes that would end the SLAs of more issues than is believable: who is no agent is shown none."""
+        job = self.job
+        emptied = [
+            issue_id
+            for issue_id, change in changes.items()
+            if _cycles(there[issue_id], desk) and not _cycles(change(there[issue_id]), desk)
+        ]
+        if not emptied:
+            return
+        job.counts["emptied"] += len(emptied)
+        if job.counts["emptied"] <= believable(total):
+            return
+        job.counts["withheld"] += len(emptied)
+        for issue_id in emptied:
+            del changes[issue_id]
+        job.error = (
+            f"Jira no longer shows the SLAs of {job.counts['emptied']} of {total} open issues, so they stay as they were; if the account "
+            "that polls them is no longer an agent of the service desk, make it one again"
+        )
 
     def _asked(self, desk: Desk, state: IssueState) -> Change:
         standing = desk.standing(state.issue_id)
@@ -103,9 +127,14 @@ def stood(state: IssueState, *, standing: Document) -> IssueState:
 
 def _may_run(state: IssueState, desk: Desk) -> bool:
     """Return whether an SLA of an issue is running, or unknown."""
-    told = [documents.fields(state.rest or {}).get(name) for name in desk.fields]
-    cycles = [value for value in told if isinstance(value, Mapping)]
+    cycles = _cycles(state, desk)
     return state.rest is not None and (not cycles or any("ongoingCycle" in value for value in cycles))
+
+
+def _cycles(state: IssueState, desk: Desk) -> list[Mapping[str, Any]]:
+    """Return what is known of the SLAs of an issue."""
+    told = (documents.fields(state.rest or {}).get(name) for name in desk.fields)
+    return [value for value in told if isinstance(value, Mapping)]
 
 
 def _running(published: Look, columns: Sequence[str]) -> Iterator[str]:
