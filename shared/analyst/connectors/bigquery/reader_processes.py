@@ -296,8 +296,9 @@ class Readers:
     def _start(self) -> "subprocess.Popen[bytes]":
         environ = {
             **os.environ,
-            "ARROW_DEFAULT_MEMORY_POOL": "system",
-            "MALLOC_ARENA_MAX": "2",  # otherwise each thread that reads a stream keeps memory of its own
+            "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",  # it uses pages again, for a sixth less processor time in all
+            "JE_ARROW_MALLOC_CONF": "narenas:2",  # otherwise each thread that reads a stream keeps memory of its own
+            "MALLOC_ARENA_MAX": "2",
             "MALLOC_MMAP_THRESHOLD_": "262144",  # otherwise what batches leave is kept, and does not fit the next ones
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
