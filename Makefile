@@ -92,7 +92,12 @@ lint: env ## run ruff and mypy
 	$(BIN)/mypy --no-error-summary
 
 .PHONY: check
-check: lint ## run ruff, mypy and the fast unit tests
+check: env ## run ruff, mypy and the fast unit tests
+	@$(MAKE) --no-print-directory -j2 lint check-unit
+
+# beside mypy, which uses one core
+.PHONY: check-unit
+check-unit: env
 	$(BIN)/pytest tests/unit -m "not slow and not long" -n 2 --dist worksteal
 
 .PHONY: test

@@ -1,5 +1,6 @@
 """Forks a process for each command of `da` that it is given, one line of JSON each: its modules are imported only once."""
 
+import gc
 import importlib
 import json
 import os
@@ -34,6 +35,7 @@ def act(*, arguments: list[str], environ: dict[str, str], cwd: str, files: list[
 def main() -> None:
     for target in COMMANDS.values():
         importlib.import_module(target.partition(":")[0])
+    gc.freeze()  # so that collections in the forks copy no pages
     for line in sys.stdin:
         job: dict[str, Any] = json.loads(line)
         child = os.fork()

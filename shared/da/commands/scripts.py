@@ -128,7 +128,11 @@ def new_script(*, example: Example = None, json: Json = False) -> None:
         if json:
             print_json({"examples": list(found.values()), "file": None})
         else:
-            print_table(("example", "what it does"), rows, empty="The server has no examples; to run a file of yours: da scripts run FILE")
+            print_table(
+                ("example", "what it does"),
+                rows,
+                empty="The server has no examples; to run a file of yours: da scripts run FILE",
+            )
         return
     if example not in found or not _EXAMPLE.fullmatch(example):
         raise UsageError(f"there is no example '{example}'; the examples are: {', '.join(sorted(found))}")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from da.agents.row_diff import counted_sql, diff_sql
 from tests.integration.agents.mcp import call, refusal
 from tests.integration.query.shop import Shop, publish, shop
 from tests.integration.world import Begun
-from tests.processes import BIN, Host, served
+from tests.processes import Host, run_da, served
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -40,9 +39,7 @@ class Changed:
             "DA_CONFIG_DIR": str(self.laptop / ".config"),
         }
         self.laptop.mkdir(exist_ok=True)
-        ran = subprocess.run(
-            [BIN / "da", *arguments], env=environ, capture_output=True, text=True, timeout=120, check=False
-        )
+        ran = run_da(*arguments, environ=environ, cwd=self.laptop)
         assert ran.returncode == code, ran.stderr
         return json.loads(ran.stdout) if "--json" in arguments and code == 0 else ran.stdout + ran.stderr
 

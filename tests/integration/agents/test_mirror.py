@@ -15,7 +15,7 @@ from da.agents.schemas import BY_NAME, TOOLS
 from tests.integration.agents.mcp import META
 from tests.integration.query.shop import Shop, shop
 from tests.integration.world import Begun
-from tests.processes import BIN, Host, da, served
+from tests.processes import BIN, Host, da, run_da, served
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -31,18 +31,20 @@ class Laptop:
     token: str
     shop: Shop
 
-    def speak(self, *lines: bytes, server: str = "") -> list[Any]:
-        """Send lines to `da mcp`, and return the messages that it writes before it ends."""
-        environ = {
+    def environ(self, server: str = "") -> dict[str, str]:
+        """Return the environment of commands, with another server if there is one."""
+        return {
             **os.environ,
             "DA_SERVER": server or self.server.url,
             "DA_TOKEN": self.token,
             "DA_LOCAL_DIR": str(self.folder),
             "DA_CONFIG_DIR": str(self.folder / ".config"),
         }
-        ran = subprocess.run(
-            [BIN / "da", "mcp"], env=environ, input=b"".join(lines), capture_output=True, timeout=60, check=False
-        )
+
+    def speak(self, *lines: bytes, server: str = "") -> list[Any]:
+        """Send lines to `da mcp`, and return the messages that it writes before it ends."""
+        self.folder.mkdir(exist_ok=True)
+        ran = run_da("mcp", environ=self.environ(server), cwd=self.folder, stdin=b"".join(lines).decode())
         assert ran.returncode == 0, ran.stderr
         return [json.loads(line) for line in ran.stdout.splitlines()]
 
@@ -89,7 +91,9 @@ def test_it_answers_both_revisions_and_ends_with_its_input(it: Laptop) -> None:
     older = {"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {"protocolVersion": "2025-06-18"}}
     noted = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     lines = [json.dumps(each).encode() + b"\n" for each in (modern, older, noted)]
-    found = it.speak(*lines, b"\n", b"not json\n")
+    typed = b"".join([*lines, b"\n", b"not json\n"])
+    ran = subprocess.run([BIN / "da", "mcp"], env=it.environ(), input=typed, capture_output=True, check=True)
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
     assert found[0]["result"]["supportedVersions"][0] == "2026-07-28"
     assert found[1]["result"]["protocolVersion"] == "2025-06-18"
     assert found[2]["error"]["code"] == -32700

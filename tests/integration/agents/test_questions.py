@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from da import questions
 from da.errors import DaError
 from tests.integration.query.shop import Shop, shop
 from tests.integration.world import Begun
-from tests.processes import BIN, Host, served
+from tests.processes import Host, run_da, served
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -45,15 +44,7 @@ class Mirror:
     def da(self, *arguments: str, code: int = 0) -> str:
         environ = {**os.environ, "DA_SERVER": self.server.url, "DA_TOKEN": self.shop.analyst, "DA_LOCAL_DIR": str(self.folder),
                    "DA_CONFIG_DIR": str(self.folder / ".config")}  # fmt: skip
-        ran = subprocess.run(
-            [BIN / "da", *arguments],
-            env=environ,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        ran = run_da(*arguments, environ=environ, cwd=self.folder)
         assert ran.returncode == code, ran.stdout + ran.stderr
         return ran.stdout + ran.stderr
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from tests.integration.query.shop import Shop, shop
 from tests.integration.world import Begun
-from tests.processes import BIN, Host, served
+from tests.processes import Host, run_da, served
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -35,15 +34,7 @@ def da(it: tuple[Shop, Host], folder: Path, *arguments: str, **more: str | None)
     }
     environ = {name: value for name, value in given.items() if value is not None}
     environ.pop("DA_LOCAL_DIR", None)
-    ran = subprocess.run(
-        [BIN / "da", *arguments, "--json"],
-        cwd=folder,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ran = run_da(*arguments, "--json", environ=environ, cwd=folder)
     assert ran.returncode == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)
     return found

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.processes import run_da
+
 pytestmark = pytest.mark.server
 
 BROWSER = """
@@ -32,7 +34,7 @@ class Desk:
 
     def __init__(self, server: Any, folder: Path, session: str) -> None:
         self.server = server
-        self.config = folder / "config"
+        self.folder, self.config = folder, folder / "config"
         script = folder / "browser.py"
         script.write_text(BROWSER)
         self.environ = {
@@ -44,10 +46,7 @@ class Desk:
         }
 
     def da(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("da")), *arguments]
-        return subprocess.run(
-            command, env=self.environ, input=stdin, capture_output=True, text=True, check=False, timeout=120
-        )
+        return run_da(*arguments, environ=self.environ, cwd=self.folder, stdin=stdin)
 
     def browse(self, url: str) -> str:
         command = [*self.environ["BROWSER"].replace("%s", "").split(), url]

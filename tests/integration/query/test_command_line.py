@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from tests.integration.query.shop import ORDERS, PLANS
-from tests.processes import BIN, Host, host, run_da
+from tests.processes import Host, host, run_da
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -281,12 +281,10 @@ def test_without_a_login_the_mirror_still_answers(own: Laptop) -> None:
     environ = {**os.environ, "DA_LOCAL_DIR": str(own.home), "DA_CONFIG_DIR": str(own.home / "nobody")}
     environ.pop("DA_TOKEN", None)
 
-    def ask(sql: str) -> subprocess.CompletedProcess[str]:
-        command = [str(BIN / "da"), "query", sql, "-f", "csv"]
-        return subprocess.run(command, env=environ, cwd=own.home, capture_output=True, text=True, check=False)
-
-    assert ask("select count(*) as n from orders, mine where orders.id = mine.id").stdout == "n\n2\n"
-    assert "shop.clicks is not mirrored, so the query runs at the server: " in ask("from clicks").stderr
+    counted = "select count(*) as n from orders, mine where orders.id = mine.id"
+    assert run_da("query", counted, "-f", "csv", environ=environ, cwd=own.home).stdout == "n\n2\n"
+    refused = run_da("query", "from clicks", "-f", "csv", environ=environ, cwd=own.home).stderr
+    assert "shop.clicks is not mirrored, so the query runs at the server: " in refused
 
 
 def test_a_snapshot_is_a_local_table_with_its_receipt(own: Laptop) -> None:

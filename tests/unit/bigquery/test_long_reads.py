@@ -33,6 +33,8 @@ from tests.doubles.bigquery.server import Served, serving
 from tests.doubles.wrapped_store import Around
 from tests.examples import examples
 
+pytestmark = pytest.mark.slow
+
 FIELDS = [column("id", "INTEGER"), column("name"), column("day", "DATE")]
 ROWS = [{"id": number, "name": f"name {number}", "day": date(2026, 1, 1 + number % 3)} for number in range(18)]
 STREAMS = 6

@@ -21,6 +21,8 @@ from tests.doubles.bigquery.project import Fault, Project, column
 from tests.doubles.bigquery.server import Served, serving
 from tests.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 _LOADED = """
 import sys
 from pathlib import Path
