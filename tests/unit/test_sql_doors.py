@@ -195,6 +195,7 @@ LISTED: dict[str, set[str]] = {
         *("group_rows",),
         *("query", "limit", "str(ordered).lower()", "columns", "select", "scan", "offset", "threads"),
     },
+    "shared/analyst/contract/parquet_nesting.py": {"_stored(value, column)", "raw_scan", "scan", "terms_"},
     "shared/analyst/contract/parquet_input.py": {
         *(
             "', '.join(terms)",
