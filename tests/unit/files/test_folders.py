@@ -16,6 +16,8 @@ from tests.examples import examples
 from tests.unit.files.folder import Folder
 from tests.unit.files.published import NOW, SOURCE, Published
 
+pytestmark = pytest.mark.slow
+
 MONTHS = {"t/2024-01.csv": "id,v\n1,a\n2,b\n", "t/2024-02.csv": "id,v\n11,c\n12,d\n", "t/2024-03.csv": "id,v\n21,e\n"}
 KEYED = {"sync_strategy": "incremental", "primary_key": ["id"]}
 APPENDED = {"sync_strategy": "incremental", "cursor_column": "id"}

@@ -13,6 +13,8 @@ from tests.doubles.toy_source import Toy, ToyTable
 from tests.unit.files.folder import Folder
 from tests.unit.files.published import NOW, SOURCE, Published
 
+pytestmark = pytest.mark.slow
+
 BY_CURSOR: dict[str, Any] = {"sync_strategy": "incremental", "cursor_column": "at"}
 BY_KEY: dict[str, Any] = {"sync_strategy": "incremental", "primary_key": ["id"]}
 

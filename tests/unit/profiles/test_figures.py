@@ -23,6 +23,8 @@ from da.profiles.values import shape_of
 from tests.bucket_contents import connected
 from tests.examples import examples
 
+pytestmark = pytest.mark.slow
+
 Profile = dict[str, Any]
 
 

@@ -200,6 +200,7 @@ def everything(db: DuckDBPyConnection) -> None:
         CHANGES[what][0](db)
 
 
+@pytest.mark.slow
 def test_an_edit_that_dies_at_any_write_leaves_the_old_list_or_the_new_one(prepared: MemoryStore) -> None:
     old = read(prepared)
     died = 0

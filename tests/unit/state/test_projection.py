@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from duckdb import DuckDBPyConnection
 
 from analyst.access import AccessList, Granted, Scope, digest
@@ -49,6 +50,7 @@ def test_names_and_times_come_through_as_they_are(db: DuckDBPyConnection, now: d
     assert access.grants.groups == {group.id: Granted(places=(("shop", ODD),))}
 
 
+@pytest.mark.slow
 def test_the_same_state_makes_the_same_bytes(db: DuckDBPyConnection, now: datetime, actor: Actor) -> None:
     create_source(db, actor, NewSource(name="shop", type="csv"), {})
     for number in range(20):
