@@ -215,6 +215,8 @@ def test_items_of_the_memory_are_chosen_together_and_corrected(shop: Served, vis
 
 
 def test_the_review_is_gone_through_with_keys_which_decide_nothing_by_themselves(shop: Served, visit: VISIT) -> None:
+    from selenium.webdriver import ActionChains
+
     for number in range(3):
         item = {"title": f"Key {number}", "content": "Keyed.", "category": "performance", "tags": []}
         shop.world.ask("POST", "/api/memory", item)
@@ -223,24 +225,24 @@ def test_the_review_is_gone_through_with_keys_which_decide_nothing_by_themselves
     rows = "return [...document.querySelectorAll('tbody tr')].findIndex((row) => row.contains(document.activeElement))"
 
     def press(*keys: str) -> int:
-        for key in keys:
-            kim.press(key)
+        for key in keys:  # to the page: WebDriver types nothing into a checkbox
+            ActionChains(kim.driver).send_keys(key).perform()
         return int(kim.driver.execute_script(rows))
 
     kim.find("[data-keys]")
     assert [press(key) for key in ("j", "j", "k", "k", "j", "j", "j")] == [0, 1, 0, 0, 1, 2, 2]
-    kim.press("?")
+    press("?")
     assert kim.find("#review-keys").is_displayed()
-    kim.press(ESCAPE)
+    press(ESCAPE)
     press("k", "x", "x")
     boxes = kim.all("tbody input[type=checkbox]")
     assert [each.is_selected() for each in boxes] == [False] * 3
-    kim.press("a")
+    press("a")
     assert [each.is_selected() for each in boxes] == [False, True, False]
     assert (kim.active().text, kim.active().get_attribute("value")) == ("Approve", "approve")
     kim.find("#said")
     assert kim.driver.execute_script("return document.getElementById('said').textContent") == "Enter: approve 1 item"
-    kim.press("r")
+    press("r")
     assert kim.active().text == "Reject"
     search = kim.find("input[name=search]")
     search.send_keys("jka?")

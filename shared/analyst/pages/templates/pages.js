@@ -275,7 +275,7 @@ function bell() {
 function reviewKeys() {
   const form = document.querySelector("form[data-review]"), help = document.getElementById("review-keys");
   if (!form || !help) return;
-  const boxes = $("tbody input[name=id]", form), wanted = help.querySelector("[name=keys]"), button = document.querySelector("[data-keys]");
+  const boxes = $("tbody input[type=checkbox]", form), wanted = help.querySelector("[name=keys]"), button = document.querySelector("[data-keys]");
   let last = -1;
   try { wanted.checked = localStorage.getItem("review-keys") !== "off"; } catch { /* the browser keeps nothing */ }
   wanted.addEventListener("change", () => { try { localStorage.setItem("review-keys", wanted.checked ? "on" : "off"); } catch { /* nor this */ } });
