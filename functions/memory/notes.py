@@ -73,7 +73,10 @@ def hand_in_note(new: NewNote, ctx: Context) -> HandedIn:
     binary=True,
 )
 def hand_in_file(new: NewFile, ctx: Context) -> HandedIn:
-    """Hand in a file, such as a picture, for the caller alone. Secrets are removed from texts only."""
+    """Hand in a file, such as a picture, for the caller alone.
+
+    A text becomes a note without secrets, which is private only if it replaces a private one.
+    """
     made = Notes(ctx.store, ctx.user_id).add_file(new.name, b"".join(blocks(ctx.request)), ctx.now)
     ctx.audited(f"note:{made.id}", bytes=made.size_bytes, kind=made.media_type, is_unchanged=made.unchanged)
     return made

@@ -120,6 +120,7 @@ def _list(ctx: Context, done: str | None = None, **values: Any) -> View:
         "can_push": ctx.caller.includes(Role.ANALYST),
         "is_off": ctx.settings.script_runner == "off",
         "done": _DONE.get(done or ""),
+        "started": None,
         **values,
     }
     return View("scripts.html", "Scripts", {"scripts": found.scripts}, extras, "/scripts")

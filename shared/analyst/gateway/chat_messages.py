@@ -1,7 +1,8 @@
 """Messages that programs on the host send to the chats of people in Telegram, as those of the earlier service did.
 
 `POST /send` with `{"user", "text", "parse_mode"}` and `POST /send_photo` with `{"user", "photo_path", "caption"}` are answered with
-`{"ok": true}` when Telegram has the message, otherwise with 404 if the person has no chat, or 502.
+`{"ok": true}` when Telegram has the message, otherwise with 404 if the person has no chat, with 503 if too many
+messages wait, or with 502.
 """
 
 import os

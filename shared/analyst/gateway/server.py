@@ -27,7 +27,7 @@ from analyst.addresses import path_of, without_prefix
 from analyst.auth.callers import Credentials, Identification
 from analyst.context import Process
 from analyst.errors import AnalystError, ForbiddenError, UnauthenticatedError
-from analyst.gateway import messages
+from analyst.gateway import messages, requests
 from analyst.gateway.chat_messages import PhotoMessage, TextMessage, send_photo, send_text
 from analyst.gateway.connection import Connection, Limits, Person
 from analyst.gateway.dispatch import Dispatch
@@ -40,6 +40,10 @@ from analyst.notifications.outbox import Announced, Outbox
 log = logging.getLogger(__name__)
 
 _THREADS: Final = 16
+_SENDERS: Final = 4
+"""Threads that wait for Telegram, which may answer slowly: of their own, so that they hold up nothing else."""
+_MOST_UNSENT: Final = 64
+"""Messages to chats that wait for one of these."""
 _SKEW: Final = 60.0
 """Seconds by which the clocks of hosts may differ before an announcement is found only in the inbox."""
 _LARGEST_MESSAGE: Final = 16 << 10
@@ -77,6 +81,8 @@ class Gateway:
         self._outbox = Outbox(process.store)
         self._people: dict[str, set[Connection]] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway")
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="chats")
+        self._unsent = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._sockets = 0
         token = process.settings.service_token
@@ -134,7 +140,8 @@ class Gateway:
         await server.wait_closed()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_MARKED_WITHIN)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._senders):
+            threads.shutdown(wait=False, cancel_futures=True)
         log.info("gateway stopped")
         for error in ended:
             if isinstance(error, Exception):
@@ -186,7 +193,13 @@ class Gateway:
 
         def sending(send: Callable[[Process, Any], None]) -> Callable[[Any], Awaitable[dict[str, Any]]]:
             async def answer(message: Any) -> dict[str, Any]:
-                await self._in_thread(lambda: send(self._process, message))
+                if self._unsent >= _MOST_UNSENT:
+                    raise requests.RefusedError(503, "too many messages wait to be sent; send this one again later")
+                self._unsent += 1
+                try:
+                    await asyncio.get_running_loop().run_in_executor(self._senders, send, self._process, message)
+                finally:
+                    self._unsent -= 1
                 return {"ok": True}
 
             return answer

@@ -115,9 +115,15 @@ class Handled(BaseModel):
     rejected: tuple[str, ...] = ()
 
 
+class _ResetError(Exception):
+    """The notes are to be read again, also what this run has read of them."""
+
+
 class _Ledger(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    reset: str = ""
+    """Identifies the last reset. A run that began before it notes nothing any more: the items of its first parts are dropped."""
     recent: tuple[str, ...] = ()
     done: Mapping[str, Handled] = {}
     """By the SHA-256 of parts and notes."""
@@ -157,13 +163,14 @@ class Collector:
     now: datetime
     is_time_up: Callable[[], bool] = lambda: False
     _done: dict[str, Handled] = field(default_factory=dict)
+    _reset: str = ""
 
     def reset(self) -> None:
         """Forget which notes and parts were read. Parts with items in the memory are still not read again."""
         edit = str(ULID())
 
         def nothing(_: Object | None) -> bytes:
-            return _Ledger(recent=(edit,)).model_dump_json().encode()
+            return _Ledger(recent=(edit,), reset=edit).model_dump_json().encode()
 
         swap(self.store, COLLECTED, nothing, done=lambda current: edit in _parsed(current).recent)
 
@@ -179,7 +186,7 @@ class Collector:
         return Collected(dry_run=True, people=len(owners), notes=notes, parts=len(parts), characters=characters)
 
     def collect(self) -> Collected:
-        """Propose items until all new notes are read, the time is up, or the model asks for a pause.
+        """Propose items until all new notes are read, the time is up, the model asks for a pause, or there is a reset.
 
         Raises:
             SettingsError, UnavailableError: the model can't be used.
@@ -189,6 +196,8 @@ class Collector:
             is_done = collection.work()
         except RateLimitedError as error:
             is_done, pause = False, float(error.details["retry_after"])
+        except _ResetError:
+            is_done = False
         return collection.result(is_done=is_done, retry_after=pause)
 
     def run(self) -> "Collection":
@@ -200,7 +209,8 @@ class Collector:
         """
         if self.model is None:
             raise SettingsError("no model is set; set MEMORY_MODEL")
-        self._done = dict(self._read().done)
+        ledger = self._read()
+        self._done, self._reset = dict(ledger.done), ledger.reset
         return Collection(self, self.model)
 
     def _notes(self) -> Iterator[tuple[Caller, Note]]:
@@ -229,10 +239,13 @@ class Collector:
 
         def changed(current: Object | None) -> bytes:
             before = _parsed(current)
+            if before.reset != self._reset:
+                raise _ResetError
             done = {**before.done, sha256: handled}
             for old in sorted(done, key=lambda key: done[key].at)[: max(0, len(done) - _MOST_KEPT)]:
                 del done[old]
-            return _Ledger(recent=(*before.recent, edit)[-_RECENT:], done=done).model_dump_json().encode()
+            after = before.model_copy(update={"recent": (*before.recent, edit)[-_RECENT:], "done": done})
+            return after.model_dump_json().encode()
 
         swap(self.store, COLLECTED, changed, done=lambda current: edit in _parsed(current).recent)
 

@@ -294,9 +294,10 @@ class Memory:
         return list(made)
 
     def _supported(self, item: Item, user_id: str) -> Item:
-        """Return an item with the support of a person, approved if that is enough."""
+        """Return an item with the support of a person, approved if that is enough. Who has left counts no longer."""
         supporters = tuple(sorted({*item.supporters, user_id}))
-        count = len(supporters) + 1
+        users = [self.access.users.get(id_) for id_ in (item.source_id, *supporters)]
+        count = sum(user is not None and user.role.includes(Role.ANALYST) for user in users)
         if count < self.settings.memory_threshold:
             return item.model_copy(update={"supporters": supporters})
         why = f"the notes of {count} people say so"

@@ -122,6 +122,8 @@ class Notes:
     def add_file(self, name: str, data: bytes, now: datetime) -> HandedIn:
         """Add a file, or replace the note with this name. One that is a text is added as such, without its secrets.
 
+        What replaces a private note is private as well: a file can't say that it may be published.
+
         Raises:
             InvalidInputError: it is too large, of no kind that is accepted, or the person has too many notes.
         """
@@ -135,7 +137,8 @@ class Notes:
             raise InvalidInputError(
                 f"the text {name!r} has more than {LONGEST >> 20} MB; hand in the part that matters"
             )
-        return self.add(name, text, now)
+        before = self._read().notes.get(_id_of(name))
+        return self.add(name, text, now, private=before is not None and before.private)
 
     def _keep(
         self,

@@ -68,14 +68,13 @@ class Runner:
         if script is None:
             return None
         run = shelf.run(script_id, run_id)
-        if run is None:
-            source = self._source(shelf, script, trigger)
-            if source is None:
-                shelf.skipped(script_id, run_id)
-                return None
+        if run is None and (source := self._source(shelf, script, trigger)) is not None:
             run = self._executed(script, source, run_id, trigger)
             shelf.keep_run(run)
-        self._settle(shelf, script, run)
+        if run is None:
+            shelf.skipped(script_id, run_id)
+        else:
+            self._settle(shelf, script, run)
         if not script.is_saved:
             shelf.drop_source(script)
         return run

@@ -463,19 +463,20 @@ def _may_run(script: Script, access: AccessList) -> bool:
 
 def spent(store: Store) -> Iterator[Entry]:
     """List what the sweep deletes: what runs wrote, if it is old or too much, and sources that no script has."""
+    saved = Shelf(store).everything()
     for script_id in store.list_folders(_RUNS):
-        yield from _spent_runs(store, script_id)
+        yield from _spent_runs(store, script_id, KEPT if script_id in saved else _FAILURES_KEPT)
     yield from (entry for entry in store.list(_FAILED) if entry.age > _FAILURES_KEPT)
     old = [entry for entry in store.list(_SOURCES) if entry.age > 86_400]  # noqa: PLR2004 - a day, for a push under way
-    used = {_source_key(script) for script in Shelf(store).everything().values()} if old else set()
+    used = {_source_key(script) for script in saved.values()}
     yield from (entry for entry in old if entry.key not in used)
     yield from (entry for entry in store.list(_ONCE) if entry.age > _FAILURES_KEPT)
 
 
-def _spent_runs(store: Store, script_id: str) -> Iterator[Entry]:
-    """List the runs of a script that are not kept. Those of a day stay, because a task that comes again looks for its run."""
+def _spent_runs(store: Store, script_id: str, kept: float) -> Iterator[Entry]:
+    """List the runs of a script that are older than `kept` or too many. Those of a day stay, because a task that comes again looks for its run."""
     newest = sorted(store.list(f"{_RUNS}{script_id}/"), key=lambda entry: entry.key, reverse=True)
-    yield from (entry for entry in newest[:MOST_RUNS] if entry.age > KEPT)
+    yield from (entry for entry in newest[:MOST_RUNS] if entry.age > kept)
     rest = [entry for entry in newest[MOST_RUNS:] if entry.age > LONGEST_WAIT.total_seconds()]
     failed = {entry.key.rpartition("/")[2] for entry in store.list(f"{_FAILED}{script_id}/")} if rest else set()
     yield from (e for e in rest if e.age > _FAILURES_KEPT or e.key.rpartition("/")[2] not in failed)

@@ -1,8 +1,12 @@
 """Messages that programs on the host send to chats, with the requests of the earlier service."""
 
 import os
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ import pytest
 from analyst import automation
 from analyst.notifications.telegram_bot import Links
 from tests.doubles.chats import TOKEN, TelegramDouble, telegram
-from tests.integration.gateway.conftest import QUICK, Office, gateway
+from tests.doubles.loopback import http_server
+from tests.integration.gateway.conftest import QUICK, Office, gateway, signed_in
 from tests.integration.gateway.test_dispatch import request, sent
 from tests.integration.scripts.conftest import PNG
 
@@ -122,3 +127,30 @@ def test_without_a_bot_nothing_is_sent(office: Office, tmp_path: Path) -> None:
         with gateway(office.environ, QUICK, tmp_path / "send.sock"):
             status, answer = sent(tmp_path / "send.sock", request({"user": "ann", "text": "x"}, "POST /send HTTP/1.1"))
     assert (status, "TELEGRAM_BOT_TOKEN" in answer["error"]) == (502, True)
+
+
+def test_a_silent_telegram_keeps_nobody_from_connecting(office: Office, tmp_path: Path) -> None:
+    path, answers, asked = tmp_path / "send.sock", threading.Event(), threading.Semaphore(0)
+
+    class Silent(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.release()
+            answers.wait(60)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http_server(Silent) as url, telegram() as bot, ThreadPoolExecutor(100) as programs:
+        office.environ |= {"TELEGRAM_URL": url, "TELEGRAM_BOT_TOKEN": TOKEN}
+        ann = office.person("ann")
+        link(office, ann, bot)
+        with gateway(office.environ, QUICK, path) as running:
+            message = request({"user": "ann", "text": "x"}, "POST /send HTTP/1.1")
+            done = [programs.submit(sent, path, message) for _ in range(100)]
+            assert all(asked.acquire(timeout=60) for _ in range(4))
+            assert next(as_completed(done)).result()[0] == 503  # too many wait
+            began = time.monotonic()
+            with signed_in(running, ann):
+                assert time.monotonic() - began < 5
+            answers.set()
+            assert {each.result()[0] for each in done} == {502, 503}

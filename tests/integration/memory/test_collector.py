@@ -335,3 +335,36 @@ def test_a_reset_reads_notes_again_and_keeps_what_people_decided_and_proposed(be
         settle(world.process)
         assert statuses(world) == {"Orders are net": "approved", "By hand": "pending", "Third": "pending"}
         assert collect(world)["parts"] == 0
+
+
+def test_a_reset_while_notes_are_read_loses_no_part_of_them(begun: Begun, tmp_path: Path) -> None:
+    thinking = Thinking([found("First", "Of the first part.")], [found("Second", "Of the second part.")])
+
+    def reset_at_the_second_part(system: str, text: str, schema: Mapping[str, Any]) -> Any:
+        if "items" in schema["properties"] and "b" * 11_000 in text:
+            world.ask("POST", "/api/memory/admin/collect", {"reset": True})
+            thinking.answers.append([found("First again", "Of the first part.")])
+        return thinking(system, text, schema)
+
+    with model("anthropic", reset_at_the_second_part) as double:
+        world = world_of(begun, tmp_path, double)
+        hand_in(world, "a" * 11_000 + "\n\n" + "b" * 11_000)
+        assert collect(world)["is_done"] is False
+        settle(world.process)
+        assert set(statuses(world)) == {"Second", "First again"}
+        assert collect(world)["parts"] == 0
+
+
+def test_a_threshold_counts_nobody_who_has_left(begun: Begun, tmp_path: Path) -> None:
+    said = (found(), found("Orders are net!"), found("Orders: are net."), found("Orders, are net."))
+    with model("anthropic", Thinking(*([each] for each in said))) as double:
+        world = world_of(begun, tmp_path, double, MEMORY_APPROVAL="threshold")
+        after = {}
+        for name, leaves in (("ann", True), ("bob", False), ("kim", False)):
+            hand_in(world, f"{name}: orders are net", person(world, name))
+            collect(world)
+            after[name] = statuses(world)["Orders are net"]
+            (user,) = [each for each in world.ask("GET", "/api/users")["users"] if each["email"].startswith(name)]
+            if leaves:
+                world.ask("DELETE", f"/api/users/{user['id']}")
+        assert after == {"ann": "pending", "bob": "pending", "kim": "approved"}

@@ -182,3 +182,11 @@ def test_files_of_one_name_at_the_same_time_leave_one(world: World) -> None:
         list(pool.map(lambda number: put_file(world, "a.png", PNG + bytes([number])), range(8)))
     assert len(world.ask("GET", "/api/memory/notes")["notes"]) == 1
     assert len(list(world.process.store.list("state/memory/notes/"))) == 1
+
+
+def test_a_text_that_is_sent_as_a_file_does_not_publish_what_was_private(world: World) -> None:
+    hand_in(world, "my diary", name="diary.md", private=True)
+    put_file(world, "chart.png", PNG)
+    for name in ("diary.md", "chart.png"):
+        assert put_file(world, name, b"more of it")["private"] is True
+    assert hand_in(world, "for all", name="diary.md")["private"] is False

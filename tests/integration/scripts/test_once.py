@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from analyst.runs import new_run_id
 from analyst.scripts.examples import EXAMPLES
+from analyst.scripts.shelf import Shelf
 from tests.integration.scripts.conftest import Stage
 from tests.integration.scripts.test_pages import page
 
@@ -167,3 +169,14 @@ def test_an_example_notices_what_it_is_about(stage: Stage) -> None:
         "Revenue is down by 99%",
         "Tables older than 24 hours: 1",
     ]
+
+
+def test_a_source_is_not_kept_if_its_owner_may_not_run_it_any_more(stage: Stage) -> None:
+    world, (id_, _), before = stage.town.world, stage.town.person("uma"), kept(stage)
+    now = stage.town.clock[0]
+    run_id = new_run_id(now)
+    made = Shelf(world.process.store).keep_once("trial", "print('{}')", id_, run_id, now)
+    assert kept(stage) > before
+    world.ask("PUT", f"/api/users/{id_}", {"role": "viewer"})
+    assert stage.run(made.id, run_id)["status"] == "skipped"
+    assert kept(stage) == before

@@ -101,6 +101,10 @@ def test_a_script_that_is_not_saved_is_found_for_a_week() -> None:
     ids = []
     for days in (8, 6):
         at = NOW - timedelta(days=days)
-        ids.append(shelf.keep_once("trial", "x = 1", "ann", runs.new_run_id(at), at).id)
+        run_id = runs.new_run_id(at)
+        ids.append(shelf.keep_once("trial", "x = 1", "ann", run_id, at).id)
+        shelf.keep_run(
+            ScriptRun(run_id=run_id, script=ids[-1], trigger="demand", status="ok", started_at=at, finished_at=at)
+        )
     gone = {entry.key for entry in spent(_SinceRun(store))}
-    assert gone == {f"state/scripts/once/{ids[0]}.json"}
+    assert gone == {f"state/scripts/once/{ids[0]}.json", f"state/scripts/runs/{ids[0]}/{ids[0].upper()}.json"}
