@@ -119,6 +119,8 @@ class _Ledger(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     recent: tuple[str, ...] = ()
+    reset: str = ""
+    """The id of the last reset; a run that began before it notes nothing more."""
     done: Mapping[str, Handled] = {}
     """By the SHA-256 of parts and notes."""
 
@@ -157,13 +159,15 @@ class Collector:
     now: datetime
     is_time_up: Callable[[], bool] = lambda: False
     _done: dict[str, Handled] = field(default_factory=dict)
+    _began_after: str = ""
+    """The id of the last reset before the run."""
 
     def reset(self) -> None:
         """Forget which notes and parts were read. Parts with items in the memory are still not read again."""
         edit = str(ULID())
 
         def nothing(_: Object | None) -> bytes:
-            return _Ledger(recent=(edit,)).model_dump_json().encode()
+            return _Ledger(recent=(edit,), reset=edit).model_dump_json().encode()
 
         swap(self.store, COLLECTED, nothing, done=lambda current: edit in _parsed(current).recent)
 
@@ -200,7 +204,8 @@ class Collector:
         """
         if self.model is None:
             raise SettingsError("no model is set; set MEMORY_MODEL")
-        self._done = dict(self._read().done)
+        ledger = self._read()
+        self._done, self._began_after = dict(ledger.done), ledger.reset
         return Collection(self, self.model)
 
     def _notes(self) -> Iterator[tuple[Caller, Note]]:
@@ -223,18 +228,25 @@ class Collector:
     def _read(self) -> _Ledger:
         return _parsed(self.store.read(COLLECTED))
 
-    def _note_done(self, sha256: str, handled: Handled) -> None:
+    def _note_done(self, sha256: str, handled: Handled) -> bool:
+        """Note a part or note; return whether the run may continue, because no reset has dropped what it proposed."""
         self._done[sha256] = handled
         edit = str(ULID())
+        resets: list[str] = []
 
         def changed(current: Object | None) -> bytes:
             before = _parsed(current)
+            resets.append(before.reset)
+            if before.reset != self._began_after:
+                return before.model_dump_json().encode()
             done = {**before.done, sha256: handled}
             for old in sorted(done, key=lambda key: done[key].at)[: max(0, len(done) - _MOST_KEPT)]:
                 del done[old]
-            return _Ledger(recent=(*before.recent, edit)[-_RECENT:], done=done).model_dump_json().encode()
+            after = _Ledger(recent=(*before.recent, edit)[-_RECENT:], reset=before.reset, done=done)
+            return after.model_dump_json().encode()
 
         swap(self.store, COLLECTED, changed, done=lambda current: edit in _parsed(current).recent)
+        return resets[-1] == self._began_after
 
 
 class Collection:
@@ -258,13 +270,15 @@ class Collection:
                 if self._of.is_time_up():
                     return False
                 handled = self._collect(owner, note, part, sha256)
-                self._of._note_done(sha256, handled)  # noqa: SLF001
+                if not self._of._note_done(sha256, handled):  # noqa: SLF001
+                    return False
                 proposed += handled.proposed
                 rejected += handled.rejected
             self._notes += 1
             self._owners.add(owner.user_id or "")
             done = Handled(at=self._of.now, proposed=proposed, rejected=tuple(rejected[:20]))
-            self._of._note_done(note.sha256, done)  # noqa: SLF001
+            if not self._of._note_done(note.sha256, done):  # noqa: SLF001
+                return False
         return True
 
     def result(self, *, is_done: bool, retry_after: float | None = None) -> Collected:
