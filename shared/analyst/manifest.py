@@ -49,7 +49,8 @@ class ManifestTable(BaseModel):
     """A table. Equal hashes mean equal data. Remote and server-only tables have no files.
 
     `notice` is present only if there is something to report, such as missing files at the source, `about` if anything
-    is said of the table, and `left_out` if the caller does not want it on laptops: then it has no files.
+    is said of the table, and `left_out` if the caller does not want it on laptops: then it is server-only, as which versions
+    of `da` that know no choices take it; they would show a table without files as an empty one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -204,7 +205,7 @@ def _entry(table: Table, said: Description, *, server_only: bool, is_left_out: b
         view=table.view,
         description=table.description,
         query_mode=table.query_mode,
-        server_only=server_only,
+        server_only=server_only or is_left_out,
         hash=table.hash,
         rows=table.rows,
         size_bytes=table.size_bytes,

@@ -40,9 +40,13 @@ def choose(world: World, token: str = "", mode: str = "all", **tables: bool) -> 
 
 
 def left_out(world: World, token: str = "") -> dict[str, bool]:
-    """Return the tables of somebody's manifest, and whether each is left out; such a one has no files."""
+    """Return the tables of somebody's manifest, and whether each is left out.
+
+    Such a one has no files, and is server-only, because a `da` that knows no choices would show it as an empty table.
+    """
     tables = world.ask("GET", "/api/sync/manifest", token=token)["tables"]
     assert all(bool(table["files"]) is not table.get("left_out", False) for table in tables.values())
+    assert all(table["server_only"] is table.get("left_out", False) for table in tables.values())
     return {id_: table.get("left_out", False) for id_, table in tables.items()}
 
 

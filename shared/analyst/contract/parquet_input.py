@@ -109,7 +109,7 @@ def open_parquet(
         raw = scratch / f"variants{sum(1 for _ in scratch.iterdir())}.parquet"
         changed = footer.root.without_variants()
         with _copied(path, raw, footer, name, changed), told_as(SourceError, f"{name} can't be read: ", hide=raw):
-            parquet_nesting.verify_variants(con, scan([raw]), footer.columns, name)
+            parquet_nesting.verify_variants(con, scan([path]), scan([raw]), footer.columns, name)
     if not any(column.loses_nanoseconds for column in footer.root.walk()):
         return ParquetInput(name, (path,), names, in_milliseconds)
     paths = _exact(con, path, footer, name, scratch=scratch, is_text=is_text)

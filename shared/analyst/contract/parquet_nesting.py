@@ -81,36 +81,66 @@ def _repeated(value: str, item: str, term: str) -> str:
     return f"greatest(coalesce({size}, 0), 1)"
 
 
-def verify_variants(con: "DuckDBPyConnection", raw_scan: str, columns: Sequence[Element], name: str) -> None:
-    """Verify that DuckDB reads the values of columns of the type VARIANT exactly; `raw_scan` reads these as they are stored.
+def verify_variants(con: "DuckDBPyConnection", scan: str, raw_scan: str, columns: Sequence[Element], name: str) -> None:
+    """Verify that DuckDB reads values of the type VARIANT exactly, nested or not; `raw_scan` reads these as they are stored.
 
     Raises:
         SourceError: a value has nanoseconds, or is stored twice.
     """
+    types = {str(column[0]): column[1] for column in con.execute(f"{scan} limit 0").description or []}
     for column in columns:
-        if not column.is_variant:
-            continue
-        if any(element.loses_nanoseconds for element in column.walk()):
-            raise _nanoseconds(name, column.name)
-        if any(element.is_of_bytes for element in column.walk()):
+        elements = [element for element in column.walk() if element.is_variant]
+        kind = types.get(column.name)
+        found = [] if kind is None else list(_variants(quote(column.name), kind))
+        if len(found) != len(elements):
             raise SourceError(
-                f"{name} can't be read: the column {column.name!r} is a VARIANT with values of a type that it can't have; write it again"
+                f"{name} can't be read: the values of the type VARIANT of {column.name!r} are not found in it"
             )
-        value = quote(column.name)
-        found = con.execute(f"""
-            select struct_extract({value}, 'metadata'), one.v, one.shredded, one.twice
-            from (select {value}, unnest({_stored(value, column)}) as one from ({raw_scan}))
-            where one.twice or (one.v is not null and (one.shredded is not null or contains(hex(one.v), '48')))
-        """)
-        while rows := found.fetchmany(_AT_ONCE):
-            for metadata, data, shredded, is_twice in rows:
-                if is_twice or (shredded is not None and not _has_none_of(metadata, data, shredded)):
-                    raise SourceError(
-                        f"{name} can't be read: a value of the column {column.name!r} is stored twice; the file is damaged; write it "
-                        "again"
-                    )
-                if _is_rounded(data):
-                    raise _nanoseconds(name, column.name)
+        for element, values in zip(elements, found, strict=True):
+            _verify_variant(con, f"select unnest({values}) as stored from ({raw_scan})", element, column.name, name)
+
+
+def _variants(value: str, kind: "DuckDBPyType", depth: int = 0) -> Iterator[str]:
+    """Yield for each VARIANT in a type, in order, the SQL of a list of its values in a value of that type."""
+    children = cast("list[tuple[str, DuckDBPyType]]", kind.children) if kind.id in {"list", "struct", "map"} else []
+    item = f"entry_{depth}"
+    match kind.id:
+        case "variant":
+            yield f"[{value}]"
+        case "struct":
+            for name, child in children:
+                yield from _variants(f"struct_extract({value}, {quote_text(name)})", child, depth)
+        case "list":
+            yield from (_each(value, item, term) for term in _variants(item, children[0][1], depth + 1))
+        case "map":
+            for take, (_name, child) in zip(("map_keys", "map_values"), children, strict=True):
+                yield from (_each(f"{take}({value})", item, term) for term in _variants(item, child, depth + 1))
+
+
+def _each(value: str, item: str, term: str) -> str:
+    return f"flatten(list_transform({value}, lambda {item}: {term}))"
+
+
+def _verify_variant(con: "DuckDBPyConnection", values: str, element: Element, column: str, name: str) -> None:
+    if any(part.loses_nanoseconds for part in element.walk()):
+        raise _nanoseconds(name, column)
+    if any(part.is_of_bytes for part in element.walk()):
+        raise SourceError(
+            f"{name} can't be read: the column {column!r} is a VARIANT with values of a type that it can't have; write it again"
+        )
+    found = con.execute(f"""
+        select struct_extract(stored, 'metadata'), one.v, one.shredded, one.twice
+        from (select stored, unnest({_stored("stored", element)}) as one from ({values}))
+        where one.twice or (one.v is not null and (one.shredded is not null or contains(hex(one.v), '48')))
+    """)
+    while rows := found.fetchmany(_AT_ONCE):
+        for metadata, data, shredded, is_twice in rows:
+            if is_twice or (shredded is not None and not _has_none_of(metadata, data, shredded)):
+                raise SourceError(
+                    f"{name} can't be read: a value of the column {column!r} is stored twice; the file is damaged; write it again"
+                )
+            if _is_rounded(data):
+                raise _nanoseconds(name, column)
 
 
 def _nanoseconds(name: str, column: str) -> SourceError:

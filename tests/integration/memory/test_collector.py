@@ -311,6 +311,22 @@ def test_one_person_does_not_reach_a_threshold_nor_does_what_was_proposed_by_han
         assert set(statuses(world).values()) == {"pending"}
 
 
+def test_a_reset_while_notes_are_read_has_them_read_again(begun: Begun, tmp_path: Path) -> None:
+    thinking = Thinking([found("First", "Of the first part.")], [], [found("Again", "Of the first part, again.")])
+
+    def answer(system: str, text: str, schema: Mapping[str, Any]) -> Any:
+        if "items" in schema["properties"] and len(thinking.answers) == 2:
+            world.ask("POST", "/api/memory/admin/collect", {"reset": True})
+        return thinking(system, text, schema)
+
+    with model("anthropic", answer) as double:
+        world = world_of(begun, tmp_path, double)
+        hand_in(world, "\n\n".join(letter * 10_000 for letter in "ab"))
+        collect(world)
+        settle(world.process)
+        assert statuses(world) == {"Again": "pending"}
+
+
 def test_a_reset_reads_notes_again_and_keeps_what_people_decided_and_proposed(begun: Begun, tmp_path: Path) -> None:
     first = [found(), found("Orders join people", "By id.")]
     with model(

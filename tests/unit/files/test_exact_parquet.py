@@ -1,6 +1,7 @@
 """What DuckDB would read lossily from parquet is read exactly, or refused by name."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -319,17 +320,39 @@ INSTANT_NS, TEXT_H, NUMBER = b"\x48" + (1).to_bytes(8, "little"), b"\x05H", b"\x
 OBJECT = b"\x02\x01\x00\x00\x09" + INSTANT_NS
 
 
-def variants(path: Path, values: list[dict[str, Any]], more: list[tuple[str, Any]]) -> None:
-    """Write a column that is declared to be a VARIANT."""
+def variants(
+    path: Path,
+    values: list[dict[str, Any]],
+    more: list[tuple[str, Any]],
+    within: Callable[[Any], Any] = lambda part: part,
+) -> None:
+    """Write a column that is declared to be a VARIANT, or has one `within` it."""
     kind = pa.struct([pa.field("metadata", pa.binary(), nullable=False), ("value", pa.binary()), *more])
-    rows = [{"v": {"metadata": b"\x01\x01\x00\x01a", **value}} for value in values]
-    parquet.write_table(pa.Table.from_pylist(rows, pa.schema({"v": kind})), path, store_schema=False)
+    rows = [{"v": within({"metadata": b"\x01\x01\x00\x01a", **value})} for value in values]
+    parquet.write_table(pa.Table.from_pylist(rows, pa.schema({"v": within(kind)})), path, store_schema=False)
     footer = read_footer(path, "t.parquet")
-    (column,) = footer.root.children
-    marked = Element({**column.fields, 10: (12, {16: (12, {})})}, column.children)
-    changed = footer.with_schema(Element(footer.root.fields, (marked,)))
+    changed = footer.with_schema(marked(footer.root))
     data = path.read_bytes()[: -8 - len(footer.data)]
     path.write_bytes(data + changed + len(changed).to_bytes(4, "little") + b"PAR1")
+
+
+def marked(element: Element) -> Element:
+    """Return an element in which groups with metadata are declared to be VARIANTs."""
+    if any(child.name == "metadata" for child in element.children):
+        return Element({**element.fields, 10: (12, {16: (12, {})})}, element.children)
+    return Element(element.fields, tuple(map(marked, element.children)))
+
+
+def in_struct(part: Any) -> Any:
+    return pa.struct({"w": part}) if isinstance(part, pa.DataType) else {"w": part}
+
+
+def in_list(part: Any) -> Any:
+    return pa.list_(part) if isinstance(part, pa.DataType) else [part]
+
+
+def in_map(part: Any) -> Any:
+    return pa.map_(pa.string(), part) if isinstance(part, pa.DataType) else [("k", part)]
 
 
 @pytest.mark.parametrize(
@@ -349,6 +372,15 @@ def test_variants_that_duckdb_would_not_read_exactly_are_refused(
     variants(folder.path / "t.parquet", values, more)
     with pytest.raises(SourceError, match=said):
         folder.extract("t")
+
+
+@pytest.mark.parametrize("within", [in_struct, in_list, in_map, lambda part: in_list(in_struct(in_list(part)))])
+def test_variants_within_other_values_are_not_rounded_either(folder: Folder, within: Callable[[Any], Any]) -> None:
+    variants(folder.path / "t.parquet", [{"value": NUMBER}, {"value": INSTANT_NS}], [], within)
+    with pytest.raises(SourceError, match="holds instants in nanoseconds"):
+        folder.extract("t")
+    variants(folder.path / "t.parquet", [{"value": NUMBER}, {"value": TEXT_H}], [], within)
+    assert "34" in str(folder.rows("t")[0])
 
 
 def test_other_variants_are_read_as_json(folder: Folder) -> None:
