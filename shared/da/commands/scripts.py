@@ -170,7 +170,7 @@ def run_script(script: ScriptOrFile, timeout: Timeout = 300, json: Json = False)
 
 def _run_file(file: Path, timeout: float, *, json: bool) -> None:
     with doing(f"run '{file}'") as server:
-        made = server.post("/api/scripts/run", {"name": _name_of(file), "source": _source(file)})
+        made = server.post("/api/scripts/run", {"name": _name_of(file, any_file=True), "source": _source(file)})
         path, deadline, interval = f"/api/scripts/{segment(made['script'])}/runs", monotonic() + timeout, 0.2
         while not (ended := server.get(path)["runs"]):
             if monotonic() > deadline:
@@ -260,8 +260,10 @@ def _source(file: Path) -> str:
     return source
 
 
-def _name_of(file: Path) -> str:
-    return file.stem.lower().replace(" ", "-").replace(".", "-")
+def _name_of(file: Path, *, any_file: bool = False) -> str:
+    """Return the name of a script by that of its file; with `any_file`, whatever the file is called."""
+    name = file.stem.lower().replace(" ", "-").replace(".", "-")
+    return (re.sub(r"[^a-z0-9_-]", "-", name).strip("-_")[:64] or "unsaved") if any_file else name
 
 
 def _outcome(last: dict[str, Any] | None) -> str:

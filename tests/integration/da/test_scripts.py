@@ -96,6 +96,9 @@ def test_a_file_is_run_without_being_saved_and_examples_are_written(
         failed = da("scripts", "run", "./failing.py")
         assert (failed.code, "before" in failed.out, "no rows" in failed.out) == (1, True, True)
         assert ask("run", "failing.py", code=1)["status"] == "failed"
+        Path("_Můj report (1).py").write_text("pass\n")
+        odd = da("scripts", "run", "_Můj report (1).py")
+        assert (odd.code, "ok" in odd.out) == (0, True), odd
         assert ask("list")["scripts"] == []
         Path("bad.py").write_text("def")
         for name, code, text in (("bad.py", 1, "is not valid Python"), ("none.py", 2, "can't be read")):
