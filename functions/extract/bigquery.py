@@ -26,7 +26,7 @@ def extract_bigquery(request: ExtractRequest, ctx: Context) -> Answer[ExtractAns
     registered = RegisteredSource(ctx.state, request.source, actor(ctx), settings.tables_public)
     looked_up = registered.look_up(TYPE)
     checkpoints = Checkpoints(ctx.store, request.source, ctx.clock, ctx.is_time_up)
-    with Readers() as readers:
+    with ctx.process.opened("bigquery readers", Readers) as readers:
         long = LongReads(readers, SourceJobs(ctx.store, request.source, ctx.clock), checkpoints, request.run_id)
 
         def connector() -> BigQueryConnector:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -93,6 +94,18 @@ _SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 COMMANDS = {name: target for commands in SECTIONS.values() for name, target in commands.items()}
 
 
+@cache
+def _made(name: str) -> Any:
+    module, _, attribute = COMMANDS[name].partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    if not isinstance(target, typer.Typer):
+        command, target = target, Commands()
+        target.command(name, no_args_is_help=False)(command)
+    made = typer.main.get_command(target)
+    made.name = name
+    return made
+
+
 class _LazyGroup(Group):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -111,16 +124,7 @@ class _LazyGroup(Group):
         ]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        target = getattr(importlib.import_module(module), name)
-        if not isinstance(target, typer.Typer):
-            command, target = target, Commands()
-            target.command(cmd_name, no_args_is_help=False)(command)
-        made = typer.main.get_command(target)
-        made.name = cmd_name
-        return made
+        return _made(cmd_name) if cmd_name in COMMANDS else None
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:
         try:

@@ -69,7 +69,11 @@ class ProjectSource(Generic[P, S]):
 
 @contextmanager
 def opening(
-    kind: type[O], serving: Callable[[Any], AbstractContextManager[Served]], begun: Begun, folder: Path
+    kind: type[O],
+    serving: Callable[[Any], AbstractContextManager[Served]],
+    begun: Begun,
+    folder: Path,
+    process: type[Process] = Process,
 ) -> Iterator[Callable[..., O]]:
     """Yield what serves a project, and the functions with a source for it, until the block ends."""
     with ExitStack() as stack:
@@ -83,7 +87,7 @@ def opening(
         ) -> O:
             served = stack.enter_context(serving(project))
 
-            class Serving(Process):
+            class Serving(process):  # type: ignore[misc, valid-type]
                 def __init__(self, environ: Mapping[str, str], **more: Any) -> None:
                     super().__init__({**environ, **served.settings, **(settings or {})}, **more)
 

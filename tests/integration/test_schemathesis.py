@@ -80,7 +80,7 @@ def keeps_to_its_description(case: Any, world: World) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operation", partly(OPERATIONS, 40))
+@pytest.mark.parametrize("operation", partly(OPERATIONS, 24))
 def test_a_function_keeps_to_its_description(operation: str, world: World) -> None:
     """Have the cases made here: `schema.parametrize` makes those of all operations in every process that collects."""
     load_all_checks()

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from tests.processes import ROOT
 
@@ -16,10 +17,10 @@ _SQL = re.compile(
 )
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for folder in ("shared/analyst", "shared/da", "functions"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    paths = (path for folder in ("shared/analyst", "shared/da", "functions") for path in (ROOT / folder).rglob("*.py"))
+    return [(str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in sorted(paths)]
 
 
 def scopes(tree: ast.Module) -> Iterator[ast.AST]:
@@ -98,11 +99,14 @@ class Scope:
 def strange_in(tree: ast.Module) -> set[str]:
     """List what goes into SQL in a module and is made by no door."""
     strange: set[str] = set()
-    for node in scopes(tree):
+    for node in scopes(tree) if any(strings(tree)) else ():
+        texts = list(strings(node))
+        if not texts:
+            continue
         scope = Scope(node)
         inner = [one for one in ast.walk(node) if one is not node and isinstance(one, ast.FunctionDef)]
         nested = {id(text) for one in inner for text in strings(one)}
-        for text in strings(node):
+        for text in texts:
             if id(text) not in nested:
                 parts = (part.value for part in text.values if isinstance(part, ast.FormattedValue))
                 strange |= {ast.unparse(part) for part in parts if not scope.is_made(part)}

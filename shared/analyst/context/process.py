@@ -6,7 +6,7 @@ Each is created when it is first used, so that a function pays only for what it 
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -266,6 +266,10 @@ class Process:
         found = self._once(f"kept {name}", make)
         self._kept[name] = found
         return found
+
+    def opened(self, name: str, make: Callable[[], AbstractContextManager[T]]) -> AbstractContextManager[T]:  # noqa: ARG002
+        """Open what a request has for itself until its block ends; a process of another kind may keep it under the name."""
+        return make()
 
     def close(self) -> None:
         """Write what is only in memory and end the worker processes, before the process ends.

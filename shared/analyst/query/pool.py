@@ -1,6 +1,7 @@
 """Worker processes that are kept ready for statements, and ended when they exceed their limits.
 
-The first statement starts one process that forks the workers: it has loaded DuckDB, so a new worker takes milliseconds.
+The first statement starts one process that forks the workers of all pools: it has loaded DuckDB, so a new worker takes
+milliseconds.
 Each worker runs one statement. A statement waits for one of a fixed number of places.
 """
 
@@ -140,7 +141,7 @@ class Pool:
                 worker.discard()
             self._idle = []
             if self._zygote is not None:
-                self._zygote.close()
+                ZYGOTES.give_back(self._zygote)
                 self._zygote = None
 
     @contextmanager
@@ -205,8 +206,11 @@ class Pool:
 
     def _new(self) -> "_Worker":
         if self._zygote is None:
-            self._zygote = _Zygote(self._limits, self._scratch)
-        return self._zygote.fork(self._scratch)
+            if self._scratch is not None:
+                self._scratch.mkdir(parents=True, exist_ok=True)
+                _clear(self._scratch)
+            self._zygote = ZYGOTES.take()
+        return self._zygote.fork(self._limits, self._scratch)
 
 
 class Lease:
@@ -408,11 +412,9 @@ class _Worker:
 class _Zygote:
     """The process that forks workers, without any variable or open file of the server."""
 
-    def __init__(self, limits: Limits, scratch: Path | None) -> None:
-        self._limits = limits
-        if scratch is not None:
-            scratch.mkdir(parents=True, exist_ok=True)
-            _clear(scratch)
+    def __init__(self) -> None:
+        self.users = 0
+        self.is_gone = False
         self._sock, theirs = socket.socketpair()
         path = os.pathsep.join(each for each in sys.path if each)
         self._process = subprocess.Popen(
@@ -433,7 +435,7 @@ class _Zygote:
         theirs.close()
         self._lock = threading.Lock()
 
-    def fork(self, scratch: Path | None) -> _Worker:
+    def fork(self, limits: Limits, scratch: Path | None) -> _Worker:
         """Start a worker with a scratch folder of its own.
 
         Raises:
@@ -441,15 +443,18 @@ class _Zygote:
         """
         folder = Path(tempfile.mkdtemp(prefix="query-", dir=scratch))
         ours, theirs = socket.socketpair()
-        with theirs, self._lock:
-            limits = self._limits
-            settings = {
-                "scratch": str(folder),
-                "memory": limits.memory,
-                "spill": limits.spill,
-                "threads": limits.threads,
-            }
-            send(self._sock, settings, [theirs.fileno()])
+        settings = {
+            "scratch": str(folder),
+            "memory": limits.memory,
+            "spill": limits.spill,
+            "threads": limits.threads,
+        }
+        try:
+            with theirs, self._lock:
+                send(self._sock, settings, [theirs.fileno()])
+        except GoneError:
+            self.is_gone = True
+            raise
         return _Worker(self, ours, folder)
 
     def kill(self, pid: int) -> None:
@@ -465,6 +470,36 @@ class _Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+class _Zygotes:
+    """The process that forks workers, which the pools of this process share: it takes half a second to start."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._shared: _Zygote | None = None
+
+    def take(self) -> _Zygote:
+        """Return the process, until it is given back; it is started if there is none, or if it has ended."""
+        with self._lock:
+            if self._shared is None or self._shared.is_gone or self._pid != os.getpid():
+                self._pid, self._shared = os.getpid(), _Zygote()
+            self._shared.users += 1
+            return self._shared
+
+    def give_back(self, zygote: _Zygote) -> None:
+        """End the process if no other pool uses it."""
+        with self._lock:
+            zygote.users -= 1
+            if zygote.users:
+                return
+            if self._shared is zygote:
+                self._shared = None
+        zygote.close()
+
+
+ZYGOTES: Final = _Zygotes()
 
 
 def _clear(scratch: Path) -> None:

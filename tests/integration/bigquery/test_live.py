@@ -15,6 +15,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from analyst.connectors.materialized.engines import Spark
+from analyst.context import Process
 from analyst.errors import SourceError
 from analyst.query.statement import Statement
 from tests.doubles.bigquery.project import Fault, Project, Table, column
@@ -92,13 +93,13 @@ class Live:
 
 
 @pytest.fixture(scope="module")
-def live(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live(begun: Begun, process: type[Process], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("live")
     project = Project(rows_per_stream=7)
     visits = project.table("d.Visits", FIELDS, [visit(number) for number in range(20)])
     project.table("d.secret", [column("pay")], [{"pay": "4711"}])
     project.view("d.busy", f"SELECT id, day FROM `{project.id}.d.Visits` WHERE id > 9")
-    with opening(BigQuery, serving, begun, folder) as open_:
+    with opening(BigQuery, serving, begun, folder, process) as open_:
         bigquery = open_(
             project,
             native_sql=["ann@example.com"],

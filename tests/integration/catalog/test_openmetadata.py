@@ -25,12 +25,18 @@ def catalog() -> Iterator[OpenMetadataDouble]:
 @pytest.fixture
 def world(begun: Begun, tmp_path: Path, at_once: None, catalog: OpenMetadataDouble) -> World:  # noqa: ARG001
     variables = {"OPENMETADATA_URL": catalog.url, "OPENMETADATA_TOKEN": TOKEN}
-    made = begun.world(tmp_path, profiles=True, variables=variables)
-    (tmp_path / "sources/orders.csv").write_text("id,total\n1,10\n")
-    (tmp_path / "sources/people.csv").write_text("id,nick\n1,planted\n")
-    made.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
-    made.ask("POST", "/extract/csv", {"source": "shop"})
-    return made
+    return begun.filled(stocked)[0].world(tmp_path, profiles=True, variables=variables)
+
+
+def stocked(world: World, folder: Path) -> None:
+    """Publish and profile two tables."""
+    (folder / "sources/shop").mkdir()
+    (folder / "sources/shop/orders.csv").write_text("id,total\n1,10\n")
+    (folder / "sources/shop/people.csv").write_text("id,nick\n1,planted\n")
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": "shop"}})
+    world.ask("POST", "/extract/csv", {"source": "shop"})
+    for name in ("orders", "people"):
+        world.ask("POST", f"/api/admin/tables/shop.{name}/profile")
 
 
 ORDERS = table(

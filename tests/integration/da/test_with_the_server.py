@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,25 +41,43 @@ class Laptop:
             return connection.execute(sql).fetchall()
 
 
-@pytest.fixture
-def server(tmp_path: Path, cloud: "Cloud") -> Iterator[Host]:
-    files = tmp_path / "files"
+@dataclass(frozen=True)
+class Begun:
+    """A bucket in which the first administrator has published two tables, their files, and the administrator's token."""
+
+    cloud: "Cloud"
+    files: Path
+    token: str
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, shared_cloud: "Cloud") -> Begun:
+    home = tmp_path_factory.mktemp("begun")
+    files = home / "files"
     files.mkdir()
     (files / "orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n")
     (files / "customers.csv").write_text("id,name\n1,Ann\n")
-    with host(tmp_path, cloud, ACCESS_MAX_AGE="0", fork=True) as running:
+    laptop = Laptop(home / "admin")
+    with host(home, shared_cloud, ACCESS_MAX_AGE="0", fork=True) as running:
+        told = ("--server", running.url, "--bootstrap", "eve@example.com")
+        laptop.da("auth", "login", *told, BOOTSTRAP_SECRET=BOOTSTRAP_SECRET)
+        laptop.da("admin", "add-source", "shop", "--path", "files")
+        laptop.da("admin", "sync")
+    return Begun(shared_cloud, files, json.loads((laptop.home / "config/token.json").read_text())["token"])
+
+
+@pytest.fixture
+def server(tmp_path: Path, begun: Begun, at_once: None) -> Iterator[Host]:  # noqa: ARG001
+    shutil.copytree(begun.files, tmp_path / "files")
+    with host(tmp_path, begun.cloud.copy(tmp_path), ACCESS_MAX_AGE="0", fork=True) as running:
         yield running
 
 
 @pytest.fixture
-def admin(server: Host, tmp_path: Path) -> Laptop:
+def admin(server: Host, begun: Begun, tmp_path: Path) -> Laptop:
     """The first administrator, who has published two tables."""
     laptop = Laptop(tmp_path / "admin")
-    laptop.da(
-        "auth", "login", "--server", server.url, "--bootstrap", "eve@example.com", BOOTSTRAP_SECRET=BOOTSTRAP_SECRET
-    )
-    laptop.da("admin", "add-source", "shop", "--path", str(tmp_path / "files"))
-    laptop.da("admin", "sync")
+    laptop.da("login", "--server", server.url, stdin=begun.token)
     return laptop
 
 

@@ -60,12 +60,12 @@ VIEWS = "select view_name, sql from duckdb_views() where schema_name = 'main' an
 
 READ_ALL = """
 import json, sys, duckdb
-path, names, first = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3:]
-for statement in first:
-    with duckdb.connect(path, read_only=True) as con:
-        con.execute(statement)
-        assert all(con.execute(f'select n from "{name}"').fetchall() == [(7,)] for name in names)
-        assert con.execute("select n, id from several order by id").fetchall() == [(7, 1), (7, 2)]
+for path, names, first in json.loads(sys.argv[1]):
+    for statement in first:
+        with duckdb.connect(path, read_only=True) as con:
+            con.execute(statement)
+            assert all(con.execute(f'select n from "{name}"').fetchall() == [(7,)] for name in names)
+            assert con.execute("select n, id from several order by id").fetchall() == [(7, 1), (7, 2)]
 """
 
 
@@ -124,11 +124,12 @@ def test_views_are_read_by_the_duckdb_that_made_them(bucket: Bucket) -> None:
 @pytest.mark.skipif(not NEWEST.exists(), reason="make .venv-da/installed")
 def test_views_are_read_by_the_newest_duckdb(bucket: Bucket) -> None:
     with folder(bucket.store, "") as root:
+        jobs = []
         for key in DATABASES:
             where_it_lies = ["select 1"] if bucket.store.local_path(key) else []
-            arguments = [str(root / key), json.dumps(bucket.names), *where_it_lies, with_data_root(root)]
-            done = subprocess.run([NEWEST, "-c", READ_ALL, *arguments], capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
+            jobs.append((str(root / key), bucket.names, [*where_it_lies, with_data_root(root)]))
+        done = subprocess.run([NEWEST, "-c", READ_ALL, json.dumps(jobs)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_view_of_ours_is_known_again_and_taken_as_it_is(bucket: Bucket, tmp_path: Path) -> None:

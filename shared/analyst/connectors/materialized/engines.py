@@ -263,7 +263,7 @@ def bigquery_rows(
     )
     given = BigQueryTableOptions(sql=options.sql, max_bytes_billed=options.max_bytes_billed)
     wanted = WantedTable(table.name, "", table.name, given, told=table.original)
-    with Readers(most=1) as readers:
+    with ctx.process.opened("bigquery readers", lambda: Readers(most=1)) as readers:
         long = LongReads(readers, SourceJobs(ctx.store, checkpoints.source, ctx.clock), checkpoints, run)
         connector = BigQueryConnector(project.api, [wanted], readers, project.limits, now=ctx.clock, long=long)
         made = connector.extract(table, None, into)
