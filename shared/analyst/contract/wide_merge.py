@@ -42,7 +42,7 @@ def merge_by_key(
     base = merging.going_with(con, base, new, into / "base", key=order.key, is_whole=is_whole)
     types = merging.column_types(con, [*base, *new])
     rows = merging.scan([*base, *new])
-    narrow = dict.fromkeys([*order.columns, *([cursor] if cursor in types else [])])
+    narrow = dict.fromkeys([*order.columns, *([cursor] if cursor and cursor in types else [])])
     kept = f"""
         select *, "row number" > {_count(con, base)} as "is new" from (
             select {", ".join(map(quote, narrow))}, row_number() over () as "row number" from {rows}

@@ -72,7 +72,7 @@ def test_paths_outside_of_the_roots_are_refused(memory: Any, path: str) -> None:
         open_place(path, ["memory://shop", "/data", "https://example.com"]).files()
 
 
-class Shares(AbstractFileSystem):
+class Shares(AbstractFileSystem):  # type: ignore[misc]
     """Has no flat listing; one of its folders may not be read."""
 
     protocol = "shares"

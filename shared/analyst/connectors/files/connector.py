@@ -145,7 +145,9 @@ class CsvConnector:
             reading = Reading(con, planned.options, planned.required, increment, scratch, side_by_side)
             parts = parts_of(planned, increment.table.registration)
             registered = self.wanted.registered.get(planned.name)
-            census = Census.of(parts, self.wanted.source.path, planned.original, registered and registered.files)
+            census = Census.of(
+                parts, self.wanted.source.path, planned.original, registered.files if registered else None
+            )
             if not planned.options.allow_fewer and increment.table.sync_strategy == "full_refresh":
                 census.check(increment.table.parts)  # an increment keeps the rows of files that are gone
             return _Extract(reading, place, parts, census, into).run()
