@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory, gettempdir, mkdtemp
 from typing import TYPE_CHECKING, Final
 from weakref import finalize
 
-from analyst.errors import AnalystError, ContractError, UnavailableError
+from analyst.errors import AnalystError, ContractError, MemoryExhaustedError, UnavailableError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
 
@@ -366,7 +366,8 @@ def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = N
     """Translate errors of DuckDB: the message is the label and the first line, without the path to `hide`.
 
     Raises:
-        UnavailableError: memory or disk space ran out, whatever `error` is.
+        MemoryExhaustedError: memory or the disk space of its temporary files ran out, whatever `error` is.
+        UnavailableError: the disk is full.
         duckdb.InterruptException: it took too long; see `time_limit`.
     """
     import duckdb
@@ -376,7 +377,7 @@ def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = N
     except duckdb.InterruptException:
         raise
     except duckdb.OutOfMemoryException as failure:
-        raise UnavailableError(
+        raise MemoryExhaustedError(
             f"memory or temporary disk space ran out: {_first_line(failure)}; increase MEMORY_LIMIT"
         ) from failure
     except (duckdb.Error, UnicodeDecodeError) as failure:

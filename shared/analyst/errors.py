@@ -93,6 +93,10 @@ class UnavailableError(AnalystError):
     retryable = True
 
 
+class MemoryExhaustedError(UnavailableError):
+    """DuckDB's memory, or the disk space that it may use instead, ran out."""
+
+
 class SettingsError(AnalystError):
     """The settings are invalid; the message lists every problem."""
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
-from analyst.contract import cursors, key_ranges, merging, parquet
+from analyst.contract import cursors, key_ranges, merging, parquet, wide_merge
 from analyst.contract.key_ranges import FileSizes, Order, Range
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
 from analyst.duckdb_files import told_as
-from analyst.errors import SourceError
+from analyst.errors import MemoryExhaustedError, SourceError
 from analyst.names import quote, quote_text
 
 if TYPE_CHECKING:
@@ -81,6 +81,39 @@ class KeyedMerge:
             SourceError: the new rows have no such key column or a NULL in it, or a column's types are incompatible.
             UnavailableError: a file can't be downloaded, or memory or disk space is exhausted.
         """
+        try:
+            return self._run(increment)
+        except MemoryExhaustedError:
+            with self._connect() as con:
+                columns = len(merging.column_types(con, increment.new))
+            if columns <= wide_merge.WIDE:
+                raise
+        try:
+            return self._merged_by_columns(increment)
+        except MemoryExhaustedError as error:
+            raise MemoryExhaustedError(
+                f"{columns:,} columns are too many to be merged by key within {self.memory_limit} of memory; increase "
+                f"MEMORY_LIMIT, or set sync_strategy to full_refresh ({error})"
+            ) from error
+
+    def _merged_by_columns(self, increment: Increment) -> Merged:
+        """Merge an increment of a wide table; see `contract.wide_merge`."""
+        order = increment.order
+        with duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=self.folder() / "spill") as con:
+            paths = wide_merge.merge_by_key(
+                con,
+                [self.local(row) for row in self.base],
+                increment.new,
+                self.folder(),
+                order=order,
+                cursor=increment.cursor,
+                deleted=increment.deleted,
+                is_whole=increment.is_whole,
+            )
+            files = tuple(key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths)
+            return Merged(files, merging.repeated_keys(con, increment.new, order.key))
+
+    def _run(self, increment: Increment) -> Merged:
         order = increment.order
         with self._connect() as con:
             merging.check_order(con, increment.new, order)

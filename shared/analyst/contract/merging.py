@@ -77,7 +77,7 @@ def merge_by_key(
             kept = f"select * from ({kept}) old where not exists (select 1 from {scan(deleted)} gone where {same})"
         query = f"""
             select * exclude ("is new", "row number") from ({kept} union all by name {_numbered(new, is_new=True)})
-            qualify row_number() over (partition by {key} order by {_preferred(cursor, types)}) = 1
+            qualify row_number() over (partition by {key} order by {preferred(cursor, types)}) = 1
         """
     if base or not is_unique or not _is_sorted(con, new, order):
         query = f"select * from ({query}) order by {order.sql}"
@@ -101,12 +101,12 @@ def latest(new: Sequence[Path], key: Sequence[str], cursor: str | None, types: M
     """Return the query of the new rows that count: of several with one key the one of the greatest cursor, else the last."""
     return f"""
         select * exclude ("is new", "row number") from ({_numbered(new, is_new=True)})
-        qualify row_number() over (partition by {", ".join(map(quote, key))} order by {_preferred(cursor, types)}) = 1
+        qualify row_number() over (partition by {", ".join(map(quote, key))} order by {preferred(cursor, types)}) = 1
     """
 
 
-def _preferred(cursor: str | None, types: Mapping[str, str]) -> str:
-    """Return the terms that sort the rows of one key, the one that counts first.
+def preferred(cursor: str | None, types: Mapping[str, str]) -> str:
+    """Return the terms that sort the rows of one key, the one that counts first, by "is new" and "row number".
 
     A cursor without a place in the order loses to any other: NaN would be the greatest double, and stay forever.
     """

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 EVERY = 100
 """Commits between checkpoints."""
+
+_PRECISION = 2.0
+"""Seconds; S3 has the ages of objects in whole ones."""
 
 _LAST = "_last_checkpoint"
 _COMMIT = re.compile(r"([0-9]{20})\.json")
@@ -60,6 +64,19 @@ class Log:
     def last(self) -> int:
         """The version of the last commit or checkpoint, -1 if there is none."""
         return max([*self.commits, *self.checkpoints], default=-1)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether readers may find something else than what was committed.
+
+        Commits that they need are missing, or one is younger than the next: then it was written again, or copied here.
+        """
+        start = max(self.checkpoints, default=-1)
+        needed = range(start + 1, self.last + 1)
+        if any(version not in self.commits for version in needed):
+            return True
+        ages = [self.commits[version].age for version in needed]
+        return any(age < after - _PRECISION for age, after in pairwise(ages))
 
     def checkpoint(self) -> bool:
         """Write a checkpoint of the newest version if it is due; return whether it was.

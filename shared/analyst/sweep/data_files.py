@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from analyst import duckdb_files
 from analyst.contract import extract_file
 from analyst.contract.delta import Commit, DeltaLog
-from analyst.contract.model import FILE_NAME, Extract, extract_key
+from analyst.contract.model import FILE_NAME, Extract, data_prefix, extract_key
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, in_parallel
@@ -102,7 +102,20 @@ class SourceSweep:
         """Complete the logs with what was published; return the tables whose logs another writer has changed."""
         log = DeltaLog(self.store, self.source)
         foreign = frozenset[str]().union(*in_parallel(lambda commit: log.confirm([commit]), self.commits))
-        return foreign | {c.table for c in self.commits if c.table in self.logs and self.logs[c.table].last > c.version}
+        listed = [(commit, self.logs[commit.table]) for commit in self.commits if commit.table in self.logs]
+        foreign |= {commit.table for commit, found in listed if found.last > commit.version}
+        suspect = [commit for commit, found in listed if commit.table not in foreign and found.is_suspect]
+        return foreign | {commit.table for commit in suspect if not self._is_shown(log, commit)}
+
+    def _is_shown(self, log: DeltaLog, commit: Commit) -> bool:
+        """Return whether a log can be read, and shows the files of its last commit."""
+        try:
+            found = log.read(commit.table, self.logs[commit.table].folder)
+        except ContractError:
+            return False
+        home = data_prefix(self.source, commit.table)
+        files = {(row.path.removeprefix(home), "") for row in self.extract.files.get(commit.table, ())}
+        return found.version != commit.version or found.files.keys() == files
 
     def gone(self) -> Mapping[str, int]:
         """Count, by table, the referenced files that are missing from the bucket."""

@@ -67,9 +67,9 @@ class Holding:
     """Counts up whenever the index changes."""
     _last: dict[str, int] = field(default_factory=dict)
 
-    def look(self, api: Api = "3", *, sees_sla: bool = True) -> Look:
+    def look(self, api: Api = "3", *, sees_sla: bool = True, unseen: Any = None) -> Look:
         """Look at issues as somebody does."""
-        return Look(self.url, api, self.clock, self.zone, sees_sla)
+        return Look(self.url, api, self.clock, self.zone, sees_sla, unseen)
 
     def links_of(self, issue: Issue, look: Look) -> Iterator[dict[str, Any]]:
         """Describe the links of an issue."""

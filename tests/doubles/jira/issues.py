@@ -101,6 +101,8 @@ class Look:
     now: int
     zone: timezone = UTC
     sees_sla: bool = True
+    unseen: Any = None
+    """What it is shown instead of an SLA that it does not see."""
 
     def time(self, ms: int) -> str:
         """Write a time as Jira does."""
@@ -193,7 +195,7 @@ class Look:
 
     def _value(self, name: str, value: Any) -> Any:
         if isinstance(value, Sla):
-            return value.document(name.rpartition("_")[2], self.now) if self.sees_sla else None
+            return value.document(name.rpartition("_")[2], self.now) if self.sees_sla else self.unseen
         if name == "resolutiondate":
             return None if value is None else self.time(value)
         return self.text(value) if name in _RICH else value

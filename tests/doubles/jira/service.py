@@ -91,6 +91,7 @@ class Service:
     hidden: set[str] = field(default_factory=set)
     sla_is_hidden: bool = False
     desk_is_agent: bool = True
+    unseen_sla: Any = None
     """Whether only the service's account is shown SLAs."""
     expired: Literal["", "told", "silent"] = ""
     """Whether every token has expired; as in the cloud that shows in a header, unless something takes headers away."""
@@ -177,7 +178,8 @@ class Service:
 
     def look(self, api: Api, email: str) -> Look:
         """Look at issues as an account does."""
-        return self.instance.look(api, sees_sla=not self.sla_is_hidden or (email == DESK_EMAIL and self.desk_is_agent))
+        sees_sla = not self.sla_is_hidden or (email == DESK_EMAIL and self.desk_is_agent)
+        return self.instance.look(api, sees_sla=sees_sla, unseen=self.unseen_sla)
 
     def server_info(self, look: Look) -> dict[str, Any]:
         """Return what the instance is."""

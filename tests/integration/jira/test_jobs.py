@@ -166,11 +166,12 @@ def test_a_poll_whose_token_has_expired_is_reported_and_changes_nothing(
     assert issues(asking, "time_to_resolution_goal_millis") == before == [(HOUR,)]
 
 
+@pytest.mark.parametrize("unseen", [None, {"errorMessage": "You are not an agent"}])
 def test_an_account_that_is_no_longer_an_agent_does_not_end_slas(
-    asking: Jira, service: Service, instance: Instance
+    asking: Jira, service: Service, instance: Instance, unseen: object
 ) -> None:
     """Jira shows it issues without their SLAs, and its credential still works."""
-    service.sla_is_hidden = True
+    service.sla_is_hidden, service.unseen_sla = True, unseen
     for _ in range(3):
         instance.create(customfield_10161=Sla("Time to resolution", START, HOUR))
     run(asking)
@@ -181,6 +182,39 @@ def test_an_account_that_is_no_longer_an_agent_does_not_end_slas(
     assert issues(asking, "time_to_resolution_goal_millis") == before == [(HOUR,)] * 3
     service.desk_is_agent = True
     assert run(asking, "sla")["counts"]["polled"] == 3
+
+
+@pytest.mark.parametrize("has_desk", [True, False])
+@pytest.mark.parametrize("unseen", [None, {"errorMessage": "You are not an agent"}])
+def test_neither_events_nor_a_backfill_end_slas_that_an_account_is_no_longer_shown(
+    asking: Jira, service: Service, instance: Instance, unseen: object, *, has_desk: bool
+) -> None:
+    service.sla_is_hidden, service.unseen_sla = has_desk, unseen
+    ids = [instance.create(customfield_10161=Sla("Time to resolution", START, HOUR)).id for _ in range(3)]
+    run(asking)
+    service.sla_is_hidden, service.desk_is_agent = True, False
+    for id_ in ids:
+        instance.clock += HOUR
+        instance.edit(id_, summary="edited")
+        asking.take(instance.webhooks[-1].event, f"event-{id_}")
+    run(asking, "fold")
+    assert issues(asking, "summary, time_to_resolution_goal_millis") == [("edited", HOUR)] * 3
+    instance.clock += HOUR
+    instance.edit(ids[0], summary="again")
+    run(asking)
+    assert issues(asking, "time_to_resolution_goal_millis") == [(HOUR,)] * 3
+
+
+def test_an_slas_end_is_believed_where_the_issue_moved_to_another_project(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    issue = instance.create(customfield_10161=Sla("Time to resolution", START, HOUR))
+    run(asking)
+    service.sla_is_hidden, service.desk_is_agent = True, False
+    instance.clock += HOUR
+    instance.move(issue.id, "DEV")
+    run(asking)
+    assert issues(asking, "project_key, time_to_resolution_goal_millis") == [("DEV", None)]
 
 
 def test_attachments_are_stored_once_and_the_table_tells_where(

@@ -19,6 +19,7 @@ from analyst.store import ANY, Store
 from analyst.sweep import Sweep, SweepAnswer
 from tests.bucket_contents import ask, filled, query
 from tests.clouds import Cloud
+from tests.doubles.memory_store import MemoryStore
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.examples import partly
 
@@ -212,6 +213,44 @@ def test_a_lost_log_is_started_again(store: Store) -> None:
     assert "changed" in note
     assert len(sweep(store).problems) == 1
     assert by_delta(store) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("deleted", [[0], [0, 1], [1]])
+def test_lost_commits_before_the_last_one_are_reported_with_what_to_do(store: Store, deleted: list[int]) -> None:
+    for number in range(1, 4):
+        extract(store, number)
+    for version in deleted:
+        store.delete(f"{LOG}{version:020}.json")
+    (problem,) = sweep(store).problems
+    assert (
+        f"commits are missing in its Delta log, and no checkpoint that can be read covers them; delete {LOG}"
+        in problem.message
+    )
+    for entry in list(store.list(LOG)):
+        store.delete(entry.key)
+    sweep(store)
+    assert sweep(store).problems == ()
+    assert by_delta(store) == published(store) == [1, 2, 3]
+
+
+def test_an_earlier_commit_that_was_written_again_is_noticed_and_restated() -> None:
+    clock = [1_800_000_000.0]
+    store = MemoryStore(lambda: clock[0])
+    for number in range(1, 4):
+        extract(store, number)
+        clock[0] += 60
+    first = store.read(f"{LOG}{1:020}.json")
+    assert first is not None
+    store.put(f"{LOG}{1:020}.json", first.data, if_version=ANY)  # as a copy of the bucket does
+    clock[0] += 60
+    assert sweep(store).problems == ()
+    store.put(f"{LOG}{1:020}.json", b'{"commitInfo":{"operation":"WRITE"}}\n', if_version=ANY)
+    clock[0] += 60
+    assert by_delta(store) == [1, 3]
+    (problem,) = sweep(store).problems
+    assert "another writer has changed the Delta log of shop.orders" in problem.message
+    assert by_delta(store) == [1, 2, 3]
+    assert sweep(store).problems == ()
 
 
 def test_a_table_with_an_unsupported_type_leaves_no_stale_log(store: Store) -> None:

@@ -95,6 +95,42 @@ def test_nothing_is_read_because_a_file_is_gone(folder: Folder, options: dict[st
     assert set(paths(made)) == (set(before) if options else {before[0], before[2]})
 
 
+@pytest.mark.parametrize(
+    ("files", "left", "is_believed"), [(2, 1, True), (10, 8, True), (10, 7, False), (70, 59, False)]
+)
+def test_many_files_are_not_believed_to_be_deleted_at_once(
+    folder: Folder, files: int, left: int, *, is_believed: bool
+) -> None:
+    made = published(folder, {f"t/{number:02}.csv": f"id\n{number}\n" for number in range(files)})
+    for number in range(left, files):
+        made.remove(f"t/{number:02}.csv")
+    if is_believed:
+        made.sync()
+    else:
+        (failed,) = made.run().tables
+        assert f"{files - left} of the {files} files" in str(failed.error)
+        assert len(made.ask("from t")) == files
+        assert made.sync(allow_fewer=True).rows == left
+    assert len(made.ask("from t")) == left
+
+
+def test_files_that_replace_others_are_believed(folder: Folder) -> None:
+    made = published(folder, {f"t/{number:02}.csv": f"id\n{number}\n" for number in range(10)})
+    for number in range(10):
+        made.remove(f"t/{number:02}.csv")
+        made.write(f"t/{number + 10}.csv", f"id\n{number}\n")
+    assert made.sync().rows == 10
+
+
+def test_the_files_of_an_increment_may_go_because_their_rows_stay(folder: Folder) -> None:
+    files = {f"t/{number:02}.csv": f"id,v\n{number},a\n" for number in range(10)}
+    made = published(folder, files, **KEYED)
+    for number in range(9):
+        made.remove(f"t/{number:02}.csv")
+    made.sync()
+    assert len(made.ask("from t")) == 10
+
+
 def test_the_rest_is_read_again_if_a_new_file_widens_a_type(folder: Folder) -> None:
     made = published(folder, {"t/a.csv": "id,v\n1,007\n", "t/b.csv": "id,v\n2,1\n"})
     made.write("t/c.csv", "id,v\n003,2\n")

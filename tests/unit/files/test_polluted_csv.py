@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyst.connectors.files.columns import column_groups
+from analyst.contract import column_groups
 from analyst.errors import SourceError
 from analyst.names import quote_text
 from tests.examples import examples, size

@@ -10,11 +10,13 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.spec import AbstractFileSystem
 
 from analyst.addresses import is_public
 from analyst.connectors.files.connector import CsvConnector
 from analyst.connectors.files.options import CsvSource
 from analyst.connectors.files.places import open_place
+from analyst.connectors.files.places.fsspec_place import RemotePlace
 from analyst.connectors.files.places.web import WebPlace
 from analyst.connectors.files.table_files import Wanted
 from analyst.errors import SourceError, UnavailableError
@@ -68,6 +70,30 @@ def test_paths_outside_of_the_roots_are_refused(memory: Any, path: str) -> None:
     assert memory.exists("/shop/a.csv")
     with pytest.raises(SourceError, match="SOURCE_ROOTS"):
         open_place(path, ["memory://shop", "/data", "https://example.com"]).files()
+
+
+class Shares(AbstractFileSystem):  # type: ignore[misc]
+    """Has no flat listing; one of its folders may not be read."""
+
+    protocol = "shares"
+
+    def ls(self, path: str, **_: Any) -> list[Any]:
+        tree = {"shares/a": ["open/", "closed/", "a.csv"], "shares/a/open": ["b.csv"]}
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        if path not in tree:
+            raise FileNotFoundError(path)
+        kinds = {True: "directory", False: "file"}
+        return [
+            {"name": f"{path}/{one.rstrip('/')}", "type": kinds[one.endswith("/")], "size": 1, "mtime": 1}
+            for one in tree[path]
+        ]
+
+
+def test_a_folder_that_can_not_be_listed_is_reported_and_not_taken_for_an_empty_one() -> None:
+    assert [file.name for file in RemotePlace(Shares(), "shares/a/open", None, "shares://a").files()] == ["b.csv"]
+    with pytest.raises(SourceError, match="access denied"):
+        RemotePlace(Shares(), "shares/a", None, "shares://a").files()
 
 
 def test_a_missing_or_unknown_place_is_reported(memory: Any) -> None:

@@ -1,6 +1,6 @@
 """What a bucket must guarantee is tested on first use, and the proof is remembered."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,7 +118,7 @@ def require(store: Store, at: datetime | None = None) -> None:
         (IgnoresAbsent, "requires the object to be absent overwrites it"),
         (IgnoresVersion, "requires a replaced version of the object overwrites it"),
         (RefusesVersion, "requires the current version of the object is rejected"),
-        (ReportsAnotherVersion, "reading an object does not return what was written last"),
+        (ReportsAnotherVersion, "not the one that its write returned"),
         (ListsLate, "a listing does not show"),
         (ListsInNoOrder, "in the order of their names"),
         (ReadsLate, "reading an object does not return what was written last"),
@@ -240,6 +240,84 @@ def test_the_real_client_finds_out_what_an_s3_server_ignores(
     try:
         with pytest.raises(SettingsError, match=missing):
             require(store)
+    finally:
+        server.app = app
+
+
+class Gateway:
+    """Stands before an S3 server and does to requests and answers what `behave` does."""
+
+    def __init__(self, server: FaultyS3, behave: "Callable[[Gateway, dict[str, Any], Any], Any]") -> None:
+        self.app, self._behave, self.number = server.app, behave, 0
+
+    def __call__(self, environ: dict[str, Any], start: Any) -> Any:
+        if environ["REQUEST_METHOD"] == "PUT":
+            self.number += 1
+        return self._behave(self, environ, start)
+
+
+def without_conditions(environ: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in environ.items() if name not in ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")}
+
+
+def ignores_them_of_large_objects(gateway: Gateway, environ: dict[str, Any], start: Any) -> Any:
+    is_large = int(environ.get("CONTENT_LENGTH") or 0) > 1 << 20
+    return gateway.app(without_conditions(environ) if is_large else environ, start)
+
+
+def ignores_them_at_every_second_address(gateway: Gateway, environ: dict[str, Any], start: Any) -> Any:
+    return gateway.app(without_conditions(environ) if gateway.number % 2 else environ, start)
+
+
+def answers_200_to_a_failed_condition(gateway: Gateway, environ: dict[str, Any], start: Any) -> Any:
+    told: list[Any] = []
+    body = list(gateway.app(environ, lambda *answer: told.extend(answer)))
+    if told[0].startswith("412"):
+        start("200 OK", [("ETag", '"1"'), ("Content-Length", "0")])
+        return []
+    start(*told)
+    return body
+
+
+def answers_412_although_it_wrote(gateway: Gateway, environ: dict[str, Any], start: Any) -> Any:
+    is_conditional = environ["REQUEST_METHOD"] == "PUT" and without_conditions(environ) != environ
+    body = list(gateway.app(without_conditions(environ), (lambda *_: None) if is_conditional else start))
+    if not is_conditional:
+        return body
+    text = b"<Error><Code>PreconditionFailed</Code></Error>"
+    start("412 Precondition Failed", [("Content-Length", str(len(text)))])
+    return [text]
+
+
+def changed_etags(methods: tuple[str, ...], change: "Callable[[str], str]") -> Any:
+    def behave(gateway: Gateway, environ: dict[str, Any], start: Any) -> Any:
+        def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            told = [(name, change(value) if name.lower() == "etag" else value) for name, value in headers]
+            return start(status, told, *rest)
+
+        return gateway.app(environ, started if environ["REQUEST_METHOD"] in methods else start)
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("behave", "missing"),
+    [
+        (ignores_them_of_large_objects, "a large write .* overwrites it"),
+        (ignores_them_at_every_second_address, "overwrites it|concurrent writes"),
+        (answers_200_to_a_failed_condition, "overwrites it"),
+        (answers_412_although_it_wrote, "requires an absent object to be absent is rejected"),
+        (changed_etags(("GET",), lambda tag: f'{tag[:-1]}-gzip"'), "gateway that compresses"),
+        (changed_etags(("GET", "HEAD", "PUT"), lambda tag: f"W/{tag}"), "requires the current version .* is rejected"),
+        (changed_etags(("HEAD",), lambda tag: f"W/{tag}"), "gateway that compresses"),
+    ],
+)
+def test_a_gateway_that_spoils_conditions_or_versions_is_refused(server: FaultyS3, behave: Any, missing: str) -> None:
+    app = server.app
+    server.app = Gateway(server, behave)
+    try:
+        with pytest.raises(SettingsError, match=missing):
+            require(new_store(server))
     finally:
         server.app = app
 

@@ -16,7 +16,7 @@ from analyst.connectors.files.columns.text_types import SideBySide
 from analyst.connectors.files.formats import delimited, json_lines, parquet
 from analyst.connectors.files.formats.compression import kind_of
 from analyst.connectors.files.increments import Increment
-from analyst.connectors.files.parts import FilePart, Overlaps, parts_of
+from analyst.connectors.files.parts import Census, FilePart, Overlaps, parts_of
 from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.local import Place, SourceFile
 from analyst.connectors.files.table_files import DataFile, Planned, Wanted
@@ -143,7 +143,14 @@ class CsvConnector:
         ):
             side_by_side = self.side_by_side or SideBySide(memory_limit=self.memory_limit)
             reading = Reading(con, planned.options, planned.required, increment, scratch, side_by_side)
-            return _Extract(reading, place, parts_of(planned, increment.table.registration), into).run()
+            parts = parts_of(planned, increment.table.registration)
+            registered = self.wanted.registered.get(planned.name)
+            census = Census.of(
+                parts, self.wanted.source.path, planned.original, registered.files if registered else None
+            )
+            if not planned.options.allow_fewer and increment.table.sync_strategy == "full_refresh":
+                census.check(increment.table.parts)  # an increment keeps the rows of files that are gone
+            return _Extract(reading, place, parts, census, into).run()
 
 
 @dataclass(slots=True)
@@ -174,6 +181,7 @@ class _Extract:
     reading: Reading
     place: Place
     parts: Sequence[FilePart]
+    census: Census
     into: Path
 
     def run(self) -> Extracted:
@@ -202,6 +210,9 @@ class _Extract:
             _check(item, path)
         return _FORMATS[part.files[0].format].open(self.reading, files)
 
+    def _about(self, part: FilePart, known: Known) -> str:
+        return json.dumps(known.to_json() | self.census.about(part), ensure_ascii=False)
+
     @staticmethod
     def _marked(overlaps: Overlaps, read: Read) -> Read:
         parts = (part if part.files is None else replace(part, known=overlaps.marks(part)) for part in read.parts)
@@ -213,7 +224,7 @@ class _Extract:
         unread = [part for part in read.parts if part.files is None]
         is_incremental = table.sync_strategy == "incremental"
         parts = (
-            contract.Part(one.name, one.mark, json.dumps(part.known.to_json(), ensure_ascii=False), part.files)
+            contract.Part(one.name, one.mark, self._about(one, part.known), part.files)
             for one, part in zip(self.parts, read.parts, strict=True)
             if one.name
         )

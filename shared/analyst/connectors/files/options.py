@@ -86,7 +86,7 @@ class CsvOptions(BaseModel):
     that can be read in two ways because of quotes inside unquoted values. `rename_duplicates`: number columns of the same
     name. `cursor_lag`: how far before the cursor an increment begins, for rows that arrive late. `cluster_by`: columns by which an incremental
     table is sorted before its `primary_key`. `stable_files`: full refreshes of similar data share files, at the price of
-    writing them twice.
+    writing them twice. `allow_fewer`: a table may lose the rows of many of its files at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,6 +113,7 @@ class CsvOptions(BaseModel):
     cursor_lag: Annotated[str, BeforeValidator(_as_text), AfterValidator(_known_lag)] | None = None
     cluster_by: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_normalised)] = ()
     stable_files: bool = False
+    allow_fewer: bool = False
 
     def overridden(self, other: "CsvOptions") -> "CsvOptions":
         """Override options by those that the other sets; types are overridden column by column."""

@@ -16,9 +16,12 @@ from analyst.connectors.files.columns.table import Known, Written
 from analyst.connectors.files.increments import Increment
 from analyst.connectors.files.table_files import DataFile, Planned
 from analyst.contract import cursors
+from analyst.contract.connector import Part
 from analyst.contract.parquet_input import scan
+from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
+from da.absence import believable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -56,6 +59,50 @@ def parts_of(planned: Planned, registration: str | None) -> list[FilePart]:
 def _part(basis: Sequence[object], files: tuple[DataFile, ...]) -> FilePart:
     marks = [[item.name, item.file.mark] for item in files]
     return FilePart(_hash(files[0].name)[:16], _hash(json.dumps([basis, marks], sort_keys=True)), files)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """The number of files that a folder had when its table was read, which each part records together with the `place`.
+
+    A share that is not mounted, or a listing that breaks off, looks like a folder whose files were deleted.
+    """
+
+    place: str
+    parts: Sequence[FilePart]
+
+    @classmethod
+    def of(cls, parts: Sequence[FilePart], *place: str | None) -> "Census":
+        """Make the census of the present parts; `place` is all that decides which files belong to the table."""
+        return cls(_hash(json.dumps(place))[:16], parts)
+
+    def about(self, part: FilePart) -> dict[str, object]:
+        """Return what a part records."""
+        return {"files": len(part.files), "place": self.place}
+
+    def check(self, published: Sequence[Part]) -> None:
+        """Check that the folder has not lost more files than is believable since these parts were published.
+
+        Raises:
+            SourceError: it has.
+        """
+        earlier = [_recorded(part.about) for part in published]
+        if any(place != self.place for place, _files in earlier):
+            return  # another folder or pattern, or parts of an earlier version, which did not count files
+        before, now = sum(files for _place, files in earlier), sum(len(part.files) for part in self.parts)
+        if before - now > believable(before):
+            raise SourceError(
+                f"{before - now} of the {before} files that were read last are gone, so the published rows stay; make the "
+                "files readable again, or, if they were deleted, set the table's option allow_fewer to true"
+            )
+
+
+def _recorded(about: str) -> tuple[str | None, int]:
+    try:
+        said = json.loads(about)
+        return str(said["place"]), int(said["files"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None, 0
 
 
 def _grouped(files: Sequence[DataFile]) -> Iterator[tuple[DataFile, ...]]:

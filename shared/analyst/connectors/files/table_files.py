@@ -74,6 +74,7 @@ class Planned:
         """What its files are read with: the rules of this version, and the options."""
         options = self.options.model_dump(mode="json")
         # an option that earlier versions did not have counts only if it is set, or an upgrade would read every table again
+        options.pop("allow_fewer")  # it decides whether the table is read, not how
         return RULES, {name: value for name, value in options.items() if value or name not in _LATER_OPTIONS}
 
 

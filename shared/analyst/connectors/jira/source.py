@@ -295,7 +295,7 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
     warehouse = Warehouse(
         ctx.store, name, options, ctx.clock, settings.memory_limit, settings.scratch_dir, excluded, uuids, check
     )
-    jira = None if client is None else Jira(client, desk_of(settings, options, client), parallel)
+    jira = None if client is None else Jira(client, desk_of(settings, options, client), parallel, options.sla_ids)
     return Opened(ctx, name, warehouse, scope, jira)
 
 

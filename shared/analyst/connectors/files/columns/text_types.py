@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from analyst import duckdb_files
-from analyst.connectors.files.columns import column_groups
 from analyst.connectors.files.columns.casts import Cast
-from analyst.contract import parquet
+from analyst.contract import column_groups, parquet
 from analyst.errors import SourceError
 from analyst.names import quote
 

@@ -42,7 +42,7 @@ class RemotePlace:
     def files(self) -> list[SourceFile]:
         """List the files in the order of their names, without hidden ones (`.name`)."""
         with _wrapped(self.url):
-            found: Mapping[str, Any] = self.filesystem.find(self.home, detail=True)
+            found = _found(self.filesystem, self.home)
         if not found:
             raise SourceError(
                 f"'{self.url}' can't be read: there is no such file or folder, or it is empty; check the bucket and the path"
@@ -76,6 +76,42 @@ class RemotePlace:
             with _wrapped(path):
                 told = {"ukey": str(self.filesystem.ukey(path))}
         return json.dumps({"size": info.get("size"), **told}, sort_keys=True)
+
+
+def _found(filesystem: Any, home: str) -> Mapping[str, Any]:
+    """List all files below a folder.
+
+    The walk that fsspec offers to filesystems without a flat listing leaves out every sub-folder that can't be read, so
+    those are walked here; only a folder that is gone is left out.
+
+    Raises:
+        OSError: a folder can't be read.
+    """
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    if isinstance(filesystem, AsyncFileSystem) or type(filesystem).find is not AbstractFileSystem.find:
+        flat: Mapping[str, Any] = filesystem.find(home, detail=True)
+        return flat
+    found: dict[str, Any] = {}
+    waiting = [home]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            listed = filesystem.ls(folder, detail=True)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            if folder == home and filesystem.isfile(home):
+                break
+            raise
+        for info in listed:
+            path = info["name"].rstrip("/")
+            if info["type"] == "directory" and path != folder.rstrip("/"):
+                waiting.append(path)
+            else:
+                found[info["name"]] = info
+    return found or ({home: {}} if filesystem.isfile(home) else {})
 
 
 def remote_place(url: str, roots: Sequence[str]) -> RemotePlace:

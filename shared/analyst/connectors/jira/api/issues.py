@@ -1,7 +1,8 @@
 """Fetching issues of a Jira instance: complete, and with the SLA fields of the service desk.
 
 SLA fields may be visible only to an account of the service desk, which is then asked in addition. While it does not
-respond, the known values of these fields stay.
+respond, or is shown no SLA, the known values of these fields stay: an account that is no longer an agent gets the answer
+of an issue without SLAs. Only a poll removes them (`sync.sla`), because it sees how many issues have lost theirs.
 """
 
 import logging
@@ -31,8 +32,8 @@ PARALLEL: Final = 4
 """The default number of issues that are fetched at the same time."""
 STATUS: Final = ("status", "resolution", "resolutiondate")
 """The fields that show whether an issue is open."""
-_UNASKED: Final = "unasked"
-"""The member of a fetched document with the names of fields that could not be fetched."""
+_UNTOLD: Final = "untold"
+"""The member of a fetched document with the names of SLA fields that Jira did not show."""
 _LINKS: Final = "remote_links"
 
 
@@ -52,16 +53,17 @@ class Desk:
         fields = documents.fields(document)
         project = fields.get("project")
         kind = project.get("projectTypeKey") if isinstance(project, dict) else None
-        return kind in {None, "service_desk"} and any(not _is_told(fields.get(name)) for name in self.fields)
+        return kind in {None, "service_desk"} and any(not is_told(fields.get(name)) for name in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Jira:
-    """The instance; `desk` is the account that SLA fields are fetched with, if it is another one."""
+    """The instance; `desk` is the account that SLA fields are fetched with, if it is another one. `slas` are their ids."""
 
     client: JiraClient
     desk: Desk | None = None
     parallel: int = PARALLEL
+    slas: tuple[str, ...] = ()
 
     def issue(self, issue_id: str) -> Document:
         """Return an issue; see `JiraClient.issue`."""
@@ -117,19 +119,24 @@ class Jira:
             self.client.time()
 
     def _with_slas(self, document: Document) -> Document:
-        if self.desk is None or not self.desk.is_asked_about(document):
-            return document
-        fields = {name: value for name, value in documents.fields(document).items() if name not in self.desk.fields}
+        if self.desk is not None and self.desk.is_asked_about(document):
+            document = {**document, "fields": self._asked(self.desk, document)}
+        shown = documents.fields(document)
+        untold = [name for name in self.slas if not is_told(shown.get(name))]
+        return {**document, _UNTOLD: untold} if untold else document
+
+    @staticmethod
+    def _asked(desk: Desk, document: Document) -> Document:
+        """Return the fields of an issue, with the SLA fields that the service desk shows."""
+        fields = {name: value for name, value in documents.fields(document).items() if name not in desk.fields}
         try:
-            standing = self.desk.standing(str(document.get("id")))
+            standing = desk.standing(str(document.get("id")))
         except AnalystError as error:
             _LOG.warning(
                 "SLA fields can't be fetched", extra={"fields": {"issue": document.get("id"), "reason": str(error)}}
             )
-            return {**document, "fields": fields, _UNASKED: list(self.desk.fields)}
-        untold = [name for name in self.desk.fields if name not in standing]
-        whole = {**document, "fields": fields | {name: standing[name] for name in self.desk.fields if name in standing}}
-        return {**whole, _UNASKED: untold} if untold else whole
+            return fields
+        return fields | {name: standing[name] for name in desk.fields if name in standing}
 
 
 def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
@@ -145,16 +152,23 @@ def known(state: IssueState, document: Document) -> IssueState:
     """Return the state after a fetch; SLA fields and remote links that Jira did not show stay as they were."""
     if _LINKS not in document and _LINKS in (state.rest or {}):
         document = {**document, _LINKS: (state.rest or {})[_LINKS]}
-    if _UNASKED not in document:
+    if _UNTOLD not in document:
         return state.fetched(document)
-    before = documents.fields(state.rest or {})
-    kept = {name: before[name] for name in document[_UNASKED] if name in before}
-    whole = {name: value for name, value in document.items() if name != _UNASKED}
-    return state.fetched({**whole, "fields": {**documents.fields(document), **kept}})
+    before, now = documents.fields(state.rest or {}), documents.fields(document)
+    is_moved = _project(before) != _project(now)  # an SLA belongs to the project that the issue was in
+    kept = {name: before[name] for name in document[_UNTOLD] if name in before and not is_moved}
+    whole = {name: value for name, value in document.items() if name != _UNTOLD}
+    return state.fetched({**whole, "fields": {**now, **kept}})
 
 
-def _is_told(value: object) -> bool:
-    return isinstance(value, dict) and "errorMessage" not in value
+def _project(fields: Document) -> object:
+    project = fields.get("project")
+    return project.get("id") if isinstance(project, dict) else None
+
+
+def is_told(value: object) -> bool:
+    """Return whether the value of an SLA field is an SLA, and not that Jira shows or determines none."""
+    return value is not None and not (isinstance(value, dict) and "errorMessage" in value)
 
 
 def client_of(settings: Settings, patience: Patience | None = None) -> JiraClient | None:

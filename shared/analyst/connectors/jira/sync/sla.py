@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from analyst.connectors.jira.api.http import MissingError
-from analyst.connectors.jira.api.issues import STATUS, Desk, hopeless, known
+from analyst.connectors.jira.api.issues import STATUS, Desk, hopeless, is_told, known
 from analyst.connectors.jira.issue import documents
 from analyst.connectors.jira.issue.documents import Document
 from analyst.connectors.jira.issue.state import IssueState
@@ -134,7 +134,7 @@ def _may_run(state: IssueState, desk: Desk) -> bool:
 def _cycles(state: IssueState, desk: Desk) -> list[Mapping[str, Any]]:
     """Return what is known of the SLAs of an issue."""
     told = (documents.fields(state.rest or {}).get(name) for name in desk.fields)
-    return [value for value in told if isinstance(value, Mapping)]
+    return [value for value in told if isinstance(value, Mapping) and is_told(value)]
 
 
 def _running(published: Look, columns: Sequence[str]) -> Iterator[str]:
