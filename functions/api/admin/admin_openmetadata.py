@@ -25,7 +25,7 @@ class Nothing(Input):
 class ImportWish(Input):
     """How many tables may lose what OpenMetadata said of them; by default a fifth, up to 10, or 1 % of many."""
 
-    losses: int | None = Field(default=None, ge=0)
+    losses: int | None = Field(default=None, ge=0, le=1_000_000)
 
 
 class ImportStatus(Output):
