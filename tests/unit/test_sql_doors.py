@@ -165,7 +165,7 @@ LISTED: dict[str, set[str]] = {
     },
     "shared/analyst/contract/merging.py": {
         "_numbered(new, is_new=True)",
-        "_preferred(cursor, types)",
+        "preferred(cursor, types)",
         "back",
         "column",
         "is_new",
@@ -199,7 +199,25 @@ LISTED: dict[str, set[str]] = {
         *("group_rows",),
         *("query", "limit", "str(ordered).lower()", "columns", "select", "scan", "offset", "threads"),
     },
-    "shared/analyst/contract/parquet_nesting.py": {"_stored(value, column)", "raw_scan", "scan", "terms_"},
+    "shared/analyst/contract/column_groups.py": {"parquet.portable_select(con, query)"},
+    "shared/analyst/contract/wide_merge.py": {
+        "_count(con, base)",
+        "gone",
+        "kept",
+        "merging.preferred(cursor, types)",
+        "merging.scan(deleted)",
+        "merging.scan(paths)",
+        "numbered",
+        "order.sql",
+        "rows",
+    },
+    "shared/analyst/contract/parquet_nesting.py": {
+        "_stored('stored', element)",
+        "raw_scan",
+        "scan",
+        "terms_",
+        "values",
+    },
     "shared/analyst/contract/parquet_input.py": {
         *(
             "', '.join(terms)",

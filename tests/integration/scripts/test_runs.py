@@ -1,5 +1,6 @@
 """Scripts through the API and the scheduler: what they may say, whom they notify, and when they run."""
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -227,7 +228,8 @@ def test_an_administrator_runs_a_script_as_its_owner_who_alone_is_told(stage: St
     events = world.ask("GET", "/api/admin/audit?action=scripts.run")["events"]
     (event,) = (each for each in events if each["resources"] == [f"script:{script}"])
     assert event["email"] == "admin@example.com"
-    assert event["params"] == {"run_id": started["run_id"], "owner": person}
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    assert event["params"] == {"run_id": started["run_id"], "owner": person, "sha256": digest}
 
 
 def test_a_paused_server_starts_no_script_and_sends_nothing_but_what_is_requested(stage: Stage) -> None:
