@@ -95,8 +95,8 @@ COMMANDS = {name: target for commands in SECTIONS.values() for name, target in c
 
 
 @cache
-def _made(name: str) -> Any:
-    module, _, attribute = COMMANDS[name].partition(":")
+def _made(name: str, where: str) -> Any:
+    module, _, attribute = where.partition(":")
     target = getattr(importlib.import_module(module), attribute)
     if not isinstance(target, typer.Typer):
         command, target = target, Commands()
@@ -124,7 +124,7 @@ class _LazyGroup(Group):
         ]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        return _made(cmd_name) if cmd_name in COMMANDS else None
+        return _made(cmd_name, COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:
         try:

@@ -31,3 +31,15 @@ def begun(new_cloud: "NewCloud", tmp_path_factory: pytest.TempPathFactory) -> "I
     folder = tmp_path_factory.mktemp("begun")
     with new_cloud(folder) as cloud, forking_workers():
         yield Begun(cloud, World(folder, cloud).admin, folder)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords with little work."""
+    from argon2 import PasswordHasher
+
+    from analyst.auth.providers import password as passwords
+
+    cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
+    passwords._nobodys_hash.cache_clear()

@@ -13,6 +13,8 @@ from analyst.auth import session_list
 from tests.integration.pages.conftest import PASSWORD, Browser
 from tests.integration.world import World
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 def shown_token(page: str) -> str:
     found = re.search(r"<pre>(da_[A-Za-z0-9_-]{43})</pre>", page)

@@ -16,6 +16,8 @@ from tests.doubles.faulty_store import FaultyStore
 from tests.integration.pages.conftest import HTML, PASSWORD, Browser
 from tests.integration.world import Begun, World
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 PROBLEM = "application/problem+json"
 
 
