@@ -163,6 +163,18 @@ LISTED: dict[str, set[str]] = {
         "terms",
         "wins",
     },
+    "shared/analyst/contract/column_groups.py": {"parquet.portable_select(con, query)"},
+    "shared/analyst/contract/wide_merge.py": {
+        "_count(con, base)",
+        "gone",
+        "kept",
+        "merging.preferred(cursor, types)",
+        "merging.scan(deleted)",
+        "merging.scan(paths)",
+        "numbered",
+        "order.sql",
+        "rows",
+    },
     "shared/analyst/contract/merging.py": {
         "_numbered(new, is_new=True)",
         "preferred(cursor, types)",
