@@ -211,18 +211,6 @@ LISTED: dict[str, set[str]] = {
         *("group_rows",),
         *("query", "limit", "str(ordered).lower()", "columns", "select", "scan", "offset", "threads"),
     },
-    "shared/analyst/contract/column_groups.py": {"parquet.portable_select(con, query)"},
-    "shared/analyst/contract/wide_merge.py": {
-        "_count(con, base)",
-        "gone",
-        "kept",
-        "merging.preferred(cursor, types)",
-        "merging.scan(deleted)",
-        "merging.scan(paths)",
-        "numbered",
-        "order.sql",
-        "rows",
-    },
     "shared/analyst/contract/parquet_nesting.py": {
         "_stored('stored', element)",
         "raw_scan",
