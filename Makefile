@@ -104,10 +104,10 @@ check-unit: env
 test: env ## run ruff, mypy and the tests; those of `da` also with the newest DuckDB
 	@$(MAKE) --no-print-directory -j2 test-all test-newest
 
-# both at once: tests that wait for a disk, a process or a clock leave their core to the other
+# both at once, and three workers for two cores: tests that wait for a disk, a process or a clock leave their core to others
 .PHONY: test-all test-newest
 test-all: env
-	PYTEST_TIMEOUT=600 $(BIN)/pytest -n 2 --dist worksteal -m "not long"
+	PYTEST_TIMEOUT=600 $(BIN)/pytest -n 3 --dist worksteal -m "not long"
 test-newest: lint .venv-da/installed
 	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server"
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 import da as package
 from tests.integration.da.conftest import Da
 from tests.processes import Host, host
+
+jsonschema = pytest.importorskip("jsonschema")
 
 pytestmark = pytest.mark.server
 SCHEMAS = Path(package.__file__).parent / "schemas"

@@ -241,6 +241,7 @@ def test_a_client_that_stops_reading_is_let_go_and_its_thread_is_free_at_once() 
         stuck = [stack.enter_context(connect(running.number, b"GET /30000000 HTTP/1.1\r\n\r\n")) for _ in range(8)]
         with connect(running.number, ASKED) as other:
             assert other.recv(9) == b"HTTP/1.1 "
+        assert all(each.recv(1, socket.MSG_PEEK) for each in stuck)  # each has begun to be answered
         running.after(70)
         assert all(len(read(each)) < 30_000_000 for each in stuck)
         assert running.server.active_channels == {}
