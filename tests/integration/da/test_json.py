@@ -106,6 +106,8 @@ def test_the_output_of_commands_fits_their_schemas(
         (tmp_path / "questions/a.yml").write_text("- question: One?\n  sql: select 1\n  expected: 1\n")
         eve("test", str(tmp_path / "questions"))
         eve("diff", "--since", "1")
+        eve("mirror")
+        eve("scripts.new")
         eve("share.list")
         eve("init", str(tmp_path / "agents"))
         eve("update")
