@@ -6,7 +6,7 @@ VARIANT, DuckDB drops nanoseconds of instants, and prefers one of two values tha
 Source: the Apache Parquet format, 'Nested Encoding', 'Variant Binary Encoding' and 'Variant Shredding'.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
@@ -59,21 +59,34 @@ def verify_counts(
             )
 
 
-def _entries(value: str, kind: "DuckDBPyType", depth: int = 0) -> Iterator[str]:
+def _entries(value: str, kind: "DuckDBPyType") -> Iterator[str]:
     """Yield for each leaf of a type the SQL of the number of entries that a value has in it; an empty list has one, too."""
+    return _terms(value, kind, lambda _value, _kind: "1", _repeated)
+
+
+def _terms(
+    value: str,
+    kind: "DuckDBPyType",
+    leaf: "Callable[[str, DuckDBPyType], str | None]",
+    repeat: Callable[[str, str, str], str],
+    depth: int = 0,
+) -> Iterator[str]:
+    """Yield the SQL of the leaves of a type that have one, in order; `repeat` applies that of an item to all items of a list."""
     children = cast("list[tuple[str, DuckDBPyType]]", kind.children) if kind.id in {"list", "struct", "map"} else []
     item = f"item_{depth}"
     match kind.id:
         case "struct":
             for name, child in children:
-                yield from _entries(f"struct_extract({value}, {quote_text(name)})", child, depth)
+                yield from _terms(f"struct_extract({value}, {quote_text(name)})", child, leaf, repeat, depth)
         case "list":
-            yield from (_repeated(value, item, term) for term in _entries(item, children[0][1], depth + 1))
+            yield from (repeat(value, item, term) for term in _terms(item, children[0][1], leaf, repeat, depth + 1))
         case "map":
             for take, (_name, child) in zip(("map_keys", "map_values"), children, strict=True):
-                yield from (_repeated(f"{take}({value})", item, term) for term in _entries(item, child, depth + 1))
+                inner = _terms(item, child, leaf, repeat, depth + 1)
+                yield from (repeat(f"{take}({value})", item, term) for term in inner)
         case _:
-            yield "1"
+            if (term := leaf(value, kind)) is not None:
+                yield term
 
 
 def _repeated(value: str, item: str, term: str) -> str:
@@ -100,21 +113,9 @@ def verify_variants(con: "DuckDBPyConnection", scan: str, raw_scan: str, columns
             _verify_variant(con, f"select unnest({values}) as stored from ({raw_scan})", element, column.name, name)
 
 
-def _variants(value: str, kind: "DuckDBPyType", depth: int = 0) -> Iterator[str]:
+def _variants(value: str, kind: "DuckDBPyType") -> Iterator[str]:
     """Yield for each VARIANT in a type, in order, the SQL of a list of its values in a value of that type."""
-    children = cast("list[tuple[str, DuckDBPyType]]", kind.children) if kind.id in {"list", "struct", "map"} else []
-    item = f"entry_{depth}"
-    match kind.id:
-        case "variant":
-            yield f"[{value}]"
-        case "struct":
-            for name, child in children:
-                yield from _variants(f"struct_extract({value}, {quote_text(name)})", child, depth)
-        case "list":
-            yield from (_each(value, item, term) for term in _variants(item, children[0][1], depth + 1))
-        case "map":
-            for take, (_name, child) in zip(("map_keys", "map_values"), children, strict=True):
-                yield from (_each(f"{take}({value})", item, term) for term in _variants(item, child, depth + 1))
+    return _terms(value, kind, lambda value, kind: f"[{value}]" if kind.id == "variant" else None, _each)
 
 
 def _each(value: str, item: str, term: str) -> str:
