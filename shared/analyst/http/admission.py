@@ -11,26 +11,21 @@ from analyst.auth import sessions
 from analyst.auth.callers import Credentials, Identification, is_secret
 from analyst.context import Process
 from analyst.errors import ConflictError, ForbiddenError, UnauthenticatedError
-from analyst.http.answers import Cookie
+from analyst.http.answers import Cookie, cookie_of
 from analyst.http.spec import Allow, FunctionSpec
 from analyst.settings import Settings
 
 if TYPE_CHECKING:
     from analyst.state.users import User
 
-_COOKIES: Final = ("__Host-da_session", "da_session")
-_VIEW_COOKIES: Final = ("__Host-da_view_as", "da_view_as")
+SESSION_COOKIE: Final = "da_session"
+_VIEW_COOKIE: Final = "da_view_as"
 _VIEW_LASTS: Final = 3600
 _SAFE: Final = ("GET", "HEAD")
 _READ_ONLY: Final = "you are looking through the eyes of {email}, which changes nothing; end it first, on any page"
 _LACKS: Final = "this access token does not have the scope '{scope}'; sign in, or use one that has it"
 _READS: Final = "'{name}' can't be called by a script, whose token only reads the API"
 _NONE: Final = "the request has no credentials; sign in, or send an access token: 'Authorization: Bearer <token>'"
-
-
-def session_cookie(*, secure: bool) -> str:
-    """Return the name of the session cookie. Only this server can set one with the prefix, and only over HTTPS."""
-    return _COOKIES[0] if secure else _COOKIES[1]
 
 
 def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller | None:
@@ -93,16 +88,12 @@ def view_as(caller: Caller, person: "User", *, secure: bool) -> Cookie:
         raise ConflictError("looking through another person's eyes needs a session; sign in with a browser")
     if person.id == caller.user_id or not person.active:
         raise ConflictError(f"{person.email} is you, or is deactivated; choose an active person")
-    return Cookie(_view_cookie(secure=secure), f"{caller.session_id}:{person.id}", _VIEW_LASTS, secure=secure)
+    return Cookie(_VIEW_COOKIE, f"{caller.session_id}:{person.id}", _VIEW_LASTS, secure=secure)
 
 
 def own_eyes(*, secure: bool) -> Cookie:
     """Return the cookie with which an administrator looks through their own eyes again."""
-    return Cookie(_view_cookie(secure=secure), "", 0, secure=secure)
-
-
-def _view_cookie(*, secure: bool) -> str:
-    return _VIEW_COOKIES[0] if secure else _VIEW_COOKIES[1]
+    return Cookie(_VIEW_COOKIE, "", 0, secure=secure)
 
 
 def seen_through(
@@ -142,7 +133,7 @@ def seen_by(request: Request, process: Process) -> Caller | None:
 
 def viewed_by(request: Request, process: Process) -> str | None:
     """Return the e-mail address of the administrator who looks at a page through another user's eyes, if one does."""
-    if not any(request.cookies.get(name) for name in _VIEW_COOKIES):
+    if cookie_of(request, _VIEW_COOKIE) is None:
         return None
     shown = _credentials(request)
     if shown.authorization is not None or shown.cookie is None:
@@ -152,7 +143,7 @@ def viewed_by(request: Request, process: Process) -> str | None:
 
 
 def _viewed(request: Request, process: Process, caller: Caller) -> Caller | None:
-    cookie = next((it for name in _VIEW_COOKIES if (it := request.cookies.get(name))), None)
+    cookie = cookie_of(request, _VIEW_COOKIE)
     if cookie is None or caller.session_id is None or not caller.includes(Role.ADMIN):
         return None
     session_id, _, user_id = cookie.partition(":")
@@ -168,8 +159,7 @@ def shows_credentials(request: Request) -> bool:
 
 
 def _credentials(request: Request) -> Credentials:
-    cookies = (request.cookies.get(name) for name in _COOKIES)
-    return Credentials(request.headers.get("Authorization"), next((it for it in cookies if it), None))
+    return Credentials(request.headers.get("Authorization"), cookie_of(request, SESSION_COOKIE))
 
 
 def is_own_origin(request: Request, settings: Settings) -> bool:

@@ -8,8 +8,8 @@ from analyst.auth import session_list, sessions
 from analyst.auth.links import Binding, Shown
 from analyst.auth.sign_in import Proven, sign_in
 from analyst.context import Context
-from analyst.http.admission import session_cookie
-from analyst.http.answers import Cookie, Redirect
+from analyst.http.admission import SESSION_COOKIE
+from analyst.http.answers import Cookie, Redirect, cookie_of
 from analyst.state.audit import actor
 
 _LOCAL: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
@@ -43,7 +43,7 @@ _LINK_COOKIE: Final = "da_link"
 
 def link_cookie_of(ctx: Context) -> str | None:
     """Return the cookie of a browser that requested a link."""
-    return ctx.request.cookies.get(_link_cookie_name(ctx))
+    return cookie_of(ctx.request, _LINK_COOKIE, secure=ctx.is_secure)
 
 
 def shown_with_link(ctx: Context, code: str) -> Shown:
@@ -53,11 +53,7 @@ def shown_with_link(ctx: Context, code: str) -> Shown:
 
 def link_cookie(ctx: Context, binding: Binding, lasts: timedelta) -> Cookie:
     """Return the cookie that identifies a browser that requested a link."""
-    return Cookie(_link_cookie_name(ctx), binding.cookie or "", int(lasts.total_seconds()), secure=ctx.is_secure)
-
-
-def _link_cookie_name(ctx: Context) -> str:
-    return f"__Host-{_LINK_COOKIE}" if ctx.is_secure else _LINK_COOKIE
+    return Cookie(_LINK_COOKIE, binding.cookie or "", int(lasts.total_seconds()), secure=ctx.is_secure)
 
 
 def local(path: str | None) -> str:
@@ -66,4 +62,4 @@ def local(path: str | None) -> str:
 
 
 def _cookie(ctx: Context, value: str, max_age: int) -> Cookie:
-    return Cookie(session_cookie(secure=ctx.is_secure), value, max_age, secure=ctx.is_secure)
+    return Cookie(SESSION_COOKIE, value, max_age, secure=ctx.is_secure)

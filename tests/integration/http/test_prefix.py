@@ -255,6 +255,15 @@ def test_refusals_of_the_server_have_the_error_shape_of_their_path(it: Mounted, 
     assert said[0] == said[1]
 
 
+def test_a_path_whose_prefix_the_proxy_says_it_removed_is_not_shortened_again(it: Mounted) -> None:
+    """Or `/data/data/login` would lead past the rules of the proxy for `/data/login`."""
+    client = Client(it.world.app)
+    for prefix, status in ((PREFIX, 404), (f"{PREFIX}/", 404), ("/other", 200)):
+        headers = {"Accept": HTML, "X-Forwarded-Prefix": prefix}
+        assert client.get(f"{PREFIX}/login", headers=headers).status_code == status
+        assert client.get("/login", headers=headers).status_code == 200
+
+
 def test_a_prefix_that_is_also_a_path_of_the_server(begun: Begun, tmp_path: Path) -> None:
     """Where a function has the path of a request, the proxy has removed the prefix."""
     world = begun.world(tmp_path, base_url="http://localhost/api")
