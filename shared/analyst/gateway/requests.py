@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,20 +49,21 @@ class Handler:
     answer: Callable[[Any], Awaitable[dict[str, Any]]]
 
 
-def user_of(access: AccessList, given: str) -> str:
-    """Return the id of an active user, who is given by id, e-mail address, or the part before the @ if only one has that.
+def user_of(access: AccessList, given: str, domains: Sequence[str]) -> str:
+    """Return the id of an active user, who is given by id, e-mail address, or the part before the @ of an address.
+
+    The part before the @ stands for the address at the company's domain, if it has one. At other domains it may be somebody
+    else's: messages of a person who has left must not reach a namesake.
 
     Raises:
         RefusedError: there is no such user.
     """
     name = given.strip().lower()
+    address = f"{name}@{domains[0].lower()}" if len(domains) == 1 and "@" not in name else name
     for id_, user in access.users.items():
-        if name in {id_.lower(), user.email.lower()}:
+        if name == id_.lower() or address == user.email.lower():
             return id_
-    found = [id_ for id_, user in access.users.items() if name == user.email.lower().partition("@")[0]]
-    if len(found) != 1:
-        raise RefusedError(404, f"there is no active user {given!r}; give the e-mail address of one")
-    return found[0]
+    raise RefusedError(404, f"there is no active user {given!r}; give the e-mail address of one")
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ class Desk:
 @pytest.fixture
 def desk(office: Office, tmp_path: Path) -> Iterator[Desk]:
     with telegram() as bot:
-        office.environ |= {"TELEGRAM_URL": bot.url, "TELEGRAM_BOT_TOKEN": TOKEN}
+        office.environ |= {"TELEGRAM_URL": bot.url, "TELEGRAM_BOT_TOKEN": TOKEN, "ALLOWED_DOMAINS": "example.com"}
         ann = office.person("ann")
         link(office, ann, bot)
         with gateway(office.environ, QUICK, tmp_path / "send.sock"):
@@ -61,6 +61,15 @@ def test_a_text_of_an_old_script_reaches_the_chat(desk: Desk) -> None:
     assert desk.post("/send", user="ann", text="*" + "x" * 5000 + "*")[0] == 200
     assert desk.bot.texts(7)[3:5] == ["1", "a_b *c"]
     assert len(desk.bot.texts(7)[5]) == 4096
+
+
+def test_a_message_for_somebody_who_left_reaches_no_namesake(desk: Desk) -> None:
+    namesake = desk.office.world.ask("POST", "/api/users", {"email": "bob@partner.example", "role": "analyst"})
+    token = desk.office.world.ask("POST", "/auth/tokens", {"name": "x", "user": namesake["email"]})["token"]
+    link(desk.office, token, desk.bot, 8)
+    assert desk.post("/send", user="bob@partner.example", text="yes")[0] == 200
+    assert desk.post("/send", user="bob", text="for bob@example.com")[0] == 404
+    assert desk.bot.texts(8) == ["yes"]
 
 
 def test_a_picture_of_an_old_script_reaches_the_chat(desk: Desk, tmp_path: Path) -> None:
