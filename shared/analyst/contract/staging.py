@@ -25,6 +25,7 @@ from analyst.errors import SourceError
 from analyst.names import is_name, quote, quote_text
 from analyst.store import Store
 from analyst.store.transfer import local_copy
+from da.absence import believable, believable_rows
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -67,8 +68,32 @@ class Staging:
             new = replace(self._on(extracted, read, state, ()), cursor=extracted.cursor, rebase=None)
         else:
             new = self._on(extracted, read, state, base)
+        if not extracted.is_first_part:
+            self._check_losses(new, state, base, extracted.counted)
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
         return new
+
+    def _check_losses(self, new: NewTable, state: TableState, base: Sequence[FileRow], counted: int | None) -> None:
+        """Check that a table does not lose more rows than is believable; what replaces an import is checked by itself.
+
+        That a source counts as few rows proves nothing: a table that was truncated by mistake is empty there, too. That it
+        still counts as many as before proves that they are only hidden.
+        """
+        before, now = sum(row.rows for row in base), sum(file.rows for file in new.files)
+        if self.table.allow_fewer or state.is_imported or (now and not self.table.has_basis_of(state.fingerprint)):
+            return
+        most = believable_rows(before)
+        is_hidden = counted is not None and counted >= before
+        if before - now <= (min(believable(before), most) if is_hidden else most):
+            return
+        gone = f"{before - now:,} of the {before:,} published rows would be gone, and {now:,} would be left"
+        why = "a lost permission, a truncated table and an incomplete export look the same"
+        if counted is not None and is_hidden:
+            why = f"a lost permission hides rows: the source counts {counted:,}"
+        raise SourceError(
+            f"{gone}, so the published rows stay; {why}; restore them at the source, or, if they are meant to go, set the "
+            "table's option allow_fewer to true"
+        )
 
     def lacks_cursors(self, base: Sequence[FileRow]) -> bool:
         """Return whether a published row with a key has a cursor without a place in the order."""
@@ -245,7 +270,7 @@ class Staging:
             description=extracted.description or self.table.description,
             columns=extracted.columns,
             files=files,
-            fingerprint=self.table.fingerprint if extracted.is_complete else f"{self.table.fingerprint}: incomplete",
+            fingerprint=self.table.mark(is_complete=extracted.is_complete),
             cursor=cursor,
             base=state,
             read_at=min(self.read_at, extracted.read_at or self.read_at),

@@ -209,6 +209,27 @@ def test_zero_rows_warn(marts: Marts) -> None:
     assert marts.rows("from marts.none") == []
 
 
+def test_a_result_that_loses_all_its_rows_keeps_the_last_ones(marts: Marts) -> None:
+    marts.add("marts.big", "select id, amount from shop.orders where amount is not null")
+    marts.add("marts.now", "select id, current_date as day from shop.orders where amount is not null")
+    marts.run()
+    rows = marts.rows("select count(*) from marts.big")
+    assert rows != [[0]]
+    head, *lines = ORDERS.splitlines()
+    place = head.split(",").index("amount")
+    cut = [",".join("" if n == place else one for n, one in enumerate(line.split(","))) for line in lines]
+    marts.orders("\n".join([head, *cut]) + "\n")
+    ran = marts.run()
+    assert ran["big"]["status"] == "failed"
+    assert "allow_fewer" in ran["big"]["error"]
+    assert marts.rows("select count(*) from marts.big") == rows
+    assert marts.rows("select count(*) from marts.now") == [[0]], "rows may go with the time"
+    sql = "select id, amount from shop.orders where amount is not null"
+    marts.change("marts.big", options={"sql": sql, "allow_fewer": True})
+    assert marts.statuses("big") == {"big": "ok"}
+    assert marts.rows("select count(*) from marts.big") == [[0]]
+
+
 def test_access_is_its_own(marts: Marts) -> None:
     marts.add("marts.pay", "select count(*) as people from vault.salaries")
     marts.run()

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from analyst.contract import cursors
 from analyst.errors import InvalidInputError
@@ -119,7 +119,7 @@ class BigQueryTableOptions(BaseModel):
     `columns`: those to read, and the key. `row_filter`: a condition in GoogleSQL that rows must meet. `sql`: the query of a
     materialized table. `max_bytes_billed`: the most bytes that a query of this table may bill. `cursor_lag`: how far before
     the cursor an increment begins. `by_partition`: of a partitioned table, only partitions that changed are read.
-    `allow_empty`: a read without rows may empty the table.
+    `allow_fewer`: the table may lose many or all of its rows at once; an earlier name is `allow_empty`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -133,7 +133,10 @@ class BigQueryTableOptions(BaseModel):
     sql: str | None = None
     max_bytes_billed: Annotated[int, Field(ge=0)] | None = None
     by_partition: bool = False
-    allow_empty: bool = False
+    # fingerprints have its earlier name, or an upgrade would read every table again
+    allow_fewer: bool = Field(
+        default=False, validation_alias=AliasChoices("allow_fewer", "allow_empty"), serialization_alias="allow_empty"
+    )
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

@@ -86,7 +86,7 @@ class CsvOptions(BaseModel):
     that can be read in two ways because of quotes inside unquoted values. `rename_duplicates`: number columns of the same
     name. `cursor_lag`: how far before the cursor an increment begins, for rows that arrive late. `cluster_by`: columns by which an incremental
     table is sorted before its `primary_key`. `stable_files`: full refreshes of similar data share files, at the price of
-    writing them twice. `allow_fewer`: a table may lose the rows of many of its files at once.
+    writing them twice. `allow_fewer`: a table may lose many of its files, or many or all of its rows, at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,13 +1,15 @@
 """The config of a Keboola source, and the options of its tables."""
 
 import calendar
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from analyst.addresses import ServerUrl
 from analyst.connectors.keboola.columns import SchemaChanges, chosen_type
@@ -146,7 +148,7 @@ class KeboolaTableOptions(BaseModel):
     `initial_load_chunk_days`: the first load of an incremental table is read in windows of so many days of changes, each
     published on its own. `max_history_days`: how far back the first load goes. `schema_changes`: what happens when
     columns change. `types`: types of columns, instead of Keboola's. `file_type`: as what Keboola exports the table.
-    `allow_empty`: an export without rows may empty the table. `check_rows`: whether the number of rows is compared with
+    `allow_fewer`: the table may lose many or all of its rows at once; an earlier name is `allow_empty`. `check_rows`: whether the number of rows is compared with
     Keboola's. `partition_by`, `partition_granularity`: the column and the periods by which a partitioned table is stored.
     """
 
@@ -166,7 +168,10 @@ class KeboolaTableOptions(BaseModel):
     max_history_days: Annotated[int, Field(ge=1, le=36600)] | None = None
     partition_by: Annotated[str, AfterValidator(name_of)] | None = None
     partition_granularity: Literal["day", "month", "year"] = "month"
-    allow_empty: bool = False
+    # fingerprints have its earlier name, or an upgrade would read every table again
+    allow_fewer: bool = Field(
+        default=False, validation_alias=AliasChoices("allow_fewer", "allow_empty"), serialization_alias="allow_empty"
+    )
     check_rows: bool = True
     cursor_column: str | None = None
 
@@ -177,6 +182,11 @@ class KeboolaTableOptions(BaseModel):
         if self.sync_strategy == "partitioned" and self.partition_by is None:
             raise ValueError("a partitioned table needs partition_by, the column whose periods are its partitions")
         return self
+
+    def basis(self, *place: str | None) -> str:
+        """Return a hash of what decides which rows are read from a place."""
+        said = self.model_dump(mode="json", exclude={"full_reload", "overlap", "check_rows", "allow_fewer"})
+        return hashlib.sha256(json.dumps([place, said], sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def is_incremental(self) -> bool:

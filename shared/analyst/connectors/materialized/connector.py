@@ -75,6 +75,9 @@ class Materialized:
                 description=table.description,
                 read_at=self.now,
                 problem=problem,
+                # the rows of a volatile statement may go with the time; that of BigQuery is called volatile for another reason
+                allow_fewer=options.allow_fewer or (options.is_volatile and options.engine != "bigquery"),
+                basis=_basis_of(options),
                 inputs=tuple(
                     Input(table=each.id, hash=each.hash, columns=options.columns.get(each.id)) for each in used
                 ),
@@ -142,6 +145,11 @@ class Materialized:
         engine = ENGINE if options.engine == "duckdb" else options.connection
         said = [_FORMAT, engine, options.engine, options.sql, seen, list(gone), when]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _basis_of(options: MaterializedOptions) -> str:
+    said = [options.engine, options.connection, options.sql]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ class MaterializedOptions(BaseModel):
     SQL that DuckDB can parse, too; `bigquery` runs GoogleSQL over the tables of the BigQuery source `connection`, whose cap on
     billed bytes `max_bytes_billed` overrides. The server derives from it, and overwrites, `inputs`: the tables that it
     names; `columns`: those of each input that it may read, if that is not all; and `is_volatile`: whether its result can
-    differ over the same data.
+    differ over the same data. `allow_fewer`: the table may lose many or all of its rows at once, which it always may if its
+    result differs over the same data.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +35,7 @@ class MaterializedOptions(BaseModel):
     inputs: Annotated[tuple[TableId, ...], Field(max_length=1000)] = ()
     columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     is_volatile: bool = False
+    allow_fewer: bool = False
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
