@@ -36,8 +36,9 @@ from analyst.auth.sessions import REFRESH_LASTS
 from analyst.auth.single_use import USED
 from analyst.backup.archive import left_over
 from analyst.catalog import Table
+from analyst.contract.delta import DeltaLog
 from analyst.contract.extract_edit import read_extract
-from analyst.contract.publishing import restate
+from analyst.contract.publishing import Restated, restate
 from analyst.contract.source_jobs import PREFIX as JOBS
 from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
@@ -52,6 +53,7 @@ from analyst.snapshots import CATALOG_SUFFIX, Snapshots
 from analyst.store import Entry, Store, delete_all
 from analyst.sweep import pointers
 from analyst.sweep.archive_records import Records
+from analyst.sweep.checkpoints import Log
 from analyst.sweep.compact import Rewriting, Rewritten
 from analyst.sweep.compaction_rule import Rule, Scattered, choose, is_set_back
 from analyst.sweep.data_files import SourceSweep
@@ -125,6 +127,12 @@ class SweepAnswer(BaseModel):
 __all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
 
 _GONE = "{count} files of {table} are missing from the bucket; they were deleted by another program, such as a VACUUM of its Delta table; run a full refresh of the table to restore its rows"
+_IMPOSSIBLE = (
+    "another writer has put commits into a Delta log whose numbers none can follow, so they are deleted: {names}"
+)
+_MISLEADING = (
+    "{key} named no checkpoint, or not the newest, so it is deleted; readers of the Delta table list its log instead"
+)
 KEPT_BY_DAY: Mapping[str, timedelta | None] = {runs.PREFIX: timedelta(days=90)}
 """The prefixes of records that are stored by day, and how long each is kept (`None`: permanently)."""
 
@@ -251,7 +259,15 @@ class Sweep:
             if table in foreign:
                 continue
             with found.trouble(sweep.source, f"{table}: "):
-                found.checkpoints += 0 if dry_run else log.checkpoint()
+                if log.impossible:
+                    names = ", ".join(entry.key for entry in log.impossible[:3])
+                    found.unneeded += log.impossible
+                    found.problems.append(SweepProblem(source=sweep.source, message=_IMPOSSIBLE.format(names=names)))
+                if not (written := 0 if dry_run else log.checkpoint()) and log.last_checkpoint and log.misleads():
+                    found.unneeded.append(log.last_checkpoint)
+                    message = _MISLEADING.format(key=log.last_checkpoint.key)
+                    found.problems.append(SweepProblem(source=sweep.source, message=message))
+                found.checkpoints += written
                 found.unneeded += log.covered(self.delta_keep)
 
     def _restate(self, sweep: SourceSweep, snapshots: Snapshots, found: _Found, folder: Path) -> frozenset[str]:
@@ -261,12 +277,22 @@ class Sweep:
             return foreign
         with found.trouble(sweep.source, "Delta logs that another writer has changed can't be restated: "):
             is_held = is_set_back(snapshots.current(), sweep.source, sweep.extract, sweep.version)
-            notes = self._restate_held(sweep, foreign, folder) if is_held else self._restated(sweep, foreign, folder)[1]
+            notes = (self._restate_held if is_held else self._restated)(sweep, foreign, folder)
             found.problems += [SweepProblem(source=sweep.source, message=note) for note in notes.values()]
         return foreign
 
-    def _restated(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> tuple[str, Mapping[str, str]]:
-        return restate(self.store, sweep.source, tables, now=self.now, folder=folder)
+    def _restated(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> Mapping[str, str]:
+        return self._restate_all(sweep, tables, folder).notes
+
+    def _restate_all(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> Restated:
+        restated, log = (
+            restate(self.store, sweep.source, tables, now=self.now, folder=folder),
+            DeltaLog(self.store, sweep.source),
+        )
+        for commit in restated.unread:
+            known = sweep.logs.get(commit.table) or Log.of(self.store, commit.table, (), folder)
+            known.start_at(log.folder_of(commit.table), commit.version, commit.text)
+        return restated
 
     def _restate_held(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Restate logs of a source that a rollback holds back. It stays held back, although its extract gets a new version."""
@@ -277,7 +303,8 @@ class Sweep:
                 for table in tables
             }
         with held:
-            version, notes = self._restated(sweep, tables, folder)
+            restated = self._restate_all(sweep, tables, folder)
+            version, notes = restated.version, restated.notes
             extract, now = read_extract(self.store, sweep.source, folder)
             if now == version and extract.states == sweep.extract.states:  # nothing was published in between
                 carry_over(self.store, sweep.source, sweep.version, version, held.epoch)

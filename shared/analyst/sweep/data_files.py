@@ -109,9 +109,8 @@ class SourceSweep:
 
     def _is_shown(self, log: DeltaLog, commit: Commit) -> bool:
         """Return whether a log can be read, and shows the files of its last commit."""
-        try:
-            found = log.read(commit.table, self.logs[commit.table].folder)
-        except ContractError:
+        found = log.read(commit.table, self.logs[commit.table].folder)
+        if found.problem:
             return False
         home = data_prefix(self.source, commit.table)
         files = {(row.path.removeprefix(home), "") for row in self.extract.files.get(commit.table, ())}
