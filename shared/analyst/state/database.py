@@ -24,7 +24,7 @@ from analyst.state.files import Instance, Writer, attach, fetch_file, read_point
 from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind, rows_stored
 from analyst.state.rows import execute, fetch_one, insert
 from analyst.state.schema import is_current
-from analyst.store import Object, Store, compare_and_swap, in_parallel
+from analyst.store import Object, Store, compare_and_swap, in_parallel, lineage
 from analyst.store.compare_and_swap import put_once, small_text, swap, upload_once
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Attempts(Generic[T]):
         self._sleep = sleep
         self._results: dict[str, T] = {}
         self._published = ""
+        self.recent: tuple[str, ...] = ()
+        """The ids of the edits before the last attempt, and its own."""
         self.seconds = 0.0
         """The duration of the last attempt."""
 
@@ -77,10 +79,12 @@ class Attempts(Generic[T]):
         # presence in `recent` is the only proof that this attempt succeeded.
         began = time.monotonic()
         before = read_pointer(current)
+        lineage.check(self._store, CURRENT, before.recent if before else ())
         self._published = edit_id = str(ULID())
         with duckdb_files.scratch(self._scratch) as folder:
             path, access = self._attempt(before, edit_id, folder)
             after = _pointer(before, edit_id, path, access)
+            self.recent = (*(before.recent if before else ()), edit_id)
             upload_once(self._store, after.system, path, sleep=self._sleep)
         in_parallel(lambda part: put_once(self._store, *part, sleep=self._sleep), access.parts.items())
         put_once(self._store, after.access, access.text, sleep=self._sleep)
@@ -382,6 +386,7 @@ class State:
                 swap(self._store, CURRENT, attempts.next, done=attempts.is_in, pauses=pauses, sleep=self._sleep)
             finally:
                 self._published()
+        lineage.made(self._store, CURRENT, attempts.recent)
         return attempts.result
 
     def _pauses(self, attempts: Attempts[T]) -> Iterator[float]:
