@@ -7,7 +7,7 @@ parquet file consists of chunks of columns, one after the other, and a footer wi
 Source: the Parquet format's `parquet.thrift`, and Thrift's compact protocol.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from analyst.contract import parquet
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
-from analyst.names import quote_text
+from analyst.names import quote, quote_text
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 GROUP = 100
 """The number of columns written at once."""
+
+WIDE = 250
+"""A table of more columns is wide; others are limited by the size of their rows, which groups of columns do not change."""
 
 _ROW_GROUP_ROWS = 4096
 """Small, because files are only cut between row groups: of 3,000 numbers each, they have up to 100 MB."""
@@ -40,6 +43,20 @@ Struct = dict[int, tuple[int, Any]]
 """The fields of a Thrift structure by number: type and value. A list is a pair of the type of its elements and the elements."""
 
 
+def select(con: "DuckDBPyConnection", terms: Mapping[str, str], source: str, into: Path) -> list[Path]:
+    """Write the rows of a source, in order, to an empty folder; `terms` are the SQL of the columns by name.
+
+    Raises:
+        SourceError: a value does not fit, or the query fails.
+        UnavailableError: there is not enough memory or disk.
+    """
+    listed = [f"{term} as {quote(name)}" for name, term in terms.items()]
+    if len(listed) <= WIDE:
+        return parquet.write(con, f"select {', '.join(listed)} from {source}", into)
+    groups = [listed[start : start + GROUP] for start in range(0, len(listed), GROUP)]
+    return write(con, [f"select {', '.join(group)} from {source}" for group in groups], into)
+
+
 def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list[Path]:
     """Write queries of the same rows, with different columns, to Parquet files with all of these columns.
 
@@ -49,7 +66,7 @@ def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list
     """
     groups = [into / f"group{number}.parquet" for number in range(len(queries))]
     with told_as(SourceError):
-        con.execute("set preserve_insertion_order = true")
+        con.execute("set threads = 1; set preserve_insertion_order = true")  # all groups have the same row groups
         for query, path in zip(queries, groups, strict=True):
             con.execute(f"copy ({parquet.portable_select(con, query)}) to {quote_text(str(path))} ({_OPTIONS})")
     written = _joined([_Group(path, _footer(path)) for path in groups], into)

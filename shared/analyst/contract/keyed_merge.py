@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
-from analyst.contract import cursors, key_ranges, merging, parquet, wide_merge
+from analyst.contract import column_groups, cursors, key_ranges, merging, parquet, wide_merge
 from analyst.contract.key_ranges import FileSizes, Order, Range
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
@@ -86,7 +86,7 @@ class KeyedMerge:
         except MemoryExhaustedError:
             with self._connect() as con:
                 columns = len(merging.column_types(con, increment.new))
-            if columns <= wide_merge.WIDE:
+            if columns <= column_groups.WIDE:
                 raise
         try:
             return self._merged_by_columns(increment)
@@ -159,9 +159,9 @@ class KeyedMerge:
         }
         if not wider:
             return increment, types
-        casts = ", ".join(f"cast({quote(name)} as {kind}) as {quote(name)}" for name, kind in wider.items())
-        query = f"select * replace ({casts}) from {merging.scan(increment.new)}"
-        return replace(increment, new=parquet.write(con, query, self.folder())), types | wider
+        terms = {name: f"cast({quote(name)} as {wider[name]})" if name in wider else quote(name) for name in types}
+        new = column_groups.select(con, terms, merging.scan(increment.new), self.folder())
+        return replace(increment, new=new), types | wider
 
     def file_bytes(self, increment: Increment) -> int:
         """Return the size of the files that are written."""

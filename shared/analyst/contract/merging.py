@@ -11,12 +11,14 @@ no longer has only those are kept whose text is certain.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyst.contract import cursors, parquet
+from analyst.contract import column_groups, cursors, parquet, wide_difference
 from analyst.contract.key_ranges import Order
 from analyst.contract.parquet import MAX_FILE_BYTES
+from analyst.contract.wide_difference import Side
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -129,7 +131,13 @@ def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[
 
 def added(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path) -> list[Path]:
     """Write the new rows that are missing in the base, or occur less often there, to an empty folder."""
-    columns = list(column_types(con, [*base, *new]))
+    columns, there = list(column_types(con, [*base, *new])), column_types(con, base)
+    if len(columns) > column_groups.WIDE:
+        left = Side(f"from {scan(new)}", {name: quote(name) for name in column_types(con, new)}, {})
+        # of columns that only one side has, the values of the other are NULL
+        left = replace(left, terms={name: left.terms.get(name, "null") for name in columns})
+        right = Side(f"from {scan(base)}", {name: quote(name) if name in there else "null" for name in columns}, {})
+        return wide_difference.write(con, left, right, list(column_types(con, new)), into, each=True)
     return parquet.write(con, _minus(f"from {scan(new)}", f"from {scan(base)}", columns), into)
 
 
@@ -190,12 +198,15 @@ def _without_empty_columns(
     differing = [name for name in old if name in now and old[name] != now[name]]
     if not differing:
         return base
-    counts = con.execute(f"select {', '.join(f'count({quote(name)})' for name in differing)} from {scan(base)}")
-    empty = [name for name, count in zip(differing, counts.fetchall()[0], strict=True) if count == 0]
+    empty = list[str]()
+    for start in range(0, len(differing), _AT_ONCE):
+        names = differing[start : start + _AT_ONCE]
+        counts = con.execute(f"select {', '.join(f'count({quote(name)})' for name in names)} from {scan(base)}")
+        empty += [name for name, count in zip(names, counts.fetchall()[0], strict=True) if count == 0]
     if not empty:
         return base
-    typed = ", ".join(f"cast(null as {checked_type(now[name])}) as {quote(name)}" for name in empty)
-    return parquet.write(con, f"select * replace ({typed}) from {scan(base)}", _folder(into))
+    typed = {name: f"cast(null as {checked_type(now[name])})" for name in empty}
+    return column_groups.select(con, {name: typed.get(name, quote(name)) for name in old}, scan(base), _folder(into))
 
 
 def _not_read_again(
@@ -211,8 +222,13 @@ def _not_read_again(
     columns = list(key) or [name for name in column_types(con, base) if name in column_types(con, new)]
     known = {name: _as_it_was(quote(name), *lost[name]) if name in lost else quote(name) for name in columns}
     terms = ", ".join(f"{value} as {quote(name)}" for name, value in known.items())
-    told = " and ".join(f"({quote(name)} is null or {known[name]} is not null)" for name in columns if name in lost)
-    again = f"select {terms} from {scan(new)} where {told or 'true'}"
+    told = {name: f"{quote(name)} is null or {known[name]} is not null" for name in columns if name in lost}
+    if len(every := list(column_types(con, base))) > column_groups.WIDE:
+        left = Side(f"from {scan(base)}", {name: quote(name) for name in columns}, {})
+        right = Side(f"from {scan(new)}", known, told)
+        return wide_difference.write(con, left, right, every, into, each=not key)
+    meets = " and ".join(f"({one})" for one in told.values())
+    again = f"select {terms} from {scan(new)} where {meets or 'true'}"
     return parquet.write(con, _minus(f"from {scan(base)}", again, columns, each=not key), into)
 
 
@@ -283,7 +299,8 @@ def _folder(path: Path) -> Path:
 
 def united(con: "DuckDBPyConnection", paths: Sequence[Path], into: Path) -> list[Path]:
     """Rewrite the rows of files to an empty folder, with one type for each column."""
-    return parquet.write(con, f"select * from {scan(paths)}", into)
+    columns = column_types(con, paths)
+    return column_groups.select(con, {name: quote(name) for name in columns}, scan(paths), into)
 
 
 def sorted_by(

@@ -19,9 +19,6 @@ from analyst.names import quote
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-WIDE = 250
-"""A table of more columns is wide; others are limited by the size of their rows, which groups of columns do not change."""
-
 
 def merge_by_key(
     con: "DuckDBPyConnection",
