@@ -8,6 +8,7 @@ even if it was replaced, so every version of an object needs a local name of its
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from tempfile import TemporaryDirectory, gettempdir, mkdtemp
 from typing import TYPE_CHECKING, Final
 from weakref import finalize
 
+from analyst import logs
 from analyst.errors import AnalystError, ContractError, MemoryExhaustedError, UnavailableError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
@@ -30,6 +32,8 @@ from analyst.types import checked_type
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_LOG = logging.getLogger(f"{logs.ROOT}.duckdb")
+_LONGEST_REASON: Final = 2000
 _ARRAY: Final = 1 << 21
 _LARGE: Final = 1 << 18
 
@@ -378,10 +382,10 @@ def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = N
         raise
     except duckdb.OutOfMemoryException as failure:
         raise MemoryExhaustedError(
-            f"memory or temporary disk space ran out: {_first_line(failure)}; increase MEMORY_LIMIT"
+            f"memory or temporary disk space ran out: {reason_of(failure)}; increase MEMORY_LIMIT"
         ) from failure
     except (duckdb.Error, UnicodeDecodeError) as failure:
-        reason = _first_line(failure)
+        reason = reason_of(failure)
         if "No space left on device" in str(failure):
             raise UnavailableError(f"the disk is full: {reason}; free space on the disk of SCRATCH_DIR") from failure
         if hide is not None:
@@ -389,8 +393,19 @@ def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = N
         raise error(label + reason) from failure
 
 
-def _first_line(failure: Exception) -> str:
-    """Return only the reason; errors that our own SQL raises start with 'Invalid Input Error'."""
+_BROKEN: Final = "DuckDB can't read it (an internal error; see the log): it is probably damaged; write it again"
+
+
+def reason_of(failure: Exception) -> str:
+    """Return only the reason for an error of DuckDB; those that our own SQL raises start with 'Invalid Input Error'.
+
+    What DuckDB says of its own failures, which make an instance unusable, explains nothing to anybody else: it is logged.
+    """
+    import duckdb
+
+    if isinstance(failure, duckdb.InternalException | duckdb.FatalException):
+        _LOG.warning("an internal error of DuckDB", extra={"fields": {"reason": str(failure)[:_LONGEST_REASON]}})
+        return _BROKEN
     return str(failure).split("\n")[0].removeprefix("Invalid Input Error: ")
 
 
