@@ -50,20 +50,22 @@ class Handler:
 
 
 def user_of(access: AccessList, given: str, domains: Sequence[str]) -> str:
-    """Return the id of an active user, who is given by id, e-mail address, or the part before the @ of an address.
+    """Return the id of an active user, who is given by id, e-mail address, or the part before the @ if only one has that.
 
-    The part before the @ stands for the address at the company's domain, if it has one. At other domains it may be somebody
-    else's: messages of a person who has left must not reach a namesake.
+    That one must be of the company's only domain. At others it may be somebody else's: messages for a person who has left must
+    not reach a namesake.
 
     Raises:
         RefusedError: there is no such user.
     """
     name = given.strip().lower()
-    address = f"{name}@{domains[0].lower()}" if len(domains) == 1 and "@" not in name else name
     for id_, user in access.users.items():
-        if name == id_.lower() or address == user.email.lower():
+        if name in {id_.lower(), user.email.lower()}:
             return id_
-    raise RefusedError(404, f"there is no active user {given!r}; give the e-mail address of one")
+    found = [id_ for id_, user in access.users.items() if name == user.email.lower().partition("@")[0]]
+    if len(found) != 1 or [access.users[found[0]].email.lower()] != [f"{name}@{domain.lower()}" for domain in domains]:
+        raise RefusedError(404, f"there is no active user {given!r}; give the e-mail address of one")
+    return found[0]
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -390,8 +390,8 @@ class Model:
         return Snapshots(self.store).current().catalog
 
     def rebuilding(self, store: Store) -> Rebuild:
-        sizes = {"embedded": 0, "part": 1} if self.in_parts else {}
-        return Rebuild(store, self.now, tuple, self.scratch(), of_now=lambda: self.is_of_now, **sizes)
+        rebuilding = Rebuild(store, self.now, tuple, self.scratch(), of_now=lambda: self.is_of_now)
+        return replace(rebuilding, embedded=0, part=1) if self.in_parts else rebuilding
 
     def scratch(self) -> Path:
         home = self.folder / "scratch"

@@ -134,7 +134,9 @@ def test_without_a_bot_nothing_is_sent(office: Office, tmp_path: Path) -> None:
     with telegram() as bot:
         link(office, office.person("ann"), bot)
         with gateway(office.environ, QUICK, tmp_path / "send.sock"):
-            status, answer = sent(tmp_path / "send.sock", request({"user": "ann", "text": "x"}, "POST /send HTTP/1.1"))
+            status, answer = sent(
+                tmp_path / "send.sock", request({"user": "ann@example.com", "text": "x"}, "POST /send HTTP/1.1")
+            )
     assert (status, "TELEGRAM_BOT_TOKEN" in answer["error"]) == (502, True)
 
 
@@ -154,7 +156,7 @@ def test_a_silent_telegram_keeps_nobody_from_connecting(office: Office, tmp_path
         ann = office.person("ann")
         link(office, ann, bot)
         with gateway(office.environ, QUICK, path) as running:
-            message = request({"user": "ann", "text": "x"}, "POST /send HTTP/1.1")
+            message = request({"user": "ann@example.com", "text": "x"}, "POST /send HTTP/1.1")
             done = [programs.submit(sent, path, message) for _ in range(100)]
             assert all(asked.acquire(timeout=60) for _ in range(4))
             assert next(as_completed(done)).result()[0] == 503  # too many wait
