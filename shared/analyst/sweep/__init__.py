@@ -50,7 +50,7 @@ from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
 from analyst.scripts import shelf
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
-from analyst.store import Entry, Store, delete_all
+from analyst.store import Entry, Store, delete_all, in_parallel
 from analyst.sweep import pointers
 from analyst.sweep.archive_records import Records
 from analyst.sweep.checkpoints import Log
@@ -255,15 +255,16 @@ class Sweep:
 
     def _look_at_logs(self, sweep: SourceSweep, foreign: frozenset[str], found: _Found, *, dry_run: bool) -> None:
         """Write due checkpoints and find what older ones cover, except for logs that were just restated."""
-        for table, log in sweep.logs.items():
-            if table in foreign:
-                continue
+        logs = {table: log for table, log in sweep.logs.items() if table not in foreign}
+        misleading = in_parallel(lambda log: log.misleads(), logs.values())
+        for (table, log), misleads in zip(logs.items(), misleading, strict=True):
             with found.trouble(sweep.source, f"{table}: "):
                 if log.impossible:
                     names = ", ".join(entry.key for entry in log.impossible[:3])
                     found.unneeded += log.impossible
                     found.problems.append(SweepProblem(source=sweep.source, message=_IMPOSSIBLE.format(names=names)))
-                if not (written := 0 if dry_run else log.checkpoint()) and log.last_checkpoint and log.misleads():
+                written = 0 if dry_run else log.checkpoint()
+                if misleads and not written and log.last_checkpoint is not None:
                     found.unneeded.append(log.last_checkpoint)
                     message = _MISLEADING.format(key=log.last_checkpoint.key)
                     found.problems.append(SweepProblem(source=sweep.source, message=message))

@@ -139,6 +139,8 @@ class Log:
             return True
         if version < max(self.checkpoints, default=0):
             return True
+        if version in self.checkpoints and parts is None:
+            return False
         stem = f"{self.last_checkpoint.key.removesuffix(_LAST)}{version:020}.checkpoint."
         names = [entry.key for entry in self.store.list(stem)]
         return len(names) != parts if parts is not None else not names
