@@ -261,7 +261,7 @@ def test_a_table_whose_files_are_gone_is_named_until_they_are_back(published: Pu
 @pytest.mark.parametrize(
     ("options", "before", "after"),
     [
-        ({}, "id,at\n1,1\n", "id,at\n"),
+        ({"allow_fewer": True}, "id,at\n1,1\n", "id,at\n"),
         (BY_CURSOR, "id,at\n1,1\n", "id,at\n1,1\n\n"),
         (BY_CURSOR, "id,at\n1,1\n", "id,at\n"),
         (BY_KEY, "id,at\n1,1\n", "at,id\n1,1\n"),
@@ -285,6 +285,21 @@ def test_a_table_to_which_nothing_came_is_named_until_something_does(
     published.write("t.csv", "id,at\n1,1\n2,2\n")
     assert published.sync().note is None
     assert [table.notice for table in published.catalog().tables] == [None]
+
+
+def test_a_file_that_lost_most_of_its_rows_keeps_them_unless_it_is_read_in_another_way(published: Published) -> None:
+    published.options = {}
+    rows = [f"{number},{'a' if number < 3 else 'b'}" for number in range(40)]
+    published.write("t.csv", "\n".join(["id,kind", *rows]))
+    assert published.sync().rows == 40
+    for left in ([], rows[:5]):
+        published.write("t.csv", "\n".join(["id,kind", *left]) + "\n")
+        (failed,) = published.run().tables
+        assert f"{40 - len(left)} of the 40 published rows would be gone" in str(failed.error)
+        assert sum(file.rows for file in published.files()) == 40
+    assert published.sync(comment="3").rows == 4  # so the row of this number is a comment
+    published.write("t.csv", "id,kind\n")
+    assert published.sync(allow_fewer=True).rows == 0
 
 
 def test_a_connector_that_lists_a_part_of_a_source_lets_the_others_be() -> None:
