@@ -148,8 +148,9 @@ class KeboolaTableOptions(BaseModel):
     `initial_load_chunk_days`: the first load of an incremental table is read in windows of so many days of changes, each
     published on its own. `max_history_days`: how far back the first load goes. `schema_changes`: what happens when
     columns change. `types`: types of columns, instead of Keboola's. `file_type`: as what Keboola exports the table.
-    `allow_fewer`: the table may lose many or all of its rows at once; an earlier name is `allow_empty`. `check_rows`: whether the number of rows is compared with
-    Keboola's. `partition_by`, `partition_granularity`: the column and the periods by which a partitioned table is stored.
+    `allow_fewer`: the table may lose many or all of its rows at once; an earlier name is `allow_empty`. `check_rows`:
+    whether the number of rows is compared with Keboola's. `partition_by`, `partition_granularity`: the column and the periods
+    by which a partitioned table is stored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
