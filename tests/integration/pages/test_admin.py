@@ -210,6 +210,7 @@ def test_a_table_of_sql_is_added_by_a_form_and_its_sql_is_changed(admin: Browser
         "engine",
         "connection",
         "max_bytes_billed",
+        "allow_fewer",
     ]
     wrong = {"table": "daily", "schedule": "daily 05:00", "option": "sql", "text": "select nothing from shop.none"}
     refused = admin.post("/admin/sources/reports/tables", **wrong)
