@@ -3,14 +3,15 @@
 The ranges of the files (`contract.key_ranges`) exclude most of them; of the others only the columns of the key are
 read, to find the keys that a file contains. A file is rewritten if it loses a row or gets another one in its place. New
 keys are added to a file next to them that is rewritten anyway or is small, else they become new files. All other files
-stay as they are, under their names.
+stay as they are, under their names. Where rows are only replaced, the columns in which none of them differs are copied as
+they are compressed: most increments change a few columns.
 
 Every step has one result: rows are sorted by a total order, files are chosen by their rows alone, and each file is
 written by one thread. So the bytes are the same whatever the number of threads, and rewriting two files at a time is
 safe.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
-from analyst.contract import cursors, key_ranges, merging, parquet, wide_merge
+from analyst.contract import column_groups, cursors, key_ranges, merging, parquet, wide_merge
 from analyst.contract.key_ranges import FileSizes, Order, Range
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
@@ -35,6 +36,8 @@ SIDE_BY_SIDE = 2
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
 _CONDITIONS = 200
 _APPLIED_ROWS = 4096
+_ROW_NUMBER = "file_row_number"
+"""A column that DuckDB adds to those of a file."""
 
 Files = tuple[ParquetFile | FileRow, ...]
 
@@ -189,10 +192,51 @@ class KeyedMerge:
 
     def _rewritten(self, plan: "_Plan", number: int, order: Order) -> Sequence[ParquetFile]:
         """Write a file again with its rows replaced, deleted and added."""
+        with self._lent(share=SIDE_BY_SIDE) as con, told_as(SourceError):
+            paths = self._with_few_columns(con, plan, number, order) or self._with_all_columns(con, plan, number, order)
+            return [key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths]
+
+    def _with_few_columns(self, con: "DuckDBPyConnection", plan: "_Plan", number: int, order: Order) -> Sequence[Path]:
+        """Write only the columns in which rows differ, and copy the others; nothing if that is not possible.
+
+        It is possible where each row of the file stays in its place. Values that are equal but not the same, such as 0.0 and
+        -0.0, have different texts.
+        """
+        path, size = self.local(self.base[number]), plan.size_of(number, self.base[number])
+        names = list(self._stats()[number])
+        if not plan.is_narrow(names) or size != parquet.MAX_FILE_BYTES:
+            return ()
+        applied, same = plan.applied_to(number), _same("f", "n", order.key)
+        new = {name: f"n.{quote(name)}" if name in plan.columns else "null" for name in names}
+        differ = ", ".join(
+            f"bool_or(f.{quote(name)} is distinct from {value}"
+            f" or cast(f.{quote(name)} as varchar) is distinct from cast({value} as varchar))"
+            for name, value in new.items()
+        )
+        counted = f'count(*), coalesce(bool_or(n."is gone"), false), {differ}'
+        scan = f"read_parquet({quote_text(str(path))}, file_row_number = true) f"
+        rows, is_gone, *flags = con.execute(f"select {counted} from {scan} join {applied} n on {same}").fetchall()[0]
+        changed = [name for name, differs in zip(names, flags, strict=True) if differs]
+        if rows != plan.touched[number] or is_gone or not changed or not {*changed}.isdisjoint(order.columns):
+            return ()
+        listed = ", ".join(
+            f'case when n."the file" is null then f.{quote(name)} else {new[name]} end as {quote(name)}'
+            for name in changed
+        )
+        query = f"""
+            select {", ".join(map(quote, changed))} from (
+                select f.file_row_number as "the place", {listed} from {scan} left join {applied} n on {same}
+            )
+            order by "the place"
+        """
+        columns = parquet.write(con, query, self.folder(), is_portable=True, group_rows=parquet.KEYED_GROUP_ROWS)
+        into = self.folder() / "00000.parquet"
+        return (into,) if len(columns) == 1 and column_groups.with_columns(path, columns[0], into) else ()
+
+    def _with_all_columns(self, con: "DuckDBPyConnection", plan: "_Plan", number: int, order: Order) -> Sequence[Path]:
         file = self.base[number]
-        scan = f"read_parquet({quote_text(str(self.local(file)))})"
-        applied = f'(from read_parquet({quote_text(str(plan.applied))}) where "the file" = {number})'
-        same = " and ".join(f"kept.{quote(column)} = applied.{quote(column)}" for column in order.key)
+        scan, applied = f"read_parquet({quote_text(str(self.local(file)))})", plan.applied_to(number)
+        same = _same("kept", "applied", order.key)
         query = f"""
             select * from (
                 select * from {scan} kept where not exists (select 1 from {applied} applied where {same})
@@ -201,14 +245,10 @@ class KeyedMerge:
             )
             order by {order.sql}
         """
-        # a file that has grown to twice its size is cut; one that is a little too large would leave a tiny rest
-        expected = file.size_bytes * (1 + plan.touched[number] / max(file.rows, 1))
-        size = plan.file_bytes if expected > 2 * plan.file_bytes else parquet.MAX_FILE_BYTES
-        with self._lent(share=SIDE_BY_SIDE) as con:
-            paths = parquet.write(
-                con, query, self.folder(), is_portable=True, file_bytes=size, group_rows=parquet.KEYED_GROUP_ROWS
-            )
-            return [key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths]
+        size = plan.size_of(number, file)
+        return parquet.write(
+            con, query, self.folder(), is_portable=True, file_bytes=size, group_rows=parquet.KEYED_GROUP_ROWS
+        )
 
     def _connect(self) -> "DuckDBPyConnection":
         temp_dir = self.folder() / "spill"
@@ -217,6 +257,10 @@ class KeyedMerge:
     def _lent(self, *, share: int = 1) -> "AbstractContextManager[DuckDBPyConnection]":
         limit = duckdb_files.shared(self.memory_limit, share)
         return duckdb_files.lent(memory_limit=limit, temp_dir=self.folder() / "spill")
+
+
+def _same(old: str, new: str, key: Sequence[str]) -> str:
+    return " and ".join(f"{old}.{quote(column)} = {new}.{quote(column)}" for column in key)
 
 
 def _check_deleted(con: "DuckDBPyConnection", increment: Increment) -> None:
@@ -231,13 +275,34 @@ class _Plan:
     """What a merge does to each file of the base, by its number.
 
     `touched` are the files that are rewritten, with the number of rows that they get; `applied` is a parquet file with
-    these rows, in the order of "the file". `added` are new files.
+    these rows, in the order of "the file", and their `columns`. `differing` are columns in which the first replaced row of
+    a file differs. `added` are new files.
     """
 
     touched: Mapping[int, int]
     applied: Path
+    columns: Collection[str]
+    differing: Collection[str]
     added: Sequence[ParquetFile]
     file_bytes: int
+
+    def applied_to(self, number: int) -> str:
+        """Return the SQL of the rows for a file."""
+        return f'(from read_parquet({quote_text(str(self.applied))}) where "the file" = {number})'
+
+    def size_of(self, number: int, file: FileRow) -> int:
+        """Return the size at which a file is cut.
+
+        One that has grown to twice its size is cut; one that is a little too large would leave a tiny rest.
+        """
+        expected = file.size_bytes * (1 + self.touched[number] / max(file.rows, 1))
+        return self.file_bytes if expected > 2 * self.file_bytes else parquet.MAX_FILE_BYTES
+
+    def is_narrow(self, names: Collection[str]) -> bool:
+        """Return whether replaced rows seem to differ from those of a file in few of its columns, of which it has all."""
+        if len(names) > wide_merge.WIDE or not {*self.columns} <= {*names} or _ROW_NUMBER in map(str.lower, names):
+            return False
+        return len(self.differing) <= len(names) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,4 +492,4 @@ class _Planning:
         )
         made = [parquet.inspect(self.con, path) for path in paths]
         added = [key_ranges.recorded(self.con, file, self.increment.order) for file in made if file.rows]
-        return _Plan(dict(counted), applied, added, size)
+        return _Plan(dict(counted), applied, self.types.keys(), self._differing, added, size)
