@@ -161,6 +161,7 @@ LISTED: dict[str, set[str]] = {
         "scanned",
         "self._base_types[c]",
         "terms",
+        "value",
         "wins",
     },
     "shared/analyst/contract/column_groups.py": {"parquet.portable_select(con, query)"},

@@ -81,7 +81,7 @@ def with_columns(path: Path, columns: Path, into: Path) -> bool:
             begin, chunks, others = file.tell(), list[Struct](), {_path(chunk): chunk for chunk in _items(after, 1)}
             for chunk in _items(before, 1):
                 chosen = others.get(_path(chunk), chunk)
-                source = kept if chosen is chunk else changed
+                source: BinaryIO = kept if chosen is chunk else changed
                 copied = _copied(chosen, source, file)
                 chunks.append(copied)
                 if _FILTER in (about := _value(chosen, 3)):

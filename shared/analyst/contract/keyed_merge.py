@@ -204,18 +204,22 @@ class KeyedMerge:
         """
         path, size = self.local(self.base[number]), plan.size_of(number, self.base[number])
         names = list(self._stats()[number])
-        if not plan.is_narrow(names) or size != parquet.MAX_FILE_BYTES:
+        if number not in plan.differing or not plan.is_narrow(names) or size != parquet.MAX_FILE_BYTES:
             return ()
-        applied, same = plan.applied_to(number), _same("f", "n", order.key)
+        applied = plan.applied_to(number)
+        same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in order.key)
         new = {name: f"n.{quote(name)}" if name in plan.columns else "null" for name in names}
+        known = plan.differing[number]
         differ = ", ".join(
             f"bool_or(f.{quote(name)} is distinct from {value}"
             f" or cast(f.{quote(name)} as varchar) is distinct from cast({value} as varchar))"
+            if name not in known
+            else "true"
             for name, value in new.items()
         )
-        counted = f'count(*), coalesce(bool_or(n."is gone"), false), {differ}'
+        terms = f'count(*), coalesce(bool_or(n."is gone"), false), {differ}'
         scan = f"read_parquet({quote_text(str(path))}, file_row_number = true) f"
-        rows, is_gone, *flags = con.execute(f"select {counted} from {scan} join {applied} n on {same}").fetchall()[0]
+        rows, is_gone, *flags = con.execute(f"select {terms} from {scan} join {applied} n on {same}").fetchall()[0]
         changed = [name for name, differs in zip(names, flags, strict=True) if differs]
         if rows != plan.touched[number] or is_gone or not changed or not {*changed}.isdisjoint(order.columns):
             return ()
@@ -236,7 +240,7 @@ class KeyedMerge:
     def _with_all_columns(self, con: "DuckDBPyConnection", plan: "_Plan", number: int, order: Order) -> Sequence[Path]:
         file = self.base[number]
         scan, applied = f"read_parquet({quote_text(str(self.local(file)))})", plan.applied_to(number)
-        same = _same("kept", "applied", order.key)
+        same = " and ".join(f"kept.{quote(column)} = applied.{quote(column)}" for column in order.key)
         query = f"""
             select * from (
                 select * from {scan} kept where not exists (select 1 from {applied} applied where {same})
@@ -259,10 +263,6 @@ class KeyedMerge:
         return duckdb_files.lent(memory_limit=limit, temp_dir=self.folder() / "spill")
 
 
-def _same(old: str, new: str, key: Sequence[str]) -> str:
-    return " and ".join(f"{old}.{quote(column)} = {new}.{quote(column)}" for column in key)
-
-
 def _check_deleted(con: "DuckDBPyConnection", increment: Increment) -> None:
     if increment.deleted:
         columns = merging.column_types(con, increment.deleted)
@@ -275,14 +275,14 @@ class _Plan:
     """What a merge does to each file of the base, by its number.
 
     `touched` are the files that are rewritten, with the number of rows that they get; `applied` is a parquet file with
-    these rows, in the order of "the file", and their `columns`. `differing` are columns in which the first replaced row of
-    a file differs. `added` are new files.
+    these rows, in the order of "the file", and their `columns`. `differing` are some of the columns in which rows of a file
+    differ. `added` are new files.
     """
 
     touched: Mapping[int, int]
     applied: Path
     columns: Collection[str]
-    differing: Collection[str]
+    differing: Mapping[int, Collection[str]]
     added: Sequence[ParquetFile]
     file_bytes: int
 
@@ -302,7 +302,7 @@ class _Plan:
         """Return whether replaced rows seem to differ from those of a file in few of its columns, of which it has all."""
         if len(names) > wide_merge.WIDE or not {*self.columns} <= {*names} or _ROW_NUMBER in map(str.lower, names):
             return False
-        return len(self.differing) <= len(names) // 2
+        return len({column for found in self.differing.values() for column in found}) <= len(names) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +325,8 @@ class _Planning:
     types: Mapping[str, str]
     is_unique: bool
     _base_types: dict[str, str] = field(default_factory=dict)
-    _differing: set[str] = field(default_factory=set)
-    """Columns in which rows of files that were compared differ."""
+    _differing: dict[int, Collection[str]] = field(default_factory=dict)
+    """Columns in which rows of files that were compared differ, by the number of the file."""
 
     @property
     def base(self) -> tuple[FileRow, ...]:
@@ -420,13 +420,13 @@ class _Planning:
         terms = {c: f"f.{quote(c)} is distinct from n.{quote(c)}" for c in self.types if c in old}
         terms |= {c: f"n.{quote(c)} is not null" for c in self.types if c not in old}
         terms |= {c: f"f.{quote(c)} is not null" for c in old - self.types.keys() - {*order.columns}}
-        usual = {c: term for c, term in terms.items() if c in self._differing}
-        if usual and self._different(number, usual) is not None:
-            return True
-        if len(usual) == len(terms):
-            return False
-        found = self._different(number, terms)
-        self._differing.update(found or ())
+        seen = {column for found in self._differing.values() for column in found}
+        usual = {c: term for c, term in terms.items() if c in seen}
+        found = self._different(number, usual) if usual else None
+        if found is None and len(usual) < len(terms):
+            found = self._different(number, terms)
+        if found is not None:
+            self._differing[number] = found
         return found is not None
 
     def _different(self, number: int, terms: Mapping[str, str]) -> list[str] | None:
