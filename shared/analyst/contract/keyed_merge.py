@@ -206,6 +206,8 @@ class KeyedMerge:
         names = list(self._stats()[number])
         if number not in plan.differing or not plan.is_narrow(names) or size != parquet.MAX_FILE_BYTES:
             return ()
+        if not column_groups.ends_by_rows(path, parquet.KEYED_GROUP_ROWS):
+            return ()
         applied = plan.applied_to(number)
         same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in order.key)
         new = {name: f"n.{quote(name)}" if name in plan.columns else "null" for name in names}

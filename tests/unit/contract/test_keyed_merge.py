@@ -227,7 +227,9 @@ def test_a_file_of_which_few_columns_change_is_that_of_a_new_table(tmp_path: Pat
     assert [file.sha256 for file in changed.files] == [file.sha256 for file in whole.files]
 
 
-@pytest.mark.parametrize("options", ["row_group_size 2048", "compression snappy", "parquet_version v2"])
+@pytest.mark.parametrize(
+    "options", ["row_group_size 2048", "row_group_size 100000", "compression snappy", "parquet_version v2"]
+)
 def test_files_that_were_written_otherwise_take_changes_too(tmp_path: Path, options: str) -> None:
     table = Table(tmp_path, Order(("id",)), sizes=FileSizes(least=100 << 20))
     table.merge(MANY_TYPES)
