@@ -198,7 +198,8 @@ def test_the_bytes_do_not_depend_on_threads(tmp_path: Path) -> None:
 
 
 MANY_TYPES = """
-    select i as id, md5(i::varchar) as text, ['a', 'b', 'c', null][1 + i % 4] as status, i / 7 as score, 0.0 as zero,
+    select i as id, md5(i::varchar) as text, ['a', 'b', 'c', null][1 + i % 4] as status, i / 7 as score,
+        case when hash(i, 7) % 400 > 0 then i / 7 else 0 end as zero,
         (i % 1000)::decimal(12, 2) as total, date '2024-01-01' + (i % 300)::integer as day, i % 3 = 0 as flag,
         [i, null, i + 1] as list, {'a': i % 50, 'b': {'c': md5(i::varchar)}} as struct, map {'k': i} as "map",
         i::varchar::blob as blob, null::varchar as nothing, i as "file row", 'é' || (i % 9) as "Wide Ünïcode"
@@ -212,7 +213,7 @@ FEW = "hash(id, 7) % 400 = 0"
     [
         "'new' || id as text",
         "'new' as status",
-        "-0.0 as zero, 'x' as nothing",
+        "'-0.0'::double as zero, 'x' as nothing",
         "[id] as list, map {'k': -id} as \"map\", null::boolean as flag",
         "{'a': 1, 'b': {'c': 'new'}} as struct, null::blob as blob",
     ],
