@@ -8,7 +8,7 @@ from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.notifications.delivery import deliver_later
 from analyst.scripts.runner import Runner
-from analyst.scripts.shelf import Trigger
+from analyst.scripts.stored_scripts import Trigger
 from analyst.state.fields import Input, Output
 
 

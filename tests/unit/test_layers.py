@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
     ("counters", "errors", "logs", "backoff", "http_client", "validation"),
-    ("addresses", "clients", "names", "schedule", "type_names", "types"),
+    ("addresses", "clients", "names", "public_addresses", "schedule", "type_names", "types"),
     ("settings",),
     ("store", "catalog"),
     ("automation", "days", "duckdb_files", "lease", "runs", "spans"),

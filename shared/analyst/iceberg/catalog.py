@@ -18,7 +18,7 @@ from analyst.catalog import Table
 from analyst.errors import AnalystError, NotFoundError
 from analyst.http_client import HttpClient
 from analyst.iceberg import credentials
-from analyst.iceberg.file_door import EarlierFiles, Streams
+from analyst.iceberg.file_endpoint import EarlierFiles, Streams
 from analyst.iceberg.metadata import DOCUMENT, METADATA, Current, TableRecords, location_of, table_metadata
 from analyst.iceberg.schema import Json
 from analyst.names import did_you_mean

@@ -1,4 +1,4 @@
-"""Short-lived credentials for the files of one table, in the form of S3's, which only our own door accepts (`file_door`).
+"""Short-lived credentials for the files of one table, in the form of S3's, which only our own endpoint accepts (`file_endpoint`).
 
 The session token is signed by us and says whose it is and for which table. The secret is derived from it, so nothing is
 stored. They are no rights: each request is decided by the access list as it is then, so a grant, a token or a session that
@@ -23,7 +23,7 @@ REGION: Final = "us-east-1"
 
 LEAST: Final = Role.ANALYST
 SCOPE: Final = Scope.SYNC
-"""What the catalog requires of its callers, and the door of the holders of credentials."""
+"""What the catalog requires of its callers, and the file endpoint of the holders of credentials."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from analyst.store.compare_and_swap import put_once
 
 PREFIX: Final = "iceberg/"
 BUCKET: Final = "iceberg-files"
-"""The name of the bucket in the addresses of files: the first part of the path of our own door, see `file_door`."""
+"""The name of the bucket in the addresses of files: the first part of the path of our own endpoint, see `file_endpoint`."""
 
 METADATA: Final = "metadata/"
 RECORD: Final = "table.json"

@@ -243,7 +243,7 @@ class Outbox:
         return _Marks() if found is None else _parsed_marks(found)
 
 
-def spent(store: Store) -> Iterator[Entry]:
+def expired(store: Store) -> Iterator[Entry]:
     """List what the sweep deletes: notifications that are old, or more than a person's inbox shows."""
     yield from (entry for entry in store.list(_OUT) if entry.age > SENT_WITHIN + _DAY)
     yield from (entry for entry in store.list(_LIVE) if entry.age > _DAY)

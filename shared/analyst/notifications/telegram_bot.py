@@ -39,7 +39,7 @@ _CODES: Final = f"{PREFIX}telegram/codes/"
 _CHATS: Final = f"{PREFIX}telegram/chats/"
 _UPDATES: Final = f"{PREFIX}telegram/updates/"
 OFFSET: Final = f"{PREFIX}telegram/offset.json"
-SPENT: Final = (_CODES, _UPDATES)
+EXPIRING: Final = (_CODES, _UPDATES)
 """Prefixes of what the sweep deletes after a day."""
 SECRET: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header
 CODE_LASTS: Final = timedelta(minutes=10)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst import automation
 from analyst.automation import Pause
 from analyst.scheduling import ledger
-from analyst.scheduling.due import folded
+from analyst.scheduling.decisions import folded
 from analyst.scheduling.ledger import Attempt, Ledger
 from analyst.scheduling.timetable import (
     Entry,

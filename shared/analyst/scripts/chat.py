@@ -11,7 +11,7 @@ from analyst.errors import RateLimitedError
 from analyst.notifications.delivery import deliver_later
 from analyst.notifications.notification import caller_of
 from analyst.notifications.telegram_bot import Bot, OwnScript, Reply
-from analyst.scripts.shelf import Script, Shelf
+from analyst.scripts.stored_scripts import Script, StoredScripts
 from analyst.settings import Settings
 from analyst.store import Store
 from analyst.tasks import Tasks
@@ -58,7 +58,7 @@ class ScriptChat:
         caller = caller_of(self.access(), user_id)
         if caller is None or not caller.includes(Role.ANALYST) or self.settings.script_runner == "off":
             return []
-        own = [each for each in Shelf(self.store).seen_by(caller) if each.owner == user_id]
+        own = [each for each in StoredScripts(self.store).seen_by(caller) if each.owner == user_id]
         return [OwnScript(each.id, each.name, _last(each)) for each in own]
 
 

@@ -20,67 +20,34 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst import duckdb_files, lease, runs, usage
+from analyst import duckdb_files, lease, runs
 from analyst.audit.archives import Archiving
 from analyst.audit.writer import PREFIX as AUDIT_PREFIX
-from analyst.auth.last_use import USES
-from analyst.auth.limits import COUNTERS
-from analyst.auth.session_list import PREFIX as SESSIONS
-from analyst.auth.sessions import REFRESH_LASTS
-from analyst.auth.single_use import USED
 from analyst.backup.archive import left_over
 from analyst.catalog import Table
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.publishing import restate
-from analyst.contract.source_jobs import PREFIX as JOBS
 from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
-from analyst.notifications import outbox, telegram_bot
 from analyst.profiles.stored_profiles import of_gone_tables
-from analyst.query import CACHED, RESULTS
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
-from analyst.scripts import shelf
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
 from analyst.store import Entry, Store, delete_all
-from analyst.sweep import pointers
+from analyst.sweep import replaced
 from analyst.sweep.archive_records import Records
 from analyst.sweep.compact import Rewriting, Rewritten
 from analyst.sweep.compaction_rule import Rule, Scattered, choose, is_set_back
 from analyst.sweep.data_files import SourceSweep
-from analyst.sweep.pointers import is_older
+from analyst.sweep.expired import expired, is_older
 
 _DAY: Final = timedelta(days=1)
-
-
-def spent(store: Store) -> Iterator[Entry]:
-    """List what has expired.
-
-    That is secrets, sessions, counters, all but the last day of a token's use, results of queries, notifications, jobs.
-
-    A one-time secret must be remembered as used for as long as the longest-lived secret would be valid.
-    """
-    yield from (entry for entry in store.list(USED) if is_older(entry, REFRESH_LASTS + _DAY))
-    yield from (entry for entry in store.list(SESSIONS) if is_older(entry, REFRESH_LASTS + _DAY))
-    yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
-    yield from (entry for entry in store.list(RESULTS) if is_older(entry, _DAY))
-    yield from (entry for entry in store.list(CACHED) if is_older(entry, 7 * _DAY))
-    yield from (entry for entry in store.list(JOBS) if is_older(entry, _DAY))
-    yield from outbox.spent(store)
-    yield from shelf.spent(store)
-    for prefix in telegram_bot.SPENT:
-        yield from (entry for entry in store.list(prefix) if is_older(entry, _DAY))
-    yield from (entry for entry in store.list(usage.PREFIX) if is_older(entry, usage.KEPT))
-    for entry, following in pairwise(store.list(USES)):
-        if entry.key.rpartition("/")[0] == following.key.rpartition("/")[0] and is_older(entry, _DAY):
-            yield entry
 
 
 class SweepProblem(BaseModel):
@@ -186,13 +153,13 @@ class Sweep:
         """
         snapshots, found = Snapshots(self.store), _Found()
         records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
-        old = pointers.snapshots(self.store, self.keep)
+        old = replaced.snapshots(self.store, self.keep)
         if not dry_run:
             for is_catalog in (True, False):
                 delete_all(self.store, (entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog))
-        found.unneeded += pointers.catalog_parts(self.store, frozenset(entry.key for entry in old))
-        found.unneeded += pointers.states(self.store)
-        found.unneeded += [*spent(self.store), *abandoned(self.store), *left_over(self.store)]
+        found.unneeded += replaced.catalog_parts(self.store, frozenset(entry.key for entry in old))
+        found.unneeded += replaced.states(self.store)
+        found.unneeded += [*expired(self.store), *abandoned(self.store), *left_over(self.store)]
         tables = snapshots.current().catalog.tables
         gone = of_gone_tables(self.store, [table.id for table in tables])
         found.unneeded += [entry for entry in (*gone, *self.unneeded_by(tables)) if is_older(entry, _DAY)]

@@ -182,7 +182,7 @@ class EarlierFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class FileDoor:
+class FileEndpoint:
     """Finds the object of a signed request. `hosts` are the names under which clients may know this server.
 
     `admit` is told whose request it is, and raises if they have sent too many.

@@ -173,7 +173,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class StoredScripts:
     """The scripts of a bucket. All methods raise `UnavailableError` if the store does not respond."""
 
     store: Store
@@ -461,11 +461,11 @@ def _may_run(script: Script, access: AccessList) -> bool:
     return owner is not None and owner.includes(Role.ANALYST)
 
 
-def spent(store: Store) -> Iterator[Entry]:
+def expired(store: Store) -> Iterator[Entry]:
     """List what the sweep deletes: what runs wrote, if it is old or too much, and sources that no script has."""
-    saved = Shelf(store).everything()
+    saved = StoredScripts(store).everything()
     for script_id in store.list_folders(_RUNS):
-        yield from _spent_runs(store, script_id, KEPT if script_id in saved else _FAILURES_KEPT)
+        yield from _expired_runs(store, script_id, KEPT if script_id in saved else _FAILURES_KEPT)
     yield from (entry for entry in store.list(_FAILED) if entry.age > _FAILURES_KEPT)
     old = [entry for entry in store.list(_SOURCES) if entry.age > 86_400]  # noqa: PLR2004 - a day, for a push under way
     used = {_source_key(script) for script in saved.values()}
@@ -473,7 +473,7 @@ def spent(store: Store) -> Iterator[Entry]:
     yield from (entry for entry in store.list(_ONCE) if entry.age > _FAILURES_KEPT)
 
 
-def _spent_runs(store: Store, script_id: str, kept: float) -> Iterator[Entry]:
+def _expired_runs(store: Store, script_id: str, kept: float) -> Iterator[Entry]:
     """List the runs of a script that are older than `kept` or too many. Those of a day stay, because a task that comes again looks for its run."""
     newest = sorted(store.list(f"{_RUNS}{script_id}/"), key=lambda entry: entry.key, reverse=True)
     yield from (entry for entry in newest[:MOST_RUNS] if entry.age > kept)
