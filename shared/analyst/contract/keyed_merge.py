@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from analyst import duckdb_files
 from analyst.contract import cursors, key_ranges, merging, parquet, wide_merge
 from analyst.contract.key_ranges import FileSizes, Order, Range
+from analyst.contract.merging import Increment
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
 from analyst.duckdb_files import told_as
@@ -37,21 +38,6 @@ _CONDITIONS = 200
 _APPLIED_ROWS = 4096
 
 Files = tuple[ParquetFile | FileRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Increment:
-    """The rows that a keyed table receives: parquet files with `new` rows, and with the keys of `deleted` ones.
-
-    `is_whole` means that the new rows are all rows of the source. `cursor` is the column that decides between two rows
-    with one key; see `merging.merge_by_key`.
-    """
-
-    new: Sequence[Path]
-    order: Order
-    cursor: str | None = None
-    deleted: Sequence[Path] = ()
-    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +86,8 @@ class KeyedMerge:
         """Merge an increment of a wide table; see `contract.wide_merge`."""
         order = increment.order
         with duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=self.folder() / "spill") as con:
-            paths = wide_merge.merge_by_key(
-                con,
-                [self.local(row) for row in self.base],
-                increment.new,
-                self.folder(),
-                order=order,
-                cursor=increment.cursor,
-                deleted=increment.deleted,
-                is_whole=increment.is_whole,
-            )
+            base = [self.local(row) for row in self.base]
+            paths = wide_merge.merge_by_key(con, base, increment, self.folder())
             files = tuple(key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths)
             return Merged(files, merging.repeated_keys(con, increment.new, order.key))
 
@@ -122,17 +100,9 @@ class KeyedMerge:
             increment, types = self._widened(con, increment)
             ranges = key_ranges.covering(self.base, order) if self.base else None
             if ranges is None or any(types.get(name, kind) != kind for name, kind in self._base_types()):
+                base, size = [self.local(row) for row in self.base], self.file_bytes(increment)
                 paths = merging.merge_by_key(
-                    con,
-                    [self.local(row) for row in self.base],
-                    increment.new,
-                    self.folder(),
-                    order=order,
-                    cursor=increment.cursor,
-                    deleted=increment.deleted,
-                    is_whole=increment.is_whole,
-                    is_unique=not repeated,
-                    file_bytes=self.file_bytes(increment),
+                    con, base, increment, self.folder(), is_unique=not repeated, file_bytes=size
                 )
                 files = tuple(key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths)
                 return Merged(files, repeated)

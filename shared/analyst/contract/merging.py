@@ -11,6 +11,7 @@ no longer has only those are kept whose text is certain.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,27 @@ _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DECIMAL(38,0)", "DECIMAL(
 """Types whose values each have exactly one text."""
 
 
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """The rows that a keyed table receives: parquet files with `new` rows, and with the keys of `deleted` ones.
+
+    `is_whole` means that the new rows are all rows of the source. `cursor` is the column that decides between two rows
+    with one key; see `merge_by_key`.
+    """
+
+    new: Sequence[Path]
+    order: Order
+    cursor: str | None = None
+    deleted: Sequence[Path] = ()
+    is_whole: bool = False
+
+    @property
+    def deletion(self) -> str:
+        """The query of the deleted keys that are the key of a row of `old`."""
+        same = " and ".join(f"old.{quote(name)} = gone.{quote(name)}" for name in self.order.key)
+        return f"select 1 from {scan(self.deleted)} gone where {same}"
+
+
 class WidenError(SourceError):
     """The types of some columns have changed, and a value of each does not fit the type that unites both."""
 
@@ -46,38 +68,33 @@ class WidenError(SourceError):
 def merge_by_key(
     con: "DuckDBPyConnection",
     base: Sequence[Path],
-    new: Sequence[Path],
+    increment: Increment,
     into: Path,
     *,
-    order: Order,
-    cursor: str | None,
-    deleted: Sequence[Path] = (),
-    is_whole: bool = False,
     is_unique: bool = False,
     file_bytes: int = MAX_FILE_BYTES,
 ) -> list[Path]:
-    """Write base and new rows, merged by primary key, to an empty folder: sorted by `order`, columns united by name.
+    """Write base and new rows, merged by primary key, to an empty folder: in their order, columns united by name.
 
     This reads and writes the whole table: `contract.keyed_merge` does so only where the files can't be merged one by
-    one. `deleted` are parquet files with the keys of rows that the source deleted; a new row with such a key stays.
-    `is_unique` means that no two new rows have one key.
+    one. A new row whose key is among those of deleted ones stays. `is_unique` means that no two new rows have one key.
 
     Raises:
         SourceError: the new rows have no such key column or a NULL in it, or a column's types are incompatible.
     """
+    new, order = increment.new, increment.order
     check_order(con, new, order)
-    base = going_with(con, base, new, into / "base", key=order.key, is_whole=is_whole)
+    base = going_with(con, base, new, into / "base", key=order.key, is_whole=increment.is_whole)
     types = column_types(con, new)
     if not base:
-        query = f"from {scan(new)}" if is_unique else latest(new, order.key, cursor, types)
+        query = f"from {scan(new)}" if is_unique else latest(new, order.key, increment.cursor, types)
     else:
         kept, key = _numbered(base, is_new=False), ", ".join(map(quote, order.key))
-        if deleted:
-            same = " and ".join(f"old.{quote(name)} = gone.{quote(name)}" for name in order.key)
-            kept = f"select * from ({kept}) old where not exists (select 1 from {scan(deleted)} gone where {same})"
+        if increment.deleted:
+            kept = f"select * from ({kept}) old where not exists ({increment.deletion})"
         query = f"""
             select * exclude ("is new", "row number") from ({kept} union all by name {_numbered(new, is_new=True)})
-            qualify row_number() over (partition by {key} order by {preferred(cursor, types)}) = 1
+            qualify row_number() over (partition by {key} order by {preferred(increment.cursor, types)}) = 1
         """
     if base or not is_unique or not _is_sorted(con, new, order):
         query = f"select * from ({query}) order by {order.sql}"

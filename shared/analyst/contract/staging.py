@@ -15,7 +15,8 @@ from analyst.catalog import Column
 from analyst.contract import cursors, merging, parquet, stable_cuts
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.key_ranges import Order
-from analyst.contract.keyed_merge import Files, Increment, KeyedMerge, Merged
+from analyst.contract.keyed_merge import Files, KeyedMerge, Merged
+from analyst.contract.merging import Increment
 from analyst.contract.model import FileRow, PartRow, TableState
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import NewTable, Rebase, Uploads, matched

@@ -19,7 +19,8 @@ from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.contract.key_ranges import FileSizes, Order, Range
-from analyst.contract.keyed_merge import Increment, KeyedMerge
+from analyst.contract.keyed_merge import KeyedMerge
+from analyst.contract.merging import Increment
 from analyst.contract.model import FileRow
 from analyst.errors import SourceError
 from analyst.store import Store
