@@ -155,7 +155,7 @@ def receive_telegram_update(ctx: Context) -> Text:
     audit="telegram.webhook",
 )
 def set_telegram_webhook(request: WebhookChoice, ctx: Context) -> WebhookState:
-    """Have Telegram send messages to the bot to this server, or stop it."""
+    """Register this server with Telegram, so that it receives the messages to its bot, or end that."""
     api = _bot(ctx)
     name = str(api.call("getMe")["username"])
     if not request.enabled:

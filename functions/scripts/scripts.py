@@ -227,7 +227,7 @@ def pause_script(one: OneScript, ctx: Context) -> ScriptView:
     audit="scripts.resume",
 )
 def resume_script(one: OneScript, ctx: Context) -> ScriptView:
-    """Resume a script. Times that it has missed are not caught up."""
+    """Resume a script. Runs that it missed are not made up for."""
     found = StoredScripts(ctx.store).get(one.id, ctx.caller)
     ctx.audited(f"script:{found.id}")
     return _view(ctx, StoredScripts(ctx.store).pause(found, None, ctx.now))

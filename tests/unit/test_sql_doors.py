@@ -166,10 +166,9 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/contract/column_groups.py": {"parquet.portable_select(con, query)"},
     "shared/analyst/contract/wide_merge.py": {
         "_count(con, base)",
-        "gone",
+        "increment.deletion",
         "kept",
         "merging.preferred(cursor, types)",
-        "merging.scan(deleted)",
         "merging.scan(paths)",
         "numbered",
         "order.sql",
@@ -177,7 +176,10 @@ LISTED: dict[str, set[str]] = {
     },
     "shared/analyst/contract/merging.py": {
         "_numbered(new, is_new=True)",
+        "increment.deletion",
         "preferred(cursor, types)",
+        "preferred(increment.cursor, types)",
+        "scan(self.deleted)",
         "back",
         "column",
         "is_new",

@@ -366,7 +366,9 @@ class ServerWarehouse:
         table, then = self._named(name), self.snapshots.at(snapshot)
         old = visible_tables.find(then, self.access, self.caller, table.id)
         if old is None:
-            raise ConflictError(f"the table {table.id!r} is not in the snapshot {snapshot}, or was another one")
+            raise ConflictError(
+                f"the table {table.id!r} is not in the snapshot {snapshot}, or another table had its name then"
+            )
         if "remote" in {old.query_mode, table.query_mode}:
             raise ConflictError(f"the table {table.id!r} is remote; its rows are not kept")
         kept = {file.path for file in old.files} & {file.path for file in table.files}

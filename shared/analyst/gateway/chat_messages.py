@@ -78,7 +78,9 @@ def _chat(process: Process, name: str) -> tuple[BotApi, int]:
     user_id = user_of(process.access.current(), name)
     mine = preferences.read(process.store, user_id)
     if mine.telegram is None or mine.telegram.problem is not None or "telegram" not in mine.channels("script"):
-        raise RefusedError(404, f"{name!r} has no chat in Telegram, or wants no messages of programs there")
+        raise RefusedError(
+            404, f"{name!r} has linked no chat in Telegram, or has turned off messages of programs there"
+        )
     if automation.paused(process.store) is not None:
         raise RefusedError(_BAD_GATEWAY, "this server is paused, so it sends no messages")
     try:

@@ -315,7 +315,9 @@ def set_webhook(api: BotApi, url: str, settings: Settings) -> None:
     try:
         api.call("setWebhook", {"url": url, "secret_token": secret, "allowed_updates": list(ALLOWED_UPDATES)})
     except UndeliverableError as error:
-        raise InvalidInputError(f"Telegram does not accept {url!r}, the address by BASE_URL: {error}") from error
+        raise InvalidInputError(
+            f"Telegram does not accept {url!r}, the address that follows from BASE_URL: {error}"
+        ) from error
 
 
 def welcome(user_id: str, chat_id: int, now: datetime) -> Notification:

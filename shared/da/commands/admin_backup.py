@@ -81,7 +81,7 @@ def restore(
     files are missing has no rows until it is extracted again. All sessions end, and tokens that were revoked since the
     backup stay revoked. If the restore is interrupted, run it again.
 
-    In another bucket than that of the backup, schedules, scheduled scripts and messages to people are paused, because the
+    In a bucket other than that of the backup, schedules, scheduled scripts and messages to people are paused, because the
     original may still be running. End that with --resume, or later: da admin schedule --resume
 
     Examples:

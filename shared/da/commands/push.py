@@ -85,7 +85,7 @@ def push(
     """
     if listing or remove:
         if files or sessions or private or dry_run or (listing and remove):
-            raise UsageError("--list and --remove are used alone")
+            raise UsageError("--list and --remove can't be combined with other options or files")
         _remove(remove, json=json) if remove else _list(json=json)
         return
     prepared = [] if sessions and not files else [_prepare(path, name) for path, name in _chosen(files or [])]

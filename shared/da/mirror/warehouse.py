@@ -339,7 +339,9 @@ class MirrorWarehouse:
         table, state = self._named(name), self._state()
         document = self._from_server(f"/api/sync/manifest?snapshot={snapshot:d}")
         if table.id not in document["tables"]:
-            raise ToolError(f"the table '{table.id}' is not in the snapshot {snapshot}, or was another one")
+            raise ToolError(
+                f"the table '{table.id}' is not in the snapshot {snapshot}, or another table had its name then"
+            )
         old = Table.from_json(table.id, document["tables"][table.id])
         ours, theirs = {file.sha256 for file in table.files}, {file.sha256 for file in old.files}
         after = [self.workspace.path(table.id, file) for file in table.files if file.sha256 not in theirs]
