@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
     ("counters", "errors", "logs", "backoff", "http_client", "validation"),
-    ("addresses", "clients", "names", "public_addresses", "schedule", "type_names", "types"),
+    ("addresses", "clients", "json_values", "names", "public_addresses", "schedule", "type_names", "types"),
     ("settings",),
     ("store", "catalog"),
     ("automation", "days", "duckdb_files", "lease", "runs", "spans"),
@@ -56,6 +56,7 @@ LAYERS = (
     ("context", "pages"),
     ("gateway", "http"),
     ("connectors",),
+    ("caller_warehouse",),
 )
 """Modules and packages of `analyst` from the ground up; those of one layer may import each other but for circles."""
 

@@ -1,15 +1,19 @@
 """Sessions of browsers: signing in and out, and the cookies for that."""
 
 import re
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, Protocol
 
-from analyst.auth import session_list, sessions
+from analyst.auth import links, session_list, sessions
+from analyst.auth.keys import Keys, Purpose
 from analyst.auth.links import Binding, Shown
 from analyst.auth.sign_in import Proven, sign_in
 from analyst.context import Context
 from analyst.http.admission import session_cookie
-from analyst.http.answers import Cookie, Redirect
+from analyst.http.answers import Cookie, Page, Redirect
+from analyst.http.pages import page
+from analyst.settings import Settings
 from analyst.state.audit import actor
 
 _LOCAL: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
@@ -51,9 +55,29 @@ def shown_with_link(ctx: Context, code: str) -> Shown:
     return Shown(link_cookie_of(ctx), code, ctx.client_network)
 
 
-def link_cookie(ctx: Context, binding: Binding, lasts: timedelta) -> Cookie:
+def _link_cookie(ctx: Context, binding: Binding, lasts: timedelta) -> Cookie:
     """Return the cookie that identifies a browser that requested a link."""
     return Cookie(_link_cookie_name(ctx), binding.cookie or "", int(lasts.total_seconds()), secure=ctx.is_secure)
+
+
+class Mailing(Protocol):
+    """The mail with a link."""
+
+    def __call__(self, *, binding: Binding, keys: Keys, settings: Settings, base_url: str, now: datetime) -> bool:
+        """Mail the link if the person may have one; return whether it was sent."""
+
+
+def mail_link(ctx: Context, purpose: Purpose, mail: Mailing, *, doing: str, text: str) -> Page:
+    """Have a link mailed after the answer, whose timing thus reveals nothing, and return the page that says so.
+
+    The link works in this browser, and in any other one with the code on the page. `mail` sends it.
+    """
+    binding = links.bind_to_browser(ctx.keys, purpose, link_cookie_of(ctx))
+    ctx.after_answer(
+        doing, partial(mail, binding=binding, keys=ctx.keys, settings=ctx.settings, base_url=ctx.base_url, now=ctx.now)
+    )
+    cookie = _link_cookie(ctx, binding, links.LASTS[purpose])
+    return page(ctx, "mailed.html", title="Check your e-mail", cookies=(cookie,), text=text, code=binding.code)
 
 
 def _link_cookie_name(ctx: Context) -> str:
