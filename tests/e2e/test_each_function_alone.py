@@ -28,8 +28,8 @@ from tests.bench.startup import _family, _pss_mb
 from tests.e2e.test_compose import ends_well
 from tests.processes import BIN, BOOTSTRAP_SECRET, ROOT, SERVICE_TOKEN, Host, free_port, host
 
-FUNCTIONS = sorted(discover(["functions"]), key=lambda it: (it.function.path.text, it.function.method))
-MODULES = {it.function.module for it in FUNCTIONS}
+FUNCTIONS = sorted(discover(["functions"]), key=lambda each: (each.function.path.text, each.function.method))
+MODULES = {each.function.module for each in FUNCTIONS}
 GROUPS = {(spec.method, spec.path.text): service for service in services() for spec in service.functions}
 IMAGE = "ai-data-analyst-alone-test"
 MEASURED = os.environ.get("FUNCTIONS_MEASURED")
@@ -79,7 +79,7 @@ def group_of(function: HttpFunction) -> Service:
 
 
 SAMPLES = [
-    next(it for it in FUNCTIONS if group_of(it).name == name and it.function.allow is not Allow.ANYBODY)
+    next(each for each in FUNCTIONS if group_of(each).name == name and each.function.allow is not Allow.ANYBODY)
     for name in sorted({service.name for service in GROUPS.values()})
 ]
 """The first function of each group that not everybody may call."""
@@ -186,8 +186,8 @@ def left(functions: Iterable[HttpFunction], how: str) -> list[Any]:
     """Return the parameters of a test: functions, of which those that are measured already are skipped."""
     skipped = pytest.mark.skip(reason="it was measured by an earlier run")
     return [
-        pytest.param(it, id=id_of(it), marks=[skipped] if (*id_of(it).split(" ", 1), how) in DONE else [])
-        for it in functions
+        pytest.param(each, id=id_of(each), marks=[skipped] if (*id_of(each).split(" ", 1), how) in DONE else [])
+        for each in functions
     ]
 
 

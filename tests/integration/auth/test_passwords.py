@@ -138,7 +138,9 @@ def test_a_deactivated_user_has_no_password(installed: Installation) -> None:
     headers = {"Authorization": f"Bearer {installed.admin_token}"}
     client = Client(installed.app)
     (ann,) = (
-        it for it in client.get("/api/users", headers=headers).get_json()["users"] if it["email"] == "ann@partner.org"
+        each
+        for each in client.get("/api/users", headers=headers).get_json()["users"]
+        if each["email"] == "ann@partner.org"
     )
     client.put(f"/api/users/{ann['id']}", json={"active": False}, headers=headers)
     assert sign_in(installed.browser(), GOOD) == 401

@@ -200,7 +200,7 @@ def test_a_configured_workspace_is_found_from_anywhere(
     assert (free / "mirror/.da").is_dir()
     monkeypatch.chdir(free / "second")
     assert "orders" in logged_in("tables").out
-    shown = {it["name"]: it for it in json.loads(logged_in("config", "show", "--json").out)}
+    shown = {each["name"]: each for each in json.loads(logged_in("config", "show", "--json").out)}
     assert shown["workspace"] == {"name": "workspace", "value": str(free / "mirror"), "origin": "config.json"}
     assert logged_in("config", "set", "workspace").out == "Removed the setting workspace.\n"
     assert Workspace.find().root == free / "second"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from analyst.catalog import Table
-from tests.integration.query.shop import ORDERS, Shop, shop
+from tests.integration.query.shop import ORDERS, Shop, open_shop
 from tests.integration.world import SERVICE_TOKEN, Begun, OneByOne
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -65,7 +65,7 @@ class Marts:
 @pytest.fixture(scope="module")
 def whole(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marts]:
     folder = tmp_path_factory.mktemp("marts")
-    with shop(folder, begun) as made:
+    with open_shop(folder, begun) as made:
         background = OneByOne()
         made.process._made["background"] = background
         made.world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
@@ -224,10 +224,10 @@ def test_access_is_its_own(marts: Marts) -> None:
 
 
 def test_a_table_of_an_open_instance_is_private_unless_it_says_so(begun: Begun, tmp_path: Path) -> None:
-    with shop(tmp_path, begun, TABLES_PUBLIC="true") as open_shop:
-        open_shop.world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
+    with open_shop(tmp_path, begun, TABLES_PUBLIC="true") as shop:
+        shop.world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
         made = [
-            open_shop.world.ask("POST", f"/api/admin/tables/marts.{name}", {"options": {"sql": REVENUE}, **more})
+            shop.world.ask("POST", f"/api/admin/tables/marts.{name}", {"options": {"sql": REVENUE}, **more})
             for name, more in (("a", {}), ("b", {"is_public": True}))
         ]
         assert [each["is_public"] for each in made] == [False, True]
