@@ -1,4 +1,4 @@
-"""Each group of functions does its work with the rights on the bucket that infra/services.yaml gives its account."""
+"""Each group of functions works with the rights on the bucket that infra/services.yaml gives its account."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What is rebuilt under an old name is another thing: tables, sources, groups and users inherit nothing by it."""
+"""A table, source, group or user that is created under an old name inherits nothing."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The file of a backup: what was written is read, and damage, a cut and a wrong key are told apart."""
+"""The file of a backup: what was written is read, and damage, a cut and a wrong key are distinguished."""
 
 import io
 from collections.abc import Callable

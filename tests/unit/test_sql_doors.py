@@ -1,4 +1,4 @@
-"""Whatever comes from outside becomes SQL by one of few doors, which are looked for in the code itself."""
+"""Values from outside become SQL only through a few functions, which is checked in the code itself."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Why a value is invalid is said in words: no regular expression, and no type of Python."""
+"""Reasons for invalid values are in words, without regular expressions or types of Python."""
 
 import re
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Asking for access over HTTP: granted or denied, and telling nobody what exists."""
+"""Access requests over HTTP: granted or denied, without revealing what exists."""
 
 import json
 from typing import Any

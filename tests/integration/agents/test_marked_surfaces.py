@@ -1,4 +1,4 @@
-"""A law over every surface that agents read: text of people and of sources stands nowhere outside of marks.
+"""On every surface that agents read, text of people and of sources is marked.
 
 Instructions are planted wherever a person or a source can put a text. Then every tool, resource, prompt, page and file for
 agents is read, of the server and of the mirror.

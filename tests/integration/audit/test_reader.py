@@ -1,4 +1,4 @@
-"""Reading the audit: what is asked for, newest first, page by page, wherever it lies."""
+"""Reading the audit log: the requested events, newest first, page by page, wherever they are stored."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Signing in by password, setting one up, forgetting it; and what somebody learns who guesses."""
+"""Signing in by password, setting and resetting one, and what somebody who guesses learns."""
 
 import re
 import statistics

@@ -1,4 +1,4 @@
-"""The user's database: our views in it, and everything of theirs left as it is."""
+"""The user's database: our views in it, with all of the user's own objects left as they are."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a server says becomes a path or SQL only after a look at it."""
+"""Values from a server are checked before they become paths or SQL."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Downloads over a network that misbehaves."""
+"""Downloads over an unreliable network."""
 
 import os
 import threading

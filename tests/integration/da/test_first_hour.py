@@ -1,4 +1,4 @@
-"""The wrong turns of a first hour with `da`: each is answered by what failed, why, and what to do."""
+"""Mistakes of the first hour with `da`: each message says what failed, why, and what to do."""
 
 import json
 import os

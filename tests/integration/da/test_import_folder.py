@@ -1,4 +1,4 @@
-"""The folder of an older system is read as it lies there, and nothing in it is touched."""
+"""The folder of an older system is only read, never changed."""
 
 import json
 import shutil

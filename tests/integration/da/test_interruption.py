@@ -1,4 +1,4 @@
-"""A sync that does not come to its end leaves a mirror that can be used, and the next one resumes there."""
+"""An interrupted sync leaves a usable mirror, and the next one resumes it."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Who hears of what: tables that fail, expectations that are not met, requests for access."""
+"""Who is notified of failed tables, unmet expectations and access requests."""
 
 from typing import Any
 

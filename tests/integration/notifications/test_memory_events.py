@@ -1,4 +1,4 @@
-"""Who hears of items of the memory: reviewers of what waits, authors of decisions, and the audience of what is approved."""
+"""Who is notified of items of the memory: reviewers, authors, and the audience of approved items."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The pages of administrators: what they show is what the API says, and their forms change what the API changes."""
+"""The pages of administrators: they show what the API returns, and their forms change what the API changes."""
 
 import html
 import json

@@ -1,4 +1,4 @@
-"""Increments as they are published: what is there once, what is passed over, and what is told of tables that vanish."""
+"""Increments as they are published: which rows are there once, which are skipped, and what is reported of vanished tables."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What can't be taken as it is: it is told, and stops nothing else."""
+"""Rows that can't be imported as they are: each is reported, and stops nothing else."""
 
 import argon2
 import pytest

@@ -1,4 +1,4 @@
-"""Whose files are whose is told by the registry; what can't be told is not guessed at."""
+"""The registry says which files belong to which table; nothing is guessed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""An edit happens once, whatever comes between and whatever answers get lost."""
+"""An edit happens once, whatever interferes and whichever answers get lost."""
 
 import hashlib
 import struct
