@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from da.backup_file import SEAL, SEGMENT, SealedReader, SealedWriter, read_key
+from da.backup.file import SEAL, SEGMENT, SealedReader, SealedWriter, read_key
 from da.errors import DaError, UsageError
 from tests.examples import examples
 

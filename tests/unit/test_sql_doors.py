@@ -302,9 +302,9 @@ LISTED: dict[str, set[str]] = {
         "selected",
         "value",
     },
-    "shared/da/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
-    "shared/da/query.py": {"names", "shape(columns)", "index", "query", "', '.join(values)"},
-    "shared/da/scope.py": {"rows"},  # a quoted path, or a quoted name of the mirror
+    "shared/da/query/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
+    "shared/da/query/results.py": {"names", "shape(columns)", "index", "query", "', '.join(values)"},
+    "shared/da/query/scope.py": {"rows"},  # a quoted path, or a quoted name of the mirror
     "shared/da/mirror/views.py": {"_select(each)"},
     "shared/da/agents/tools.py": {"_unended(asked['sql'])", "_unended(question.sql)", "offset", "table.sql_name"},
     "shared/da/agents/row_diff.py": {"_struct('a', after)", "_struct('b', before)", "new", "old", "sql"},

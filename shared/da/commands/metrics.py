@@ -162,7 +162,7 @@ def _describe(found: dict[str, Any]) -> None:
 
 
 def _run(name: str, sql: str, *, json: bool) -> None:
-    from da.query import as_json, as_text, opened, run
+    from da.query.results import as_json, as_text, opened, run
 
     with opened(Workspace.find().duckdb) as connection:
         try:

@@ -34,8 +34,8 @@ from da.atomic import write_atomically
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
 from da.mirror.manifest import File, Table
 from da.mirror.state import State
-from da.query import as_array, opened, relations
-from da.receipts import objects, of_mirror
+from da.query.receipts import objects, of_mirror
+from da.query.results import as_array, opened, relations
 from da.sql import quote, quote_path, quote_text
 from da.types import checked_type
 from da.workspace import Workspace
@@ -277,7 +277,7 @@ class MirrorWarehouse:
     ) -> tuple[list[list[Any]], tuple[tuple[str, str], ...]]:
         import duckdb
 
-        from da.query import Column
+        from da.query.results import Column
 
         with self._locked_down() as connection:
             if check:
@@ -386,7 +386,7 @@ class MirrorWarehouse:
     ) -> tuple[list[list[Any]], tuple[tuple[str, str], ...]]:
         import duckdb
 
-        from da.query import Column
+        from da.query.results import Column
 
         with duckdb.connect() as connection:
             connection.execute("set TimeZone = 'UTC'; set python_enable_replacements = false")
