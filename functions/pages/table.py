@@ -16,13 +16,12 @@ from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import visible_metrics
 from analyst.metrics.view import summary
 from analyst.names import Name
-from analyst.pages.table_view import extras
+from analyst.pages.table_view import extras, listed_files, problems_of
 from analyst.state.fields import Note
 from analyst.visible_tables import require
 from functions.api import access_requests, descriptions, expectations, feedback, profiles, table_data
 from functions.api import glossary as terms
 
-_FILES: Final = 100
 _Lines = Annotated[str, StringConstraints(max_length=20_000)]
 
 
@@ -149,15 +148,8 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
         "lineage": lineage.of_table(snapshot, access, ctx.caller, ctx.texts.current(), seen, query.id),
         "relations": ask(ctx, profiles.get_relations, id=query.id).relations,
         "computed": computation_of(ctx, table),
-        "files": [
-            {"size_bytes": file.size_bytes, "rows": file.rows, "partition": file.partition}
-            for file in table.files[:_FILES]
-        ],
-        "problems": [
-            each
-            for each in snapshot.catalog.problems
-            if each.source == table.source and each.table in (None, table.name)
-        ],
+        "files": listed_files(table),
+        "problems": problems_of(snapshot, table),
     }
     shown = {
         **extras(data, query.page, ctx.caller, ctx.settings),
