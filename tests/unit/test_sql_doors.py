@@ -308,7 +308,7 @@ LISTED: dict[str, set[str]] = {
     "shared/da/mirror/views.py": {"_select(each)"},
     "shared/da/agents/tools.py": {"_unended(asked['sql'])", "_unended(question.sql)", "offset", "table.sql_name"},
     "shared/da/agents/row_diff.py": {"_struct('a', after)", "_struct('b', before)", "new", "old", "sql"},
-    "shared/da/mirror/warehouse.py": {
+    "shared/da/mirror_warehouse.py": {
         "facts.sql_name",
         "folders",
         "shape",

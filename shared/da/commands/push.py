@@ -11,12 +11,12 @@ from da.agents.file_kinds import NO_KIND, media_type_of
 from da.agents.redaction import redacted, without_private
 from da.agents.session_files import SessionFile, conversation, last_part, session_files
 from da.errors import DaError, UsageError, cause_of
+from da.mirror.workspace import Workspace
 from da.options import Json
 from da.output import print_json, print_table, say, say_error
 from da.server import Server, segment
 from da.session import doing
 from da.text import local_time
-from da.workspace import Workspace
 
 Files = Annotated[
     list[Path] | None,

@@ -13,8 +13,8 @@ import typer
 
 from da.errors import DaError, UsageError, cause_of
 from da.help import Command, Commands
+from da.mirror.workspace import Workspace
 from da.output import clean_lines, escaped, say
-from da.workspace import Workspace
 
 if TYPE_CHECKING:
     from da.query.results import Result, Row

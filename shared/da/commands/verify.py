@@ -48,9 +48,9 @@ def _at_the_server(document: dict[str, Any]) -> dict[str, Any]:
 
 def on_the_mirror(document: dict[str, Any]) -> dict[str, Any]:
     """Compute the result of a receipt on the mirror, and compare it."""
+    from da.mirror.workspace import Workspace
     from da.query.receipts import changed, compute, engine
     from da.query.results import opened
-    from da.workspace import Workspace
 
     workspace = Workspace.find()
     state = workspace.state()

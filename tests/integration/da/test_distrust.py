@@ -8,7 +8,7 @@ import pytest
 
 from da.errors import DaError
 from da.mirror.sync import Report
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 

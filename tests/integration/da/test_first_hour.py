@@ -14,7 +14,7 @@ import pytest
 
 from da.config import Config
 from da.main import execute
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, FunctionsApi
 from tests.doubles.loopback import http_server
 from tests.integration.da.conftest import Da, Ran

@@ -20,7 +20,7 @@ from da.mirror.database import Draft, InPlace, publish
 from da.mirror.manifest import Column, Table
 from da.mirror.state import State
 from da.mirror.views import Mirrored
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 

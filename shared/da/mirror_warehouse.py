@@ -34,11 +34,11 @@ from da.atomic import write_atomically
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
 from da.mirror.manifest import File, Table
 from da.mirror.state import State
+from da.mirror.workspace import Workspace
 from da.query.receipts import objects, of_mirror
 from da.query.results import as_array, opened, relations
 from da.sql import quote, quote_path, quote_text
 from da.types import checked_type
-from da.workspace import Workspace
 
 if TYPE_CHECKING:
     import duckdb
