@@ -1,4 +1,4 @@
-"""The page of a table: what is said of it, its columns and rows, how fresh and how good it is, and how to use it."""
+"""The page of a table: its description, columns and rows, its freshness and quality, and how to use it."""
 
 from typing import Annotated, Any, Final
 
@@ -51,7 +51,7 @@ class TablePageQuery(TablePath):
 
 
 class DescriptionForm(TablePath):
-    """What is said of a table: tags and owners are separated by commas, notes by line ends."""
+    """The description of a table: tags and owners are separated by commas, notes by line ends."""
 
     description: Text | None = None
     tags: _Lines = ""
@@ -62,7 +62,7 @@ class DescriptionForm(TablePath):
 
 
 class ColumnForm(TablePath):
-    """What is said of a column."""
+    """The description of a column."""
 
     column: Name
     description: Text | None = None
@@ -82,9 +82,9 @@ class FeedbackForm(TablePath):
 
 
 _DONE: Final = {
-    "described": "The description is saved.",
-    "requested": "The request is sent. An administrator decides about it.",
-    "told": "Thank you. The owners of the table and the administrators see what you wrote.",
+    "described": "The description was saved.",
+    "requested": "The request was sent. An administrator will decide on it.",
+    "told": "Thank you. The table's owners and the administrators can see what you wrote.",
 }
 
 
@@ -99,7 +99,7 @@ def table_page(query: TablePageQuery, ctx: Context) -> View:
 
 @function("POST", "/tables/{source}/{name}/description", allow=Role.KM_ADMIN, audit="table.describe")
 def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
-    """Change what is said of a table, and go back to its page."""
+    """Change the description of a table, and go back to its page."""
     said = form.model_dump(include={"description", "tier", "grain"})
     said |= {"tags": items_of(form.tags), "owners": items_of(form.owners), "notes": items_of(form.notes, "\n")}
     ask(ctx, descriptions.describe_table, id=form.id, **said)
@@ -108,7 +108,7 @@ def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
 
 @function("POST", "/tables/{source}/{name}/columns", allow=Role.KM_ADMIN, audit="table.describe")
 def describe_column_form(form: ColumnForm, ctx: Context) -> View | Redirect:
-    """Change what is said of a column, and go back to the table."""
+    """Change the description of a column, and go back to the table."""
     said = {form.column: {"description": form.description, "tags": items_of(form.tags)}}
     ask(ctx, descriptions.describe_table, id=form.id, columns=said)
     return Redirect(f"{form.url}?done=described#column-{form.column}", 303)

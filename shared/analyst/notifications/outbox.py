@@ -1,4 +1,4 @@
-"""The outbox: what people are to hear of, one object for each notification and person.
+"""The outbox: notifications, one object for each of them and each person.
 
 - `state/notifications/inbox/<user>/<id>.json` is what the person can read, for 30 days. It is written last, so an event
   whose notification is there is dealt with.
@@ -99,8 +99,8 @@ class Outbox:
     def add(self, user_id: str, notification: Notification, channels: Collection[Channel]) -> bool:
         """Add a notification for a person unless it is there already; return whether something was added.
 
-        It is always added to the inbox, which also remembers that it was: with `page` missing in `channels`, it is read,
-        and with `gateway` missing, programs count as having received it.
+        It is always added to the inbox, which also remembers that it was: with `page` missing in `channels`, it is
+        read, and with `gateway` missing, programs count as having received it.
         """
         key = f"{_INBOX}{user_id}/{notification.id}.json"
         if self.store.head(key) is not None:

@@ -168,7 +168,7 @@ def test_events_are_filtered_without_an_address_in_the_url(admin: Browser, world
     events: Any = admin.json(found.headers["Location"].replace("/admin/audit?", "/admin/audit.json?"))["events"]
     assert {each["email"] for each in events} == {"ann@example.com"}
     assert admin.post("/admin/audit", user="nobody@example.com").status_code == 404
-    assert "No event matches" in admin.get("/admin/audit?until=2001-01-01").text
+    assert "No matching events" in admin.get("/admin/audit?until=2001-01-01").text
 
 
 def test_a_rollback_is_previewed_then_done_and_released(admin: Browser, world: World) -> None:

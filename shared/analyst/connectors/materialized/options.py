@@ -18,11 +18,12 @@ class MaterializedSource(BaseModel):
 class MaterializedOptions(BaseModel):
     """The options of a materialized table.
 
-    `sql` is one query over tables of any source. `engine` runs it: `spark` is the Spark Connect server of the settings, with
-    SQL that DuckDB can parse, too; `bigquery` runs GoogleSQL over the tables of the BigQuery source `connection`, whose cap on
-    billed bytes `max_bytes_billed` overrides. The server derives from it, and overwrites, `inputs`: the tables that it
-    names; `columns`: those of each input that it may read, if that is not all; and `is_volatile`: whether its result can
-    differ over the same data.
+    `sql`: one query over tables of any source. `engine`: what runs the query: the server's DuckDB, the Spark Connect
+    server of the settings (with SQL that DuckDB can parse, too), or BigQuery (with GoogleSQL). `connection`: the
+    BigQuery source in whose project the engine bigquery runs. `max_bytes_billed`: overrides the limit of billed bytes
+    of that source. The server derives three fields from the query, and overwrites them: the tables that it names
+    (`inputs`), the columns of each input that it may read, if not all (`columns`), and whether its result can differ
+    over the same data (`is_volatile`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
