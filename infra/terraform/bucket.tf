@@ -1,6 +1,6 @@
-# Two buckets would split what compare-and-swap needs to see; so soft delete and versioning are off for all of it, because
-# state/, analytics/ and locks/ are overwritten often, and every overwritten version would be billed for days. `da admin
-# backup` keeps copies of the state; data files are never overwritten.
+# Two buckets would split what compare-and-swap needs to see; so soft delete and versioning are off for all of it,
+# because state/, analytics/ and locks/ are overwritten often, and every overwritten version would be billed for days.
+# `da admin backup` keeps copies of the state; data files are never overwritten.
 resource "google_storage_bucket" "data" {
   # checkov:skip=CKV_GCP_62: the audit log of the functions records who got which URL; logs of the bucket would know no users
   # checkov:skip=CKV_GCP_78: versions of objects that are overwritten often would be billed; `da admin backup` keeps copies
