@@ -45,8 +45,8 @@ class Message(RootModel[Any]):
 def call_tools(ctx: Context) -> Answer[Message] | Accepted:
     """Answer a message of the Model Context Protocol: revision 2026-07-28, or an older one.
 
-    Messages are independent of each other: there are no sessions and no streams. The tools only read, whatever the role and
-    the scopes of the caller are; `shared/docs/agents.md` describes them.
+    Messages are independent of each other: there are no sessions and no streams. The tools only read, whatever the role
+    and the scopes of the caller are; `shared/docs/agents.md` describes them.
     """
     if not is_own_origin(ctx.request, ctx.settings):  # DNS rebinding: a page of another site, also with a token
         raise ForbiddenError(
@@ -68,7 +68,7 @@ def call_tools(ctx: Context) -> Answer[Message] | Accepted:
 
 
 class AgentCatalog(Output):
-    """What is known of the tables (by id) and metrics that the caller can read, for `da mcp` on a mirror."""
+    """Descriptions of the tables (by id) and metrics that the caller can read, for `da mcp` on a mirror."""
 
     snapshot: int
     tables: dict[str, Any]
@@ -77,7 +77,7 @@ class AgentCatalog(Output):
 
 @function("GET", "/api/agents/catalog", allow=Role.VIEWER)
 def agent_catalog(ctx: Context) -> AgentCatalog:
-    """Return the tables that the caller can read, with what people say of them, and the metrics."""
+    """Return the tables that the caller can read, with their descriptions, and the metrics."""
     warehouse = warehouse_of(ctx)
 
     def registered() -> dict[str, Registered]:

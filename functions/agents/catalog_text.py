@@ -24,7 +24,7 @@ class TableText(Input):
 
 
 class TableDocument(RootModel[Any]):
-    """A table as agents are told of it; texts of people are marked, and `notes` say how."""
+    """A table as agents see it. Texts written by people are marked, and `notes` say how."""
 
 
 @function("GET", "/llms.txt", allow=Role.VIEWER)

@@ -35,7 +35,7 @@ class FeedbackList(Output):
     audit="feedback.add",
 )
 def give_feedback(new: NewFeedback, ctx: Context) -> Feedback:
-    """Say that something about a table, a metric or an answer is wrong. Its owners and the administrators see it."""
+    """Report that something about a table, a metric or an answer is wrong, to its owners and the administrators."""
     ctx.audited(f"{new.kind}:{new.about}")
     return feedback.add(
         ctx.store,

@@ -54,8 +54,8 @@ class StoredFile(Input):
 def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
     """Return a file of an Iceberg table, or a range of it, to a reader of S3.
 
-    The signature (AWS Signature Version 4) is the only credential. It is made with those of a loaded table, and the access
-    list of now decides.
+    The signature (AWS Signature Version 4) is the only credential. It is made with the credentials of a loaded
+    table, and the current access list decides.
     """
     request, iceberg = ctx.request, ctx.process.iceberg
     base = urlsplit(ctx.settings.base_url or "")

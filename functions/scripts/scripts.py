@@ -81,14 +81,14 @@ class ScriptList(Output):
 
 
 class ScriptRuns(Output):
-    """The last runs of a script that have ended, newest first. Outputs are cut, and without secrets."""
+    """The last finished runs of a script, newest first. Outputs are truncated, and secrets are removed."""
 
     script: ScriptView
     runs: tuple[ScriptRun, ...]
 
 
 class Example(Output):
-    """A script to start from."""
+    """An example script."""
 
     name: str
     about: str
@@ -96,13 +96,13 @@ class Example(Output):
 
 
 class ExampleList(Output):
-    """Scripts to start from."""
+    """Example scripts."""
 
     examples: tuple[Example, ...]
 
 
 class Started(Output):
-    """A run that will start in a moment. `script` is the id by which its runs are listed, also if it is not saved."""
+    """A run that will start in a moment. `script` is the id by which its runs are listed, even if it is not saved."""
 
     script: str
     run_id: str
@@ -110,14 +110,14 @@ class Started(Output):
 
 @function("GET", "/api/scripts", allow=Role.VIEWER)
 def list_scripts(ctx: Context) -> ScriptList:
-    """List the caller's scripts, for administrators those of all."""
+    """List the caller's scripts; for administrators, those of all users."""
     found = tuple(_view(ctx, each) for each in Shelf(ctx.store).seen_by(ctx.caller))
     return ScriptList(scripts=found, count=len(found))
 
 
 @function("GET", "/api/script-examples", allow=Role.VIEWER)
 def list_script_examples(_ctx: Context) -> ExampleList:
-    """List scripts to start from."""
+    """List example scripts."""
     return ExampleList(
         examples=tuple(Example(name=name, about=about(source), source=source) for name, source in EXAMPLES.items())
     )
@@ -134,7 +134,7 @@ def list_script_examples(_ctx: Context) -> ExampleList:
     audit="scripts.push",
 )
 def push_script(new: NewScript, ctx: Context) -> Pushed:
-    """Add a script of the caller, or replace the one of this name. It runs with the caller's rights, and only reads."""
+    """Add a script of the caller, or replace the one of this name. It runs with the caller's rights, read-only."""
     made, is_new = Shelf(ctx.store).push(new.name, new.source, new.schedule, ctx.user_id, ctx.now)
     ctx.audited(f"script:{made.id}", name=made.name, sha256=made.sha256, schedule=made.schedule)
     return Pushed(**_view(ctx, made).model_dump(), unchanged=not is_new)
@@ -150,7 +150,7 @@ def get_script(one: OneScript, ctx: Context) -> ScriptSource:
 
 @function("GET", "/api/scripts/{id}/runs", allow=Role.VIEWER, answers={404: _NONE})
 def list_script_runs(query: RunsQuery, ctx: Context) -> ScriptRuns:
-    """List the last runs of a script, with what they wrote."""
+    """List the last runs of a script, with their output."""
     found = Shelf(ctx.store).shown(query.id, ctx.caller)
     return ScriptRuns(script=_view(ctx, found), runs=tuple(Shelf(ctx.store).runs(found.id, query.limit)))
 
@@ -169,7 +169,7 @@ def list_script_runs(query: RunsQuery, ctx: Context) -> ScriptRuns:
     audit="scripts.run",
 )
 def run_script(one: OneScript, ctx: Context) -> Started:
-    """Run a script now, with the rights of its owner, who alone is notified. The cool-down does not hold that back.
+    """Run a script now, with the rights of its owner, who alone is notified, regardless of the cool-down.
 
     Administrators may run those of others.
     """
@@ -195,7 +195,7 @@ def run_script(one: OneScript, ctx: Context) -> Started:
     audit="scripts.run",
 )
 def run_source(new: NewRun, ctx: Context) -> Started:
-    """Run a source once, as a script of the caller, without saving it: what the run wrote is listed for a week."""
+    """Run a script of the caller once, without saving it. Its output is kept for a week."""
     require_runner(ctx.settings)
     ctx.limits.count(RUNS, ctx.user_id, ctx.now)
     run_id = runs.new_run_id(ctx.now)
@@ -211,7 +211,7 @@ def run_source(new: NewRun, ctx: Context) -> Started:
     audit="scripts.pause",
 )
 def pause_script(one: OneScript, ctx: Context) -> ScriptView:
-    """Pause a script: its schedule does not start it any more."""
+    """Pause a script: its schedule no longer starts it."""
     found = Shelf(ctx.store).get(one.id, ctx.caller)
     ctx.audited(f"script:{found.id}")
     who = "you" if found.owner == ctx.user_id else ctx.caller.email
@@ -227,7 +227,7 @@ def pause_script(one: OneScript, ctx: Context) -> ScriptView:
     audit="scripts.resume",
 )
 def resume_script(one: OneScript, ctx: Context) -> ScriptView:
-    """Resume a script. Times that it has missed are not caught up."""
+    """Resume a script. Missed runs are not made up for."""
     found = Shelf(ctx.store).get(one.id, ctx.caller)
     ctx.audited(f"script:{found.id}")
     return _view(ctx, Shelf(ctx.store).pause(found, None, ctx.now))
@@ -237,7 +237,7 @@ def resume_script(one: OneScript, ctx: Context) -> ScriptView:
     "DELETE", "/api/scripts/{id}", allow=Role.ANALYST, scope=Scope.QUERY, answers={404: _NONE}, audit="scripts.delete"
 )
 def delete_script(one: OneScript, ctx: Context) -> None:
-    """Delete a script, and what its runs wrote. Notifications that it has sent stay."""
+    """Delete a script and the output of its runs. Notifications that it has sent stay."""
     found = Shelf(ctx.store).get(one.id, ctx.caller)
     Shelf(ctx.store).delete(found)
     ctx.audited(f"script:{found.id}", name=found.name)

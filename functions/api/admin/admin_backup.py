@@ -101,7 +101,7 @@ def make_backup(request: BackupRequest, ctx: Context) -> BackupAnswer:
     audit="state.backup",
 )
 def sign_backup_files(request: DataUrlsRequest, ctx: Context) -> DataUrls:
-    """Return signed URLs of the data files that an archive lists, of all tables, also of those that stay on the server."""
+    """Return signed URLs of the data files that an archive lists, including those of server-only tables."""
     if wrong := [key for key in request.keys if kind_of(key) is not Kind.DATA]:
         raise InvalidInputError(f"{wrong[0][:200]!r} is not the key of a data file; request only files of a backup")
     ctx.audited(files=len(request.keys))
@@ -126,8 +126,8 @@ def sign_backup_files(request: DataUrlsRequest, ctx: Context) -> DataUrls:
 def restore_backup(request: RestoreRequest, ctx: Context) -> RestoreAnswer:
     """Restore an archive whose parts are uploaded, or report with `dry_run` what that would change.
 
-    A bucket that has sources, tables or a snapshot is only changed with `replace`. All sessions end. Upload the files in
-    `missing` first: a source whose files are missing has no rows until it is extracted again.
+    A bucket that has sources, tables or a snapshot is only changed with `replace`. All sessions end. Upload the files
+    in `missing` first: a source whose files are missing has no rows until it is extracted again.
     """
     ctx.audited(dry_run=request.dry_run, replace=request.replace)
     return _restoring(ctx).run(request)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class DiscoveredTable(BaseModel):
     """A table of a source. `id` is the one that it has, or would get when it is registered.
 
-    `source_table` and `bucket` are its names at the source, `columns` the source's names of its columns, if it says so
-    without reading the table. A table that `is_removed` was removed by an administrator, and is registered only by name.
+    `source_table` and `bucket` are its names at the source; `columns` are those of its columns, if the source lists
+    them without reading the table. A table that `is_removed` was removed by an administrator, and is registered only by
+    name.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -84,7 +84,7 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
 
 
 def view_as(caller: Caller, person: "User", *, secure: bool) -> Cookie:
-    """Return the cookie with which an administrator looks at pages through the eyes of a person; no other session obeys it.
+    """Return the cookie with which an administrator views pages as another person; other sessions ignore it.
 
     Raises:
         ConflictError: the caller has no session, or the person is the caller or is deactivated.
@@ -97,7 +97,7 @@ def view_as(caller: Caller, person: "User", *, secure: bool) -> Cookie:
 
 
 def own_eyes(*, secure: bool) -> Cookie:
-    """Return the cookie with which an administrator looks through their own eyes again."""
+    """Return the cookie that ends viewing pages as another person."""
     return Cookie(_view_cookie(secure=secure), "", 0, secure=secure)
 
 
@@ -108,7 +108,7 @@ def _view_cookie(*, secure: bool) -> str:
 def seen_through(
     spec: FunctionSpec, request: Request, process: Process, caller: Caller | None, note: Note
 ) -> Caller | None:
-    """Return the caller through whose eyes a request looks: the caller themselves, or the user whom an administrator views.
+    """Return the caller whose rights a request has: the caller, or the user whom an administrator views pages as.
 
     The viewed user has their own rights and no more, nothing is changed in their name, and each look is audited.
 
@@ -128,7 +128,7 @@ def seen_through(
 
 
 def seen_by(request: Request, process: Process) -> Caller | None:
-    """Return for whom a browser shows pages: who has signed in there, or the user through whose eyes they look.
+    """Return for whom a browser shows pages: the signed-in user, or the user whom an administrator views pages as.
 
     Raises:
         UnauthenticatedError: the session has ended.
@@ -141,7 +141,7 @@ def seen_by(request: Request, process: Process) -> Caller | None:
 
 
 def viewed_by(request: Request, process: Process) -> str | None:
-    """Return the e-mail address of the administrator who looks at a page through another user's eyes, if one does."""
+    """Return the e-mail address of the administrator who views a page as another user, if one does."""
     if not any(request.cookies.get(name) for name in _VIEW_COOKIES):
         return None
     shown = _credentials(request)

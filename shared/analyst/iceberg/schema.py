@@ -1,7 +1,7 @@
 """The columns of a table as an Iceberg schema, from the names of their DuckDB types, without DuckDB.
 
-Our Parquet files have no field ids, so readers find columns by name (`schema.name-mapping.default`). A name keeps its id
-in every version of a table: an earlier version is read by the same mapping.
+Our Parquet files have no field ids, so readers find columns by name (`schema.name-mapping.default`). A name keeps its
+id in every version of a table: an earlier version is read by the same mapping.
 
 Source: the Iceberg table spec, 'Schemas and Data Types', 'Appendix C: JSON serialization', 'Column Projection' and
 'Appendix D: Single-value serialization'.
@@ -40,8 +40,9 @@ _TYPES: Final = {
 }
 """DuckDB's simple types, and how Iceberg names what its Parquet writer makes of them.
 
-Not among them is what has another form in Parquet than Iceberg expects: HUGEINT (a DOUBLE), UBIGINT (an unsigned integer of
-64 bits), TIMESTAMP_NS, TIME WITH TIME ZONE, INTERVAL and BIT. Our connectors publish none of these (`analyst.types`).
+Not among them is what has another form in Parquet than Iceberg expects: HUGEINT (a DOUBLE), UBIGINT (an unsigned
+integer of 64 bits), TIMESTAMP_NS, TIME WITH TIME ZONE, INTERVAL and BIT. Our connectors publish none of these
+(`analyst.types`).
 """
 
 
@@ -241,7 +242,7 @@ _BOUNDS: Final[Mapping[str, Callable[[Any], bytes]]] = {
 
 
 def bound(kind: str | Json, value: Any) -> bytes | None:
-    """Return a least or greatest value of the statistics of a file as Iceberg has it; `None` if it can't be converted."""
+    """Return a minimum or maximum from the statistics of a file in Iceberg's form; `None` if it can't be converted."""
     write = _BOUNDS.get(kind) if isinstance(kind, str) else None
     if write is None or value is None:
         return None

@@ -1,8 +1,8 @@
 """Metrics in the format of Apache Ossie (formerly Open Semantic Interchange), version 0.2.0.dev0.
 
-Source: apache/ossie, core-spec/osi-schema.json. What the format has no field for is kept in `custom_extensions`, so that
-an export and an import lose nothing; and what an imported document says besides is kept with the metrics and with their
-models, and exported again. Expressions are declared as ANSI SQL, because the format knows no dialect DuckDB.
+Source: apache/ossie, core-spec/osi-schema.json. What the format has no field for is kept in `custom_extensions`, so
+that an export and an import lose nothing; and what an imported document says besides is kept with the metrics and with
+their models, and exported again. Expressions are declared as ANSI SQL, because the format knows no dialect DuckDB.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ _TEMPORAL: Final = frozenset({"Date", "Time", "DateTime", "DateTimeTz"})
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The metrics of a document, and what it says of its semantic models besides, by their names."""
+    """The metrics of a document, and the rest of its semantic models, by their names."""
 
     definitions: list[MetricDefinition] = field(default_factory=list)
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -447,7 +447,7 @@ _COMPUTED: Final = frozenset(
     {"expression", "type", "filters", "inputs", "numerator", "denominator", "conversion", "cumulative", "percentile"}
     | {"non_additive_dimension", "tables", "joins"}
 )
-"""Fields that an expression of another tool takes the place of."""
+"""Fields that the expression of another tool replaces."""
 
 
 def _source(dataset: Mapping[str, Any]) -> str:

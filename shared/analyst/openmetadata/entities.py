@@ -30,7 +30,7 @@ def name_of(entity: Mapping[str, Any]) -> str:
 
 
 def table_of(entity: Mapping[str, Any], base: str) -> ImportedTable:
-    """Return what OpenMetadata says of a table; `base` is the address of the server."""
+    """Return OpenMetadata's description of a table; `base` is the address of the server."""
     tags = _tags(entity)
     extension = entity.get("extension")
     tier = next((tag.removeprefix("Tier.") for tag in tags if tag.startswith("Tier.")), None)
@@ -65,7 +65,8 @@ def has_tag(entity: Mapping[str, Any], tag: str | None) -> bool:
 def metric_of(entity: Mapping[str, Any], base: str) -> dict[str, Any]:
     """Return the definition of a metric, as in a file of `config/metrics`, without fields that are not known.
 
-    Tags stand for what OpenMetadata has no field for: `MetricCategory.*`, `Grain.*`, `Dimension.*`, `MetricType.*`, `Unit.*`.
+    Tags stand for what OpenMetadata has no field for: `MetricCategory.*`, `Grain.*`, `Dimension.*`, `MetricType.*`,
+    `Unit.*`.
     """
     tags = _tags(entity)
     expression = entity.get("metricExpression")

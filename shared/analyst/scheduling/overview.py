@@ -70,7 +70,7 @@ class ScheduledJob(Scheduled):
 
 
 class ScheduleView(BaseModel):
-    """The schedules of sources and tables, of jobs, and of the sweep, as of `at`; `paused` says why none is followed."""
+    """The schedules of sources and tables, of jobs, and of the sweep, as of `at`; `paused` says why they are paused."""
 
     model_config = ConfigDict(frozen=True)
 

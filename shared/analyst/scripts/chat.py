@@ -1,4 +1,4 @@
-"""What people send to the bot of Telegram, and the scripts that they run from a chat."""
+"""Scripts in a chat with the Telegram bot: their list, and runs that a button starts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from analyst.store import Store
 from analyst.tasks import Tasks
 
 RUNS: Final = Limit("script-run", 100, timedelta(hours=1))
-"""Runs on demand of one person, which could hold up the tasks of others."""
+"""The limit on one person's runs on demand, which could delay the tasks of others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Runner:
         return run
 
     def reply(self, script_id: str, run_id: str, run: ScriptRun | None, channel: Channel) -> None:
-        """Tell whoever asked for a run in a chat what became of it, unless its notification goes there anyway."""
+        """Report the result of a run to the chat that started it, unless its notification goes there anyway."""
         script = Shelf(self.store).everything().get(script_id)
         if script is None:
             return

@@ -1,4 +1,4 @@
-"""Computing materialized tables: in the order of their inputs, and only those whose inputs have other data than before."""
+"""Computing materialized tables: in the order of their inputs, and only those whose inputs have changed."""
 
 import hashlib
 import json
