@@ -1,4 +1,4 @@
-"""Feedback: what people say is wrong."""
+"""Feedback: reports that something is wrong."""
 
 from typing import Annotated
 

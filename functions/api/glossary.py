@@ -1,4 +1,4 @@
-"""The glossary: the words of the company, what they mean and what they stand for."""
+"""The glossary: the company's terms, their definitions and links."""
 
 from typing import Annotated
 

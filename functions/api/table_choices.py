@@ -1,4 +1,4 @@
-"""Which tables the caller wants on laptops."""
+"""Which tables the caller mirrors to laptops."""
 
 from pydantic import BaseModel, ConfigDict
 

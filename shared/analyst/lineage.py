@@ -72,7 +72,7 @@ def of_table(  # noqa: PLR0917 - of whom and of what
     metrics: Iterable[CheckedMetric],
     table_id: str,
 ) -> Lineage:
-    """Return what a table comes from and what is made of it, at a cost that depends on that alone.
+    """Return what a table comes from and what is built on it, at a cost that depends on these alone.
 
     `metrics` are those that the caller may see.
     """

@@ -1,4 +1,4 @@
-"""OpenMetadata: importing what it says of tables, and exporting its metrics and tables as files."""
+"""OpenMetadata: importing its descriptions of tables, and exporting its metrics and tables as files."""
 
 from datetime import datetime
 
@@ -53,7 +53,7 @@ def openmetadata_status(_request: Nothing, ctx: Context) -> ImportStatus:
 
 @function("POST", "/api/admin/openmetadata/import", allow=Role.ADMIN, answers=_NOT_READ, audit="openmetadata.import")
 def import_from_openmetadata(request: ImportWish, ctx: Context) -> Import:
-    """Import descriptions, tags, owners and tiers of tables from OpenMetadata; what people say here overrides them.
+    """Import descriptions, tags, owners and tiers of tables from OpenMetadata. Descriptions by people here override them.
 
     If too many tables would lose theirs, nothing is imported.
     """
