@@ -31,7 +31,7 @@ class FeedbackList(Output):
     "/api/feedback",
     allow=Role.VIEWER,
     status=201,
-    answers={404: "The table or metric does not exist.", 422: "A text is empty without its spaces."},
+    answers={404: "The table or metric does not exist.", 422: "A text consists of spaces only."},
     audit="feedback.add",
 )
 def give_feedback(new: NewFeedback, ctx: Context) -> Feedback:

@@ -12,7 +12,7 @@ from analyst.memory.items import Decided, Decision, ItemEdit, Memory, Merge, New
 from analyst.state.fields import Input
 
 _NONE = "The caller sees no such item."
-_EMPTY = "A text is empty without its spaces."
+_EMPTY = "A text consists of spaces only."
 
 
 class NewVote(Input):

@@ -72,7 +72,7 @@ class Entry(BaseModel):
     history: tuple[TermChange, ...] = ()
 
     def has(self, text: str) -> bool:
-        """Return whether its name, a synonym or the definition contains a text, in any case."""
+        """Return whether its name, a synonym or the definition contains a string, in any case."""
         return text.lower() in "\n".join((self.term.name, *self.term.synonyms, self.term.definition)).lower()
 
 

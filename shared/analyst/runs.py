@@ -295,7 +295,7 @@ def began(run_id: str) -> datetime:
 
 
 def is_run_id(text: str) -> bool:
-    """Return whether a text is a run id."""
+    """Return whether a string is a run id."""
     try:
         ULID.from_str(text)
     except ValueError:

@@ -46,7 +46,7 @@ class TableChoice(BaseModel):
 
     @property
     def key(self) -> str:
-        """The choice as a text, which is the same for equal choices."""
+        """The choice as a string, which is the same for equal choices."""
         return self.model_dump_json() if self.tables or self.table_mode != "all" else ""
 
 

@@ -99,7 +99,7 @@ def people_page(ctx: Context) -> View:
 
 @function("POST", "/admin/people/search", allow=Role.ADMIN)
 def search_people_form(query: PeopleQuery, ctx: Context) -> View:
-    """Show the people whose address or name has a text. Addresses are no part of a URL, so it is a form."""
+    """Show the people whose address or name contains a string. URLs contain no addresses, so it is a form."""
     return _people(ctx, query.q)
 
 

@@ -238,7 +238,7 @@ class Compilation:
             columns |= {f"{alias}.{column.name}": f"{quote(alias)}.{quote(column.name)}" for column in table.columns}
 
         def sql(text: str) -> str:
-            """Quote a text that is just the name of a column, which may be a word of SQL, such as `at`."""
+            """Quote a string that is just the name of a column, which may be a word of SQL, such as `at`."""
             return columns.get(text.strip().lower(), text)
 
         return main, sql, joins

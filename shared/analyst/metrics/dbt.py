@@ -485,7 +485,7 @@ def _missing(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _span(value: Any) -> str:
-    """Return a span of time as a text: dbt writes `7 days`, and its manifest `{count: 7, granularity: day}`."""
+    """Return a span of time as a string: dbt writes `7 days`, and its manifest `{count: 7, granularity: day}`."""
     if isinstance(value, Mapping):
         return f"{value.get('count')} {value.get('granularity')}"
     return str(value)

@@ -119,7 +119,7 @@ class Overview:
         return self._view(chain.from_iterable(entries(self.registry, self.ledger).values()))
 
     def page(self, text: str, source: str | None, state: State | None, *, page: int, size: int) -> SchedulePage:
-        """Return a page of the entries whose id has a text, of one source or of all, in one state or in any."""
+        """Return a page of the entries whose id contains a string, of one source or of all, in one state or in any."""
         found = [
             (whole, table)
             for whole, table in self._rows()
