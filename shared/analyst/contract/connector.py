@@ -33,7 +33,7 @@ class Part:
 class SourceTable:
     """One table as its source offers it and the registry configures it.
 
-    `name` is normalised; `original` is the source's own name. `fingerprint` changes whenever the table's content, or an
+    `name` is normalized; `original` is the source's own name. `fingerprint` changes whenever the table's content, or an
     option it is read with, may have changed; a table with an unchanged fingerprint is not read. `read_at` is the time
     at which the rows were read from their origin, if that was before this run. `registration` is the uuid of the
     table's registration at the start of the run; content published for another registration is not built on.
@@ -142,5 +142,5 @@ class Connector(Protocol):
         """Read one table into the empty folder `into`: the whole table, or the rows of an incremental one from `since` on.
 
         Rows on the boundary, and rows whose cursor has no place in the order (NULL, NaN, infinities), are read again
-        every time; merging recognises those that are already published.
+        every time; merging recognizes those that are already published.
         """

@@ -132,7 +132,7 @@ def point(store: Store, seen: Pointer | None, new: Pointer) -> None:
         LeaseLostError: another builder has published in the meantime.
     """
     # After a lost response, the pointer may already be ours and even have been replaced by a later builder: `recent`
-    # keeps the ids of the last edits, so that our own success is recognised in both cases.
+    # keeps the ids of the last edits, so that our own success is recognized in both cases.
     edit = str(ULID())
 
     def change(current: Object | None) -> bytes:
