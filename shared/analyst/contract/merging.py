@@ -127,10 +127,26 @@ def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[
     return int(row[0]) if row else 0
 
 
-def added(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path) -> list[Path]:
-    """Write the new rows that are missing in the base, or occur less often there, to an empty folder."""
-    columns = list(column_types(con, [*base, *new]))
-    return parquet.write(con, _minus(f"from {scan(new)}", f"from {scan(base)}", columns), into)
+def appended(
+    con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path
+) -> tuple[Sequence[Path] | None, Sequence[Path]]:
+    """Return the rows of the base that stay (`None`: all of them) and the new rows to add, in files in an empty folder.
+
+    A new row is added if it is missing in the base, or occurs less often there. Only the columns that both have identify a
+    row. If the new rows have a column that the base lacks, they replace those that are read again: a row that stayed as
+    it was would be taken for another one by the next increment.
+    """
+    if not base:
+        return None, new
+    columns, old, again = _common(con, base, new), f"from {scan(base)}", f"from {scan(new)}"
+    if len(columns) < len(column_types(con, new)):
+        return parquet.write(con, _minus(old, again, columns), _folder(into / "kept")), new
+    return None, parquet.write(con, _minus(again, old, columns), _folder(into / "added"))
+
+
+def _common(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path]) -> list[str]:
+    old = column_types(con, base)
+    return [name for name in column_types(con, new) if name in old]
 
 
 def least(con: "DuckDBPyConnection", new: Sequence[Path], cursor: str) -> tuple[str | None, bool]:
@@ -208,7 +224,7 @@ def _not_read_again(
     key: Sequence[str],
 ) -> list[Path]:
     """Write the rows of the base that no new row was made from the same text as."""
-    columns = list(key) or [name for name in column_types(con, base) if name in column_types(con, new)]
+    columns = list(key) or _common(con, base, new)
     known = {name: _as_it_was(quote(name), *lost[name]) if name in lost else quote(name) for name in columns}
     terms = ", ".join(f"{value} as {quote(name)}" for name, value in known.items())
     told = " and ".join(f"({quote(name)} is null or {known[name]} is not null)" for name in columns if name in lost)

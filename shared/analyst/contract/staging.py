@@ -199,18 +199,26 @@ class Staging:
         if listed_twice or _differ([columns_of(row) for row in base], [file.columns for file in read]):
             local = [self._local(row) for row in base]
             old = merging.going_with(con, local, new, self._folder(), is_whole=extracted.is_whole)
-            more = merging.added(con, old, new, self._folder()) if old else new
-            self._check_repeated(read, [parquet.inspect(con, path) for path in more], extracted)
-            return tuple(parquet.inspect(con, path) for path in merging.united(con, [*old, *more], self._folder()))
-        near = [self._local(row) for row in self._near(con, new, base)]
-        more = merging.added(con, near, new, self._folder()) if near else new
-        files = [parquet.inspect(con, path) for path in more]
-        self._check_repeated(read, files, extracted)
-        return (*base, *(file for file in files if file.rows))
+            kept, more = merging.appended(con, old, new, self._folder())
+            paths = merging.united(con, [*(old if kept is None else kept), *more], self._folder())
+            made: Files = tuple(parquet.inspect(con, path) for path in paths)
+        else:
+            near = self._near(con, new, base)
+            kept, more = merging.appended(con, [self._local(row) for row in near], new, self._folder())
+            left = [parquet.inspect(con, path) for path in kept or ()]
+            if kept is None or sum(file.rows for file in left) == sum(row.rows for row in near):
+                left, near = [], ()
+            stay = [row for row in base if row not in near]
+            made = (*stay, *(file for file in (*left, *(parquet.inspect(con, path) for path in more)) if file.rows))
+        self._check_repeated(read, base, made, extracted)
+        return made
 
-    def _check_repeated(self, read: Sequence[ParquetFile], added: Sequence[ParquetFile], extracted: Extracted) -> None:
-        """Check that no row was left out as published already, if it may be another one."""
-        if extracted.may_repeat and sum(file.rows for file in added) < sum(file.rows for file in read):
+    def _check_repeated(
+        self, read: Sequence[ParquetFile], base: Sequence[FileRow], made: Files, extracted: Extracted
+    ) -> None:
+        """Check that no row that was read counted as published already, if it may be another one."""
+        before, new, after = (sum(file.rows for file in files) for files in (base, read, made))
+        if extracted.may_repeat and after < before + new:
             raise RepeatedRowsError(f"{self.table.original} has rows that equal published ones; it is read in full")
 
     def _near(self, con: "DuckDBPyConnection", new: Sequence[Path], base: Sequence[FileRow]) -> Sequence[FileRow]:

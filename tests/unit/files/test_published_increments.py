@@ -287,6 +287,60 @@ def test_a_table_to_which_nothing_came_is_named_until_something_does(
     assert [table.notice for table in published.catalog().tables] == [None]
 
 
+@pytest.mark.parametrize("lag", [None, "10"])
+def test_rows_that_are_read_again_with_a_new_column_are_not_added_twice(published: Published, lag: str | None) -> None:
+    published.options = {**BY_CURSOR, "cursor_lag": lag}
+    published.write("t.csv", "at,v\n1,a\n2,b\n2,b\n,c\n")
+    published.sync()
+    first = "1,a,p" if lag else "1,a,"
+    for more in ("", "3,d,t\n", "4,e,\n"):
+        published.write("t.csv", f"at,v,n\n{first}\n2,b,q\n2,b,r\n,c,s\n{more}")
+        published.sync()
+    rows = [("1", "a", "p" if lag else None), ("2", "b", "q"), ("2", "b", "r"), ("4", "e", None), (None, "c", "s")]
+    assert published.rows() == sorted([*rows, ("3", "d", "t")], key=str)
+    assert published.delta() == sorted(file.path for file in published.files())
+
+
+def test_rows_that_are_read_again_without_a_column_are_not_added_twice(published: Published) -> None:
+    published.options = {**BY_CURSOR, "cursor_lag": "10"}
+    published.write("t.csv", "at,v,n\n1,a,p\n2,b,q\n,c,r\n")
+    published.sync()
+    for more in ("", "3,d\n"):
+        published.write("t.csv", f"at,v\n1,a\n2,b\n,c\n{more}")
+        published.sync()
+    assert published.rows() == [("1", "a", "p"), ("2", "b", "q"), ("3", "d", None), (None, "c", "r")]
+
+
+def test_a_row_of_another_file_with_a_new_column_is_another_row(published: Published) -> None:
+    published.options = BY_CURSOR
+    published.write("t/a.csv", "at,v\n1,a\n2,b\n")
+    published.sync()
+    published.write("t/b.csv", "at,v,n\n2,b,q\n3,c,r\n")
+    published.sync()
+    assert published.rows() == [("1", "a", None), ("2", "b", "q"), ("2", "b", None), ("3", "c", "r")]
+
+
+def test_a_new_column_leaves_the_files_whose_rows_are_not_read_again(published: Published) -> None:
+    published.options = BY_CURSOR
+    published.write("t/a.csv", "at,v\n1,a\n2,b\n")
+    published.sync()
+    before = published.files("t")
+    published.write("t/b.csv", "at,v,n\n3,c,r\n")
+    published.sync()
+    assert published.files("t")[:1] == before
+
+
+def test_without_a_cursor_no_rows_are_before_it(published: Published) -> None:
+    published.options = BY_KEY
+    published.write("t/a.csv", "id,at\n1,1\n")
+    published.write("t/b.csv", "id,at\n2,2\n")
+    published.sync()
+    published.write("t/b.csv", "id,at\n2,2\n\n")
+    result = published.sync()
+    assert result.passed_over == 0
+    assert "its increment was empty: its files changed, but no row is new or changed" in (result.note or "")
+
+
 def test_a_connector_that_lists_a_part_of_a_source_lets_the_others_be() -> None:
     store = MemoryStore()
     for name in "ab":

@@ -237,7 +237,7 @@ class _Extract:
             notes=read.notes,
             is_whole=not unread and increment.is_whole(read.types),
             passed_over=sum(p.known.rows if p.files is None else p.passed_over for p in read.parts)
-            if is_incremental
+            if increment.column is not None
             else 0,
             parts=tuple(parts),
             may_repeat=is_incremental and not table.primary_key and any(overlaps.may_matter(p.known) for p in unread),
