@@ -78,6 +78,16 @@ resource "google_secret_manager_secret" "settings" {
   replication {
     auto {}
   }
+  lifecycle {
+    precondition {
+      condition     = contains(local.secret_settings, each.value)
+      error_message = "No service reads the secret ${each.value}: the variable secrets has names of settings in lower case, of these: ${join(", ", local.secret_settings)}."
+    }
+    precondition {
+      condition     = length(setintersection([for name in keys(var.settings) : lower(name)], local.secret_settings)) == 0
+      error_message = "The variable settings has secrets, which the state of Terraform would show: name them in secrets, and add their values to Secret Manager."
+    }
+  }
   depends_on = [google_project_service.apis]
 }
 

@@ -22,6 +22,10 @@ variable "name" {
 variable "domain" {
   description = "Domain of the installation, such as data.example.com; its DNS record must point to the output `address`."
   type        = string
+  validation {
+    condition     = can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?[.])+[a-z][a-z0-9-]*$", var.domain))
+    error_message = "It is a domain in lower case, without https:// and without a path, such as data.example.com."
+  }
 }
 
 variable "image_tag" {
@@ -44,6 +48,10 @@ variable "settings" {
   description = "Further settings of the functions, as environment variables: see config/.env.template. No secrets."
   type        = map(string)
   default     = {}
+  validation {
+    condition     = alltrue([for name in keys(var.settings) : can(regex("^[A-Z][A-Z0-9_]*$", name))])
+    error_message = "The names are those of config/.env.template, in upper case, such as ALLOWED_DOMAINS."
+  }
 }
 
 variable "secrets" {
