@@ -450,7 +450,7 @@ def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTabl
     what = "its files contain no rows"
     if extracted.passed_over:
         what = f"its increment was empty: {extracted.passed_over} rows are before the cursor {made.base.cursor} and were skipped, and no other row is new or changed"
-    elif made.rows_read or old:
+    elif _is_incremental(table) and (made.rows_read or old):
         what = "its increment was empty: its files changed, but no row is new or changed"
     _, mark, seen = known.text.partition(_SEEN) if known is not None and known.status == "empty" else ("", "", "")
     if mark:

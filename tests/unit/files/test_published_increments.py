@@ -330,6 +330,14 @@ def test_a_new_column_leaves_the_files_whose_rows_are_not_read_again(published: 
     assert published.files("t")[:1] == before
 
 
+def test_a_full_refresh_that_loses_all_rows_says_that_there_are_none(published: Published) -> None:
+    published.options = {}
+    published.write("t.csv", "id,at\n1,1\n")
+    published.sync()
+    published.write("t.csv", "id,at\n")
+    assert (published.sync().note or "").startswith("its files contain no rows, rows were last seen")
+
+
 def test_without_a_cursor_no_rows_are_before_it(published: Published) -> None:
     published.options = BY_KEY
     published.write("t/a.csv", "id,at\n1,1\n")
