@@ -147,7 +147,7 @@ costs: env ## count requests to the bucket, and compute the tables of costs in i
 	$(BIN)/python infra/costs.py --measure
 
 .PHONY: functions-table
-functions-table: env ## start each function alone, test its contract, and write infra/functions.md (takes half an hour; resumes)
+functions-table: env ## start each function alone, in a process and in a container, test its contract, and write infra/functions.md (takes an hour; resumes)
 	mkdir -p build
 	FUNCTIONS_MEASURED=$(CURDIR)/build/functions.jsonl $(BIN)/pytest tests/e2e/test_each_function_alone.py
 	$(BIN)/python -m tests.e2e.test_each_function_alone build/functions.jsonl > infra/functions.md

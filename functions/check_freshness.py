@@ -19,7 +19,7 @@ class FreshnessChecked(Output):
 
 @function("POST", "/check-freshness", allow=Allow.SERVICE, audit="freshness.check")
 def check_freshness(_request: FreshnessRequest, ctx: Context) -> FreshnessChecked:
-    """Check whether tables have become older than is expected of them, although nothing was published."""
+    """Check the freshness expectations of tables, also of those that have not been published since."""
     changed = Freshness(ctx.store, ctx.clock, ctx.settings.scratch_dir).run(ctx.snapshots.current())
     rebuilds = Rebuilds(ctx.snapshots, ctx.tasks.call, ctx.rebuild_later)
     for source, version in changed.items():

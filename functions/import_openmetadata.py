@@ -18,7 +18,7 @@ class ImportRequest(Input):
     audit="openmetadata.import",
 )
 def import_on_schedule(_request: ImportRequest, ctx: Context) -> Import:
-    """Import descriptions, tags, owners and tiers from OpenMetadata. If that fails, the last import stays."""
+    """Import descriptions, tags, owners and tiers from OpenMetadata. If that fails, the last import is kept."""
     return import_now(ctx)
 
 

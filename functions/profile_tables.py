@@ -65,7 +65,7 @@ class ProfileNow(Input):
 def profile_tables(request: ProfileTables, ctx: Context) -> ProfiledTables:
     """Profile tables that have changed since their last profile; only changed files are read.
 
-    Extracts call it after their answer. A table that can't be profiled keeps its last profile.
+    Extracts start it after their answer. A table that can't be profiled keeps its last profile.
     """
     if not ctx.settings.profile_after_sync:
         return ProfiledTables(tables=())

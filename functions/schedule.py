@@ -8,11 +8,11 @@ from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.scheduling import ScheduleAnswer, Scheduler
-from analyst.scheduling.due import SweepOutcome
+from analyst.scheduling.decisions import SweepOutcome
 from analyst.scheduling.failures import SWEEP
 from analyst.scheduling.timetable import Registry
-from analyst.scripts import shelf
-from analyst.scripts.shelf import Shelf
+from analyst.scripts import stored_scripts
+from analyst.scripts.stored_scripts import StoredScripts
 
 
 @function("POST", "/schedule", allow=Allow.SERVICE)
@@ -46,13 +46,13 @@ def _since_midnight(ctx: Context) -> timedelta:
 
 def _start_scripts(ctx: Context) -> None:
     """Have scripts run that are due. Each scheduled time has one run, whichever call adds its task, so they are marked last."""
-    scripts = Shelf(ctx.store).everything() if ctx.settings.script_runner != "off" else {}
-    due = shelf.due(scripts, ctx.access.current(), ctx.now) if scripts else {}
-    run_ids = {script_id: shelf.run_id_of(script_id, at) for script_id, at in due.items()}
+    scripts = StoredScripts(ctx.store).everything() if ctx.settings.script_runner != "off" else {}
+    due = stored_scripts.due(scripts, ctx.access.current(), ctx.now) if scripts else {}
+    run_ids = {script_id: stored_scripts.run_id_of(script_id, at) for script_id, at in due.items()}
     for script_id, run_id in run_ids.items():
         ctx.tasks.enqueue("/run-script", {"script": script_id, "run_id": run_id, "trigger": "schedule"})
     if run_ids:
-        Shelf(ctx.store).started(run_ids, ctx.now)
+        StoredScripts(ctx.store).started(run_ids, ctx.now)
 
 
 _COLLECTED_EVERY: Final = timedelta(minutes=5)

@@ -1,6 +1,5 @@
-"""Generate the reference of the command line, shared/docs/cli.md, from the commands: `cli_reference.py [FILE]`."""
+"""Generate the reference of the command line, shared/docs/cli.md, from the commands."""
 
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,4 +74,4 @@ def _paragraphs(text: str) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1] if sys.argv[1:] else TARGET).write_text(reference(), encoding="utf-8")
+    TARGET.write_text(reference(), encoding="utf-8")

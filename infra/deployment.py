@@ -28,7 +28,7 @@ _TMP: Final = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - in a containe
 
 
 _OF_THE_BUCKET: Final = ("aws_access_key_id", "aws_secret_access_key")
-"""Secrets of a bucket on S3, for services whose account is not recognised there."""
+"""Secrets of a bucket on S3, for services whose account is not recognized there."""
 
 
 class Access(BaseModel):

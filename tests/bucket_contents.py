@@ -1,4 +1,4 @@
-"""Looks into a bucket of any kind with the tools that anybody has, and changes it behind our back."""
+"""Reads a bucket of any kind with common tools, and changes it behind the back of our code."""
 
 import threading
 from collections.abc import Iterator

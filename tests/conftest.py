@@ -26,19 +26,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for w
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or Ctrl-C would do nothing in the processes of tests
 
 
-gc.set_threshold(
-    20_000, 20, 50
-)  # the collector would look through hundreds of thousands of collected tests again and again
+# by default, the collector would look through hundreds of thousands of collected tests again and again
+gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_collection_finish() -> None:
-    """Have the collector leave alone what stays until the end: the tests, and what they import."""
+    """Exempt the tests, and what they import, from collection: they stay until the end."""
     gc.collect()
     gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
-    """Have the collector end everything, or libraries in C report what is left."""
+    """End that exemption, otherwise libraries in C report what is left."""
     gc.unfreeze()
 
 
@@ -58,7 +57,7 @@ def store_kind(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def new_cloud(store_kind: str) -> "Iterator[NewCloud]":
-    """Yield what makes buckets."""
+    """Yield a factory of buckets."""
     from tests.clouds import clouds
 
     with clouds(store_kind) as new:
@@ -67,14 +66,14 @@ def new_cloud(store_kind: str) -> "Iterator[NewCloud]":
 
 @pytest.fixture
 def cloud(new_cloud: "NewCloud", tmp_path: Path, at_once: None) -> "Iterator[Cloud]":  # noqa: ARG001
-    """Where an empty bucket is."""
+    """The place of an empty bucket."""
     with new_cloud(tmp_path) as cloud:
         yield cloud
 
 
 @pytest.fixture(scope="module")
 def shared_cloud(new_cloud: "NewCloud", tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cloud]":
-    """Where a bucket is that the tests of a module share, empty at first."""
+    """The place of a bucket that the tests of a module share, empty at first."""
     with new_cloud(tmp_path_factory.mktemp("shared")) as cloud:
         yield cloud
 
@@ -91,14 +90,14 @@ def new_store(
     tmp_path_factory: pytest.TempPathFactory,
     at_once: None,  # noqa: ARG001
 ) -> "Iterator[Callable[[], Store]]":
-    """Yield what makes empty buckets, for tests that want more than one."""
+    """Yield a factory of empty buckets, for tests that want more than one."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(new_cloud(tmp_path_factory.mktemp("bucket"))).open()
 
 
 @pytest.fixture
 def new_quick_store(request: pytest.FixtureRequest) -> "Callable[[], Store]":
-    """Return what makes empty buckets in memory, if `--store` does not say otherwise."""
+    """Return a factory of empty buckets, in memory unless `--store` names a kind."""
     from tests.doubles.memory_store import MemoryStore
 
     made: Callable[[], Store] = (

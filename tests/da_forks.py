@@ -4,6 +4,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -12,8 +13,24 @@ import duckdb  # noqa: F401 - most commands import it
 
 from da.main import COMMANDS, run
 
+_CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.utime", "os.link", "shutil.copyfile"}
 
-def act(*, arguments: list[str], environ: dict[str, str], cwd: str, files: list[str]) -> int:
+
+def die(step: int, folder: str) -> None:
+    """Kill this process when it has done some steps below a folder, just before the next one."""
+    left = step
+
+    def look(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event in _CHANGES and str(arguments[0]).startswith(folder):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(look)
+
+
+def act(*, arguments: list[str], environ: dict[str, str], cwd: str, files: list[str], dies: list[Any]) -> int:
     """Do what the command would in a process of its own, with the files as stdin, stdout and stderr; return its code."""
     os.environ.clear()
     os.environ.update(environ)
@@ -25,6 +42,8 @@ def act(*, arguments: list[str], environ: dict[str, str], cwd: str, files: list[
         os.close(opened)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
     sys.argv = ["da", *arguments]
+    if dies:
+        die(*dies)
     try:
         run()
     except SystemExit as exit_:

@@ -1,4 +1,4 @@
-"""Processes that are forked for one thing each, by a script that has imported all they need."""
+"""Processes that are forked for one action each, by a script that has imported all they need."""
 
 import json
 import os

@@ -193,9 +193,12 @@ def served(application: Any, port: int = 0) -> Iterator[Host]:
 
 
 def run_da(
-    *arguments: str, environ: Mapping[str, str], cwd: Path, stdin: str = ""
+    *arguments: str, environ: Mapping[str, str], cwd: Path, stdin: str = "", dies: tuple[int, Path] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `da` as a process of its own, forked by one that has imported its modules: they take longer than most commands."""
+    """Run `da` as a process of its own, forked by one that has imported its modules: they take longer than most commands.
+
+    It `dies` after so many steps below a folder.
+    """
     with TemporaryDirectory(prefix="da-") as folder:
         files = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
         for file in files:
@@ -205,6 +208,7 @@ def run_da(
             "environ": {**environ},
             "cwd": str(cwd),
             "files": [*map(str, files)],
+            "dies": [] if dies is None else [dies[0], str(dies[1])],
         }
         code = _forks(threading.get_ident()).run(job)
         return subprocess.CompletedProcess(arguments, code, files[1].read_text(), files[2].read_text())

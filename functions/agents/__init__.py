@@ -1,1 +1,1 @@
-"""Doors for AI agents and their clients."""
+"""Endpoints for AI agents and their clients."""

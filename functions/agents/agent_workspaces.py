@@ -7,11 +7,11 @@ from pydantic import Field, StringConstraints
 from analyst.access import Role
 from analyst.agents import workspace_text
 from analyst.agents.plugin import marketplace_name
+from analyst.caller_warehouse import warehouse_of
 from analyst.context import Context
 from analyst.http import function
 from analyst.state.fields import Input, Output
 from functions.agents.agent_plugin import REPOSITORY
-from functions.agents.agent_tools import warehouse_of
 
 
 class KnownMarketplace(Output):

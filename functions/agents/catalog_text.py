@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import RootModel
 
 from analyst.access import Role
+from analyst.caller_warehouse import warehouse_of
 from analyst.context import Context
 from analyst.http import Answer, Text, function
 from analyst.names import TableId
@@ -12,7 +13,6 @@ from analyst.state.fields import Input
 from da.agents.markdown import catalog_markdown, table_markdown
 from da.agents.marks import Marks
 from da.agents.tools import column_json, table_json
-from functions.agents.agent_tools import warehouse_of
 
 _MARKDOWN = "text/markdown; charset=utf-8"
 
@@ -24,7 +24,7 @@ class TableText(Input):
 
 
 class TableDocument(RootModel[Any]):
-    """A table as agents are told of it; texts of people are marked, and `notes` say how."""
+    """A table as agents see it. Texts written by people are marked, and `notes` say how."""
 
 
 @function("GET", "/llms.txt", allow=Role.VIEWER)

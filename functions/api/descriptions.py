@@ -39,7 +39,7 @@ class NewDescription(Input):
 
 
 class TableDescription(Output):
-    """What is said of a table: by people in `said`; in `extracted`, by the registry, another catalog or the source."""
+    """The description of a table: `said` by people; `extracted` from the registry, another catalog or the source."""
 
     table: str
     description: str | None
@@ -50,7 +50,7 @@ class TableDescription(Output):
 
 @function("GET", "/api/tables/{id}/description", allow=Role.VIEWER, answers={404: _NONE})
 def get_description(request: DescriptionRequest, ctx: Context) -> TableDescription:
-    """Return what people say of a table, with the history of changes."""
+    """Return the description of a table, with the history of changes."""
     return _view(ctx, request.id)
 
 
@@ -60,12 +60,12 @@ def get_description(request: DescriptionRequest, ctx: Context) -> TableDescripti
     allow=Role.KM_ADMIN,
     answers={
         404: "The table, or one that a foreign key names, does not exist.",
-        422: "A column does not exist, or a text is empty without its spaces and control characters.",
+        422: "A column does not exist, or a text consists of spaces and control characters only.",
     },
     audit="table.describe",
 )
 def describe_table(new: NewDescription, ctx: Context) -> TableDescription:
-    """Change what is said of a table: texts, tags, owners, tier, grain and things to know."""
+    """Change the description of a table: texts, tags, owners, tier, grain and notes."""
     fields = {name: getattr(new, name) for name in new.model_fields_set if name != "id"}
     ctx.audited(f"table:{new.id}", fields=sorted(fields))
     table = require(ctx.snapshots.current(), ctx.access.current(), ctx.caller, new.id)

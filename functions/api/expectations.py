@@ -40,7 +40,7 @@ class TableExpectations(Output):
 
 @function("GET", "/api/tables/{id}/expectations", allow=Role.VIEWER, answers={404: _NONE})
 def get_expectations(request: ExpectationsRequest, ctx: Context) -> TableExpectations:
-    """Return what is expected of a table, with the results of the last checks."""
+    """Return the expectations of a table, with the results of the last checks."""
     return _view(ctx, request.id)
 
 

@@ -1,4 +1,4 @@
-"""Feedback: what people say is wrong."""
+"""Feedback: reports that something is wrong."""
 
 from typing import Annotated
 
@@ -31,11 +31,11 @@ class FeedbackList(Output):
     "/api/feedback",
     allow=Role.VIEWER,
     status=201,
-    answers={404: "The table or metric does not exist.", 422: "A text is empty without its spaces."},
+    answers={404: "The table or metric does not exist.", 422: "A text consists of spaces only."},
     audit="feedback.add",
 )
 def give_feedback(new: NewFeedback, ctx: Context) -> Feedback:
-    """Say that something about a table, a metric or an answer is wrong. Its owners and the administrators see it."""
+    """Report that something about a table, a metric or an answer is wrong, to its owners and the administrators."""
     ctx.audited(f"{new.kind}:{new.about}")
     return feedback.add(
         ctx.store,

@@ -1,4 +1,4 @@
-"""The glossary: the words of the company, what they mean and what they stand for."""
+"""The glossary: the company's terms, their definitions and links."""
 
 from typing import Annotated
 
@@ -76,9 +76,9 @@ def get_term(request: TermRequest, ctx: Context) -> Entry:
     audit="glossary.change",
 )
 def change_term(new: NewTerm, ctx: Context) -> Entry:
-    """Create or change a term: its definition, synonyms, and the tables, columns and metrics that it stands for.
+    """Create or change a term: its definition, its synonyms, and its links to tables, columns and metrics.
 
-    New links replace those that the caller sees; those that they do not see stay.
+    New links replace those that the caller can see; the others stay.
     """
     given = {name: getattr(new, name) for name in new.model_fields_set if name != "name"}
     empty = glossary.Term(name=new.name)

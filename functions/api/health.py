@@ -9,7 +9,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.monitoring import SourceHealth, source_health
-from analyst.scripts.shelf import Confined, Shelf
+from analyst.scripts.stored_scripts import Confined, StoredScripts
 
 _MOST_RUNS = 1_000
 
@@ -56,7 +56,7 @@ def health_details(ctx: Context) -> HealthDetails:
             **_health(ctx),
             "sources": source_health(newest),
             "waiting_tasks": waiting,
-            "scripts": Shelf(ctx.store).confined(),
+            "scripts": StoredScripts(ctx.store).confined(),
         }
     )
 

@@ -1,4 +1,4 @@
-"""Lineage: where the data of a table or metric comes from, and what is made of it."""
+"""Lineage: where the data of a table or metric comes from, and what is built on it."""
 
 from typing import Annotated
 

@@ -38,8 +38,9 @@ class ManifestQuery(SourcesQuery):
 def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:
     """List every table that the caller can read, with its files. Supports `If-None-Match`.
 
-    The caller's current rights apply to earlier snapshots as well. With `sources`, the answer has only the tables of these,
-    and the ETag of each as `/api/sync/sources` lists it; sources of which the caller can read no table are left out.
+    The caller's current rights apply to earlier snapshots as well. With `sources`, the answer has only the tables of
+    these, and the ETag of each as `/api/sync/sources` lists it; sources without a table that the caller can read are
+    omitted.
     """
     snapshot = ctx.snapshots.at(query.snapshot)
     ctx.audited(snapshot=snapshot.number)

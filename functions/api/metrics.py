@@ -75,7 +75,7 @@ def list_metrics(query: MetricQuery, ctx: Context) -> MetricList:
 
 @function("GET", "/api/metrics/{name}", allow=Role.VIEWER, answers={404: _NONE})
 def get_metric(request: MetricRequest, ctx: Context) -> MetricDetail:
-    """Return a metric in full: what it measures, how to use it, and why it is broken if it is."""
+    """Return a metric in full: what it measures, how to use it, and, if it is broken, why."""
     return detail(checked_metrics.require(_visible(ctx), request.name))
 
 

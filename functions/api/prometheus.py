@@ -20,10 +20,10 @@ _BUILD: Final = Family("analyst_build_info", "gauge", "The version of this serve
     answers={404: "Nothing is counted: the setting `prometheus` is off."},
 )
 def prometheus(ctx: Context) -> Text:
-    """Return what the processes of this host have counted, and gauges of the installation, as Prometheus reads them.
+    """Return the counters of this host's processes and the gauges of the installation, in Prometheus's format.
 
-    Prometheus sends the token of the setting `prometheus_token`, or the service token. Labels are names of functions and
-    sources; no sample names a table or a person.
+    Prometheus sends the token of the setting `prometheus_token`, or the service token. Labels are names of functions
+    and sources; no sample names a table or a person.
     """
     counters = ctx.process.counters
     if counters is None:

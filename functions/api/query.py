@@ -26,12 +26,12 @@ from analyst.receipts import Receipt
     audit="query",
 )
 def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAnswer]:
-    """Run one read-only statement of SQL over the tables that the caller can read.
+    """Run one read-only SQL statement over the tables that the caller can read.
 
     A statement names tables as `orders` or `shop.orders`. Only queries are possible: SELECT, FROM, WITH, VALUES, PIVOT,
-    DESCRIBE, SUMMARIZE. Rows of remote tables are read from BigQuery when they are asked for: columns and simple conditions
-    are applied there, and the receipt marks such tables as live. Formats other than JSON have the facts about the result in the header `X-Query`, as JSON, and
-    the receipt in `X-Receipt`.
+    DESCRIBE, SUMMARIZE. Rows of remote tables are read from BigQuery during the query: columns and simple conditions
+    are applied there, and the receipt marks such tables as live. Formats other than JSON have the other fields of the
+    answer in the header `X-Query`, as JSON, and the receipt in `X-Receipt`.
     """
     if request.full_result and ctx.caller.reads_only:  # it would be written to the bucket, and its URL outlive the run
         raise ForbiddenError(

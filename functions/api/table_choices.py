@@ -1,4 +1,4 @@
-"""Which tables the caller wants on laptops."""
+"""Which tables the caller mirrors to laptops."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,10 +10,10 @@ from analyst.visible_tables import visible
 
 
 class TableChoiceView(BaseModel):
-    """Which tables the caller wants on laptops; `tables` with the mode `all` are exceptions if they are false.
+    """Which tables the caller mirrors. With the mode `all`, `tables` that are false are exceptions.
 
-    Of the tables that the caller can read and that can be on laptops, `mirrored` are, and `left_out` are not. `unused` fit no
-    table that the caller can read.
+    Of the tables that the caller can read and that can be mirrored, `mirrored` are, and `left_out` are not. `unused`
+    patterns match no table that the caller can read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -26,13 +26,13 @@ class TableChoiceView(BaseModel):
 
 @function("GET", "/api/sync/table-subscriptions", allow=Role.ANALYST)
 def get_table_choice(ctx: Context) -> TableChoiceView:
-    """Return which tables the caller wants on laptops."""
+    """Return which tables the caller mirrors to laptops."""
     return _view(ctx, choice_of(ctx.process.recent, ctx.user_id))
 
 
 @function("POST", "/api/sync/table-subscriptions", allow=Role.ANALYST, scope=Scope.SYNC, audit="sync.choose")
 def choose_tables(choice: TableChoice, ctx: Context) -> TableChoiceView:
-    """Replace which tables the caller wants on laptops, wherever the caller syncs. What the caller can read stays as it is."""
+    """Replace the choice of tables that the caller mirrors to laptops. It does not change what the caller can read."""
     choose(ctx.store, ctx.user_id, choice)
     ctx.process.recent.expire(KEY)
     ctx.audited(mode=choice.table_mode, patterns=len(choice.tables))

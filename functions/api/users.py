@@ -52,7 +52,7 @@ def update_user(change: UserChange, ctx: Context) -> User:
 
 @function("DELETE", "/api/users/{id}", allow=Role.ADMIN, answers={404: _NONE, 409: _LAST})
 def delete_user(request: UserRequest, ctx: Context) -> None:
-    """Delete a user with all their grants, group memberships, tokens, requests and their history of queries."""
+    """Delete a user with their grants, group memberships, tokens, requests and query history."""
     ctx.state.edit(lambda db: users.delete_user(db, actor(ctx), request.id))
     saved_queries.forget(ctx.store, request.id)
 
@@ -80,6 +80,7 @@ def sign_out(request: SignOut, ctx: Context) -> None:
 def release_identities(request: UserRequest, ctx: Context) -> None:
     """Unlink a user from their OpenID accounts and end their sessions.
 
-    The next person who signs in with the e-mail address becomes the user. Use it when an address passes to another person.
+    The next person who signs in with the e-mail address becomes the user. Use it when an address passes to another
+    person.
     """
     ctx.state.edit(lambda db: users.release_identities(db, actor(ctx), request.id))

@@ -98,7 +98,7 @@ def desktop_token(request: CodeRequest, ctx: Context) -> Tokens:
     answers={401: "The session has ended; sign in again.", 429: "Too many attempts."},
 )
 def desktop_refresh(request: RefreshRequest, ctx: Context) -> Tokens:
-    """Exchange a refresh token for the next tokens. It works once; a repetition within a minute is accepted."""
+    """Exchange a refresh token for new tokens. It works once; a repeated request within a minute is accepted."""
     require(PROVIDER, ctx.settings)
     ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
     pair = sessions.refresh(ctx.keys, request.refresh_token, ctx.access, ctx.store, ctx.now)

@@ -9,11 +9,11 @@ from analyst.auth import links
 from analyst.auth.keys import Purpose
 from analyst.auth.links import CodeError, Link
 from analyst.auth.provider import require
-from analyst.auth.providers.email_link import PER_ADDRESS, PER_CLIENT, PROVIDER, mail_link
+from analyst.auth.providers.email_link import PER_ADDRESS, PER_CLIENT, PROVIDER, mail_sign_in
 from analyst.auth.sign_in import Proven
 from analyst.context import Context
 from analyst.http import Allow, Page, Redirect, function
-from analyst.http.browser_session import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
+from analyst.http.browser_session import link_cookie_of, mail_link, shown_with_link, sign_browser_in
 from analyst.http.pages import page
 from analyst.state.fields import Email, Input
 
@@ -64,24 +64,9 @@ def email_link(request: LinkRequest, ctx: Context) -> Page:
     require(PROVIDER, ctx.settings)
     ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
     ctx.limits.count(PER_ADDRESS, request.email, ctx.now)
-    binding = links.bind_to_browser(ctx.keys, Purpose.MAGIC_LINK, link_cookie_of(ctx))
-    ctx.after_answer(
-        "mailing a sign-in link",
-        partial(
-            mail_link,
-            request.email,
-            request.next,
-            binding=binding,
-            keys=ctx.keys,
-            access=ctx.access,
-            settings=ctx.settings,
-            base_url=ctx.base_url,
-            now=ctx.now,
-        ),
-    )
     text = f"If {request.email} may sign in here, an e-mail with a link is on its way. The link works for 15 minutes."
-    cookie = link_cookie(ctx, binding, links.LASTS[Purpose.MAGIC_LINK])
-    return page(ctx, "mailed.html", title="Check your e-mail", cookies=(cookie,), text=text, code=binding.code)
+    mail = partial(mail_sign_in, request.email, request.next, access=ctx.access)
+    return mail_link(ctx, Purpose.MAGIC_LINK, mail, doing="mailing a sign-in link", text=text)
 
 
 @function("GET", "/auth/email/confirm", allow=Allow.ANYBODY)

@@ -9,7 +9,7 @@ from analyst.auth.providers.google import LASTS, PROVIDER, arrive, depart
 from analyst.context import Context
 from analyst.errors import UnauthenticatedError
 from analyst.http import Allow, Page, Redirect, function
-from analyst.http.answers import Cookie
+from analyst.http.answers import Cookie, cookie_of
 from analyst.http.browser_session import sign_browser_in
 from analyst.http.pages import page
 from analyst.state.fields import Input
@@ -17,6 +17,7 @@ from analyst.state.fields import Input
 Word = Annotated[str, StringConstraints(max_length=4000)]
 
 _CALLBACK = "/auth/google/callback"
+_COOKIE = "da_google"
 
 
 class GoogleQuery(Input):
@@ -73,7 +74,7 @@ def google_callback(query: GoogleCallback, ctx: Context) -> Redirect | Page:
             request_id=None,
             links=[{"url": "/login", "text": "Sign in"}],
         )
-    kept = ctx.request.cookies.get(_cookie_name(ctx))
+    kept = cookie_of(ctx.request, _COOKIE, secure=ctx.is_secure)
     if kept is None:
         raise UnauthenticatedError("this sign-in was started in another browser, or too long ago; start again")
     arrival = arrive(
@@ -92,8 +93,4 @@ def google_callback(query: GoogleCallback, ctx: Context) -> Redirect | Page:
 
 
 def _kept(ctx: Context, value: str, max_age: int) -> Cookie:
-    return Cookie(_cookie_name(ctx), value, max_age, secure=ctx.is_secure)
-
-
-def _cookie_name(ctx: Context) -> str:
-    return "__Host-da_google" if ctx.is_secure else "da_google"
+    return Cookie(_COOKIE, value, max_age, secure=ctx.is_secure)

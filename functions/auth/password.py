@@ -6,7 +6,6 @@ from typing import Annotated
 from pydantic import Field, SecretStr, StringConstraints
 
 from analyst.access import Role, Scope
-from analyst.auth import links
 from analyst.auth.keys import Purpose
 from analyst.auth.links import CodeError
 from analyst.auth.provider import require
@@ -16,7 +15,7 @@ from analyst.auth.sign_in import Proven
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError, UnauthenticatedError
 from analyst.http import Allow, Page, Redirect, function
-from analyst.http.browser_session import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
+from analyst.http.browser_session import link_cookie_of, mail_link, shown_with_link, sign_browser_in
 from analyst.http.pages import page
 from analyst.mail import can_send
 from analyst.state import actor
@@ -106,23 +105,9 @@ def forgot(request: ResetRequest, ctx: Context) -> Page:
     require_mail(ctx.settings)
     ctx.limits.count(RESETS_FROM, ctx.client_network, ctx.now)
     ctx.limits.count(RESETS_TO, request.email, ctx.now)
-    binding = links.bind_to_browser(ctx.keys, Purpose.RESET, link_cookie_of(ctx))
-    ctx.after_answer(
-        "mailing a reset link",
-        partial(
-            passwords.mail_reset,
-            request.email,
-            binding=binding,
-            keys=ctx.keys,
-            state=ctx.state,
-            settings=ctx.settings,
-            base_url=ctx.base_url,
-            now=ctx.now,
-        ),
-    )
     text = f"If {request.email} is a user here, an e-mail with a link is on its way. The link works for an hour."
-    cookie = link_cookie(ctx, binding, links.LASTS[Purpose.RESET])
-    return page(ctx, "mailed.html", title="Check your e-mail", cookies=(cookie,), text=text, code=binding.code)
+    mail = partial(passwords.mail_reset, request.email, state=ctx.state)
+    return mail_link(ctx, Purpose.RESET, mail, doing="mailing a reset link", text=text)
 
 
 @function("GET", "/auth/password/set", allow=Allow.ANYBODY)

@@ -27,7 +27,12 @@ def extract_bigquery(request: ExtractRequest, ctx: Context) -> Answer[ExtractAns
     looked_up = registered.look_up(TYPE)
     checkpoints = Checkpoints(ctx.store, request.source, ctx.clock, ctx.is_time_up)
     with ctx.process.opened("bigquery readers", Readers) as readers:
-        long = LongReads(readers, SourceJobs(ctx.store, request.source, ctx.clock), checkpoints, request.run_id)
+        long = LongReads(
+            readers,
+            SourceJobs(ctx.store, request.source, ctx.clock),
+            checkpoints,
+            tuple(filter(None, [request.run_id])),
+        )
 
         def connector() -> BigQueryConnector:
             return connector_of(

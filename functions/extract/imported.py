@@ -20,7 +20,7 @@ from analyst.quality.checks import Checks
     audit="source.extract",
 )
 def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAnswer]:
-    """Publish imported tables from uploaded parts; tables that were extracted here stay as they are.
+    """Publish imported tables from uploaded parts; tables that were extracted here are not changed.
 
     No rebuild is requested: an import requests one at its end.
     """

@@ -1,1 +1,1 @@
-"""The Iceberg REST catalog, and the door through which its readers get files."""
+"""The Iceberg REST catalog, and the endpoint from which its readers get files."""

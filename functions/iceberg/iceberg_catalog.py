@@ -43,14 +43,14 @@ class TablePlace(NamespacePlace):
 
 @function("GET", BASE + "/config", **_OPTIONS)
 def iceberg_config(ctx: Context) -> Text:
-    """Return what the catalog serves; clients ask this first."""
+    """Return the configuration of the catalog, which clients request first."""
     _catalog(ctx)
     return _json({"defaults": {}, "overrides": {}, "endpoints": list(ENDPOINTS)})
 
 
 @function("GET", BASE + "/namespaces", **_OPTIONS)
 def list_namespaces(ctx: Context) -> Text:
-    """List the namespaces: the sources of the tables that the caller may read. None has another one in it."""
+    """List the namespaces: the sources of the tables that the caller may read. Namespaces are not nested."""
     catalog, parent = _catalog(ctx), ctx.request.args.get("parent")
     if parent:
         catalog.namespace(parent)
@@ -108,7 +108,7 @@ def load_credentials(place: TablePlace, ctx: Context) -> Text:
 
 @function("POST", _TABLE + "/metrics", **(_OPTIONS | {"binary": True, "reads": True}))
 def report_metrics(place: TablePlace, ctx: Context) -> None:
-    """Accept the figures of a client about its scan, which are not kept."""
+    """Accept the scan metrics of a client. They are not stored."""
     _catalog(ctx).table(place.namespace, place.table)
 
 
@@ -122,7 +122,7 @@ def report_metrics(place: TablePlace, ctx: Context) -> None:
     answers={400: "Always."},
 )
 def iceberg_oauth_tokens(_ctx: Context) -> None:
-    """Say that tokens are not issued here: the protocol has deprecated this call."""
+    """Refuse to issue tokens: the protocol has deprecated this call."""
     text = "this catalog issues no OAuth tokens; use an access token of this server, as the property 'token'"
     raise MalformedError(text, oauth="unsupported_grant_type")
 

@@ -1,4 +1,4 @@
-"""The door to the files of Iceberg tables: `GET` and `HEAD` of S3, signed with the credentials of a loaded table.
+"""The files of Iceberg tables: `GET` and `HEAD` of S3, signed with the credentials of a loaded table.
 
 Source: the S3 API, 'GetObject', 'HeadObject' and 'Error Responses'.
 """
@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 from analyst.access import Caller
 from analyst.context import Context
 from analyst.http import Allow, ErrorShape, FileAnswer, Streamed, function
-from analyst.iceberg.file_door import FileDoor
+from analyst.iceberg.file_endpoint import FileEndpoint
 from analyst.iceberg.metadata import BUCKET
 from analyst.iceberg.signatures import Sent
 from analyst.state.fields import Input
@@ -54,8 +54,8 @@ class StoredFile(Input):
 def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
     """Return a file of an Iceberg table, or a range of it, to a reader of S3.
 
-    The signature (AWS Signature Version 4) is the only credential. It is made with those of a loaded table, and the access
-    list of now decides.
+    The signature (AWS Signature Version 4) is the only credential. It is made with the credentials of a loaded
+    table, and the current access list decides.
     """
     request, iceberg = ctx.request, ctx.process.iceberg
     base = urlsplit(ctx.settings.base_url or "")
@@ -64,7 +64,7 @@ def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
         ctx.is_by(caller.user_id, caller.email)
         iceberg.pace.take(caller.user_id or "", ctx.process.monotonic())
 
-    door = FileDoor(
+    endpoint = FileEndpoint(
         keys=ctx.keys,
         access=ctx.access.current(),
         snapshots=ctx.snapshots,
@@ -77,7 +77,7 @@ def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
     )
     query = request.query_string.decode("ascii", "replace")
     headers = {name.lower(): value for name, value in request.headers.items()}
-    opened = door.open(file.path, Sent(request.method, request.path, query, headers))
+    opened = endpoint.open(file.path, Sent(request.method, request.path, query, headers))
     content = opened.content(ctx.store, iceberg.streams)
     if isinstance(content, Path):
         return FileAnswer(content, opened.name)

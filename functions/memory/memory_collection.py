@@ -15,9 +15,9 @@ class CollectRequest(Input):
 
 @function("POST", "/memory/collect", allow=Allow.SERVICE, audit="memory.collect")
 def collect_memory(request: CollectRequest, ctx: Context) -> Collected:
-    """Propose items from the notes that are new, if a model is set. Extra calls are harmless.
+    """Propose items from new notes, if a model is configured. Extra calls are harmless.
 
-    What takes too long, or is refused because the model is busy, is left to another task.
+    When the time is up or the model is busy, another task continues.
     """
     model = model_of(ctx.settings, ctx.process.http)
     if model is None:

@@ -12,7 +12,7 @@ from analyst.memory.items import Decided, Decision, ItemEdit, Memory, Merge, New
 from analyst.state.fields import Input
 
 _NONE = "The caller sees no such item."
-_EMPTY = "A text is empty without its spaces."
+_EMPTY = "A text consists of spaces only."
 
 
 class NewVote(Input):
@@ -24,7 +24,7 @@ class NewVote(Input):
 
 @function("GET", "/api/memory", allow=Role.VIEWER)
 def list_items(query: MemoryQuery, ctx: Context) -> ItemList:
-    """List the items that the caller may see: those in force, the caller's own, and for knowledge managers all."""
+    """List the items that the caller may see: those in force and the caller's own; for knowledge managers, all."""
     return item_views.items_page(memory_of(ctx), query)
 
 
@@ -36,7 +36,7 @@ def memory_stats(ctx: Context) -> MemoryStats:
 
 @function("GET", "/api/memory/rules", allow=Role.VIEWER)
 def list_rules(ctx: Context) -> ItemList:
-    """List the items that apply to the caller: mandatory ones of their audience, and by the settings approved ones."""
+    """List the items that apply to the caller: mandatory ones and, depending on the settings, approved ones."""
     return item_views.rules_list(memory_of(ctx))
 
 
@@ -58,11 +58,11 @@ def get_item(one: OneItem, ctx: Context) -> ItemView:
     "/api/memory",
     allow=Role.ANALYST,
     status=201,
-    answers={404: "A table does not exist.", 409: "There is such an item already.", 422: _EMPTY},
+    answers={404: "A table does not exist.", 409: "The same item exists already.", 422: _EMPTY},
     audit="memory.propose",
 )
 def propose_item(new: NewItem, ctx: Context) -> ItemView:
-    """Propose an item. Knowledge managers decide about it, unless the settings say otherwise."""
+    """Propose an item. Knowledge managers decide on it, unless the settings say otherwise."""
     memory = memory_of(ctx)
     item = memory.propose(new)
     ctx.audited(f"memory:{item.id}", status=item.status)
@@ -76,7 +76,7 @@ def propose_item(new: NewItem, ctx: Context) -> ItemView:
     answers={404: _NONE, 409: "Voting is turned off."},
 )
 def vote_for_item(new: NewVote, ctx: Context) -> Tally:
-    """Vote for or against an item in force. What you vote for is one of your rules, where the settings say so."""
+    """Vote for or against an item in force. If the settings say so, items that you vote for become your rules."""
     return memory_of(ctx).vote(new.id, new.vote)
 
 
@@ -88,7 +88,7 @@ def vote_for_item(new: NewVote, ctx: Context) -> Tally:
     audit="memory.decide",
 )
 def decide_on_items(decision: Decision, ctx: Context) -> Decided:
-    """Approve, mandate, reject or revoke items. What can't be changed is listed with the reason, and the rest is changed."""
+    """Approve, mandate, reject or revoke items. Items that can't be changed are listed with the reason."""
     made = memory_of(ctx).decide(decision)
     ctx.audited(
         *(f"memory:{id_}" for id_ in made.done),
@@ -108,7 +108,7 @@ def decide_on_items(decision: Decision, ctx: Context) -> Decided:
     audit="memory.edit",
 )
 def edit_item(edit: ItemEdit, ctx: Context) -> ItemView:
-    """Change the text of an item; its history keeps what it said before."""
+    """Change the text of an item; its history keeps the earlier text."""
     ctx.audited(f"memory:{edit.id}", fields=sorted(edit.model_fields_set - {"id"}))
     memory = memory_of(ctx)
     item = memory.edit(edit)
@@ -123,7 +123,7 @@ def edit_item(edit: ItemEdit, ctx: Context) -> ItemView:
     audit="memory.merge",
 )
 def merge_items(merge: Merge, ctx: Context) -> ItemView:
-    """Merge an item into another one: the first is rejected, and the other gets the text that is given."""
+    """Merge an item into another: the first is rejected, and the other gets the given text."""
     memory = memory_of(ctx)
     item = memory.merge(merge)
     ctx.audited(f"memory:{merge.into}", f"memory:{merge.id}")
@@ -148,7 +148,7 @@ class CollectNow(Input):
     audit="memory.collect",
 )
 def collect_from_notes(request: CollectNow, ctx: Context) -> Collected:
-    """Return how many new notes wait for the model, and, without `dry_run`, have it read them soon."""
+    """Return the number of notes that the model has not read, and, without `dry_run`, have it read them soon."""
     if ctx.settings.memory_model is None:
         raise InvalidInputError("no model is set, so notes are not read; an administrator must set MEMORY_MODEL")
     collector = Collector(ctx.store, ctx.settings, ctx.access.current(), None, ctx.now)

@@ -51,7 +51,7 @@ class NoteList(Output):
     audit="memory.hand_in",
 )
 def hand_in_note(new: NewNote, ctx: Context) -> HandedIn:
-    """Hand in a note. Secrets and private parts are removed before it is stored. The same text again changes nothing."""
+    """Hand in a note. Secrets and private parts are removed before it is stored. Repeating it changes nothing."""
     made = Notes(ctx.store, ctx.user_id).add(new.name, new.text, ctx.now, private=new.private)
     ctx.audited(
         f"note:{made.id}",
@@ -68,14 +68,14 @@ def hand_in_note(new: NewNote, ctx: Context) -> HandedIn:
     "/api/memory/files/{name:path}",
     allow=Role.ANALYST,
     body_limit=LARGEST_FILE,
-    answers={422: "It is neither a text nor of a kind that is accepted, or the caller has too many notes."},
+    answers={422: "It is neither text nor a supported type of file, or the caller has too many notes."},
     audit="memory.hand_in",
     binary=True,
 )
 def hand_in_file(new: NewFile, ctx: Context) -> HandedIn:
     """Hand in a file, such as a picture, for the caller alone.
 
-    A text becomes a note without secrets, which is private only if it replaces a private one.
+    A text file becomes a note without secrets; it is private only if it replaces a private one.
     """
     made = Notes(ctx.store, ctx.user_id).add_file(new.name, b"".join(blocks(ctx.request)), ctx.now)
     ctx.audited(f"note:{made.id}", bytes=made.size_bytes, kind=made.media_type, is_unchanged=made.unchanged)
@@ -90,7 +90,7 @@ def list_notes(ctx: Context) -> NoteList:
 
 @function("GET", "/api/memory/notes/{id}", allow=Role.VIEWER, answers={404: "The caller has no such note."})
 def read_note(note: NoteId, ctx: Context) -> Text:
-    """Return the text of one of the caller's own notes, as it is stored: without secrets. A file is to be saved."""
+    """Return the text of one of the caller's own notes as stored, without secrets; a file is downloaded."""
     found, data = Notes(ctx.store, ctx.user_id).read(note.id)
     if found.media_type == TEXT:
         return Text(data)

@@ -50,7 +50,7 @@ class TestMessage(Input):
 
 @function("GET", "/api/notifications", allow=Role.VIEWER)
 def list_notifications(query: InboxQuery, ctx: Context) -> Inbox:
-    """List the caller's notifications of the last 30 days. Of tables that the caller can't read any more, nothing is said."""
+    """List the caller's notifications of the last 30 days. Tables that the caller can no longer read are omitted."""
     return Inbox.page(
         Outbox(ctx.store),
         ctx.caller,
@@ -63,7 +63,7 @@ def list_notifications(query: InboxQuery, ctx: Context) -> Inbox:
 
 @function("POST", "/api/notifications/read", allow=Role.VIEWER)
 def mark_notifications_read(request: MarkRead, ctx: Context) -> Unread:
-    """Mark notifications as read. It can't be undone."""
+    """Mark notifications as read. This can't be undone."""
     outbox = Outbox(ctx.store)
     outbox.mark(ctx.user_id, request.ids, through=request.through or "")
     return Unread(unread=Inbox.page(outbox, ctx.caller, ctx.access.current()).unread)
@@ -91,7 +91,7 @@ def notification_picture(request: PictureOf, ctx: Context) -> Picture:
 
 @function("GET", "/api/notifications/preferences", allow=Role.VIEWER)
 def get_notification_preferences(ctx: Context) -> PreferencesView:
-    """Return what the caller hears of, and where."""
+    """Return what the caller is notified of, and where."""
     return PreferencesView.of(ctx.caller, preferences.read(ctx.store, ctx.user_id), ctx.settings)
 
 
@@ -103,7 +103,7 @@ def get_notification_preferences(ctx: Context) -> PreferencesView:
     audit="notifications.preferences",
 )
 def change_notification_preferences(changes: Changes, ctx: Context) -> PreferencesView:
-    """Change what the caller hears of, and where; what is not given stays."""
+    """Change what the caller is notified of, and where. Omitted fields are not changed."""
     settings, now = ctx.settings, ctx.now
     ctx.audited(changed=sorted(changes.model_fields_set))
     after = preferences.edit(
@@ -120,7 +120,7 @@ def change_notification_preferences(changes: Changes, ctx: Context) -> Preferenc
     answers={422: "The channel is not set up.", 429: "The caller has sent too many test messages."},
 )
 def send_test_notification(request: TestMessage, ctx: Context) -> ChannelState:
-    """Send the caller a test message through a channel. What goes wrong is shown in the preferences afterwards."""
+    """Send the caller a test message through a channel. The preferences show afterwards what went wrong."""
     ctx.limits.count(_TESTS, ctx.user_id, ctx.now)
     mine = preferences.read(ctx.store, ctx.user_id)
     state = PreferencesView.of(ctx.caller, mine, ctx.settings).ready(request.channel)

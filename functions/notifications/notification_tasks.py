@@ -35,7 +35,7 @@ class Polled(Output):
 
 
 class CollectAnswer(Output):
-    """The number of events that were found, and of channels of people for which something waits."""
+    """The number of events that were found, and of people's channels with waiting notifications."""
 
     events: int
     channels: int
@@ -43,7 +43,7 @@ class CollectAnswer(Output):
 
 @function("POST", "/notifications/collect", allow=Allow.SERVICE)
 def collect_notifications(ctx: Context) -> CollectAnswer:
-    """Find what happened since the last call, put notifications into the outbox, and have them sent. Extra calls are harmless."""
+    """Find events since the last call, put notifications into the outbox, and send them. Extra calls are harmless."""
     settings = ctx.settings
     Counting(ctx.store, ctx.clock, settings.memory_limit, settings.scratch_dir).update()
     with ctx.state.read() as db:
@@ -56,7 +56,7 @@ def collect_notifications(ctx: Context) -> CollectAnswer:
 
 @function("POST", "/notifications/deliver", allow=Allow.SERVICE)
 def deliver_notifications(request: Deliver, ctx: Context) -> Delivered:
-    """Send what waits for a channel of a user. If the service wants a pause, the rest is sent after it."""
+    """Send what waits for a channel of a user. If the service asks for a pause, the rest is sent later."""
     to = Destination(request.channel, request.user)
     done = Delivery(ctx.store, ctx.settings, ctx.process.http, ctx.access.current).send(to)
     if done.retry_after is not None:
@@ -66,7 +66,7 @@ def deliver_notifications(request: Deliver, ctx: Context) -> Delivered:
 
 @function("POST", "/telegram/poll", allow=Allow.SERVICE, answers={409: "There is no bot, or messages go to a webhook."})
 def poll_telegram(ctx: Context) -> Polled:
-    """Ask Telegram for messages to the bot, and answer them: for servers that Telegram can't reach."""
+    """Fetch messages to the bot from Telegram, and answer them: for servers that Telegram can't reach."""
     if automation.paused(ctx.store) is not None:  # the messages are for the original
         return Polled(updates=0)
     api = BotApi.of(ctx.settings, ctx.process.http)

@@ -25,7 +25,7 @@ _TYPE: Final = "text/event-stream; charset=utf-8"
 class StreamQuery(Input):
     """How many seconds to `wait` for an event, and the id of the last one (`after`), which `Last-Event-ID` overrides.
 
-    While it waits, the inbox is looked at `every` so many seconds, each of which costs a request to the bucket.
+    While it waits, the inbox is read every `every` seconds, which costs a request to the bucket each time.
     """
 
     wait: Annotated[float, Field(ge=0, le=25)] = 20
@@ -37,9 +37,9 @@ class StreamQuery(Input):
 def stream_notifications(query: StreamQuery, ctx: Context) -> Text:
     """Return the caller's new notifications as server-sent events, for `EventSource` in browsers.
 
-    The first answer is an event `ready` with the number of unread notifications. Each later one has an event
-    `notification` for each that is new, or ends after `wait` seconds. The browser asks again by itself. Every notification
-    is sent at least once; those with the same `id` are the same.
+    The first answer is an event `ready` with the number of unread notifications. Each later answer has an event
+    `notification` for each new notification, or ends after `wait` seconds. The browser reconnects by itself. Every
+    notification is sent at least once; those with the same `id` are the same.
     """
     inbox = _Stream(ctx, Outbox(ctx.store), ctx.user_id)
     position = Position.parse(ctx.request.headers.get("Last-Event-ID", "") or query.after)

@@ -40,7 +40,7 @@ class Verification(Input):
 
 
 class TelegramLinked(Output):
-    """The chat that is linked now."""
+    """The linked chat."""
 
     status: Literal["linked"] = "linked"
     chat_id: int
@@ -75,7 +75,7 @@ class WebhookChoice(Input):
 
 
 class WebhookState(Output):
-    """The bot, and where Telegram sends its messages (null: nowhere, so they are asked for)."""
+    """The bot, and where Telegram sends its messages (null: nowhere, so they are fetched)."""
 
     bot: str
     url: str | None
@@ -114,7 +114,7 @@ def verify_telegram_code(request: Verification, ctx: Context) -> TelegramLinked:
 
 @function("POST", "/api/telegram/unlink", allow=Role.VIEWER, audit="telegram.unlink")
 def unlink_telegram(ctx: Context) -> TelegramUnlinked:
-    """Unlink the caller's chat. Without one, nothing changes."""
+    """Unlink the caller's chat, if one is linked."""
     Links(ctx.store).unlink(ctx.user_id)
     return TelegramUnlinked()
 
@@ -155,7 +155,7 @@ def receive_telegram_update(ctx: Context) -> Text:
     audit="telegram.webhook",
 )
 def set_telegram_webhook(request: WebhookChoice, ctx: Context) -> WebhookState:
-    """Have Telegram send messages to the bot to this server, or stop it."""
+    """Have Telegram send messages for the bot to this server, or stop that."""
     api = _bot(ctx)
     name = str(api.call("getMe")["username"])
     if not request.enabled:

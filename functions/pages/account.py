@@ -29,16 +29,16 @@ from functions.api.access_requests import ASKED
 from functions.auth.password import PasswordChange, change_password
 
 _DONE: Final = {
-    "requested": "The request is sent. An administrator decides about it.",
-    "revoked": "The access token is revoked.",
+    "requested": "The request was sent. An administrator will decide on it.",
+    "revoked": "The access token was revoked.",
     "ended": "The session has ended.",
-    "chosen": "Your choice is saved. Your machines follow it when they sync next.",
+    "chosen": "Your choice was saved. Your machines apply it at their next sync.",
 }
 _SCOPES: Final = (
     (Scope.READ, "read the catalog and your account"),
     (Scope.QUERY, "run queries on the server"),
     (Scope.SYNC, "mirror and download tables"),
-    (Scope.ADMIN, "manage access tokens, and everything that your role administers"),
+    (Scope.ADMIN, "manage access tokens, and everything that your role may administer"),
 )
 
 

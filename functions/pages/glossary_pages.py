@@ -69,7 +69,7 @@ def term_page(query: TermPageQuery, ctx: Context) -> View:
         "can_edit": ctx.caller.includes(Role.KM_ADMIN),
         "links_text": "\n".join(map(link_text, entry.term.links)),
         "url": _url(entry.term.name),
-        "done": "The term is saved." if query.done else None,
+        "done": "The term was saved." if query.done else None,
     }
     return View("term.html", entry.term.name, {"term": entry.term, "history": entry.history}, extras, "/glossary")
 

@@ -16,11 +16,11 @@ from analyst.memory.item_views import MemoryQuery
 from functions.memory import memory_items
 
 _DONE: Final = {
-    "proposed": "Your item is proposed.",
-    "voted": "Your vote counts.",
-    "decided": "The decision is made.",
-    "merged": "The items are merged.",
-    "edited": "The item is corrected.",
+    "proposed": "Your item was proposed.",
+    "voted": "Your vote was saved.",
+    "decided": "The decision was saved.",
+    "merged": "The items were merged.",
+    "edited": "The item was saved.",
     "collecting": "The new notes are being read.",
 }
 _PER_PAGE: Final = 50
@@ -210,4 +210,4 @@ def _review(ctx: Context, query: ReviewPageQuery, **values: Any) -> View:
         "dry_run": False,
         **values,
     }
-    return View("memory_review.html", "Review of the memory", data, extras, "/memory")
+    return View("memory_review.html", "Review the memory", data, extras, "/memory")

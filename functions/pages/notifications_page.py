@@ -13,11 +13,11 @@ from analyst.notifications.inbox import Id
 from analyst.notifications.notification import CHANNELS, Channel
 from functions.notifications import inbox, telegram_chats
 
-_NAMES: Final = {"page": "Here", "gateway": "Programs", "email": "Mail", "telegram": "Telegram", "slack": "Slack"}
+_NAMES: Final = {"page": "Inbox", "gateway": "Programs", "email": "E-mail", "telegram": "Telegram", "slack": "Slack"}
 _DONE: Final = {
-    "saved": "Your choices are saved.",
+    "saved": "Your choices were saved.",
     "linked": "The channel is set up.",
-    "removed": "The channel is removed.",
+    "removed": "The channel was removed.",
     "sent": "A test message is on its way.",
 }
 Choice = Annotated[tuple[Channel, ...], Field(max_length=len(CHANNELS))]

@@ -71,7 +71,7 @@ class DownloadForm(SqlForm):
 
 
 class Names(Output):
-    """Names that a statement can use, each a list of three: the name, its kind or type, and the table it belongs to."""
+    """Names that a statement can use. Each is a list of three: the name, its kind or type, and its table."""
 
     names: tuple[tuple[str, ...], ...]
 

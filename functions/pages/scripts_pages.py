@@ -13,11 +13,11 @@ from analyst.scripts.examples import EXAMPLES
 from functions.scripts import scripts
 
 _DONE: Final = {
-    "pushed": "The script is saved.",
+    "pushed": "The script was saved.",
     "run": "The script starts in a moment.",
     "pause": "The script is paused.",
-    "resume": "The script runs by its schedule again.",
-    "delete": "The script is deleted.",
+    "resume": "The script runs on its schedule again.",
+    "delete": "The script was deleted.",
 }
 _SHOWN: Final = 20
 _BODY: Final = 13 * 200_000

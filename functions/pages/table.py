@@ -1,4 +1,4 @@
-"""The page of a table: what is said of it, its columns and rows, how fresh and how good it is, and how to use it."""
+"""The page of a table: its description, columns and rows, its freshness and quality, and how to use it."""
 
 from typing import Annotated, Any, Final
 
@@ -16,13 +16,12 @@ from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import visible_metrics
 from analyst.metrics.view import summary
 from analyst.names import Name
-from analyst.pages.table_view import extras
+from analyst.pages.table_view import extras, listed_files, problems_of
 from analyst.state.fields import Note
 from analyst.visible_tables import require
 from functions.api import access_requests, descriptions, expectations, feedback, profiles, table_data
 from functions.api import glossary as terms
 
-_FILES: Final = 100
 _Lines = Annotated[str, StringConstraints(max_length=20_000)]
 
 
@@ -51,7 +50,7 @@ class TablePageQuery(TablePath):
 
 
 class DescriptionForm(TablePath):
-    """What is said of a table: tags and owners are separated by commas, notes by line ends."""
+    """The description of a table: tags and owners are separated by commas, notes by line ends."""
 
     description: Text | None = None
     tags: _Lines = ""
@@ -62,7 +61,7 @@ class DescriptionForm(TablePath):
 
 
 class ColumnForm(TablePath):
-    """What is said of a column."""
+    """The description of a column."""
 
     column: Name
     description: Text | None = None
@@ -82,9 +81,9 @@ class FeedbackForm(TablePath):
 
 
 _DONE: Final = {
-    "described": "The description is saved.",
-    "requested": "The request is sent. An administrator decides about it.",
-    "told": "Thank you. The owners of the table and the administrators see what you wrote.",
+    "described": "The description was saved.",
+    "requested": "The request was sent. An administrator will decide on it.",
+    "told": "Thank you. The table's owners and the administrators can see what you wrote.",
 }
 
 
@@ -99,7 +98,7 @@ def table_page(query: TablePageQuery, ctx: Context) -> View:
 
 @function("POST", "/tables/{source}/{name}/description", allow=Role.KM_ADMIN, audit="table.describe")
 def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
-    """Change what is said of a table, and go back to its page."""
+    """Change the description of a table, and go back to its page."""
     said = form.model_dump(include={"description", "tier", "grain"})
     said |= {"tags": items_of(form.tags), "owners": items_of(form.owners), "notes": items_of(form.notes, "\n")}
     ask(ctx, descriptions.describe_table, id=form.id, **said)
@@ -108,7 +107,7 @@ def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
 
 @function("POST", "/tables/{source}/{name}/columns", allow=Role.KM_ADMIN, audit="table.describe")
 def describe_column_form(form: ColumnForm, ctx: Context) -> View | Redirect:
-    """Change what is said of a column, and go back to the table."""
+    """Change the description of a column, and go back to the table."""
     said = {form.column: {"description": form.description, "tags": items_of(form.tags)}}
     ask(ctx, descriptions.describe_table, id=form.id, columns=said)
     return Redirect(f"{form.url}?done=described#column-{form.column}", 303)
@@ -149,15 +148,8 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
         "lineage": lineage.of_table(snapshot, access, ctx.caller, ctx.texts.current(), seen, query.id),
         "relations": ask(ctx, profiles.get_relations, id=query.id).relations,
         "computed": computation_of(ctx, table),
-        "files": [
-            {"size_bytes": file.size_bytes, "rows": file.rows, "partition": file.partition}
-            for file in table.files[:_FILES]
-        ],
-        "problems": [
-            each
-            for each in snapshot.catalog.problems
-            if each.source == table.source and each.table in (None, table.name)
-        ],
+        "files": listed_files(table),
+        "problems": problems_of(snapshot, table),
     }
     shown = {
         **extras(data, query.page, ctx.caller, ctx.settings),

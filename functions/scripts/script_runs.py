@@ -8,7 +8,7 @@ from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.notifications.delivery import deliver_later
 from analyst.scripts.runner import Runner
-from analyst.scripts.shelf import Trigger
+from analyst.scripts.stored_scripts import Trigger
 from analyst.state.fields import Input, Output
 
 
@@ -25,7 +25,7 @@ class RunRequest(Input):
 
 
 class RanScript(Output):
-    """What became of a run; `skipped` if the script is deleted or paused, or its owner is deactivated."""
+    """The result of a run. It is `skipped` if the script is deleted or paused, or its owner is deactivated."""
 
     status: Literal["ok", "failed", "skipped"]
     said: Literal["nothing", "sent", "held_back"] = "nothing"
@@ -34,7 +34,7 @@ class RanScript(Output):
 
 @function("POST", "/run-script", allow=Allow.SERVICE, audit="scripts.ran")
 def run_script_now(request: RunRequest, ctx: Context) -> RanScript:
-    """Run a script, confined and with a token that only reads, and have its owner notified if it says so."""
+    """Run a script, confined and with a read-only token, and notify its owner if it asks for that."""
     process = ctx.process
     runner = Runner(ctx.store, ctx.settings, ctx.access.refresh, lambda: process.keys, process.http, ctx.clock)
     run = runner.run(request.script, request.run_id, request.trigger)

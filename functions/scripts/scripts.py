@@ -8,15 +8,15 @@ from analyst import runs
 from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.http import function
-from analyst.scripts import shelf
+from analyst.scripts import stored_scripts
 from analyst.scripts.chat import RUNS
 from analyst.scripts.examples import EXAMPLES, about
-from analyst.scripts.shelf import (
+from analyst.scripts.stored_scripts import (
     Script,
     ScriptName,
     ScriptRun,
     ScriptView,
-    Shelf,
+    StoredScripts,
     require_runnable,
     require_runner,
     script_view,
@@ -24,7 +24,7 @@ from analyst.scripts.shelf import (
 from analyst.settings.kinds import When
 from analyst.state.fields import Input, Output
 
-_BODY: Final = 13 * shelf.LONGEST
+_BODY: Final = 13 * stored_scripts.LONGEST
 """Bytes of a body with the longest source: JSON may take 12 for a character."""
 _NONE: Final = "There is no such script, or the caller may not see it."
 ScriptId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -38,7 +38,7 @@ class NewScript(Input):
     """
 
     name: ScriptName
-    source: Annotated[str, StringConstraints(min_length=1, max_length=shelf.LONGEST)]
+    source: Annotated[str, StringConstraints(min_length=1, max_length=stored_scripts.LONGEST)]
     schedule: When | None = None
 
 
@@ -46,7 +46,7 @@ class NewRun(Input):
     """A source to run once. The name is that of its notifications."""
 
     name: ScriptName = "unsaved"
-    source: Annotated[str, StringConstraints(min_length=1, max_length=shelf.LONGEST)]
+    source: Annotated[str, StringConstraints(min_length=1, max_length=stored_scripts.LONGEST)]
 
 
 class OneScript(Input):
@@ -81,14 +81,14 @@ class ScriptList(Output):
 
 
 class ScriptRuns(Output):
-    """The last runs of a script that have ended, newest first. Outputs are cut, and without secrets."""
+    """The last finished runs of a script, newest first. Outputs are truncated, and secrets are removed."""
 
     script: ScriptView
     runs: tuple[ScriptRun, ...]
 
 
 class Example(Output):
-    """A script to start from."""
+    """An example script."""
 
     name: str
     about: str
@@ -96,13 +96,13 @@ class Example(Output):
 
 
 class ExampleList(Output):
-    """Scripts to start from."""
+    """Example scripts."""
 
     examples: tuple[Example, ...]
 
 
 class Started(Output):
-    """A run that will start in a moment. `script` is the id by which its runs are listed, also if it is not saved."""
+    """A run that will start in a moment. `script` is the id by which its runs are listed, even if it is not saved."""
 
     script: str
     run_id: str
@@ -110,14 +110,14 @@ class Started(Output):
 
 @function("GET", "/api/scripts", allow=Role.VIEWER)
 def list_scripts(ctx: Context) -> ScriptList:
-    """List the caller's scripts, for administrators those of all."""
-    found = tuple(_view(ctx, each) for each in Shelf(ctx.store).seen_by(ctx.caller))
+    """List the caller's scripts; for administrators, those of all users."""
+    found = tuple(_view(ctx, each) for each in StoredScripts(ctx.store).seen_by(ctx.caller))
     return ScriptList(scripts=found, count=len(found))
 
 
 @function("GET", "/api/script-examples", allow=Role.VIEWER)
 def list_script_examples(_ctx: Context) -> ExampleList:
-    """List scripts to start from."""
+    """List example scripts."""
     return ExampleList(
         examples=tuple(Example(name=name, about=about(source), source=source) for name, source in EXAMPLES.items())
     )
@@ -134,8 +134,8 @@ def list_script_examples(_ctx: Context) -> ExampleList:
     audit="scripts.push",
 )
 def push_script(new: NewScript, ctx: Context) -> Pushed:
-    """Add a script of the caller, or replace the one of this name. It runs with the caller's rights, and only reads."""
-    made, is_new = Shelf(ctx.store).push(new.name, new.source, new.schedule, ctx.user_id, ctx.now)
+    """Add a script of the caller, or replace the one of this name. It runs with the caller's rights, read-only."""
+    made, is_new = StoredScripts(ctx.store).push(new.name, new.source, new.schedule, ctx.user_id, ctx.now)
     ctx.audited(f"script:{made.id}", name=made.name, sha256=made.sha256, schedule=made.schedule)
     return Pushed(**_view(ctx, made).model_dump(), unchanged=not is_new)
 
@@ -143,16 +143,16 @@ def push_script(new: NewScript, ctx: Context) -> Pushed:
 @function("GET", "/api/scripts/{id}", allow=Role.VIEWER, answers={404: _NONE})
 def get_script(one: OneScript, ctx: Context) -> ScriptSource:
     """Return a script with its source."""
-    found = Shelf(ctx.store).shown(one.id, ctx.caller)
-    source = Shelf(ctx.store).source(found) if found.is_saved else ""
+    found = StoredScripts(ctx.store).shown(one.id, ctx.caller)
+    source = StoredScripts(ctx.store).source(found) if found.is_saved else ""
     return ScriptSource(**_view(ctx, found).model_dump(), source=source)
 
 
 @function("GET", "/api/scripts/{id}/runs", allow=Role.VIEWER, answers={404: _NONE})
 def list_script_runs(query: RunsQuery, ctx: Context) -> ScriptRuns:
-    """List the last runs of a script, with what they wrote."""
-    found = Shelf(ctx.store).shown(query.id, ctx.caller)
-    return ScriptRuns(script=_view(ctx, found), runs=tuple(Shelf(ctx.store).runs(found.id, query.limit)))
+    """List the last runs of a script, with their output."""
+    found = StoredScripts(ctx.store).shown(query.id, ctx.caller)
+    return ScriptRuns(script=_view(ctx, found), runs=tuple(StoredScripts(ctx.store).runs(found.id, query.limit)))
 
 
 @function(
@@ -169,12 +169,12 @@ def list_script_runs(query: RunsQuery, ctx: Context) -> ScriptRuns:
     audit="scripts.run",
 )
 def run_script(one: OneScript, ctx: Context) -> Started:
-    """Run a script now, with the rights of its owner, who alone is notified. The cool-down does not hold that back.
+    """Run a script now, with the rights of its owner, who alone is notified, regardless of the cool-down.
 
     Administrators may run those of others.
     """
     require_runner(ctx.settings)
-    found = Shelf(ctx.store).get(one.id, ctx.caller)
+    found = StoredScripts(ctx.store).get(one.id, ctx.caller)
     require_runnable(found, ctx.access.current())
     ctx.limits.count(RUNS, ctx.user_id, ctx.now)
     return _started(ctx, found, runs.new_run_id(ctx.now))
@@ -195,11 +195,11 @@ def run_script(one: OneScript, ctx: Context) -> Started:
     audit="scripts.run",
 )
 def run_source(new: NewRun, ctx: Context) -> Started:
-    """Run a source once, as a script of the caller, without saving it: what the run wrote is listed for a week."""
+    """Run a script of the caller once, without saving it. Its output is kept for a week."""
     require_runner(ctx.settings)
     ctx.limits.count(RUNS, ctx.user_id, ctx.now)
     run_id = runs.new_run_id(ctx.now)
-    return _started(ctx, Shelf(ctx.store).keep_once(new.name, new.source, ctx.user_id, run_id, ctx.now), run_id)
+    return _started(ctx, StoredScripts(ctx.store).keep_once(new.name, new.source, ctx.user_id, run_id, ctx.now), run_id)
 
 
 @function(
@@ -211,11 +211,11 @@ def run_source(new: NewRun, ctx: Context) -> Started:
     audit="scripts.pause",
 )
 def pause_script(one: OneScript, ctx: Context) -> ScriptView:
-    """Pause a script: its schedule does not start it any more."""
-    found = Shelf(ctx.store).get(one.id, ctx.caller)
+    """Pause a script: its schedule no longer starts it."""
+    found = StoredScripts(ctx.store).get(one.id, ctx.caller)
     ctx.audited(f"script:{found.id}")
     who = "you" if found.owner == ctx.user_id else ctx.caller.email
-    return _view(ctx, Shelf(ctx.store).pause(found, f"by {who}", ctx.now))
+    return _view(ctx, StoredScripts(ctx.store).pause(found, f"by {who}", ctx.now))
 
 
 @function(
@@ -227,19 +227,19 @@ def pause_script(one: OneScript, ctx: Context) -> ScriptView:
     audit="scripts.resume",
 )
 def resume_script(one: OneScript, ctx: Context) -> ScriptView:
-    """Resume a script. Times that it has missed are not caught up."""
-    found = Shelf(ctx.store).get(one.id, ctx.caller)
+    """Resume a script. Missed runs are not made up for."""
+    found = StoredScripts(ctx.store).get(one.id, ctx.caller)
     ctx.audited(f"script:{found.id}")
-    return _view(ctx, Shelf(ctx.store).pause(found, None, ctx.now))
+    return _view(ctx, StoredScripts(ctx.store).pause(found, None, ctx.now))
 
 
 @function(
     "DELETE", "/api/scripts/{id}", allow=Role.ANALYST, scope=Scope.QUERY, answers={404: _NONE}, audit="scripts.delete"
 )
 def delete_script(one: OneScript, ctx: Context) -> None:
-    """Delete a script, and what its runs wrote. Notifications that it has sent stay."""
-    found = Shelf(ctx.store).get(one.id, ctx.caller)
-    Shelf(ctx.store).delete(found)
+    """Delete a script and the output of its runs. Notifications that it has sent stay."""
+    found = StoredScripts(ctx.store).get(one.id, ctx.caller)
+    StoredScripts(ctx.store).delete(found)
     ctx.audited(f"script:{found.id}", name=found.name)
 
 

@@ -1,1 +1,1 @@
-"""Doors for readers of Delta Sharing."""
+"""Endpoints for readers of Delta Sharing."""

@@ -87,7 +87,7 @@ def table_version(place: TablePlace, ctx: Context) -> Text:
 
 @function("GET", _TABLE, **_OPTIONS)
 def older_table_version(place: TablePlace, ctx: Context) -> Text:
-    """Return the version of a table in the header `Delta-Table-Version`, for readers that ask with HEAD."""
+    """Return the version of a table in the header `Delta-Table-Version`, for readers that send HEAD."""
     return _version(place, ctx)
 
 

@@ -1,6 +1,6 @@
-# Two buckets would split what compare-and-swap needs to see; so soft delete and versioning are off for all of it, because
-# state/, analytics/ and locks/ are overwritten often, and every overwritten version would be billed for days. `da admin
-# backup` keeps copies of the state; data files are never overwritten.
+# Two buckets would split what compare-and-swap needs to see; so soft delete and versioning are off for all of it,
+# because state/, analytics/ and locks/ are overwritten often, and every overwritten version would be billed for days.
+# `da admin backup` keeps copies of the state; data files are never overwritten.
 resource "google_storage_bucket" "data" {
   # checkov:skip=CKV_GCP_62: the audit log of the functions records who got which URL; logs of the bucket would know no users
   # checkov:skip=CKV_GCP_78: versions of objects that are overwritten often would be billed; `da admin backup` keeps copies
@@ -77,6 +77,16 @@ resource "google_secret_manager_secret" "settings" {
   secret_id = "${var.name}-${replace(each.value, "_", "-")}"
   replication {
     auto {}
+  }
+  lifecycle {
+    precondition {
+      condition     = contains(local.secret_settings, each.value)
+      error_message = "No service reads the secret ${each.value}: the variable secrets has names of settings in lower case, of these: ${join(", ", local.secret_settings)}."
+    }
+    precondition {
+      condition     = length(setintersection([for name in keys(var.settings) : lower(name)], local.secret_settings)) == 0
+      error_message = "The variable settings has secrets, which the state of Terraform would show: name them in secrets, and add their values to Secret Manager."
+    }
   }
   depends_on = [google_project_service.apis]
 }

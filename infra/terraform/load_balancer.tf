@@ -3,8 +3,9 @@ resource "google_compute_global_address" "address" {
   depends_on = [google_project_service.apis]
 }
 
-# A certificate can't be changed, nor deleted while the proxy uses it: another domain gets another one, before this one goes.
-# One with an earlier name stays until then: until Google has issued a new one, which takes up to an hour, nothing is served.
+# A certificate can't be changed, or deleted while the proxy uses it, so another domain gets a new certificate before
+# the old one is deleted. A certificate whose name follows an earlier scheme is kept until the domain changes: replacing
+# it would interrupt the service for up to an hour, until Google has issued the new one.
 resource "google_compute_managed_ssl_certificate" "certificate" {
   name = "${var.name}-${substr(sha256(var.domain), 0, 8)}"
   managed {
@@ -41,7 +42,7 @@ resource "google_compute_backend_service" "groups" {
   }
 }
 
-# services.json has the rules in their order: fewer wildcards first. A rule that comes first wins.
+# services.json has the rules in their order: fewer wildcards first. The first matching rule wins.
 resource "google_compute_url_map" "routes" {
   name            = var.name
   default_service = google_compute_backend_service.groups["api"].id
@@ -91,11 +92,11 @@ resource "google_compute_global_forwarding_rule" "https" {
 }
 
 output "address" {
-  description = "The address to which the DNS record of the domain must point."
+  description = "The IP address to which the DNS record of the domain must point."
   value       = google_compute_global_address.address.address
 }
 
 output "image" {
-  description = "Where the image is expected."
+  description = "Image that the services run: push it to this address."
   value       = local.image
 }

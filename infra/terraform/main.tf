@@ -10,7 +10,9 @@ locals {
   image         = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}/ai-data-analyst${startswith(var.image_tag, "@") ? "" : ":"}${var.image_tag}"
   always_secret = toset(["secret_key", "service_token"])
   known_secrets = setunion(local.always_secret, var.secrets)
-  callers       = [google_service_account.tasks.email, google_service_account.scheduler.email]
+  # all that are secret in any service, also in those that are not deployed
+  secret_settings = toset(flatten([for name, group in local.generated.groups : group.secrets]))
+  callers         = [google_service_account.tasks.email, google_service_account.scheduler.email]
   group_secrets = {
     for pair in flatten([
       for name, group in local.groups : [

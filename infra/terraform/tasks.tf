@@ -1,4 +1,5 @@
-# The ledger in the bucket counts the attempts and has the pauses between them; the queue repeats only what nobody answered.
+# The ledger in the bucket counts the attempts and sets the pauses between them; the queue repeats only calls without an
+# answer.
 resource "google_cloud_tasks_queue" "tasks" {
   name     = "${var.name}-tasks"
   location = var.region

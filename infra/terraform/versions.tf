@@ -8,7 +8,8 @@ terraform {
   }
 }
 
-# Some APIs, such as that of budgets, refuse calls that a person's own credentials make without naming a project for the quota.
+# Some APIs, such as that of budgets, refuse calls that a person's own credentials make without naming a project for the
+# quota.
 provider "google" {
   project               = var.project
   region                = var.region

@@ -1,7 +1,8 @@
 """Automation: whether a server acts by itself, or only when somebody asks it to.
 
-A copy of a bucket has the schedules, scripts and preferences of the original. While `state/paused.json` exists, nothing is
-started by a schedule, and people are sent nothing but test messages that they ask for; what happens is still on their pages.
+A copy of a bucket has the schedules, scripts and preferences of the original. While `state/paused.json` exists, nothing
+is started by a schedule, and people are sent nothing but test messages that they ask for; what happens is still on
+their pages.
 """
 
 from datetime import datetime
@@ -16,7 +17,7 @@ RESTORED: Final = "a backup of another bucket was restored here, and the origina
 
 
 class Pause(BaseModel):
-    """Why a server does not act by itself, since when, and the e-mail address of who paused it."""
+    """Why a server does not act by itself, since when, and the e-mail address of the person who paused it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

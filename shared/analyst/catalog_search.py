@@ -1,8 +1,8 @@
-"""Search over the catalog: tables with their columns, what is said of them, metrics, and the glossary.
+"""Search over the catalog: tables with their columns and descriptions, metrics, and the glossary.
 
-The index is built once for a state of the catalog and kept in memory. It knows hidden tables, so nothing in an answer may
-depend on them: a rank counts only the fields of the table itself, and hits are filtered by the one rule before they are
-returned.
+The index is built once for a state of the catalog and kept in memory. It knows hidden tables, so nothing in an answer
+may depend on them: a rank counts only the fields of the table itself, and hits are filtered by the one rule before they
+are returned.
 """
 
 import re
@@ -54,7 +54,7 @@ class Hit(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """Hits, best first. `has_more` is whether there are further ones."""
+    """Hits, best first. `has_more` says whether there are more."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,9 +65,9 @@ class SearchAnswer(BaseModel):
 class _Index:
     """Texts, and the documents that have them, with the weights of the texts there.
 
-    All texts are searched as one string, with a line for each text, in a few milliseconds per megabyte. An index by words
-    would have to be built first, which takes a multiple of that and delays the first search of a process. Most names of
-    columns are those of many tables, so each text has one line. What is found for a word is kept.
+    All texts are searched as one string, with a line for each text, in a few milliseconds per megabyte. An index by
+    words would have to be built first, which takes a multiple of that and delays the first search of a process. Most
+    names of columns are those of many tables, so each text has one line. What is found for a word is kept.
     """
 
     def __init__(self, places: "_Places") -> None:

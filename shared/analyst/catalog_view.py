@@ -79,7 +79,7 @@ def search(
     offset: int,
     texts: Texts = Texts(),  # noqa: B008 - frozen
 ) -> TableList:
-    """List the tables that the caller may read whose id, view or description holds a text, without regard to case."""
+    """List the tables that the caller may read whose id, view or description contains a string, without regard to case."""
     found = [
         table
         for table in visible(snapshot, access, caller)

@@ -1,9 +1,9 @@
 """Descriptions of tables by people: texts, tags, owners, tier, grain, things to know; with the history of their changes.
 
 `catalog/descriptions.json` has those of all tables, and what was imported from another catalog: one object, so that a
-process that starts makes one request. What people say belongs to a registration, and overrides what the registry, the other
-catalog or the source says, in this order. A tag such as `PII` hides the values of a column, or of
-a whole table, in profiles.
+process that starts makes one request. What people say belongs to a registration, and overrides what the registry, the
+other catalog or the source says, in this order. A tag such as `PII` hides the values of a column, or of a whole table,
+in profiles.
 """
 
 import threading
@@ -32,7 +32,7 @@ Lines = Annotated[tuple[Line, ...], Field(max_length=200)]
 
 
 class ColumnDescription(BaseModel):
-    """What people say of a column."""
+    """The description of a column by people."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +51,7 @@ class ForeignKey(BaseModel):
 
 
 class Description(BaseModel):
-    """What people say of a table. `grain` is what one row stands for, `notes` are things to know."""
+    """The description of a table by people. `grain` is what one row stands for, `notes` are things to know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,7 +66,7 @@ class Description(BaseModel):
 
 
 class DescriptionChange(BaseModel):
-    """A change by a person: the fields that it replaced, with what they said before."""
+    """A change by a person: the replaced fields with their earlier values."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -86,7 +86,7 @@ class Described(BaseModel):
 
 
 class ImportedTable(BaseModel):
-    """What another catalog says of a table. `url` is its page there; names of `columns` are in lowercase."""
+    """The description of a table in another catalog. `url` is its page there; names of `columns` are in lowercase."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -99,7 +99,7 @@ class ImportedTable(BaseModel):
 
 
 class Imported(BaseModel):
-    """What another catalog says of tables, by id, as of a time."""
+    """The descriptions of tables in another catalog, by id, as of a time."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -121,14 +121,14 @@ _EMPTY: Final = Description()
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What is said of tables: by people and by another catalog."""
+    """The descriptions of tables: by people and from another catalog."""
 
     said: Mapping[str, Described] = field(default_factory=dict)
     imported: Mapping[str, ImportedTable] = field(default_factory=dict)
     imported_at: datetime | None = None
 
     def of(self, table: Table) -> Description:
-        """Return what is said of a table and its columns; fields that people left empty are those of the other catalog."""
+        """Return the description of a table and its columns; the other catalog fills fields that people left empty."""
         found, other = self.said.get(table.id), self.imported.get(table.id)
         people = found.said if found is not None and found.registration == table.registration else _EMPTY
         if other is None:
@@ -180,12 +180,12 @@ class Texts:
 
 
 def read_imported(store: Store) -> Imported:
-    """Read what another catalog says of tables, as of the last import."""
+    """Read the descriptions from another catalog, as of the last import."""
     return _all(store.read(KEY)).imported
 
 
 def put_imported(store: Store, imported: Imported) -> None:
-    """Replace what another catalog says of tables."""
+    """Replace the descriptions from another catalog."""
     id_ = str(ULID())
 
     def edit(current: Object | None) -> bytes:
@@ -197,7 +197,7 @@ def put_imported(store: Store, imported: Imported) -> None:
 
 
 def read_texts(store: Store) -> Texts:
-    """Read what is said of all tables now."""
+    """Read the current descriptions of all tables."""
     known = _all(store.read(KEY))
     return Texts(known.tables, known.imported.tables, known.imported.fetched_at)
 
@@ -238,7 +238,7 @@ class TextReader:
 
 
 def read(store: Store, table_id: str, registration: str | None) -> Described:
-    """Return what people say of a table; what was said of an earlier registration of its id does not count."""
+    """Return the description of a table by people; descriptions of earlier registrations of its id are ignored."""
     return _of(_all(store.read(KEY)), table_id, registration)
 
 

@@ -1,13 +1,14 @@
 """DuckDB files: the only code that creates and opens them.
 
-Files are created with `STORAGE_VERSION 'v1.0.0', BLOCK_SIZE 16384`: every DuckDB since 1.0 opens them, and an empty one is
-small. Connections use UTC and install no extensions. While a path is open, connecting to it again returns the old file
-even if it was replaced, so every version of an object needs a local name of its own.
+Files are created with `STORAGE_VERSION 'v1.0.0', BLOCK_SIZE 16384`: every DuckDB since 1.0 opens them, and an empty one
+is small. Connections use UTC and install no extensions. While a path is open, connecting to it again returns the old
+file even if it was replaced, so every version of an object needs a local name of its own.
 """
 
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from tempfile import TemporaryDirectory, gettempdir, mkdtemp
 from typing import TYPE_CHECKING, Final
 from weakref import finalize
 
+from analyst import logs
 from analyst.errors import AnalystError, ContractError, MemoryExhaustedError, UnavailableError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
@@ -30,6 +32,8 @@ from analyst.types import checked_type
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_LOG = logging.getLogger(f"{logs.ROOT}.duckdb")
+_LONGEST_REASON: Final = 2000
 _ARRAY: Final = 1 << 21
 _LARGE: Final = 1 << 18
 
@@ -48,10 +52,11 @@ def shared(memory_limit: str, count: int) -> str:
 
 
 class _NoPandas:
-    """Misses pandas at once: DuckDB imports it twice for each statement with parameters, to look for its values there.
+    """Reports pandas as missing without a search: DuckDB imports it twice for each statement with parameters.
 
-    Searching all of `sys.path` takes 0.12 ms of processor time per statement. An entry of `None` in `sys.modules` is as
-    fast, but pyarrow takes it for a loaded pandas.
+    Searching all of `sys.path` takes 0.12 ms of processor time per statement, of which a publish and rebuild have 40.
+    `None` in `sys.modules` would be simpler, but pyarrow takes it for a loaded pandas, and fails to convert
+    nanoseconds.
     """
 
     @staticmethod
@@ -168,7 +173,7 @@ _AS_NEW: Final = (
 
 
 SMALL: Final = 4 << 20
-"""Bytes of files up to which `lent_confined` is meant for them, because its folder is in memory."""
+"""Size in bytes up to which files are opened by `lent_confined`, whose folder is in memory."""
 
 _IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - creating and flushing files takes no time there
 _ROOM: Final = 8 * SMALL
@@ -176,7 +181,7 @@ _ROOM: Final = 8 * SMALL
 
 _OF_CONFINED: Final = "analyst-confined-"
 _LEFT_OVER: Final = 86_400.0
-"""Seconds after which nobody uses a folder in memory any more; one that is idle for so long is replaced."""
+"""Seconds after which a folder in memory is no longer used; one that is idle for that long is replaced."""
 
 
 def memory_folder(folder: Path = _IN_MEMORY, room: int = _ROOM) -> Path:
@@ -257,9 +262,9 @@ def lent_confined() -> "Iterator[tuple[DuckDBPyConnection, Path]]":
     """Lend a connection with one thread to an in-memory database, and an empty folder: the only one that it can access.
 
     It is for small files that somebody else wrote, see `confine`. Opening an instance, confining it and listing its
-    catalog for the first time take some 25 ms, so it is kept for the next caller: what was attached is detached, and the
-    folder is deleted. Its configuration is locked, and nothing else in an instance outlives the connection but the log of
-    DuckDB, which a function can enable nevertheless. Such an instance is closed, as one is after an error.
+    catalog for the first time take some 25 ms, so it is kept for the next caller: what was attached is detached, and
+    the folder is deleted. Its configuration is locked, and nothing else in an instance outlives the connection but the
+    log of DuckDB, which a function can enable nevertheless. Such an instance is closed, as one is after an error.
     """
     import duckdb
 
@@ -378,10 +383,10 @@ def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = N
         raise
     except duckdb.OutOfMemoryException as failure:
         raise MemoryExhaustedError(
-            f"memory or temporary disk space ran out: {_first_line(failure)}; increase MEMORY_LIMIT"
+            f"memory or temporary disk space ran out: {reason_of(failure)}; increase MEMORY_LIMIT"
         ) from failure
     except (duckdb.Error, UnicodeDecodeError) as failure:
-        reason = _first_line(failure)
+        reason = reason_of(failure)
         if "No space left on device" in str(failure):
             raise UnavailableError(f"the disk is full: {reason}; free space on the disk of SCRATCH_DIR") from failure
         if hide is not None:
@@ -389,8 +394,21 @@ def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = N
         raise error(label + reason) from failure
 
 
-def _first_line(failure: Exception) -> str:
-    """Return only the reason; errors that our own SQL raises start with 'Invalid Input Error'."""
+_BROKEN: Final = (
+    "DuckDB met an internal error (see the log), most likely because a file is damaged; write the file again"
+)
+
+
+def reason_of(failure: Exception) -> str:
+    """Return only the reason for an error of DuckDB; those that our own SQL raises start with 'Invalid Input Error'.
+
+    What DuckDB says of its own failures, which make an instance unusable, explains nothing to anybody else: it is logged.
+    """
+    import duckdb
+
+    if isinstance(failure, duckdb.InternalException | duckdb.FatalException):
+        _LOG.warning("an internal error of DuckDB", extra={"fields": {"reason": str(failure)[:_LONGEST_REASON]}})
+        return _BROKEN
     return str(failure).split("\n")[0].removeprefix("Invalid Input Error: ")
 
 
@@ -402,8 +420,8 @@ def detach(con: "DuckDBPyConnection", alias: str) -> None:
 def insert(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], rows: Sequence[Sequence[object]]) -> None:
     """Insert rows whose values are JSON values or UTC times; `columns` maps the table's columns to their types.
 
-    They are passed as JSON parameters of a few MB: DuckDB's Python client takes about 0.1 ms for each single value, and 40
-    times the size of such a text in memory, whatever its limit is.
+    They are passed as JSON parameters of a few MB: DuckDB's Python client takes about 0.1 ms for each single value, and
+    40 times the size of such a text in memory, whatever its limit is.
     """
     shape = json.dumps([dict(columns)])
     small: list[str] = []

@@ -1,4 +1,4 @@
-"""What people say is wrong: a text about a table, a metric or the receipt of an answer, seen by owners and administrators.
+"""Feedback: reports that a table, a metric or an answer (by its receipt) is wrong, seen by owners and administrators.
 
 Each is an object of its own, `catalog/feedback/<ulid>.json`, which never changes.
 """
@@ -26,7 +26,7 @@ Kind = Literal["table", "metric", "receipt"]
 
 
 class Feedback(BaseModel):
-    """One message. `tables` are the tables that it is about; `registrations` those that they had then."""
+    """One message. `tables` are the tables that it is about, `registrations` their registrations at that time."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -1,7 +1,7 @@
-"""The glossary: the words of the company with their meanings, synonyms, and the tables, columns and metrics they stand for.
+"""The glossary: the company's terms with their definitions, synonyms, and links to tables, columns and metrics.
 
-`catalog/glossary.json` has all terms with the history of their changes. Every user may read them; links to what a caller
-may not see are left out.
+`catalog/glossary.json` has all terms with the history of their changes. Every user may read them; links to what a
+caller may not see are omitted.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -29,7 +29,7 @@ TermName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1,
 
 
 class Link(BaseModel):
-    """What a term stands for: a table by id, one of its columns, or a metric by name."""
+    """A link of a term: to a table by id, to one of its columns, or to a metric by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +53,7 @@ class Term(BaseModel):
 
 
 class TermChange(BaseModel):
-    """A change by a person: the fields that it replaced, with what they were; null in `before` if the term was new."""
+    """A change by a person: the replaced fields with their earlier values; `before` is null if the term was new."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,7 +63,7 @@ class TermChange(BaseModel):
 
 
 class Entry(BaseModel):
-    """A term with its changes, newest first. A removed term keeps them."""
+    """A term with its changes, newest first. They are kept when the term is removed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,7 +72,7 @@ class Entry(BaseModel):
     history: tuple[TermChange, ...] = ()
 
     def has(self, text: str) -> bool:
-        """Return whether its name, a synonym or the definition contains a text, in any case."""
+        """Return whether its name, a synonym or the definition contains a string, in any case."""
         return text.lower() in "\n".join((self.term.name, *self.term.synonyms, self.term.definition)).lower()
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analyst.errors import AnalystError, LeaseLostError, UnavailableError
 from analyst.store.compare_and_swap import FEW, swap
+from analyst.store.guarantees import require_again
 from analyst.store.port import Object, Store, StoreConflictError, UnsureWriteError
 
 GRACE = 5.0
@@ -68,6 +69,7 @@ class Lease:
         self._monotonic = monotonic
         self._sleep = sleep
         self._lost = False
+        self._is_strange = False
         self._turn = threading.Lock()
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name=f"lease-{key}", daemon=True)
@@ -86,10 +88,13 @@ class Lease:
 
         Raises:
             LeaseLostError: it is not, or the store has not responded for a whole ttl. It stays lost.
+            SettingsError: it was taken before its time, and a test shows that the store does not keep its conditions.
         """
         with self._turn:
             if not self._lost:
                 self._confirm()
+            if self._is_strange:
+                require_again(self._store)
             if self._lost:
                 raise LeaseLostError(
                     f"the lease {self._key!r} is no longer held (epoch {self.epoch}): another process took it over; "
@@ -165,6 +170,9 @@ class Lease:
             self._version = current.version
         else:
             self._lost = True
+            # Another process may take a lease only after its ttl and the grace. One that took it earlier had read it before we
+            # took it, so the store did not keep the condition of its write.
+            self._is_strange = current is not None and self._monotonic() - self._renewed < self._lock.ttl_s
 
     def _is_mine(self, current: Object) -> bool:
         lock = _lock_of(self._key, current)

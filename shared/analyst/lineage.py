@@ -1,7 +1,7 @@
 """Lineage: from sources to tables, to the tables that were computed from them, to metrics; as a graph of what a caller sees.
 
-The graph of a caller is built from what they may see and nothing else: a hidden table is not a node, and what lies behind
-it is not connected through it, so no name or edge of it can be inferred.
+The graph of a caller is built from what they may see and nothing else: a hidden table is not a node, and what lies
+behind it is not connected through it, so no name or edge of it can be inferred.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ class Node(BaseModel):
 
 
 class Edge(BaseModel):
-    """Data flows from one node to another; `columns` are those that are read, null if that is not known."""
+    """A flow of data between two nodes; `columns` are those that are read, or null if unknown."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,7 +72,7 @@ def of_table(  # noqa: PLR0917 - of whom and of what
     metrics: Iterable[CheckedMetric],
     table_id: str,
 ) -> Lineage:
-    """Return what a table comes from and what is made of it, at a cost that depends on that alone.
+    """Return what a table comes from and what is built on it, at a cost that depends on these alone.
 
     `metrics` are those that the caller may see.
     """
@@ -124,7 +124,7 @@ def _graph(  # noqa: PLR0917 - what a graph is made of
 
 
 def around(graph: Lineage, start: str, direction: Direction, depth: int) -> Lineage:
-    """Return the part of a graph that a node comes from, goes into, or both, up to so many edges away."""
+    """Return the part of a graph upstream of a node, downstream of it, or both, up to a number of edges away."""
     reached = {start}
     if direction in {"up", "both"}:
         reached |= _reached(start, ((each.target, each.source) for each in graph.edges), depth)

@@ -1,8 +1,8 @@
 """The manifest: every table that a caller can read, with its files, as JSON documents with ETags.
 
-`da sync` compares it with the mirror. The manifest of each source has an ETag of its own, and one ETag covers all of these,
-so a laptop fetches only the sources that have changed. ETags depend only on the caller's own tables, so a change elsewhere
-does not invalidate them.
+`da sync` compares it with the mirror. The manifest of each source has an ETag of its own, and one ETag covers all of
+these, so a laptop fetches only the sources that have changed. ETags depend only on the caller's own tables, so a change
+elsewhere does not invalidate them.
 """
 
 import gzip
@@ -34,7 +34,7 @@ Edition = tuple[int, datetime]
 
 
 class ManifestAbout(BaseModel):
-    """What is said of a table besides its description; empty fields are left out."""
+    """What people wrote about a table besides its description; empty fields are omitted."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,9 +48,9 @@ class ManifestAbout(BaseModel):
 class ManifestTable(BaseModel):
     """A table. Equal hashes mean equal data. Remote and server-only tables have no files.
 
-    `notice` is present only if there is something to report, such as missing files at the source, `about` if anything
-    is said of the table, and `left_out` if the caller does not want it on laptops: then it is server-only, as which versions
-    of `da` that know no choices take it; they would show a table without files as an empty one.
+    `notice` is present only if there is something to report, such as missing files at the source, `about` if people
+    wrote something about the table, and `left_out` if the caller does not mirror it. Such a table is also server-only:
+    versions of `da` that don't know `left_out` would show it as an empty table.
     """
 
     model_config = ConfigDict(frozen=True)

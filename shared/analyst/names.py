@@ -129,7 +129,7 @@ def quote(identifier: str) -> str:
 
 
 def quote_text(text: str) -> str:
-    """Quote a text literal for the few statements (ATTACH, COPY … TO, COMMENT) that take no parameters."""
+    """Quote a string literal for the few statements (ATTACH, COPY … TO, COMMENT) that take no parameters."""
     if "\x00" in text:
         raise InvalidInputError("a text in SQL can't contain a NUL character")
     return "'" + text.replace("'", "''") + "'"
@@ -159,12 +159,12 @@ def _pairs(text: str) -> set[str]:
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text is a valid name in the contract."""
+    """Return whether a string is a valid name in the contract."""
     return _NAME.fullmatch(text) is not None
 
 
 def normalise(original: str) -> str:
-    """Convert any text to a name: 'Order Date (UTC)' becomes `order_date_utc`, 'Čas' becomes `cas`.
+    """Convert any string to a name: 'Order Date (UTC)' becomes `order_date_utc`, 'Čas' becomes `cas`.
 
     Letters lose their accents; every other sequence of invalid characters becomes one underscore.
 
@@ -186,7 +186,7 @@ def identity(original: str) -> str:
 
 
 def name_of(original: str, kind: str = "column") -> str:
-    """Convert any text to a name that depends on the text alone: 'Order Date (UTC)' becomes `order_date_utc`.
+    """Convert any string to a name that depends on it alone: 'Order Date (UTC)' becomes `order_date_utc`.
 
     Letters lose their accents, and those of Greek and Cyrillic are transliterated: 'Имя' becomes `imya`. If letters of
     other scripts are dropped, a hash of the text is appended: '年 2024' becomes `_2024_` with six digits, '日本' `column_`
@@ -211,7 +211,7 @@ def name_of(original: str, kind: str = "column") -> str:
 
 
 def _transliterated(original: str) -> tuple[str, bool]:
-    """Write a text in ASCII; return it, and whether letters or digits were dropped."""
+    """Write a string in ASCII; return it, and whether letters or digits were dropped."""
     written, is_lossy = list[str](), False
     for character in unicodedata.normalize("NFC", original).lower():
         known = _LETTERS.get(character)

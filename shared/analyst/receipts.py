@@ -85,7 +85,7 @@ class ReceiptColumn(_Value):
 
 
 class Receipt(_Additions):
-    """What a result was computed from, and its hash. Those of a mirror have no signature, user and snapshot of their own."""
+    """What a result was computed from, and its hash. Receipts of a mirror have no signature, user or snapshot number."""
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
     statement: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
@@ -178,7 +178,7 @@ class Replayed(BaseModel):
 
 
 class Difference(BaseModel):
-    """Rows that only one of two results has: their numbers, and the first ones."""
+    """Rows that only one of two results has: how many there are, and the first of them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -189,12 +189,12 @@ class Difference(BaseModel):
 
 
 class Verification(BaseModel):
-    """What a receipt is worth now.
+    """The result of verifying a receipt.
 
-    `equal`: the result is the same. `equal_other_engine`: the same, with another version of DuckDB. `different`: over the
-    same data, it is not the same. `tables_changed`: `changed` tables have other data now; `then` is the result over the
-    old data, if that is still kept and `reproduced` says whether it is the receipt's, `now` that over the new data, and
-    `difference` what they differ by. `no_longer_kept`: the same, but the old data is gone.
+    `equal`: the result is the same. `equal_other_engine`: the same, with another version of DuckDB. `different`: over
+    the same data, it is not the same. `tables_changed`: `changed` tables have other data now; `then` is the result over
+    the old data, if that is still kept and `reproduced` says whether it is the receipt's, `now` that over the new data,
+    and `difference` what they differ by. `no_longer_kept`: the same, but the old data is gone.
     """
 
     model_config = ConfigDict(frozen=True)

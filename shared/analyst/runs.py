@@ -37,8 +37,9 @@ TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded", "van
 class TableResult(BaseModel):
     """The result of one table in a run. `ms` counts from the start of its own reading.
 
-    `passed_over` is the number of rows that an increment skipped because they lie before its cursor. `notes` are warnings
-    about single rows or files; `note` is a warning about the table as a whole, such as that its files are gone.
+    `passed_over` is the number of rows that an increment skipped because they lie before its cursor. `notes` are
+    warnings about single rows or files; `note` is a warning about the table as a whole, such as that its files are
+    gone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,7 +60,8 @@ class TableResult(BaseModel):
 class RunRecord(BaseModel):
     """A completed run. `run_id` is a ULID, so records sort by start time.
 
-    `job` names a job of a source other than its extract, or a script. `counts` state how much it did, `notes` are warnings.
+    `job` names a job of a source other than its extract, or a script. `counts` state how much it did, `notes` are
+    warnings.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -229,7 +231,7 @@ class Run:
         self.tables |= {result.table: result for result in results}
 
     def note(self, text: str) -> None:
-        """Add a warning. After the first 50 further warnings are dropped, so that a record stays small."""
+        """Add a warning. After the first 50, further warnings are dropped, so that a record stays small."""
         if len(self.notes) < _MOST_NOTES:
             self.notes.append(text)
 
@@ -293,7 +295,7 @@ def began(run_id: str) -> datetime:
 
 
 def is_run_id(text: str) -> bool:
-    """Return whether a text is a run id."""
+    """Return whether a string is a run id."""
     try:
         ULID.from_str(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Queries that people keep: the history of each, and queries that are shared by a link.
+"""Saved queries: the history of each person, and queries that are shared by a link.
 
-A history is one object per user, a shared query is one that never changes. Both have the text of a statement, never rows:
-people who open a shared query run it with their own rights.
+A history is one object per user, a shared query is one that never changes. Both have the text of a statement, never
+rows: people who open a shared query run it with their own rights.
 """
 
 from collections.abc import Mapping

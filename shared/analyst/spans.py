@@ -1,7 +1,8 @@
 """Spans for OpenTelemetry: requests, tasks and calls of the store, in the trace of the `traceparent` that a request has.
 
-They are made if `OTEL_EXPORTER_OTLP_ENDPOINT` is set and the packages of the extra `otel` are installed; otherwise nothing of
-OpenTelemetry is imported. The SDK reads its own variables, such as `OTEL_SERVICE_NAME` and `OTEL_TRACES_SAMPLER`.
+They are made if `OTEL_EXPORTER_OTLP_ENDPOINT` is set and the packages of the extra `otel` are installed; otherwise
+nothing of OpenTelemetry is imported. The SDK reads its own variables, such as `OTEL_SERVICE_NAME` and
+`OTEL_TRACES_SAMPLER`.
 """
 
 import logging
@@ -41,7 +42,7 @@ class Spans(Protocol):
     """Makes spans."""
 
     def span(self, name: str, kind: Kind, trace: str | None) -> AbstractContextManager[Spanned]:
-        """Measure the block, as a part of a trace (a `traceparent`) or as the begin of one."""
+        """Measure the block, as a part of a trace (a `traceparent`) or as the beginning of one."""
 
     def store(self, store: "Store") -> "Store":
         """Return a store whose calls are measured within the spans of requests and tasks."""
@@ -66,7 +67,7 @@ class _NotMeasured:
 
 
 class NoSpans:
-    """Makes none."""
+    """Makes no spans."""
 
     _none: Final = _NotMeasured()
 
@@ -83,7 +84,7 @@ class NoSpans:
 
 
 def spans_of(environ: Mapping[str, str]) -> Spans:
-    """Return what makes spans, as the variables of OpenTelemetry say."""
+    """Return the maker of spans that OpenTelemetry's variables configure."""
     if not (environ.get(ENDPOINT) or environ.get(TRACES_ENDPOINT)):
         return NoSpans()
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
@@ -130,7 +131,7 @@ class OpenTelemetry:
     def store(self, store: "Store") -> "Store":
         """Have the calls of a store measured within the spans of requests and tasks; return it.
 
-        Its class stays, which says what it can do besides.
+        It keeps its class, which determines its optional operations.
         """
         for name in _MEASURED:
             setattr(store, name, _measured(name, getattr(store, name), self._call))

@@ -49,7 +49,7 @@ class Extract:
     tables: tuple[str, ...] | None
 
     def enqueue(self, enqueue: Enqueue) -> None:
-        """Have it run.
+        """Add it as a task.
 
         Raises:
             UnavailableError: tasks can't be added.
@@ -67,7 +67,7 @@ class Triggered(BaseModel):
 
 
 class RunView(BaseModel):
-    """A run. `pending`: it has not started or not ended; `lost`: it left no record, and nothing works on it."""
+    """A run. `pending`: it has not started or not finished; `lost`: it left no record, and nothing works on it."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""Which tables people want on their laptops. A choice takes nothing from what they may read, and adds nothing to it.
+"""Which tables people mirror to their laptops. A choice does not change what they may read.
 
 `state/table_choices.json` has the choices of all people: requests for manifests need them, and it rarely changes.
 """
@@ -23,9 +23,10 @@ _RECENT: Final = 50
 
 
 class TableChoice(BaseModel):
-    """Which tables a person wants: with the mode `all`, those that are not set to false; with `explicit`, those set to true.
+    """Which tables a person mirrors.
 
-    Tables are named by their ids or, all of a source, as `shop.*`; the id of a table counts more than its source.
+    With the mode `all`, these are all tables that are not set to false; with `explicit`, those set to true. Tables are
+    named by their ids or, for a whole source, as `shop.*`. An id takes precedence over a source.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +46,7 @@ class TableChoice(BaseModel):
 
     @property
     def key(self) -> str:
-        """The choice as a text, which is the same for equal choices."""
+        """The choice as a string, which is the same for equal choices."""
         return self.model_dump_json() if self.tables or self.table_mode != "all" else ""
 
 

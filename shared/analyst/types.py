@@ -69,8 +69,8 @@ class Portable:
 def portable(name: str, kind: "DuckDBPyType") -> Portable:
     """Return how a column of a DuckDB type is written; members of nested types are converted one by one.
 
-    A conversion that could lose data (a HUGEINT beyond 38 digits, nanoseconds) is checked at run time and fails with the
-    column and the value. A UNION becomes a STRUCT with a `tag`, a GEOMETRY its well-known binary.
+    A conversion that could lose data (a HUGEINT beyond 38 digits, nanoseconds) is checked at run time and fails with
+    the column and the value. A UNION becomes a STRUCT with a `tag`, a GEOMETRY its well-known binary.
 
     Raises:
         SourceError: the type is not supported.
@@ -159,10 +159,10 @@ class _Writing:
 
 
 def with_statistics(schema: "Iterable[ArrowField]") -> list[str]:
-    """Return the columns of an Arrow schema of which a parquet file may have least and greatest values.
+    """Return the columns of an Arrow schema of which a parquet file may have minimum and maximum values.
 
-    Floating-point numbers are left out: Arrow's writer ignores NaN in these values, which is the greatest number for DuckDB.
-    It would skip a row group for `x > 100` that has a NaN, because its greatest value is less.
+    Floating-point numbers are left out: Arrow's writer ignores NaN in these values, which is the greatest number for
+    DuckDB. It would skip a row group for `x > 100` that has a NaN, because its greatest value is less.
     """
     return [field.name for field in schema if field.type.num_fields == 0 and str(field.type) not in _FLOATING]
 

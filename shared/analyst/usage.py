@@ -1,7 +1,7 @@
 """Usage by day, counted from the audit log: which tables people use, how many queries they run, and how many fail.
 
-A day is the object `state/usage/<date>.json`, which is counted up from where it ended. Events of the last minute are left
-to the next count, because one that happened earlier may be written a moment later.
+A day is the object `state/usage/<date>.json`, which is counted up from where it ended. Events of the last minute are
+left to the next count, because one that happened earlier may be written a moment later.
 """
 
 from collections import Counter
@@ -169,7 +169,7 @@ def _read(day: date, found: Object | None) -> DayUsage:
 
 
 class DayTotal(BaseModel):
-    """One day: how many people did anything, and what."""
+    """The usage of one day: the number of active people, and what they did."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -191,7 +191,7 @@ class TableTotal(BaseModel):
 
 
 class PersonTotal(BaseModel):
-    """What a person did; `email` is null for somebody who is no longer an active user."""
+    """The usage of one person. `email` is null if the person is no longer an active user."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,6 +1,6 @@
 """Descriptions of invalid values, in words for people.
 
-Pydantic's own messages name regular expressions and Python types. `Matching` checks a text against a pattern and
+Pydantic's own messages name regular expressions and Python types. `Matching` checks a string against a pattern and
 describes what is expected in words; `reason` rewords the rest, so that it continues the name of a field.
 """
 
@@ -54,7 +54,7 @@ _REWORDED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Metadata of a text type: the whole text must match `pattern`; `expected` completes "must be …".
+    """Metadata of a string type: the whole string must match `pattern`; `expected` completes "must be …".
 
     JSON schemas show the pattern, which has the syntax that Python, Rust and ECMAScript share.
     """

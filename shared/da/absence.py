@@ -16,3 +16,11 @@ def believable(total: int) -> int:
     One always may; otherwise a fifth, up to 10, or 1 % of many. Keeping them for a day costs less than losing them.
     """
     return max(1, min(_FEW, total // _SMALL_SHARE), total // _LARGE_SHARE)
+
+
+def believable_rows(total: int) -> int:
+    """Return how many rows a table of so many may lose at once without a sign that they were deleted.
+
+    Ten always may, otherwise a half: rows are deleted more freely than files or issues. All never may.
+    """
+    return max(0, min(max(_FEW, total // 2), total - 1))

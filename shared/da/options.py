@@ -31,7 +31,7 @@ def complete_grantable(incomplete: str) -> list[str]:
 
 def _known() -> dict[str, str]:
     """Return the tables of the last sync: view names by ID."""
-    from da.workspace import Workspace
+    from da.mirror.workspace import Workspace
 
     return {table_id: entry.view for table_id, entry in sorted(Workspace.find().state().tables.index())}
 

@@ -125,7 +125,7 @@ def _many_tables() -> Project:
 
 
 def _wanted(tables: Iterable[str]) -> list[WantedTable]:
-    options = KeboolaTableOptions(allow_empty=True)
+    options = KeboolaTableOptions(allow_fewer=True)
     return [WantedTable(id_.rpartition(".")[2], id_, options) for id_ in tables]
 
 

@@ -14,7 +14,7 @@ from analyst.query.engine import Query
 from analyst.query.pool import Limits
 from tests.bench.measurement import Row, at_most
 from tests.clouds import clouds
-from tests.integration.query.lake import Lake, lake
+from tests.integration.query.lake import Lake, open_lake
 
 SMALL = "select n_name, count(*) from nation group by all order by all limit {}"
 ENDLESS = "select count(*) from range(1000000000) a, range(1000000000) b where hash(a.range, b.range) = 7"
@@ -27,17 +27,17 @@ def measure() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         files, queries = tpch(home)
-        with lake(home, files, Limits(workers=2, memory=2_000_000_000, result=8_000_000_000)) as it:
-            yield from _small(it)
-            yield _beside_an_endless_one(it)
-            yield from _tpch(it, queries, "file")
-            yield from _arrow(it)
+        with open_lake(home, files, Limits(workers=2, memory=2_000_000_000, result=8_000_000_000)) as each:
+            yield from _small(each)
+            yield _beside_an_endless_one(each)
+            yield from _tpch(each, queries, "file")
+            yield from _arrow(each)
         with (
             clouds("gs", latency=0.02) as new_cloud,
             new_cloud(home) as cloud,
-            lake(home / "gs", files, Limits(workers=2, memory=2_000_000_000), cloud.open()) as it,
+            open_lake(home / "gs", files, Limits(workers=2, memory=2_000_000_000), cloud.open()) as each,
         ):
-            yield from _tpch(it, queries, "Google's double at 20 ms")
+            yield from _tpch(each, queries, "Google's double at 20 ms")
 
 
 def tpch(home: Path) -> tuple[dict[str, Path], list[str]]:
@@ -53,46 +53,48 @@ def tpch(home: Path) -> tuple[dict[str, Path], list[str]]:
         return files, [query for (query,) in con.execute("select query from tpch_queries()").fetchall()]
 
 
-def _timed(it: Lake, sql: str, *, reuse: bool = False, form: str = "json") -> float:
+def _timed(lake: Lake, sql: str, *, reuse: bool = False, form: str = "json") -> float:
     began = time.perf_counter()
-    with it.engine.run(Query(sql, format=form, reuse=reuse), it.reader).file:  # type: ignore[arg-type]
+    with lake.engine.run(Query(sql, format=form, reuse=reuse), lake.reader).file:  # type: ignore[arg-type]
         return time.perf_counter() - began
 
 
-def _small(it: Lake) -> Iterator[Row]:
-    _timed(it, SMALL.format(0))
-    taken = statistics.median(_paced(it, SMALL.format(number + 1)) for number in range(TIMES))
+def _small(lake: Lake) -> Iterator[Row]:
+    _timed(lake, SMALL.format(0))
+    taken = statistics.median(_paced(lake, SMALL.format(number + 1)) for number in range(TIMES))
     yield at_most("small query, p50", taken * 1000, "ms", 15)
-    _timed(it, SMALL.format(1), reuse=True)
-    again = statistics.median(_timed(it, SMALL.format(1), reuse=True) for _ in range(TIMES))
+    _timed(lake, SMALL.format(1), reuse=True)
+    again = statistics.median(_timed(lake, SMALL.format(1), reuse=True) for _ in range(TIMES))
     yield at_most("the same query again, p50", again * 1000, "ms", 15)
 
 
-def _paced(it: Lake, sql: str) -> float:
+def _paced(lake: Lake, sql: str) -> float:
     time.sleep(0.1)  # a worker is ready again
-    return _timed(it, sql)
+    return _timed(lake, sql)
 
 
-def _beside_an_endless_one(it: Lake) -> Row:
-    with _endless(it):
-        taken = sorted(_paced(it, SMALL.format(number + 1)) for number in range(TIMES))
+def _beside_an_endless_one(lake: Lake) -> Row:
+    with _endless(lake):
+        taken = sorted(_paced(lake, SMALL.format(number + 1)) for number in range(TIMES))
     return at_most("small query beside an endless cross join, p95", taken[int(TIMES * 0.95) - 1] * 1000, "ms", 200)
 
 
 @contextmanager
-def _endless(it: Lake) -> Iterator[None]:
+def _endless(lake: Lake) -> Iterator[None]:
     import threading
     from contextlib import suppress
 
     from analyst.query.engine import Reader
     from analyst.query.pool import AbandonedError
 
-    other = Reader(it.reader.snapshot, it.reader.access, it.reader.caller.__class__("eve", None, it.reader.caller.role))
+    other = Reader(
+        lake.reader.snapshot, lake.reader.access, lake.reader.caller.__class__("eve", None, lake.reader.caller.role)
+    )
     ends = threading.Event()
 
     def run() -> None:
         with suppress(AbandonedError):
-            it.engine.run(Query(ENDLESS, seconds=300), other, is_gone=ends.is_set)
+            lake.engine.run(Query(ENDLESS, seconds=300), other, is_gone=ends.is_set)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -103,11 +105,11 @@ def _endless(it: Lake) -> Iterator[None]:
         thread.join()
 
 
-def _tpch(it: Lake, queries: list[str], where: str) -> Iterator[Row]:
+def _tpch(lake: Lake, queries: list[str], where: str) -> Iterator[Row]:
     plain, ours = [], []
     for sql in queries:
-        _timed(it, sql)  # fetches its files, if they are in a cloud
-        pairs = [(_plain(it, sql), _timed(it, sql)) for _ in range(3)]
+        _timed(lake, sql)  # fetches its files, if they are in a cloud
+        pairs = [(_plain(lake, sql), _timed(lake, sql)) for _ in range(3)]
         plain.append(statistics.median(each for each, _ in pairs))
         ours.append(statistics.median(each for _, each in pairs))
     beyond = max(one - 1.15 * other for one, other in zip(ours, plain, strict=True))
@@ -120,13 +122,13 @@ def _tpch(it: Lake, queries: list[str], where: str) -> Iterator[Row]:
     )
 
 
-def _plain(it: Lake, sql: str) -> float:
+def _plain(lake: Lake, sql: str) -> float:
     began = time.perf_counter()
-    it.plain.execute(sql).fetchall()
+    lake.plain.execute(sql).fetchall()
     return time.perf_counter() - began
 
 
-def _arrow(it: Lake) -> Iterator[Row]:
+def _arrow(lake: Lake) -> Iterator[Row]:
     """Measure memory of the worker and growth of this process, which are all that takes part."""
     import threading
 
@@ -145,7 +147,7 @@ def _arrow(it: Lake) -> Iterator[Row]:
     watcher.start()
     began = time.perf_counter()
     try:
-        result = it.engine.run(Query(ARROW, format="arrow", limit=None, seconds=600), it.reader)
+        result = lake.engine.run(Query(ARROW, format="arrow", limit=None, seconds=600), lake.reader)
     finally:
         ends.set()
         watcher.join()

@@ -1,4 +1,4 @@
-"""What the double of the functions says, over HTTP."""
+"""The HTTP side of the double of the functions."""
 
 import contextlib
 import gzip

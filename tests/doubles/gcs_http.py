@@ -1,4 +1,4 @@
-"""What the double of Google Cloud Storage says, over HTTP."""
+"""The HTTP side of the double of Google Cloud Storage."""
 
 import hashlib
 import json

@@ -122,7 +122,7 @@ def _server(provider: Provider, application: Flask) -> AuthorizationServer:
     def save_token(token: dict[str, Any], request: Any) -> None:
         token["id_token"] = provider.token(CLIENT_ID, **{**request.user, **provider.claims})
 
-    server = AuthorizationServer(application, lambda it: _Client() if it == CLIENT_ID else None, save_token)
+    server = AuthorizationServer(application, lambda each: _Client() if each == CLIENT_ID else None, save_token)
     server.register_grant(_grant(provider), [CodeChallenge(required=True)])
     return server
 

@@ -1,4 +1,4 @@
-"""A connector of one table that grows piece by piece, each a query and a file of its own."""
+"""A connector of one table that grows, with a query and a file for each part."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -117,7 +117,7 @@ def _broken_off(body: list[bytes]) -> Iterator[bytes]:
     raise ConnectionResetError
 
 
-class _Quiet(MotoRequestHandler):
+class _Quiet(MotoRequestHandler):  # type: ignore[misc] # not followed, see pyproject.toml
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         pass
 
@@ -125,7 +125,7 @@ class _Quiet(MotoRequestHandler):
         self.close_connection = True
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        return super().date_time_string((timestamp or time.time()) + self.server.app.ahead)  # type: ignore[attr-defined]
+        return str(super().date_time_string((timestamp or time.time()) + self.server.app.ahead))
 
 
 @contextmanager

@@ -18,6 +18,8 @@ class ToyTable:
     primary_key: tuple[str, ...] = ()
     cursor_column: str | None = None
     read_at: datetime | None = None
+    allow_fewer: bool = False
+    basis: str = ""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,8 @@ class Toy:
                 sync_strategy="incremental" if incremental else "full_refresh",
                 cursor_column=table.cursor_column,
                 read_at=table.read_at,
+                allow_fewer=table.allow_fewer,
+                basis=table.basis,
             )
 
     def notes(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A store around another, for those that do one thing otherwise."""
+"""A store that passes every call on to another one, for subclasses that change one of them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace

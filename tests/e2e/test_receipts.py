@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clouds import Cloud
-from tests.integration.query.shop import ORDERS, Shop, shop
+from tests.integration.query.shop import ORDERS, Shop, open_shop
 from tests.integration.world import SERVICE_TOKEN, Begun, World
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -23,25 +23,25 @@ STATEMENTS = (
 
 
 @pytest.fixture
-def it(cloud: Cloud, tmp_path: Path) -> Iterator[Shop]:
+def shop(cloud: Cloud, tmp_path: Path) -> Iterator[Shop]:
     first = tmp_path / "first"
-    with shop(tmp_path / "shop", Begun(cloud, World(first, cloud).admin, tmp_path / "begun")) as made:
+    with open_shop(tmp_path / "shop", Begun(cloud, World(first, cloud).admin, tmp_path / "begun")) as made:
         yield made
 
 
-def test_they_verify_after_many_publishes_or_name_the_table_that_moved(it: Shop, tmp_path: Path) -> None:
+def test_they_verify_after_many_publishes_or_name_the_table_that_moved(shop: Shop, tmp_path: Path) -> None:
     receipts = []
     for number in range(RECEIPTS):
         sql = STATEMENTS[number % len(STATEMENTS)].format(n=number)
-        receipts.append(it.ask(sql, token=it.world.admin).get_json()["receipt"])
+        receipts.append(shop.ask(sql, token=shop.world.admin).get_json()["receipt"])
     orders = tmp_path / "shop/sources/shop/orders.csv"
     for number in range(PUBLISHES):
         orders.write_text(f"{ORDERS}{100 + number},c{number % 9},{number}.5,2026-03-01\n")
-        it.world.ask("POST", "/extract/csv", {"source": "shop"}, token=SERVICE_TOKEN)
-    assert it.process.snapshots.current().number >= PUBLISHES
+        shop.world.ask("POST", "/extract/csv", {"source": "shop"}, token=SERVICE_TOKEN)
+    assert shop.process.snapshots.current().number >= PUBLISHES
     for receipt in receipts:
         tables = [each["id"] for each in receipt["tables"]]
-        answer = it.world.ask("POST", "/api/receipts/verify", {"receipt": receipt})
+        answer = shop.world.ask("POST", "/api/receipts/verify", {"receipt": receipt})
         if tables == ["shop.orders"]:
             assert answer["verdict"] in {"tables_changed", "no_longer_kept"}
             assert answer["changed"] == tables
@@ -49,4 +49,4 @@ def test_they_verify_after_many_publishes_or_name_the_table_that_moved(it: Shop,
         else:
             assert (answer["verdict"], answer["changed"]) == ("equal", [])
         broken = {**receipt, "result": receipt["result"][:-1] + ("0" if receipt["result"][-1] != "0" else "1")}
-        assert it.world.send("POST", "/api/receipts/verify", {"receipt": broken}).status_code == 422
+        assert shop.world.send("POST", "/api/receipts/verify", {"receipt": broken}).status_code == 422

@@ -143,5 +143,7 @@ def test_terraform_computes_the_groups_and_their_rights(values: Path, size: str,
         for prefix in getattr(service.group.bucket, kind)
     }
     assert {(one["group"], one["kind"], one["prefix"]) for one in outputs["rights"].values()} == rights
-    assert {one["group"] for one in outputs["bigquery"].values()} == {it.name for it in expected if it.group.bigquery}
+    assert {one["group"] for one in outputs["bigquery"].values()} == {
+        each.name for each in expected if each.group.bigquery
+    }
     assert outputs["image"] == "europe-west1-docker.pkg.dev/p/images/ai-data-analyst:latest"

@@ -1,4 +1,4 @@
-"""Several processes administrate at once, and what must be true afterwards."""
+"""Several processes administrate at once, and the invariants that must hold afterwards."""
 
 import hashlib
 import json

@@ -24,18 +24,18 @@ class Served(Protocol):
     def config(self) -> dict[str, str]: ...
 
 
-P = TypeVar("P")
-S = TypeVar("S", bound=Served)
-O = TypeVar("O", bound="ProjectSource[Any, Any]")  # noqa: E741
+AnyProject = TypeVar("AnyProject")
+AnyServed = TypeVar("AnyServed", bound=Served)
+AnySource = TypeVar("AnySource", bound="ProjectSource[Any, Any]")
 
 
 @dataclass
-class ProjectSource(Generic[P, S]):
+class ProjectSource(Generic[AnyProject, AnyServed]):
     """The functions, and the project that they read as the source `name`."""
 
     world: World
-    project: P
-    served: S
+    project: AnyProject
+    served: AnyServed
     name: ClassVar[str]
     type: ClassVar[str]
 
@@ -52,10 +52,10 @@ class ProjectSource(Generic[P, S]):
         body = {"source": self.name, **({"tables": tables} if tables else {})}
         return self.world.send("POST", f"/extract/{self.type}", body, token=SERVICE_TOKEN)
 
-    def sync(self, *tables: str) -> Mapping[str, Any]:
-        """Extract what must succeed; return the results of the tables by name."""
+    def sync(self, *tables: str, status: int = 200) -> Mapping[str, Any]:
+        """Extract what must succeed, unless another `status` is expected; return the results of the tables by name."""
         answer = self.send(*tables)
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == status, answer.text
         return {table["table"]: table for table in answer.get_json()["tables"]}
 
     def rows(self, sql: str) -> list[Any]:
@@ -69,13 +69,13 @@ class ProjectSource(Generic[P, S]):
 
 @contextmanager
 def opening(
-    kind: type[O],
+    kind: type[AnySource],
     serving: Callable[[Any], AbstractContextManager[Served]],
     begun: Begun,
     folder: Path,
     process: type[Process] = Process,
-) -> Iterator[Callable[..., O]]:
-    """Yield what serves a project, and the functions with a source for it, until the block ends."""
+) -> Iterator[Callable[..., AnySource]]:
+    """Yield a function that serves a project and all functions with a source for it, until the block ends."""
     with ExitStack() as stack:
 
         def open_(
@@ -84,7 +84,7 @@ def opening(
             base_url: str = "http://localhost",
             settings: Mapping[str, str] | None = None,
             **config: Any,
-        ) -> O:
+        ) -> AnySource:
             served = stack.enter_context(serving(project))
 
             class Serving(process):  # type: ignore[misc, valid-type]

@@ -23,8 +23,8 @@ from tests.processes import ROOT
 
 Json = Mapping[str, Any]
 PROBLEM = "application/problem+json"
-API = [it for it in FUNCTIONS if not it.function.is_page and not it.function.hidden]
-PAGES = [it for it in FUNCTIONS if it.function.is_page]
+API = [item for item in FUNCTIONS if not item.function.is_page and not item.function.hidden]
+PAGES = [item for item in FUNCTIONS if item.function.is_page]
 HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "urllib3"]
 READ_PATH = [f"functions.api.{name}" for name in ("catalog", "data", "files", "health", "manifest", "me")]
 
@@ -32,7 +32,7 @@ each = pytest.mark.parametrize("function", API, ids=lambda function: function.__
 each_page = pytest.mark.parametrize("function", PAGES, ids=lambda function: function.__name__)
 each_with_body = pytest.mark.parametrize(
     "function",
-    [it for it in API if it.function.takes_body and it.function.input is not None],
+    [item for item in API if item.function.takes_body and item.function.input is not None],
     ids=lambda function: function.__name__,
 )
 
@@ -262,7 +262,7 @@ for target in sys.argv[1:]:
 
 
 def test_each_is_deployable_alone_and_all_are_together() -> None:
-    targets = [f"{sys.modules[it.function.module].__file__}:{it.__name__}" for it in FUNCTIONS]
+    targets = [f"{sys.modules[item.function.module].__file__}:{item.__name__}" for item in FUNCTIONS]
     host = f"{ROOT / 'functions' / 'host.py'}:host"
     done = subprocess.run(
         [sys.executable, "-c", DEPLOY, *targets, host], env={}, cwd="/", capture_output=True, text=True, check=False

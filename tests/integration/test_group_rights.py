@@ -1,4 +1,4 @@
-"""Each group of functions does its work with the rights on the bucket that infra/services.yaml gives its account."""
+"""Each group of functions works with the rights on the bucket that infra/services.yaml gives its account."""
 
 import json
 import time
@@ -103,7 +103,9 @@ def split(tmp_path: Path) -> Iterator[Split]:
     stores = {service.name: Restricted(bucket, access=service.group.bucket) for service in FOUND}
     processes = {name: Process(environ, store=store) for name, store in stores.items()}
     apps = {
-        service.name: app(processes[service.name], [it for it in FUNCTIONS if it.function.module in service.modules])
+        service.name: app(
+            processes[service.name], [each for each in FUNCTIONS if each.function.module in service.modules]
+        )
         for service in FOUND
     }
 

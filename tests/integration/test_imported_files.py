@@ -1,4 +1,4 @@
-"""Parquet of an older system comes in parts, is published like any extract, and gives way to one."""
+"""Parquet of an older system arrives in parts, is published like any extract, and is replaced by one."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What becomes of the extracts that somebody triggers."""
+"""Runs of triggered extracts."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -33,7 +33,9 @@ class Current:
 
 CURRENT = Current()
 OPERATIONS = sorted(
-    f"{it.method} {it.path.text}" for it in (each.function for each in FUNCTIONS) if not (it.hidden or it.is_page)
+    f"{each.method} {each.path.text}"
+    for each in (each.function for each in FUNCTIONS)
+    if not (each.hidden or each.is_page)
 )
 
 

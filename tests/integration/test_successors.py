@@ -1,4 +1,4 @@
-"""What is rebuilt under an old name is another thing: tables, sources, groups and users inherit nothing by it."""
+"""A table, source, group or user that is created under an old name inherits nothing."""
 
 import json
 import shutil
@@ -90,7 +90,9 @@ class Shop(World):
         listed: set[str] = set()
         for query in ("", *(f"?snapshot={number}" for number in numbers)):
             manifest = self.ask("GET", f"/api/sync/manifest{query}", token=token)["tables"]
-            catalog = {it["id"]: it for it in self.ask("GET", f"/api/catalog/tables{query}", token=token)["tables"]}
+            catalog = {
+                each["id"]: each for each in self.ask("GET", f"/api/catalog/tables{query}", token=token)["tables"]
+            }
             one = self.send("GET", f"/api/catalog/tables/{ID}{query}", token=token)
             assert (ID in manifest) == (ID in catalog) == (one.status_code == 200), (who, query)
             if ID in manifest:
@@ -188,8 +190,8 @@ def test_a_bucket_of_before_keeps_working_and_is_as_safe(shop: Shop) -> None:
     shop.publish("n\n1\n2\n3\n")
     shop.ask("POST", "/api/admin/snapshots/1/rollback", {})
     seen = shop.all_see()
-    assert {who: it.rows for who, it in seen.items()} == dict.fromkeys(shop.people, frozenset({3}))
-    assert all(not it.signed & old for it in seen.values())
+    assert {who: each.rows for who, each in seen.items()} == dict.fromkeys(shop.people, frozenset({3}))
+    assert all(not each.signed & old for each in seen.values())
 
 
 def test_a_deletion_that_was_cut_off_leaves_nothing_to_the_successor(shop: Shop) -> None:
@@ -252,7 +254,7 @@ def test_a_source_that_is_added_anew_has_nothing_of_its_predecessor(shop: Shop) 
     shop.configure()
     shop.publish("n\n1\n2\n")  # equal to what was there
     seen = shop.all_see()
-    assert {who: it.rows for who, it in seen.items()} == {
+    assert {who: each.rows for who, each in seen.items()} == {
         **dict.fromkeys(shop.people, frozenset()), "admin": frozenset({2})
     }  # fmt: skip
     assert not seen["admin"].signed & old
@@ -279,9 +281,9 @@ def test_later_data_of_a_connector_without_registrations_is_valid(tmp_path: Path
             pass  # the one that a deletion asked for
 
     def seen() -> list[int]:
-        queries = ("", *(f"?snapshot={it['snapshot']}" for it in world.ask("GET", "/api/snapshots")["snapshots"]))
+        queries = ("", *(f"?snapshot={each['snapshot']}" for each in world.ask("GET", "/api/snapshots")["snapshots"]))
         tables = [world.ask("GET", f"/api/sync/manifest{query}")["tables"] for query in queries]
-        return sorted({it["crm.people"]["rows"] for it in tables if "crm.people" in it})
+        return sorted({each["crm.people"]["rows"] for each in tables if "crm.people" in each})
 
     publish(1)
     assert seen() == [1]  # an administrator sees what nobody has registered
@@ -309,7 +311,7 @@ def test_a_request_for_the_predecessor_is_none_for_the_successor(shop: Shop) -> 
             409,
             True,
         )
-    (listed,) = (it for it in shop.ask("GET", "/api/admin/access-requests")["requests"] if it["table"] == ID)
+    (listed,) = (each for each in shop.ask("GET", "/api/admin/access-requests")["requests"] if each["table"] == ID)
     assert (listed["registered"], listed["outdated"]) == (False, True)
     assert shop.ask("GET", "/api/admin/permissions?user=eve@example.com")["permissions"] == []
     assert shop.send("POST", f"/api/admin/access-requests/{asked}/deny", {}).status_code == 200

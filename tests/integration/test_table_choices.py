@@ -127,7 +127,7 @@ def test_a_choice_is_made_on_the_page_of_the_account(world: World, ann: str) -> 
     form = {"table_mode": "explicit", "only": "shop.* \n shop.gone", "without": "shop.shop_orders"}
     assert page(world, "/account/tables", ann, form) == (303, "/account?done=chosen")
     status, text = page(world, "/account?done=chosen", ann)
-    assert (status, "Your choice is saved" in text, "0 tables are mirrored" in text) == (200, True, True)
+    assert (status, "Your choice was saved" in text, "mirrors 0 tables" in text) == (200, True, True)
     assert 'value="explicit" checked' in text
     assert world.ask("GET", PATH, token=ann)["choice"]["tables"] == {
         "shop.*": True,

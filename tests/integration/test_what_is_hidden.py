@@ -1,4 +1,4 @@
-"""A table that is granted to nobody is told of to nobody: found by asking every function there is."""
+"""A table without grants is revealed to nobody: checked by calling every function."""
 
 import json
 import re

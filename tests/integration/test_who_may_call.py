@@ -1,4 +1,4 @@
-"""Who may call which function: every function has a row, and every kind of caller is tried on each.
+"""Who may call which function: every function has a row, and is called by every kind of caller.
 
 A row says who is let in and which scope a token needs, not how the function is declared: it is what we promise.
 """

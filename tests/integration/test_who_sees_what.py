@@ -1,4 +1,4 @@
-"""What is not granted does not exist: in lists, manifests, URLs and on the laptop."""
+"""Tables that are not granted do not exist in lists, manifests, URLs or on laptops."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""All functions on a bucket, with an administrator and something to administrate."""
+"""All functions on a bucket with an administrator and sources."""
 
 import shutil
 import threading
@@ -55,20 +55,20 @@ class Begun:
 
 
 class OneByOne(Background):
-    """Runs what comes after the answers on one thread, so that one can wait for it."""
+    """Runs the work that follows answers on one thread, so that a test can wait for it."""
 
     def __init__(self, room: int = 100) -> None:
         super().__init__(workers=1, room=room)
 
     def wait(self) -> None:
-        """Wait until all has run that was handed over before, and what that handed over."""
+        """Wait until everything that was handed over has run, and what that handed over in turn."""
         self._pool.submit(lambda: None).result()
         while self._futures:
             self._pool.submit(lambda: None).result()
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Run nothing inside the block: what is handed over there runs after it, so that it can't overtake the request."""
+        """Run nothing inside the block: work that is handed over there runs after it, so it can't overtake the request."""
         released = threading.Event()
         self._pool.submit(released.wait)
         try:
@@ -93,8 +93,8 @@ class World:
     ) -> None:
         """Serve a bucket by a `process` of settings and a store; it is empty unless the token of its `admin` is given.
 
-        Tables are profiled after a sync only with `profiles`; then `send` waits for the profiles that follow. Without a `base_url`, links are relative, for servers whose
-        port is not known yet.
+        Tables are profiled after a sync only with `profiles`; then `send` waits for the profiles that follow. Without a
+        `base_url`, links are relative, for servers whose port is not known yet.
         """
         (folder / "sources").mkdir(parents=True, exist_ok=True)
         environ = {
@@ -117,7 +117,7 @@ class World:
         self.admin = admin or self._bootstrap()
 
     def ask(self, method: str, path: str, body: Any = None, *, token: str | None = "") -> Mapping[str, Any]:
-        """Ask as the administrator (or with another token, or with none) for what must succeed."""
+        """Send a request that must succeed as the administrator, with another token, or with none; return the JSON."""
         answer = self.send(method, path, body, token=token)
         assert answer.status_code < 400, answer.text
         found: Mapping[str, Any] = answer.get_json(silent=True) or {}

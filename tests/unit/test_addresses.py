@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from analyst.addresses import Domain, EmailAddress, is_public, normal_email
+from analyst.addresses import Domain, EmailAddress, normal_email
 from analyst.clients import network_of
+from analyst.public_addresses import is_public
 from analyst.state.fields import Email
 
 IPV4 = st.integers(0, (1 << 32) - 1).map(ipaddress.IPv4Address)

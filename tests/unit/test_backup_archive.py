@@ -1,4 +1,4 @@
-"""Whatever happens to the bytes of an archive, opening it says so or finds the same as before."""
+"""A damaged archive is reported, or has the same content as before."""
 
 import hashlib
 import zipfile

@@ -1,4 +1,4 @@
-"""The file of a backup: what was written is read, and damage, a cut and a wrong key are told apart."""
+"""The file of a backup: what was written is read, and damage, a cut and a wrong key are distinguished."""
 
 import io
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from da.backup_file import SEAL, SEGMENT, SealedReader, SealedWriter, read_key
+from da.backup.file import SEAL, SEGMENT, SealedReader, SealedWriter, read_key
 from da.errors import DaError, UsageError
 from tests.examples import examples
 
@@ -79,16 +79,26 @@ def test_no_part_of_it_can_be_changed_cut_swapped_or_added(data: st.DataObject, 
         (b"PK\x03\x04 a zip", None, "is not a backup"),
         (b'{"format": "other"}\n', None, "is not a backup"),
         (b"[]\n", None, "is not a backup"),
-        (sealed(b"x", KEY), None, "is encrypted; give its key"),
-        (sealed(b"x", KEY), b"another key of 16", "the key does not open"),
-        (sealed(b"x" * 3 * SEGMENT, None, is_finished=False), None, "cut off"),
-        (sealed(b"x" * 3 * SEGMENT, KEY, is_finished=False), KEY, "cut off"),
         (b'{"format": "ai-data-analyst backup 1", "encrypted": true, "salt": "x"}\n', KEY, "damaged in its first line"),
     ],
 )
 def test_damage_is_explained(data: bytes, key: bytes | None, said: str) -> None:
     with pytest.raises(DaError, match=said):
         opened(data, key)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [(None, "is encrypted; give its key"), (b"another key of 16", "the key does not open")]
+)
+def test_an_encrypted_file_needs_its_key(key: bytes | None, said: str) -> None:
+    with pytest.raises(DaError, match=said):
+        opened(sealed(b"x", KEY), key)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_an_unfinished_file_is_cut_off(key: bytes | None) -> None:
+    with pytest.raises(DaError, match="cut off"):
+        opened(sealed(b"x" * 3 * SEGMENT, key, is_finished=False), key)
 
 
 def test_a_plain_file_needs_no_key() -> None:

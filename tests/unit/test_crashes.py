@@ -1,4 +1,4 @@
-"""A process that is killed at any point leaves the old state whole or the new one, and the next run mends the rest."""
+"""A process that is killed at any point leaves the old state or the new one, and the next run completes the rest."""
 
 import signal
 from collections.abc import Iterator

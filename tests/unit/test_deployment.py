@@ -33,7 +33,7 @@ def test_every_function_belongs_to_exactly_one_group() -> None:
 
 @pytest.mark.parametrize("service", FOUND, ids=lambda service: service.name)
 def test_a_service_started_with_its_modules_serves_its_functions_and_no_other(service: Service) -> None:
-    found = {(it.function.method, it.function.path.text) for it in discover(service.modules)}
+    found = {(each.function.method, each.function.path.text) for each in discover(service.modules)}
     assert found == served(service)
 
 
@@ -71,7 +71,7 @@ def test_functions_for_services_are_not_public() -> None:
     for service in FOUND:
         if not service.group.public:
             continue
-        inner = [it.path.text for it in service.functions if it.allow is Allow.SERVICE and it.accepts is None]
+        inner = [each.path.text for each in service.functions if each.allow is Allow.SERVICE and each.accepts is None]
         assert {path for path in inner if not path.startswith(("/api/sync/", "/webhooks/"))} == set()
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C that a module in C has turned into an error of its own."""
+"""Ctrl-C that a module in C has turned into an exception of its own."""
 
 from da.errors import is_interrupted
 

@@ -1,4 +1,4 @@
-"""One answer that is lost fails no publish, no edit and no sweep, whichever write it was of."""
+"""A single lost answer fails no publish, no edit and no sweep, whichever write it was of."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""When something is due: at each of its times once, whenever the scheduler calls and whatever clocks do."""
+"""When something is due: at each of its times once, whenever the scheduler is called and whatever clocks do."""
 
 import re
 from datetime import UTC, datetime, timedelta

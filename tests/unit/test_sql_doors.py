@@ -1,4 +1,4 @@
-"""Whatever comes from outside becomes SQL by one of few doors, which are looked for in the code itself."""
+"""Values from outside become SQL only through a few functions, which is checked in the code itself."""
 
 import ast
 import re
@@ -147,7 +147,7 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/contract/keyed_merge.py": {
         "' '.join(branches)",
         "applied",
-        "casts",
+        "wider[name]",
         "differs",
         "gone",
         "kind",
@@ -161,15 +161,32 @@ LISTED: dict[str, set[str]] = {
         "scanned",
         "self._base_types[c]",
         "terms",
+        "value",
         "wins",
     },
-    "shared/analyst/contract/column_groups.py": {"parquet.portable_select(con, query)"},
+    "shared/analyst/contract/column_groups.py": {
+        "parquet.portable_select(con, query)",
+        "', '.join(group)",
+        "', '.join(listed)",
+        "source",
+    },
+    "shared/analyst/contract/wide_difference.py": {
+        "left.scan",
+        "right.scan",
+        "side.scan",
+        "side.terms[name]",
+        "side.told[name]",
+        "sides",
+        "sign",
+        "numbered",
+        "terms",
+        "told",
+    },
     "shared/analyst/contract/wide_merge.py": {
         "_count(con, base)",
-        "gone",
+        "increment.deletion",
         "kept",
         "merging.preferred(cursor, types)",
-        "merging.scan(deleted)",
         "merging.scan(paths)",
         "numbered",
         "order.sql",
@@ -177,7 +194,10 @@ LISTED: dict[str, set[str]] = {
     },
     "shared/analyst/contract/merging.py": {
         "_numbered(new, is_new=True)",
+        "increment.deletion",
         "preferred(cursor, types)",
+        "preferred(increment.cursor, types)",
+        "scan(self.deleted)",
         "back",
         "column",
         "is_new",
@@ -199,7 +219,7 @@ LISTED: dict[str, set[str]] = {
         "scan(rest)",
         "target",
         "terms",
-        "told or 'true'",
+        "meets or 'true'",
         "value",
         "whole",
     },
@@ -300,13 +320,13 @@ LISTED: dict[str, set[str]] = {
         "selected",
         "value",
     },
-    "shared/da/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
-    "shared/da/query.py": {"names", "shape(columns)", "index", "query", "', '.join(values)"},
-    "shared/da/scope.py": {"rows"},  # a quoted path, or a quoted name of the mirror
+    "shared/da/query/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
+    "shared/da/query/results.py": {"names", "shape(columns)", "index", "query", "', '.join(values)"},
+    "shared/da/query/scope.py": {"rows"},  # a quoted path, or a quoted name of the mirror
     "shared/da/mirror/views.py": {"_select(each)"},
     "shared/da/agents/tools.py": {"_unended(asked['sql'])", "_unended(question.sql)", "offset", "table.sql_name"},
     "shared/da/agents/row_diff.py": {"_struct('a', after)", "_struct('b', before)", "new", "old", "sql"},
-    "shared/da/mirror/warehouse.py": {
+    "shared/da/mirror_warehouse.py": {
         "facts.sql_name",
         "folders",
         "shape",

@@ -1,4 +1,4 @@
-"""What signing in leaves behind goes when it is of no use any more, and not before."""
+"""What signing in leaves behind is deleted when it is of no use any more, and not before."""
 
 from datetime import timedelta
 

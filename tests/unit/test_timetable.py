@@ -1,4 +1,4 @@
-"""When what failed is tried again: soon at first, then at longer intervals, and at its times."""
+"""When failed work is retried: soon at first, then at longer intervals, and at its scheduled times."""
 
 from datetime import UTC, datetime, timedelta
 

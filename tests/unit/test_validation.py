@@ -1,4 +1,4 @@
-"""Why a value is invalid is said in words: no regular expression, and no type of Python."""
+"""Reasons for invalid values are in words, without regular expressions or types of Python."""
 
 import re
 from datetime import datetime
@@ -34,7 +34,7 @@ WRONG: tuple[Any, ...] = (
     {"a": 1},
     {"": []},
 )
-INPUTS = sorted({each.function.input for each in FUNCTIONS if each.function.input}, key=lambda it: it.__name__)
+INPUTS = sorted({each.function.input for each in FUNCTIONS if each.function.input}, key=lambda each: each.__name__)
 
 
 def told(model: type[BaseModel], document: Any) -> list[str]:

@@ -1,17 +1,14 @@
 """Backups of the state and of all pointers, and restoring them."""
 
-from datetime import datetime
 from importlib.metadata import version
 from typing import Annotated
 
 from pydantic import Field
 
 from analyst.access import Role
-from analyst.backup.archive import Backup
-from analyst.backup.contents import Kind, kind_of
+from analyst.backup.archive import Backup, BackupAnswer, DataKey, require_data_keys
 from analyst.backup.restore import RestoreAnswer, RestoredFiles, RestoreRequest, Restoring
 from analyst.context import Context
-from analyst.errors import InvalidInputError
 from analyst.http import function
 from analyst.imports.imported_tables import BODY_BYTES
 from analyst.imports.parts import Parts
@@ -27,29 +24,10 @@ class BackupRequest(Input):
     with_data: bool = False
 
 
-class BackupAnswer(Output):
-    """An archive, to be fetched from `url` within `expires_in` seconds, and what it contains.
-
-    `data_files` and `data_bytes` are the number and size of the files that its tables consist of, which are not in it.
-    """
-
-    id: str
-    created_at: datetime
-    program: str
-    snapshot: int
-    url: str
-    expires_in: int
-    size: int
-    sha256: str
-    objects: int
-    data_files: int
-    data_bytes: int
-
-
 class DataUrlsRequest(Input):
     """Keys of data files, from the index of an archive."""
 
-    keys: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], Field(max_length=URLS_AT_ONCE)]
+    keys: Annotated[tuple[DataKey, ...], Field(max_length=URLS_AT_ONCE)]
 
 
 class DataUrls(Output):
@@ -77,19 +55,7 @@ def make_backup(request: BackupRequest, ctx: Context) -> BackupAnswer:
     ctx.audited(f"backup:{made.index.id}", with_data=request.with_data, size=made.size)
     expires = ctx.settings.url_expires
     url = ctx.store.sign(made.key, expires=expires, filename=f"{made.index.id}.zip")
-    return BackupAnswer(
-        id=made.index.id,
-        created_at=made.index.created_at,
-        program=made.index.program,
-        snapshot=made.index.snapshot,
-        url=ctx.absolute(url),
-        expires_in=expires,
-        size=made.size,
-        sha256=made.sha256,
-        objects=len(made.index.members),
-        data_files=len(made.index.data),
-        data_bytes=sum(file.size for file in made.index.data),
-    )
+    return BackupAnswer.of(made, ctx.absolute(url), expires)
 
 
 @function(
@@ -101,9 +67,8 @@ def make_backup(request: BackupRequest, ctx: Context) -> BackupAnswer:
     audit="state.backup",
 )
 def sign_backup_files(request: DataUrlsRequest, ctx: Context) -> DataUrls:
-    """Return signed URLs of the data files that an archive lists, of all tables, also of those that stay on the server."""
-    if wrong := [key for key in request.keys if kind_of(key) is not Kind.DATA]:
-        raise InvalidInputError(f"{wrong[0][:200]!r} is not the key of a data file; request only files of a backup")
+    """Return signed URLs of the data files that an archive lists, including those of server-only tables."""
+    require_data_keys(request.keys)
     ctx.audited(files=len(request.keys))
     expires = ctx.settings.url_expires
     urls = {
@@ -126,8 +91,8 @@ def sign_backup_files(request: DataUrlsRequest, ctx: Context) -> DataUrls:
 def restore_backup(request: RestoreRequest, ctx: Context) -> RestoreAnswer:
     """Restore an archive whose parts are uploaded, or report with `dry_run` what that would change.
 
-    A bucket that has sources, tables or a snapshot is only changed with `replace`. All sessions end. Upload the files in
-    `missing` first: a source whose files are missing has no rows until it is extracted again.
+    A bucket that has sources, tables or a snapshot is only changed with `replace`. All sessions end. Upload the files
+    in `missing` first: a source whose files are missing has no rows until it is extracted again.
     """
     ctx.audited(dry_run=request.dry_run, replace=request.replace)
     return _restoring(ctx).run(request)

@@ -9,7 +9,7 @@ from analyst.access import Role
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import function
-from analyst.scripts.shelf import Confined, Shelf
+from analyst.scripts.stored_scripts import Confined, StoredScripts
 from analyst.settings.configuration import Findings, ShownConfiguration, check, show
 from analyst.state import actor
 from analyst.state.fields import Input, Output
@@ -43,7 +43,7 @@ class Configured(ShownConfiguration):
 @function("GET", "/api/admin/config", allow=Role.ADMIN)
 def get_config(ctx: Context) -> Configured:
     """Return the effective settings with the origin of each, without secrets, and the warnings about the file."""
-    return Configured(**show(ctx.process.configuration).__dict__, scripts=Shelf(ctx.store).confined())
+    return Configured(**show(ctx.process.configuration).__dict__, scripts=StoredScripts(ctx.store).confined())
 
 
 @function("POST", "/api/admin/config/check", allow=Role.ADMIN, body_limit=_LONGEST_BODY)

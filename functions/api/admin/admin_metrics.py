@@ -55,7 +55,7 @@ class Imported(Output):
     audit="metric.define",
 )
 def define_metric(new: NewMetric, ctx: Context) -> MetricDetail:
-    """Define a metric, or replace its definition; it overrides a file's of the same name."""
+    """Define or redefine a metric; it overrides a metric of the same name that a file defines."""
     ctx.audited(f"metric:{new.name}")
     definitions = list(parse({**new.definition, "name": new.name}, "the definition"))
     _registry(ctx).put(definitions, ctx.caller.email)
@@ -70,7 +70,7 @@ def define_metric(new: NewMetric, ctx: Context) -> MetricDetail:
     audit="metric.remove",
 )
 def remove_metric(request: MetricName, ctx: Context) -> None:
-    """Remove a metric from the registry. One that is defined in a file of the same name counts again."""
+    """Remove a metric from the registry. A metric of the same name that a file defines takes effect again."""
     ctx.audited(f"metric:{request.name}")
     known = checked_metrics.read(ctx.store).metrics.get(request.name)
     if known is not None and known.defined.origin != "registry":

@@ -1,4 +1,4 @@
-"""OpenMetadata: importing what it says of tables, and exporting its metrics and tables as files."""
+"""OpenMetadata: importing its descriptions of tables, and exporting its metrics and tables as files."""
 
 from datetime import datetime
 
@@ -23,7 +23,7 @@ class Nothing(Input):
 
 
 class ImportWish(Input):
-    """How many tables may lose what OpenMetadata said of them; by default a fifth, up to 10, or 1 % of many."""
+    """How many tables may lose their descriptions from OpenMetadata; by default a fifth, up to 10, or 1 % of many."""
 
     losses: int | None = Field(default=None, ge=0, le=1_000_000)
 
@@ -40,7 +40,7 @@ class ImportStatus(Output):
 
 @function("GET", "/api/admin/openmetadata", allow=Role.ADMIN)
 def openmetadata_status(_request: Nothing, ctx: Context) -> ImportStatus:
-    """Return when descriptions were imported from OpenMetadata, and of which tables."""
+    """Return the last import of descriptions from OpenMetadata, and the tables that it describes."""
     known = read_imported(ctx.store)
     return ImportStatus(
         is_configured=ctx.settings.openmetadata_url is not None,
@@ -53,7 +53,7 @@ def openmetadata_status(_request: Nothing, ctx: Context) -> ImportStatus:
 
 @function("POST", "/api/admin/openmetadata/import", allow=Role.ADMIN, answers=_NOT_READ, audit="openmetadata.import")
 def import_from_openmetadata(request: ImportWish, ctx: Context) -> Import:
-    """Import descriptions, tags, owners and tiers of tables from OpenMetadata; what people say here overrides them.
+    """Import descriptions, tags, owners and tiers of tables from OpenMetadata. Descriptions by people here override them.
 
     If too many tables would lose theirs, nothing is imported.
     """

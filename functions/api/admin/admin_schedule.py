@@ -33,7 +33,7 @@ def show_schedule(ctx: Context) -> ScheduleView:
 def pause_schedule(choice: AutomationChoice, ctx: Context) -> Automation:
     """Pause schedules, scheduled scripts, messages to people and the bot of Telegram, or resume them.
 
-    A restored copy of a bucket is paused until then, so that people do not hear of everything twice.
+    A restored copy of a bucket is paused until then, so that people are not notified twice.
     """
     ctx.audited(paused=choice.paused)
     if choice.paused:

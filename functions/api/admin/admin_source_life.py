@@ -32,7 +32,7 @@ class RemovalOfSource(Input):
 
 
 class SourceTest(Output):
-    """Whether a source can be read: what was checked, and `problem` if it can't."""
+    """Whether a source can be read: the checks, and the `problem` if it can't."""
 
     source: str
     type: str

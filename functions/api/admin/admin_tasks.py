@@ -60,7 +60,7 @@ class TaskRequest(Input):
 
 @function("GET", "/api/admin/tasks", allow=Role.ADMIN)
 def list_tasks(ctx: Context) -> TaskList:
-    """List the tasks that failed for good, and those that run or wait."""
+    """List the tasks that failed for good, and those that are running or waiting."""
     ledger = ctx.process.task_ledger
     failed = sorted(ledger.failures(), key=lambda task: (task.failed_at or task.created_at, task.id), reverse=True)
     waiting = sorted(ledger.waiting(), key=lambda task: (task.created_at, task.id))

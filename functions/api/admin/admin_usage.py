@@ -20,6 +20,6 @@ class UsageQuery(Input):
 
 @function("GET", "/api/admin/usage", allow=Role.ADMIN, audit="usage.read")
 def show_usage(query: UsageQuery, ctx: Context) -> UsageOverview:
-    """Return the usage of the last days, as it was counted from the audit log: a few minutes may be missing."""
+    """Return the usage of the last days, as counted from the audit log. The last few minutes may be missing."""
     ctx.audited(days=query.days)
     return usage.overview(usage.days(ctx.store, ctx.now.date(), query.days), ctx.access.current())

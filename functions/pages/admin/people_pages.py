@@ -1,4 +1,4 @@
-"""People and groups; and the look at pages through the eyes of a person."""
+"""People and groups, and viewing pages as another person."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -17,10 +17,10 @@ from analyst.state.users import User
 from functions.api import access, groups, permissions, users
 
 _DONE: Final = {
-    "added": "The person is added. Invite them, or tell them to sign in.",
-    "changed": "The person is changed.",
+    "added": "The person was added. Invite them, or tell them to sign in.",
+    "changed": "The changes were saved.",
     "signed_out": "All their sessions have ended.",
-    "released": "The next account that signs in with this address becomes theirs.",
+    "released": "The next account that signs in with this address will be linked to this person.",
 }
 _EXTRAS: Final = {"section": "/admin/people", "roles": tuple(Role)}
 _Short = Annotated[str, StringConstraints(max_length=500)]
@@ -99,7 +99,7 @@ def people_page(ctx: Context) -> View:
 
 @function("POST", "/admin/people/search", allow=Role.ADMIN)
 def search_people_form(query: PeopleQuery, ctx: Context) -> View:
-    """Show the people whose address or name has a text. Addresses are no part of a URL, so it is a form."""
+    """Show the people whose address or name contains a string. URLs contain no addresses, so it is a form."""
     return _people(ctx, query.q)
 
 
@@ -188,14 +188,14 @@ def delete_group_form(form: GroupPath, ctx: Context) -> View | Redirect:
 
 @function("POST", "/admin/people/{id}/view-as", allow=Role.ADMIN, audit="view_as.begin")
 def begin_view_as(form: PersonPath, ctx: Context) -> View | Redirect:
-    """Look at pages through the eyes of a person, for an hour. Nothing can be changed meanwhile, and each look is audited."""
+    """View pages as another person, for an hour. Nothing can be changed meanwhile, and each view is audited."""
     ctx.audited(f"user:{form.id}")
     return Redirect("/", 303, (view_as(ctx.caller, _user(ctx, form.id), secure=ctx.is_secure),))
 
 
 @function("POST", "/admin/view-as/end", allow=Role.ADMIN, audit="view_as.end", own_eyes=True)
 def end_view_as(ctx: Context) -> View | Redirect:
-    """Look at pages through one's own eyes again."""
+    """Stop viewing pages as another person."""
     return Redirect("/admin/people", 303, (own_eyes(secure=ctx.is_secure),))
 
 

@@ -18,9 +18,9 @@ from functions.api import sync
 from functions.api.admin import admin_discover, admin_source_life, admin_sources, admin_tables
 
 _DONE: Final = {
-    "added": "The source is added. Test it, register its tables, then sync it.",
-    "changed": "The source is changed. The next sync uses the new options.",
-    "registered": "The tables are registered. Sync the source to read them.",
+    "added": "The source was added. Test it, register its tables, then sync it.",
+    "changed": "The changes were saved. The next sync uses the new options.",
+    "registered": "The tables were registered. Sync the source to read them.",
 }
 _Short = Annotated[str, StringConstraints(max_length=500)]
 

@@ -71,3 +71,39 @@ run "a_name_that_is_too_long_is_refused" {
   }
   expect_failures = [var.name]
 }
+
+run "a_domain_is_not_an_address" {
+  command = plan
+
+  variables {
+    domain = "https://data.example.com"
+  }
+  expect_failures = [var.domain]
+}
+
+run "a_setting_has_the_name_of_its_variable" {
+  command = plan
+
+  variables {
+    settings = { allowed_domains = "example.com" }
+  }
+  expect_failures = [var.settings]
+}
+
+run "a_secret_that_no_service_reads_is_refused" {
+  command = plan
+
+  variables {
+    secrets = ["JIRA_API_TOKEN", "smtp-password"]
+  }
+  expect_failures = [google_secret_manager_secret.settings]
+}
+
+run "a_secret_is_not_among_the_settings" {
+  command = plan
+
+  variables {
+    settings = { SMTP_PASSWORD = "in the state" }
+  }
+  expect_failures = [google_secret_manager_secret.settings]
+}

@@ -169,7 +169,7 @@ def form_of(body: bytes) -> dict[str, str]:
 
 
 def is_challenge(text: str) -> bool:
-    """Return whether a text has the length of a PKCE challenge."""
+    """Return whether a string has the length of a PKCE challenge."""
     return len(text) == _CHALLENGE
 
 

@@ -18,7 +18,7 @@ from analyst.errors import InvalidInputError
 BRANCH: Final = "refs/heads/main"
 SERVICE: Final = "git-upload-pack"
 LONGEST_REQUEST: Final = 64 * 1024
-"""Bytes: a clone asks in a few hundred, a pull names up to some hundred commits that it has."""
+"""Maximum size of a request in bytes: a clone needs a few hundred; a pull lists some hundred commits that it has."""
 
 _CAPABILITIES: Final = f"shallow allow-tip-sha1-in-want no-progress symref=HEAD:{BRANCH} agent=ai-data-analyst"
 _AUTHOR: Final = "AI Data Analyst <> 1767225600 +0000"

@@ -100,7 +100,7 @@ def find(client_id: str, keys: Keys, now: datetime, fetch: Callable[[str], bytes
     except ValueError:
         raise InvalidInputError("the metadata of the client is not valid JSON") from None
     if not isinstance(document, dict) or document.get("client_id") != client_id:
-        raise InvalidInputError("the metadata of the client is not valid: its client_id is not the URL that it is at")
+        raise InvalidInputError("the metadata of the client is not valid: its client_id is not the URL of the metadata")
     return _client(client_id, document)
 
 

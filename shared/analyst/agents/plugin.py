@@ -1,7 +1,7 @@
 """The plugin for Claude Code, with the marketplace that offers it: skills, hooks, and this server as an MCP server.
 
-It is the same for everybody and has no data: what it gives access to is decided when its tools are called. It has no
-version, so that Claude Code takes the commit for it, and a plugin that has changed is a new one. Source: Claude Code,
+It is the same for everybody and contains no data: access is decided when its tools are called. It has no
+version, so Claude Code uses its commit as the version, and every change is a new one. Source: Claude Code,
 'Plugins reference' and 'Marketplace reference'.
 """
 
@@ -14,7 +14,7 @@ from analyst.agents.git_repository import Repository
 from da.agents import skills
 
 NAME: Final = "da"
-"""Of the plugin; a person installs `da@<marketplace>`."""
+"""The name of the plugin, which people install as `da@<marketplace>`."""
 
 TTL_S: Final = 86_400
 """Seconds for which the definition is valid."""

@@ -53,7 +53,7 @@ from da.agents.warehouse import (
 UNTRUSTED: Final = "untrusted"
 """The tag of a column or table that strangers write. It is in `catalog/descriptions.json`, like every tag."""
 TRUSTED: Final = "trusted"
-"""The tag that takes a column or table of a source such as Jira out of that."""
+"""The tag that exempts a column or table of a source such as Jira from being marked."""
 
 _MOST_HITS: Final = 10_000
 _RELATIONS: Final = 50
@@ -62,7 +62,7 @@ _OWN_FAULTS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What the registry says of a table beyond the access list."""
+    """The registry's fields of a table that the access list lacks."""
 
     primary_key: tuple[str, ...] = ()
     schedule: str | None = None
@@ -72,7 +72,7 @@ def _via(relation: relations.Relation) -> str:
     """Return where a relation comes from, for people and agents."""
     if relation.is_declared:
         return "declared foreign key"
-    share = "" if relation.coverage is None else f", {100 * relation.coverage:.4g} % of the rows have a partner"
+    share = "" if relation.coverage is None else f", {100 * relation.coverage:.4g} % of the rows have a match"
     return f"found in the data{share}"
 
 
@@ -81,8 +81,8 @@ class ServerWarehouse:
     """The data of one caller.
 
     `outside_sources` returns the sources whose connector says that outsiders write their texts; `registered` what the
-    registry says of a table. `using` is called with the tables and the snapshot of each statement, before it runs. `live` reads
-    remote tables.
+    registry says of a table. `using` is called with the tables and the snapshot of each statement, before it runs.
+    `live` reads remote tables.
     """
 
     store: Store
@@ -366,7 +366,9 @@ class ServerWarehouse:
         table, then = self._named(name), self.snapshots.at(snapshot)
         old = visible_tables.find(then, self.access, self.caller, table.id)
         if old is None:
-            raise ConflictError(f"the table {table.id!r} is not in the snapshot {snapshot}, or was another one")
+            raise ConflictError(
+                f"the table {table.id!r} is not in the snapshot {snapshot}, or another table had its name then"
+            )
         if "remote" in {old.query_mode, table.query_mode}:
             raise ConflictError(f"the table {table.id!r} is remote; its rows are not kept")
         kept = {file.path for file in old.files} & {file.path for file in table.files}

@@ -66,7 +66,7 @@ class Tokens:
 
 
 def scopes_of(text: str) -> tuple[Scope, ...]:
-    """Return the scopes among the words of a text that can be granted; all of them if it names none of ours."""
+    """Return the scopes in a string that can be granted; all of them if it names none of ours."""
     wanted = set(text.split())
     found = tuple(scope for scope in SCOPES if scope.value in wanted)
     return found or SCOPES

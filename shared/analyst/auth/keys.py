@@ -104,7 +104,7 @@ class Keys:
         return hmac.new(key, f"secret {token}".encode(), hashlib.sha256).hexdigest()[:40]
 
     def codes(self, purpose: Purpose, text: str) -> tuple[str, ...]:
-        """Return the six-digit codes of a text: by the newest key, and by the previous ones."""
+        """Return the six-digit codes of a string: by the newest key, and by the previous ones."""
         return tuple(_digits(self._key(kid, purpose), text) for kid in self._secrets)
 
     def knows(self, token: str) -> bool:

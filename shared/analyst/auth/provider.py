@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
-from analyst.errors import NotFoundError
+from analyst.errors import NotFoundError, SettingsError
 from analyst.settings import Settings
 
 
@@ -57,7 +57,16 @@ def require(provider: AuthProvider, settings: Settings) -> None:
 
 
 def available_providers(settings: Settings) -> tuple[AuthProvider, ...]:
-    """Return the providers that are configured and not disabled, in the order of their buttons."""
+    """Return the providers that are configured and not disabled, in the order of their buttons.
+
+    Raises:
+        SettingsError: a provider is disabled that does not exist; the one that is meant would stay available.
+    """
+    known = [provider.name for provider in all_providers()]
+    if unknown := [name for name in settings.disabled_auth_providers if name not in known]:
+        raise SettingsError(
+            f"DISABLED_AUTH_PROVIDERS: there is no sign-in method {unknown[0]!r}; there are {', '.join(known)}"
+        )
     found = [
         provider
         for provider in all_providers()

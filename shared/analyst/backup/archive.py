@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ulid import ULID
 
 from analyst import duckdb_files
@@ -28,12 +28,16 @@ from analyst.contract.model import Extract
 from analyst.errors import ConflictError, ContractError, InvalidInputError
 from analyst.rebuild.contents import Contents
 from analyst.snapshots import current_listed, read_pointer
+from analyst.state.fields import Output
 from analyst.state.files import fetch_file
 from analyst.store import Entry, Object, Store, in_parallel, look_into_folders
 from analyst.store.compare_and_swap import upload_once
 
 PREFIX: Final = "uploads/backup/"
 """Where an archive waits to be fetched; a sweep deletes it after a day."""
+
+DataKey = Annotated[str, Field(min_length=1, max_length=1024)]
+"""The key of a data file, as a request names it."""
 
 FORMAT: Final = 1
 INDEX: Final = "index.json"
@@ -96,6 +100,53 @@ class Made:
     size: int
     sha256: str
     index: Index
+
+
+class BackupAnswer(Output):
+    """An archive, to be fetched from `url` within `expires_in` seconds, and what it contains.
+
+    `data_files` and `data_bytes` are the number and size of the files that its tables consist of, which are not in it.
+    """
+
+    id: str
+    created_at: datetime
+    program: str
+    snapshot: int
+    url: str
+    expires_in: int
+    size: int
+    sha256: str
+    objects: int
+    data_files: int
+    data_bytes: int
+
+    @classmethod
+    def of(cls, made: Made, url: str, expires_in: int) -> Self:
+        """Return the answer for an archive that can be fetched from an address."""
+        index = made.index
+        return cls(
+            id=index.id,
+            created_at=index.created_at,
+            program=index.program,
+            snapshot=index.snapshot,
+            url=url,
+            expires_in=expires_in,
+            size=made.size,
+            sha256=made.sha256,
+            objects=len(index.members),
+            data_files=len(index.data),
+            data_bytes=sum(file.size for file in index.data),
+        )
+
+
+def require_data_keys(keys: Iterable[str]) -> None:
+    """Check that all keys are those of data files.
+
+    Raises:
+        InvalidInputError: one is not.
+    """
+    if wrong := [key for key in keys if kind_of(key) is not Kind.DATA]:
+        raise InvalidInputError(f"{wrong[0][:200]!r} is not the key of a data file; request only files of a backup")
 
 
 @dataclass(slots=True)

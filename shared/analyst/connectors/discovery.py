@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,7 +12,7 @@ from analyst.connectors.bigquery import discovery as bigquery
 from analyst.connectors.files import discovery as files
 from analyst.connectors.jira import source as jira
 from analyst.connectors.jira.issue.tables import TABLES
-from analyst.connectors.keboola.discovery import FoundTable, project_of_source
+from analyst.connectors.keboola import discovery as keboola
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.names import Name, did_you_mean
@@ -23,12 +23,15 @@ from analyst.state.registry import NewTable, RegisteredTable, Source
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+Project = TypeVar("Project", keboola.Project, bigquery.Project)
+
 
 class DiscoveredTable(BaseModel):
     """A table of a source. `id` is the one that it has, or would get when it is registered.
 
-    `source_table` and `bucket` are its names at the source, `columns` the source's names of its columns, if it says so
-    without reading the table. A table that `is_removed` was removed by an administrator, and is registered only by name.
+    `source_table` and `bucket` are its names at the source; `columns` are those of its columns, if the source lists
+    them without reading the table. A table that `is_removed` was removed by an administrator, and is registered only by
+    name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -101,6 +104,18 @@ class _Look:
     def known(self) -> frozenset[str]:
         return frozenset(table.name for table in self.registered)
 
+    def project(self, of: Callable[..., Project]) -> Project:
+        """Return the project that a source of tables is."""
+        source, ctx = self.source, self.ctx
+        return of(
+            ctx.settings,
+            source.name,
+            source.config,
+            tables=self.registered,
+            http=ctx.process.http,
+            environ=os.environ,
+        )
+
 
 _Found = tuple[DiscoveredTable, NewTable]
 """A table, and how it would be registered."""
@@ -146,66 +161,48 @@ def _jira(look: _Look) -> list[_Found]:
 
 
 def _keboola(look: _Look) -> list[_Found]:
-    source, ctx = look.source, look.ctx
-    project = project_of_source(
-        ctx.settings,
-        source.name,
-        source.config,
-        tables=look.registered,
-        http=ctx.process.http,
-        environ=os.environ,
-    )
+    project = look.project(keboola.project_of_source)
     return [
-        (_of_keboola(source.name, one), one.registration(source.name)) for one in project.found(project.api.tables())
+        _offered(
+            look,
+            found,
+            bucket=found.info.bucket,
+            columns=found.info.columns,
+            primary_key=found.info.primary_key,
+            last_change=found.info.changed,
+        )
+        for found in project.found(project.api.tables())
     ]
-
-
-def _of_keboola(source: str, found: FoundTable) -> DiscoveredTable:
-    info = found.info
-    return DiscoveredTable(
-        id=f"{source}.{found.name}",
-        source=source,
-        name=found.name,
-        source_table=info.id,
-        bucket=info.bucket,
-        description=info.description,
-        columns=info.columns,
-        primary_key=info.primary_key,
-        rows=info.rows,
-        size_bytes=info.size_bytes,
-        last_change=info.changed,
-    )
 
 
 def _bigquery(look: _Look) -> list[_Found]:
-    source, ctx = look.source, look.ctx
-    project = bigquery.project_of_source(
-        ctx.settings,
-        source.name,
-        source.config,
-        tables=look.registered,
-        http=ctx.process.http,
-        environ=os.environ,
-    )
+    project = look.project(bigquery.project_of_source)
     return [
-        (_of_bigquery(source.name, one), one.registration(source.name)) for one in project.detailed(project.found())
+        _offered(
+            look,
+            found,
+            bucket=found.info.dataset,
+            columns=tuple(field.name for field in found.info.schema),
+            last_change=found.info.modified and found.info.modified.isoformat(),
+        )
+        for found in project.detailed(project.found())
     ]
 
 
-def _of_bigquery(source: str, found: bigquery.FoundTable) -> DiscoveredTable:
-    info = found.info
-    return DiscoveredTable(
+def _offered(look: _Look, found: keboola.FoundTable | bigquery.FoundTable, **more: Any) -> _Found:
+    """Return a table of a project, and how it would be registered; `more` is what is named differently there."""
+    source, info = look.source.name, found.info
+    shown = DiscoveredTable(
         id=f"{source}.{found.name}",
         source=source,
         name=found.name,
         source_table=info.id,
-        bucket=info.dataset,
         description=info.description,
-        columns=tuple(one.name for one in info.schema),
         rows=info.rows,
         size_bytes=info.size_bytes,
-        last_change=None if info.modified is None else info.modified.isoformat(),
+        **more,
     )
+    return shown, found.registration(source)
 
 
 _LISTED: Final[Mapping[str, Callable[[_Look], list[_Found]]]] = MappingProxyType(

@@ -1,6 +1,6 @@
 """What a source contains, without extracting it: its tables with columns and types, and what is ignored and why.
 
-A preview changes nothing. It reads a config that is registered, or one that somebody is about to register.
+A preview changes nothing. It reads a registered config, or one that somebody is about to register.
 """
 
 import gzip
@@ -99,7 +99,7 @@ class Ignored(BaseModel):
 
 
 class Check(BaseModel):
-    """Something that was checked."""
+    """One check, and its result."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -131,7 +131,8 @@ class SourcePreview(BaseModel):
 class PreviewOrder(Input):
     """What to preview: a `type` and `config` that may differ from those registered, or be registered later.
 
-    `tables` limits whose columns are read. Without `columns`, only names, and what can be checked quickly, are reported.
+    `tables` limits whose columns are read. Without `columns`, only names, and what can be checked quickly, are
+    reported.
     """
 
     type: str | None = None

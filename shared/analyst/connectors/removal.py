@@ -16,7 +16,7 @@ _KEPT: Final = {
 
 
 class Removal(BaseModel):
-    """What a removal takes away: the `tables` with their data and grants, and the number of `grants` on the source.
+    """What a removal deletes: the `tables` with their data and grants, and the number of `grants` on the source.
 
     `kept` is what stays. A `dry_run` changed nothing.
     """

@@ -1,4 +1,4 @@
-"""Names for the tables and columns of sources whose own names may be equal once they are normalised."""
+"""Names for the tables and columns of sources whose own names may be equal once they are normalized."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence

@@ -148,7 +148,7 @@ class Process:
 
     @property
     def texts(self) -> TextReader:
-        """What is said of tables."""
+        """The descriptions of tables."""
         return self._once("texts", lambda: TextReader(self.store, self.settings.access_max_age, self.monotonic))
 
     @property

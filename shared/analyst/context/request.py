@@ -126,7 +126,7 @@ class Context(Noting):
 
     @property
     def texts(self) -> TextReader:
-        """What is said of tables."""
+        """The descriptions of tables."""
         return self.process.texts
 
     @property

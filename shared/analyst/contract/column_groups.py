@@ -1,4 +1,4 @@
-"""Parquet files of wide tables, written in groups of columns and joined.
+"""Parquet files written in groups of columns and joined: those of wide tables, and those of which few columns change.
 
 DuckDB holds some vectors of 32 KiB for every column that it writes, and a row group of all of them: 3,000 columns of 3,000
 rows took 430 to 650 MB. Files of some of the columns take little each, and can be joined without reading them again: a
@@ -7,7 +7,7 @@ parquet file consists of chunks of columns, one after the other, and a footer wi
 Source: the Parquet format's `parquet.thrift`, and Thrift's compact protocol.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from analyst.contract import parquet
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
-from analyst.names import quote_text
+from analyst.names import quote, quote_text
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 GROUP = 100
 """The number of columns written at once."""
+
+WIDE = 250
+"""A table of more columns is wide; others are limited by the size of their rows, which groups of columns do not change."""
 
 _ROW_GROUP_ROWS = 4096
 """Small, because files are only cut between row groups: of 3,000 numbers each, they have up to 100 MB."""
@@ -36,8 +39,28 @@ _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7,
 _LONG_LIST = 15
 _COLUMN_ORDERS = 7
 
+_FOOTER = frozenset({1, 2, 3, 4, 6, _COLUMN_ORDERS})
+_ROW_GROUP = frozenset({1, 2, 3, 5, 6})
+_PLACES = frozenset({2, 3})
+_INDEX_PAGE, _FILTER, _FILTER_BYTES = 10, 14, 15
+"""The fields that DuckDB writes of a file, a row group and a chunk, and fields of the metadata of a chunk."""
+
 Struct = dict[int, tuple[int, Any]]
 """The fields of a Thrift structure by number: type and value. A list is a pair of the type of its elements and the elements."""
+
+
+def select(con: "DuckDBPyConnection", terms: Mapping[str, str], source: str, into: Path) -> list[Path]:
+    """Write the rows of a source, in order, to an empty folder; `terms` are the SQL of the columns by name.
+
+    Raises:
+        SourceError: a value does not fit, or the query fails.
+        UnavailableError: there is not enough memory or disk.
+    """
+    listed = [f"{term} as {quote(name)}" for name, term in terms.items()]
+    if len(listed) <= WIDE:
+        return parquet.write(con, f"select {', '.join(listed)} from {source}", into)
+    groups = [listed[start : start + GROUP] for start in range(0, len(listed), GROUP)]
+    return write(con, [f"select {', '.join(group)} from {source}" for group in groups], into)
 
 
 def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list[Path]:
@@ -49,13 +72,94 @@ def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list
     """
     groups = [into / f"group{number}.parquet" for number in range(len(queries))]
     with told_as(SourceError):
-        con.execute("set preserve_insertion_order = true")
+        con.execute("set threads = 1; set preserve_insertion_order = true")  # all groups have the same row groups
         for query, path in zip(queries, groups, strict=True):
             con.execute(f"copy ({parquet.portable_select(con, query)}) to {quote_text(str(path))} ({_OPTIONS})")
     written = _joined([_Group(path, _footer(path)) for path in groups], into)
     for path in groups:
         path.unlink()
     return written
+
+
+def ends_by_rows(path: Path, rows: int) -> bool:
+    """Return whether the row groups of a file end after a number of rows, and not because of the bytes in them.
+
+    DuckDB rounds the number up. Some of the columns alone are then cut in the same way.
+    """
+    first, *others = [_value(one, 3) for one in _Group(path, _footer(path)).row_groups] or [0]
+    return not others or (rows <= first < 2 * rows and {*others[:-1]} <= {first} and others[-1] <= first)
+
+
+def with_columns(path: Path, columns: Path, into: Path) -> bool:
+    """Write a file again with some of its columns taken from a file of these alone; return whether that is possible.
+
+    The columns that stay are copied as they are compressed. If DuckDB wrote both files with the same options, the result is,
+    byte for byte, what it writes if it is given all columns. It is not possible if the files differ in the types of these
+    columns or in their row groups, or if another version wrote one; then nothing is written.
+    """
+    old, new = _Group(path, _footer(path)), _Group(columns, _footer(columns))
+    if not _are_alike(old, new):
+        return False
+    with path.open("rb") as kept, columns.open("rb") as changed, into.open("wb") as file:
+        file.write(_MAGIC)
+        row_groups, filters = list[Struct](), list[tuple[Struct, BinaryIO]]()
+        for before, after in zip(old.row_groups, new.row_groups, strict=True):
+            begin, chunks, others = file.tell(), list[Struct](), {_path(chunk): chunk for chunk in _items(after, 1)}
+            for chunk in _items(before, 1):
+                chosen = others.get(_path(chunk), chunk)
+                source: BinaryIO = kept if chosen is chunk else changed
+                copied = _copied(chosen, source, file)
+                chunks.append(copied)
+                if _FILTER in (about := _value(chosen, 3)):
+                    _value(copied, 3).update({key: about[key] for key in (_FILTER, _FILTER_BYTES)})
+                    filters.append((_value(copied, 3), source))
+            size = sum(_value(_value(chunk, 3), 6) for chunk in chunks)
+            places = {2: (6, size), 5: (6, begin), 6: (6, file.tell() - begin)}
+            row_groups.append({**before, 1: (_LIST, (_STRUCT, chunks)), **places})
+        for about, source in filters:
+            begin = file.tell()
+            _copy(source, _value(about, _FILTER), _value(about, _FILTER_BYTES), file)
+            about[_FILTER] = (6, begin)
+        footer = _encoded({**old.footer, 4: (_LIST, (_STRUCT, row_groups))})
+        file.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
+    return True
+
+
+def _are_alike(old: "_Group", new: "_Group") -> bool:
+    """Return whether the columns of a file can replace those of another file, and both have nothing that is unknown here."""
+    footers = old.footer, new.footer
+    if any(footer.keys() != _FOOTER or _items(footer, _COLUMN_ORDERS) != _orders(footer) for footer in footers):
+        return False
+    if any(old.footer[key] != new.footer[key] for key in (1, 3, 6)):
+        return False
+    known = old.columns
+    if any(known.get(name) != column for name, column in new.columns.items()):
+        return False
+    if [_value(one, 3) for one in old.row_groups] != [_value(one, 3) for one in new.row_groups]:
+        return False
+    return all(_is_plain(one) for group in (old, new) for one in group.row_groups)
+
+
+def _orders(footer: Struct) -> list[Struct]:
+    """Return the orders of columns as DuckDB writes them, the same one for each column that has values."""
+    return [{1: (_STRUCT, {})} for element in _items(footer, 2) if not _children(element)]
+
+
+def _is_plain(row_group: Struct) -> bool:
+    """Return whether a row group has the fields that DuckDB writes, and no others."""
+    if row_group.keys() != _ROW_GROUP:
+        return False
+    return all(
+        chunk.keys() == _PLACES
+        and _INDEX_PAGE not in (about := _value(chunk, 3))
+        and (_FILTER in about) == (_FILTER_BYTES in about)
+        for chunk in _items(row_group, 1)
+    )
+
+
+def _path(chunk: Struct) -> tuple[bytes, ...]:
+    """Return the names that lead to the column of a chunk."""
+    return tuple(_items(_value(chunk, 3), 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +176,18 @@ class _Group:
     @property
     def row_groups(self) -> list[Struct]:
         return _items(self.footer, 4)
+
+    @property
+    def columns(self) -> dict[bytes, list[Struct]]:
+        """The elements of the schema of each column."""
+        found, flat = dict[bytes, list[Struct]](), iter(self.schema[1:])
+        for element in flat:
+            column, missing = [element], _children(element)
+            while missing:
+                column.append(next(flat))
+                missing += _children(column[-1]) - 1
+            found[_value(element, 4)] = column
+        return found
 
 
 def _joined(groups: Sequence[_Group], into: Path) -> list[Path]:
@@ -115,21 +231,26 @@ def _row_group(groups: Sequence[_Group], number: int, ordinal: int, file: Binary
 
 def _copied(chunk: Struct, source: BinaryIO, file: BinaryIO) -> Struct:
     """Copy the pages of a chunk and return their new place; its indexes and filters are dropped."""
-    about: Struct = {key: field for key, field in _value(chunk, 3).items() if key not in (10, 14, 15)}
+    about: Struct = {
+        key: field for key, field in _value(chunk, 3).items() if key not in (_INDEX_PAGE, _FILTER, _FILTER_BYTES)
+    }
     begin = min(_value(about, key) for key in (9, 11) if key in about)
     moved = file.tell() - begin
-    source.seek(begin)
-    left = _value(about, 7)
-    while left > 0:
-        piece = source.read(min(left, _CHUNK))
-        if not piece:
-            raise SourceError("a group of columns can't be joined: its file is truncated; read the table again")
-        file.write(piece)
-        left -= len(piece)
+    _copy(source, begin, _value(about, 7), file)
     for key in (9, 11):
         if key in about:
             about[key] = (6, _value(about, key) + moved)
     return {2: (6, 0), 3: (_STRUCT, about)}
+
+
+def _copy(source: BinaryIO, begin: int, size: int, file: BinaryIO) -> None:
+    source.seek(begin)
+    while size > 0:
+        piece = source.read(min(size, _CHUNK))
+        if not piece:
+            raise SourceError("a group of columns can't be joined: its file is truncated; read the table again")
+        file.write(piece)
+        size -= len(piece)
 
 
 def _footer_of(groups: Sequence[_Group], row_groups: list[Struct]) -> Struct:
@@ -154,6 +275,10 @@ def _footer(path: Path) -> Struct:
         size = int.from_bytes(file.read(4), "little")
         file.seek(end - size)
         return _Decoder(file.read(size)).struct()
+
+
+def _children(element: Struct) -> int:
+    return int(_value(element, 5)) if 5 in element else 0  # noqa: PLR2004 - `SchemaElement.num_children`
 
 
 def _value(struct: Struct, field: int) -> Any:

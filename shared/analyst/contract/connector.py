@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from analyst.catalog import Column, Input
 
 SyncStrategy = Literal["full_refresh", "incremental"]
+
+_BASIS: Final = " basis:"
 
 Cursor = str | int | float | None
 """The greatest value of the cursor column published so far; a JSON scalar."""
@@ -33,7 +35,7 @@ class Part:
 class SourceTable:
     """One table as its source offers it and the registry configures it.
 
-    `name` is normalised; `original` is the source's own name. `fingerprint` changes whenever the table's content, or an
+    `name` is normalized; `original` is the source's own name. `fingerprint` changes whenever the table's content, or an
     option it is read with, may have changed; a table with an unchanged fingerprint is not read. `read_at` is the time
     at which the rows were read from their origin, if that was before this run. `registration` is the uuid of the
     table's registration at the start of the run; content published for another registration is not built on.
@@ -67,12 +69,30 @@ class SourceTable:
     """A column with dates or times, and the periods by which a table with a key is stored: each in files of its own."""
     parts: tuple[Part, ...] = ()
     """The parts whose rows are published, as of the last time that they were read; set before the table is read."""
-    keeps_rows: bool = False
-    """Whether an extract without any row leaves the published rows as they are."""
+    allow_fewer: bool = False
+    """Whether it may lose more rows at once than is believable (`da.absence.believable_rows`)."""
+    basis: str = ""
+    """What decides which rows it has, besides the content of the source: its query, filters and place. It is published with
+    the fingerprint. After a change of it, rows are expected to go, though not all."""
     before: tuple[Column, ...] = ()
     """All columns of the published rows, whatever the strategy; set before the table is read."""
     inputs: tuple[Input, ...] = ()
     """The published tables from which it is computed, if its source is the snapshot itself."""
+
+    def mark(self, *, is_complete: bool = True) -> str:
+        """Return the fingerprint to publish; that of an incomplete table never equals the next one."""
+        incomplete = "" if is_complete else ": incomplete"
+        return (
+            f"{self.fingerprint}{incomplete}{_BASIS}{self.basis}" if self.basis else f"{self.fingerprint}{incomplete}"
+        )
+
+    def is_as(self, published: str | None) -> bool:
+        """Return whether the table is as it was published with this mark; earlier versions published no basis."""
+        return published in (self.fingerprint, self.mark())
+
+    def has_basis_of(self, published: str | None) -> bool:
+        """Return whether nothing but the content of the source has changed since it was published with this mark."""
+        return (published or "").partition(_BASIS)[2] in ("", self.basis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +141,10 @@ class Extracted:
     """The rows that the table must have after the merge; if it has others, all of it is read again (`since` is None)."""
     is_complete: bool = True
     """Whether the table is now as its source; if not, the next run reads it again although it has not changed."""
+    counted: int | None = None
+    """The rows that the source says the table has, without asking who may see them; `None` if others were wanted."""
+    is_first_part: bool = False
+    """Whether more rows follow in later runs, so that fewer rows than before mean nothing."""
     description: str | None = None
     """The description of the table, if it is not that of the `SourceTable`."""
     remote: RemoteTable | None = None
@@ -142,5 +166,5 @@ class Connector(Protocol):
         """Read one table into the empty folder `into`: the whole table, or the rows of an incremental one from `since` on.
 
         Rows on the boundary, and rows whose cursor has no place in the order (NULL, NaN, infinities), are read again
-        every time; merging recognises those that are already published.
+        every time; merging recognizes those that are already published.
         """

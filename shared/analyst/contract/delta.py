@@ -6,7 +6,8 @@ unless it is there: a process may have died between the swap and the copy, and a
 
 The logs are for readers. If another writer commits to one anyway, as an `OPTIMIZE` does, the name of our next commit is
 taken, and the log no longer shows what was published. A restating commit after the last one found there repairs this:
-it removes every file in the log and adds ours.
+it removes every file in the log and adds ours. If the log can't be read, the sweep writes a checkpoint of that commit, from
+which readers start.
 
 Source: the Delta transaction log protocol, 'Actions', 'Checkpoints' and 'Per-file Statistics'; a table root is
 `data/<table>/`.
@@ -19,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from analyst import duckdb_files
@@ -156,7 +157,6 @@ class DeltaLog:
         """Read the current state of a log, whoever wrote it.
 
         Raises:
-            ContractError: the log can't be read to its end.
             UnavailableError: the store does not respond.
         """
         return _Reading.of(self.store, self.folder_of(table)).state(folder)
@@ -173,12 +173,16 @@ class DeltaLog:
 class LogState:
     """The state of a log: the version of its last commit (-1 for none), and the table's files as of that version.
 
-    `files` maps path and deletion vector to the `add` action.
+    `files` maps path and deletion vector to the `add` action. If the log can't be read, `problem` says why.
     """
 
     version: int
     files: Mapping[tuple[str, str], Mapping[str, Any]]
+    problem: str | None = None
 
+
+MOST: Final = 1 << 53
+"""The greatest number of a commit that another may follow: readers count in 64 bits, some of them in doubles."""
 
 _COMMIT = re.compile(r"([0-9]{20})\.json")
 _CHECKPOINT = re.compile(r"([0-9]{20})\.checkpoint(?:\.([0-9]{10})\.([0-9]{10}))?\.parquet")
@@ -198,9 +202,9 @@ class _Reading:
         parts: dict[tuple[int, int], list[str]] = {}
         for entry in store.list(prefix):
             name = entry.key.removeprefix(prefix)
-            if found := _COMMIT.fullmatch(name):
+            if (found := _COMMIT.fullmatch(name)) and int(found[1]) <= MOST:
                 commits[int(found[1])] = entry.key
-            elif found := _CHECKPOINT.fullmatch(name):
+            elif (found := _CHECKPOINT.fullmatch(name)) and int(found[1]) <= MOST:
                 parts.setdefault((int(found[1]), int(found[3] or 1)), []).append(entry.key)
         whole = {version: keys for (version, count), keys in parts.items() if len(keys) == count}
         return cls(store, commits, whole)
@@ -209,20 +213,24 @@ class _Reading:
         """Replay the log from the newest checkpoint that all later commits follow, else from its first commit."""
         last = max([*self.commits, *self.checkpoints], default=-1)
         for start in (*sorted(self.checkpoints, reverse=True), -1):
-            following = range(start + 1, last + 1)
-            if all(version in self.commits for version in following):
+            missing = last - start - sum(version > start for version in self.commits)
+            if missing:
+                continue
+            try:
                 files = self._checkpoint(start, folder)
-                for version in following:
-                    self._apply(self.commits[version], files)
-                return LogState(last, files)
-        raise ContractError("commits are missing in its Delta log, and no checkpoint that can be read covers them")
+            except ContractError as error:
+                return LogState(last, {}, str(error))
+            for version in range(start + 1, last + 1):
+                self._apply(self.commits[version], files)
+            return LogState(last, files)
+        return LogState(last, {}, "commits are missing in it, and no checkpoint covers them")
 
     def _checkpoint(self, version: int, folder: Path) -> dict[tuple[str, str], Mapping[str, Any]]:
         files: dict[tuple[str, str], Mapping[str, Any]] = {}
         for number, key in enumerate(self.checkpoints.get(version, ())):
             path = folder / f"{uuid4().hex}-{number}.parquet"
             self.store.download(key, path)
-            with told_as(ContractError, "a checkpoint of its Delta log can't be read: ", hide=path):
+            with told_as(ContractError, "a checkpoint in it can't be read: ", hide=path):
                 sql = 'select to_json("add") from read_parquet(?) where "add" is not null'
                 added = [json.loads(text) for (text,) in _confined(folder, sql, [str(path)])]
             path.unlink()

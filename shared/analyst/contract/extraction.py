@@ -287,7 +287,7 @@ def _twins(name: str, one: str, other: str) -> str:
 
 def _is_changed(table: SourceTable, base: Extract) -> bool:
     """Return whether a table must be read: it differs from what was published, or that can't be used."""
-    return table.name in base.refused or base.state(table.name).fingerprint != table.fingerprint
+    return table.name in base.refused or not table.is_as(base.state(table.name).fingerprint)
 
 
 def _new_home(folder: Path, table: SourceTable) -> Path:
@@ -414,20 +414,19 @@ def _kept_import(source: str, table: SourceTable, base: Extract, made: NewTable)
     A source that is connected after an import often starts empty, or points to the wrong place. Its first sync must not
     replace the only copy of the data by nothing; once it has rows, it replaces the import.
     """
-    meta, is_imported = base.meta.get(table.name), base.state(table.name).is_imported
+    meta = base.meta.get(table.name)
     if (
         made.rows_read
         or made.remote is not None
         or meta is None
         or not meta.rows
-        or not (is_imported or (table.keeps_rows and not any(file.rows for file in made.files)))
+        or not base.state(table.name).is_imported
     ):
         return None
-    remedy = f"or delete the table with DELETE /api/admin/tables/{source}.{table.name}"
-    if not is_imported:
-        remedy = "or set the table's option allow_empty to true, and it becomes empty, too"
-    rows = f"{meta.rows:,} {'imported' if is_imported else 'published'} rows"
-    note = f"the source has no rows, so the {rows} stay; add rows to it, {remedy}"
+    note = (
+        f"the source has no rows, so the {meta.rows:,} imported rows stay; add rows to it, or delete the table with DELETE "
+        f"/api/admin/tables/{source}.{table.name}"
+    )
     return TableResult(table=table.name, status="unchanged", rows=meta.rows, size_bytes=meta.size_bytes, note=note)
 
 
@@ -450,7 +449,7 @@ def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTabl
     what = "its files contain no rows"
     if extracted.passed_over:
         what = f"its increment was empty: {extracted.passed_over} rows are before the cursor {made.base.cursor} and were skipped, and no other row is new or changed"
-    elif made.rows_read or old:
+    elif _is_incremental(table) and (made.rows_read or old):
         what = "its increment was empty: its files changed, but no row is new or changed"
     _, mark, seen = known.text.partition(_SEEN) if known is not None and known.status == "empty" else ("", "", "")
     if mark:

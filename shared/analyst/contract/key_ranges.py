@@ -1,7 +1,8 @@
 """The order of a keyed table, and the range of it that each file covers.
 
 Rows of a table with a primary key are sorted by its clustering columns, if it has any, and then by the key. Each file
-that a merge writes records the first and last row of its range in `_files.stats`, next to the statistics of its columns:
+that a merge writes records the first and last row of its range in `_files.stats`, next to the statistics of its
+columns:
 
     {"columns": {…}, "range": {"key": ["id"], "clustered_by": [], "first": ["17"], "last": ["4711"]}}
 
@@ -46,7 +47,7 @@ class FileSizes:
     greatest: int = 32 << 20
 
     def file_bytes(self, table_bytes: int) -> int:
-        """Return the size of the files of a table of so many bytes."""
+        """Return the size of the files of a table with a given number of bytes."""
         return min(max(table_bytes // self.count, self.least), self.greatest)
 
     def is_small(self, size_bytes: int, table_bytes: int) -> bool:

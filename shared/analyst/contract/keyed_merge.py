@@ -3,14 +3,15 @@
 The ranges of the files (`contract.key_ranges`) exclude most of them; of the others only the columns of the key are
 read, to find the keys that a file contains. A file is rewritten if it loses a row or gets another one in its place. New
 keys are added to a file next to them that is rewritten anyway or is small, else they become new files. All other files
-stay as they are, under their names.
+stay as they are, under their names. Where rows are only replaced, the columns in which none of them differs are copied as
+they are compressed: most increments change a few columns.
 
 Every step has one result: rows are sorted by a total order, files are chosen by their rows alone, and each file is
 written by one thread. So the bytes are the same whatever the number of threads, and rewriting two files at a time is
 safe.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
-from analyst.contract import cursors, key_ranges, merging, parquet, wide_merge
+from analyst.contract import column_groups, cursors, key_ranges, merging, parquet, wide_merge
 from analyst.contract.key_ranges import FileSizes, Order, Range
+from analyst.contract.merging import Increment
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
 from analyst.duckdb_files import told_as
@@ -35,23 +37,10 @@ SIDE_BY_SIDE = 2
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
 _CONDITIONS = 200
 _APPLIED_ROWS = 4096
+_ROW_NUMBER = "file_row_number"
+"""A column that DuckDB adds to those of a file."""
 
 Files = tuple[ParquetFile | FileRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Increment:
-    """The rows that a keyed table receives: parquet files with `new` rows, and with the keys of `deleted` ones.
-
-    `is_whole` means that the new rows are all rows of the source. `cursor` is the column that decides between two rows
-    with one key; see `merging.merge_by_key`.
-    """
-
-    new: Sequence[Path]
-    order: Order
-    cursor: str | None = None
-    deleted: Sequence[Path] = ()
-    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +75,7 @@ class KeyedMerge:
         except MemoryExhaustedError:
             with self._connect() as con:
                 columns = len(merging.column_types(con, increment.new))
-            if columns <= wide_merge.WIDE:
+            if columns <= column_groups.WIDE:
                 raise
         try:
             return self._merged_by_columns(increment)
@@ -100,16 +89,8 @@ class KeyedMerge:
         """Merge an increment of a wide table; see `contract.wide_merge`."""
         order = increment.order
         with duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=self.folder() / "spill") as con:
-            paths = wide_merge.merge_by_key(
-                con,
-                [self.local(row) for row in self.base],
-                increment.new,
-                self.folder(),
-                order=order,
-                cursor=increment.cursor,
-                deleted=increment.deleted,
-                is_whole=increment.is_whole,
-            )
+            base = [self.local(row) for row in self.base]
+            paths = wide_merge.merge_by_key(con, base, increment, self.folder())
             files = tuple(key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths)
             return Merged(files, merging.repeated_keys(con, increment.new, order.key))
 
@@ -122,17 +103,9 @@ class KeyedMerge:
             increment, types = self._widened(con, increment)
             ranges = key_ranges.covering(self.base, order) if self.base else None
             if ranges is None or any(types.get(name, kind) != kind for name, kind in self._base_types()):
+                base, size = [self.local(row) for row in self.base], self.file_bytes(increment)
                 paths = merging.merge_by_key(
-                    con,
-                    [self.local(row) for row in self.base],
-                    increment.new,
-                    self.folder(),
-                    order=order,
-                    cursor=increment.cursor,
-                    deleted=increment.deleted,
-                    is_whole=increment.is_whole,
-                    is_unique=not repeated,
-                    file_bytes=self.file_bytes(increment),
+                    con, base, increment, self.folder(), is_unique=not repeated, file_bytes=size
                 )
                 files = tuple(key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths)
                 return Merged(files, repeated)
@@ -159,9 +132,9 @@ class KeyedMerge:
         }
         if not wider:
             return increment, types
-        casts = ", ".join(f"cast({quote(name)} as {kind}) as {quote(name)}" for name, kind in wider.items())
-        query = f"select * replace ({casts}) from {merging.scan(increment.new)}"
-        return replace(increment, new=parquet.write(con, query, self.folder())), types | wider
+        terms = {name: f"cast({quote(name)} as {wider[name]})" if name in wider else quote(name) for name in types}
+        new = column_groups.select(con, terms, merging.scan(increment.new), self.folder())
+        return replace(increment, new=new), types | wider
 
     def file_bytes(self, increment: Increment) -> int:
         """Return the size of the files that are written."""
@@ -189,9 +162,56 @@ class KeyedMerge:
 
     def _rewritten(self, plan: "_Plan", number: int, order: Order) -> Sequence[ParquetFile]:
         """Write a file again with its rows replaced, deleted and added."""
+        with self._lent(share=SIDE_BY_SIDE) as con, told_as(SourceError):
+            paths = self._with_few_columns(con, plan, number, order) or self._with_all_columns(con, plan, number, order)
+            return [key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths]
+
+    def _with_few_columns(self, con: "DuckDBPyConnection", plan: "_Plan", number: int, order: Order) -> Sequence[Path]:
+        """Write only the columns in which rows differ, and copy the others; nothing if that is not possible.
+
+        It is possible where each row of the file stays in its place. Values that are equal but not the same, such as 0.0 and
+        -0.0, have different texts.
+        """
+        path, size = self.local(self.base[number]), plan.size_of(number, self.base[number])
+        names = list(self._stats()[number])
+        if number not in plan.differing or not plan.is_narrow(names) or size != parquet.MAX_FILE_BYTES:
+            return ()
+        if not column_groups.ends_by_rows(path, parquet.KEYED_GROUP_ROWS):
+            return ()
+        applied = plan.applied_to(number)
+        same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in order.key)
+        new = {name: f"n.{quote(name)}" if name in plan.columns else "null" for name in names}
+        known = plan.differing[number]
+        differ = ", ".join(
+            f"bool_or(f.{quote(name)} is distinct from {value}"
+            f" or cast(f.{quote(name)} as varchar) is distinct from cast({value} as varchar))"
+            if name not in known
+            else "true"
+            for name, value in new.items()
+        )
+        terms = f'count(*), coalesce(bool_or(n."is gone"), false), {differ}'
+        scan = f"read_parquet({quote_text(str(path))}, file_row_number = true) f"
+        rows, is_gone, *flags = con.execute(f"select {terms} from {scan} join {applied} n on {same}").fetchall()[0]
+        changed = [name for name, differs in zip(names, flags, strict=True) if differs]
+        if rows != plan.touched[number] or is_gone or not changed or not {*changed}.isdisjoint(order.columns):
+            return ()
+        listed = ", ".join(
+            f'case when n."the file" is null then f.{quote(name)} else {new[name]} end as {quote(name)}'
+            for name in changed
+        )
+        query = f"""
+            select {", ".join(map(quote, changed))} from (
+                select f.file_row_number as "the place", {listed} from {scan} left join {applied} n on {same}
+            )
+            order by "the place"
+        """
+        columns = parquet.write(con, query, self.folder(), is_portable=True, group_rows=parquet.KEYED_GROUP_ROWS)
+        into = self.folder() / "00000.parquet"
+        return (into,) if len(columns) == 1 and column_groups.with_columns(path, columns[0], into) else ()
+
+    def _with_all_columns(self, con: "DuckDBPyConnection", plan: "_Plan", number: int, order: Order) -> Sequence[Path]:
         file = self.base[number]
-        scan = f"read_parquet({quote_text(str(self.local(file)))})"
-        applied = f'(from read_parquet({quote_text(str(plan.applied))}) where "the file" = {number})'
+        scan, applied = f"read_parquet({quote_text(str(self.local(file)))})", plan.applied_to(number)
         same = " and ".join(f"kept.{quote(column)} = applied.{quote(column)}" for column in order.key)
         query = f"""
             select * from (
@@ -201,14 +221,10 @@ class KeyedMerge:
             )
             order by {order.sql}
         """
-        # a file that has grown to twice its size is cut; one that is a little too large would leave a tiny rest
-        expected = file.size_bytes * (1 + plan.touched[number] / max(file.rows, 1))
-        size = plan.file_bytes if expected > 2 * plan.file_bytes else parquet.MAX_FILE_BYTES
-        with self._lent(share=SIDE_BY_SIDE) as con:
-            paths = parquet.write(
-                con, query, self.folder(), is_portable=True, file_bytes=size, group_rows=parquet.KEYED_GROUP_ROWS
-            )
-            return [key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths]
+        size = plan.size_of(number, file)
+        return parquet.write(
+            con, query, self.folder(), is_portable=True, file_bytes=size, group_rows=parquet.KEYED_GROUP_ROWS
+        )
 
     def _connect(self) -> "DuckDBPyConnection":
         temp_dir = self.folder() / "spill"
@@ -231,13 +247,34 @@ class _Plan:
     """What a merge does to each file of the base, by its number.
 
     `touched` are the files that are rewritten, with the number of rows that they get; `applied` is a parquet file with
-    these rows, in the order of "the file". `added` are new files.
+    these rows, in the order of "the file", and their `columns`. `differing` are some of the columns in which rows of a file
+    differ. `added` are new files.
     """
 
     touched: Mapping[int, int]
     applied: Path
+    columns: Collection[str]
+    differing: Mapping[int, Collection[str]]
     added: Sequence[ParquetFile]
     file_bytes: int
+
+    def applied_to(self, number: int) -> str:
+        """Return the SQL of the rows for a file."""
+        return f'(from read_parquet({quote_text(str(self.applied))}) where "the file" = {number})'
+
+    def size_of(self, number: int, file: FileRow) -> int:
+        """Return the size at which a file is cut.
+
+        One that has grown to twice its size is cut; one that is a little too large would leave a tiny rest.
+        """
+        expected = file.size_bytes * (1 + self.touched[number] / max(file.rows, 1))
+        return self.file_bytes if expected > 2 * self.file_bytes else parquet.MAX_FILE_BYTES
+
+    def is_narrow(self, names: Collection[str]) -> bool:
+        """Return whether replaced rows seem to differ from those of a file in few of its columns, of which it has all."""
+        if len(names) > column_groups.WIDE or not {*self.columns} <= {*names} or _ROW_NUMBER in map(str.lower, names):
+            return False
+        return len({column for found in self.differing.values() for column in found}) <= len(names) // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +297,8 @@ class _Planning:
     types: Mapping[str, str]
     is_unique: bool
     _base_types: dict[str, str] = field(default_factory=dict)
-    _differing: set[str] = field(default_factory=set)
-    """Columns in which rows of files that were compared differ."""
+    _differing: dict[int, Collection[str]] = field(default_factory=dict)
+    """Columns in which rows of files that were compared differ, by the number of the file."""
 
     @property
     def base(self) -> tuple[FileRow, ...]:
@@ -355,13 +392,13 @@ class _Planning:
         terms = {c: f"f.{quote(c)} is distinct from n.{quote(c)}" for c in self.types if c in old}
         terms |= {c: f"n.{quote(c)} is not null" for c in self.types if c not in old}
         terms |= {c: f"f.{quote(c)} is not null" for c in old - self.types.keys() - {*order.columns}}
-        usual = {c: term for c, term in terms.items() if c in self._differing}
-        if usual and self._different(number, usual) is not None:
-            return True
-        if len(usual) == len(terms):
-            return False
-        found = self._different(number, terms)
-        self._differing.update(found or ())
+        seen = {column for found in self._differing.values() for column in found}
+        usual = {c: term for c, term in terms.items() if c in seen}
+        found = self._different(number, usual) if usual else None
+        if found is None and len(usual) < len(terms):
+            found = self._different(number, terms)
+        if found is not None:
+            self._differing[number] = found
         return found is not None
 
     def _different(self, number: int, terms: Mapping[str, str]) -> list[str] | None:
@@ -427,4 +464,4 @@ class _Planning:
         )
         made = [parquet.inspect(self.con, path) for path in paths]
         added = [key_ranges.recorded(self.con, file, self.increment.order) for file in made if file.rows]
-        return _Plan(dict(counted), applied, added, size)
+        return _Plan(dict(counted), applied, self.types.keys(), self._differing, added, size)

@@ -11,12 +11,14 @@ no longer has only those are kept whose text is certain.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyst.contract import cursors, parquet
+from analyst.contract import column_groups, cursors, parquet, wide_difference
 from analyst.contract.key_ranges import Order
 from analyst.contract.parquet import MAX_FILE_BYTES
+from analyst.contract.wide_difference import Side
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -35,6 +37,27 @@ _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DECIMAL(38,0)", "DECIMAL(
 """Types whose values each have exactly one text."""
 
 
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """The rows that a keyed table receives: parquet files with `new` rows, and with the keys of `deleted` ones.
+
+    `is_whole` means that the new rows are all rows of the source. `cursor` is the column that decides between two rows
+    with one key; see `merge_by_key`.
+    """
+
+    new: Sequence[Path]
+    order: Order
+    cursor: str | None = None
+    deleted: Sequence[Path] = ()
+    is_whole: bool = False
+
+    @property
+    def deletion(self) -> str:
+        """The query of the deleted keys that are the key of a row of `old`."""
+        same = " and ".join(f"old.{quote(name)} = gone.{quote(name)}" for name in self.order.key)
+        return f"select 1 from {scan(self.deleted)} gone where {same}"
+
+
 class WidenError(SourceError):
     """The types of some columns have changed, and a value of each does not fit the type that unites both."""
 
@@ -46,38 +69,33 @@ class WidenError(SourceError):
 def merge_by_key(
     con: "DuckDBPyConnection",
     base: Sequence[Path],
-    new: Sequence[Path],
+    increment: Increment,
     into: Path,
     *,
-    order: Order,
-    cursor: str | None,
-    deleted: Sequence[Path] = (),
-    is_whole: bool = False,
     is_unique: bool = False,
     file_bytes: int = MAX_FILE_BYTES,
 ) -> list[Path]:
-    """Write base and new rows, merged by primary key, to an empty folder: sorted by `order`, columns united by name.
+    """Write base and new rows, merged by primary key, to an empty folder: in their order, columns united by name.
 
     This reads and writes the whole table: `contract.keyed_merge` does so only where the files can't be merged one by
-    one. `deleted` are parquet files with the keys of rows that the source deleted; a new row with such a key stays.
-    `is_unique` means that no two new rows have one key.
+    one. A new row whose key is among those of deleted ones stays. `is_unique` means that no two new rows have one key.
 
     Raises:
         SourceError: the new rows have no such key column or a NULL in it, or a column's types are incompatible.
     """
+    new, order = increment.new, increment.order
     check_order(con, new, order)
-    base = going_with(con, base, new, into / "base", key=order.key, is_whole=is_whole)
+    base = going_with(con, base, new, into / "base", key=order.key, is_whole=increment.is_whole)
     types = column_types(con, new)
     if not base:
-        query = f"from {scan(new)}" if is_unique else latest(new, order.key, cursor, types)
+        query = f"from {scan(new)}" if is_unique else latest(new, order.key, increment.cursor, types)
     else:
         kept, key = _numbered(base, is_new=False), ", ".join(map(quote, order.key))
-        if deleted:
-            same = " and ".join(f"old.{quote(name)} = gone.{quote(name)}" for name in order.key)
-            kept = f"select * from ({kept}) old where not exists (select 1 from {scan(deleted)} gone where {same})"
+        if increment.deleted:
+            kept = f"select * from ({kept}) old where not exists ({increment.deletion})"
         query = f"""
             select * exclude ("is new", "row number") from ({kept} union all by name {_numbered(new, is_new=True)})
-            qualify row_number() over (partition by {key} order by {preferred(cursor, types)}) = 1
+            qualify row_number() over (partition by {key} order by {preferred(increment.cursor, types)}) = 1
         """
     if base or not is_unique or not _is_sorted(con, new, order):
         query = f"select * from ({query}) order by {order.sql}"
@@ -127,10 +145,38 @@ def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[
     return int(row[0]) if row else 0
 
 
-def added(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path) -> list[Path]:
-    """Write the new rows that are missing in the base, or occur less often there, to an empty folder."""
-    columns = list(column_types(con, [*base, *new]))
-    return parquet.write(con, _minus(f"from {scan(new)}", f"from {scan(base)}", columns), into)
+def appended(
+    con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path
+) -> tuple[Sequence[Path] | None, Sequence[Path]]:
+    """Return the rows of the base that stay (`None`: all of them) and the new rows to add, in files in an empty folder.
+
+    A new row is added if it is missing in the base, or occurs less often there. Only the columns that both have identify a
+    row. If the new rows have a column that the base lacks, they replace those that are read again: a row that stayed as
+    it was would be taken for another one by the next increment.
+    """
+    if not base:
+        return None, new
+    columns = _common(con, base, new)
+    if len(columns) < len(column_types(con, new)):
+        return _lacking(con, base, new, columns, _folder(into / "kept")), new
+    return None, _lacking(con, new, base, columns, _folder(into / "added"))
+
+
+def _lacking(
+    con: "DuckDBPyConnection", left: Sequence[Path], right: Sequence[Path], columns: Sequence[str], into: Path
+) -> list[Path]:
+    """Write the rows on the left that are missing on the right, or occur less often there; these columns identify a row."""
+    every = list(column_types(con, left))
+    if len(every) > column_groups.WIDE:
+        terms = {name: quote(name) for name in columns}
+        more, less = (Side(f"from {scan(paths)}", terms, {}) for paths in (left, right))
+        return wide_difference.write(con, more, less, every, into, each=True)
+    return parquet.write(con, _minus(f"from {scan(left)}", f"from {scan(right)}", columns), into)
+
+
+def _common(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path]) -> list[str]:
+    old = column_types(con, base)
+    return [name for name in column_types(con, new) if name in old]
 
 
 def least(con: "DuckDBPyConnection", new: Sequence[Path], cursor: str) -> tuple[str | None, bool]:
@@ -190,12 +236,15 @@ def _without_empty_columns(
     differing = [name for name in old if name in now and old[name] != now[name]]
     if not differing:
         return base
-    counts = con.execute(f"select {', '.join(f'count({quote(name)})' for name in differing)} from {scan(base)}")
-    empty = [name for name, count in zip(differing, counts.fetchall()[0], strict=True) if count == 0]
+    empty = list[str]()
+    for start in range(0, len(differing), _AT_ONCE):
+        names = differing[start : start + _AT_ONCE]
+        counts = con.execute(f"select {', '.join(f'count({quote(name)})' for name in names)} from {scan(base)}")
+        empty += [name for name, count in zip(names, counts.fetchall()[0], strict=True) if count == 0]
     if not empty:
         return base
-    typed = ", ".join(f"cast(null as {checked_type(now[name])}) as {quote(name)}" for name in empty)
-    return parquet.write(con, f"select * replace ({typed}) from {scan(base)}", _folder(into))
+    typed = {name: f"cast(null as {checked_type(now[name])})" for name in empty}
+    return column_groups.select(con, {name: typed.get(name, quote(name)) for name in old}, scan(base), _folder(into))
 
 
 def _not_read_again(
@@ -208,11 +257,16 @@ def _not_read_again(
     key: Sequence[str],
 ) -> list[Path]:
     """Write the rows of the base that no new row was made from the same text as."""
-    columns = list(key) or [name for name in column_types(con, base) if name in column_types(con, new)]
+    columns = list(key) or _common(con, base, new)
     known = {name: _as_it_was(quote(name), *lost[name]) if name in lost else quote(name) for name in columns}
     terms = ", ".join(f"{value} as {quote(name)}" for name, value in known.items())
-    told = " and ".join(f"({quote(name)} is null or {known[name]} is not null)" for name in columns if name in lost)
-    again = f"select {terms} from {scan(new)} where {told or 'true'}"
+    told = {name: f"{quote(name)} is null or {known[name]} is not null" for name in columns if name in lost}
+    if len(every := list(column_types(con, base))) > column_groups.WIDE:
+        left = Side(f"from {scan(base)}", {name: quote(name) for name in columns}, {})
+        right = Side(f"from {scan(new)}", known, told)
+        return wide_difference.write(con, left, right, every, into, each=not key)
+    meets = " and ".join(f"({one})" for one in told.values())
+    again = f"select {terms} from {scan(new)} where {meets or 'true'}"
     return parquet.write(con, _minus(f"from {scan(base)}", again, columns, each=not key), into)
 
 
@@ -283,7 +337,8 @@ def _folder(path: Path) -> Path:
 
 def united(con: "DuckDBPyConnection", paths: Sequence[Path], into: Path) -> list[Path]:
     """Rewrite the rows of files to an empty folder, with one type for each column."""
-    return parquet.write(con, f"select * from {scan(paths)}", into)
+    columns = column_types(con, paths)
+    return column_groups.select(con, {name: quote(name) for name in columns}, scan(paths), into)
 
 
 def sorted_by(

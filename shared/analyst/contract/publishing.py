@@ -297,19 +297,27 @@ def dropped_version(store: Store, source: str, table: str) -> int:
         raise ContractError(f"{dropped_key(source, table)} is damaged; delete the table again") from error
 
 
-def restate(
-    store: Store, source: str, tables: Iterable[str], *, now: Callable[[], datetime], folder: Path
-) -> tuple[str, Mapping[str, str]]:
-    """Restate in the Delta logs of tables what is published, after the commits of other writers.
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """The version of the extract.duckdb in which logs were restated, and a note for each table.
 
-    Return the version of the new extract.duckdb, and a note for each table.
+    `unread` are the commits that follow what can't be read: a checkpoint must cover all before them.
+    """
+
+    version: str
+    notes: Mapping[str, str]
+    unread: Sequence[Commit]
+
+
+def restate(store: Store, source: str, tables: Iterable[str], *, now: Callable[[], datetime], folder: Path) -> Restated:
+    """Restate in the Delta logs of tables what is published, after the commits of other writers.
 
     Raises:
         ContractError: the extract can't be read.
         UnavailableError: the store does not respond, or others win the swap for minutes.
     """
     log, left, notes = DeltaLog(store, source), frozenset(tables), dict[str, str]()
-    version = ""
+    version, unread = "", dict[str, Commit]()
     for _ in range(_RESTATED_AT_MOST):  # the other writer may still be committing
 
         def change(con: "DuckDBPyConnection", base: Extract, _home: Path, left: frozenset[str] = left) -> _Committed:
@@ -320,10 +328,11 @@ def restate(
 
         version, committed = edit_extract(store, source, change, now=now, folder=folder)
         notes |= committed.notes
+        unread |= {commit.table: commit for commit in committed.unread}
         left = log.copy(committed.commits)
         if not left:
             break
-    return version, notes
+    return Restated(version, notes, [commit for table, commit in unread.items() if table not in left])
 
 
 _RESTATED_AT_MOST = 3
@@ -331,9 +340,13 @@ _RESTATED_AT_MOST = 3
 
 @dataclass(slots=True)
 class _Committed:
-    """The Delta commits that a swap publishes, and notes on tables whose logs another writer changed."""
+    """The Delta commits that a swap publishes, and notes on tables whose logs another writer changed.
+
+    `unread` are those that follow what can't be read.
+    """
 
     commits: list[Commit] = field(default_factory=list)
+    unread: list[Commit] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -370,17 +383,16 @@ class _Committing:
         return self.written()
 
     def restate(self, table: str, files: Sequence[FileRow], *, is_foreign: bool = True) -> None:
-        """Add the commit that restates a table's log; a log that can't be read is reported to the administrator."""
+        """Add the commit that restates a table's log; if that can't be read, a sweep must write a checkpoint of the commit."""
         source, where = self.log.source, self.log.folder_of(table)
         about = f"another writer has changed the Delta log of {source}.{table}"
-        try:
-            found = self.log.read(table, self.folder)
-        except ContractError as error:
-            self.made.notes[table] = f"{about}, and {error}; delete {where}, and the next sweep writes it again"
-            return
+        found = self.log.read(table, self.folder)
         made = restating_commit(self.con, source, table, found, files=files, at=self.at)
         if made is not None:
             self.made.commits.append(made)
+            if found.problem:
+                self.made.unread.append(made)
+                about = f"{about}: {found.problem}"
             if is_foreign:
                 restated = f"its version {made.version} restates what is published"
                 self.made.notes[table] = f"{about}; {restated}. Never write to {where}"
@@ -403,8 +415,8 @@ def _copied(
     try:
         foreign = log.copy(committed.commits)
         if foreign:
-            version, found = restate(log.store, log.source, foreign, now=now, folder=folder)
-            notes |= found
+            restated = restate(log.store, log.source, foreign, now=now, folder=folder)
+            version, notes = restated.version, {**notes, **restated.notes}
     except AnalystError as error:
         fields = {"source": log.source, "tables": tables, "reason": str(error)}
         _LOG.warning("a Delta log lags behind", extra={"fields": fields})

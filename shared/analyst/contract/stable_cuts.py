@@ -1,8 +1,9 @@
 """Files that end at rows chosen by their content, so that full refreshes of almost equal data share most of them.
 
-A file normally ends after so many bytes. One inserted row then moves every later row, and all later files change. Here
-a hash of the row decides whether a file may end after it (content-defined chunking, as in rsync and restic), so the
-files after a change begin and end at the same rows as before, have the same bytes, and keep their names.
+A file normally ends after a fixed number of bytes. One inserted row then moves every later row, and all later files
+change. Here a hash of the row decides whether a file may end after it (content-defined chunking, as in rsync and
+restic), so the files after a change begin and end at the same rows as before, have the same bytes, and keep their
+names.
 
 The rows are read and written once more for this. That costs too much for every table, so the registry asks for it; see
 DESIGN, "Decisions with measurements". The hash is DuckDB's own: a version that changes it cuts each table again, once.

@@ -15,7 +15,8 @@ from analyst.catalog import Column
 from analyst.contract import cursors, merging, parquet, stable_cuts
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.key_ranges import Order
-from analyst.contract.keyed_merge import Files, Increment, KeyedMerge, Merged
+from analyst.contract.keyed_merge import Files, KeyedMerge, Merged
+from analyst.contract.merging import Increment
 from analyst.contract.model import FileRow, PartRow, TableState
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import NewTable, Rebase, Uploads, matched
@@ -25,6 +26,7 @@ from analyst.errors import SourceError
 from analyst.names import is_name, quote, quote_text
 from analyst.store import Store
 from analyst.store.transfer import local_copy
+from da.absence import believable, believable_rows
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -67,8 +69,32 @@ class Staging:
             new = replace(self._on(extracted, read, state, ()), cursor=extracted.cursor, rebase=None)
         else:
             new = self._on(extracted, read, state, base)
+        if not extracted.is_first_part:
+            self._check_losses(new, state, base, extracted.counted)
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
         return new
+
+    def _check_losses(self, new: NewTable, state: TableState, base: Sequence[FileRow], counted: int | None) -> None:
+        """Check that a table does not lose more rows than is believable; what replaces an import is checked by itself.
+
+        That a source counts as few rows proves nothing: a table that was truncated by mistake is empty there, too. That it
+        still counts as many as before proves that they are only hidden.
+        """
+        before, now = sum(row.rows for row in base), sum(file.rows for file in new.files)
+        if self.table.allow_fewer or state.is_imported or (now and not self.table.has_basis_of(state.fingerprint)):
+            return
+        most = believable_rows(before)
+        is_hidden = counted is not None and counted >= before
+        if before - now <= (min(believable(before), most) if is_hidden else most):
+            return
+        gone = f"{before - now:,} of the {before:,} published rows would be gone, and {now:,} would be left"
+        why = "a lost permission, a truncated table and an incomplete export look the same"
+        if counted is not None and is_hidden:
+            why = f"a lost permission hides rows: the source counts {counted:,}"
+        raise SourceError(
+            f"{gone}, so the published rows stay; {why}; restore them at the source, or, if they are meant to go, set the "
+            "table's option allow_fewer to true"
+        )
 
     def lacks_cursors(self, base: Sequence[FileRow]) -> bool:
         """Return whether a published row with a key has a cursor without a place in the order."""
@@ -199,18 +225,26 @@ class Staging:
         if listed_twice or _differ([columns_of(row) for row in base], [file.columns for file in read]):
             local = [self._local(row) for row in base]
             old = merging.going_with(con, local, new, self._folder(), is_whole=extracted.is_whole)
-            more = merging.added(con, old, new, self._folder()) if old else new
-            self._check_repeated(read, [parquet.inspect(con, path) for path in more], extracted)
-            return tuple(parquet.inspect(con, path) for path in merging.united(con, [*old, *more], self._folder()))
-        near = [self._local(row) for row in self._near(con, new, base)]
-        more = merging.added(con, near, new, self._folder()) if near else new
-        files = [parquet.inspect(con, path) for path in more]
-        self._check_repeated(read, files, extracted)
-        return (*base, *(file for file in files if file.rows))
+            kept, more = merging.appended(con, old, new, self._folder())
+            paths = merging.united(con, [*(old if kept is None else kept), *more], self._folder())
+            made: Files = tuple(parquet.inspect(con, path) for path in paths)
+        else:
+            near = self._near(con, new, base)
+            kept, more = merging.appended(con, [self._local(row) for row in near], new, self._folder())
+            left = [parquet.inspect(con, path) for path in kept or ()]
+            if kept is None or sum(file.rows for file in left) == sum(row.rows for row in near):
+                left, near = [], ()
+            stay = [row for row in base if row not in near]
+            made = (*stay, *(file for file in (*left, *(parquet.inspect(con, path) for path in more)) if file.rows))
+        self._check_repeated(read, base, made, extracted)
+        return made
 
-    def _check_repeated(self, read: Sequence[ParquetFile], added: Sequence[ParquetFile], extracted: Extracted) -> None:
-        """Check that no row was left out as published already, if it may be another one."""
-        if extracted.may_repeat and sum(file.rows for file in added) < sum(file.rows for file in read):
+    def _check_repeated(
+        self, read: Sequence[ParquetFile], base: Sequence[FileRow], made: Files, extracted: Extracted
+    ) -> None:
+        """Check that no row that was read counted as published already, if it may be another one."""
+        before, new, after = (sum(file.rows for file in files) for files in (base, read, made))
+        if extracted.may_repeat and after < before + new:
             raise RepeatedRowsError(f"{self.table.original} has rows that equal published ones; it is read in full")
 
     def _near(self, con: "DuckDBPyConnection", new: Sequence[Path], base: Sequence[FileRow]) -> Sequence[FileRow]:
@@ -245,7 +279,7 @@ class Staging:
             description=extracted.description or self.table.description,
             columns=extracted.columns,
             files=files,
-            fingerprint=self.table.fingerprint if extracted.is_complete else f"{self.table.fingerprint}: incomplete",
+            fingerprint=self.table.mark(is_complete=extracted.is_complete),
             cursor=cursor,
             base=state,
             read_at=min(self.read_at, extracted.read_at or self.read_at),

@@ -1,6 +1,6 @@
-"""The statistics of a parquet file's columns: types, numbers of nulls, least and greatest values.
+"""The statistics of a parquet file's columns: types, numbers of nulls, minimum and maximum values.
 
-Least and greatest values are included for types that all readers of Delta compare as we do: integers, dates, times and
+Minimum and maximum values are included for types that all readers of Delta compare as we do: integers, dates, times and
 short texts. Doubles have none, because some readers treat NaN as the greatest value; decimals have none, because JSON
 readers round them.
 """

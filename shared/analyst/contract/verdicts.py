@@ -11,7 +11,7 @@ from analyst.contract.views import columns_of
 from analyst.errors import SourceError
 
 UNMET: Final = "expectations are not met: "
-"""The beginning of what is said of a table that does not meet expectations."""
+"""The beginning of the message about a table that does not meet its expectations."""
 
 
 @dataclass(frozen=True, slots=True)

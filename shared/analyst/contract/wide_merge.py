@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst.contract import column_groups, merging
-from analyst.contract.key_ranges import Order
+from analyst.contract.merging import Increment
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote
@@ -19,27 +19,20 @@ from analyst.names import quote
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-WIDE = 250
-"""A table of more columns is wide; others are limited by the size of their rows, which groups of columns do not change."""
-
 
 def merge_by_key(
     con: "DuckDBPyConnection",
     base: Sequence[Path],
-    new: Sequence[Path],
+    increment: Increment,
     into: Path,
-    *,
-    order: Order,
-    cursor: str | None,
-    deleted: Sequence[Path] = (),
-    is_whole: bool = False,
 ) -> list[Path]:
     """Write base and new rows, merged by primary key, to an empty folder, on a connection with one thread.
 
     Raises:
         SourceError: a column's types are incompatible.
     """
-    base = merging.going_with(con, base, new, into / "base", key=order.key, is_whole=is_whole)
+    new, order, cursor = increment.new, increment.order, increment.cursor
+    base = merging.going_with(con, base, new, into / "base", key=order.key, is_whole=increment.is_whole)
     types = merging.column_types(con, [*base, *new])
     rows = merging.scan([*base, *new])
     narrow = dict.fromkeys([*order.columns, *([cursor] if cursor and cursor in types else [])])
@@ -48,10 +41,8 @@ def merge_by_key(
             select {", ".join(map(quote, narrow))}, row_number() over () as "row number" from {rows}
         )
     """
-    if deleted:
-        same = " and ".join(f"old.{quote(name)} = gone.{quote(name)}" for name in order.key)
-        gone = f"select 1 from {merging.scan(deleted)} gone where {same}"
-        kept = f'select * from ({kept}) old where "is new" or not exists ({gone})'
+    if increment.deleted:
+        kept = f'select * from ({kept}) old where "is new" or not exists ({increment.deletion})'
     with told_as(SourceError):
         con.execute(f"""
             create temp table "kept" as select row_number() over (order by {order.sql}) as "the place", "row number"

@@ -75,10 +75,12 @@ def send_photo(process: Process, message: PhotoMessage) -> None:
 
 def _chat(process: Process, name: str) -> tuple[BotApi, int]:
     """Return the bot and the chat of a person, who gets messages of programs there."""
-    user_id = user_of(process.access.current(), name)
+    user_id = user_of(process.access.current(), name, process.settings.allowed_domains)
     mine = preferences.read(process.store, user_id)
     if mine.telegram is None or mine.telegram.problem is not None or "telegram" not in mine.channels("script"):
-        raise RefusedError(404, f"{name!r} has no chat in Telegram, or wants no messages of programs there")
+        raise RefusedError(
+            404, f"{name!r} has linked no chat in Telegram, or has turned off messages of programs there"
+        )
     if automation.paused(process.store) is not None:
         raise RefusedError(_BAD_GATEWAY, "this server is paused, so it sends no messages")
     try:

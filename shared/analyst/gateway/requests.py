@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +49,11 @@ class Handler:
     answer: Callable[[Any], Awaitable[dict[str, Any]]]
 
 
-def user_of(access: AccessList, given: str) -> str:
+def user_of(access: AccessList, given: str, domains: Sequence[str]) -> str:
     """Return the id of an active user, who is given by id, e-mail address, or the part before the @ if only one has that.
+
+    That one must be of the company's only domain. At others it may be somebody else's: messages for a person who has left must
+    not reach a namesake.
 
     Raises:
         RefusedError: there is no such user.
@@ -60,7 +63,7 @@ def user_of(access: AccessList, given: str) -> str:
         if name in {id_.lower(), user.email.lower()}:
             return id_
     found = [id_ for id_, user in access.users.items() if name == user.email.lower().partition("@")[0]]
-    if len(found) != 1:
+    if len(found) != 1 or [access.users[found[0]].email.lower()] != [f"{name}@{domain.lower()}" for domain in domains]:
         raise RefusedError(404, f"there is no active user {given!r}; give the e-mail address of one")
     return found[0]
 

@@ -223,7 +223,7 @@ class Gateway:
 
         The page keeps it for a person who has chosen chats or mails only: what is handed in here is not sent there.
         """
-        user_id = user_of(self._process.access.current(), wanted.user)
+        user_id = user_of(self._process.access.current(), wanted.user, self._process.settings.allowed_domains)
         made = wanted.notification.notification(user_id, self._process.clock())
         chosen = preferences.read(self._process.store, user_id).channels(made.kind)
         here: list[Channel] = [each for each in chosen if each not in SENT] or ["page"]

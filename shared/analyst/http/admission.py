@@ -11,26 +11,21 @@ from analyst.auth import sessions
 from analyst.auth.callers import Credentials, Identification, is_secret
 from analyst.context import Process
 from analyst.errors import ConflictError, ForbiddenError, UnauthenticatedError
-from analyst.http.answers import Cookie
+from analyst.http.answers import Cookie, cookie_of
 from analyst.http.spec import Allow, FunctionSpec
 from analyst.settings import Settings
 
 if TYPE_CHECKING:
     from analyst.state.users import User
 
-_COOKIES: Final = ("__Host-da_session", "da_session")
-_VIEW_COOKIES: Final = ("__Host-da_view_as", "da_view_as")
+SESSION_COOKIE: Final = "da_session"
+_VIEW_COOKIE: Final = "da_view_as"
 _VIEW_LASTS: Final = 3600
 _SAFE: Final = ("GET", "HEAD")
-_READ_ONLY: Final = "you are looking through the eyes of {email}, which changes nothing; end it first, on any page"
+_READ_ONLY: Final = "you are viewing pages as {email}, so you can change nothing; end this first, on any page"
 _LACKS: Final = "this access token does not have the scope '{scope}'; sign in, or use one that has it"
 _READS: Final = "'{name}' can't be called by a script, whose token only reads the API"
 _NONE: Final = "the request has no credentials; sign in, or send an access token: 'Authorization: Bearer <token>'"
-
-
-def session_cookie(*, secure: bool) -> str:
-    """Return the name of the session cookie. Only this server can set one with the prefix, and only over HTTPS."""
-    return _COOKIES[0] if secure else _COOKIES[1]
 
 
 def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller | None:
@@ -84,31 +79,27 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
 
 
 def view_as(caller: Caller, person: "User", *, secure: bool) -> Cookie:
-    """Return the cookie with which an administrator looks at pages through the eyes of a person; no other session obeys it.
+    """Return the cookie with which an administrator views pages as another person; other sessions ignore it.
 
     Raises:
         ConflictError: the caller has no session, or the person is the caller or is deactivated.
     """
     if caller.session_id is None:
-        raise ConflictError("looking through another person's eyes needs a session; sign in with a browser")
+        raise ConflictError("viewing pages as another person needs a session; sign in with a browser")
     if person.id == caller.user_id or not person.active:
         raise ConflictError(f"{person.email} is you, or is deactivated; choose an active person")
-    return Cookie(_view_cookie(secure=secure), f"{caller.session_id}:{person.id}", _VIEW_LASTS, secure=secure)
+    return Cookie(_VIEW_COOKIE, f"{caller.session_id}:{person.id}", _VIEW_LASTS, secure=secure)
 
 
 def own_eyes(*, secure: bool) -> Cookie:
-    """Return the cookie with which an administrator looks through their own eyes again."""
-    return Cookie(_view_cookie(secure=secure), "", 0, secure=secure)
-
-
-def _view_cookie(*, secure: bool) -> str:
-    return _VIEW_COOKIES[0] if secure else _VIEW_COOKIES[1]
+    """Return the cookie that ends viewing pages as another person."""
+    return Cookie(_VIEW_COOKIE, "", 0, secure=secure)
 
 
 def seen_through(
     spec: FunctionSpec, request: Request, process: Process, caller: Caller | None, note: Note
 ) -> Caller | None:
-    """Return the caller through whose eyes a request looks: the caller themselves, or the user whom an administrator views.
+    """Return the caller whose rights a request has: the caller, or the user whom an administrator views pages as.
 
     The viewed user has their own rights and no more, nothing is changed in their name, and each look is audited.
 
@@ -128,7 +119,7 @@ def seen_through(
 
 
 def seen_by(request: Request, process: Process) -> Caller | None:
-    """Return for whom a browser shows pages: who has signed in there, or the user through whose eyes they look.
+    """Return for whom a browser shows pages: the signed-in user, or the user whom an administrator views pages as.
 
     Raises:
         UnauthenticatedError: the session has ended.
@@ -141,8 +132,8 @@ def seen_by(request: Request, process: Process) -> Caller | None:
 
 
 def viewed_by(request: Request, process: Process) -> str | None:
-    """Return the e-mail address of the administrator who looks at a page through another user's eyes, if one does."""
-    if not any(request.cookies.get(name) for name in _VIEW_COOKIES):
+    """Return the e-mail address of the administrator who views a page as another user, if one does."""
+    if cookie_of(request, _VIEW_COOKIE) is None:
         return None
     shown = _credentials(request)
     if shown.authorization is not None or shown.cookie is None:
@@ -152,7 +143,7 @@ def viewed_by(request: Request, process: Process) -> str | None:
 
 
 def _viewed(request: Request, process: Process, caller: Caller) -> Caller | None:
-    cookie = next((it for name in _VIEW_COOKIES if (it := request.cookies.get(name))), None)
+    cookie = cookie_of(request, _VIEW_COOKIE)
     if cookie is None or caller.session_id is None or not caller.includes(Role.ADMIN):
         return None
     session_id, _, user_id = cookie.partition(":")
@@ -168,8 +159,7 @@ def shows_credentials(request: Request) -> bool:
 
 
 def _credentials(request: Request) -> Credentials:
-    cookies = (request.cookies.get(name) for name in _COOKIES)
-    return Credentials(request.headers.get("Authorization"), next((it for it in cookies if it), None))
+    return Credentials(request.headers.get("Authorization"), cookie_of(request, SESSION_COOKIE))
 
 
 def is_own_origin(request: Request, settings: Settings) -> bool:

@@ -55,7 +55,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """A cookie for our own pages, which no script can read; `max_age` is in seconds, 0 removes it."""
+    """A cookie for our own pages, which no script can read; `max_age` is in seconds, 0 removes it.
+
+    Browsers know it by another name, see `cookie_of`.
+    """
 
     name: str
     value: str
@@ -188,10 +191,12 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
         case Redirect():
             is_ours = answer.url.startswith("/") and not answer.url.startswith("//")
             location = request.root_path + answer.url if is_ours else answer.url
-            return _with_cookies(Response(status=answer.status, headers={"Location": location}), answer.cookies)
+            return _with_cookies(
+                Response(status=answer.status, headers={"Location": location}), answer.cookies, request
+            )
         case Page():
             response = html_response(answer.html, answer.status, answer.form_targets)
-            return _with_cookies(_compressed(response, request), answer.cookies)
+            return _with_cookies(_compressed(response, request), answer.cookies, request)
         case Encoded():
             return _encoded(answer, status, request)
         case FileAnswer():
@@ -218,10 +223,33 @@ def _compressed(response: Response, request: Request) -> Response:
     return response
 
 
-def _with_cookies(response: Response, cookies: Iterable[Cookie]) -> Response:
+def cookie_of(request: Request, name: str, *, secure: bool | None = None) -> str | None:
+    """Return the value of one of our cookies that a browser sent, over HTTPS only if it must be `secure` (`None`: either)."""
+    names = [_cookie_name(request, name, secure=one) for one in (True, False) if secure in (None, one)]
+    return next((value for one in names if (value := request.cookies.get(one))), None)
+
+
+def _cookie_name(request: Request, name: str, *, secure: bool) -> str:
+    """Return a cookie's name at browsers. With these prefixes, it can be set only over HTTPS, and `__Host-` only by this host.
+
+    Below a path (`BASE_URL`), the host also has other applications, which must not get the cookie, and may be copies of this
+    one; `__Host-` allows no path.
+    """
+    if not secure:
+        return name
+    return f"__Secure-{name}" if request.root_path else f"__Host-{name}"
+
+
+def _with_cookies(response: Response, cookies: Iterable[Cookie], request: Request) -> Response:
     for cookie in cookies:
         response.set_cookie(
-            cookie.name, cookie.value, max_age=cookie.max_age, secure=cookie.secure, httponly=True, samesite="Lax"
+            _cookie_name(request, cookie.name, secure=cookie.secure),
+            cookie.value,
+            max_age=cookie.max_age,
+            path=request.root_path or "/",
+            secure=cookie.secure,
+            httponly=True,
+            samesite="Lax",
         )
     return response
 

@@ -1,15 +1,19 @@
 """Sessions of browsers: signing in and out, and the cookies for that."""
 
 import re
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, Protocol
 
-from analyst.auth import session_list, sessions
+from analyst.auth import links, session_list, sessions
+from analyst.auth.keys import Keys, Purpose
 from analyst.auth.links import Binding, Shown
 from analyst.auth.sign_in import Proven, sign_in
 from analyst.context import Context
-from analyst.http.admission import session_cookie
-from analyst.http.answers import Cookie, Redirect
+from analyst.http.admission import SESSION_COOKIE
+from analyst.http.answers import Cookie, Page, Redirect, cookie_of
+from analyst.http.pages import page
+from analyst.settings import Settings
 from analyst.state.audit import actor
 
 _LOCAL: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
@@ -43,7 +47,7 @@ _LINK_COOKIE: Final = "da_link"
 
 def link_cookie_of(ctx: Context) -> str | None:
     """Return the cookie of a browser that requested a link."""
-    return ctx.request.cookies.get(_link_cookie_name(ctx))
+    return cookie_of(ctx.request, _LINK_COOKIE, secure=ctx.is_secure)
 
 
 def shown_with_link(ctx: Context, code: str) -> Shown:
@@ -51,13 +55,29 @@ def shown_with_link(ctx: Context, code: str) -> Shown:
     return Shown(link_cookie_of(ctx), code, ctx.client_network)
 
 
-def link_cookie(ctx: Context, binding: Binding, lasts: timedelta) -> Cookie:
+def _link_cookie(ctx: Context, binding: Binding, lasts: timedelta) -> Cookie:
     """Return the cookie that identifies a browser that requested a link."""
-    return Cookie(_link_cookie_name(ctx), binding.cookie or "", int(lasts.total_seconds()), secure=ctx.is_secure)
+    return Cookie(_LINK_COOKIE, binding.cookie or "", int(lasts.total_seconds()), secure=ctx.is_secure)
 
 
-def _link_cookie_name(ctx: Context) -> str:
-    return f"__Host-{_LINK_COOKIE}" if ctx.is_secure else _LINK_COOKIE
+class Mailing(Protocol):
+    """The mail with a link."""
+
+    def __call__(self, *, binding: Binding, keys: Keys, settings: Settings, base_url: str, now: datetime) -> bool:
+        """Mail the link if the person may have one; return whether it was sent."""
+
+
+def mail_link(ctx: Context, purpose: Purpose, mail: Mailing, *, doing: str, text: str) -> Page:
+    """Have a link mailed after the answer, whose timing thus reveals nothing, and return the page that says so.
+
+    The link works in this browser, and in any other one with the code on the page. `mail` sends it.
+    """
+    binding = links.bind_to_browser(ctx.keys, purpose, link_cookie_of(ctx))
+    ctx.after_answer(
+        doing, partial(mail, binding=binding, keys=ctx.keys, settings=ctx.settings, base_url=ctx.base_url, now=ctx.now)
+    )
+    cookie = _link_cookie(ctx, binding, links.LASTS[purpose])
+    return page(ctx, "mailed.html", title="Check your e-mail", cookies=(cookie,), text=text, code=binding.code)
 
 
 def local(path: str | None) -> str:
@@ -66,4 +86,4 @@ def local(path: str | None) -> str:
 
 
 def _cookie(ctx: Context, value: str, max_age: int) -> Cookie:
-    return Cookie(session_cookie(secure=ctx.is_secure), value, max_age, secure=ctx.is_secure)
+    return Cookie(SESSION_COOKIE, value, max_age, secure=ctx.is_secure)

@@ -67,7 +67,8 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
 def _place(functions: Router, request: Request, process: Process) -> None:
     """Take the path of `BASE_URL` from a request whose proxy has left it there, and have redirects begin with it.
 
-    A path at which there is a function is left as it is: the proxy has removed the prefix.
+    A path at which there is a function is left as it is: the proxy has removed the prefix. So is one whose proxy says so;
+    otherwise `/data/data/login` would open a page for which the proxy has no rule.
     """
     try:
         prefix = path_of(process.settings.base_url)
@@ -76,7 +77,8 @@ def _place(functions: Router, request: Request, process: Process) -> None:
     if not prefix:
         return
     request.root_path = prefix
-    if not functions.has(request.path):
+    is_removed = request.headers.get("X-Forwarded-Prefix", "").rstrip("/") == prefix
+    if not is_removed and not functions.has(request.path):
         request.path = without_prefix(prefix, request.path)
 
 

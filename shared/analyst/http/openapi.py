@@ -189,7 +189,7 @@ def _alternatives(output: Any) -> tuple[Any, ...]:
 _TITLE: Final = "AI Data Analyst"
 _ABOUT: Final = (
     "The API of AI Data Analyst. Every response has an `X-Request-Id` header, and every error is a problem document "
-    "(RFC 9457). Tables that the caller can't read are answered as if they did not exist."
+    "(RFC 9457). Requests for tables that the caller can't read are answered as if the tables did not exist."
 )
 _SECURITY_SCHEMES: Final[Json] = {
     "accessToken": {

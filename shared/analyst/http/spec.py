@@ -115,7 +115,7 @@ class Options(TypedDict, total=False):
     binary: bool
     """The body is binary; the function reads it in pieces from `blocks(ctx.request)`."""
     own_eyes: bool
-    """It always acts for the caller, also while an administrator looks at pages through another user's eyes."""
+    """It always acts for the caller, even while an administrator views pages as another user."""
     foreign: bool
     """Another system defines the calls: unknown query parameters and any content type of a binary body are accepted."""
     reads: bool

@@ -1,1 +1,1 @@
-"""A read-only Iceberg REST catalog over published snapshots: the tables of a caller, their metadata, and the door to their files."""
+"""A read-only Iceberg REST catalog over published snapshots: a caller's tables, their metadata, and their files."""

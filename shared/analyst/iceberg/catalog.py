@@ -18,7 +18,7 @@ from analyst.catalog import Table
 from analyst.errors import AnalystError, NotFoundError
 from analyst.http_client import HttpClient
 from analyst.iceberg import credentials
-from analyst.iceberg.file_door import EarlierFiles, Streams
+from analyst.iceberg.file_endpoint import EarlierFiles, Streams
 from analyst.iceberg.metadata import DOCUMENT, METADATA, Current, TableRecords, location_of, table_metadata
 from analyst.iceberg.schema import Json
 from analyst.names import did_you_mean
@@ -39,7 +39,7 @@ ENDPOINTS: Final = (
     "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}/credentials",
     "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
 )
-"""What is served; a client that respects the list never asks for anything else."""
+"""The endpoints that are served; a client that respects the list requests no others."""
 
 _TYPES: Final = {
     400: "BadRequestException",
@@ -92,7 +92,7 @@ class Iceberg:
 
     @classmethod
     def over(cls, store: Store, statistics: FileStatistics, http: HttpClient) -> "Iceberg":
-        """Begin without anything known."""
+        """Create it with nothing known yet."""
         pace = Pace(_READS_PER_SECOND, _READS_AT_ONCE)
         return cls(TableRecords(store, statistics), EarlierFiles(), Streams(Ranges(store, http).stream), pace)
 

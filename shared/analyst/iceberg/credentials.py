@@ -1,8 +1,8 @@
-"""Short-lived credentials for the files of one table, in the form of S3's, which only our own door accepts (`file_door`).
+"""Short-lived S3 credentials for the files of one table, which only our own endpoint accepts (`file_endpoint`).
 
 The session token is signed by us and says whose it is and for which table. The secret is derived from it, so nothing is
-stored. They are no rights: each request is decided by the access list as it is then, so a grant, a token or a session that
-ends takes them with it.
+stored. The credentials grant nothing by themselves: the current access list decides each request, so they end with the
+grant, the token or the session.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from analyst.errors import ForbiddenError, UnauthenticatedError
 from analyst.iceberg.signatures import SignatureError
 
 REGION: Final = "us-east-1"
-"""Clients must be told one; it means nothing here."""
+"""The AWS region for clients, which require one; it has no meaning here."""
 
 LEAST: Final = Role.ANALYST
 SCOPE: Final = Scope.SYNC
-"""What the catalog requires of its callers, and the door of the holders of credentials."""
+"""The scope that callers of the catalog, and holders of credentials, must have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Whose credentials they are, with the rights of now, and the table that they were issued for."""
+    """The caller who holds credentials, with their current rights, and the table that the credentials are for."""
 
     caller: Caller
     table: str
@@ -49,7 +49,7 @@ def issue(keys: Keys, caller: Caller, table: str, uuid: str, *, now: datetime, l
     """Return credentials of a caller for the files of a table, given by its id and the uuid of its registration.
 
     Raises:
-        ForbiddenError: the caller is a service, which is nobody whose rights could end.
+        ForbiddenError: the caller is a service, which has no user whose rights could end.
     """
     if caller.user_id is None or (caller.token_id is None and caller.session_id is None):
         raise ForbiddenError("credentials for files are issued to users only; use the access token of a user")
@@ -61,7 +61,7 @@ def issue(keys: Keys, caller: Caller, table: str, uuid: str, *, now: datetime, l
 
 
 def holder(keys: Keys, access: AccessList, access_key: str, session_token: str, now: datetime) -> tuple[Holder, str]:
-    """Return who has credentials, and the secret that the request must be signed with.
+    """Return the holder of credentials, and the secret that the request must be signed with.
 
     Raises:
         SignatureError: they were not issued here, have expired, or what they were issued for has ended.

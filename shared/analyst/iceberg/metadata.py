@@ -1,8 +1,8 @@
 """The metadata of a table: the ids of its fields and its versions, which grow as versions are read, and what readers get.
 
-Whoever first asks for a new version of a table writes its manifest and adds it to the table's record, by compare-and-swap.
-Nothing is written for tables that nobody reads this way, and no rebuild waits. All objects are below `iceberg/<uuid>/`, with
-the uuid of the registration, and everything but the record is named by its content.
+Whoever first asks for a new version of a table writes its manifest and adds it to the table's record, by
+compare-and-swap. Nothing is written for tables that nobody reads this way, and no rebuild waits. All objects are below
+`iceberg/<uuid>/`, with the uuid of the registration, and everything but the record is named by its content.
 
 Source: the Iceberg table spec, 'Table Metadata' and 'Snapshots'.
 """
@@ -30,7 +30,7 @@ from analyst.store.compare_and_swap import put_once
 
 PREFIX: Final = "iceberg/"
 BUCKET: Final = "iceberg-files"
-"""The name of the bucket in the addresses of files: the first part of the path of our own door, see `file_door`."""
+"""The name of the bucket in the addresses of files: the first part of the path of our own endpoint, see `file_endpoint`."""
 
 METADATA: Final = "metadata/"
 RECORD: Final = "table.json"
@@ -70,13 +70,13 @@ class TableRecord(_Value):
 
     ids: dict[str, int] = Field(default_factory=dict)
     hidden: tuple[str, ...] | None = None
-    """Columns that no manifest has bounds of; not known of records that were written before there were any."""
+    """Columns without bounds in the manifests; unknown in records of earlier versions of the software."""
     schemas: tuple[tuple[Json, ...], ...] = ()
     versions: tuple[Version, ...] = ()
 
     @property
     def digest(self) -> str | None:
-        """That of the last version."""
+        """The digest of the last version."""
         return self.versions[-1].digest if self.versions else None
 
 
@@ -96,8 +96,9 @@ def digest_of(table: Table) -> str:
 class Current:
     """A table as it is in the newest snapshot, published at a time, and where earlier versions are found.
 
-    `history` yields these with the time of their snapshot, newest first; it is read only for a version that is new. Those
-    that were replaced before `kept_since` are forgotten. Sensitive columns are `hidden`: there are no bounds of their values.
+    `history` yields these with the time of their snapshot, newest first; it is read only for a version that is new.
+    Those that were replaced before `kept_since` are forgotten. Sensitive columns are `hidden`: there are no bounds of
+    their values.
     """
 
     table: Table
@@ -270,8 +271,8 @@ def _name(key: str) -> str:
 def table_metadata(record: TableRecord, table: Table, *, kept_since: datetime, comment: str | None) -> Json:
     """Return the metadata of a table as the protocol has it, with the versions that were current since a time.
 
-    Versions in which a column had another type are not listed: pyiceberg reads the bounds of the files of all versions as
-    values of the newest type, and would skip files that have the rows.
+    Versions in which a column had another type are not listed: pyiceberg reads the bounds of the files of all versions
+    as values of the newest type, and would skip files that have the rows.
     """
     uuid = table_id(table)
     newest = record.versions[-1]

@@ -1,28 +1,25 @@
 """The columns of a table as an Iceberg schema, from the names of their DuckDB types, without DuckDB.
 
-Our Parquet files have no field ids, so readers find columns by name (`schema.name-mapping.default`). A name keeps its id
-in every version of a table: an earlier version is read by the same mapping.
+Our Parquet files have no field ids, so readers find columns by name (`schema.name-mapping.default`). A name keeps its
+id in every version of a table: an earlier version is read by the same mapping.
 
 Source: the Iceberg table spec, 'Schemas and Data Types', 'Appendix C: JSON serialization', 'Column Projection' and
 'Appendix D: Single-value serialization'.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from analyst.catalog import Column
 from analyst.errors import AnalystError
+from analyst.type_names import TypeName, parse_type
 
 Json = dict[str, Any]
 
 Ids = Mapping[str, int]
 """Ids of fields by their place: the JSON list of the names from the column down."""
-
-_TOKEN: Final = re.compile(r"""\s*("(?:[^"]|"")*"|'(?:[^']|'')*'|[A-Za-z_][A-Za-z0-9_]*|\d+|[(),\[\]])""")
 
 _TYPES: Final = {
     "BOOLEAN": "boolean",
@@ -40,8 +37,9 @@ _TYPES: Final = {
 }
 """DuckDB's simple types, and how Iceberg names what its Parquet writer makes of them.
 
-Not among them is what has another form in Parquet than Iceberg expects: HUGEINT (a DOUBLE), UBIGINT (an unsigned integer of
-64 bits), TIMESTAMP_NS, TIME WITH TIME ZONE, INTERVAL and BIT. Our connectors publish none of these (`analyst.types`).
+Not among them is what has another form in Parquet than Iceberg expects: HUGEINT (a DOUBLE), UBIGINT (an unsigned
+integer of 64 bits), TIMESTAMP_NS, TIME WITH TIME ZONE, INTERVAL and BIT. Our connectors publish none of these
+(`analyst.types`).
 """
 
 
@@ -63,11 +61,9 @@ def schema_fields(columns: Iterable[Column], known: Ids) -> tuple[list[Json], di
     wrong: list[str] = []
     for column in columns:
         try:
-            shape = _Parser(column.type).whole()
-        except _UnknownError:
+            fields.append(_field((column.name,), parse_type(column.type), ids))
+        except ValueError:
             wrong.append(f"{column.name!r} ({column.type[:100]})")
-            continue
-        fields.append(_field((column.name,), shape, ids))
     if wrong:
         raise UnsupportedTypeError(
             f"Iceberg has no counterpart of the types of these columns: {', '.join(wrong[:20])}; cast them where the table "
@@ -97,124 +93,37 @@ def name_mapping(ids: Ids) -> list[Json]:
     return top
 
 
-Shape = str | tuple[str, tuple[tuple[str, Any], ...]]
-"""A simple type, or `struct`, `list` or `map` with its members by name."""
-
-
-def _field(place: tuple[str, ...], shape: Shape, ids: dict[str, int]) -> Json:
+def _field(place: tuple[str, ...], kind: TypeName, ids: dict[str, int]) -> Json:
     id_ = _id(place, ids)
-    return {"id": id_, "name": place[-1], "required": False, "type": _type(place, shape, ids)}
+    return {"id": id_, "name": place[-1], "required": False, "type": _type(place, kind, ids)}
 
 
 def _id(place: tuple[str, ...], ids: dict[str, int]) -> int:
     return ids.setdefault(json.dumps(place, ensure_ascii=False, separators=(",", ":")), len(ids) + 1)
 
 
-def _type(place: tuple[str, ...], shape: Shape, ids: dict[str, int]) -> str | Json:
-    if isinstance(shape, str):
-        return shape
-    kind, members = shape
-    if kind == "struct":
-        return {"type": "struct", "fields": [_field((*place, name), member, ids) for name, member in members]}
-    made: Json = {"type": kind}
-    for name, member in members:
-        made[f"{name}-id"] = _id((*place, name), ids)
-        made[name] = _type((*place, name), member, ids)
-        if name != "key":
-            made[f"{name}-required"] = False
-    return made
+def _type(place: tuple[str, ...], kind: TypeName, ids: dict[str, int]) -> str | Json:
+    """Return a type as Iceberg has it.
 
-
-class _UnknownError(Exception):
-    """The text is not a type that Iceberg has."""
-
-
-@dataclass(slots=True)
-class _Parser:
-    """Reads a type such as `STRUCT(a INTEGER, "b c" VARCHAR[])`; `at` is the place of the next token."""
-
-    text: str
-    at: int = 0
-
-    def whole(self) -> Shape:
-        try:
-            found = self._type()
-        except RecursionError:
-            raise _UnknownError from None
-        if self.text[self.at :].strip():
-            raise _UnknownError
-        return found
-
-    def _type(self) -> Shape:
-        word = self._take().upper()
-        found: Shape
-        match word:
-            case "STRUCT":
-                found = ("struct", tuple(self._members()))
-            case "MAP":
-                self._expect("(")
-                key = self._type()
-                self._expect(",")
-                found = ("map", (("key", key), ("value", self._type())))
-                self._expect(")")
-            case "DECIMAL" | "NUMERIC":
-                found = self._decimal()
-            case "ENUM":
-                self._skip_texts()
-                found = _TYPES[word]
-            case _:
-                found = self._simple(word)
-        while self._peek() == "[":
-            self._take()
-            if self._take() != "]":  # a list of a fixed length
-                self._expect("]")
-            found = ("list", (("element", found),))
-        return found
-
-    def _simple(self, word: str) -> str:
-        while (following := self._peek() or "").isalpha():
-            word = f"{word} {following.upper()}"
-            self._take()
-        if word not in _TYPES:
-            raise _UnknownError
-        return _TYPES[word]
-
-    def _decimal(self) -> str:
-        self._expect("(")
-        precision = self._take()
-        self._expect(",")
-        scale = self._take()
-        self._expect(")")
-        return f"decimal({precision}, {scale})"
-
-    def _skip_texts(self) -> None:
-        self._expect("(")
-        while self._take() != ")":
-            pass
-
-    def _members(self) -> Iterable[tuple[str, Shape]]:
-        self._expect("(")
-        while True:
-            name = self._take()
-            name = name[1:-1].replace('""', '"') if name.startswith('"') else name
-            yield name, self._type()
-            if self._take() == ")":
-                return
-
-    def _peek(self) -> str | None:
-        found = _TOKEN.match(self.text, self.at)
-        return None if found is None else found[1]
-
-    def _take(self) -> str:
-        found = _TOKEN.match(self.text, self.at)
-        if found is None:
-            raise _UnknownError
-        self.at = found.end()
-        return found[1]
-
-    def _expect(self, token: str) -> None:
-        if self._take() != token:
-            raise _UnknownError
+    Raises:
+        ValueError: Iceberg has no counterpart of it.
+    """
+    match kind.name:
+        case "STRUCT":
+            return {"type": "struct", "fields": [_field((*place, name), member, ids) for name, member in kind.members]}
+        case "LIST" | "MAP":
+            made: Json = {"type": kind.name.lower()}
+            for name, member in kind.members:
+                made[f"{name}-id"] = _id((*place, name), ids)
+                made[name] = _type((*place, name), member, ids)
+                if name != "key":
+                    made[f"{name}-required"] = False
+            return made
+        case "DECIMAL":
+            return f"decimal({', '.join(kind.digits)})"
+        case simple if simple in _TYPES:
+            return _TYPES[simple]
+    raise ValueError(kind.name)
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -241,7 +150,7 @@ _BOUNDS: Final[Mapping[str, Callable[[Any], bytes]]] = {
 
 
 def bound(kind: str | Json, value: Any) -> bytes | None:
-    """Return a least or greatest value of the statistics of a file as Iceberg has it; `None` if it can't be converted."""
+    """Return a minimum or maximum from the statistics of a file in Iceberg's form; `None` if it can't be converted."""
     write = _BOUNDS.get(kind) if isinstance(kind, str) else None
     if write is None or value is None:
         return None

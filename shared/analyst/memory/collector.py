@@ -1,12 +1,12 @@
 """The collector: has a model find what is worth knowing in notes, and proposes it as items of the memory.
 
-A note is cut into parts, and each part is sent once: `state/memory/collected.json` lists by SHA-256 which parts and notes are
-done, also those of which nothing became. An item records its part, and all items of a part are added by one swap. A collector
-that is killed in between therefore neither loses a part nor adds its items twice.
+A note is cut into parts, and each part is sent once: `state/memory/collected.json` lists by SHA-256 which parts and
+notes are done, also those of which nothing became. An item records its part, and all items of a part are added by one
+swap. A collector that is killed in between therefore neither loses a part nor adds its items twice.
 
-Private notes are not read. Secrets are replaced once more before a text leaves; the text of a note is marked as data, and what
-the model makes of it is only ever a proposal, which a second question must find harmless. An item is seen only by those who
-may read the tables that it names: those which the model lists, and those whose names are in its text.
+Private notes are not read. Secrets are replaced once more before a text leaves; the text of a note is marked as data,
+and what the model makes of it is only ever a proposal, which a second question must find harmless. An item is seen only
+by those who may read the tables that it names: those which the model lists, and those whose names are in its text.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from da.agents.redaction import redacted
 
 COLLECTED: Final = "state/memory/collected.json"
 _PART: Final = 12_000
-"""Characters of a part: an answer of 20 items stays within its tokens."""
+"""Maximum length of a part in characters, so that an answer of 20 items stays within its tokens."""
 _MOST_KEPT: Final = 50_000
 _MOST_KNOWN: Final = 100
 _MOST_TABLES: Final = 200
@@ -106,7 +106,7 @@ VERDICT: Final[Mapping[str, Any]] = _object(safe={"type": "boolean"}, reason={"t
 
 
 class Handled(BaseModel):
-    """What became of a part or a note. `rejected` has the reasons for which answers or items were not used."""
+    """The result of reading a part or a note. `rejected` has the reasons for which answers or items were not used."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -126,14 +126,15 @@ class _Ledger(BaseModel):
     """Identifies the last reset. A run that began before it notes nothing any more: the items of its first parts are dropped."""
     recent: tuple[str, ...] = ()
     done: Mapping[str, Handled] = {}
-    """By the SHA-256 of parts and notes."""
+    """The results by the SHA-256 of parts and notes."""
 
 
 class Collected(BaseModel):
-    """What a run did. In a dry run, nothing was sent: `parts` and `characters` are what would be.
+    """What a run did. A dry run sends nothing: `parts` and `characters` are what a run would send.
 
-    `rejected` has the reasons for which answers of the model or items were not used. `removed` counts the items that were
-    dropped, so that all notes are read again. `is_done` is false if the rest is left to another run, after `retry_after` seconds if the model asked for a pause.
+    `rejected` has the reasons for which answers of the model or items were not used. `removed` counts the items that
+    were dropped, so that all notes are read again. `is_done` is false if the rest is left to another run, after
+    `retry_after` seconds if the model asked for a pause.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -159,7 +160,7 @@ class Collector:
     settings: Settings
     access: AccessList
     model: Model | None
-    """Not needed to find out what waits."""
+    """The model; `None` where only the waiting notes are listed."""
     now: datetime
     is_time_up: Callable[[], bool] = lambda: False
     _done: dict[str, Handled] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The life of an item of the memory: its states, and which action leads from which state to which other.
+"""The states of an item of the memory, and the actions that lead from one to another.
 
 `expired` is not stored: an approved or mandatory item is expired once its time for review has passed.
 """
@@ -32,7 +32,7 @@ TRANSITIONS: Final[Mapping[tuple[Status, Action], Status]] = MappingProxyType(
         ("expired", "reject"): "rejected",
     }
 )
-"""All that is allowed; anything else is refused."""
+"""The allowed actions; all others are refused."""
 
 IN_FORCE: Final = frozenset({"approved", "mandatory"})
 """States in which everybody in the audience sees an item."""

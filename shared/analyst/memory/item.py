@@ -41,7 +41,7 @@ class Change(_Value):
 
 
 class Origin(_Value):
-    """Where a collected item comes from: a note of its source, the SHA-256 of it and of the part, and the model."""
+    """The origin of a collected item: the note, the SHA-256 of the note and of the part, and the model."""
 
     note: str
     sha256: str
@@ -50,7 +50,7 @@ class Origin(_Value):
 
 
 class Relation(_Value):
-    """An item that says the same, or something that contradicts it; a knowledge manager may merge the two."""
+    """Another item that says the same or contradicts this one; a knowledge manager may merge the two."""
 
     kind: Literal["duplicate", "contradiction"]
     id: str
@@ -89,7 +89,7 @@ class Item(_Value):
 
 
 def item_id(title: str, content: str) -> str:
-    """Return the id of an item: that of its first text, which edits do not change."""
+    """Return the id of an item, derived from its first title and text; edits do not change it."""
     return f"km_{hashlib.sha256((title + content).encode()).hexdigest()[:12]}"
 
 
@@ -111,8 +111,8 @@ def plain(item: Item) -> str:
 def confirmed(items: Iterable[Item], new: Item) -> Item | None:
     """Return the item of another person's note that waits and that has most of the words of a new one; `None` if none has.
 
-    Only then a model is asked whether both say the same: it alone could be talked into it by the text of either. What people
-    propose themselves was not checked by the model, so it can't be approved this way.
+    Only then a model is asked whether both say the same: it alone could be talked into it by the text of either. What
+    people propose themselves was not checked by the model, so it can't be approved this way.
     """
     if new.relation is not None:
         return None

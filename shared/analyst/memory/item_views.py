@@ -31,7 +31,7 @@ class MemoryQuery(BaseModel):
 class ItemView(BaseModel):
     """An item as the caller sees it. `vote` is the caller's own, `applies` whether it is one of the caller's rules.
 
-    `history`, `origin` and `relation` are for knowledge managers and who proposed it.
+    Only knowledge managers and the person who proposed it see `history`, `origin` and `relation`.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,7 +1,8 @@
 """The items of the memory: what people know, proposed by them, governed by knowledge managers.
 
-`state/memory/items.json` has all items, and `state/memory/votes.json` all votes; each is swapped as a whole, so a list takes
-two requests. An item that names tables is seen only by those who may read all of them, as they are registered now.
+`state/memory/items.json` has all items, and `state/memory/votes.json` all votes; each is swapped as a whole, so a list
+takes two requests. An item that names tables is seen only by those who may read all of them, as they are registered
+now.
 """
 
 import calendar
@@ -66,7 +67,7 @@ class NewItem(BaseModel):
 
 
 class ItemEdit(BaseModel):
-    """What to change of an item; what is not given stays."""
+    """The changes of an item. Omitted fields are not changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -137,7 +138,7 @@ class _Items(_Value):
 class _Votes(_Value):
     recent: tuple[str, ...] = ()
     votes: Mapping[str, Mapping[str, Vote]] = {}
-    """By item, by user."""
+    """The votes by item, then by user."""
 
 
 _Book = TypeVar("_Book", _Items, _Votes)
@@ -158,7 +159,7 @@ class Memory:
     caller: Caller
     now: datetime
     books: Recent | None = None
-    """Used instead of the store, where an answer may be a little old."""
+    """Read instead of the store where a slightly old answer suffices."""
 
     def items(self) -> list[Item]:
         """Return the items that the caller may see, newest first: of others, only those in force for them."""
@@ -177,7 +178,7 @@ class Memory:
         return found
 
     def tallies(self) -> Callable[[Item], Tally]:
-        """Return what counts the votes for an item."""
+        """Return a function that counts the votes for an item."""
         votes = self._book(_Votes, _VOTES).votes
 
         def tally(item: Item) -> Tally:
@@ -328,9 +329,9 @@ class Memory:
         return dropped[-1]
 
     def merge(self, merge: "Merge") -> Item:
-        """Merge an item into another one: the first is rejected, and the other gets the text that is given.
+        """Merge an item into another: the first is rejected, and the other gets the given text.
 
-        Who may not read the tables of the merged item sees the other one no longer, because its text may be of both.
+        People who may not read the tables of the merged item no longer see the other, because its text may be of both.
 
         Raises:
             NotFoundError: the caller sees no such item.
@@ -417,7 +418,7 @@ class Memory:
         return Decided(done=dict(done), refused=tuple(refused))
 
     def edit(self, edit: ItemEdit) -> Item:
-        """Change the text of an item; its history keeps what it said before.
+        """Change the text of an item; its history keeps the earlier text.
 
         Raises:
             NotFoundError: there is no such item.
@@ -516,7 +517,7 @@ _GROUP: Final = "group:"
 
 
 def matching(items: Iterable[Item], text: str | None, category: str | None, status: str | None) -> list[Item]:
-    """Return the items that have a text in their title, content or tags, regardless of case."""
+    """Return the items that have a string in their title, content or tags, regardless of case."""
     wanted = (text or "").lower()
     return [
         item

@@ -1,7 +1,8 @@
 """Language models that answer with JSON of a schema: Anthropic's Messages API, and OpenAI's chat completions.
 
-Sources: https://docs.anthropic.com/en/api/messages (2023-06-01) and https://platform.openai.com/docs/api-reference/chat.
-Many servers of other makers speak the second. Requests are never repeated here: a task that is told to wait does that.
+Sources: https://docs.anthropic.com/en/api/messages (2023-06-01) and
+https://platform.openai.com/docs/api-reference/chat. Many servers of other makers speak the second. Requests are never
+repeated here: a task that is told to wait does that.
 """
 
 import json
@@ -23,7 +24,7 @@ _BUSY: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
 class RejectedError(ContractError):
-    """The answer is not what was asked for; the message says why. The same request may be answered better."""
+    """The model's answer can't be used; the message says why. The same request may succeed later."""
 
 
 class Model(Protocol):
@@ -34,7 +35,7 @@ class Model(Protocol):
         """The name of the model."""
 
     def ask(self, system: str, text: str, schema: Mapping[str, Any], *, tokens: int) -> Any:
-        """Return the JSON that answers a text; it is meant to have the schema, which is not checked here.
+        """Return the JSON that answers a text; it should match the schema, which is not checked here.
 
         Raises:
             RateLimitedError: the model is busy; `retry_after` says for how long.
@@ -96,7 +97,7 @@ class Anthropic:
 
 @dataclass(frozen=True, slots=True)
 class OpenAi:
-    """Chat completions, with `response_format`. Servers of one's own may need no key."""
+    """Chat completions, with `response_format`. Self-hosted servers may need no key."""
 
     http: HttpClient
     url: str

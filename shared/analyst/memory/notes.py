@@ -27,14 +27,14 @@ from da.agents.redaction import redacted, without_private
 _TEXTS: Final = "state/memory/notes/"
 _LEDGERS: Final = "state/memory/ledgers/"
 LONGEST: Final = 1 << 20
-"""Bytes of one note."""
+"""Maximum size of one note, in bytes."""
 MOST_BYTES: Final = 20 << 20
-"""Bytes of all notes of a person."""
+"""Maximum size of all notes of a person, in bytes."""
 MOST_NOTES: Final = 200
 LARGEST_FILE: Final = 10 << 20
-"""Bytes of one file that is no text."""
+"""Maximum size of one file that is not text, in bytes."""
 MOST_FILE_BYTES: Final = 100 << 20
-"""Bytes of all such files of a person."""
+"""Maximum size of all such files of a person, in bytes."""
 TEXT: Final = "text/plain"
 
 _PART: Final = r"[^/\\\x00-\x1f\x7f]*[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*"
@@ -45,13 +45,13 @@ NoteName = Annotated[
     Field(max_length=200),
     Matching(rf"^{_PART}(/{_PART}){{0,9}}$", "the path of a file below the workspace, such as notes/orders.md"),
 ]
-"""The name of a note: a path, with which nothing is read or written."""
+"""The name of a note: a path that is never used to open a file."""
 
 
 class Note(BaseModel):
-    """A note of a person. `sha256` is that of its text without secrets; `secrets` counts what was removed, by kind.
+    """A note of a person. `sha256` is the hash of its text without secrets; `secrets` counts what was removed, by kind.
 
-    Of a file, which has another `media_type`, nothing was removed: it is private, and never read by the model.
+    Nothing is removed from a file, which has another `media_type`: it is private, and the model never reads it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -76,7 +76,7 @@ class _Ledger(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     notes: Mapping[str, Note] = {}
-    """By id."""
+    """The notes by id."""
     edit: str = ""
 
 

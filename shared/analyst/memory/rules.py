@@ -1,4 +1,4 @@
-"""The rules of a person: what the memory has that applies to them, as `da sync` writes it into workspaces."""
+"""The rules of a person: the items of the memory that apply to them, which `da sync` writes into workspaces."""
 
 import gzip
 import hashlib

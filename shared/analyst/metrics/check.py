@@ -194,7 +194,7 @@ class Compilation:
             DaError: its grain or a span of time is unknown.
         """
         if definition.name in above:
-            raise _BrokenError(f"it computes with itself: {' → '.join([*above, definition.name])}")
+            raise _BrokenError(f"it depends on itself: {' → '.join([*above, definition.name])}")
         if definition.used:
             return self._of_others(definition, (*above, definition.name))
         return self._of_a_table(definition)
@@ -238,7 +238,7 @@ class Compilation:
             columns |= {f"{alias}.{column.name}": f"{quote(alias)}.{quote(column.name)}" for column in table.columns}
 
         def sql(text: str) -> str:
-            """Quote a text that is just the name of a column, which may be a word of SQL, such as `at`."""
+            """Quote a string that is just the name of a column, which may be a word of SQL, such as `at`."""
             return columns.get(text.strip().lower(), text)
 
         return main, sql, joins
@@ -389,7 +389,7 @@ def _described(con: "DuckDBPyConnection", sql: str, label: str) -> list[str]:
         found = con.execute(f"describe {query}").fetchall()
         con.execute(sql).fetchall()  # there are no rows, so it costs nothing and finds what binding does not
     except duckdb.Error as error:
-        raise _BrokenError(f"{label} does not work: {_first_line(error)}") from None
+        raise _BrokenError(f"{label} fails: {_first_line(error)}") from None
     return [str(each[1]) for each in found]
 
 

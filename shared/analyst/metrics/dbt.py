@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from analyst.errors import InvalidInputError
+from analyst.json_values import mappings
 from analyst.metrics.definition import MetricDefinition, MetricInput, parse
 from analyst.metrics.registry import dump_yaml, load_yaml
 from da.metrics.compilation import unwrapped
@@ -92,7 +93,7 @@ def read(text: str) -> list[MetricDefinition]:
 
 def _has_metrics(document: Mapping[str, Any]) -> bool:
     return isinstance(document.get("metrics"), list) or any(
-        isinstance(each.get("metrics"), list) for each in _mappings(document.get("models"))
+        isinstance(each.get("metrics"), list) for each in mappings(document.get("models"))
     )
 
 
@@ -286,10 +287,10 @@ class _Document:
         metrics = dict[str, Mapping[str, Any]]()
         measures = dict[str, tuple[_Model, Mapping[str, Any]]]()
         homes = dict[str, _Model]()
-        for each in _mappings(document.get("semantic_models")):
+        for each in mappings(document.get("semantic_models")):
             model = _legacy_model(each)
-            measures |= {str(one.get("name")): (model, one) for one in _mappings(each.get("measures"))}
-        for each in _mappings(document.get("models")):
+            measures |= {str(one.get("name")): (model, one) for one in mappings(each.get("measures"))}
+        for each in mappings(document.get("models")):
             model = _newer_model(each)
             for metric in _named_metrics(each.get("metrics")):
                 homes[str(metric["name"])] = model
@@ -410,7 +411,7 @@ class _Document:
                 "base_property": one.column(str(each.get("base_property"))),
                 "conversion_property": other.column(str(each.get("conversion_property"))),
             }
-            for each in _mappings(said.get("constant_properties"))
+            for each in mappings(said.get("constant_properties"))
         ]
         return {"conversion": made, "filters": one.filters(metric.get("filter"))}
 
@@ -453,10 +454,6 @@ def _where(name: str) -> str:
     return f"the metric {name!r}"
 
 
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
-
-
 def _named_metrics(value: Any) -> Iterator[Mapping[str, Any]]:
     for each in value if isinstance(value, list) else ():
         if not isinstance(each, Mapping) or not isinstance(each.get("name"), str):
@@ -485,17 +482,17 @@ def _missing(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _span(value: Any) -> str:
-    """Return a span of time as a text: dbt writes `7 days`, and its manifest `{count: 7, granularity: day}`."""
+    """Return a span of time as a string: dbt writes `7 days`, and its manifest `{count: 7, granularity: day}`."""
     if isinstance(value, Mapping):
         return f"{value.get('count')} {value.get('granularity')}"
     return str(value)
 
 
 def _legacy_model(said: Mapping[str, Any]) -> _Model:
-    listed = [each for each in _mappings(said.get("dimensions")) if "name" in each]
+    listed = [each for each in mappings(said.get("dimensions")) if "name" in each]
     columns = {
         str(each["name"]): str(each.get("expr") or each["name"])
-        for each in [*_mappings(said.get("entities")), *listed]
+        for each in [*mappings(said.get("entities")), *listed]
         if "name" in each
     }
     dimensions = tuple(
@@ -517,7 +514,7 @@ def _legacy_model(said: Mapping[str, Any]) -> _Model:
 def _newer_model(said: Mapping[str, Any]) -> _Model:
     """Return a model of the newer format, whose columns say what they are."""
     columns, dimensions, grains = dict[str, str](), list[Mapping[str, str]](), dict[str, str]()
-    for column in _mappings(said.get("columns")):
+    for column in mappings(said.get("columns")):
         for role in ("entity", "dimension"):
             about = column.get(role)
             if about is None:
@@ -530,11 +527,11 @@ def _newer_model(said: Mapping[str, Any]) -> _Model:
             if role == "dimension" and about.get("type") != "time":
                 dimensions.append({"name": name, **({"expression": columns[name]} if name != columns[name] else {})})
     derived = said.get("derived_semantics") or {}
-    for each in [*_mappings(derived.get("entities")), *_mappings(derived.get("dimensions"))]:
+    for each in [*mappings(derived.get("entities")), *mappings(derived.get("dimensions"))]:
         columns[str(each.get("name"))] = str(each.get("expr") or each.get("name"))
         if each.get("type") == "time" and each.get("granularity"):
             grains[str(each.get("name"))] = str(each["granularity"])
-    for each in _mappings(derived.get("dimensions")):
+    for each in mappings(derived.get("dimensions")):
         if each.get("type") != "time":
             dimensions.append({"name": str(each.get("name")), "expression": columns[str(each.get("name"))]})
     return _Model(str(said.get("name")), columns, tuple(dimensions), said.get("agg_time_dimension"), grains)

@@ -1,8 +1,8 @@
 """Metrics in the format of Apache Ossie (formerly Open Semantic Interchange), version 0.2.0.dev0.
 
-Source: apache/ossie, core-spec/osi-schema.json. What the format has no field for is kept in `custom_extensions`, so that
-an export and an import lose nothing; and what an imported document says besides is kept with the metrics and with their
-models, and exported again. Expressions are declared as ANSI SQL, because the format knows no dialect DuckDB.
+Source: apache/ossie, core-spec/osi-schema.json. What the format has no field for is kept in `custom_extensions`, so
+that an export and an import lose nothing; and what an imported document says besides is kept with the metrics and with
+their models, and exported again. Expressions are declared as ANSI SQL, because the format knows no dialect DuckDB.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Any, Final
 from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import InvalidInputError
+from analyst.json_values import mappings
 from analyst.metrics.definition import MetricDefinition, parse
 from analyst.metrics.registry import dump_yaml, load_yaml
 from analyst.snapshots import Snapshot
@@ -42,7 +43,7 @@ _TEMPORAL: Final = frozenset({"Date", "Time", "DateTime", "DateTimeTz"})
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The metrics of a document, and what it says of its semantic models besides, by their names."""
+    """The metrics of a document, and the rest of its semantic models, by their names."""
 
     definitions: list[MetricDefinition] = field(default_factory=list)
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -168,15 +169,11 @@ def _about_model(model: Mapping[str, Any]) -> dict[str, Any]:
     made = {name: value for name, value in _without_ours(model).items() if name != "metrics"}
     made["datasets"] = [
         each
-        for each in _mappings(model.get("datasets"))
+        for each in mappings(model.get("datasets"))
         if written.get(str(each.get("name"))) != _digest(each) and each != _NO_DATASET
     ]
     is_plain = not made["datasets"] and made.keys() <= {"name", "datasets"}
     return {} if is_plain else made
-
-
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def _named(definition: MetricDefinition, known: Mapping[str, MetricDefinition]) -> Iterator[str]:
@@ -208,7 +205,7 @@ class _Export:
         used = {t.id: t for each in self.definitions for n in _named(each, self.known) if (t := self.tables.get(n))}
         imported = [
             each
-            for each in _mappings(self.about.get("datasets"))
+            for each in mappings(self.about.get("datasets"))
             if _table_of(each.get("source"), self.tables) is not None or self.shows(_source(each))
         ]
         names = {t.id: str(each.get("name")) for each in imported if (t := _table_of(each.get("source"), self.tables))}
@@ -221,7 +218,7 @@ class _Export:
         if "relationships" in made:
             made["relationships"] = [
                 each
-                for each in _mappings(made["relationships"])
+                for each in mappings(made["relationships"])
                 if {str(each.get("from")), str(each.get("to"))} <= shown
             ]
         made["metrics"] = [self._metric(each, names) for each in self.definitions]
@@ -401,7 +398,7 @@ class _Import:
     def _computed(self, metric: Mapping[str, Any], where: str, table: str | None) -> dict[str, Any]:
         """Return table, joins, expression and dimensions of a metric, from the datasets that its expression names."""
         expression = _sql(metric, where)
-        datasets = {str(each.get("name")): each for each in _mappings(self.model.get("datasets"))}
+        datasets = {str(each.get("name")): each for each in mappings(self.model.get("datasets"))}
         used = [name for name in datasets if re.search(rf"\b{re.escape(name)}\.", expression)]
         if not used and len(datasets) == 1:
             used = list(datasets)
@@ -427,7 +424,7 @@ class _Import:
         """Yield the datasets that are joined, with the condition; relationships lead from many rows to one."""
         relations = [
             each
-            for each in _mappings(self.model.get("relationships"))
+            for each in mappings(self.model.get("relationships"))
             if {str(each.get("from")), str(each.get("to"))} <= set(used)
         ]
         targets = {str(each.get("to")) for each in relations}
@@ -447,7 +444,7 @@ _COMPUTED: Final = frozenset(
     {"expression", "type", "filters", "inputs", "numerator", "denominator", "conversion", "cumulative", "percentile"}
     | {"non_additive_dimension", "tables", "joins"}
 )
-"""Fields that an expression of another tool takes the place of."""
+"""Fields that the expression of another tool replaces."""
 
 
 def _source(dataset: Mapping[str, Any]) -> str:
@@ -462,7 +459,7 @@ def _substituted(text: str, datasets: Mapping[str, Mapping[str, Any]], alias: Ma
         dataset = (before or "")[:-1]
         if quoted is not None or dataset not in alias:
             return found[0]
-        said = next((each for each in _mappings(datasets[dataset].get("fields")) if each.get("name") == name), None)
+        said = next((each for each in mappings(datasets[dataset].get("fields")) if each.get("name") == name), None)
         sql = name if said is None else _sql(said, f"the field {name!r}")
         told = f"{alias[dataset]}.{sql}" if re.fullmatch(r"\w+", sql) else f"({sql})"
         return told + (after or "")
@@ -472,7 +469,7 @@ def _substituted(text: str, datasets: Mapping[str, Mapping[str, Any]], alias: Ma
 
 def _dimensions(dataset: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Return the dimensions that the fields of a dataset declare, and its time if there is one."""
-    declared = [each for each in _mappings(dataset.get("fields")) if isinstance(each.get("dimension"), Mapping)]
+    declared = [each for each in mappings(dataset.get("fields")) if isinstance(each.get("dimension"), Mapping)]
     times = [each for each in declared if each["dimension"].get("is_time")]
     listed = []
     for each in declared:

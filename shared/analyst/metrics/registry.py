@@ -52,7 +52,7 @@ class _Registry(BaseModel):
 
 
 def from_files(folder: Path) -> tuple[dict[str, Defined], list[FileProblem]]:
-    """Read `**/*.yml` and `**/*.yaml` of a folder; files that can't be used are reported, and the others count."""
+    """Read `**/*.yml` and `**/*.yaml` of a folder; files that can't be used are reported, and the others are read."""
     found: dict[str, Defined] = {}
     problems: list[FileProblem] = []
     paths = sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")]) if folder.is_dir() else []
@@ -162,7 +162,7 @@ class MetricRegistry:
         self._edit(lambda known: {**known, **new}, models)
 
     def remove(self, name: str) -> None:
-        """Remove a definition; one of a file with the same name counts again.
+        """Remove a definition; a definition of the same name in a file takes effect again.
 
         Raises:
             NotFoundError: it is not in the registry.

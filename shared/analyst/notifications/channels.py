@@ -1,7 +1,7 @@
 """Channels: how notifications are sent to a person by mail and to Slack. Telegram has a module of its own.
 
-A channel sends what is given to it, once for each call. It raises `UnavailableError` or `RateLimitedError` if it is worth
-another attempt, and `UndeliverableError` if it is not.
+A channel sends what is given to it, once for each call. It raises `UnavailableError` or `RateLimitedError` if it is
+worth another attempt, and `UndeliverableError` if it is not.
 """
 
 import json
@@ -135,7 +135,7 @@ class Slack:
 
 
 def pause_of(value: object) -> int:
-    """Return the seconds that a service asks to wait; 1 if it says nothing sensible, and an hour at most."""
+    """Return the seconds that a service asks to wait; 1 if it states no valid number, and an hour at most."""
     try:
         return min(max(1, int(float(str(value)))), _LONGEST_PAUSE)
     except (ValueError, OverflowError):

@@ -1,7 +1,7 @@
 """Collection: finds events in the records that runs and edits leave, and posts notifications about them.
 
-The records are the truth, and a call only a hint: whatever happened since the last one is found by any later one. What was
-found is kept in `state/notifications/known.json`, which is written last. A call that dies before posts the same
+The records are the truth, and a call only a hint: whatever happened since the last one is found by any later one. What
+was found is kept in `state/notifications/known.json`, which is written last. A call that dies before posts the same
 notifications again, whose ids are the same, so nothing is lost and nothing is reported twice.
 
 A table that fails is reported once, when it begins to fail, and once more when it can be synced again.
@@ -106,7 +106,7 @@ class Finding:
     text: str = ""
     items: tuple[Item, ...] = ()
     details: Mapping[str, str] = field(default_factory=dict)
-    """By table, what only administrators read: errors can name files and values."""
+    """Details by table, which only administrators see: errors can name files and values."""
     url: str | None = None
     only: str | None = None
     """The id of the one user whom it concerns."""
@@ -292,7 +292,7 @@ class Collection:
                     f"answered {request.id}",
                     request.reviewed_at,
                     "request_answered",
-                    f"Your request for {request.table} is {request.status}",
+                    f"Your request for {request.table} was {request.status}",
                     answer,
                     url="/account",
                     only=request.user_id,
@@ -359,14 +359,14 @@ class Collection:
 
 @dataclass(frozen=True)
 class Concerned:
-    """Who hears of a table: who has used it lately, watches it or owns it, and does not mute it."""
+    """Who is notified of a table: those who have used it lately, watch it or own it, and do not mute it."""
 
     readers: Mapping[str, set[str]]
     owners: Mapping[str, frozenset[str]]
     preferences: Mapping[str, Preferences]
 
     def concerns(self, table: str, caller: Caller, mine: Preferences) -> bool:
-        """Return whether a person hears of a table."""
+        """Return whether a person is notified of a table."""
         if mine.mutes(table):
             return False
         owns = caller.email is not None and caller.email in self.owners.get(table, frozenset())

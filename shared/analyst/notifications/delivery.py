@@ -32,9 +32,10 @@ _AT_ONCE: Final = 20
 
 
 class Delivered(BaseModel):
-    """What became of a channel's notifications: `dropped` may not be seen, or not this way, or the server is paused.
+    """The result of sending a channel's notifications.
 
-    With `retry_after`, the service wants a pause of so many seconds before the rest.
+    `dropped` ones may no longer be seen by the user or sent this way, or the server is paused. `retry_after` is the
+    pause in seconds that the service asked for before the rest.
     """
 
     model_config = ConfigDict(frozen=True)

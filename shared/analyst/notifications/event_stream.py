@@ -48,7 +48,7 @@ class Position:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Return the position that a text is; `None` if it is none."""
+        """Parse a position; `None` if the string is not one."""
         found = _POSITION.fullmatch(text)
         return None if found is None else cls(int(found[1]), tuple(found[2].split(".")[1:]))
 

@@ -56,7 +56,7 @@ class InboxNotification(BaseModel):
 
 
 class Inbox(BaseModel):
-    """Notifications, newest first. `unread` counts all; `next` is the `before` of the next page."""
+    """Notifications, newest first. `unread` counts all unread ones; `next` is the `before` of the next page."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -101,7 +101,7 @@ class KindChoice(BaseModel):
 
 
 class ChannelState(BaseModel):
-    """A channel: whether it reaches the caller, where (`address`), and what is wrong with it."""
+    """A channel: whether it is ready, the caller's `address` in it, and the `problem` if it has one."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -112,7 +112,7 @@ class ChannelState(BaseModel):
 
 
 class PreferencesView(BaseModel):
-    """What the caller hears of, and where. Secrets of channels are not shown."""
+    """What the caller is notified of, and where. Secrets of channels are not shown."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -45,7 +45,7 @@ def _to_review(items: Sequence[Item], callers: Sequence[Caller], since: datetime
         if item.status == "pending" and item.created_at >= since:
             waiting[item.created_at].append(item)
     for at, found in waiting.items():
-        title = _counted(len(found), "waits for a review", "wait for a review")
+        title = _counted(len(found), "is waiting for review", "are waiting for review")
         for caller in callers:
             if caller.includes(Role.KM_ADMIN) and {item.source_id for item in found} != {caller.user_id}:
                 yield _event(f"memory review {at.isoformat()}", at, "memory_review", title, "", "/memory/admin", caller)
@@ -79,7 +79,7 @@ def _approved(
         visible = {item.id for item in seen_by(caller) if item.status in IN_FORCE and item.source_id != caller.user_id}
         for at, ids in together.items():
             if count := len(ids & visible):
-                title = _counted(count, "is approved", "are approved")
+                title = _counted(count, "was approved", "were approved")
                 key = f"memory approved {at.isoformat()}"
                 yield _event(key, at, "memory_approved", title, "", "/memory", caller)
 
@@ -90,7 +90,7 @@ def _decision(item: Item) -> Change | None:
 
 
 def _counted(count: int, one: str, many: str) -> str:
-    return f"An item of the memory {one}" if count == 1 else f"{count} items of the memory {many}"
+    return f"A memory item {one}" if count == 1 else f"{count} memory items {many}"
 
 
 def _event(key: str, at: datetime, kind: Kind, title: str, text: str, url: str, caller: Caller) -> MemoryEvent:  # noqa: PLR0917 - one field each

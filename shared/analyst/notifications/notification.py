@@ -15,7 +15,8 @@ from analyst.access import AccessList, Caller, Role
 Channel = Literal["page", "gateway", "email", "telegram", "slack"]
 """Where a notification is shown or sent.
 
-`page` is the inbox that pages, the API and `da` show, `gateway` the programs that are connected to the WebSocket gateway.
+`page` is the inbox that pages, the API and `da` show, `gateway` the programs that are connected to the WebSocket
+gateway.
 """
 
 CHANNELS: Final[tuple[Channel, ...]] = ("page", "gateway", "email", "telegram", "slack")
@@ -40,7 +41,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class KindInfo:
-    """What a kind is about. `channels` are those of people who have chosen none; `role` is what hearing of it takes.
+    """What a kind is about. `channels` are the defaults; `role` is the lowest role that is notified.
 
     `one` and `many` are the headlines of notifications about tables, with the fields `table` and `count`.
     """
@@ -64,7 +65,7 @@ KINDS: Final[Mapping[Kind, KindInfo]] = MappingProxyType(
             many="{count} tables can't be synced",
         ),
         "table_stale": KindInfo(
-            "A table that you use has not been synced for a day longer than its schedule says",
+            "The sync of a table that you use is more than a day overdue",
             _CHATS,
             one="{table} is out of date",
             many="{count} tables are out of date",
@@ -78,11 +79,11 @@ KINDS: Final[Mapping[Kind, KindInfo]] = MappingProxyType(
         "source_failed": KindInfo("A source can't be read at all", _CHATS, Role.ADMIN),
         "request_answered": KindInfo("Your request for access is answered", _EVERYWHERE),
         "request_received": KindInfo("Somebody requests access to a table", _EVERYWHERE, Role.ADMIN),
-        "memory_review": KindInfo("Items of the memory wait for a review", _CHATS, Role.KM_ADMIN),
-        "memory_decided": KindInfo("An item of the memory from you or your notes was decided", _CHATS),
-        "memory_approved": KindInfo("An item of the memory now applies to you", ("page", "gateway")),
+        "memory_review": KindInfo("Memory items are waiting for review", _CHATS, Role.KM_ADMIN),
+        "memory_decided": KindInfo("A memory item from you or your notes was decided on", _CHATS),
+        "memory_approved": KindInfo("A memory item now applies to you", ("page", "gateway")),
         "script": KindInfo("Notifications from your scripts", _EVERYWHERE),
-        "script_failed": KindInfo("A script of yours failed for the first time, or is paused", _EVERYWHERE),
+        "script_failed": KindInfo("One of your scripts failed for the first time, or was paused", _EVERYWHERE),
         "message": KindInfo("Test messages that you send to yourself", _EVERYWHERE),
     }
 )
@@ -90,7 +91,7 @@ KINDS: Final[Mapping[Kind, KindInfo]] = MappingProxyType(
 
 
 class Item(BaseModel):
-    """A table that a notification is about, and what is to be said of it. `registration` is the uuid that it had then."""
+    """A table that a notification is about, and the text about it. `registration` is its uuid at that time."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -118,7 +119,7 @@ class Notification(BaseModel):
     script: str | None = None
     """The name of the script that it comes from."""
     image_url: str | None = None
-    """The address of a picture elsewhere, which only programs are told."""
+    """The address of a picture elsewhere, which only programs get."""
     picture: bool = False
     """Whether there is a picture, see `Outbox.picture`."""
 

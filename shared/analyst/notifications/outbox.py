@@ -1,4 +1,4 @@
-"""The outbox: what people are to hear of, one object for each notification and person.
+"""The outbox: notifications, one object for each of them and each person.
 
 - `state/notifications/inbox/<user>/<id>.json` is what the person can read, for 30 days. It is written last, so an event
   whose notification is there is dealt with.
@@ -99,8 +99,8 @@ class Outbox:
     def add(self, user_id: str, notification: Notification, channels: Collection[Channel]) -> bool:
         """Add a notification for a person unless it is there already; return whether something was added.
 
-        It is always added to the inbox, which also remembers that it was: with `page` missing in `channels`, it is read,
-        and with `gateway` missing, programs count as having received it.
+        It is always added to the inbox, which also remembers that it was: with `page` missing in `channels`, it is
+        read, and with `gateway` missing, programs count as having received it.
         """
         key = f"{_INBOX}{user_id}/{notification.id}.json"
         if self.store.head(key) is not None:
@@ -243,7 +243,7 @@ class Outbox:
         return _Marks() if found is None else _parsed_marks(found)
 
 
-def spent(store: Store) -> Iterator[Entry]:
+def expired(store: Store) -> Iterator[Entry]:
     """List what the sweep deletes: notifications that are old, or more than a person's inbox shows."""
     yield from (entry for entry in store.list(_OUT) if entry.age > SENT_WITHIN + _DAY)
     yield from (entry for entry in store.list(_LIVE) if entry.age > _DAY)

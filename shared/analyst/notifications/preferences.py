@@ -50,7 +50,7 @@ class Preferences(BaseModel):
 
     Before `knows_gateway`, connected programs got what the page did, and were no channel of their own.
 
-    `watch` are tables to hear of although the person does not use them, `mute` tables not to hear of.
+    `watch` are tables to be notified of although the person does not use them, `mute` tables to ignore.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -76,12 +76,12 @@ class Preferences(BaseModel):
         return any(fits(pattern, table) for pattern in self.watch)
 
     def mutes(self, table: str) -> bool:
-        """Return whether the person wants to hear nothing of a table."""
+        """Return whether the person has muted a table."""
         return any(fits(pattern, table) for pattern in self.mute)
 
 
 class Changes(BaseModel):
-    """What to change; what is not given stays. An empty list of channels turns a kind off.
+    """The changes of preferences. Omitted fields are not changed. An empty list of channels turns a kind off.
 
     `slack` is the address of an incoming webhook; an empty text removes it.
     """

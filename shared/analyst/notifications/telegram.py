@@ -1,7 +1,7 @@
 """Telegram: the Bot API, and messages to a chat. Source: https://core.telegram.org/bots/api, version 10.0.
 
-The token of the bot is part of every address, so addresses are neither logged nor shown; `HttpClient` leaves them out of
-its errors.
+The token of the bot is part of every address, so addresses are neither logged nor shown; `HttpClient` leaves them out
+of its errors.
 """
 
 import html
@@ -18,7 +18,7 @@ from analyst.notifications.notification import Notification
 from analyst.settings import Settings
 
 LONGEST_TEXT: Final = 4096
-"""UTF-16 code units of a message, after its entities are parsed."""
+"""Maximum length of a message in UTF-16 code units, after its entities are parsed."""
 LONGEST_CAPTION: Final = 1024
 _TIMEOUT: Final = 15.0
 

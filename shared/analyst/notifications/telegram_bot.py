@@ -1,11 +1,11 @@
 """The bot of Telegram: its commands, and what links a chat to a person.
 
 A bot can't write first, so a person links a chat from there: by a link of ours, whose one-time code Telegram sends as
-`/start <code>`, or by a code of six digits that the bot shows and that the person enters on our pages. Codes are kept as
-hashes and end after ten minutes. A chat belongs to one person, and a person has one chat.
+`/start <code>`, or by a code of six digits that the bot shows and that the person enters on our pages. Codes are kept
+as hashes and end after ten minutes. A chat belongs to one person, and a person has one chat.
 
-Buttons run the person's own scripts. Whoever presses one must be the person that the chat is linked to at that moment, and
-the run of an update has an id that is stored before it starts, so an update that comes twice starts one run.
+Buttons run the person's own scripts. Whoever presses one must be the person that the chat is linked to at that moment,
+and the run of an update has an id that is stored before it starts, so an update that comes twice starts one run.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _CODES: Final = f"{PREFIX}telegram/codes/"
 _CHATS: Final = f"{PREFIX}telegram/chats/"
 _UPDATES: Final = f"{PREFIX}telegram/updates/"
 OFFSET: Final = f"{PREFIX}telegram/offset.json"
-SPENT: Final = (_CODES, _UPDATES)
+EXPIRING: Final = (_CODES, _UPDATES)
 """Prefixes of what the sweep deletes after a day."""
 SECRET: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header
 CODE_LASTS: Final = timedelta(minutes=10)
@@ -90,7 +90,7 @@ class _Chat(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class OwnScript:
-    """A script of the person that a chat is linked to, and what is said of its last run."""
+    """A script of the person to whom a chat is linked, and the result of its last run as text."""
 
     id: str
     name: str
@@ -315,7 +315,9 @@ def set_webhook(api: BotApi, url: str, settings: Settings) -> None:
     try:
         api.call("setWebhook", {"url": url, "secret_token": secret, "allowed_updates": list(ALLOWED_UPDATES)})
     except UndeliverableError as error:
-        raise InvalidInputError(f"Telegram does not accept {url!r}, the address by BASE_URL: {error}") from error
+        raise InvalidInputError(
+            f"Telegram does not accept {url!r}, the address that follows from BASE_URL: {error}"
+        ) from error
 
 
 def welcome(user_id: str, chat_id: int, now: datetime) -> Notification:
@@ -324,7 +326,7 @@ def welcome(user_id: str, chat_id: int, now: datetime) -> Notification:
         id=notification_id(f"welcome {user_id} {chat_id}", now),
         at=now,
         kind="message",
-        title="This chat gets your notifications now.",
+        title="This chat now gets your notifications.",
         url="/notifications",
     )
 

@@ -1,1 +1,1 @@
-"""OpenMetadata 2.x: what it says of tables is imported, and its metrics and tables are exported as YAML files."""
+"""OpenMetadata 2.x: its descriptions of tables are imported, and its metrics and tables are exported as YAML files."""

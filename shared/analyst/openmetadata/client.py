@@ -57,7 +57,9 @@ class OpenMetadata:
         try:
             data = answer.read(_LARGEST + 1, decode_content=True)
         except Exception as error:
-            raise UnavailableError(f"{origin(self.url)} broke off its answer; try again later") from error
+            raise UnavailableError(
+                f"{origin(self.url)} closed the connection before its answer was complete; try again later"
+            ) from error
         finally:
             answer.close()
         if answer.status in {_UNAUTHORIZED, _FORBIDDEN}:

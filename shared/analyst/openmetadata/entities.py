@@ -6,6 +6,7 @@ from html import unescape
 from typing import Any, Final
 
 from analyst.descriptions import ColumnDescription, ImportedTable
+from analyst.json_values import mappings
 
 _BLOCK: Final = re.compile(r"</?(?:p|div|br|ul|ol|tr|h[1-6]|blockquote|pre)\b[^>]*>", re.IGNORECASE)
 _ITEM: Final = re.compile(r"<li\b[^>]*>", re.IGNORECASE)
@@ -30,14 +31,14 @@ def name_of(entity: Mapping[str, Any]) -> str:
 
 
 def table_of(entity: Mapping[str, Any], base: str) -> ImportedTable:
-    """Return what OpenMetadata says of a table; `base` is the address of the server."""
+    """Return OpenMetadata's description of a table; `base` is the address of the server."""
     tags = _tags(entity)
     extension = entity.get("extension")
     tier = next((tag.removeprefix("Tier.") for tag in tags if tag.startswith("Tier.")), None)
     if tier is None and isinstance(extension, Mapping):
         tier = _line(extension.get("tier"))
     columns = {}
-    for column in _mappings(entity.get("columns")):
+    for column in mappings(entity.get("columns")):
         description, named = text_of(column.get("description")), _tags(column)
         if column.get("name") and (description or named):
             columns[str(column["name"]).lower()] = ColumnDescription(description=description, tags=named)
@@ -53,7 +54,7 @@ def table_of(entity: Mapping[str, Any], base: str) -> ImportedTable:
 
 def is_of_product(entity: Mapping[str, Any], product: str | None) -> bool:
     """Return whether an entity belongs to a data product."""
-    names = {each.get("name") for each in _mappings(entity.get("dataProducts"))}
+    names = {each.get("name") for each in mappings(entity.get("dataProducts"))}
     return product is None or product in names
 
 
@@ -65,25 +66,26 @@ def has_tag(entity: Mapping[str, Any], tag: str | None) -> bool:
 def metric_of(entity: Mapping[str, Any], base: str) -> dict[str, Any]:
     """Return the definition of a metric, as in a file of `config/metrics`, without fields that are not known.
 
-    Tags stand for what OpenMetadata has no field for: `MetricCategory.*`, `Grain.*`, `Dimension.*`, `MetricType.*`, `Unit.*`.
+    Tags stand for what OpenMetadata has no field for: `MetricCategory.*`, `Grain.*`, `Dimension.*`, `MetricType.*`,
+    `Unit.*`.
     """
     tags = _tags(entity)
     expression = entity.get("metricExpression")
     code = expression.get("code") if isinstance(expression, Mapping) else entity.get("expression")
     kind = _line(entity.get("metricType")) or _tagged(tags, "MetricType") or ""
-    measures = _mappings(entity.get("measures"))
+    measures = mappings(entity.get("measures"))
     if not isinstance(code, str) and len(measures) == 1:  # as imported from dbt
         code, kind = measures[0].get("expression"), _line(measures[0].get("aggregation")) or kind
     assets = [
-        name_of(each).rpartition(".")[2] for each in _mappings(entity.get("assets")) if each.get("type") == "table"
+        name_of(each).rpartition(".")[2] for each in mappings(entity.get("assets")) if each.get("type") == "table"
     ]
-    named = [each for each in _mappings(entity.get("dimensions")) if each.get("name")]
+    named = [each for each in mappings(entity.get("dimensions")) if each.get("name")]
     times = [str(each.get("expression") or each["name"]) for each in named if each.get("type") == "TIME"]
     dimensions: dict[str, Any] = {str(e["name"]): _dimension(e) for e in named if e.get("type") != "TIME"}
     dimensions |= {
         name: name for t in tags if t.startswith("Dimension.") and (name := t.partition(".")[2]) not in dimensions
     }
-    filters = [str(each["where"]) for each in _mappings(entity.get("filters")) if each.get("where")]
+    filters = [str(each["where"]) for each in mappings(entity.get("filters")) if each.get("where")]
     owners, fqn = list(_owners(entity)), name_of(entity)
     made = {
         "name": file_name(str(entity.get("name") or fqn)),
@@ -132,18 +134,14 @@ def _tagged(tags: Iterable[str], *classifications: str) -> str | None:
 
 
 def _tags(entity: Mapping[str, Any]) -> tuple[str, ...]:
-    named = (_line(each.get("tagFQN")) for each in _mappings(entity.get("tags")) if each.get("state") != "Suggested")
+    named = (_line(each.get("tagFQN")) for each in mappings(entity.get("tags")) if each.get("state") != "Suggested")
     return tuple(dict.fromkeys(each for each in named if each))[:_MOST]
 
 
 def _owners(entity: Mapping[str, Any]) -> tuple[str, ...]:
-    named = (_line(each.get("displayName")) or _line(each.get("name")) for each in _mappings(entity.get("owners")))
+    named = (_line(each.get("displayName")) or _line(each.get("name")) for each in mappings(entity.get("owners")))
     return tuple(dict.fromkeys(each for each in named if each))[:_MOST]
 
 
 def _line(value: object) -> str | None:
     return (value.replace("\x00", "").strip()[:_LINE] or None) if isinstance(value, str) else None
-
-
-def _mappings(value: object) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []

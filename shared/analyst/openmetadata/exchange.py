@@ -1,4 +1,4 @@
-"""Importing what OpenMetadata says of tables, and exporting its entities as YAML files."""
+"""Importing OpenMetadata's descriptions of tables, and exporting its entities as YAML files."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _METRIC_FIELDS: Final = "owners,tags,dataProducts"
 
 
 class Import(BaseModel):
-    """An import: when it was made, how many of our tables it describes, and tables whose name fits several there."""
+    """An import: its time, the number of our tables that it describes, and tables whose name matches several there."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,12 +69,12 @@ class Exchange:
         return cls(client, settings.openmetadata_data_product, settings.openmetadata_filter_tag)
 
     def import_tables(self, store: Store, snapshot: Snapshot, at: datetime, *, losses: int | None = None) -> Import:
-        """Store what the server says of our tables; if it can't be read, the last import stays.
+        """Store the server's descriptions of our tables; if it can't be read, the last import is kept.
 
-        A table is found by the end of its qualified name: `<schema>.<table>` is our `<source>.<name>`, or else its name is
-        the only one of its kind. A bot that lost a right is answered as if there were nothing, and tags may hide values: if
-        more of our tables would lose what is said of them, or all their tags, than is believable, the last import stays.
-        `losses` is how many may.
+        A table is found by the end of its qualified name: `<schema>.<table>` is our `<source>.<name>`, or else its name
+        is the only one of its kind. A bot that lost a right is answered as if there were nothing, and tags may hide
+        values: if more of our tables would lose what is said of them, or all their tags, than is believable, the last
+        import stays. `losses` is how many may.
 
         Raises:
             SourceError, UnavailableError: as of the client; or too much is missing.

@@ -22,9 +22,8 @@ _YES: Final = ("true", "false")
 _LONG: Final = 10_000
 """Characters from which a text has an input of several lines."""
 
-_PIECE: Final = re.compile(r"(?<=[.;]) (?=[A-Z`])")
-_SUBJECT: Final = re.compile(r"(With )?`\w+`((, | and )`\w+`)*")
-"""A sentence or clause of a docstring, and the fields that it begins with."""
+_SENTENCE: Final = re.compile(r"(?<=\.) (?=[A-Z`])")
+"""Between two sentences of a docstring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +64,13 @@ def fields_of(model: type[BaseModel], values: Mapping[str, Any], *, without: Col
 
 
 def _said_of(model: type[BaseModel], name: str) -> str:
-    """Return what the docstring of a model, or of one that it extends, says of a field."""
+    """Return the text of the sentence "`name`: text." in the docstring of a model, or of one that it extends."""
+    opening = f"`{name}`: "
     for each in model.__mro__:
-        for piece in _PIECE.split(" ".join((each.__doc__ or "").split())):
-            subject = _SUBJECT.match(piece)
-            if subject is None or f"`{name}`" not in subject[0]:
-                continue
-            rest = piece[subject.end() :]
-            said = rest[2:3].upper() + rest[3:] if rest.startswith(": ") else piece
-            return said.replace("`", "").rstrip(";")
+        for sentence in _SENTENCE.split(" ".join((each.__doc__ or "").split())):
+            if sentence.startswith(opening):
+                said = sentence.removeprefix(opening)
+                return f"{said[:1].upper()}{said[1:]}"
     return ""
 
 

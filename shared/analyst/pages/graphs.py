@@ -60,7 +60,7 @@ _NOTES: Final[Mapping[str, str]] = {
 
 
 def lineage_drawing(graph: Lineage, here: str) -> Drawn:
-    """Draw where a node comes from and what is made of it; `here` is its id."""
+    """Draw where a node comes from and what is built on it; `here` is its id."""
     made = {
         node.id: Node(
             node.name,

@@ -6,14 +6,17 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from analyst.access import Caller, Role
+from analyst.catalog import Problem, Table
 from analyst.cli_wheel import NO_ADDRESS
 from analyst.pages import graphs
 from analyst.pages.html import day
 from analyst.pages.results import is_number
 from analyst.pages.uses import uses
 from analyst.settings import Settings
+from analyst.snapshots import Snapshot
 
 _COLUMNS: Final = 100
+_FILES: Final = 100
 
 
 def extras(data: Mapping[str, Any], page: int, caller: Caller, settings: Settings) -> dict[str, Any]:
@@ -41,6 +44,22 @@ def extras(data: Mapping[str, Any], page: int, caller: Caller, settings: Setting
         "can_describe": caller.includes(Role.KM_ADMIN),
         "can_query": caller.includes(Role.ANALYST),
     }
+
+
+def listed_files(table: Table) -> list[dict[str, Any]]:
+    """Return the first files of a table, as its page lists them."""
+    return [
+        {"size_bytes": file.size_bytes, "rows": file.rows, "partition": file.partition} for file in table.files[:_FILES]
+    ]
+
+
+def problems_of(snapshot: Snapshot, table: Table) -> list[Problem]:
+    """Return what the rebuild reports of a table, or of its source as a whole."""
+    return [
+        problem
+        for problem in snapshot.catalog.problems
+        if problem.source == table.source and problem.table in (None, table.name)
+    ]
 
 
 def _rows_over_time(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:

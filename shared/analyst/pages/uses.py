@@ -42,14 +42,14 @@ def _with_da(statement: str, *, is_mirrored: bool, server_only: bool) -> Iterato
         "da",
         "On your machine, offline, after da sync."
         if is_mirrored
-        else "This table is not mirrored; it is read at the server.",
+        else "This table is not mirrored; the query runs on the server.",
         f'da sync\nda query {"--remote " if server_only else ""}"{statement}"',
     )
     if is_mirrored:
-        yield Use("DuckDB", "In the folder that da sync fills.", f'duckdb -readonly {_DATABASE} -c "{statement}"')
+        yield Use("DuckDB", "In the folder where you run da sync.", f'duckdb -readonly {_DATABASE} -c "{statement}"')
         yield Use(
             "Python",
-            "In a notebook or script in the folder that da sync fills.",
+            "In a notebook or script in the folder where you run da sync.",
             f'import duckdb\n\nmirror = duckdb.connect("{_DATABASE}", read_only=True)\nmirror.sql("{statement}").df()',
         )
 
@@ -102,6 +102,6 @@ def _in_the_bucket(table_id: str, data_url: str) -> Iterator[Use]:
     source, name = table_id.split(".")
     yield Use(
         "Spark, in the bucket",
-        "For those who may read the bucket itself: the table is a Delta table.",
+        "For those with access to the bucket itself, where the table is a Delta table.",
         f'spark.read.format("delta").load("{data_url}/extracts/{source}/data/{name}")',
     )

@@ -1,4 +1,4 @@
-"""A profile as a caller sees it: with what is said of its table, its relations and metrics, without hidden values."""
+"""A profile as a caller sees it: with its table's description, relations and metrics, without hidden values."""
 
 from datetime import datetime
 from typing import Any, Final

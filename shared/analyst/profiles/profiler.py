@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(f"{logs.ROOT}.profiles")
 
 FORMAT: Final = 4
-"""The version of the sketches. It changes when they are computed otherwise; then files are read again."""
+"""The version of the sketches. It changes when their computation changes; then files are read again."""
 
 SIDE_BY_SIDE: Final = 2
 _FEW_ROWS: Final = 50_000
@@ -55,7 +55,7 @@ _ROW_NUMBER: Final = "file_row_number"
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What the registry says of a table that is profiled."""
+    """The registry's fields of a table that is profiled."""
 
     primary_key: tuple[str, ...] = ()
     sync_strategy: str | None = None
@@ -65,7 +65,7 @@ class Registered:
 
     @classmethod
     def all(cls, tables: "Iterable[RegisteredTable]") -> "dict[str, Registered]":
-        """Return what the registry says of all tables, by id."""
+        """Return the registry's fields of all tables, by id."""
         return {
             table.id: cls(table.primary_key, table.sync_strategy, table.description, table.profile_after_sync)
             for table in tables

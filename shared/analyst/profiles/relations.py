@@ -1,8 +1,9 @@
 """Relations between tables: foreign keys that people declare, and ones that are proposed from names and data.
 
-A proposal starts from sketches: names, kinds and estimated containment select candidates, and one query for each candidate
-counts exactly how many rows have a partner. `catalog/relations.json` has the proposals; each belongs to the versions of
-both tables that it was computed from. Sensitive columns have no sketches of their values, and are not proposed.
+A proposal starts from sketches: names, kinds and estimated containment select candidates, and one query for each
+candidate counts exactly how many rows have a match. `catalog/relations.json` has the proposals; each belongs to the
+versions of both tables that it was computed from. Sensitive columns have no sketches of their values, and are not
+proposed.
 """
 
 import gzip
@@ -44,7 +45,7 @@ _CHECKED: Final = 200
 
 _LIKELY: Final = 0.6
 _COVERED: Final = 0.8
-"""The share of rows with a partner from which a relation is proposed."""
+"""The share of rows with a match from which a relation is proposed."""
 
 _FEWEST: Final = 3
 _MOST_ALIKE: Final = 200
@@ -61,9 +62,9 @@ _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Proposal(BaseModel):
-    """A foreign key that the data suggests. `coverage` is the share of the rows with a value that have a partner.
+    """A foreign key that the data suggests. `coverage` is the share of the rows with a value that have a match.
 
-    `matched` and `distinct` count the different values: those with a partner, and all.
+    `matched` and `distinct` count the different values: those with a match, and all.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

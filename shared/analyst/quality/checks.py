@@ -103,7 +103,7 @@ class Checks:
         column = quote(one.columns[0])
         found = con.execute(f"select epoch_us(max({column})::timestamp) from this where isfinite({column})").fetchone()
         if found is None or found[0] is None:
-            return "there is no time in it", None, None
+            return "it contains no time", None, None
         newest = _EPOCH + timedelta(microseconds=found[0])
         age = (self.now().astimezone(UTC).timestamp() - found[0] / 1e6) / 3600
         limit = one.max_age_hours or 0.0

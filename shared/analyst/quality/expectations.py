@@ -40,11 +40,11 @@ _BOUNDS: Final[dict[str, tuple[str, ...]]] = {
 
 
 class Expectation(BaseModel):
-    """What is expected of a table.
+    """A condition that the rows of a table should meet.
 
-    `warn` publishes the table with a notice, `block` keeps its last version. `values` are compared as texts; `pattern` must
-    match the whole value (RE2); null meets every expectation but `not_null`. `max_share` is the share of rows that may
-    fail. `sql` is a query of the rows of `this` that fail.
+    `warn` publishes the table with a notice, `block` keeps its last version. `values` are compared as texts; `pattern`
+    must match the whole value (RE2); null meets every expectation but `not_null`. `max_share` is the share of rows that
+    may fail. `sql` is a query of the rows of `this` that fail.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +75,7 @@ class Expectation(BaseModel):
 
     @property
     def label(self) -> str:
-        """How messages name it."""
+        """The name of the expectation in messages."""
         return self.name or " ".join([self.kind, ", ".join(self.columns)]).strip()
 
 
@@ -94,12 +94,12 @@ class Result(BaseModel):
 
     @property
     def text(self) -> str:
-        """The text with which people are told that it failed."""
+        """The message about its failure."""
         return f"{self.label}: {self.message}"
 
 
 class Check(BaseModel):
-    """The results for what one run was about to publish; `published` is whether it was not blocked."""
+    """The results for the rows that one run was about to publish; `published` is false if they were blocked."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -99,7 +99,7 @@ def _checked_again(check: Check, expected: Expected, now: datetime) -> Check:
             return result
         if now - result.newest <= timedelta(hours=limit):
             return result
-        message = f"the newest row is of {result.newest:%Y-%m-%d %H:%M} UTC, more than {limit:g} hours ago"
+        message = f"the newest row is from {result.newest:%Y-%m-%d %H:%M} UTC, more than {limit:g} hours ago"
         return result.model_copy(update={"passed": False, "message": message})
 
     results = tuple(map(again, check.results))

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 Json = dict[str, Any]
 Operator = Literal["=", "<>", "<", "<=", ">", ">=", "in", "is null", "is not null"]
 Value = int | bool | str | Decimal | date | datetime
-"""A constant. A text may stand for a date or time; a datetime has a zone only if its type has one."""
+"""A constant. A string may stand for a date or time; a datetime has a zone only if its type has one."""
 
 _NOWHERE: Final = 1 << 40
 _OPERATORS: Final[Mapping[str, Operator]] = {

@@ -97,7 +97,7 @@ def _blocks(answer: "BaseHTTPResponse") -> Iterator[bytes]:
         yield from answer.stream(_BLOCK)
         answer.release_conn()
     except (HTTPError, OSError) as error:
-        raise UnavailableError(f"the bucket broke off: {type(error).__name__}; try again") from None
+        raise UnavailableError(f"the connection to the bucket broke: {type(error).__name__}; try again") from None
     finally:
         answer.close()
 

@@ -275,7 +275,7 @@ def _require_size(source: str, size: int) -> None:
 def _damage(source: str, error: Exception) -> Problem:
     import duckdb
 
-    reason = str(error).split("\n")[0]
+    reason = duckdb_files.reason_of(error)
     if isinstance(error, duckdb.InterruptException):
         reason = f"reading it took longer than {LONGEST:.0f} s"
     return Problem(

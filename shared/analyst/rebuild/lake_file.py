@@ -1,8 +1,9 @@
 """The frozen DuckLake of a snapshot: one immutable file by which any DuckDB attaches all its tables.
 
-It is the catalog of the format DuckLake 1.0, in a DuckDB file, over the Parquet files as they are in the bucket. Columns are
-mapped by name. A column's least and greatest value in a file, by which readers skip files, come from `_files.stats` of the
-extracts, and are left out where they are not known: readers trust them, so a wrong one would hide rows.
+It is the catalog of the format DuckLake 1.0, in a DuckDB file, over the Parquet files as they are in the bucket.
+Columns are mapped by name. A column's minimum and maximum in a file, by which readers skip files, come from
+`_files.stats` of the extracts, and are left out where they are not known: readers trust them, so a wrong one would hide
+rows.
 
 The file of one snapshot is turned into that of the next, in which only rows of tables that differ are written.
 Source: the DuckLake specification, version 1.0, 'Tables'.
@@ -166,8 +167,8 @@ def update(
 ) -> dict[str, str]:
     """Turn the lake of an earlier snapshot into that of this one, or create it; return why tables are not in it, by id.
 
-    `statistics` is asked for those of the tables that have changed. A file that can't be read, or that contains something
-    else, is replaced.
+    `statistics` is asked for those of the tables that have changed. A file that can't be read, or that contains
+    something else, is replaced.
     """
     refused = None
     if path.exists():
@@ -549,7 +550,7 @@ def _columns_of(text: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _bound(value: object, kind: str) -> str | None:
-    """Return a least or greatest value as DuckLake writes it; `None` if it is not known."""
+    """Return a minimum or maximum as DuckLake writes it; `None` if it is unknown."""
     if kind in {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}:
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
     if not isinstance(value, str):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst import runs
 from analyst.runs import RunRecord
 from analyst.scheduling import ledger
-from analyst.scheduling.due import Decision, JobOutcome, SourceOutcome, SweepOutcome, decide, folded
+from analyst.scheduling.decisions import Decision, JobOutcome, SourceOutcome, SweepOutcome, decide, folded
 from analyst.scheduling.failures import JOB, SWEEP
 from analyst.scheduling.ledger import Ledger, Start
 from analyst.scheduling.timetable import Registry

@@ -1,4 +1,4 @@
-"""What becomes of the failures of tasks: the record of an extract, or a note in the ledger of the scheduler."""
+"""Recording the failures of tasks: as the record of an extract, or as a note in the ledger of the scheduler."""
 
 from datetime import datetime
 from typing import Final

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst import automation
 from analyst.automation import Pause
 from analyst.scheduling import ledger
-from analyst.scheduling.due import folded
+from analyst.scheduling.decisions import folded
 from analyst.scheduling.ledger import Attempt, Ledger
 from analyst.scheduling.timetable import (
     Entry,
@@ -70,7 +70,7 @@ class ScheduledJob(Scheduled):
 
 
 class ScheduleView(BaseModel):
-    """The schedules of sources and tables, of jobs, and of the sweep, as of `at`; `paused` says why none is followed."""
+    """The schedules of sources and tables, of jobs, and of the sweep, as of `at`; `paused` says why they are paused."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -119,7 +119,7 @@ class Overview:
         return self._view(chain.from_iterable(entries(self.registry, self.ledger).values()))
 
     def page(self, text: str, source: str | None, state: State | None, *, page: int, size: int) -> SchedulePage:
-        """Return a page of the entries whose id has a text, of one source or of all, in one state or in any."""
+        """Return a page of the entries whose id contains a string, of one source or of all, in one state or in any."""
         found = [
             (whole, table)
             for whole, table in self._rows()

@@ -1,4 +1,5 @@
-"""Scripts of people: Python files that run on a schedule, read what their owner may read, and notify the owner.
+"""Users' scripts: Python files that run on a schedule, read what their owner may read, and notify the owner.
 
-`shelf` keeps them, `runner` runs one: `inside` confines it and collects its output, `relay` is its only way to the API.
+`stored_scripts` keeps them, `runner` runs one: `sandbox` confines it and collects its output, `relay` is its only way to the
+API.
 """

@@ -1,4 +1,4 @@
-"""What people send to the bot of Telegram, and the scripts that they run from a chat."""
+"""Scripts in a chat with the Telegram bot: their list, and runs that a button starts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,13 +11,13 @@ from analyst.errors import RateLimitedError
 from analyst.notifications.delivery import deliver_later
 from analyst.notifications.notification import caller_of
 from analyst.notifications.telegram_bot import Bot, OwnScript, Reply
-from analyst.scripts.shelf import Script, Shelf
+from analyst.scripts.stored_scripts import Script, StoredScripts
 from analyst.settings import Settings
 from analyst.store import Store
 from analyst.tasks import Tasks
 
 RUNS: Final = Limit("script-run", 100, timedelta(hours=1))
-"""Runs on demand of one person, which could hold up the tasks of others."""
+"""The limit on one person's runs on demand, which could delay the tasks of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class ScriptChat:
         caller = caller_of(self.access(), user_id)
         if caller is None or not caller.includes(Role.ANALYST) or self.settings.script_runner == "off":
             return []
-        own = [each for each in Shelf(self.store).seen_by(caller) if each.owner == user_id]
+        own = [each for each in StoredScripts(self.store).seen_by(caller) if each.owner == user_id]
         return [OwnScript(each.id, each.name, _last(each)) for each in own]
 
 

@@ -26,7 +26,7 @@ from analyst.settings import Settings
 from analyst.settings.kinds import bytes_of
 
 LARGEST_PICTURE: Final = 5 << 20
-"""Bytes of a picture."""
+"""Maximum size of a picture, in bytes."""
 _DISK: Final = 64 << 20
 _START: Final = 30.0
 """Seconds that the start and the end of a confined program may take."""

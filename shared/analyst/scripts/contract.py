@@ -1,4 +1,4 @@
-"""What a script says: one JSON object on standard output, `{"notify": …, "title": …, "message": …, …}`."""
+"""The output of a script: one JSON object on standard output, `{"notify": …, "title": …, "message": …, …}`."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from analyst.errors import InvalidInputError
 from analyst.validation import reason
 
 COOLDOWN: Final = timedelta(hours=1)
-"""The pause after a notification of a script that says none."""
+"""The default pause after a notification of a script."""
 _LONGEST_COOLDOWN: Final = timedelta(days=366)
 _COOLDOWN: Final = re.compile(r"([0-9]{1,6})([mhd])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}

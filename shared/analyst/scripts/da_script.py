@@ -1,4 +1,4 @@
-"""What scripts import: queries of the server's tables, other reads of its API, and the notification to send.
+"""The module that scripts import: queries of the server's tables, other reads of its API, and the notification to send.
 
     from da_script import notify, query
 

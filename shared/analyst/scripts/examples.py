@@ -1,4 +1,4 @@
-"""Scripts to start from. Each runs as it is, and says in its first lines what to change."""
+"""Example scripts. Each runs as it is, and says in its first lines what to change."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,7 +1,7 @@
 """What the kernel keeps a script from: Landlock for files, a filter of system calls (seccomp), and resource limits.
 
-Like `inside`, it uses only the standard library. None of this needs privileges. Sources: landlock(7), seccomp(2), the tables of
-system calls of Linux (`unistd_64.h` of x86, `asm-generic/unistd.h`).
+Like `sandbox`, it uses only the standard library. None of this needs privileges. Sources: landlock(7), seccomp(2), the
+tables of system calls of Linux (`unistd_64.h` of x86, `asm-generic/unistd.h`).
 """
 
 import ctypes
@@ -68,7 +68,7 @@ _DENIED_ON_HOST = {
         140, 30, 238, 239, 272, 100, 60,
     ),
 }  # fmt: skip
-"""What acts on files by their path without being judged by Landlock, or on other processes of the same user."""
+"""Calls that act on files by path outside of Landlock's control, or on other processes of the same user."""
 _XATTR = {"x86_64": range(188, 200), "aarch64": range(5, 17)}
 _NEW = 424
 _KNOWN_NEW = (436, 439, 441, 449, 451, 453, 454, 455, 456, 462)
@@ -102,7 +102,7 @@ class RefusedError(Exception):
 
 
 def call(result: int, what: str) -> int:
-    """Return the result of a call to the system.
+    """Return the result of a system call.
 
     Raises:
         RefusedError: it failed.
@@ -124,7 +124,7 @@ def landlock_abi() -> int:
 
 
 def give_up_privileges() -> None:
-    """See to it that no program which this process becomes has more privileges."""
+    """Ensure that no program that this process becomes gains privileges."""
     if sys.platform == "linux":
         call(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "privileges can't be given up")
 
@@ -132,7 +132,8 @@ def give_up_privileges() -> None:
 def confine_files(readable: "Iterable[str]", writable: str) -> None:
     """Limit this process to files that it may read and execute, and a folder that it may change.
 
-    Paths that don't exist are ignored. `stat`, and what `limit` filters for that reason, are not judged by Landlock.
+    Paths that don't exist are ignored. Landlock controls neither `stat` nor the calls that `limit` filters for that
+    reason.
     """
     abi = landlock_abi()
     if not abi:

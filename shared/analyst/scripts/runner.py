@@ -23,7 +23,16 @@ from analyst.runs import Run
 from analyst.scripts.confinement import LARGEST_PICTURE, Confinement, ConfinementError, Ended
 from analyst.scripts.contract import LONGEST_MESSAGE, LONGEST_TITLE, Output, checked_picture, output_of
 from analyst.scripts.relay import Upstream
-from analyst.scripts.shelf import MOST_FAILURES, Confined, LastRun, Script, ScriptRun, Shelf, Trigger, require_runnable
+from analyst.scripts.stored_scripts import (
+    MOST_FAILURES,
+    Confined,
+    LastRun,
+    Script,
+    ScriptRun,
+    StoredScripts,
+    Trigger,
+    require_runnable,
+)
 from analyst.settings import Settings
 from analyst.store import Store
 from da.agents.redaction import redacted
@@ -63,25 +72,25 @@ class Runner:
         Raises:
             UnavailableError: the store does not respond; the run may be repeated.
         """
-        shelf = Shelf(self.store)
-        script = shelf.find(script_id)
+        stored = StoredScripts(self.store)
+        script = stored.find(script_id)
         if script is None:
             return None
-        run = shelf.run(script_id, run_id)
-        if run is None and (source := self._source(shelf, script, trigger)) is not None:
+        run = stored.run(script_id, run_id)
+        if run is None and (source := self._source(stored, script, trigger)) is not None:
             run = self._executed(script, source, run_id, trigger)
-            shelf.keep_run(run)
+            stored.keep_run(run)
         if run is None:
-            shelf.skipped(script_id, run_id)
+            stored.skipped(script_id, run_id)
         else:
-            self._settle(shelf, script, run)
+            self._settle(stored, script, run)
         if not script.is_saved:
-            shelf.drop_source(script)
+            stored.drop_source(script)
         return run
 
     def reply(self, script_id: str, run_id: str, run: ScriptRun | None, channel: Channel) -> None:
-        """Tell whoever asked for a run in a chat what became of it, unless its notification goes there anyway."""
-        script = Shelf(self.store).everything().get(script_id)
+        """Report the result of a run to the chat that started it, unless its notification goes there anyway."""
+        script = StoredScripts(self.store).everything().get(script_id)
         if script is None:
             return
         outbox, mine = Outbox(self.store), preferences.read(self.store, script.owner)
@@ -103,13 +112,13 @@ class Runner:
         outbox.reply(script.owner, told, channel)
         self.to_send.append(Destination(channel, script.owner))
 
-    def _source(self, shelf: Shelf, script: Script, trigger: Trigger) -> str | None:
+    def _source(self, stored: StoredScripts, script: Script, trigger: Trigger) -> str | None:
         """Return what is to be run; `None` if it must not be."""
         if trigger == "schedule" and (script.paused is not None or automation.paused(self.store) is not None):
             return None
         try:
             require_runnable(script, self.access())
-            return shelf.source(script)
+            return stored.source(script)
         except (AnalystError, NotFoundError) as error:
             if error.status >= 500:  # noqa: PLR2004 - the store
                 raise
@@ -196,7 +205,7 @@ class Runner:
             "quiet_until": self.now() + output.pause,
         }
 
-    def _settle(self, shelf: Shelf, script: Script, run: ScriptRun) -> None:
+    def _settle(self, stored: StoredScripts, script: Script, run: ScriptRun) -> None:
         """Note the end of a run, once, and tell the owner if a series of failures begins or is too long."""
         pauses = run.exit_code is not None
 
@@ -221,7 +230,7 @@ class Runner:
             problem=run.error if run.confined_by is None else None,
             at=run.finished_at,
         )
-        after = shelf.ended(script.id, noted, confined)
+        after = stored.ended(script.id, noted, confined)
         if after is not None and run.status == "failed" and after.last is not None and after.last.run_id == run.run_id:
             if after.failures == 1:
                 self._post(

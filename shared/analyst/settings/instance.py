@@ -47,7 +47,7 @@ class Document:
 
 
 def parse(text: str) -> Document:
-    """Parse a text. Its `problems` do not prevent the rest from being read."""
+    """Parse the text of a file. Its `problems` do not prevent the rest from being read."""
     document = Document()
     if len(text) > _LONGEST:
         document.problem((), f"the file is larger than {_LONGEST // 1024} kB; it can't be a configuration file")

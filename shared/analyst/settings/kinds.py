@@ -57,7 +57,7 @@ def _project(key: str) -> str:
 
 
 Commas = BeforeValidator(_split)
-"""Several values, separated by commas in a text."""
+"""Several values, separated by commas in a string."""
 
 Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
 """A secret; at least 32 characters."""

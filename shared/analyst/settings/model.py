@@ -59,7 +59,7 @@ class Settings(BaseModel):
     tasks_url: ServerUrl | None = None
     """Where functions called by other functions run, such as extracts. Defaults to the same process."""
     tasks: Literal["host", "cloud"] = "host"
-    """What delivers tasks: the processes of this host, or Cloud Tasks, where processes are frozen after an answer."""
+    """What delivers tasks: the processes of this host, or Cloud Tasks, for platforms that freeze a process after its answer."""
     tasks_queue: QueueName | None = None
     """Queue of Cloud Tasks: `projects/<project>/locations/<region>/queues/<name>`."""
     tasks_account: EmailAddress | None = None
@@ -79,7 +79,7 @@ class Settings(BaseModel):
     theme_primary: Colour | None = None
     """Colour of links and buttons."""
     theme_primary_light: Colour | None = None
-    """Colour behind what is selected."""
+    """Background colour of selected elements."""
     theme_text_primary: Colour | None = None
     """Colour of text."""
     theme_text_secondary: Colour | None = None
@@ -91,13 +91,13 @@ class Settings(BaseModel):
     theme_border: Colour | None = None
     """Colour of lines."""
     theme_success: Colour | None = None
-    """Colour of good news."""
+    """Colour of success messages."""
     theme_warning: Colour | None = None
     """Colour of warnings."""
     theme_error: Colour | None = None
     """Colour of errors."""
     theme_font: Fonts | None = None
-    """Fonts of the pages. They are not fetched, so they must be installed where pages are read."""
+    """Fonts of the pages. Browsers download none, so they must be installed on the readers' computers."""
     theme_radius: Length | None = None
     """Radius of corners."""
     environment: Literal["production", "development"] = "production"
@@ -171,13 +171,13 @@ class Settings(BaseModel):
     query_timeout: float = Field(default=60.0, ge=1, le=3600)
     """Seconds after which a query is stopped; a request may ask for less."""
     query_cache: Size = "2GB"
-    """Size of the copies of data files that a server keeps on its disk for queries. A `file:` bucket needs none."""
+    """Size of the cache of data files that a server keeps on its disk for queries. A `file:` bucket needs none."""
     query_result: Size = "2GB"
-    """Size of the largest result of a query."""
+    """Maximum size of the result of a query."""
     query_remote_rows: int = Field(default=5_000_000, ge=1)
-    """The most rows of one remote table, or of one registered result, that a query reads from its source."""
+    """Maximum number of rows that a query reads from one remote table, or from one registered result."""
     query_remote_bytes: Size = "1GB"
-    """The same in bytes, as they are in memory."""
+    """The same maximum in bytes, as they are in memory."""
     scratch_dir: Path | None = None
     """Folder for temporary files. Defaults to the system's."""
     data_source: SourceKind = "csv"
@@ -211,7 +211,7 @@ class Settings(BaseModel):
     jira_fold_interval: float | None = Field(default=None, ge=0, le=3600)
     """Seconds between two publishes of webhook data. Defaults to 0 for a local bucket, else 15."""
     jira_attachment_max_bytes: int = Field(default=50_000_000, ge=0)
-    """Size of the largest attachment to store, in bytes."""
+    """Maximum size of a stored attachment, in bytes."""
     keboola_stack_url: KeboolaStack | None = None
     """Address of the Keboola stack, such as `https://connection.keboola.com`."""
     keboola_storage_token: SecretStr | None = None
@@ -229,17 +229,17 @@ class Settings(BaseModel):
     openmetadata_url: ServerUrl | None = None
     """Address of an OpenMetadata server, such as `https://catalog.example.com`. Its descriptions of tables are imported."""
     openmetadata_token: SecretStr | None = None
-    """Token of a bot of OpenMetadata."""
+    """Token of an OpenMetadata bot."""
     openmetadata_data_product: str | None = None
-    """Data product of OpenMetadata whose tables and metrics count. Without it, all do."""
+    """OpenMetadata data product to which the imported tables and metrics are limited. Defaults to no limit."""
     openmetadata_filter_tag: str | None = None
     """Tag that a metric of OpenMetadata needs to be exported."""
     openmetadata_schedule: When = "daily 04:00"
     """Schedule of the import from OpenMetadata, such as `every 6h` or `never`."""
     telegram_bot_token: SecretStr | None = None
-    """Token of a bot of Telegram, from its @BotFather. Without it, nobody is notified there."""
+    """Token of a Telegram bot, from @BotFather. Without it, nobody is notified by Telegram."""
     telegram_updates: Literal["webhook", "polling"] = "webhook"
-    """How messages to the bot arrive: Telegram sends them to this server, or the scheduler asks for them."""
+    """How messages to the bot arrive: Telegram sends them to this server, or the scheduler fetches them."""
     telegram_url: ServerUrl = "https://api.telegram.org"
     """Address of the Bot API."""
     slack_url: ServerUrl = "https://hooks.slack.com"
@@ -255,20 +255,20 @@ class Settings(BaseModel):
     memory_model: Word | None = None
     """Name of the language model that finds items in notes. Without it, no note leaves this server."""
     memory_model_api: Literal["anthropic", "openai"] = "anthropic"
-    """API of the model: Anthropic's Messages, or chat completions as of OpenAI, which many servers have."""
+    """API of the model: Anthropic's Messages, or OpenAI's chat completions, which many servers support."""
     memory_model_url: ServerUrl | None = None
-    """Address of the model's server, by default that of the API's maker; for `openai` with its `/v1`."""
+    """Address of the model's server; for `openai` including `/v1`. Defaults to that of the API's provider."""
     memory_model_key: SecretStr | None = None
     """API key for the model."""
     prometheus: bool = False
     """Whether requests are counted, and `/prometheus` serves the counters to Prometheus."""
     prometheus_token: Secret | None = None
-    """Token with which Prometheus reads `/prometheus`. The service token is sufficient, too."""
+    """Token with which Prometheus reads `/prometheus`. The service token works as well."""
     script_runner: Literal["sandbox", "namespaces", "landlock", "container", "process", "off"] = "sandbox"
-    """How scripts of people are confined: by the kernel (`sandbox`: by namespaces, or by Landlock where there are none), by a
+    """How users' scripts are confined: by the kernel (`sandbox`: by namespaces, or by Landlock where there are none), by a
     container, only by limits, or not run at all."""
     script_image: Word = "python:3.12-slim"
-    """Image for scripts, with `container`. It needs Python 3.9 or later."""
+    """Image for scripts, with `container`. It needs Python 3.9 or newer."""
     script_python: Path | None = None
     """Python that runs scripts, with the packages that they may import. Defaults to that of the functions."""
     script_uid: int | None = Field(default=None, ge=1, le=2**31 - 1)
@@ -278,7 +278,7 @@ class Settings(BaseModel):
     script_timeout: float = Field(default=60.0, ge=1, le=1200)
     """Seconds after which a script is stopped."""
     script_memory: Size = "512MB"
-    """Memory of a script."""
+    """Memory limit of a script."""
     script_output: int = Field(default=65_536, ge=1024, le=1_000_000)
     """Bytes that a script may write to standard output."""
     functions: str = ""

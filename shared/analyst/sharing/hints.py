@@ -1,7 +1,7 @@
-"""Predicate hints of readers: which files can have rows that they select, by least and greatest values.
+"""Predicate hints of readers: which files can have rows that they select, by minimum and maximum values.
 
-A hint only saves work, so whatever is not understood keeps all files. Source: the Delta Sharing protocol, 'SQL Expressions
-for Filtering' and 'JSON predicates for Filtering'.
+A hint only saves work, so whatever is not understood keeps all files. Source: the Delta Sharing protocol, 'SQL
+Expressions for Filtering' and 'JSON predicates for Filtering'.
 """
 
 import json

@@ -1,6 +1,7 @@
-"""What readers ask of a table, and of lists: the capabilities, the body of a query, times, and the tokens of pages.
+"""What readers ask of a table, and of lists: the capabilities, the body of a query, times, and page tokens.
 
-Source: the Delta Sharing protocol, 'Read Data from a Table', 'Delta Sharing Capabilities Header' and 'File ID Hash Header'.
+Source: the Delta Sharing protocol, 'Read Data from a Table', 'Delta Sharing Capabilities Header' and 'File ID Hash
+Header'.
 """
 
 import base64
@@ -161,7 +162,7 @@ def _one_of(given: Mapping[str, Any], *names: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From and until which version, or time, changes are wanted; with what else, and in pages."""
+    """The versions, or times, from and until which changes are requested, and what else to return; in pages."""
 
     first: int | datetime
     last: int | datetime | None = None

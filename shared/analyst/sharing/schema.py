@@ -4,16 +4,13 @@ Source: the Delta transaction log protocol, 'Schema Serialization Format'.
 """
 
 import json
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from analyst.catalog import Column
 from analyst.contract.delta import TYPES, needs_timestamp_ntz
 from analyst.errors import InvalidInputError
-
-_TOKEN: Final = re.compile(r'\s*("(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_]*|\d+|[(),\[\]])')
+from analyst.type_names import TypeName, parse_type
 
 
 def schema_of(columns: Iterable[Column], *, with_ntz: bool = True) -> dict[str, Any]:
@@ -27,7 +24,7 @@ def schema_of(columns: Iterable[Column], *, with_ntz: bool = True) -> dict[str, 
     fields = [
         {
             "name": column.name,
-            "type": _Parser(column.type, with_ntz=with_ntz).whole(),
+            "type": _type_of(column.type, with_ntz=with_ntz),
             "nullable": True,
             "metadata": {"comment": column.description} if column.description else {},
         }
@@ -46,76 +43,33 @@ def has_ntz(columns: Iterable[Column]) -> bool:
     return needs_timestamp_ntz(schema_of(columns))
 
 
-@dataclass(slots=True)
-class _Parser:
-    """Reads a type such as `STRUCT(a INTEGER, "b c" VARCHAR[])`; `at` is the place of the next token."""
+def _type_of(text: str, *, with_ntz: bool) -> str | dict[str, Any]:
+    try:
+        return _type(parse_type(text), with_ntz=with_ntz)
+    except ValueError:
+        raise InvalidInputError(f"the type {text[:200]!r} can't be shared, because Delta has no such type") from None
 
-    text: str
-    with_ntz: bool
-    at: int = 0
 
-    def whole(self) -> str | dict[str, Any]:
-        found = self._type()
-        if self.text[self.at :].strip():
-            raise self._unknown()
-        return found
+def _type(kind: TypeName, *, with_ntz: bool) -> str | dict[str, Any]:
+    """Return a type as Delta has it.
 
-    def _type(self) -> str | dict[str, Any]:
-        word = self._take().upper()
-        found: str | dict[str, Any]
-        if word == "STRUCT":
-            found = {"type": "struct", "fields": list(self._fields())}
-        elif word == "MAP":
-            self._expect("(")
-            key = self._type()
-            self._expect(",")
-            found = {"type": "map", "keyType": key, "valueType": self._type(), "valueContainsNull": True}
-            self._expect(")")
-        elif word in {"DECIMAL", "NUMERIC"}:
-            self._expect("(")
-            precision = self._take()
-            self._expect(",")
-            found = f"decimal({precision},{self._take()})"
-            self._expect(")")
-        else:
-            while word not in TYPES or (word == "TIMESTAMP" and (self._peek() or "").upper() == "WITH"):
-                following = self._peek()
-                if following is None or not following.isalpha():
-                    raise self._unknown()
-                word = f"{word} {self._take().upper()}"
-            found = TYPES[word]
-            if found == "timestamp_ntz" and not self.with_ntz:
-                found = "timestamp"
-        while self._peek() == "[":
-            self._take()
-            if self._take() != "]":
-                self._expect("]")
-            found = {"type": "array", "elementType": found, "containsNull": True}
-        return found
-
-    def _fields(self) -> Iterable[dict[str, Any]]:
-        self._expect("(")
-        while True:
-            name = self._take()
-            name = name[1:-1].replace('""', '"') if name.startswith('"') else name
-            yield {"name": name, "type": self._type(), "nullable": True, "metadata": {}}
-            if self._take() == ")":
-                return
-
-    def _peek(self) -> str | None:
-        found = _TOKEN.match(self.text, self.at)
-        return None if found is None else found[1]
-
-    def _take(self) -> str:
-        found = _TOKEN.match(self.text, self.at)
-        if found is None:
-            raise self._unknown()
-        self.at = found.end()
-        return found[1]
-
-    def _expect(self, token: str) -> None:
-        if self._take() != token:
-            raise self._unknown()
-
-    def _unknown(self) -> InvalidInputError:
-        return InvalidInputError(f"the type {self.text[:200]!r} can't be shared, because Delta has no such type")
+    Raises:
+        ValueError: Delta has no counterpart of it.
+    """
+    members = [(name, _type(member, with_ntz=with_ntz)) for name, member in kind.members]
+    match kind.name:
+        case "STRUCT":
+            fields = [{"name": name, "type": member, "nullable": True, "metadata": {}} for name, member in members]
+            return {"type": "struct", "fields": fields}
+        case "MAP":
+            (_, key), (_, value) = members
+            return {"type": "map", "keyType": key, "valueType": value, "valueContainsNull": True}
+        case "LIST":
+            return {"type": "array", "elementType": members[0][1], "containsNull": True}
+        case "DECIMAL":
+            return f"decimal({','.join(kind.digits)})"
+        case "TIMESTAMP" if not with_ntz:
+            return "timestamp"
+        case simple if simple in TYPES:
+            return TYPES[simple]
+    raise ValueError(kind.name)

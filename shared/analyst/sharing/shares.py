@@ -41,7 +41,7 @@ class Share:
 
     @property
     def id(self) -> str:
-        """A uuid that stays."""
+        """A uuid that never changes."""
         return str(uuid5(NAMESPACE_URL, f"share/{self.name}"))
 
     @property

@@ -1,7 +1,7 @@
 """What the requests of a process share: statistics of data files, from the Delta log of their table, and a limit on requests.
 
-Statistics only serve hints, so a log that lags, or is in a checkpoint, costs nothing but work: a file without them is kept.
-The least and greatest values of sensitive columns are left out.
+Statistics only serve hints, so a log that lags, or is in a checkpoint, costs nothing but work: a file without them is
+kept. The minimum and maximum values of sensitive columns are omitted.
 """
 
 import json
@@ -56,7 +56,7 @@ class FileStatistics:
         return read
 
     def text(self, file: File, stats: Mapping[str, Any], hidden: Hidden = frozenset()) -> str:
-        """Return the statistics of a file as JSON; that of a file is written once."""
+        """Return the statistics of a file as JSON, which is made once for each file."""
         text = self._texts.get((file.path, hidden))
         if text is None:
             if len(self._texts) > _MOST_TEXTS:
@@ -79,7 +79,7 @@ class FileStatistics:
 
 
 def _shown(stats: Mapping[str, Any], kinds: Mapping[str, Kind], hidden: Hidden) -> Mapping[str, Any]:
-    """Return the statistics of a file without the least and greatest values of sensitive columns."""
+    """Return the statistics of a file without the minimum and maximum values of sensitive columns."""
     least, greatest = (dict(stats.get(each) or {}) for each in ("minValues", "maxValues"))
     for name in least.keys() | greatest.keys():
         extremes = [each[name] for each in (least, greatest) if isinstance(each.get(name), str | int | float)]
@@ -143,5 +143,5 @@ class Sharing:
 
     @classmethod
     def over(cls, store: Store) -> "Sharing":
-        """Begin without anything known."""
+        """Create it with nothing known yet."""
         return cls(FileStatistics(store), Pace())

@@ -1,7 +1,7 @@
 """What the protocol answers about one table: its version, metadata, files and changes, as lines of JSON.
 
-A version is that of the table in a snapshot. Earlier ones are those of the snapshots that are kept, as far as the caller may
-read the table in them: data of a registration that has ended is never among them.
+A version is that of the table in a snapshot. Earlier ones are those of the snapshots that are kept, as far as the
+caller may read the table in them: data of a registration that has ended is never among them.
 """
 
 import hashlib
@@ -77,7 +77,7 @@ class SharedTable:
     now: datetime
     description: str | None = None
     hidden: Hidden = frozenset()
-    """Columns whose least and greatest values are left out of the statistics."""
+    """Columns whose minimum and maximum values are omitted from the statistics."""
     _kept: list[Version] = field(default_factory=list)
     _begun: list[int] = field(default_factory=list)
     """The number of the version with which the table began, if that is known."""

@@ -26,7 +26,7 @@ class AccessQuery(Input):
 
 
 class AccessReport(Output):
-    """The readable tables of a user, the readers of a table, or the one answer for both, with the reasons.
+    """The readable tables of a user, the readers of a table, or the answer for a user and a table, with the reasons.
 
     `access` is one page of `count` entries.
     """

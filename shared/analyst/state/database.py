@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
-from weakref import finalize
 
 from ulid import ULID
 
@@ -20,11 +19,11 @@ from analyst.access import CURRENT, SCHEMA_VERSION, StatePointer, parts
 from analyst.access.reader import list_text
 from analyst.backoff import within
 from analyst.names import quote
-from analyst.state.files import Instance, Writer, attach, fetch_file, read_pointer
+from analyst.state.files import Attached, Instance, Writer, attach, fetch_file, read_pointer
 from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind, rows_stored
 from analyst.state.rows import execute, fetch_one, insert
 from analyst.state.schema import is_current
-from analyst.store import Object, Store, compare_and_swap, in_parallel
+from analyst.store import Object, Store, compare_and_swap, in_parallel, lineage
 from analyst.store.compare_and_swap import put_once, small_text, swap, upload_once
 
 if TYPE_CHECKING:
@@ -63,8 +62,12 @@ class Attempts(Generic[T]):
         self._sleep = sleep
         self._results: dict[str, T] = {}
         self._published = ""
+        self.recent: tuple[str, ...] = ()
+        """The ids of the edits before the last attempt, and its own."""
         self.seconds = 0.0
         """The duration of the last attempt."""
+        self.built: tuple[str, Attached] | None = None
+        """The key of the last file that was built, and the file."""
 
     @property
     def result(self) -> T:
@@ -77,10 +80,13 @@ class Attempts(Generic[T]):
         # presence in `recent` is the only proof that this attempt succeeded.
         began = time.monotonic()
         before = read_pointer(current)
+        lineage.check(self._store, CURRENT, before.recent if before else ())
         self._published = edit_id = str(ULID())
         with duckdb_files.scratch(self._scratch) as folder:
             path, access = self._attempt(before, edit_id, folder)
             after = _pointer(before, edit_id, path, access)
+            self.recent = (*(before.recent if before else ()), edit_id)
+            self.built = after.system, self._writer.written()
             upload_once(self._store, after.system, path, sleep=self._sleep)
         in_parallel(lambda part: put_once(self._store, *part, sleep=self._sleep), access.parts.items())
         put_once(self._store, after.access, access.text, sleep=self._sleep)
@@ -189,18 +195,18 @@ def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: _Acc
     )
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, slots=True)
 class _Opened:
-    """An open file. It is closed when nothing refers to it any more."""
+    """An open file of a version, and what was read from it."""
 
     version: str | None
-    con: "DuckDBPyConnection"
-    alias: str
+    file: Attached
     derived: dict[object, Any] = field(default_factory=dict)
 
     def cursor(self) -> "DuckDBPyConnection":
-        cursor = self.con.cursor()
-        cursor.execute(f"use {quote(self.alias)}")
+        """Return a connection that can't write, even to a file that an edit has left open for writing."""
+        cursor = self.file.con.cursor()
+        cursor.execute(f"use {quote(self.file.alias)}; begin transaction read only")
         return cursor
 
     def is_current(self) -> bool:
@@ -210,11 +216,6 @@ class _Opened:
             return is_current(cursor)
         finally:
             cursor.close()
-
-
-def _let_go(con: "DuckDBPyConnection", alias: str) -> None:
-    if duckdb_files.is_up(con):
-        duckdb_files.detach(con, alias)
 
 
 class StateReader:
@@ -230,6 +231,15 @@ class StateReader:
         self._instance = instance
         self._lock = threading.Lock()
         self._opened: _Opened | None = None
+        self._offered: tuple[str, Attached] | None = None
+
+    def offer(self, key: str, file: Attached) -> None:
+        """Use a file of this instance if the object that was written from it is the current state.
+
+        To fetch it, compare its hash and attach it again would take as long as half of an edit.
+        """
+        with self._lock:
+            self._offered = (key, file)
 
     @contextmanager
     def open(self) -> "Iterator[DuckDBPyConnection]":
@@ -257,7 +267,9 @@ class StateReader:
 
     def _newest(self) -> _Opened:
         known = self._opened
-        if known is not None and not duckdb_files.is_up(known.con):  # an edit on the same instance met a fatal error
+        if known is not None and not duckdb_files.is_up(
+            known.file.con
+        ):  # an edit on the same instance met a fatal error
             known = None
         current = self._store.read(CURRENT, unless=known.version if known else None)
         version = current.version if current else None
@@ -270,22 +282,24 @@ class StateReader:
 
         Its name may disappear at once, because the connection holds it open.
         """
+        pointer = read_pointer(current)
+        offered, self._offered = self._offered, None
+        if offered and pointer and offered[0] == pointer.system and duckdb_files.is_up(offered[1].con):
+            return _Opened(version, offered[1])
         with duckdb_files.scratch(self._scratch) as folder:
-            fetched = fetch_file(self._store, read_pointer(current), folder)
+            fetched = fetch_file(self._store, pointer, folder)
             opened = None if fetched is None else self._attached(version, fetched)
             if opened is None or not opened.is_current():
-                path = folder / "renewed.duckdb"
-                with Writer(self._instance).renewed(fetched, path, self._now()):
+                writer = Writer(self._instance)
+                with writer.renewed(fetched, folder / "renewed.duckdb", self._now()):
                     pass
-                opened = self._attached(version, path)
+                opened = _Opened(version, writer.written())
             return opened
 
     def _attached(self, version: str | None, path: Path) -> _Opened:
-        con = self._instance.cursor()
-        opened = _Opened(version, con, self._instance.alias())
-        attach(con, path, opened.alias)
-        finalize(opened, _let_go, con, opened.alias).atexit = False
-        return opened
+        con, alias = self._instance.cursor(), self._instance.alias()
+        attach(con, path, alias)
+        return _Opened(version, Attached(con, alias))
 
 
 _PATIENCE: Final = 60.0
@@ -382,6 +396,9 @@ class State:
                 swap(self._store, CURRENT, attempts.next, done=attempts.is_in, pauses=pauses, sleep=self._sleep)
             finally:
                 self._published()
+                if attempts.built is not None:
+                    self._reader.offer(*attempts.built)
+        lineage.made(self._store, CURRENT, attempts.recent)
         return attempts.result
 
     def _pauses(self, attempts: Attempts[T]) -> Iterator[float]:

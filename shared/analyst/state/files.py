@@ -9,6 +9,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from weakref import finalize
 
 from analyst import duckdb_files
 from analyst.access import DamagedStateError, StatePointer, parse_pointer
@@ -79,11 +80,32 @@ class Instance:
             self._con = None
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Attached:
+    """A file in an instance. It is detached when nothing refers to it any more."""
+
+    con: "DuckDBPyConnection"
+    alias: str
+
+    def __post_init__(self) -> None:
+        finalize(self, _let_go, self.con, self.alias).atexit = False
+
+
+def _let_go(con: "DuckDBPyConnection", alias: str) -> None:
+    if duckdb_files.is_up(con):
+        duckdb_files.detach(con, alias)
+
+
 class Writer:
     """Opens files for edits in an instance, by default in one of its own."""
 
     def __init__(self, instance: Instance | None = None) -> None:
         self._instance = instance or Instance()
+        self._written: list[Attached] = []
+
+    def written(self) -> Attached:
+        """Return the last file, once: readers use it, because it takes longer than most edits to attach it again."""
+        return self._written.pop()
 
     @contextmanager
     def renewed(self, old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
@@ -116,21 +138,22 @@ class Writer:
 
     @contextmanager
     def _opened(self) -> "Iterator[_File]":
-        """Lend a connection; the file that the block attaches is detached afterwards.
+        """Lend a connection; the file that the block attaches is complete afterwards, and is `written`.
 
         After an error that leaves the file attached, or breaks the instance, the next block gets another instance.
         """
         con = self._instance.cursor()
         file = _File(con, self._instance.alias())
+        self._written.clear()
         try:
             yield file
-            file.leave()
+            con.execute(f"use memory; checkpoint {quote(file.alias)}")
         except BaseException:
             if not file.is_let_go():
                 self._instance.replace()
-            raise
-        finally:
             con.close()
+            raise
+        self._written.append(Attached(con, file.alias))
 
 
 def attach(con: "DuckDBPyConnection", path: Path, alias: str) -> None:

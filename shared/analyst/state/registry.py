@@ -211,7 +211,7 @@ def list_rows(db: "DuckDBPyConnection") -> tuple[TableRow, ...]:
 def search_tables(
     db: "DuckDBPyConnection", text: str, source: str | None, *, limit: int, offset: int
 ) -> tuple[int, list[RegisteredTable]]:
-    """Return the number of registered tables whose id has a text, of one source or of all, and a page of them by id."""
+    """Return the number of registered tables whose id contains a string, of one source or of all, and a page of them by id."""
     where = "contains(id, ?) and source = coalesce(?, source)"
     counted = fetch_one(db, f"select count(*) as n from table_registry where {where}", [text.lower(), source])
     found = fetch(

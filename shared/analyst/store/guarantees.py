@@ -3,7 +3,8 @@
 AWS and Google document these guarantees. Any other server with their protocol, and any folder, is tested before a process
 uses it. The proof for a server is stored in the bucket, so later processes need one read. It is bound to the server's
 address and the bucket, and is renewed after a month, or if its object was not written at the time it states: then the
-bucket was copied from another server.
+bucket was copied from another server. What only a lost condition explains has a server tested again at once; see
+`store.lineage` and `lease`.
 """
 
 import fcntl
@@ -82,8 +83,7 @@ def require_guarantees(store: Store, new_id: Callable[[], str], now: Callable[[]
     server = store.server if isinstance(store, Served) else None
     if server is None:
         return
-    about = hashlib.sha256(f"{server}\n{store.url}".encode()).hexdigest()[:32]
-    key = f"{PREFIX}{about}.json"
+    key = _key_of(server, store.url)
     known = store.read(key)
     if known is not None and _holds(known, server, store.url, now()):
         return
@@ -92,6 +92,29 @@ def require_guarantees(store: Store, new_id: Callable[[], str], now: Callable[[]
         raise SettingsError(f"DATA_URL: the server {server} can't hold the bucket {store.url}: {failed}. {_REMEDY}")
     proof = _Proof(server=server, url=store.url, tests=_TESTS, proven_at=now())
     store.put(key, proof.model_dump_json().encode(), if_version=ANY)  # another process that proved it wrote the same
+
+
+def require_again(store: Store) -> None:
+    """Check the guarantees of a bucket that seems not to keep them, although it did; a proof that is wrong is deleted.
+
+    Raises:
+        SettingsError: one is not kept.
+        UnavailableError: the store does not respond.
+    """
+    server = store.server if isinstance(store, Served) else None
+    if server is None:
+        return
+    failed = _Test(store, f"{PREFIX}test-{os.urandom(8).hex()}/").failure()
+    if failed is not None:
+        store.delete(_key_of(server, store.url))
+        raise SettingsError(
+            f"DATA_URL: the server {server} no longer holds the bucket {store.url} as it did: {failed}. {_REMEDY}"
+        )
+
+
+def _key_of(server: str, url: str) -> str:
+    about = hashlib.sha256(f"{server}\n{url}".encode()).hexdigest()[:32]
+    return f"{PREFIX}{about}.json"
 
 
 _REMEDY: Final = (

@@ -55,7 +55,7 @@ def check_folder(prefix: str) -> str:
 
 
 def is_part(part: str) -> bool:
-    """Return whether a text may be one part of a key."""
+    """Return whether a string may be one part of a key."""
     if part in ("", ".", "..") or _NEVER.search(part):
         return False
     try:

@@ -20,67 +20,36 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst import duckdb_files, lease, runs, usage
+from analyst import duckdb_files, lease, runs
 from analyst.audit.archives import Archiving
 from analyst.audit.writer import PREFIX as AUDIT_PREFIX
-from analyst.auth.last_use import USES
-from analyst.auth.limits import COUNTERS
-from analyst.auth.session_list import PREFIX as SESSIONS
-from analyst.auth.sessions import REFRESH_LASTS
-from analyst.auth.single_use import USED
 from analyst.backup.archive import left_over
 from analyst.catalog import Table
+from analyst.contract.delta import DeltaLog
 from analyst.contract.extract_edit import read_extract
-from analyst.contract.publishing import restate
-from analyst.contract.source_jobs import PREFIX as JOBS
+from analyst.contract.publishing import Restated, restate
 from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
-from analyst.notifications import outbox, telegram_bot
 from analyst.profiles.stored_profiles import of_gone_tables
-from analyst.query import CACHED, RESULTS
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
-from analyst.scripts import shelf
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
-from analyst.store import Entry, Store, delete_all
-from analyst.sweep import pointers
+from analyst.store import Entry, Store, delete_all, in_parallel
+from analyst.sweep import replaced
 from analyst.sweep.archive_records import Records
+from analyst.sweep.checkpoints import Log
 from analyst.sweep.compact import Rewriting, Rewritten
 from analyst.sweep.compaction_rule import Rule, Scattered, choose, is_set_back
 from analyst.sweep.data_files import SourceSweep
-from analyst.sweep.pointers import is_older
+from analyst.sweep.expired import expired, is_older
 
 _DAY: Final = timedelta(days=1)
-
-
-def spent(store: Store) -> Iterator[Entry]:
-    """List what has expired.
-
-    That is secrets, sessions, counters, all but the last day of a token's use, results of queries, notifications, jobs.
-
-    A one-time secret must be remembered as used for as long as the longest-lived secret would be valid.
-    """
-    yield from (entry for entry in store.list(USED) if is_older(entry, REFRESH_LASTS + _DAY))
-    yield from (entry for entry in store.list(SESSIONS) if is_older(entry, REFRESH_LASTS + _DAY))
-    yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
-    yield from (entry for entry in store.list(RESULTS) if is_older(entry, _DAY))
-    yield from (entry for entry in store.list(CACHED) if is_older(entry, 7 * _DAY))
-    yield from (entry for entry in store.list(JOBS) if is_older(entry, _DAY))
-    yield from outbox.spent(store)
-    yield from shelf.spent(store)
-    for prefix in telegram_bot.SPENT:
-        yield from (entry for entry in store.list(prefix) if is_older(entry, _DAY))
-    yield from (entry for entry in store.list(usage.PREFIX) if is_older(entry, usage.KEPT))
-    for entry, following in pairwise(store.list(USES)):
-        if entry.key.rpartition("/")[0] == following.key.rpartition("/")[0] and is_older(entry, _DAY):
-            yield entry
 
 
 class SweepProblem(BaseModel):
@@ -125,6 +94,12 @@ class SweepAnswer(BaseModel):
 __all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
 
 _GONE = "{count} files of {table} are missing from the bucket; they were deleted by another program, such as a VACUUM of its Delta table; run a full refresh of the table to restore its rows"
+_IMPOSSIBLE = (
+    "another writer has put commits into a Delta log whose numbers none can follow, so they are deleted: {names}"
+)
+_MISLEADING = (
+    "{key} named no checkpoint, or not the newest, so it is deleted; readers of the Delta table list its log instead"
+)
 KEPT_BY_DAY: Mapping[str, timedelta | None] = {runs.PREFIX: timedelta(days=90)}
 """The prefixes of records that are stored by day, and how long each is kept (`None`: permanently)."""
 
@@ -186,13 +161,13 @@ class Sweep:
         """
         snapshots, found = Snapshots(self.store), _Found()
         records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
-        old = pointers.snapshots(self.store, self.keep)
+        old = replaced.snapshots(self.store, self.keep)
         if not dry_run:
             for is_catalog in (True, False):
                 delete_all(self.store, (entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog))
-        found.unneeded += pointers.catalog_parts(self.store, frozenset(entry.key for entry in old))
-        found.unneeded += pointers.states(self.store)
-        found.unneeded += [*spent(self.store), *abandoned(self.store), *left_over(self.store)]
+        found.unneeded += replaced.catalog_parts(self.store, frozenset(entry.key for entry in old))
+        found.unneeded += replaced.states(self.store)
+        found.unneeded += [*expired(self.store), *abandoned(self.store), *left_over(self.store)]
         tables = snapshots.current().catalog.tables
         gone = of_gone_tables(self.store, [table.id for table in tables])
         found.unneeded += [entry for entry in (*gone, *self.unneeded_by(tables)) if is_older(entry, _DAY)]
@@ -247,11 +222,20 @@ class Sweep:
 
     def _look_at_logs(self, sweep: SourceSweep, foreign: frozenset[str], found: _Found, *, dry_run: bool) -> None:
         """Write due checkpoints and find what older ones cover, except for logs that were just restated."""
-        for table, log in sweep.logs.items():
-            if table in foreign:
-                continue
+        logs = {table: log for table, log in sweep.logs.items() if table not in foreign}
+        misleading = in_parallel(lambda log: log.misleads(), logs.values())
+        for (table, log), misleads in zip(logs.items(), misleading, strict=True):
             with found.trouble(sweep.source, f"{table}: "):
-                found.checkpoints += 0 if dry_run else log.checkpoint()
+                if log.impossible:
+                    names = ", ".join(entry.key for entry in log.impossible[:3])
+                    found.unneeded += log.impossible
+                    found.problems.append(SweepProblem(source=sweep.source, message=_IMPOSSIBLE.format(names=names)))
+                written = 0 if dry_run else log.checkpoint()
+                if misleads and not written and log.last_checkpoint is not None:
+                    found.unneeded.append(log.last_checkpoint)
+                    message = _MISLEADING.format(key=log.last_checkpoint.key)
+                    found.problems.append(SweepProblem(source=sweep.source, message=message))
+                found.checkpoints += written
                 found.unneeded += log.covered(self.delta_keep)
 
     def _restate(self, sweep: SourceSweep, snapshots: Snapshots, found: _Found, folder: Path) -> frozenset[str]:
@@ -261,12 +245,22 @@ class Sweep:
             return foreign
         with found.trouble(sweep.source, "Delta logs that another writer has changed can't be restated: "):
             is_held = is_set_back(snapshots.current(), sweep.source, sweep.extract, sweep.version)
-            notes = self._restate_held(sweep, foreign, folder) if is_held else self._restated(sweep, foreign, folder)[1]
+            notes = (self._restate_held if is_held else self._restated)(sweep, foreign, folder)
             found.problems += [SweepProblem(source=sweep.source, message=note) for note in notes.values()]
         return foreign
 
-    def _restated(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> tuple[str, Mapping[str, str]]:
-        return restate(self.store, sweep.source, tables, now=self.now, folder=folder)
+    def _restated(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> Mapping[str, str]:
+        return self._restate_all(sweep, tables, folder).notes
+
+    def _restate_all(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> Restated:
+        restated, log = (
+            restate(self.store, sweep.source, tables, now=self.now, folder=folder),
+            DeltaLog(self.store, sweep.source),
+        )
+        for commit in restated.unread:
+            known = sweep.logs.get(commit.table) or Log.of(self.store, commit.table, (), folder)
+            known.start_at(log.folder_of(commit.table), commit.version, commit.text)
+        return restated
 
     def _restate_held(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> Mapping[str, str]:
         """Restate logs of a source that a rollback holds back. It stays held back, although its extract gets a new version."""
@@ -277,7 +271,8 @@ class Sweep:
                 for table in tables
             }
         with held:
-            version, notes = self._restated(sweep, tables, folder)
+            restated = self._restate_all(sweep, tables, folder)
+            version, notes = restated.version, restated.notes
             extract, now = read_extract(self.store, sweep.source, folder)
             if now == version and extract.states == sweep.extract.states:  # nothing was published in between
                 carry_over(self.store, sweep.source, sweep.version, version, held.epoch)

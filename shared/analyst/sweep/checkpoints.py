@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from analyst import duckdb_files
-from analyst.contract.delta import file_key
+from analyst.contract.delta import MOST, file_key
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote_text
 from analyst.store import Entry, Store
 from analyst.store.compare_and_swap import swap, upload_once
-from analyst.sweep.pointers import is_older
+from analyst.sweep.expired import is_older
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ _PRECISION = 2.0
 _LAST = "_last_checkpoint"
 _COMMIT = re.compile(r"([0-9]{20})\.json")
 _CHECKPOINT = re.compile(r"([0-9]{20})\.checkpoint\.parquet")
+_NUMBERED = re.compile(r"([0-9]{20})\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +49,26 @@ class Log:
     commits: dict[int, Entry]
     checkpoints: dict[int, Entry]
     folder: Path
+    impossible: list[Entry] = field(default_factory=list)
+    """Commits and checkpoints with numbers that no commit can follow, so other writers did not get there by committing."""
+    last_checkpoint: Entry | None = None
+    """The file that names a checkpoint to readers."""
 
     @classmethod
     def of(cls, store: Store, table: str, entries: Iterable[tuple[str, Entry]], folder: Path) -> Self:
         """Make it from the names and entries of the files in a log."""
-        log = cls(store, table, {}, {}, folder)
+        commits, checkpoints, impossible = dict[int, Entry](), dict[int, Entry](), list[Entry]()
+        last_checkpoint = None
         for name, entry in entries:
-            if found := _COMMIT.fullmatch(name):
-                log.commits[int(found[1])] = entry
+            if name == _LAST:
+                last_checkpoint = entry
+            elif (found := _NUMBERED.match(name)) and int(found[1]) > MOST:
+                impossible.append(entry)
+            elif found := _COMMIT.fullmatch(name):
+                commits[int(found[1])] = entry
             elif found := _CHECKPOINT.fullmatch(name):
-                log.checkpoints[int(found[1])] = entry
-        return log
+                checkpoints[int(found[1])] = entry
+        return cls(store, table, commits, checkpoints, folder, impossible, last_checkpoint)
 
     @property
     def last(self) -> int:
@@ -92,11 +102,48 @@ class Log:
         except _UnknownError as error:
             log.warning("no checkpoint", extra={"fields": {"table": self.table, "reason": str(error)}})
             return False
-        home = self.commits[newest].key.rsplit("/", 1)[0]
-        upload_once(self.store, f"{home}/{made.name}", made)  # another sweep would write the same
-        last_checkpoint = json.dumps({"version": newest, "size": size}).encode()
-        swap(self.store, f"{home}/{_LAST}", lambda _: last_checkpoint, done=lambda found: found.data == last_checkpoint)
+        self._publish(self.commits[newest].key.rsplit("/", 1)[0], newest, made, size)
         return True
+
+    def start_at(self, home: str, version: int, text: str) -> None:
+        """Write the checkpoint of a commit that states all that is published, whatever comes before it in the log.
+
+        `home` is the prefix of the log.
+        """
+        state, folder = _State(), self.folder / "starts" / self.table
+        folder.mkdir(parents=True, exist_ok=True)
+        for line in text.encode().splitlines():
+            _apply(state, line, self.table)
+        into = folder / f"{version:020}.checkpoint.parquet"
+        self._publish(home.rstrip("/"), version, into, _write(list(state.actions()), folder, into))
+
+    def _publish(self, home: str, version: int, made: Path, size: int) -> None:
+        upload_once(self.store, f"{home}/{made.name}", made)  # another sweep would write the same
+        last_checkpoint = json.dumps({"version": version, "size": size}).encode()
+        swap(self.store, f"{home}/{_LAST}", lambda _: last_checkpoint, done=lambda found: found.data == last_checkpoint)
+
+    def misleads(self) -> bool:
+        """Return whether `_last_checkpoint` names no checkpoint, or not the newest, whose predecessors may be deleted.
+
+        Without it, readers list the log.
+        """
+        if self.last_checkpoint is None:
+            return False
+        found = self.store.read(self.last_checkpoint.key)
+        if found is None:
+            return False
+        try:
+            said = json.loads(found.data)
+            version, parts = int(said["version"]), said.get("parts")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return True
+        if version < max(self.checkpoints, default=0):
+            return True
+        if version in self.checkpoints and parts is None:
+            return False
+        stem = f"{self.last_checkpoint.key.removesuffix(_LAST)}{version:020}.checkpoint."
+        names = [entry.key for entry in self.store.list(stem)]
+        return len(names) != parts if parts is not None else not names
 
     def covered(self, delta_keep: timedelta) -> list[Entry]:
         """List the commits and checkpoints before the newest checkpoint that is older than `delta_keep`.

@@ -20,7 +20,7 @@ from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, in_p
 from analyst.store.compare_and_swap import put_once
 from analyst.sweep.checkpoints import Log
 from analyst.sweep.compaction_rule import Rule, Scattered, find
-from analyst.sweep.pointers import YOUNG, is_older
+from analyst.sweep.expired import YOUNG, is_older
 
 _DATA_FILE = re.compile(rf"extracts/[^/]+/data/[^/]+/{FILE_NAME}")
 
@@ -109,9 +109,8 @@ class SourceSweep:
 
     def _is_shown(self, log: DeltaLog, commit: Commit) -> bool:
         """Return whether a log can be read, and shows the files of its last commit."""
-        try:
-            found = log.read(commit.table, self.logs[commit.table].folder)
-        except ContractError:
+        found = log.read(commit.table, self.logs[commit.table].folder)
+        if found.problem:
             return False
         home = data_prefix(self.source, commit.table)
         files = {(row.path.removeprefix(home), "") for row in self.extract.files.get(commit.table, ())}

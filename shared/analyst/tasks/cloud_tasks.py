@@ -1,7 +1,7 @@
 """Delivery by Cloud Tasks, for functions whose processes are frozen after an answer, such as those on Cloud Run.
 
 A task of Cloud Tasks is a call of the function with the id of a task in the ledger. The ledger counts the attempts and
-has the pauses between them; Cloud Tasks repeats a call only if nobody answers it.
+sets the pauses between them; Cloud Tasks repeats a call only if nobody answers it.
 """
 
 import hashlib

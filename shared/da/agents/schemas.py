@@ -1,7 +1,7 @@
 """The tools: their names, descriptions and schemas, and the check of arguments.
 
-The schemas use a small part of JSON Schema, which `check` understands. Outputs are objects throughout, because older clients
-accept nothing else.
+The schemas use a small part of JSON Schema, which `check` understands. Outputs are objects throughout, because older
+clients accept nothing else.
 """
 
 import re
@@ -51,9 +51,9 @@ _ANY_OBJECT: Final = {"type": "object"}
 
 COMMON: Final[Json] = {
     "truncated": {"type": "boolean", "description": "Whether there is more than this answer shows."},
-    "total": {"type": ["integer", "null"], "description": "How many there are in all; null if that is not known."},
+    "total": {"type": ["integer", "null"], "description": "The total number; null if unknown."},
     "snapshot": {"type": "integer", "description": "The number of the snapshot of the data."},
-    "as_of": {"type": ["string", "null"], "description": "The time from which the data is (ISO 8601)."},
+    "as_of": {"type": ["string", "null"], "description": "The time of the data (ISO 8601)."},
     "rest": {"type": ["string", "null"], "description": "How to get what this answer does not show."},
     "notes": {"type": "array", "items": {"type": "string"}, "description": "Remarks of this program on the answer."},
     "receipt": {"type": ["object", "null"], "description": "With it, verify_receipt computes the result again."},
@@ -76,7 +76,7 @@ _COLUMNS: Final = {
 }
 _ROWS: Final = {"type": "array", "items": {"type": "array"}}
 _TABLE: Final = _text("A table, by id (shop.orders) or by view name (orders).", 200, minLength=1)
-_LIMIT: Final = _whole("How many rows to return at most.", 0, MOST_ROWS, default=100)
+_LIMIT: Final = _whole("The maximum number of rows.", 0, MOST_ROWS, default=100)
 _SNAPSHOT: Final = _whole("The number of an earlier snapshot; the newest by default.", 1, 999_999_999)
 _RESULT: Final = _output(
     columns=_COLUMNS,
@@ -131,7 +131,7 @@ TOOLS: Final = (
                 "default": "all",
                 "description": "What to find.",
             },
-            limit=_whole("How many to return at most.", 1, 200, default=20),
+            limit=_whole("The maximum number of results.", 1, 200, default=20),
             offset=_whole("How many to skip.", 0, 1_000_000, default=0),
         ),
         _output(
@@ -197,7 +197,7 @@ TOOLS: Final = (
         "Run SQL",
         "Run one read-only SELECT in DuckDB's dialect over the tables that the user can read. Aggregate in SQL rather than "
         "reading rows. A table is named orders or shop.orders. The answer has at most about 20,000 characters: 'truncated', "
-        "'total' and 'rest' say what is missing. Values of the user belong into parameters ($name), not into the text.",
+        "'total' and 'rest' say what is missing. Pass the user's values as parameters ($name), not in the text.",
         _object(
             ("sql",),
             sql=_text("The statement.", 200_000, minLength=1),
@@ -273,7 +273,7 @@ TOOLS: Final = (
         "file_urls",
         "URLs of a table's files",
         "Return signed URLs of the Parquet files of tables (on a mirror: paths), for programs that process whole tables. "
-        "The URLs need no credentials until they expire: pass them to nobody else.",
+        "The URLs need no credentials until they expire: don't pass them on.",
         _object(("tables",), tables=_list("Tables, by id or view name.", _TABLE, 20)),
         _output(files={"type": "array", "items": _ANY_OBJECT}, expires_in=_OPTIONAL_COUNT),
         "sync",
@@ -281,7 +281,7 @@ TOOLS: Final = (
     Tool(
         "verify_receipt",
         "Verify a receipt",
-        "Compute the result that a receipt is about again, and say whether it is the same, and what has changed if not.",
+        "Compute the result of a receipt again, and report whether it is the same and, if not, what has changed.",
         _object(
             ("receipt",), receipt={"type": "object", "description": "A receipt, exactly as an answer contained it."}
         ),

@@ -44,8 +44,8 @@ def backup(output: Output = None, with_data: WithData = False, key_file: KeyFile
       da admin backup --key-file backup.key
       da admin backup --with-data -o monday.dabackup
     """
-    from da.backup_file import read_key
-    from da.backup_transfer import Backups
+    from da.backup.file import read_key
+    from da.backup.transfer import Backups
 
     path = output or Path(f"backup-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dabackup")
     if path.exists():
@@ -81,15 +81,15 @@ def restore(
     files are missing has no rows until it is extracted again. All sessions end, and tokens that were revoked since the
     backup stay revoked. If the restore is interrupted, run it again.
 
-    In another bucket than that of the backup, schedules, scheduled scripts and messages to people are paused, because the
+    In a bucket other than that of the backup, schedules, scheduled scripts and messages to people are paused, because the
     original may still be running. End that with --resume, or later: da admin schedule --resume
 
     Examples:
       da admin restore monday.dabackup --dry-run
       da admin restore monday.dabackup --key-file backup.key --replace
     """
-    from da.backup_file import read_key
-    from da.backup_transfer import Backups
+    from da.backup.file import read_key
+    from da.backup.transfer import Backups
 
     key = read_key(key_file)
     with doing(f"restore '{file}'") as server:

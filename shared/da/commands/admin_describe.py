@@ -5,11 +5,11 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import UsageError
+from da.mirror.workspace import Workspace
 from da.options import Json, complete_tables
 from da.output import respond
 from da.server import segment
 from da.session import session
-from da.workspace import Workspace
 
 Table = Annotated[
     str, typer.Argument(metavar="TABLE", help="A table by view name or ID.", autocompletion=complete_tables)

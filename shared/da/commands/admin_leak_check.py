@@ -18,13 +18,17 @@ User = Annotated[
 ]
 Each = Annotated[
     int,
-    typer.Option("--each", min=1, help="How many foreign and own tables each person asks every surface for, at least."),
+    typer.Option(
+        "--each",
+        min=1,
+        help="Minimum number of tables, readable and not, for which each surface is asked as each user.",
+    ),
 ]
 _SHOWN = 50
 
 
 def leak_check(user: User = None, each: Each = 2, json: Json = False) -> None:
-    """Ask every surface as every user: for the tables that they may not read, and for those that they may.
+    """Check as every user that each surface shows the tables that they may read, and no others.
 
     What a user may read is computed from grants, groups and the registry, independently of the server. Lists are asked
     as a whole, also of the oldest snapshot; surfaces that take a table are asked for every table as somebody who may not

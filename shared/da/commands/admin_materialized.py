@@ -20,7 +20,7 @@ TYPE = "materialized"
 Table = Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="ID of the table.", autocompletion=complete_ids)]
 Description = Annotated[str | None, typer.Option(help="Description of the table.")]
 Public = Annotated[bool | None, typer.Option("--public/--private", help="Whether every user can read it.")]
-Engine = Annotated[str | None, typer.Option(help="What runs the SQL: duckdb, the server itself.")]
+Engine = Annotated[str | None, typer.Option(help="What runs the SQL: duckdb, the server itself (default), or spark.")]
 Run = Annotated[bool, typer.Option("--run/--no-run", help="Compute the table now, and wait for it unless with --json.")]
 
 

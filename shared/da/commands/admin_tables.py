@@ -32,6 +32,8 @@ Options = Annotated[
         "--option", "-o", metavar="KEY=VALUE", help="Option of the connector; a value in [] or {} is JSON. Repeatable."
     ),
 ]
+_CLEARED = ("bucket", "cursor_column", "description", "primary_key", "sync_schedule")
+"""What `--unset` removes from a registration besides options."""
 
 
 def register_table(
@@ -160,7 +162,8 @@ def update_table(
     ] = None,
     option: Options = None,
     unset: Annotated[
-        list[str] | None, typer.Option("--unset", metavar="KEY", help="Option to remove. Repeatable.")
+        list[str] | None,
+        typer.Option("--unset", metavar="KEY", help=f"Option to remove, or {', '.join(_CLEARED)}. Repeatable."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -169,6 +172,7 @@ def update_table(
     Examples:
       da admin tables update shop.orders --description 'One row per order'
       da admin tables update shop.orders --option nullstr=NA --unset delimiter
+      da admin tables update shop.orders --sync-strategy full_refresh --unset cursor_column
     """
     said = _said(
         source_table=source_table,
@@ -189,9 +193,12 @@ def update_table(
         if option or unset:
             options = {**server.get(place)["options"], **read_options(option or ())}
             for key in unset or ():
-                if key not in options:
+                if key in options:
+                    del options[key]
+                elif key in _CLEARED:
+                    said[key] = None
+                else:
                     raise DaError(f"the table '{table}' has no option '{key}'; it has {', '.join(options) or 'none'}")
-                del options[key]
             said["options"] = options
         made = server.put(place, said)
         problem = _problem(server, table) if {"options", "primary_key", "cursor_column"} & said.keys() else None

@@ -21,7 +21,7 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="[WORDS]...", help="Words to search for; without them, all tables are listed."),
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="The greatest number of results.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="Maximum number of results.")]
 
 
 def catalog(words: Words = None, limit: Limit = 50, json: Json = False) -> None:
@@ -180,7 +180,7 @@ Direction = Annotated[
     Literal["up", "down", "both"],
     typer.Option("--direction", help="Where it comes from (up), what is made of it (down)."),
 ]
-Depth = Annotated[int, typer.Option("--depth", min=1, max=100, help="The greatest number of steps.")]
+Depth = Annotated[int, typer.Option("--depth", min=1, max=100, help="Maximum number of steps.")]
 Mermaid = Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")]
 
 

@@ -8,9 +8,9 @@ import typer
 
 from da.config import Config, server_address
 from da.help import Commands
+from da.mirror.workspace import Workspace
 from da.options import Json
 from da.output import print_json, print_table, respond
-from da.workspace import Workspace
 
 app = Commands("Show and change the settings of da on this machine.")
 

@@ -13,6 +13,7 @@ from da import __version__
 from da.commands.status import moved_from
 from da.config import Config, is_loopback
 from da.errors import DaError
+from da.mirror.workspace import Workspace
 from da.options import Json
 from da.output import print_json, print_table, say
 from da.server import Backoff, health_of
@@ -20,7 +21,6 @@ from da.session import server_of
 from da.text import ago_text, bytes_text, local_day
 from da.updates import update_command
 from da.web import Web
-from da.workspace import Workspace
 
 Verdict = Literal["ok", "warning", "problem"]
 

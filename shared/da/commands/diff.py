@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import DaError
+from da.mirror.workspace import Workspace
 from da.options import Json, complete_tables
 from da.output import print_json, print_table, say
 from da.text import count_text
-from da.workspace import Workspace
 
 Table = Annotated[
     str | None,
@@ -36,7 +36,7 @@ def diff(table: Table = None, *, since: Since = "yesterday", limit: Limit = 20, 
     """
     from da.agents.tools import Tools
     from da.agents.warehouse import ToolError
-    from da.mirror.warehouse import MirrorWarehouse
+    from da.mirror_warehouse import MirrorWarehouse
 
     tools = Tools(MirrorWarehouse(Workspace.find()), datetime.now(UTC), marking=False)
     name, asked = ("changes", {}) if table is None else ("diff_table", {"table": table, "limit": limit})

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import DaError, RefusedError, UsageError
+from da.mirror.workspace import Workspace
 from da.options import Json, complete_tables
 from da.output import print_json, print_table, respond, say
 from da.server import segment
 from da.session import session
 from da.text import local_time
-from da.workspace import Workspace
 
 Table = Annotated[
     str, typer.Argument(metavar="TABLE", help="A table by view name or ID.", autocompletion=complete_tables)

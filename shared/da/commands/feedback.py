@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 import typer
 
 from da.errors import UsageError
+from da.mirror.workspace import Workspace
 from da.options import Json, complete_tables
 from da.output import print_json, print_table, respond
 from da.session import session
 from da.text import local_time
-from da.workspace import Workspace
 
 About = Annotated[
     str | None, typer.Argument(metavar="[TABLE|METRIC]", help="What it is about.", autocompletion=complete_tables)

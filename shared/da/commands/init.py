@@ -13,9 +13,9 @@ from da import workspace_files
 from da.agents import skills as skill_texts
 from da.errors import DaError, cause_of
 from da.help import Commands
+from da.mirror.workspace import Workspace
 from da.options import Json
 from da.output import print_json, print_table, say, say_text
-from da.workspace import Workspace
 from da.workspace_files import Written
 
 Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The folder; it is made if it does not exist.")]

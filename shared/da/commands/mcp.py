@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from da import __version__
+from da.mirror.workspace import Workspace
 from da.options import Json
 from da.output import print_json, say
-from da.workspace import Workspace
 
 ListOnly = Annotated[bool, typer.Option("--list", help="List the tools and exit.")]
 
@@ -31,7 +31,7 @@ def mcp(list_: ListOnly = False, json: Json = False) -> None:
     from da.agents.protocol import Server
     from da.agents.schemas import TOOLS
     from da.agents.tools import Tools
-    from da.mirror.warehouse import MirrorWarehouse
+    from da.mirror_warehouse import MirrorWarehouse
 
     if list_ or json:
         if json:

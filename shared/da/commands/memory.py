@@ -25,7 +25,7 @@ Search = Annotated[str | None, typer.Argument(metavar="[TEXT]", help="Text in th
 ByStatus = Annotated[Status | None, typer.Option("--status", help="Only items in this state.")]
 ByCategory = Annotated[Category | None, typer.Option("--category", help="Only items of this category.")]
 Mine = Annotated[bool, typer.Option("--rules", help="Only items that apply to you.")]
-Limit = Annotated[int, typer.Option(min=1, max=5000, help="Largest number of items.")]
+Limit = Annotated[int, typer.Option(min=1, max=5000, help="Maximum number of items.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="An item, from da memory list.")]
 Title = Annotated[str, typer.Argument(metavar="TITLE", help="What it is about, in at most 60 characters.")]
 Content = Annotated[str, typer.Argument(metavar="TEXT", help="What to know, in at most 1,000 characters.")]
@@ -68,7 +68,7 @@ def list_items(
       da memory list --rules
     """
     if rules and (text or status or category):
-        raise UsageError("--rules is used alone")
+        raise UsageError("--rules can't be combined with other options")
     with doing("list the items of the memory") as server:
         if rules:
             found = server.get("/api/memory/rules")
@@ -174,7 +174,7 @@ def review(
       da admin memory review km_0123456789ab --action mandate --reason "for all reports" --audience group:sales
     """
     if action is None and (ids or everything or reason or audience or dry_run):
-        raise UsageError("say what to do with the items: --action approve, mandate, reject or revoke")
+        raise UsageError("choose what to do with the items: --action approve, mandate, reject or revoke")
     if action is not None and bool(ids) == everything:
         raise UsageError("name the items, or use --all for all that wait")
     with doing("decide on items of the memory" if action else "list the items that wait") as server:

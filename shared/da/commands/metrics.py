@@ -10,11 +10,11 @@ import typer
 from da.atomic import write_atomically
 from da.errors import BrokenError, DaError, UnreachableError, UsageError
 from da.metrics.compilation import Metric, compile_metric
+from da.mirror.workspace import Workspace
 from da.options import Json
 from da.output import print_json, print_table, say, say_fact, say_text
 from da.session import session
 from da.text import layout, terminal_width
-from da.workspace import Workspace
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A metric; without it, all are listed.")]
 By = Annotated[list[str] | None, typer.Option("--by", metavar="DIMENSION", help="Dimension to group by. Repeatable.")]
@@ -162,7 +162,7 @@ def _describe(found: dict[str, Any]) -> None:
 
 
 def _run(name: str, sql: str, *, json: bool) -> None:
-    from da.query import as_json, as_text, opened, run
+    from da.query.results import as_json, as_text, opened, run
 
     with opened(Workspace.find().duckdb) as connection:
         try:

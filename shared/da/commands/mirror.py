@@ -34,7 +34,7 @@ def mirror(*, only: Only = None, without: Without = None, everything: Everything
       da mirror --all
     """
     if everything and (only or without):
-        raise UsageError("--all is used alone")
+        raise UsageError("--all can't be combined with other options")
     both = sorted(set(only or ()) & set(without or ()))
     if both:
         raise UsageError(f"'{both[0]}' is named by both --only and --without")

@@ -15,7 +15,7 @@ app = Commands("Read your notifications, and choose what you hear of.")
 
 Channel = Literal["page", "gateway", "email", "telegram", "slack"]
 Unread = Annotated[bool, typer.Option("--unread", "-u", help="Only unread notifications.")]
-Limit = Annotated[int, typer.Option(min=1, max=500, help="Largest number of notifications.")]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="Maximum number of notifications.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Notifications; without any, all of them.")]
 Kind = Annotated[str | None, typer.Argument(metavar="[KIND]", help="Kind of notifications, such as table_failed.")]
 Channels = Annotated[
@@ -32,7 +32,7 @@ Tried = Annotated[
     Literal["page", "gateway", "email", "telegram", "slack"],
     typer.Argument(metavar="CHANNEL", help="The channel to try."),
 ]
-Polling = Annotated[bool, typer.Option("--polling", help="Do not have Telegram send messages to this server.")]
+Polling = Annotated[bool, typer.Option("--polling", help="Have the scheduler fetch messages instead.")]
 
 _PREFERENCES = "/api/notifications/preferences"
 _NEWEST = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
@@ -86,7 +86,7 @@ def settings(kind: Kind = None, channels: Channels = None, json: Json = False) -
       da notifications settings table_stale none
     """
     if kind is not None and not channels:
-        raise UsageError(f"say which channels, for example: da notifications settings {kind} page email; or none")
+        raise UsageError(f"name the channels, for example: da notifications settings {kind} page email; or none")
     chosen = [each for each in channels or () if each != "none"]
     with doing("change your notification settings" if kind else "show your notification settings") as server:
         found = server.put(_PREFERENCES, {"kinds": {kind: chosen}}) if kind else server.get(_PREFERENCES)
@@ -108,7 +108,7 @@ def settings(kind: Kind = None, channels: Channels = None, json: Json = False) -
 
 @app.command("watch")
 def watch(tables: Tables, stop: Stop = False, mute: Mute = False, json: Json = False) -> None:
-    """Hear of tables although you do not use them.
+    """Be notified of tables that you do not use.
 
     Examples:
       da notifications watch shop.orders 'erp.*'
@@ -141,7 +141,9 @@ def link(channel: Name, value: Value = None, json: Json = False) -> None:
     """
     if channel == "slack":
         if value is None:
-            raise UsageError("say the address of the webhook, which Slack shows: da notifications link slack https://…")
+            raise UsageError(
+                "give the address of the webhook, which Slack shows: da notifications link slack https://…"
+            )
         with doing("set up Slack") as server:
             done: dict[str, Any] = server.put(_PREFERENCES, {"slack": value})
         respond(done, "Slack is set up. To try it, run: da notifications test slack", json=json)
@@ -186,7 +188,7 @@ def try_channel(channel: Tried, json: Json = False) -> None:
 
 
 def telegram(polling: Polling = False, json: Json = False) -> None:
-    """Have Telegram send messages to the bot of this server to it.
+    """Register the server with Telegram, so that it receives the messages to its bot.
 
     The server needs a public address with TLS. Without one, set TELEGRAM_UPDATES=polling and use --polling.
 

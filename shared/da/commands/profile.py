@@ -8,13 +8,13 @@ import typer
 
 from da.atomic import write_atomically
 from da.errors import DaError, RefusedError, UsageError
+from da.mirror.workspace import Workspace
 from da.options import Json, complete_tables
 from da.output import json_text, print_json, print_table, say, say_fact
 from da.profiles.report import compact
 from da.server import segment
 from da.session import session
 from da.text import bytes_text
-from da.workspace import Workspace
 
 Names = Annotated[
     list[str], typer.Argument(metavar="TABLE|FILE...", help="A table, or local files.", autocompletion=complete_tables)

@@ -11,12 +11,12 @@ from da.agents.file_kinds import NO_KIND, media_type_of
 from da.agents.redaction import redacted, without_private
 from da.agents.session_files import SessionFile, conversation, last_part, session_files
 from da.errors import DaError, UsageError, cause_of
+from da.mirror.workspace import Workspace
 from da.options import Json
 from da.output import print_json, print_table, say, say_error
 from da.server import Server, segment
 from da.session import doing
 from da.text import local_time
-from da.workspace import Workspace
 
 Files = Annotated[
     list[Path] | None,
@@ -85,7 +85,7 @@ def push(
     """
     if listing or remove:
         if files or sessions or private or dry_run or (listing and remove):
-            raise UsageError("--list and --remove are used alone")
+            raise UsageError("--list and --remove can't be combined with other options or files")
         _remove(remove, json=json) if remove else _list(json=json)
         return
     prepared = [] if sessions and not files else [_prepare(path, name) for path, name in _chosen(files or [])]

@@ -13,12 +13,12 @@ import typer
 
 from da.errors import DaError, UsageError, cause_of
 from da.help import Command, Commands
+from da.mirror.workspace import Workspace
 from da.output import clean_lines, escaped, say
-from da.workspace import Workspace
 
 if TYPE_CHECKING:
-    from da.query import Result, Row
-    from da.scope import Named
+    from da.query.results import Result, Row
+    from da.query.scope import Named
 
 Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="SQL to run; - reads it from stdin.")]
 File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help="Read the SQL from a file.")]
@@ -94,9 +94,9 @@ def query(
       da query "select count(*) from orders" --receipt orders.json
       da query "from orders join v using (id)" --register "v=select id from visits"
     """
-    from da.query import opened
-    from da.receipts import write
-    from da.scope import Named, named
+    from da.query.receipts import write
+    from da.query.results import opened
+    from da.query.scope import Named, named
 
     form = "json" if json else form
     text = read_sql(sql, file)
@@ -147,7 +147,7 @@ def _run_here(
     connection: Any, workspace: Workspace, sql: str, *, form: str, limit: int, receipt: bool
 ) -> dict[str, Any] | None:
     """Run SQL on a local database, print its result and return its receipt, if one is wanted."""
-    from da.query import as_json, as_text, relations, run
+    from da.query.results import as_json, as_text, relations, run
 
     try:
         result = run(connection, sql, as_json if form == "json" else as_text)
@@ -164,7 +164,7 @@ def _run_here(
 def _run_together(
     workspace: Workspace, found: "Named", sql: str, *, form: str, limit: int, receipt: bool
 ) -> dict[str, Any] | None:
-    from da.scope import together
+    from da.query.scope import together
     from da.session import session
 
     with session(timeout=LONGEST_QUERY) as server, together(workspace.duckdb, found, server) as connection:
@@ -174,7 +174,7 @@ def _run_together(
 
 def _receipt(connection: Any, workspace: Workspace, sql: str, limit: int) -> dict[str, Any]:
     """Compute the receipt of a result, in a connection of its own: the rows of the result are still being read."""
-    from da.receipts import of_mirror
+    from da.query.receipts import of_mirror
 
     with connection.cursor() as other:
         return of_mirror(other, workspace.state(), sql, limit or None)
@@ -190,8 +190,8 @@ def _ask_server(
     register: dict[str, Any] | None = None,
 ) -> None:
     """Run SQL at the server; `why` is the reason if the user has not asked for that."""
-    from da.receipts import write
-    from da.remote_query import ask
+    from da.query.receipts import write
+    from da.query.remote import ask
     from da.session import session
 
     try:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from da.mirror.workspace import Workspace
 from da.options import Json
 from da.output import print_json, say
-from da.workspace import Workspace
 
 Folder = Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The folder of the files with questions.")]
 Runs = Annotated[int, typer.Option("--runs", "-k", min=1, max=100, help="How often each question is answered.")]
@@ -26,7 +26,7 @@ def check(folder: Folder = Path("config/questions"), *, runs: Runs = 1, json: Js
     """
     from da import questions
     from da.agents.tools import Tools
-    from da.mirror.warehouse import MirrorWarehouse
+    from da.mirror_warehouse import MirrorWarehouse
 
     asked = questions.read(folder)
     workspace = Workspace.find()

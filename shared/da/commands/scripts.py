@@ -31,7 +31,7 @@ Script = Annotated[str, typer.Argument(metavar="SCRIPT", help="Name of a script 
 ScriptOrFile = Annotated[
     str, typer.Argument(metavar="SCRIPT|FILE", help="Name of a script of yours, an id, or a Python file.")
 ]
-Limit = Annotated[int, typer.Option(min=1, max=100, help="Largest number of runs.")]
+Limit = Annotated[int, typer.Option(min=1, max=100, help="Maximum number of runs.")]
 Example = Annotated[str | None, typer.Option("--example", metavar="NAME", help="The example to start from.")]
 Timeout = Annotated[int, typer.Option(min=1, help="Of a file: seconds to wait for the end of the run.")]
 
@@ -150,7 +150,7 @@ def new_script(*, example: Example = None, json: Json = False) -> None:
 
 @app.command("run")
 def run_script(script: ScriptOrFile, timeout: Timeout = 300, json: Json = False) -> None:
-    """Run one of your scripts now. What it says reaches you as a notification.
+    """Run one of your scripts now. Its notification reaches you as usual.
 
     A file is run once at the server, without being saved there, and what it wrote is printed. Exits with 1 if it failed.
 
@@ -206,7 +206,7 @@ def show_logs(script: Script, limit: Limit = 5, json: Json = False) -> None:
 
 @app.command("pause")
 def pause_script(script: Script, json: Json = False) -> None:
-    """Pause a script: its schedule does not start it any more.
+    """Pause a script: its schedule no longer starts it.
 
     Examples:
       da scripts pause orders-drop
@@ -218,7 +218,7 @@ def pause_script(script: Script, json: Json = False) -> None:
 
 @app.command("resume")
 def resume_script(script: Script, json: Json = False) -> None:
-    """Resume a script. Times that it has missed are not caught up.
+    """Resume a script. Runs that it missed are not made up for.
 
     Examples:
       da scripts resume orders-drop

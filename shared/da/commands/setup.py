@@ -89,12 +89,12 @@ def setup(
 def _set_up(
     folder: Path, given: dict[str, str | None], mirror: Path, wait: float, *, asking: bool, force: bool
 ) -> bool:
+    from da.mirror.workspace import Workspace
     from da.session import complete_answers
     from da.setup.answers import Kept, gather
     from da.setup.files import write_files
     from da.setup.steps import Steps
     from da.web import Web
-    from da.workspace import Workspace
 
     kept = Kept.read(folder)
     answers = gather(given, kept.answers, kept.save, asking=asking)

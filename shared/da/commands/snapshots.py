@@ -11,11 +11,11 @@ from da.commands.query import LONGEST_QUERY, read_sql
 from da.errors import DaError, UsageError
 from da.help import Commands
 from da.mirror.snapshots import SOURCE, Snapshot, Snapshots
+from da.mirror.workspace import Workspace
 from da.options import Json, Yes, confirm
 from da.output import print_json, print_table, respond, say
 from da.session import session
 from da.text import ago_text, bytes_text, count_text
-from da.workspace import Workspace
 
 app = Commands("Keep results from the server as local tables.")
 

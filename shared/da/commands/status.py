@@ -12,13 +12,13 @@ from da.mirror.manifest import Manifest, noticed
 from da.mirror.plan import Request, plan
 from da.mirror.snapshots import Snapshots
 from da.mirror.state import State
+from da.mirror.workspace import Workspace
 from da.options import Json
 from da.output import print_json, say, say_fact
 from da.server import Backoff
 from da.session import server_of
 from da.text import ago_text, bytes_text, count_text, local_time
 from da.web import Web
-from da.workspace import Workspace
 
 EXIT_CODES = {"up to date": 0, "behind": 3, "incomplete": 3, "moved": 3, "never synced": 3, "unknown": 4}
 _TIMEOUT = 5.0

@@ -13,6 +13,7 @@ from da.errors import DaError, UsageError
 from da.mirror.catalog_news import BrokenMetrics
 from da.mirror.plan import Request
 from da.mirror.sync import Report, Sync
+from da.mirror.workspace import Workspace
 from da.options import DryRun, Json, complete_tables
 from da.output import print_json, print_json_line, say, say_error
 from da.progress import bar
@@ -20,7 +21,6 @@ from da.rules import Rules
 from da.session import server_of
 from da.text import local_time
 from da.web import Web
-from da.workspace import Workspace
 
 if TYPE_CHECKING:
     from da.server import Server

@@ -9,11 +9,11 @@ import typer
 from da.errors import DaError
 from da.mirror.manifest import NO_TABLES, Table, noticed
 from da.mirror.snapshots import Snapshots, is_snapshot
+from da.mirror.workspace import Workspace
 from da.options import Json, complete_tables
 from da.output import print_json, print_table, say, say_fact
 from da.session import session
 from da.text import ago_text, bytes_text, count_text, local_time
-from da.workspace import Workspace
 
 Name = Annotated[
     str | None,

@@ -27,7 +27,7 @@ def verify(receipt: Receipt, offline: Offline = False, json: Json = False) -> No
       da verify orders.json
       da verify orders.json --offline
     """
-    from da.receipts import read
+    from da.query.receipts import read
 
     document = read(receipt)
     answer = on_the_mirror(document) if offline else _at_the_server(document)
@@ -48,9 +48,9 @@ def _at_the_server(document: dict[str, Any]) -> dict[str, Any]:
 
 def on_the_mirror(document: dict[str, Any]) -> dict[str, Any]:
     """Compute the result of a receipt on the mirror, and compare it."""
-    from da.query import opened
-    from da.receipts import changed, compute, engine
-    from da.workspace import Workspace
+    from da.mirror.workspace import Workspace
+    from da.query.receipts import changed, compute, engine
+    from da.query.results import opened
 
     workspace = Workspace.find()
     state = workspace.state()

@@ -18,8 +18,8 @@ import duckdb
 
 from da.errors import DaError, cause_of
 from da.mirror.views import Existing, Mirrored, Published, add_views, give_views, is_new, recorded_views, relations
+from da.mirror.workspace import is_read, stamp
 from da.sql import quote_text
-from da.workspace import is_read, stamp
 
 MOST_IN_PLACE = 500
 """Tables that are changed in place: while that lasts, up to half a second, no other program can open the database."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from da.errors import DaError
 from da.mirror.manifest import File, Manifest, Table
 from da.mirror.pieces import Wanted
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

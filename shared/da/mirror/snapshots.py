@@ -18,8 +18,8 @@ from da.atomic import write_atomically
 from da.errors import DaError
 from da.mirror.manifest import Column, Table, source_of
 from da.mirror.state import State
+from da.mirror.workspace import Workspace
 from da.server import Server
-from da.workspace import Workspace
 
 if TYPE_CHECKING:
     from da.mirror.views import Mirrored

@@ -28,11 +28,11 @@ from da.mirror.manifest import Manifest, SourceList, Table, noticed, source_of
 from da.mirror.pieces import assembly
 from da.mirror.plan import Plan, Request, choose, plan
 from da.mirror.state import Entry, State, Tables
+from da.mirror.workspace import LAYOUT, Workspace, is_too_long
 from da.progress import Bar, Progress
 from da.server import Backoff, Server
 from da.text import bytes_text, clean, count_text, seconds_text
 from da.web import Web
-from da.workspace import LAYOUT, Workspace, is_too_long
 
 if TYPE_CHECKING:
     from da.mirror.database import Draft, InPlace

@@ -356,7 +356,7 @@ def _alerts(sketch: Sketch, column: Json, rows: int) -> Iterable[Json]:
     if sketch.distinct == 1 and not sketch.nulls:
         yield _alert("constant", "has the same value in every row")
     elif sketch.distinct == sketch.values and sketch.values > 1:
-        yield _alert("unique", "has no value twice")
+        yield _alert("unique", "has only distinct values")
     missing = 100 * sketch.nulls / rows if rows else 0.0
     if missing > 5:  # noqa: PLR2004 - the limits of the alerts
         yield _alert("high_missing" if missing > 30 else "missing", f"has no value in {missing:.1f} % of the rows")  # noqa: PLR2004

@@ -112,7 +112,7 @@ def by_tag(tags: Iterable[str]) -> bool:
 
 
 def hides_extremes(name: str, kind: Kind, extremes: Iterable[str | float]) -> bool:
-    """Return whether the least and greatest value of a column are not to be shown, as far as its name and they say so."""
+    """Return whether the minimum and maximum of a column must be hidden, judging by its name and by the two values."""
     return by_name(name, kind) or any(
         content_of(each) is not None if isinstance(each, str) else is_card_number(each) for each in extremes
     )

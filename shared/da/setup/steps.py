@@ -13,13 +13,13 @@ from da.dotenv import read_dotenv
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
 from da.mirror.plan import Request
 from da.mirror.sync import Sync
+from da.mirror.workspace import Workspace
 from da.output import say, say_text, say_warning
 from da.progress import bar
 from da.server import Backoff, Server
 from da.session import server_of
 from da.setup.answers import Answers, Kept, port_of
 from da.web import Web
-from da.workspace import Workspace
 
 AGAIN: Final = "Then run da setup again to continue."
 

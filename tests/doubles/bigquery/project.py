@@ -77,6 +77,8 @@ class Table:
     range_partitioning: dict[str, Any] = field(default_factory=dict)
     partition_times: dict[str, datetime] = field(default_factory=dict)
     is_streaming: bool = False
+    policy: str = ""
+    """The condition of a row access policy, as which rows the account is shown."""
     modified: datetime = START
     size_bytes: int | None = None
     batches: list[list[bytes]] | None = None
@@ -326,8 +328,8 @@ class Project:
         rows = None
         if table.batches is None:
             rows = table.at(snapshot)
-            if restriction:
-                rows = _filtered(rows, restriction)
+            for condition in filter(None, (table.policy, restriction)):
+                rows = _filtered(rows, condition)
             rows = rows.select(list(selected)) if selected else rows
             size = rows.num_rows
             number = min(max(-(-size // self.rows_per_stream), 0), max_streams or 1000)

@@ -12,10 +12,10 @@ from da.config import Login
 from da.errors import DaError
 from da.mirror.plan import Request
 from da.mirror.sync import Sync
+from da.mirror.workspace import Workspace
 from da.progress import bar
 from da.server import Backoff, Server
 from da.web import Web
-from da.workspace import Workspace
 from tests.e2e.faults.readers import TABLES, generation_of
 
 

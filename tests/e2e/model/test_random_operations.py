@@ -1,14 +1,15 @@
 """Random operations on one bucket, killed at random points: nothing that was acknowledged is lost, all that is listed is whole.
 
 Snapshots are kept for six hours and Delta versions for one, so that every sweep has something to take. An actor dies at
-its nth call of the store, before it or after it, and whatever it does afterwards does not happen.
+its nth call of the store, before it or after it, and whatever it does afterwards does not happen. Or others do something at
+that moment: publish, sweep, delete and register a table, roll back, or just take long.
 """
 
 import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from analyst import runs
-from analyst.catalog import Catalog
+from analyst.catalog import Catalog, Table
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.contract.publishing import drop
@@ -89,6 +90,38 @@ class Mortal(Around):
         self._call(lambda: self.inner.delete(key))
 
 
+@dataclass
+class Interrupted(Around):
+    """A store whose user is interrupted before the nth call: `others` do something then."""
+
+    left: int = 1
+    others: Callable[[], object] = lambda: None
+
+    def _call(self, work: Callable[[], T]) -> T:
+        self.left -= 1
+        if self.left == 0:
+            self.others()
+        return work()
+
+    def read(self, key: str, *, unless: str | None = None) -> Object | None:
+        return self._call(lambda: self.inner.read(key, unless=unless))
+
+    def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
+        return self._call(lambda: self.inner.put(key, data, if_version=if_version))
+
+    def upload(self, key: str, path: Path) -> str:
+        return self._call(lambda: self.inner.upload(key, path))
+
+    def list(self, prefix: str) -> Any:
+        return self._call(lambda: self.inner.list(prefix))
+
+    def head(self, key: str) -> Entry | None:
+        return self._call(lambda: self.inner.head(key))
+
+    def delete(self, key: str) -> None:
+        self._call(lambda: self.inner.delete(key))
+
+
 Rows = frozenset[int]
 
 
@@ -103,11 +136,26 @@ class Model:
     rows: dict[tuple[str, str], Rows] = field(default_factory=dict)
     unsettled: set[str] = field(default_factory=set)
     """Sources whose Delta logs may lag, or say what another writer put there."""
+    registered: dict[str, str] = field(default_factory=dict)
+    """The registrations of tables by id, as the registry has them."""
+    ended: set[str] = field(default_factory=set)
+    in_parts: bool = False
+    """Whether catalogs are written in parts, as those of large installations are."""
+    is_interrupted: bool = False
+    """Whether others did something during the operation, so that what it says about the whole need not hold."""
     trail: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.store: Store = ClockedStore(MemoryStore(), lambda: self.seconds)
         self.generation = {(source, table): 0 for source in SOURCES for table in TABLES}
+
+    def is_of_now(self, table: Table, _built_at: datetime) -> bool:
+        """Return whether a table belongs to its present registration, as `AccessList.is_of_now` does."""
+        ours = self.registered.get(table.id)
+        return table.registration not in self.ended and ours in (None, table.registration)
+
+    def of_now(self, catalog: Catalog) -> dict[str, Table]:
+        return {table.id: table for table in catalog.tables if self.is_of_now(table, catalog.built_at)}
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.seconds, UTC)
@@ -122,16 +170,20 @@ class Model:
         toys: dict[str, ToyTable] = {}
         for name in tables:
             self.count += 1
-            grows = name == "orders"
+            grows = name == "orders" and self.is_known(source, name)
             known = before.get((source, name), frozenset()) if grows else frozenset()
             wanted[source, name] = known | {self.count}
             toys[name] = ToyTable(
-                f"select {self.count}::bigint as n", str(self.count), cursor_column="n" if grows else None
+                f"select {self.count}::bigint as n", str(self.count), cursor_column="n" if name == "orders" else None
             )
+            self.registered.setdefault(f"{source}.{name}", f"{source}.{name}.{self.count}")
         self.unsettled.add(source)
+        uuids = {name: self.registered[f"{source}.{name}"] for name in tables}
         try:
             record = (
-                Extraction(store, source, runs.new_run_id(), self.now, scratch=self.scratch())
+                Extraction(
+                    store, source, runs.new_run_id(), self.now, scratch=self.scratch(), registrations=lambda: uuids
+                )
                 .run(lambda: Toy(toys))
                 .record
             )
@@ -145,7 +197,7 @@ class Model:
             self.check_delta(source, name)
 
     def rebuild(self, store: Store) -> None:
-        Rebuild(store, self.now, tuple, self.scratch()).run()
+        self.rebuilding(store).run()
         self.check_shown()
 
     def go_back(self, store: Store) -> None:
@@ -154,27 +206,33 @@ class Model:
             return
         number = self.chance.choice(numbers)
         told = roll_back(self.rebuilding(self.store), number, dry_run=True)
-        target = Snapshots(self.store).at(number).catalog
+        target, last = Snapshots(self.store).at(number).catalog, self.catalog()
         done = roll_back(self.rebuilding(store), number)
+        if self.is_interrupted:
+            return
         assert (done.missing, done.held_back) == (told.missing, told.held_back)
         newest = self.catalog()
         assert {one.source for one in newest.held_back} == set(done.held_back), self.trail
+        then, there = self.of_now(target), {table.id for table in target.tables}
+        then |= {name: table for name, table in self.of_now(last).items() if name in there - then.keys()}
         for source in done.held_back:
-            now, then = ({t.id: t.hash for t in c.tables if t.source == source} for c in (newest, target))
-            assert now == then, self.trail
+            shown = {table.id: table.hash for table in newest.tables if table.source == source}
+            assert shown == {name: t.hash for name, t in then.items() if t.source == source}, self.trail
         self.check_shown()
 
     def release(self, store: Store) -> None:
         held = [one.source for one in self.catalog().held_back]
         wanted = frozenset([self.chance.choice(held)]) if held and self.chance.random() < 0.5 else None
         release(self.rebuilding(store), wanted)
-        assert not {one.source for one in self.catalog().held_back} & (wanted or frozenset(held))
+        assert self.is_interrupted or not {one.source for one in self.catalog().held_back} & (wanted or frozenset(held))
         self.check_shown()
 
     def sweep(self, store: Store) -> None:
         answer = Sweep(store, KEEP, DELTA_KEEP, self.scratch(), now=self.now, rule=RULE).run()
         for problem in answer.problems:
-            assert "another writer has changed the Delta log" in problem.message, problem
+            assert "another writer has changed the Delta log" in problem.message, (self.trail, problem)
+        if self.is_interrupted:
+            return
         for source, table in self.rows:
             self.check_delta(source, table)
         self.unsettled.clear()
@@ -182,6 +240,8 @@ class Model:
     def deregister(self, store: Store) -> None:
         source, table = self.chance.choice(SOURCES), self.chance.choice(TABLES)
         self.unsettled.add(source)
+        if (uuid := self.registered.pop(f"{source}.{table}", None)) is not None:
+            self.ended.add(uuid)
         try:
             drop(store, source, table, now=self.now, folder=self.scratch())
         except Killed:
@@ -198,6 +258,8 @@ class Model:
         self.unsettled.add(source)
         with self.copied(source, table, back=True) as path:
             number = -self.chance.randrange(1, 1000)
+            if not DeltaTable.is_deltatable(str(path)):
+                return  # its first commit was not copied to the log, because who published it died
             for _ in range(self.chance.randrange(1, 4)):
                 opened = DeltaTable(str(path))
                 match self.chance.choice(["append", "optimize", "delete", "checkpoint"]):
@@ -215,7 +277,40 @@ class Model:
 
     # how it goes on
 
+    def stall(self, _store: Store) -> None:
+        self.seconds += self.chance.choice([1, 60, 600])
+
+    def others(self) -> None:
+        """Do something while another operation is at some point."""
+        others = [self.publish, self.rebuild, self.go_back, self.release, self.sweep, self.deregister, self.stall]
+        deed = self.chance.choice(others)
+        self.trail.append(f"  meanwhile {deed.__name__}")
+        try:
+            deed(self.store)
+        except (ConflictError, NotFoundError):
+            assert deed in (self.go_back, self.release), self.trail
+
     def step(self) -> None:
+        if self.chance.random() < 0.2:
+            return self.interrupted_step()
+        return self.plain_step()
+
+    def interrupted_step(self) -> None:
+        deed = self.chance.choice([self.rebuild, self.go_back, self.release, self.sweep])
+        store = Interrupted(self.store, left=self.chance.randrange(1, 40), others=self.others)
+        self.trail.append(f"{deed.__name__} until {store.left}")
+        self.is_interrupted = True
+        try:
+            deed(store)
+        except (ConflictError, NotFoundError):
+            assert deed in (self.go_back, self.release), self.trail
+        finally:
+            self.is_interrupted = False
+        self.check_whole()
+        self.rebuild(self.store)
+        self.check_whole()
+
+    def plain_step(self) -> None:
         deed = self.chance.choices(
             [
                 self.publish,
@@ -256,7 +351,7 @@ class Model:
         snapshots, there = Snapshots(self.store), {entry.key for entry in self.store.list("")}
         for number in snapshots.ages():
             stem = snapshots.key_of(number).removesuffix(".catalog.json")
-            assert f"{stem}.duckdb" in there, (self.trail, number)
+            assert self.in_parts or f"{stem}.duckdb" in there, (self.trail, number)
             for table in snapshots.at(number).catalog.tables:
                 assert {file.path for file in table.files} <= there, (self.trail, number, table.id)
         for source in SOURCES:
@@ -272,11 +367,14 @@ class Model:
 
     def check_shown(self) -> None:
         """The newest snapshot shows what was published, but for what it says it holds back."""
+        if self.is_interrupted:
+            return
         catalog = self.catalog()
         held = {one.source for one in catalog.held_back}
-        shown = {(t.source, t.name): self.read_files([f.path for f in t.files]) for t in catalog.tables}
+        tables = self.of_now(catalog).values()
+        shown = {(t.source, t.name): self.read_files([f.path for f in t.files]) for t in tables}
         for source in set(SOURCES) - held:
-            wanted = {key: rows for key, rows in self.rows.items() if key[0] == source}
+            wanted = {key: rows for key, rows in self.rows.items() if key[0] == source and self.is_known(*key)}
             assert {key: rows for key, rows in shown.items() if key[0] == source} == wanted, self.trail
 
     def check_delta(self, source: str, table: str) -> None:
@@ -286,11 +384,16 @@ class Model:
             found = frozenset(n for file in files for n in pl.read_parquet(file)["n"])
             assert found == self.rows[source, table], (self.trail, source, table)
 
+    def is_known(self, source: str, table: str) -> bool:
+        """Return whether a table is registered: what a deletion that died has left belongs to nobody."""
+        return f"{source}.{table}" in self.registered
+
     def catalog(self) -> Catalog:
         return Snapshots(self.store).current().catalog
 
     def rebuilding(self, store: Store) -> Rebuild:
-        return Rebuild(store, self.now, tuple, self.scratch())
+        rebuilding = Rebuild(store, self.now, tuple, self.scratch(), of_now=lambda: self.is_of_now)
+        return replace(rebuilding, embedded=0, part=1) if self.in_parts else rebuilding
 
     def scratch(self) -> Path:
         home = self.folder / "scratch"
@@ -330,7 +433,7 @@ def test_nothing_acknowledged_is_lost_and_all_that_is_listed_is_whole(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "EVERY", 3)
-    model = Model(random.Random(seed), tmp_path)
+    model = Model(random.Random(seed), tmp_path, in_parts=seed % 2 == 1)
     for _ in range(STEPS):
         model.step()
     model.seconds += 120

@@ -113,7 +113,7 @@ def test_a_session_ends_in_the_middle_of_a_form(visit: VISIT) -> None:
     assert kim.find("main a").get_attribute("href").endswith("/login")
     kim.driver.add_cookie({"name": "da_session", "value": session["value"], "path": "/"})
     kim.find("main button").click()
-    kim.reads("[role=status].notice", "The description is saved.")
+    kim.reads("[role=status].notice", "The description was saved.")
     kim.shows("section[aria-labelledby=about]", "it is the day in UTC")
 
 
@@ -147,7 +147,7 @@ def test_a_description_is_edited_in_place(visit: VISIT) -> None:
     kim.find("summary", "Describe this table").click()
     kim.fill("form[action$='/description']", description="Who buys from us.", tags="people, core")
     kim.find("form[action$='/description'] button").click()
-    kim.reads("[role=status].notice", "The description is saved.")
+    kim.reads("[role=status].notice", "The description was saved.")
     kim.shows("section[aria-labelledby=about]", "Who buys from us.")
     kim.find("#column-email summary").click()
     kim.fill("#column-email form", description="Where to write to.")
@@ -204,12 +204,12 @@ def test_items_of_the_memory_are_chosen_together_and_corrected(shop: Served, vis
     boxes[0].click()
     assert everything.is_selected()
     kim.find("button[value=approve]").click()
-    kim.reads("[role=status].notice", "The decision is made.")
+    kim.reads("[role=status].notice", "The decision was saved.")
     kim.get("/memory/admin?status=approved&search=Chosen%201")
     kim.find("summary", "Correct").click()
     kim.fill("td", content="Amounts are net of tax.")
     kim.find("td button").click()
-    kim.reads("[role=status].notice", "The item is corrected.")
+    kim.reads("[role=status].notice", "The item was saved.")
     kim.get("/memory")
     kim.shows("main", "Amounts are net of tax.")
 
@@ -249,7 +249,7 @@ def test_the_review_is_gone_through_with_keys_which_decide_nothing_by_themselves
     assert (search.get_property("value"), kim.find("#review-keys").is_displayed()) == ("Keyedjka?", False)
     kim.get("/memory/admin?category=performance&search=Keyed")
     press("j", "a", ENTER)
-    kim.reads("[role=status].notice", "The decision is made.")
+    kim.reads("[role=status].notice", "The decision was saved.")
     found = shop.world.ask("GET", "/api/memory?category=performance&search=Keyed")["items"]
     assert sorted(each["status"] for each in found) == ["approved", "pending", "pending"]
     kim.get("/memory/admin?category=performance&search=Keyed")
@@ -293,7 +293,7 @@ def test_access_is_requested_granted_explained_and_seen_as(visit: VISIT) -> None
     bob.reads("h1", "No such table")
     bob.find("textarea[name=reason]").send_keys("For the newsletter")
     bob.find("main form button").click()
-    bob.shows("main", "The request is sent")
+    bob.shows("main", "The request was sent")
     admin.get("/")
     admin.find("a[href='/admin/requests']").click()
     asked = next(each for each in admin.all("main section") if "For the newsletter" in each.text)
@@ -310,13 +310,13 @@ def test_access_is_requested_granted_explained_and_seen_as(visit: VISIT) -> None
     admin.get("/admin/people")
     admin.find("a", "bob@example.com").click()
     admin.find("form[action$='/view-as'] button").click()
-    admin.shows(".viewing", "You see pages as bob@example.com does")
+    admin.shows(".viewing", "You are viewing pages as bob@example.com")
     admin.get("/tables/shop/customers")
     admin.reads("h1", "shop.customers")
     admin.find("summary", "Tell its owners").click()
     admin.fill("form[action$='/feedback']", text="nothing")
     admin.find("form[action$='/feedback'] button").click()
-    admin.shows("main", "looking through the eyes of bob@example.com")
+    admin.shows("main", "viewing pages as bob@example.com, so you can change nothing")
     admin.find(".viewing button").click()  # the page of the error has the banner too
     admin.reads("h1", "People")
 
@@ -379,7 +379,7 @@ def test_the_keyboard_suffices(visit: VISIT) -> None:
     ann.show(1440, "light")
     ann.get("/catalog")
     ann.press(TAB)
-    assert ann.active().text == "Skip to the content"
+    assert ann.active().text == "Skip to content"
     ann.press(ENTER)
     ann.press(TAB)
     assert ann.driver.execute_script("return document.activeElement.closest('main') !== null")

@@ -154,8 +154,8 @@ def shapes() -> set[str]:
 def test_pages_have_no_faults(shop: Served, axe: str, visit: Callable[..., Visit], shapes: set[str], who: str) -> None:
     """Every page is opened by everybody; those who may not see it get a page that says so.
 
-    A page whose middle was looked at before, as somebody else sees it, is opened in each width, without axe: what is around it
-    is the same on all pages of a person, so it is looked at with the first one.
+    A page whose middle was looked at before, as somebody else sees it, is opened in each width, without axe: what is
+    around it is the same on all pages of a person, so it is looked at with the first one.
     """
     browser, wrong = visit(who), dict[str, Any]()
     seen = set[str]()
@@ -342,7 +342,7 @@ def test_everything_works_without_a_script(shop: Served, visit: Callable[..., Vi
     nora.get("/tables/shop/customers")
     nora.find("textarea[name=reason]").send_keys("For the report")
     nora.find("main form button").click()
-    nora.shows("main", "The request is sent")
+    nora.shows("main", "The request was sent")
     admin.get("/admin/requests")
     asked = admin.driver.find_element("xpath", "//section[contains(., 'nora@example.com')]//button[@value='approve']")
     asked.click()

@@ -27,7 +27,7 @@ def shop(prepare: Prepare) -> Api:
 
 
 def told(report: Any) -> dict[tuple[str, str], list[str]]:
-    return {(it["user"], it["table"]): [reason["kind"] for reason in it["reasons"]] for it in report["access"]}
+    return {(each["user"], each["table"]): [reason["kind"] for reason in each["reasons"]] for each in report["access"]}
 
 
 def test_every_readable_table_of_a_user_is_listed(shop: Api) -> None:

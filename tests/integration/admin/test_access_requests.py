@@ -1,4 +1,4 @@
-"""Asking for access over HTTP: granted or denied, and telling nobody what exists."""
+"""Access requests over HTTP: granted or denied, without revealing what exists."""
 
 import json
 from typing import Any
@@ -65,7 +65,7 @@ def test_a_request_is_granted_and_both_sides_see_it(shop: Api, ann: Api) -> None
     assert (status, answered["status"], answered["reviewed_by"]) == (200, "approved", "root@example.com")
     assert may_read(ann)
     assert pending(shop) == []
-    assert [it["id"] for it in shop.get("/api/admin/access-requests?status=all")["requests"]] == [id_]
+    assert [each["id"] for each in shop.get("/api/admin/access-requests?status=all")["requests"]] == [id_]
     (own,) = mine(ann)
     assert (own["status"], own["answer"], own.keys() & {"user", "reviewed_by", "registered"}) == (
         "approved",
@@ -79,7 +79,7 @@ def test_a_denied_table_stays_closed_and_can_be_requested_again(shop: Api, ann: 
     assert shop.ask("POST", f"/api/admin/access-requests/{id_}/deny", {"answer": "not before May"})[0] == 200
     assert not may_read(ann)
     asking(ann)
-    assert [(it["status"], it["answer"]) for it in mine(ann)] == [("pending", None), ("denied", "not before May")]
+    assert [(each["status"], each["answer"]) for each in mine(ann)] == [("pending", None), ("denied", "not before May")]
 
 
 @pytest.mark.parametrize("answer", ["approve", "deny"])
@@ -95,9 +95,9 @@ def test_a_request_does_not_reveal_what_exists(shop: Api, ann: Api) -> None:
     def told(table: str) -> list[tuple[int, str]]:
         body = {"table": table, "reason": WHY}
         answers = [ann.ask("POST", "/api/access-requests", body) for _ in range(2)]
-        (own,) = (it for it in mine(ann) if it["table"] == table)
+        (own,) = (each for each in mine(ann) if each["table"] == table)
         answers += [shop.ask("POST", f"/api/admin/access-requests/{own['id']}/deny", {"answer": "no"})]
-        answers = [*answers[:2], (200, next(it for it in mine(ann) if it["table"] == table))]
+        answers = [*answers[:2], (200, next(each for each in mine(ann) if each["table"] == table))]
         return [(status, same(answer, table, own["id"])) for status, answer in answers]
 
     def same(answer: Any, table: str, id_: str) -> str:
@@ -150,10 +150,10 @@ def test_a_table_granted_meanwhile_is_not_granted_twice(shop: Api, ann: Api) -> 
 
 def test_an_administrator_is_told_that_there_is_no_such_table(shop: Api, ann: Api) -> None:
     id_ = asking(ann, "shop.absent")
-    assert [it["registered"] for it in pending(shop)] == [False]
+    assert [each["registered"] for each in pending(shop)] == [False]
     status, problem = shop.ask("POST", f"/api/admin/access-requests/{id_}/approve", {})
     assert (status, "the table 'shop.absent' is not registered" in problem["detail"]) == (409, True)
-    assert [it["status"] for it in mine(ann)] == ["pending"]
+    assert [each["status"] for each in mine(ann)] == ["pending"]
     shop.make("/api/admin/tables/shop.absent", {})
     assert shop.ask("POST", f"/api/admin/access-requests/{id_}/approve", {})[0] == 200
     assert may_read(ann, "shop.absent")

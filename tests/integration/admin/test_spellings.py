@@ -1,4 +1,4 @@
-"""KELVIN SIGN is no `k`: nobody is reached by an address that only looks like theirs once it is lowered."""
+"""KELVIN SIGN is not `k`: an address that equals another one only when it is lowercased is a different one."""
 
 from typing import Any
 

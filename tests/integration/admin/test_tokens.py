@@ -1,4 +1,4 @@
-"""Personal access tokens: shown once, one's own, dead when they should be."""
+"""Access tokens: shown once, managed by their owner, invalid when they should be."""
 
 from datetime import datetime, timedelta
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from da.agents.row_diff import counted_sql, diff_sql
 from tests.integration.agents.mcp import call, refusal
-from tests.integration.query.shop import Shop, publish, shop
+from tests.integration.query.shop import Shop, open_shop, publish
 from tests.integration.world import Begun
 from tests.processes import Host, run_da, served
 
@@ -45,9 +45,9 @@ class Changed:
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Changed]:
+def changed(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Changed]:
     folder = tmp_path_factory.mktemp("shop")
-    with shop(folder, begun) as made, served(made.world.app) as server:
+    with open_shop(folder, begun) as made, served(made.world.app) as server:
         world = made.world
         object.__setattr__(made.process.settings, "base_url", server.url)
         publish(world, folder, "stock", items="id,name,n\n1,a,1\n2,b,2\n3,c,3\n", moves="what,n\nin,1\nin,1\nout,2\n")
@@ -78,48 +78,50 @@ def check_items(answer: dict[str, Any]) -> None:
     assert (answer["total"], answer["truncated"]) == (3, False)
 
 
-def test_rows_are_matched_by_their_key(it: Changed) -> None:
-    check_items(call(it.shop.world, "diff_table", table="items", since=it.since, token=it.shop.analyst))
-    check_items(it.da("diff", "items", "--since", str(it.since), "--json"))
+def test_rows_are_matched_by_their_key(changed: Changed) -> None:
+    check_items(call(changed.shop.world, "diff_table", table="items", since=changed.since, token=changed.shop.analyst))
+    check_items(changed.da("diff", "items", "--since", str(changed.since), "--json"))
 
 
-def test_without_a_key_versions_are_compared_as_multisets(it: Changed) -> None:
-    answer = call(it.shop.world, "diff_table", table="stock.moves", since=it.since, token=it.shop.analyst)
+def test_without_a_key_versions_are_compared_as_multisets(changed: Changed) -> None:
+    answer = call(
+        changed.shop.world, "diff_table", table="stock.moves", since=changed.since, token=changed.shop.analyst
+    )
     assert answer["counts"] == {"added": 1, "changed": 0, "removed": 1}
-    assert it.da("diff", "moves", "--since", str(it.since), "--json")["counts"] == answer["counts"]
+    assert changed.da("diff", "moves", "--since", str(changed.since), "--json")["counts"] == answer["counts"]
     assert "has no key" in " ".join(answer["notes"])
 
 
-def test_a_summary_names_the_tables(it: Changed) -> None:
-    assert {each["table"] for each in it.da("diff", "--since", str(it.since), "--json")["tables"]} == {
+def test_a_summary_names_the_tables(changed: Changed) -> None:
+    assert {each["table"] for each in changed.da("diff", "--since", str(changed.since), "--json")["tables"]} == {
         "stock.items",
         "stock.moves",
     }
-    text = it.da("diff", "--since", str(it.since))
+    text = changed.da("diff", "--since", str(changed.since))
     assert "stock.items" in text
     assert "+more" in text
-    assert "1 row added, 1 row changed, 1 row removed" in it.da("diff", "items", "--since", str(it.since))
-    assert "There are no changes since" in it.da("diff", "--since", str(it.since + 1))
+    assert "1 row added, 1 row changed, 1 row removed" in changed.da("diff", "items", "--since", str(changed.since))
+    assert "There are no changes since" in changed.da("diff", "--since", str(changed.since + 1))
 
 
-def test_a_table_that_did_not_change_has_no_rows(it: Changed) -> None:
-    answer = call(it.shop.world, "diff_table", table="orders", since=it.since, token=it.shop.analyst)
+def test_a_table_that_did_not_change_has_no_rows(changed: Changed) -> None:
+    answer = call(changed.shop.world, "diff_table", table="orders", since=changed.since, token=changed.shop.analyst)
     assert (answer["total"], answer["rows"]) == (0, [])
 
 
-def test_hidden_tables_and_expired_snapshots_are_refused(it: Changed) -> None:
+def test_hidden_tables_and_expired_snapshots_are_refused(changed: Changed) -> None:
     for table in ("vault.salaries", "before", "after"):
         assert "there is no table" in refusal(
-            it.shop.world, "diff_table", table=table, since=it.since, token=it.shop.analyst
+            changed.shop.world, "diff_table", table=table, since=changed.since, token=changed.shop.analyst
         )
     assert "there is no snapshot 999" in refusal(
-        it.shop.world, "diff_table", table="items", since=999, token=it.shop.analyst
+        changed.shop.world, "diff_table", table="items", since=999, token=changed.shop.analyst
     )
     assert "is not in the snapshot 1" in refusal(
-        it.shop.world, "diff_table", table="items", since=1, token=it.shop.analyst
+        changed.shop.world, "diff_table", table="items", since=1, token=changed.shop.analyst
     )
-    assert "there is no table" in it.da("diff", "nothing", "--since", "1", code=1)
-    assert "is not a snapshot or time" in it.da("diff", "items", "--since", "soon", code=1)
+    assert "there is no table" in changed.da("diff", "nothing", "--since", "1", code=1)
+    assert "is not a snapshot or time" in changed.da("diff", "items", "--since", "soon", code=1)
 
 
 items = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["a", "b", None])), max_size=8)

@@ -1,4 +1,4 @@
-"""A law over every surface that agents read: text of people and of sources stands nowhere outside of marks.
+"""On every surface that agents read, text of people and of sources is marked.
 
 Instructions are planted wherever a person or a source can put a text. Then every tool, resource, prompt, page and file for
 agents is read, of the server and of the mirror.
@@ -17,7 +17,7 @@ import pytest
 from da.agents.schemas import BY_NAME
 from tests.integration.agents.mcp import META, result
 from tests.integration.agents.test_mirror import Laptop
-from tests.integration.query.shop import Shop, shop
+from tests.integration.query.shop import Shop, open_shop
 from tests.integration.world import Begun
 from tests.processes import da, served
 
@@ -90,10 +90,10 @@ class Field:
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+def planted(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     folder = tmp_path_factory.mktemp("field")
     plant = Planter()
-    with shop(folder, begun) as made, served(made.world.app) as server:
+    with open_shop(folder, begun) as made, served(made.world.app) as server:
         plant_all(made, folder, plant)
         object.__setattr__(made.process.settings, "base_url", server.url)
         da(folder / "laptop", "sync", server=server, token=made.world.admin)
@@ -160,8 +160,8 @@ def plant_all(made: Shop, folder: Path, plant: Planter) -> None:
     world.send("POST", "/extract/materialized", {"source": "marts", "tables": ["bodies"]})
 
 
-def check(it: Field, answers: dict[str, str]) -> None:
-    wrong = {name: found for name, text in answers.items() if (found := it.planter.outside(text))}
+def check(planted: Field, answers: dict[str, str]) -> None:
+    wrong = {name: found for name, text in answers.items() if (found := planted.planter.outside(text))}
     assert wrong == {}
     assert sum(bool(re.search(r"Q\d{3}Q", text)) for text in answers.values()) > 5
 
@@ -170,21 +170,21 @@ def named(name: str, given: dict[str, Any]) -> str:
     return f"{name} {json.dumps(given)}"
 
 
-def test_every_tool_of_the_server(it: Field) -> None:
-    assert {name for name, _ in it.calls()} == BY_NAME.keys()
-    assert "marts.bodies" in it.shop.process.snapshots.current().by_id
+def test_every_tool_of_the_server(planted: Field) -> None:
+    assert {name for name, _ in planted.calls()} == BY_NAME.keys()
+    assert "marts.bodies" in planted.shop.process.snapshots.current().by_id
     answers = {}
-    for name, given in it.calls():
-        found = result(it.shop.world, "tools/call", {"name": name, "arguments": given})
+    for name, given in planted.calls():
+        found = result(planted.shop.world, "tools/call", {"name": name, "arguments": given})
         answers[named(name, given)] = "\n".join(each["text"] for each in found["content"])
-    check(it, answers)
+    check(planted, answers)
 
 
-def test_every_tool_of_the_mirror(it: Field) -> None:
-    calls = it.calls()
-    found = it.laptop.call(calls)
+def test_every_tool_of_the_mirror(planted: Field) -> None:
+    calls = planted.calls()
+    found = planted.laptop.call(calls)
     check(
-        it,
+        planted,
         {
             named(*call): "\n".join(each["text"] for each in answer["content"])
             for call, answer in zip(calls, found, strict=True)
@@ -192,8 +192,8 @@ def test_every_tool_of_the_mirror(it: Field) -> None:
     )
 
 
-def test_every_resource_and_prompt(it: Field) -> None:
-    world = it.shop.world
+def test_every_resource_and_prompt(planted: Field) -> None:
+    world = planted.shop.world
     uris = [each["uri"] for each in result(world, "resources/list")["resources"]]
     answers = {uri: result(world, "resources/read", {"uri": uri})["contents"][0]["text"] for uri in uris}
     for name, given in (("sample_questions", {}), ("explore_table", {"table": "desk.tickets"})):
@@ -210,17 +210,17 @@ def test_every_resource_and_prompt(it: Field) -> None:
         json.dumps({"jsonrpc": "2.0", "id": n, "method": method, "params": {"_meta": META, **given}}).encode() + b"\n"
         for n, (method, given) in enumerate(of_mirror)
     ]
-    for (method, given), found in zip(of_mirror, it.laptop.speak(*lines), strict=True):
+    for (method, given), found in zip(of_mirror, planted.laptop.speak(*lines), strict=True):
         inner = found["result"]
         texts = [each["text"] for each in inner.get("contents", ())] + [
             each["content"]["text"] for each in inner.get("messages", ())
         ]
         answers[f"mirror: {named(method, given)}"] = "\n".join(texts) or json.dumps(inner)
-    check(it, answers)
+    check(planted, answers)
 
 
-def test_every_page_and_file_for_agents(it: Field) -> None:
-    world = it.shop.world
+def test_every_page_and_file_for_agents(planted: Field) -> None:
+    world = planted.shop.world
     paths = (
         "/llms.txt",
         "/catalog/desk.tickets.md",
@@ -230,14 +230,14 @@ def test_every_page_and_file_for_agents(it: Field) -> None:
     )
     answers = {path: world.send("GET", path).text for path in paths}
     answers["AGENTS.md"] = world.ask("GET", "/api/agents/workspace")["agents_md"]
-    for path in sorted(it.laptop.folder.rglob("*")):
+    for path in sorted(planted.laptop.folder.rglob("*")):
         if (
             path.is_file()
             and path.suffix in {".md", ".json", ".mdc"}
             and ".da" not in path.parts
             and "server" not in path.parts
         ):
-            answers[str(path.relative_to(it.laptop.folder))] = path.read_text()
+            answers[str(path.relative_to(planted.laptop.folder))] = path.read_text()
     assert {"AGENTS.md", "CLAUDE.md", ".claude/settings.json"} <= answers.keys()
-    wrong = {name: found for name, text in answers.items() if (found := it.planter.outside(text))}
+    wrong = {name: found for name, text in answers.items() if (found := planted.planter.outside(text))}
     assert wrong == {}

@@ -18,7 +18,7 @@ from analyst.errors import InvalidInputError
 from analyst.store import Store
 from tests.doubles.wrapped_store import AgedStore
 from tests.integration.agents.mcp import call, send
-from tests.integration.query.shop import Shop, shop
+from tests.integration.query.shop import Shop, open_shop
 from tests.integration.world import Begun, World
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -29,28 +29,28 @@ BACK = "http://127.0.0.1:5555/callback"
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with shop(tmp_path_factory.mktemp("shop"), begun) as made:
+def shop(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop(tmp_path_factory.mktemp("shop"), begun) as made:
         yield made
 
 
-def registered(it: Shop, **more: Any) -> str:
+def registered(shop: Shop, **more: Any) -> str:
     body = {"client_name": "Test agent", "redirect_uris": [BACK], **more}
-    answer = it.world.client.post("/oauth/register", json=body)
+    answer = shop.world.client.post("/oauth/register", json=body)
     assert answer.status_code == 201, answer.text
     return str(answer.get_json()["client_id"])
 
 
-def browser(it: Shop) -> Client:
+def browser(shop: Shop) -> Client:
     """Return a client that sends the cookies that it is given."""
-    return Client(it.world.app, use_cookies=False)
+    return Client(shop.world.app, use_cookies=False)
 
 
-def cookie(it: Shop, email: str) -> str:
-    users = it.process.access.current().users
+def cookie(shop: Shop, email: str) -> str:
+    users = shop.process.access.current().users
     user_id = next(id_ for id_, user in users.items() if user.email == email)
-    now = it.process.clock()
-    return f"da_session={sessions.for_browser(it.process.keys, sessions.begin(user_id, now), now)}"
+    now = shop.process.clock()
+    return f"da_session={sessions.for_browser(shop.process.keys, sessions.begin(user_id, now), now)}"
 
 
 def asked(client_id: str, **more: str | None) -> dict[str, str]:
@@ -68,72 +68,72 @@ def asked(client_id: str, **more: str | None) -> dict[str, str]:
 
 
 def consented(
-    it: Shop, client_id: str, email: str = "ann@example.com", decision: str = "allow", **more: str
+    shop: Shop, client_id: str, email: str = "ann@example.com", decision: str = "allow", **more: str
 ) -> Mapping[str, str]:
     """Walk as a browser does: the page, then its form; return the members of the redirect."""
-    session = {"Cookie": cookie(it, email)}
-    shown = browser(it).get(f"/oauth/authorize?{urlencode(asked(client_id, **more))}", headers=session)
+    session = {"Cookie": cookie(shop, email)}
+    shown = browser(shop).get(f"/oauth/authorize?{urlencode(asked(client_id, **more))}", headers=session)
     assert shown.status_code == 200, shown.text
     fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', shown.text))
     sent = {**session, "Sec-Fetch-Site": "same-origin"}
-    answer = browser(it).post("/oauth/authorize", data={**fields, "decision": decision}, headers=sent)
+    answer = browser(shop).post("/oauth/authorize", data={**fields, "decision": decision}, headers=sent)
     assert answer.status_code == 303, answer.text
     assert answer.headers["Location"].startswith(BACK)
     found = parse_qs(urlsplit(answer.headers["Location"]).query)
     return {name: values[0] for name, values in found.items()}
 
 
-def exchange(it: Shop, **form: str) -> tuple[int, dict[str, Any]]:
-    answer = it.world.client.post("/oauth/token", data=form)
+def exchange(shop: Shop, **form: str) -> tuple[int, dict[str, Any]]:
+    answer = shop.world.client.post("/oauth/token", data=form)
     assert answer.headers["Cache-Control"] == "no-store"
     return answer.status_code, answer.get_json()
 
 
-def tokens(it: Shop, client_id: str, **more: str) -> dict[str, Any]:
-    back = consented(it, client_id, **more)
+def tokens(shop: Shop, client_id: str, **more: str) -> dict[str, Any]:
+    back = consented(shop, client_id, **more)
     status, made = exchange(
-        it, grant_type="authorization_code", code=back["code"], code_verifier=VERIFIER, client_id=client_id,
+        shop, grant_type="authorization_code", code=back["code"], code_verifier=VERIFIER, client_id=client_id,
         redirect_uri=BACK, resource="http://localhost/mcp",
     )  # fmt: skip
     assert status == 200, made
     return made
 
 
-def test_a_client_finds_its_way_from_the_first_401(it: Shop) -> None:
-    refused = send(it.world, "tools/list", token=None)
+def test_a_client_finds_its_way_from_the_first_401(shop: Shop) -> None:
+    refused = send(shop.world, "tools/list", token=None)
     place = re.search(r'resource_metadata="([^"]+)"', refused.headers["WWW-Authenticate"])
     assert place is not None
-    resource = it.world.client.get(urlsplit(place[1]).path).get_json()
+    resource = shop.world.client.get(urlsplit(place[1]).path).get_json()
     assert resource["resource"] == "http://localhost/mcp"
-    assert it.world.client.get("/.well-known/oauth-protected-resource").get_json() == resource
+    assert shop.world.client.get("/.well-known/oauth-protected-resource").get_json() == resource
     [server] = resource["authorization_servers"]
-    found = it.world.client.get("/.well-known/oauth-authorization-server").get_json()
+    found = shop.world.client.get("/.well-known/oauth-authorization-server").get_json()
     assert found["issuer"] == server == "http://localhost"
     assert found["code_challenge_methods_supported"] == ["S256"]
     assert found["client_id_metadata_document_supported"]
     assert "admin" not in found["scopes_supported"]
 
 
-def test_a_grant_reads_and_nothing_else(it: Shop) -> None:
-    made = tokens(it, registered(it))
+def test_a_grant_reads_and_nothing_else(shop: Shop) -> None:
+    made = tokens(shop, registered(shop))
     assert (made["token_type"], made["scope"]) == ("Bearer", "read query sync")
     token = made["access_token"]
-    assert call(it.world, "query", sql="select count(*) from orders", token=token)["rows"] == [[100]]
+    assert call(shop.world, "query", sql="select count(*) from orders", token=token)["rows"] == [[100]]
     for method, path in (
         ("GET", "/api/me"),
         ("GET", "/api/catalog/tables"),
         ("POST", "/auth/tokens"),
         ("GET", "/account"),
     ):
-        answer = it.world.send(method, path, {} if method == "POST" else None, token=token)
+        answer = shop.world.send(method, path, {} if method == "POST" else None, token=token)
         assert answer.status_code in {401, 303}, path
 
 
-def test_an_administrator_grants_no_more_than_reading(it: Shop) -> None:
-    client_id = registered(it)
-    back = consented(it, client_id, "admin@example.com", scope="admin read query sync")
+def test_an_administrator_grants_no_more_than_reading(shop: Shop) -> None:
+    client_id = registered(shop)
+    back = consented(shop, client_id, "admin@example.com", scope="admin read query sync")
     status, made = exchange(
-        it,
+        shop,
         grant_type="authorization_code",
         code=back["code"],
         code_verifier=VERIFIER,
@@ -141,21 +141,21 @@ def test_an_administrator_grants_no_more_than_reading(it: Shop) -> None:
         redirect_uri=BACK,
     )
     assert (status, made["scope"]) == (200, "read query sync")
-    assert it.world.send("GET", "/api/users", token=made["access_token"]).status_code == 401
+    assert shop.world.send("GET", "/api/users", token=made["access_token"]).status_code == 401
 
 
-def test_fewer_scopes_offer_fewer_tools(it: Shop) -> None:
-    made = tokens(it, registered(it), scope="read")
+def test_fewer_scopes_offer_fewer_tools(shop: Shop) -> None:
+    made = tokens(shop, registered(shop), scope="read")
     answer = send(
-        it.world, "tools/call", {"name": "query", "arguments": {"sql": "select 1"}}, token=made["access_token"]
+        shop.world, "tools/call", {"name": "query", "arguments": {"sql": "select 1"}}, token=made["access_token"]
     )
     assert answer.status_code == 403
     assert "insufficient_scope" in answer.headers["WWW-Authenticate"]
 
 
-def test_a_code_works_once_and_for_its_client_alone(it: Shop) -> None:
-    client_id = registered(it)
-    code = consented(it, client_id)["code"]
+def test_a_code_works_once_and_for_its_client_alone(shop: Shop) -> None:
+    client_id = registered(shop)
+    code = consented(shop, client_id)["code"]
     form = {
         "grant_type": "authorization_code",
         "code": code,
@@ -165,103 +165,103 @@ def test_a_code_works_once_and_for_its_client_alone(it: Shop) -> None:
     }
     for wrong in (
         {"code_verifier": "w" * 50},
-        {"client_id": registered(it, client_name="Other")},
+        {"client_id": registered(shop, client_name="Other")},
         {"redirect_uri": "http://127.0.0.1:5555/other"},
         {"code": code[:-2] + "AA"},
         {"code": ""},
     ):
-        status, said = exchange(it, **{**form, **wrong})
+        status, said = exchange(shop, **{**form, **wrong})
         assert (status, said["error"]) == (400, "invalid_grant")
-    assert exchange(it, **{**form, "resource": "https://elsewhere.example/mcp"})[1]["error"] == "invalid_target"
-    assert exchange(it, **{**form, "grant_type": "password"})[1]["error"] == "unsupported_grant_type"
-    assert exchange(it, **form)[0] == 200
-    assert exchange(it, **form)[1]["error"] == "invalid_grant"
+    assert exchange(shop, **{**form, "resource": "https://elsewhere.example/mcp"})[1]["error"] == "invalid_target"
+    assert exchange(shop, **{**form, "grant_type": "password"})[1]["error"] == "unsupported_grant_type"
+    assert exchange(shop, **form)[0] == 200
+    assert exchange(shop, **form)[1]["error"] == "invalid_grant"
 
 
-def test_a_refresh_token_gives_the_next_tokens(it: Shop) -> None:
-    client_id = registered(it)
-    made = tokens(it, client_id)
+def test_a_refresh_token_gives_the_next_tokens(shop: Shop) -> None:
+    client_id = registered(shop)
+    made = tokens(shop, client_id)
     form = {"grant_type": "refresh_token", "refresh_token": made["refresh_token"], "client_id": client_id}
-    assert exchange(it, **{**form, "client_id": "other"})[1]["error"] == "invalid_grant"
-    status, next_ = exchange(it, **form, scope="read")
+    assert exchange(shop, **{**form, "client_id": "other"})[1]["error"] == "invalid_grant"
+    status, next_ = exchange(shop, **form, scope="read")
     assert (status, next_["scope"]) == (200, "read")
     assert next_["refresh_token"] != made["refresh_token"]
-    assert call(it.world, "find", token=next_["access_token"])["total"] == 1
-    assert exchange(it, **{**form, "refresh_token": made["access_token"]})[1]["error"] == "invalid_grant"
+    assert call(shop.world, "find", token=next_["access_token"])["total"] == 1
+    assert exchange(shop, **{**form, "refresh_token": made["access_token"]})[1]["error"] == "invalid_grant"
 
 
-def test_a_refresh_token_that_is_used_again_ends_the_grant(it: Shop, tmp_path: Path) -> None:
-    client_id = registered(it)
-    made, other = tokens(it, client_id), tokens(it, client_id)
+def test_a_refresh_token_that_is_used_again_ends_the_grant(shop: Shop, tmp_path: Path) -> None:
+    client_id = registered(shop)
+    made, other = tokens(shop, client_id), tokens(shop, client_id)
     form = {"grant_type": "refresh_token", "refresh_token": made["refresh_token"], "client_id": client_id}
-    first = exchange(it, **form)[1]
-    again = exchange(it, **form)  # within a minute, as by a client that missed the answer
+    first = exchange(shop, **form)[1]
+    again = exchange(shop, **form)  # within a minute, as by a client that missed the answer
     assert again[0] == 200
-    assert exchange(it, **{**form, "client_id": "other"})[1]["error"] == "invalid_grant"
-    assert send(it.world, "tools/list", token=first["access_token"]).status_code == 200
+    assert exchange(shop, **{**form, "client_id": "other"})[1]["error"] == "invalid_grant"
+    assert send(shop.world, "tools/list", token=first["access_token"]).status_code == 200
 
     def aged(environ: Mapping[str, str], store: Store) -> Process:
         return Process(environ, store=AgedStore(store))
 
-    later = World(tmp_path, it.world.cloud, admin=it.world.admin, process=aged)
+    later = World(tmp_path, shop.world.cloud, admin=shop.world.admin, process=aged)
     said = later.client.post("/oauth/token", data=form)
     assert (said.status_code, said.get_json()["error"]) == (400, "invalid_grant")
     assert "its grant has ended" in said.get_json()["error_description"]
     later.process.close()
-    it.process.access.refresh()
+    shop.process.access.refresh()
     for token in (made, first, again[1]):
-        assert send(it.world, "tools/list", token=token["access_token"]).status_code == 401
-        assert exchange(it, **{**form, "refresh_token": token["refresh_token"]})[0] == 400
-    assert send(it.world, "tools/list", token=other["access_token"]).status_code == 200
+        assert send(shop.world, "tools/list", token=token["access_token"]).status_code == 401
+        assert exchange(shop, **{**form, "refresh_token": token["refresh_token"]})[0] == 400
+    assert send(shop.world, "tools/list", token=other["access_token"]).status_code == 200
 
 
-def test_a_code_that_is_used_again_ends_the_grant(it: Shop) -> None:
-    client_id = registered(it)
-    code = consented(it, client_id)["code"]
+def test_a_code_that_is_used_again_ends_the_grant(shop: Shop) -> None:
+    client_id = registered(shop)
+    code = consented(shop, client_id)["code"]
     form = {"grant_type": "authorization_code", "code": code, "client_id": client_id, "redirect_uri": BACK}
-    made = exchange(it, **form, code_verifier=VERIFIER)[1]
-    assert exchange(it, **form, code_verifier="w" * 50)[0] == 400
-    assert send(it.world, "tools/list", token=made["access_token"]).status_code == 200
-    assert exchange(it, **form, code_verifier=VERIFIER)[0] == 400
-    assert send(it.world, "tools/list", token=made["access_token"]).status_code == 401
+    made = exchange(shop, **form, code_verifier=VERIFIER)[1]
+    assert exchange(shop, **form, code_verifier="w" * 50)[0] == 400
+    assert send(shop.world, "tools/list", token=made["access_token"]).status_code == 200
+    assert exchange(shop, **form, code_verifier=VERIFIER)[0] == 400
+    assert send(shop.world, "tools/list", token=made["access_token"]).status_code == 401
 
 
-def test_a_revoked_grant_ends_at_once(it: Shop) -> None:
-    client_id = registered(it)
-    made = tokens(it, client_id)
-    assert it.world.client.post("/oauth/revoke", data={"token": made["refresh_token"]}).status_code == 200
-    assert it.world.client.post("/oauth/revoke", data={"token": "nonsense"}).status_code == 200
-    assert send(it.world, "tools/list", token=made["access_token"]).status_code == 401
+def test_a_revoked_grant_ends_at_once(shop: Shop) -> None:
+    client_id = registered(shop)
+    made = tokens(shop, client_id)
+    assert shop.world.client.post("/oauth/revoke", data={"token": made["refresh_token"]}).status_code == 200
+    assert shop.world.client.post("/oauth/revoke", data={"token": "nonsense"}).status_code == 200
+    assert send(shop.world, "tools/list", token=made["access_token"]).status_code == 401
     form = {"grant_type": "refresh_token", "refresh_token": made["refresh_token"], "client_id": client_id}
-    assert exchange(it, **form)[1]["error"] == "invalid_grant"
+    assert exchange(shop, **form)[1]["error"] == "invalid_grant"
 
 
-def test_signing_out_everywhere_ends_the_grants_of_a_user(it: Shop) -> None:
-    made = tokens(it, registered(it))
-    user = next(id_ for id_, user in it.process.access.current().users.items() if user.email == "ann@example.com")
-    it.world.ask("POST", f"/api/users/{user}/sign-out", {})
-    assert send(it.world, "tools/list", token=made["access_token"]).status_code == 401
+def test_signing_out_everywhere_ends_the_grants_of_a_user(shop: Shop) -> None:
+    made = tokens(shop, registered(shop))
+    user = next(id_ for id_, user in shop.process.access.current().users.items() if user.email == "ann@example.com")
+    shop.world.ask("POST", f"/api/users/{user}/sign-out", {})
+    assert send(shop.world, "tools/list", token=made["access_token"]).status_code == 401
 
 
-def test_a_user_who_denies_grants_nothing(it: Shop) -> None:
-    assert consented(it, registered(it), decision="deny") == {
+def test_a_user_who_denies_grants_nothing(shop: Shop) -> None:
+    assert consented(shop, registered(shop), decision="deny") == {
         "error": "access_denied",
         "state": "s-1",
         "iss": "http://localhost",
     }
 
 
-def test_a_user_who_is_not_signed_in_signs_in_first(it: Shop) -> None:
-    answer = browser(it).get(f"/oauth/authorize?{urlencode(asked(registered(it)))}")
+def test_a_user_who_is_not_signed_in_signs_in_first(shop: Shop) -> None:
+    answer = browser(shop).get(f"/oauth/authorize?{urlencode(asked(registered(shop)))}")
     assert (answer.status_code, answer.headers["Location"].startswith("/login?next=%2Foauth%2Fauthorize")) == (
         303,
         True,
     )
 
 
-def test_an_access_token_can_not_connect_an_agent(it: Shop) -> None:
-    form = {"client_id": registered(it), "redirect_uri": BACK, "code_challenge": CHALLENGE, "decision": "allow"}
-    answer = browser(it).post("/oauth/authorize", data=form, headers={"Authorization": f"Bearer {it.analyst}"})
+def test_an_access_token_can_not_connect_an_agent(shop: Shop) -> None:
+    form = {"client_id": registered(shop), "redirect_uri": BACK, "code_challenge": CHALLENGE, "decision": "allow"}
+    answer = browser(shop).post("/oauth/authorize", data=form, headers={"Authorization": f"Bearer {shop.analyst}"})
     assert answer.status_code == 403
 
 
@@ -274,9 +274,9 @@ def test_an_access_token_can_not_connect_an_agent(it: Shop) -> None:
         ({"resource": "https://elsewhere.example/mcp"}, "invalid_target"),
     ],
 )
-def test_a_wrong_request_goes_back_to_the_client(it: Shop, more: dict[str, Any], error: str) -> None:
-    query = urlencode(asked(registered(it), **more))
-    answer = browser(it).get(f"/oauth/authorize?{query}", headers={"Cookie": cookie(it, "ann@example.com")})
+def test_a_wrong_request_goes_back_to_the_client(shop: Shop, more: dict[str, Any], error: str) -> None:
+    query = urlencode(asked(registered(shop), **more))
+    answer = browser(shop).get(f"/oauth/authorize?{query}", headers={"Cookie": cookie(shop, "ann@example.com")})
     assert answer.status_code == 303
     assert f"error={error}" in answer.headers["Location"]
     assert "state=s-1" in answer.headers["Location"]
@@ -295,14 +295,14 @@ def test_a_wrong_request_goes_back_to_the_client(it: Shop, more: dict[str, Any],
         {"client_id": "https://nobody.invalid/client.json"},
     ],
 )
-def test_nothing_is_sent_to_an_address_that_is_not_registered(it: Shop, more: dict[str, str]) -> None:
-    query = urlencode(asked(registered(it)) | more)
-    answer = browser(it).get(f"/oauth/authorize?{query}", headers={"Cookie": cookie(it, "ann@example.com")})
+def test_nothing_is_sent_to_an_address_that_is_not_registered(shop: Shop, more: dict[str, str]) -> None:
+    query = urlencode(asked(registered(shop)) | more)
+    answer = browser(shop).get(f"/oauth/authorize?{query}", headers={"Cookie": cookie(shop, "ann@example.com")})
     assert answer.status_code in {422, 503}
     assert "Location" not in answer.headers
 
 
-def test_any_port_of_this_machine_will_do(it: Shop) -> None:
+def test_any_port_of_this_machine_will_do(shop: Shop) -> None:
     client = oauth_clients.Client("x", "x", ("http://127.0.0.1/callback", "https://app.example/cb", "cursor://x.y/cb"))
     assert client.allows("http://127.0.0.1:4711/callback")
     assert client.allows("cursor://x.y/cb")
@@ -313,7 +313,7 @@ def test_any_port_of_this_machine_will_do(it: Shop) -> None:
         "https://app.example/cb/",
     ):
         assert not client.allows(other)
-    registered(it, redirect_uris=["cursor://anysphere.cursor/callback", "http://localhost:1/x"])
+    registered(shop, redirect_uris=["cursor://anysphere.cursor/callback", "http://localhost:1/x"])
 
 
 @pytest.mark.parametrize(
@@ -321,21 +321,21 @@ def test_any_port_of_this_machine_will_do(it: Shop) -> None:
     [[], "x", None, ["http://example.com/cb"], ["javascript:alert(1)"], ["data:text/html,x"], ["https://"], ["https://a b/"],
      ["https://u:p@example.com/"], ["https://example.com/#x"], [1], ["https://example.com:x/"], ["/relative"]],
 )  # fmt: skip
-def test_a_registration_with_a_dangerous_address_is_refused(it: Shop, uris: Any) -> None:
-    answer = it.world.client.post("/oauth/register", json={"redirect_uris": uris})
+def test_a_registration_with_a_dangerous_address_is_refused(shop: Shop, uris: Any) -> None:
+    answer = shop.world.client.post("/oauth/register", json={"redirect_uris": uris})
     assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_client_metadata")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'"x"'])
-def test_a_registration_that_is_no_object_is_refused(it: Shop, body: bytes) -> None:
-    answer = it.world.client.post("/oauth/register", data=body)
+def test_a_registration_that_is_no_object_is_refused(shop: Shop, body: bytes) -> None:
+    answer = shop.world.client.post("/oauth/register", data=body)
     assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_client_metadata")
 
 
-def test_a_client_with_a_metadata_document_needs_no_registration(it: Shop) -> None:
+def test_a_client_with_a_metadata_document_needs_no_registration(shop: Shop) -> None:
     url = "https://agent.example/client.json"
     good = f'{{"client_id": "{url}", "client_name": "Agent\\u0007 <b>x</b>", "redirect_uris": ["{BACK}"]}}'
-    keys, now = it.process.keys, it.process.clock()
+    keys, now = shop.process.keys, shop.process.clock()
     found = oauth_clients.find(url, keys, now, lambda _url: good.encode())
     assert (found.name, found.redirect_uris) == ("Agent <b>x</b>", (BACK,))
     for bad in (

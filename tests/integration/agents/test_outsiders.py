@@ -11,7 +11,7 @@ import pytest
 from analyst.connectors.source_types import SOURCE_TYPES
 from da.agents.marks import Marks
 from tests.integration.agents.mcp import call, refusal, result
-from tests.integration.query.shop import Shop, publish, shop
+from tests.integration.query.shop import Shop, open_shop, publish
 from tests.integration.world import Begun
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -49,9 +49,9 @@ def field(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
-    with shop(folder, begun) as made:
+    with open_shop(folder, begun) as made:
         rows = "".join(f"{n},{field(text)},open\n" for n, text in enumerate(COMMENTS))
         publish(made.world, folder, "desk", comments=f"id,body,status\n{rows}")
         columns = {"body": {"description": COLUMNS[0], "tags": ["untrusted"]}, "status": {"description": COLUMNS[1]}}
@@ -78,25 +78,25 @@ def numbers(text: str) -> set[str]:
     return set(re.findall(r"P\d\dP", text))
 
 
-def shown(it: Shop, tool: str, **arguments: Any) -> str:
-    found = result(it.world, "tools/call", {"name": tool, "arguments": arguments})
+def shown(shop: Shop, tool: str, **arguments: Any) -> str:
+    found = result(shop.world, "tools/call", {"name": tool, "arguments": arguments})
     return str(found["content"][0]["text"])
 
 
-def test_each_planted_instruction_reaches_an_agent_marked(it: Shop) -> None:
+def test_each_planted_instruction_reaches_an_agent_marked(shop: Shop) -> None:
     answers = [
-        shown(it, "query", sql="select * from desk.comments order by id"),
-        shown(it, "sample_table", table="desk.comments", rows=20),
-        shown(it, "find", text="comments"),
-        shown(it, "find"),
-        shown(it, "describe_table", table="desk.comments"),
-        shown(it, "describe_metric", name="comment_count"),
-        shown(it, "run_metric", name="comment_count", by=["status"]),
+        shown(shop, "query", sql="select * from desk.comments order by id"),
+        shown(shop, "sample_table", table="desk.comments", rows=20),
+        shown(shop, "find", text="comments"),
+        shown(shop, "find"),
+        shown(shop, "describe_table", table="desk.comments"),
+        shown(shop, "describe_metric", name="comment_count"),
+        shown(shop, "run_metric", name="comment_count", by=["status"]),
         *(
-            result(it.world, "resources/read", {"uri": uri})["contents"][0]["text"]
+            result(shop.world, "resources/read", {"uri": uri})["contents"][0]["text"]
             for uri in ("da://catalog", "da://metrics", "da://table/desk.comments")
         ),
-        result(it.world, "prompts/get", {"name": "sample_questions"})["messages"][0]["content"]["text"],
+        result(shop.world, "prompts/get", {"name": "sample_questions"})["messages"][0]["content"]["text"],
     ]
     assert set.union(*map(numbers, answers)) == {f"P{n:02}P" for n in range(50)}
     assert [numbers(unmarked(text)) for text in answers] == [set()] * len(answers)
@@ -115,45 +115,45 @@ def test_each_planted_instruction_reaches_an_agent_marked(it: Shop) -> None:
         "select (select max(body) from desk.comments) as m, count(*) from shop.orders",
     ],
 )
-def test_no_way_of_selecting_removes_the_marks(it: Shop, sql: str) -> None:
-    text = shown(it, "query", sql=sql, limit=5)
+def test_no_way_of_selecting_removes_the_marks(shop: Shop, sql: str) -> None:
+    text = shown(shop, "query", sql=sql, limit=5)
     found = json.dumps(json.loads(text))
     assert numbers(found) or "P" in found
     assert numbers(unmarked(found)) == set()
     assert "<data-" in found
 
 
-def test_an_error_that_quotes_a_value_is_marked(it: Shop) -> None:
-    said = refusal(it.world, "query", sql="select body::integer from desk.comments")
+def test_an_error_that_quotes_a_value_is_marked(shop: Shop) -> None:
+    said = refusal(shop.world, "query", sql="select body::integer from desk.comments")
     assert numbers(said)
     assert numbers(unmarked(said)) == set()
 
 
-def test_numbers_and_trusted_tables_stay_as_they_are(it: Shop) -> None:
+def test_numbers_and_trusted_tables_stay_as_they_are(shop: Shop) -> None:
     answer = call(
-        it.world,
+        shop.world,
         "query",
         sql="select id, id * 1.5 as x, date '2026-01-01' as d, id > 3 as b from desk.comments",
         limit=1,
     )
     assert answer["rows"] == [[0, 0.0, "2026-01-01", False]]
-    trusted = call(it.world, "query", sql="select customer from shop.orders limit 1")
+    trusted = call(shop.world, "query", sql="select customer from shop.orders limit 1")
     assert (trusted["rows"], trusted["notes"]) == ([["c0"]], [])
 
 
-def test_a_table_computed_from_text_of_outsiders_is_marked_too(it: Shop) -> None:
-    world = it.world
+def test_a_table_computed_from_text_of_outsiders_is_marked_too(shop: Shop) -> None:
+    world = shop.world
     world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
     world.ask("POST", "/api/admin/tables/marts.bodies", {"options": {"sql": "select id, body as b from desk.comments"}})
     world.ask("POST", "/extract/materialized", {"source": "marts", "tables": ["bodies"]})
-    answer = shown(it, "query", sql="select b from marts.bodies")
+    answer = shown(shop, "query", sql="select b from marts.bodies")
     assert numbers(answer)
     assert numbers(unmarked(answer)) == set()
-    assert call(it.world, "describe_table", table="marts.bodies")["table"]["written_by_outsiders"] == ["b"]
+    assert call(shop.world, "describe_table", table="marts.bodies")["table"]["written_by_outsiders"] == ["b"]
 
 
-def test_a_tag_exempts_a_column_from_marks(it: Shop) -> None:
-    about = call(it.world, "describe_table", table="desk.comments")
+def test_a_tag_exempts_a_column_from_marks(shop: Shop) -> None:
+    about = call(shop.world, "describe_table", table="desk.comments")
     assert about["table"]["written_by_outsiders"] == ["body"]
     assert "people outside the company write body" in " ".join(about["notes"])
 
@@ -171,28 +171,28 @@ def test_an_author_can_not_close_the_mark(tmp_path: Path) -> None:
     assert tmp_path.exists()
 
 
-def test_marks_are_new_in_each_answer(it: Shop) -> None:
-    answers = (shown(it, "sample_table", table="desk.comments", rows=1) for _ in range(3))
+def test_marks_are_new_in_each_answer(shop: Shop) -> None:
+    answers = (shown(shop, "sample_table", table="desk.comments", rows=1) for _ in range(3))
     assert len({text.partition("<data-")[2][:8] for text in answers}) == 3
 
 
-def test_pages_of_tables_are_marked_and_hide_what_a_reader_may_not_see(it: Shop) -> None:
+def test_pages_of_tables_are_marked_and_hide_what_a_reader_may_not_see(shop: Shop) -> None:
     texts = [
-        it.world.send("GET", path).text
+        shop.world.send("GET", path).text
         for path in ("/llms.txt", "/catalog/desk.comments.md", "/catalog/desk.comments.json")
     ]
     assert all(numbers(text) for text in texts)
     assert [numbers(unmarked(text)) for text in texts] == [set()] * 3
-    index = it.world.send("GET", "/llms.txt", token=it.analyst)
+    index = shop.world.send("GET", "/llms.txt", token=shop.analyst)
     assert index.content_type == "text/plain; charset=utf-8"
     assert "[shop.orders](http://localhost/catalog/shop.orders.md)" in index.text
     assert not any(word in index.text for word in ("vault", "salaries", "plans", "comments"))
-    page = it.world.send("GET", "/catalog/shop.orders.md", token=it.analyst)
+    page = shop.world.send("GET", "/catalog/shop.orders.md", token=shop.analyst)
     assert (page.content_type, page.text.startswith("# shop.orders\n")) == ("text/markdown; charset=utf-8", True)
-    document = it.world.send("GET", "/catalog/shop.orders.json", token=it.analyst).get_json()
+    document = shop.world.send("GET", "/catalog/shop.orders.json", token=shop.analyst).get_json()
     assert [column["name"] for column in document["columns"]] == ["id", "customer", "amount", "day"]
     for path in ("/catalog/vault.salaries.md", "/catalog/vault.salaries.json", "/catalog/no.thing.md"):
-        hidden = it.world.send("GET", path, token=it.analyst)
+        hidden = shop.world.send("GET", path, token=shop.analyst)
         assert hidden.status_code == 404
         assert "tortoise" not in hidden.text
-        assert it.world.send("GET", path, token=None).status_code == 401
+        assert shop.world.send("GET", path, token=None).status_code == 401

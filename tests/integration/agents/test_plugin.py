@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Host]]:
+def hosted(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Host]]:
     world = begun.world(tmp_path_factory.mktemp("plugin"))
     with served(world.app) as server:
         object.__setattr__(world.process.settings, "base_url", server.url)
@@ -43,8 +43,8 @@ def got(world: World, path: str) -> TestResponse:
 @pytest.mark.parametrize(
     "options", [[], ["--depth", "1"], ["-c", "protocol.version=0"], ["-c", "protocol.version=1"], ["--bare"]]
 )
-def test_git_clones_the_plugin(it: tuple[World, Host], tmp_path: Path, options: list[str]) -> None:
-    world, server = it
+def test_git_clones_the_plugin(hosted: tuple[World, Host], tmp_path: Path, options: list[str]) -> None:
+    world, server = hosted
     git(tmp_path, *[each for each in options[:2] if options[0] == "-c"], "clone", "-q",
         *[each for each in options if options[0] != "-c"], f"{server.url}/agents/plugin.git", "made")  # fmt: skip
     told = got(world, "/api/agents/plugin").get_json()
@@ -59,8 +59,8 @@ def test_git_clones_the_plugin(it: tuple[World, Host], tmp_path: Path, options: 
         git(tmp_path / "made", "fetch", "-q", "--depth", "1", "origin", told["commit"])
 
 
-def test_the_marketplace_pins_the_commit_for_a_day(it: tuple[World, Host]) -> None:
-    world, server = it
+def test_the_marketplace_pins_the_commit_for_a_day(hosted: tuple[World, Host]) -> None:
+    world, server = hosted
     answer = got(world, "/.claude-plugin/marketplace.json")
     told = got(world, "/api/agents/plugin").get_json()
     source = answer.get_json()["plugins"][0]["source"]
@@ -73,8 +73,8 @@ def test_the_marketplace_pins_the_commit_for_a_day(it: tuple[World, Host]) -> No
     assert told["add"] == f"/plugin marketplace add {server.url}/agents/plugin.git"
 
 
-def test_requests_that_are_not_git_are_refused(it: tuple[World, Host]) -> None:
-    world, _server = it
+def test_requests_that_are_not_git_are_refused(hosted: tuple[World, Host]) -> None:
+    world, _server = hosted
     assert world.client.get("/agents/plugin.git/info/refs").status_code == 422
     assert world.client.post("/agents/plugin.git/git-upload-pack", data=b"x").status_code == 422
     large = world.client.post("/agents/plugin.git/git-upload-pack", data=b"0" * 100_000)

@@ -11,7 +11,7 @@ import pytest
 
 from da import questions
 from da.errors import DaError
-from tests.integration.query.shop import Shop, shop
+from tests.integration.query.shop import Shop, open_shop
 from tests.integration.world import Begun
 from tests.processes import Host, run_da, served
 
@@ -50,9 +50,9 @@ class Mirror:
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
+def mirror(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     folder = tmp_path_factory.mktemp("shop")
-    with shop(folder, begun) as made, served(made.world.app) as server:
+    with open_shop(folder, begun) as made, served(made.world.app) as server:
         object.__setattr__(made.process.settings, "base_url", server.url)
         metric = {
             "table": "shop.orders",
@@ -67,15 +67,15 @@ def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirro
         yield mirror
 
 
-def test_a_wrong_definition_shows(it: Mirror) -> None:
-    path = it.folder / "config/questions/sales.yml"
+def test_a_wrong_definition_shows(mirror: Mirror) -> None:
+    path = mirror.folder / "config/questions/sales.yml"
     path.write_text(GOOD)
-    found = json.loads(it.da("test", "--runs", "2", "--json"))
+    found = json.loads(mirror.da("test", "--runs", "2", "--json"))
     assert (found["right"], found["total"], found["snapshot"]) == (3, 3, 2)
     assert [each["passed"] for each in found["questions"]] == [2, 2, 2]
     wrong = {"table": "shop.orders", "expression": "sum(orders.amount) * 2", "dimensions": ["customer"]}
-    it.shop.world.ask("PUT", "/api/admin/metrics/total_amount", {"definition": wrong})
-    text = it.da("test", code=1)
+    mirror.shop.world.ask("PUT", "/api/admin/metrics/total_amount", {"definition": wrong})
+    text = mirror.da("test", code=1)
     assert "WRONG  What did each customer order?: [" in text
     assert "2 of 3 right" in text
 

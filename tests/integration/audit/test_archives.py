@@ -1,4 +1,4 @@
-"""Days that are over become parquet, each event once, wherever a sweep is cut off."""
+"""Past days are archived as Parquet with each event once, wherever a sweep is interrupted."""
 
 from collections import Counter
 from datetime import timedelta

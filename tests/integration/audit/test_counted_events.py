@@ -1,4 +1,4 @@
-"""What comes again and again from one side is counted, and the counts are true."""
+"""Repeated events of one client are counted, and the counts are right."""
 
 from typing import Any
 

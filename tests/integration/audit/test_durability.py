@@ -1,4 +1,4 @@
-"""What is answered is in the audit: whatever becomes of the store, and of the process."""
+"""Every answered request is in the audit log, whatever happens to the store or the process."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

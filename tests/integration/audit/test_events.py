@@ -1,4 +1,4 @@
-"""What is audited, and what is known of it."""
+"""Which events are audited, and with which details."""
 
 import logging
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is in the audit when a process ends, as a host ends it or from one moment to the next."""
+"""What is in the audit log when a process is stopped, or killed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Reading the audit: what is asked for, newest first, page by page, wherever it lies."""
+"""Reading the audit log: the requested events, newest first, page by page, wherever they are stored."""
 
 import itertools
 import json
@@ -67,7 +67,10 @@ def batched(store: MemoryStore, told: list[AuditEvent], size: int) -> None:
 def archive(store: MemoryStore, folders: Callable[[str], bool]) -> None:
     archiving = Archiving(store, "300MB")
     listed = sorted(f"state/audit/{day}/" for day in store.list_folders("state/audit/"))
-    due = {folder: [it for it in store.list(folder) if it.key.endswith(".jsonl")] for folder in filter(folders, listed)}
+    due = {
+        folder: [each for each in store.list(folder) if each.key.endswith(".jsonl")]
+        for folder in filter(folders, listed)
+    }
     archiving.gather(due)
 
 

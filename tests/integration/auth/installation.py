@@ -1,4 +1,4 @@
-"""An installation whose clock and mailbox are the test's, and browsers that come to it."""
+"""An installation whose clock and mailbox the test controls, and browsers that visit it."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Every sign-in is audited, good and bad, and tells no secret."""
+"""Every sign-in, successful or not, is audited without secrets."""
 
 import json
 from datetime import timedelta

@@ -123,6 +123,12 @@ def test_a_way_in_can_be_disabled() -> None:
     assert installed.browser().send("GET", "/auth/email").status_code == 404
 
 
+def test_disabling_a_way_in_that_does_not_exist_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    installed = Installation(ALLOWED_DOMAINS="example.com", ENVIRONMENT="development", DISABLED_AUTH_PROVIDERS="mail")
+    assert installed.browser().send("GET", "/auth/email").status_code == 500
+    assert "DISABLED_AUTH_PROVIDERS: there is no sign-in method 'mail'; there are desktop, email," in caplog.text
+
+
 def test_an_ipv6_network_counts_as_one_client_and_mapped_addresses_as_ipv4() -> None:
     installed = Installation(ALLOWED_DOMAINS="example.com", ENVIRONMENT="development", TRUSTED_PROXIES="1")
     browser = installed.browser()

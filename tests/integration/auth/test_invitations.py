@@ -79,7 +79,7 @@ def test_a_link_is_of_no_use_after_a_day() -> None:
 
 def test_only_one_of_several_links_works() -> None:
     admin = Administration()
-    first, second = ((it["url"], it["code"]) for it in (admin.invite()[1], admin.invite()[1]))
+    first, second = ((each["url"], each["code"]) for each in (admin.invite()[1], admin.invite()[1]))
     assert admin.choose(*second) == "ann@partner.org"
     assert admin.choose(*first) == 401
 

@@ -90,7 +90,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("base_url", [OURS, ""])
-@pytest.mark.parametrize("request_", REQUESTS, ids=lambda it: f"{it[0]} {it[1]}")
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda each: f"{each[0]} {each[1]}")
 def test_no_answer_names_the_host_of_the_request(
     settings: dict[str, str], box: Mailbox, base_url: str, request_: tuple[str, str, dict[str, Any]]
 ) -> None:

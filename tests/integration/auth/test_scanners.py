@@ -1,4 +1,4 @@
-"""Mail scanners open the links of a mail, run the scripts of the page and submit its forms: they get nothing by it."""
+"""Mail scanners open the links of a mail, run the scripts of the page and submit its forms, and gain nothing."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Services that call with an identity token, and people's tokens, which are none."""
+"""Services authenticate with identity tokens; tokens of people are not accepted as such."""
 
 import base64
 import json

@@ -84,6 +84,21 @@ def test_a_user_whom_the_settings_come_to_name_is_raised_by_signing_in(installed
         assert browser.send("GET", "/api/me").get_json()["role"] == role
 
 
+def test_below_a_path_the_cookie_is_sent_to_no_other_application_of_the_host() -> None:
+    installed = Installation(ALLOWED_DOMAINS="example.com", BASE_URL="https://example.com/data")
+    browser = installed.browser("https://example.com/")
+    cookie = browser.sign_in("ann@example.com").headers["Set-Cookie"]
+    assert cookie.startswith("__Secure-da_session=")
+    assert {"HttpOnly", "SameSite=Lax", "Path=/data", "Secure"} <= set(cookie.split("; "))
+    token = cookie.partition("=")[2].partition(";")[0]
+    for name, status in (("__Secure-da_session", 200), ("__Host-da_session", 401)):
+        client = Client(installed.app)
+        client.set_cookie(name, token, domain="example.com", path="/data")
+        assert client.get("/data/api/me", base_url="https://example.com/").status_code == status
+    out = browser.send("POST", "/data/auth/logout").headers["Set-Cookie"]
+    assert {"Path=/data", "Max-Age=0"} <= set(out.split("; "))
+
+
 @pytest.mark.parametrize(
     ("base_url", "name", "secure"),
     [

@@ -1,4 +1,4 @@
-"""Statements that try to make remote tables and native SQL answer what they must not, or something wrong."""
+"""Statements that try to make remote tables and native SQL reveal something, or return wrong results."""
 
 _TEXTS = (
     "x'' OR ''1''=''1",

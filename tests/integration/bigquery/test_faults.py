@@ -1,4 +1,4 @@
-"""Whatever happens to a read: the published table stays, the reason is told, and the next sync goes on."""
+"""If a read fails, the published table stays, the reason is reported, and the next sync resumes."""
 
 from pathlib import Path
 from typing import Any

@@ -38,9 +38,27 @@ def test_all_streams_are_read_at_one_moment(opened: Opened) -> None:
     (session,) = project.sessions
     assert (session.max_streams, len(session.streams)) == (4, 4)
     assert session.snapshot == datetime(2026, 3, 1, 13, tzinfo=UTC)
-    result = bigquery.sync()["t"]
-    assert (result["status"], result["rows"]) == ("unchanged", 20)
-    assert "allow_empty" in result["note"]
+    result = bigquery.sync(status=422)["t"]
+    assert result["status"] == "failed"
+    assert "allow_fewer" in result["error"]
+
+
+@pytest.mark.parametrize(("shown", "is_believed"), [(100, True), (98, True), (60, False), (0, False)])
+def test_rows_that_bigquery_hides_while_it_still_counts_them_stay(
+    opened: Opened, shown: int, *, is_believed: bool
+) -> None:
+    project = Project()
+    table = project.table("d.t", FIELDS, [row(number) for number in range(100)])
+    bigquery = opened(project)
+    bigquery.register("d.t")
+    bigquery.sync()
+    project.tick()
+    project.load(table, [row(number) for number in range(100)])
+    table.policy = f"id < {shown}"
+    result = bigquery.sync(status=200 if is_believed else 422)["t"]
+    assert len(content(bigquery)) == (shown if is_believed else 100)
+    if not is_believed:
+        assert "a lost permission hides rows: the source counts 100" in result["error"]
 
 
 def test_columns_and_a_filter_are_pushed_down(opened: Opened) -> None:
@@ -272,7 +290,7 @@ def test_an_empty_table_has_its_columns(opened: Opened, rows: list[Any], kind: s
     project = Project()
     project.table("d.t", FIELDS, rows)
     bigquery = opened(project)
-    bigquery.register("d.t", options={"allow_empty": True})
+    bigquery.register("d.t", options={"allow_fewer": True})
     assert bigquery.sync()["t"]["rows"] == len(rows), kind
     assert [name for name, *_ in bigquery.rows("describe bq.t")] == ["id", "value", "at", "day"]
 

@@ -1,4 +1,4 @@
-"""What people's data looks like is planted in every kind of column, and looked for in everything that is told or stored."""
+"""Personal data is planted in every kind of column, and looked for in everything that is answered or stored."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""OpenMetadata: what it says of tables shows here beneath what people say, and its metrics become files."""
+"""OpenMetadata: its descriptions of tables show where people wrote none, and its metrics become files."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Search through the API: what is hidden is not found, and nothing of it shows."""
+"""Search through the API: hidden tables are not found, and nothing about them shows."""
 
 from pathlib import Path
 

@@ -16,10 +16,10 @@ from da.config import Login
 from da.main import execute
 from da.mirror.plan import Request
 from da.mirror.sync import Report, Sync
+from da.mirror.workspace import Workspace
 from da.progress import bar
 from da.server import Backoff, Server
 from da.web import Web
-from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, FunctionsApi, running
 
 

@@ -1,4 +1,4 @@
-"""`da admin jira`: what the server is asked for, and how its answers are told."""
+"""`da admin jira`: the requests to the server, and how its answers are printed."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""`da admin schedule`: what is synced when, as the server tells it."""
+"""`da admin schedule`: what is synced when, as the server reports it."""
 
 import json
 

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 

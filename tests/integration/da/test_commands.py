@@ -11,7 +11,7 @@ from da.commands import admin
 from da.main import COMMANDS, execute
 from da.mirror.manifest import Table
 from da.mirror.state import State, Tables
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.integration.da.conftest import Da
 
 PEOPLE = ["users", "groups", "grants", "access", "requests", "tokens", "add-user", "list-users", "grant", "revoke"]

@@ -1,4 +1,4 @@
-"""The user's database: our views in it, and everything of theirs left as it is."""
+"""The user's database: our views in it, with all of the user's own objects left as they are."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from da.mirror.database import publish
 from da.mirror.manifest import Table
 from da.mirror.sync import Report
 from da.mirror.views import Mirrored
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 
 pytestmark = pytest.mark.duckdb

@@ -1,4 +1,4 @@
-"""What a server says becomes a path or SQL only after a look at it."""
+"""Values from a server are checked before they become paths or SQL."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 
 from da.errors import DaError
 from da.mirror.sync import Report
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 

@@ -1,4 +1,4 @@
-"""Downloads over a network that misbehaves."""
+"""Downloads over an unreliable network."""
 
 import os
 import threading
@@ -14,9 +14,9 @@ from da.mirror.download import Downloads, SignedUrls
 from da.mirror.manifest import Table
 from da.mirror.pieces import Wanted
 from da.mirror.sync import Report
+from da.mirror.workspace import Workspace
 from da.server import Backoff, Server
 from da.web import Web
-from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
 
 SyncRun = Callable[..., Report]

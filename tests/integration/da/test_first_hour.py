@@ -1,4 +1,4 @@
-"""The wrong turns of a first hour with `da`: each is answered by what failed, why, and what to do."""
+"""Mistakes of the first hour with `da`: each message says what failed, why, and what to do."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from da.config import Config
 from da.main import execute
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, FunctionsApi
 from tests.doubles.loopback import http_server
 from tests.integration.da.conftest import Da, Ran
@@ -200,7 +200,7 @@ def test_a_configured_workspace_is_found_from_anywhere(
     assert (free / "mirror/.da").is_dir()
     monkeypatch.chdir(free / "second")
     assert "orders" in logged_in("tables").out
-    shown = {it["name"]: it for it in json.loads(logged_in("config", "show", "--json").out)}
+    shown = {each["name"]: each for each in json.loads(logged_in("config", "show", "--json").out)}
     assert shown["workspace"] == {"name": "workspace", "value": str(free / "mirror"), "origin": "config.json"}
     assert logged_in("config", "set", "workspace").out == "Removed the setting workspace.\n"
     assert Workspace.find().root == free / "second"

@@ -12,7 +12,7 @@ from da.mirror.database import publish
 from da.mirror.manifest import Table
 from da.mirror.sync import Report
 from da.mirror.views import Mirrored
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 
 SyncRun = Callable[..., Report]

@@ -1,4 +1,4 @@
-"""An older system moves in through `da`: once, whole, and whatever breaks off is gone on with."""
+"""An older system is imported with `da`: once and completely, and an interrupted import is resumed."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""The folder of an older system is read as it lies there, and nothing in it is touched."""
+"""The folder of an older system is only read, never changed."""
 
 import json
 import shutil
@@ -170,7 +170,7 @@ def test_tables_of_extracts_are_found(root: Path, put: Put, read: Read) -> None:
     put("extracts/jira/data/.locks/lock.parquet")
     at = "timestamp '2025-01-02 03:04:05'"
     extract(root / "extracts/keboola", f"insert into _meta values ('orders', 'All orders', 3, 1, {at}, 'local')")
-    orders, issues, month = sorted(read().tables, key=lambda it: (it.source != "keboola", it.table))
+    orders, issues, month = sorted(read().tables, key=lambda each: (each.source != "keboola", each.table))
     assert (orders.source, orders.table, orders.rows) == ("keboola", "orders", 3)
     assert (orders.description, orders.extracted_at) == ("All orders", datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC))
     assert (issues.source, issues.table, issues.rows) == ("jira", "issues", 3)
@@ -203,7 +203,7 @@ def test_tables_without_parquet_are_reported(root: Path, put: Put, read: Read) -
     (root / "extracts/broken/extract.duckdb").write_bytes(b"no database")
     put("extracts/broken/data/whole.parquet")
     system = read()
-    assert [(it.source, it.table) for it in system.tables] == [("broken", "whole"), ("keboola", "good")]
+    assert [(each.source, each.table) for each in system.tables] == [("broken", "whole"), ("keboola", "good")]
     told = {left.name: left.reason.partition(":")[0] for left in system.left}
     assert told == {
         "extracts/broken/extract.duckdb": f"can't open '{root}/extracts/broken/extract.duckdb' as a DuckDB database",
@@ -229,7 +229,7 @@ def test_tables_of_the_layout_before_there_were_sources_are_found(root: Path, pu
     for place in OLD_LAYOUT:
         put(f"src_data/parquet/{place}")
     legacy.make(root / "state/system.duckdb", V1_REGISTRY, V1_ORDERS)
-    found = {(it.folder, it.table): len(it.files) for it in read().tables}
+    found = {(each.folder, each.table): len(each.files) for each in read().tables}
     assert found.keys() == {*OLD_LAYOUT.values()}
     assert found[None, "orders"] == found["crm", "events"] == 2
 

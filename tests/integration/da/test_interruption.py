@@ -1,4 +1,4 @@
-"""A sync that does not come to its end leaves a mirror that can be used, and the next one resumes there."""
+"""An interrupted sync leaves a usable mirror, and the next one resumes it."""
 
 import signal
 import subprocess
@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from da.mirror import sync as syncing
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import Fault, FunctionsApi
 from tests.integration.da.conftest import Da
 
@@ -204,7 +204,7 @@ def test_after_a_sync_that_died_the_server_may_go_back_to_what_was_there_before(
     assert logged_in("sync").code == 0
     before, checked_at = (shop.snapshot, dict(shop.tables)), workspace.checked_at()
     shop.put("shop.a", "select 'a' as name, 1 as id")
-    with dying_in(monkeypatch, "da.workspace.Workspace.prune"):  # when the database is replaced already
+    with dying_in(monkeypatch, "da.mirror.workspace.Workspace.prune"):  # when the database is replaced already
         logged_in("sync")
     assert count(workspace, "a") == (1,)
     assert workspace.checked_at() == checked_at, "it was not up to date then"

@@ -20,9 +20,10 @@ from da.mirror.database import Draft, InPlace, publish
 from da.mirror.manifest import Column, Table
 from da.mirror.state import State
 from da.mirror.views import Mirrored
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
+from tests.processes import run_da
 
 pytestmark = pytest.mark.duckdb
 
@@ -99,19 +100,22 @@ def test_a_state_in_one_file_of_an_older_version_is_read(
     assert json.loads(path.read_text())["version"] == 2
 
 
-@pytest.mark.parametrize(
-    "damage", [Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_text("[]\n")]
-)
 def test_without_a_part_the_next_sync_compares_everything(
-    many: FunctionsApi, logged_in: Da, workspace: Workspace, damage: Callable[[Path], object]
+    many: FunctionsApi, logged_in: Da, workspace: Workspace
 ) -> None:
     assert logged_in("sync").code == 0
-    damage(next((workspace.root / ".da/tables").iterdir()))
-    assert workspace.state() == State()
-    many.forget()
-    assert logged_in("sync").code == 0
-    assert many.count("/files/") == 0
-    assert len(workspace.state().tables) == 240
+    damages: list[Callable[[Path], object]] = [
+        Path.unlink,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("[]\n"),
+    ]
+    for damage in damages:
+        damage(next((workspace.root / ".da/tables").iterdir()))
+        assert workspace.state() == State()
+        many.forget()
+        assert logged_in("sync").code == 0
+        assert many.count("/files/") == 0
+        assert len(workspace.state().tables) == 240
 
 
 def test_a_part_that_is_damaged_within_is_removed(many: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
@@ -168,21 +172,6 @@ def test_a_query_waits_for_a_sync_that_is_changing_the_database(
         leaving.join()
 
 
-_KILLED = """
-import os, signal, sys
-left, watched = int(sys.argv[1]), {"open", "os.rename", "os.remove", "os.rmdir", "os.utime", "os.link", "shutil.copyfile"}
-def hook(event, arguments):
-    global left
-    if event in watched and str(arguments[0]).startswith(sys.argv[2]):
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(hook)
-from da.main import execute
-sys.exit(execute(["sync", "--quiet"]))
-"""
-
-
 def test_killed_at_any_point_a_sync_leaves_one_of_both_states(
     api: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
@@ -197,8 +186,8 @@ def test_killed_at_any_point_a_sync_leaves_one_of_both_states(
         generation += 1
         for name in ("crm", "shop"):
             api.put(f"{name}.{name}_rows", f"select {generation} as n", f"select {generation} as n, {generation} as m")
-        command = [sys.executable, "-c", _KILLED, str(point), str(workspace.root)]
-        code = subprocess.run(command, check=False, capture_output=True, env={**os.environ}).returncode
+        dies = (point, workspace.root)
+        code = run_da("sync", "--quiet", environ=os.environ, cwd=workspace.root, dies=dies).returncode
         is_killed = code == -signal.SIGKILL
         assert is_killed or code == 0
         found = rows("select distinct n from crm_rows union select distinct n from shop.shop_rows")
@@ -207,7 +196,7 @@ def test_killed_at_any_point_a_sync_leaves_one_of_both_states(
         assert logged_in("sync").code == 0
         assert rows("select distinct n from crm_rows union select distinct n from shop.shop_rows") == [(generation,)]
         point += 5
-    assert point > 20, "the hook sees what the sync does to its files"
+    assert point > 20, "the steps of the sync are seen"
 
 
 @pytest.fixture

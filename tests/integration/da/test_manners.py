@@ -1,4 +1,4 @@
-"""Help, suggestions, colors, verbosity: how `da` treats the people who type it."""
+"""Help, suggestions, colors and verbosity of `da`."""
 
 import importlib
 import re

@@ -79,7 +79,7 @@ def test_a_choice_follows_a_person_to_another_laptop(
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("--all", "--only", "shop.*"), 2, "--all is used alone"),
+        (("--all", "--only", "shop.*"), 2, "--all can't be combined"),
         (("--only", "shop.*", "--without", "shop.*"), 2, "named by both"),
         (("--only", "shop"), 1, "the id of a table such as shop.orders"),
     ],

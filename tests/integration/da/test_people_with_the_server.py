@@ -123,12 +123,12 @@ def test_access_is_asked_for_and_granted_or_denied(eve: Person, ann: Person) -> 
             == f"Requested access to {table}. To see the answer, run: da requests\n"
         )
         assert "you have already requested access" in ann("request", table, "--reason", "the report", code=1)
-    asked = {it["table"]: it["id"] for it in eve.json("admin", "requests", "list")}
+    asked = {each["table"]: each["id"] for each in eve.json("admin", "requests", "list")}
     assert "the table 'shop.none' is not registered" in eve("admin", "requests", "approve", asked["shop.none"], code=1)
     assert "shop.none (no such table)" in eve("admin", "requests", "list")
     eve("admin", "requests", "deny", asked["shop.none"], "--answer", "there is none")
     assert "ann@example.com can now read shop.orders" in eve("admin", "requests", "approve", asked["shop.orders"])
-    assert {it["table"]: (it["status"], it["answer"]) for it in ann.json("requests")} == {
+    assert {each["table"]: (each["status"], each["answer"]) for each in ann.json("requests")} == {
         "shop.orders": ("approved", None),
         "shop.none": ("denied", "there is none"),
     }
@@ -143,11 +143,11 @@ def test_access_is_asked_for_and_granted_or_denied(eve: Person, ann: Person) -> 
 def test_tokens_of_others_are_listed_and_revoked(eve: Person) -> None:
     made = eve.json("admin", "tokens", "create", "ann@example.com", "agent", "--scope", "read")
     assert "agent" in eve("admin", "tokens", "list", "--user", "ann@example.com")
-    assert {it["email"] for it in eve.json("admin", "tokens", "list")} == {"ann@example.com", "eve@example.com"}
+    assert {each["email"] for each in eve.json("admin", "tokens", "list")} == {"ann@example.com", "eve@example.com"}
     assert eve("admin", "tokens", "revoke", made["id"]) == "Revoked the token.\n"
     assert "to see all tokens" in eve("admin", "tokens", "revoke", "none", code=1)
     eve("admin", "users", "sign-out", "ann@example.com", "--tokens")
-    assert all(it["revoked_at"] for it in eve.json("admin", "tokens", "list", "-u", "ann@example.com"))
+    assert all(each["revoked_at"] for each in eve.json("admin", "tokens", "list", "-u", "ann@example.com"))
 
 
 def test_earlier_names_still_work(eve: Person, ann: Person) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from da.mirror.sync import Report
-from da.workspace import Workspace, is_too_long
+from da.mirror.workspace import Workspace, is_too_long
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 
@@ -32,7 +32,7 @@ def test_a_table_whose_path_is_too_long_fails_alone(
     shop: FunctionsApi, sync: SyncRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.put(f"shop.{'long' * 15}", "select 1 as id")
-    monkeypatch.setattr("da.workspace._LONGEST_PATH", len(str(workspace.parquet)) + 64)
+    monkeypatch.setattr("da.mirror.workspace._LONGEST_PATH", len(str(workspace.parquet)) + 64)
     monkeypatch.setattr("da.mirror.sync.is_too_long", lambda path: is_too_long(path, "win32"))
     report = sync()
     assert list(report.failed) == [f"shop.{'long' * 15}"]

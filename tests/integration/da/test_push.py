@@ -68,7 +68,7 @@ def test_notes_are_handed_in_once_without_secrets(
             (("large",), "more than 1 MB"),
             (("nothing.md",), "can't read"),
             (("--remove", "nothing.md"), "no note 'nothing.md'"),
-            (("--list", "--private"), "used alone"),
+            (("--list", "--private"), "can't be combined"),
         ):
             ran = da("push", *wrong)
             assert (ran.code in (1, 2), why in ran.err) == (True, True), ran

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 

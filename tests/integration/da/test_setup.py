@@ -1,4 +1,4 @@
-"""`da setup`: what it asks and writes, and what it says on a wrong turn."""
+"""`da setup`: its questions, the files that it writes, and its messages on mistakes."""
 
 import io
 import json

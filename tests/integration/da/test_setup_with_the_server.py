@@ -1,4 +1,4 @@
-"""`da setup` and the functions together: a first installation that is interrupted, and goes on."""
+"""`da setup` and the functions together: a first installation that is interrupted and resumed."""
 
 import json
 import os

@@ -13,7 +13,7 @@ import pytest
 
 from da.mirror.manifest import Table
 from da.mirror.state import State, Tables
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 
 pty = pytest.importorskip("pty")
 

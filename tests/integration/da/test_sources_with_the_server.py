@@ -144,6 +144,12 @@ def test_a_table_lives(eve: Laptop, files: Path) -> None:
     assert (shown["description"], shown["options"]) == ("One row per order", {"nullstr": "NA"})
     eve.da(*tables, "update", "till.orders", "--unset", "nullstr")
     assert json.loads(eve.da(*tables, "show", "till.orders", "--json"))["options"] == {}
+    named = ("description", "primary_key", "cursor_column", "bucket")
+    said = ("--primary-key", "order_id", "--cursor-column", "order_id", "--bucket", "a")
+    eve.da(*tables, "update", "till.orders", *said)
+    eve.da(*tables, "update", "till.orders", *(word for name in named for word in ("--unset", name)))
+    shown = json.loads(eve.da(*tables, "show", "till.orders", "--json"))
+    assert [shown[name] for name in named] == [None, [], None, None]
     assert "Stays: 'customers.csv' at the source" in eve.da(*tables, "remove", "till.customers", "--yes")
     found = json.loads(eve.da("admin", "sources", "preview", "till", "--json"))
     reason = "the table 'customers' was removed by an administrator; register it to read it again"

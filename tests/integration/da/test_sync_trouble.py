@@ -12,7 +12,7 @@ import pytest
 import da.output
 from da.mirror.download import HOPELESS, THREADS
 from da.mirror.sync import Report
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
 from tests.integration.da.conftest import Da, parquet
 

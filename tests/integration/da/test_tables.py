@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import Fault, FunctionsApi
 from tests.integration.da.conftest import Da
 

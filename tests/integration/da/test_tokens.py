@@ -34,7 +34,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(server: tuple[Any, str], tm
     denied = run(server, tmp_path, "sync", token=token.group(), check=False)
     assert (denied.returncode, "scope 'sync'" in denied.stderr) == (1, True)
     listed = json.loads(run(server, tmp_path, "auth", "tokens", "list", "--json").stdout)
-    (agent,) = (it for it in listed if it["name"] == "agent")
+    (agent,) = (each for each in listed if each["name"] == "agent")
     assert agent["scopes"] == ["read"]
     assert token.group() not in run(server, tmp_path, "auth", "tokens", "list").stdout
     assert run(server, tmp_path, "auth", "tokens", "revoke", agent["id"]).stdout == "Revoked the token.\n"
@@ -52,8 +52,13 @@ def test_a_token_that_expires_earlier_than_asked_is_created_with_a_note(
 
 def test_a_healthy_setup_is_reported(server: tuple[Any, str], tmp_path: Path) -> None:
     done = run(server, tmp_path, "diagnose", "--json")
-    checks = {it["check"]: it for it in json.loads(done.stdout)["checks"]}
-    assert {name for name, it in checks.items() if it["verdict"] == "ok"} >= {"server", "versions", "clock", "login"}
+    checks = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
+    assert {name for name, each in checks.items() if each["verdict"] == "ok"} >= {
+        "server",
+        "versions",
+        "clock",
+        "login",
+    }
     assert checks["workspace"]["advice"] == checks["local database"]["advice"] == "Run: da sync"
 
 

@@ -1,4 +1,4 @@
-"""Connections: kept while they live, replaced when they do not; and what stands between them and the server."""
+"""Connections: kept while they work, replaced when they do not; and proxies, certificates and sign-in pages on the way."""
 
 import gzip
 import threading

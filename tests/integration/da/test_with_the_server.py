@@ -1,4 +1,4 @@
-"""`da` and the functions together: what one says the other understands."""
+"""`da` and the functions together: they agree on every request and answer."""
 
 import json
 import os

@@ -37,7 +37,7 @@ class Desk:
 @pytest.fixture
 def desk(office: Office, tmp_path: Path) -> Iterator[Desk]:
     with telegram() as bot:
-        office.environ |= {"TELEGRAM_URL": bot.url, "TELEGRAM_BOT_TOKEN": TOKEN}
+        office.environ |= {"TELEGRAM_URL": bot.url, "TELEGRAM_BOT_TOKEN": TOKEN, "ALLOWED_DOMAINS": "example.com"}
         ann = office.person("ann")
         link(office, ann, bot)
         with gateway(office.environ, QUICK, tmp_path / "send.sock"):
@@ -61,6 +61,15 @@ def test_a_text_of_an_old_script_reaches_the_chat(desk: Desk) -> None:
     assert desk.post("/send", user="ann", text="*" + "x" * 5000 + "*")[0] == 200
     assert desk.bot.texts(7)[3:5] == ["1", "a_b *c"]
     assert len(desk.bot.texts(7)[5]) == 4096
+
+
+def test_a_message_for_somebody_who_left_reaches_no_namesake(desk: Desk) -> None:
+    namesake = desk.office.world.ask("POST", "/api/users", {"email": "bob@partner.example", "role": "analyst"})
+    token = desk.office.world.ask("POST", "/auth/tokens", {"name": "x", "user": namesake["email"]})["token"]
+    link(desk.office, token, desk.bot, 8)
+    assert desk.post("/send", user="bob@partner.example", text="yes")[0] == 200
+    assert desk.post("/send", user="bob", text="for bob@example.com")[0] == 404
+    assert desk.bot.texts(8) == ["yes"]
 
 
 def test_a_picture_of_an_old_script_reaches_the_chat(desk: Desk, tmp_path: Path) -> None:
@@ -125,7 +134,9 @@ def test_without_a_bot_nothing_is_sent(office: Office, tmp_path: Path) -> None:
     with telegram() as bot:
         link(office, office.person("ann"), bot)
         with gateway(office.environ, QUICK, tmp_path / "send.sock"):
-            status, answer = sent(tmp_path / "send.sock", request({"user": "ann", "text": "x"}, "POST /send HTTP/1.1"))
+            status, answer = sent(
+                tmp_path / "send.sock", request({"user": "ann@example.com", "text": "x"}, "POST /send HTTP/1.1")
+            )
     assert (status, "TELEGRAM_BOT_TOKEN" in answer["error"]) == (502, True)
 
 
@@ -145,7 +156,7 @@ def test_a_silent_telegram_keeps_nobody_from_connecting(office: Office, tmp_path
         ann = office.person("ann")
         link(office, ann, bot)
         with gateway(office.environ, QUICK, path) as running:
-            message = request({"user": "ann", "text": "x"}, "POST /send HTTP/1.1")
+            message = request({"user": "ann@example.com", "text": "x"}, "POST /send HTTP/1.1")
             done = [programs.submit(sent, path, message) for _ in range(100)]
             assert all(asked.acquire(timeout=60) for _ in range(4))
             assert next(as_completed(done)).result()[0] == 503  # too many wait

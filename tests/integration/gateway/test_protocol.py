@@ -1,4 +1,4 @@
-"""The protocol of the gateway, by the client library `websockets`: what programs that exist were written for."""
+"""The protocol of the gateway, spoken by the library `websockets` as existing programs do."""
 
 import asyncio
 import json

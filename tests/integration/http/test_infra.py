@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 
-from infra.dev import readable
+from infra.dev import Dev, DevError, port_of, readable
 from tests.processes import BOOTSTRAP_SECRET, ROOT, Host, free_port, wait_for
 
 DEV = ROOT / "infra" / "dev.py"
@@ -53,18 +53,13 @@ def test_changes_of_the_instance_file_take_effect_when_written(tmp_path: Path) -
             process.terminate()
 
 
-def started(place: Path, port: int, *more: str, env: str = "") -> subprocess.CompletedProcess[str]:
-    """Start it where it must fail, with an `.env`."""
-    (place.parent / ".env").write_text(env)
-    return subprocess.run(
-        [sys.executable, DEV, "--port", str(port), "--place", place, *more],
-        cwd=place.parent,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+@pytest.fixture
+def nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but those of the test's folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in [*os.environ]:
+        if name != "PATH":
+            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -76,25 +71,28 @@ def started(place: Path, port: int, *more: str, env: str = "") -> subprocess.Com
         ("SOURCES=/proc/nothing\n", "'/proc/nothing' can't be created"),
     ],
 )
-def test_broken_settings_are_reported_before_anything_is_promised(tmp_path: Path, env: str, reason: str) -> None:
-    ran = started(tmp_path / "dev", free_port(), env=env)
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert reason in ran.stderr
-    assert "Traceback" not in ran.stderr
+@pytest.mark.usefixtures("nowhere_else")
+def test_broken_settings_are_reported_before_anything_is_promised(
+    tmp_path: Path, env: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text(env)
+    with pytest.raises(DevError, match=reason):
+        Dev(free_port(), tmp_path / "dev", "json").run()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("port", "reason"), [("abc", "'abc' is not a port"), ("0", "0 is not a port")])
 def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str, reason: str) -> None:
-    ran = subprocess.run(
-        [sys.executable, DEV, "--port", port, "--place", tmp_path / "dev"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    with pytest.raises(DevError, match=reason):
+        Dev(port_of(port), tmp_path / "dev", "json").run()
+
+
+def test_what_is_wrong_is_reported_without_a_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, str(DEV), "--port", "abc", "--place", str(tmp_path / "dev")]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert reason in ran.stderr
+    assert ran.stderr.startswith("'abc' is not a port")
+    assert "Traceback" not in ran.stderr
 
 
 def test_a_port_in_use_is_reported_with_another_to_try(tmp_path: Path) -> None:
@@ -107,18 +105,18 @@ def test_a_port_in_use_is_reported_with_another_to_try(tmp_path: Path) -> None:
             listener.accept()[0].close()
 
         threading.Thread(target=hang_up, daemon=True).start()
-        ran = started(tmp_path / "dev", port)
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert f"Port {port} is in use: another program uses it." in ran.stderr
-    assert f"make dev PORT={port + 1}" in ran.stderr
+        with pytest.raises(DevError) as refused:
+            Dev(port, tmp_path / "dev", "json").run()
+    assert f"Port {port} is in use: another program uses it." in str(refused.value)
+    assert f"make dev PORT={port + 1}" in str(refused.value)
 
 
+@pytest.mark.usefixtures("nowhere_else")
 def test_a_damaged_file_of_secrets_is_named(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev" / "env").write_text("nonsense\nSECRET_KEY=\n")
-    ran = started(tmp_path / "dev", free_port())
-    assert ran.returncode == 1
-    assert "'dev/env' is damaged: it contains no SECRET_KEY" in ran.stderr
+    with pytest.raises(DevError, match="'dev/env' is damaged: it contains no SECRET_KEY"):
+        Dev(free_port(), tmp_path / "dev", "json").run()
 
 
 def test_people_are_told_how_to_log_in_and_read_logs_and_stop_it_cleanly(tmp_path: Path) -> None:

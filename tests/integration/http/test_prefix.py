@@ -71,7 +71,9 @@ class Mounted:
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["removed", "left"])
-def it(request: pytest.FixtureRequest, begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
+def mounted(
+    request: pytest.FixtureRequest, begun: Begun, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mounted]:
     folder, port = tmp_path_factory.mktemp("prefix"), free_port()
     url = f"http://127.0.0.1:{port}{PREFIX}"
     world = begun.world(folder, base_url=url, variables={"SECRET_KEY": "s" * 40})
@@ -107,55 +109,55 @@ class Addresses(HTMLParser):
         (self.opened if tag == "form" and given.get("method") != "post" else self.sent).update(filter(None, places))
 
 
-def test_every_address_on_every_page_is_below_the_prefix(it: Mounted) -> None:
+def test_every_address_on_every_page_is_below_the_prefix(mounted: Mounted) -> None:
     waiting, seen = [f"{PREFIX}/", f"{PREFIX}/docs"], set[str]()
     while waiting:
         path = waiting.pop()
         if (path := path.partition("#")[0]) in seen:
             continue
         seen.add(path)
-        answer = it.get(path)
+        answer = mounted.get(path)
         assert answer.status_code == 200, (path, answer.status_code, answer.text[:300])
         if answer.mimetype != "text/html":
             continue
         found = Addresses(answer.text)
         for address in found.opened | found.sent:
-            whole = urlsplit(urljoin(it.origin + path, address))
+            whole = urlsplit(urljoin(mounted.origin + path, address))
             assert whole.scheme == "data" or f"{whole.path}/".startswith(f"{PREFIX}/"), (path, address)
         shapes = {
             re.sub(r"[?&].*", "", address): address for address in found.opened if not address.startswith("data:")
         }
-        waiting += [urlsplit(urljoin(it.origin + path, each)).path for each in shapes.values()]
+        waiting += [urlsplit(urljoin(mounted.origin + path, each)).path for each in shapes.values()]
     assert {f"{PREFIX}{path}" for path in ("/", "/catalog", "/tables/shop/orders", "/account", "/index.json")} <= seen
     assert len(seen) > 20
 
 
-def test_redirects_forms_and_errors_stay_below_the_prefix(it: Mounted) -> None:
-    stranger = Client(proxied(it.world, removes=True))
-    sent = stranger.get(f"{PREFIX}/account?done=x", headers={"Accept": HTML}, base_url=it.origin)
+def test_redirects_forms_and_errors_stay_below_the_prefix(mounted: Mounted) -> None:
+    stranger = Client(proxied(mounted.world, removes=True))
+    sent = stranger.get(f"{PREFIX}/account?done=x", headers={"Accept": HTML}, base_url=mounted.origin)
     assert sent.headers["Location"] == f"{PREFIX}/login?{urlencode({'next': '/account?done=x'})}"
-    described = it.post(f"{PREFIX}/tables/shop/orders/description", description="What was bought.")
+    described = mounted.post(f"{PREFIX}/tables/shop/orders/description", description="What was bought.")
     assert (described.status_code, described.headers["Location"]) == (
         303,
         f"{PREFIX}/tables/shop/orders?done=described",
     )
-    came_from = f"{it.origin}{PREFIX}/tables/shop/orders"
-    for referrer, back in ((came_from, f"{PREFIX}/tables/shop/orders"), (f"{it.origin}/other", f"{PREFIX}/")):
-        headers = {"Accept": HTML, "Origin": it.origin, "Referer": referrer}
+    came_from = f"{mounted.origin}{PREFIX}/tables/shop/orders"
+    for referrer, back in ((came_from, f"{PREFIX}/tables/shop/orders"), (f"{mounted.origin}/other", f"{PREFIX}/")):
+        headers = {"Accept": HTML, "Origin": mounted.origin, "Referer": referrer}
         form = {"tags": "x" * 30_000}
-        refused = it.client.post(
-            f"{PREFIX}/tables/shop/orders/description", data=form, headers=headers, base_url=it.origin
+        refused = mounted.client.post(
+            f"{PREFIX}/tables/shop/orders/description", data=form, headers=headers, base_url=mounted.origin
         )
         assert refused.status_code == 422
         assert f'href="{back}"' in refused.text
     ended = stranger.post(
         f"{PREFIX}/tables/shop/orders/description",
         data={"description": "kept"},
-        headers={"Accept": HTML, "Origin": it.origin, "Referer": came_from},
-        base_url=it.origin,
+        headers={"Accept": HTML, "Origin": mounted.origin, "Referer": came_from},
+        base_url=mounted.origin,
     )
     assert f'action="{PREFIX}/tables/shop/orders/description"' in ended.text
-    assert f'action="{PREFIX}/' in it.get(f"{PREFIX}/nowhere").text
+    assert f'action="{PREFIX}/' in mounted.get(f"{PREFIX}/nowhere").text
 
 
 @pytest.mark.parametrize("removes", [True, False])
@@ -192,67 +194,82 @@ def test_a_path_that_looks_like_another_host_is_no_link_to_it(begun: Begun, tmp_
     world.process.close()
 
 
-def test_signed_files_are_downloaded(it: Mounted, tmp_path: Path) -> None:
-    signed = it.host.ask("POST", "/api/data/urls", {"files": {"shop.orders": None}}, token=it.token)[1]["urls"]
+def test_signed_files_are_downloaded(mounted: Mounted, tmp_path: Path) -> None:
+    signed = mounted.host.ask("POST", "/api/data/urls", {"files": {"shop.orders": None}}, token=mounted.token)[1][
+        "urls"
+    ]
     (url,) = signed.values()
-    assert url.startswith(f"{it.host.url}/")
-    assert it.get(url.removeprefix(it.origin)).data[:4] == b"PAR1"
+    assert url.startswith(f"{mounted.host.url}/")
+    assert mounted.get(url.removeprefix(mounted.origin)).data[:4] == b"PAR1"
     place = "/delta-sharing/shares/data/schemas/shop/tables/orders/query"
-    shared = it.host.ask("POST", place, {}, token=it.token)[1]
+    shared = mounted.host.ask("POST", place, {}, token=mounted.token)[1]
     (file,) = [json.loads(line)["file"]["url"] for line in shared.splitlines() if b'"file"' in line]
-    assert it.get(file.removeprefix(it.origin)).data[:4] == b"PAR1"
-    assert "Updated shop.orders" in da(tmp_path, "sync", server=it.host, token=it.token).stdout
-    counted = da(tmp_path, "query", "select sum(amount) as n from shop.orders", server=it.host, token=it.token)
+    assert mounted.get(file.removeprefix(mounted.origin)).data[:4] == b"PAR1"
+    assert "Updated shop.orders" in da(tmp_path, "sync", server=mounted.host, token=mounted.token).stdout
+    counted = da(
+        tmp_path, "query", "select sum(amount) as n from shop.orders", server=mounted.host, token=mounted.token
+    )
     assert "30" in counted.stdout
-    remote = da(tmp_path, "query", "--scope", "server", "from orders", server=it.host, token=it.token)
+    remote = da(tmp_path, "query", "--scope", "server", "from orders", server=mounted.host, token=mounted.token)
     assert "20" in remote.stdout
-    wrong = da(tmp_path, "explore", "shop.nothing", server=it.host, token=it.token, check=False)
+    wrong = da(tmp_path, "explore", "shop.nothing", server=mounted.host, token=mounted.token, check=False)
     assert "shop.nothing" in wrong.stderr
     assert "nothing is served" not in wrong.stderr
 
 
-def test_the_files_of_an_iceberg_table_are_read(it: Mounted) -> None:
-    found = it.host.ask("GET", ORDERS, token=it.token)[1]
+def test_the_files_of_an_iceberg_table_are_read(mounted: Mounted) -> None:
+    found = mounted.host.ask("GET", ORDERS, token=mounted.token)[1]
     config = found["config"]
-    assert config["s3.endpoint"] == it.host.url
+    assert config["s3.endpoint"] == mounted.host.url
     path = f"{PREFIX}/{quote(found['metadata-location'].removeprefix('s3://'), safe='/~')}"
-    request = AWSRequest("GET", it.origin + path)
+    request = AWSRequest("GET", mounted.origin + path)
     names = ("s3.access-key-id", "s3.secret-access-key", "s3.session-token")
     S3SigV4Auth(Credentials(*(config[name] for name in names)), "s3", config["s3.region"]).add_auth(request)
-    answer = it.client.get(path, headers=dict(request.headers.items()), base_url=it.origin, buffered=True)
+    answer = mounted.client.get(path, headers=dict(request.headers.items()), base_url=mounted.origin, buffered=True)
     assert answer.status_code == 200, answer.text
     assert json.loads(answer.data)["current-snapshot-id"] == found["metadata"]["current-snapshot-id"]
 
 
-def test_clients_of_oauth_find_the_server(it: Mounted) -> None:
+def test_clients_of_oauth_find_the_server(mounted: Mounted) -> None:
     """They look at the root of the host, with the path behind `/.well-known/…` (RFC 8414 and RFC 9728, section 3.1)."""
-    stranger = Client(it.client.application)
-    challenge = stranger.post(f"{PREFIX}/mcp", json={}, base_url=it.origin).headers["WWW-Authenticate"]
+    stranger = Client(mounted.client.application)
+    challenge = stranger.post(f"{PREFIX}/mcp", json={}, base_url=mounted.origin).headers["WWW-Authenticate"]
     told = re.search(r'resource_metadata="([^"]+)"', challenge)
     assert told is not None
-    places = (told[1].removeprefix(it.origin), f"/.well-known/oauth-protected-resource{PREFIX}/mcp")
+    places = (told[1].removeprefix(mounted.origin), f"/.well-known/oauth-protected-resource{PREFIX}/mcp")
     for place in (*places, f"/.well-known/oauth-protected-resource{PREFIX}"):
-        found = it.get(place).get_json()
-        assert (found["resource"], found["authorization_servers"]) == (f"{it.host.url}/mcp", [it.host.url]), place
+        found = mounted.get(place).get_json()
+        assert (found["resource"], found["authorization_servers"]) == (f"{mounted.host.url}/mcp", [mounted.host.url]), (
+            place
+        )
     for place in (
         f"/.well-known/oauth-authorization-server{PREFIX}",
         f"{PREFIX}/.well-known/oauth-authorization-server",
     ):
-        about = it.get(place).get_json()
-        assert about["issuer"] == it.host.url
-        assert about["token_endpoint"] == f"{it.host.url}/oauth/token"
+        about = mounted.get(place).get_json()
+        assert about["issuer"] == mounted.host.url
+        assert about["token_endpoint"] == f"{mounted.host.url}/oauth/token"
     for place in ("/.well-known/oauth-protected-resource/mcp2", "/.well-known/oauth-authorization-server/team"):
-        assert it.get(place).status_code == 404
+        assert mounted.get(place).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/iceberg/v1/config", "/delta-sharing/shares", "/api/health"])
-def test_refusals_of_the_server_have_the_error_shape_of_their_path(it: Mounted, path: str) -> None:
+def test_refusals_of_the_server_have_the_error_shape_of_their_path(mounted: Mounted, path: str) -> None:
     """Before a request reaches a function, such as one that is too large."""
     said = []
     for asked in (path, PREFIX + path):
         request = Request(EnvironBuilder(asked, headers=[("X-Request-Id", "x")]).get_environ())
-        said.append(refuse(request, InvalidInputError("no"), it.world.process, ROUTES).get_json())
+        said.append(refuse(request, InvalidInputError("no"), mounted.world.process, ROUTES).get_json())
     assert said[0] == said[1]
+
+
+def test_a_path_whose_prefix_the_proxy_says_it_removed_is_not_shortened_again(mounted: Mounted) -> None:
+    """Or `/data/data/login` would lead past the rules of the proxy for `/data/login`."""
+    client = Client(mounted.world.app)
+    for prefix, status in ((PREFIX, 404), (f"{PREFIX}/", 404), ("/other", 200)):
+        headers = {"Accept": HTML, "X-Forwarded-Prefix": prefix}
+        assert client.get(f"{PREFIX}/login", headers=headers).status_code == status
+        assert client.get("/login", headers=headers).status_code == 200
 
 
 def test_a_prefix_that_is_also_a_path_of_the_server(begun: Begun, tmp_path: Path) -> None:

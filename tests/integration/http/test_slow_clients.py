@@ -1,4 +1,4 @@
-"""Clients that are slow, or never finish, keep nobody else waiting, and are let go in time."""
+"""Slow clients, and those that never finish, keep nobody else waiting, and are disconnected in time."""
 
 import http.client
 import os

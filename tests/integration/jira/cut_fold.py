@@ -1,4 +1,4 @@
-"""A bucket in which a fold is about to begin, and what may be seen there when it was cut off."""
+"""A bucket in which a fold is about to begin, and what may be in it after the fold was interrupted."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

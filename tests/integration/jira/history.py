@@ -1,4 +1,4 @@
-"""Histories of issues, as the webhooks that Jira sends of them one after the other."""
+"""Histories of issues, as the sequence of webhooks that Jira sends of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

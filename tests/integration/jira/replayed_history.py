@@ -1,4 +1,4 @@
-"""Telling a history to copies of one bucket, in order or anyhow, and from the archive of another copy."""
+"""Sends a history to copies of one bucket, in order or in any order, and from the archive of another copy."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What administrators ask of the source of Jira."""
+"""Requests of administrators to the Jira source."""
 
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.service import TOKEN, Service

@@ -1,4 +1,4 @@
-"""However events come, and however often, the tables are the same files as when they come in order and once."""
+"""In whatever order events arrive, and however often, the tables are the same files as with each once, in order."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""The extract of a Jira source reads every issue once and what was updated since, and goes on where it was cut off."""
+"""The extract of a Jira source reads every issue once, then updated ones, and resumes where it was interrupted."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""An instance that changes while it is read: in the end the tables tell what is there, and nothing else."""
+"""An instance that changes while it is read: in the end, the tables have exactly its content."""
 
 import random
 from typing import Any

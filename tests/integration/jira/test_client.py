@@ -1,4 +1,4 @@
-"""The client reads all of an instance, waits as long as it is asked to, and shows its credential to nobody else."""
+"""The client reads all of an instance, waits as long as it is told to, and reveals its credential to nobody else."""
 
 import threading
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""What Jira does not show is believed to be deleted only while the credential works, and never much of it at once."""
+"""Issues that Jira does not show count as deleted only while the credential works, and never many at once."""
 
 from typing import Any, Literal
 

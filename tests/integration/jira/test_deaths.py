@@ -1,4 +1,4 @@
-"""A fold that dies at a touch of the bucket leaves all tables whole; the next one mends the rest, and nothing is lost.
+"""A fold that is killed at any access to the bucket leaves all tables whole; the next one completes it without losses.
 
 A few of the touches are tried here, all of them in tests/e2e/faults.
 """

@@ -1,4 +1,4 @@
-"""The jobs of a Jira source: what differs is found and mended, SLAs run on, attachments are stored, each on a schedule."""
+"""The jobs of a Jira source: differences are repaired, SLAs updated and attachments stored, each on a schedule."""
 
 import json
 from typing import Any

@@ -39,7 +39,7 @@ def test_after_one_changed_issue_only_its_month_has_other_files(jira: Jira) -> N
     changed = {
         (table, part) for table in after for part in after[table] if after[table][part] != before[table].get(part)
     }
-    assert changed == {("jira.issues", "2025-12"), *(it for it in changed if it[0] == "jira.raw_issues")}
+    assert changed == {("jira.issues", "2025-12"), *(each for each in changed if each[0] == "jira.raw_issues")}
     assert after.keys() == before.keys()
 
 

@@ -1,4 +1,4 @@
-"""A webhook is kept before it is answered, becomes rows that laptops fetch, and nothing that is signed is lost."""
+"""A webhook is stored before it is answered and becomes rows that laptops fetch; no signed one is lost."""
 
 import io
 import os

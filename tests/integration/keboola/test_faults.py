@@ -1,4 +1,4 @@
-"""Whatever happens to an export: the published table stays, the reason is told, and the next sync goes on."""
+"""If an export fails, the published table stays, the reason is reported, and the next sync resumes."""
 
 import gzip
 from collections.abc import Callable

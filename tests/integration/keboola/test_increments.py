@@ -96,20 +96,39 @@ def test_a_reload_that_is_due_removes_what_was_deleted(opened: Opened) -> None:
     assert content(keboola) == [(2, "v2")]
 
 
-def test_a_run_without_rows_never_empties_a_table(opened: Opened) -> None:
+@pytest.mark.parametrize("name", ["allow_fewer", "allow_empty"])
+def test_a_run_without_rows_never_empties_a_table(opened: Opened, name: str) -> None:
     project = Project()
     table = orders(project, 3)
     keboola = opened(project)
     keboola.register("in.c-shop.orders")
     keboola.sync()
     project.delete(table, lambda _: True)
-    result = keboola.sync()["orders"]
-    assert (result["status"], result["rows"]) == ("unchanged", 3)
-    assert "allow_empty" in result["note"]
+    result = keboola.sync(status=422)["orders"]
+    assert result["status"] == "failed"
+    assert "3 of the 3 published rows would be gone" in result["error"]
+    assert "allow_fewer" in result["error"]
     assert len(content(keboola)) == 3
-    keboola.change("orders", options={"allow_empty": True})
+    keboola.change("orders", options={name: True})
     keboola.sync()
     assert content(keboola) == []
+
+
+def test_a_whole_read_that_loses_most_rows_keeps_them_unless_others_are_wanted(opened: Opened) -> None:
+    project = Project()
+    table = orders(project, 40)
+    keboola = opened(project)
+    keboola.register("in.c-shop.orders")
+    keboola.sync()
+    project.delete(table, lambda row: int(row["id"] or 0) > 10)
+    result = keboola.sync(status=422)["orders"]
+    assert result["status"] == "failed"
+    assert "of the 40 published rows would be gone" in result["error"]
+    assert len(content(keboola)) == 40
+    filters = [{"column": "value", "operator": "eq", "values": ["v3"]}]
+    keboola.change("orders", options={"where_filters": filters})
+    assert keboola.sync()["orders"]["status"] == "ok"
+    assert content(keboola) == [(3, "v3")]
 
 
 def test_a_new_column_of_an_incremental_table_has_its_values_in_all_rows(opened: Opened) -> None:

@@ -1,4 +1,4 @@
-"""Notes that people hand in: stored once, without secrets, for nobody else."""
+"""Notes that people hand in: stored once, without secrets, readable by their author alone."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

@@ -68,7 +68,7 @@ def test_items_are_proposed_reviewed_and_voted_for(world: World) -> None:
     ):
         rules = world.ask("GET", f"/memory.json?rules=true&{asked}", token=bob)
         assert ([each["title"] for each in rules["items"]], rules["count"]) == (titles, len(titles)), asked
-    assert "Nothing matches" in page(world, "/memory?rules=true&search=gross", bob)[1]
+    assert "No matches" in page(world, "/memory?rules=true&search=gross", bob)[1]
     assert "No rule applies to you" in page(world, "/memory?rules=true", ann)[1]
     correct = {"id": item["id"], "title": "Net totals", "content": "Totals are without VAT.", "status": "approved"}
     assert page(world, "/memory/admin/edit", form=correct) == (303, "/memory/admin?done=edited&status=approved")

@@ -1,4 +1,4 @@
-"""Who hears of what: tables that fail, expectations that are not met, requests for access."""
+"""Who is notified of failed tables, unmet expectations and access requests."""
 
 from typing import Any
 
@@ -150,7 +150,7 @@ def test_an_answered_request_is_told_to_who_asked(town: Town, decision: str) -> 
     town.world.ask("POST", f"/api/admin/access-requests/{asked['id']}/{decision}", {"answer": "see you"})
     town.settle()
     status = "approved" if decision == "approve" else "denied"
-    assert town.titles(ann) == [f"Your request for shop.orders is {status}"]
+    assert town.titles(ann) == [f"Your request for shop.orders was {status}"]
     (mail,) = [each for each in town.mails.mails if each["To"] == "ann@example.com"]
     assert "see you" in str(mail.get_content())
 

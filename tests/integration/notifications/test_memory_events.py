@@ -1,4 +1,4 @@
-"""Who hears of items of the memory: reviewers of what waits, authors of decisions, and the audience of what is approved."""
+"""Who is notified of items of the memory: reviewers, authors, and the audience of approved items."""
 
 from typing import Any
 
@@ -26,13 +26,13 @@ def test_reviewers_authors_and_the_audience_hear_what_concerns_them(town: Town) 
     _, ann = town.person("ann", "shop.orders")
     _, bob = town.person("bob")
     one, two = propose(town, ann, "Net"), propose(town, ann, "Tables", tables=["shop.orders"])
-    assert news(town, "") == ["2 items of the memory wait for a review"]  # the clock of the test stands
+    assert news(town, "") == ["2 memory items are waiting for review"]  # the clock of the test stands
     assert news(town, ann) == []
     assert news(town, "") == []
     decide(town, "approve", one, two)
     mine = news(town, ann)
     assert sorted(mine) == ["Your item 'Net' is approved", "Your item 'Tables' is approved"]
-    assert news(town, bob) == ["An item of the memory is approved"]  # he may not read the table of the other
+    assert news(town, bob) == ["A memory item was approved"]  # he may not read the table of the other
     decide(town, "mandate", one, reason="Law")
     assert news(town, ann) == ["Your item 'Net' is mandatory"]
     assert news(town, bob) == []
@@ -49,7 +49,7 @@ def test_audiences_are_kept_and_kinds_can_be_turned_off(town: Town) -> None:
     town.world.ask("PUT", f"/api/admin/groups/{group['id']}/members/{ann_id}", {})
     item = propose(town, "", "Vat")
     decide(town, "approve", item, audience="group:finance")
-    assert (news(town, ann), news(town, bob)) == (["An item of the memory is approved"], [])
+    assert (news(town, ann), news(town, bob)) == (["A memory item was approved"], [])
     town.world.ask("PUT", "/api/notifications/preferences", {"kinds": {"memory_approved": []}}, token=ann)
     decide(town, "approve", propose(town, "", "Net"))
-    assert (news(town, ann), news(town, bob)) == ([], ["An item of the memory is approved"])
+    assert (news(town, ann), news(town, bob)) == ([], ["A memory item was approved"])

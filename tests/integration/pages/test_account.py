@@ -32,7 +32,7 @@ def test_a_token_is_created_shown_once_used_and_revoked(ann: Browser, world: Wor
     id_ = me["token"]["id"]
     revoked = ann.post("/account/tokens/revoke", id=id_)
     assert (revoked.status_code, revoked.headers["Location"]) == (303, "/account?done=revoked")
-    assert "The access token is revoked." in ann.get("/account?done=revoked").text
+    assert "The access token was revoked." in ann.get("/account?done=revoked").text
     assert world.send("GET", "/api/me", token=token).status_code == 401
     assert id_ not in ann.get("/account").text
 

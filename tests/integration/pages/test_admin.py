@@ -1,4 +1,4 @@
-"""The pages of administrators: what they show is what the API says, and their forms change what the API changes."""
+"""The pages of administrators: they show what the API returns, and their forms change what the API changes."""
 
 import html
 import json
@@ -168,7 +168,7 @@ def test_events_are_filtered_without_an_address_in_the_url(admin: Browser, world
     events: Any = admin.json(found.headers["Location"].replace("/admin/audit?", "/admin/audit.json?"))["events"]
     assert {each["email"] for each in events} == {"ann@example.com"}
     assert admin.post("/admin/audit", user="nobody@example.com").status_code == 404
-    assert "No event matches" in admin.get("/admin/audit?until=2001-01-01").text
+    assert "No matching events" in admin.get("/admin/audit?until=2001-01-01").text
 
 
 def test_a_rollback_is_previewed_then_done_and_released(admin: Browser, world: World) -> None:
@@ -210,6 +210,7 @@ def test_a_table_of_sql_is_added_by_a_form_and_its_sql_is_changed(admin: Browser
         "engine",
         "connection",
         "max_bytes_billed",
+        "allow_fewer",
     ]
     wrong = {"table": "daily", "schedule": "daily 05:00", "option": "sql", "text": "select nothing from shop.none"}
     refused = admin.post("/admin/sources/reports/tables", **wrong)

@@ -49,7 +49,7 @@ def test_it_finds_tables_and_says_why(admin: Browser, query: str, found: list[st
     page = admin.get(f"/catalog?{query}").text
     for table in found:
         assert f'href="/tables/{table.replace(".", "/")}"' in page
-    assert ("Nothing matches" in page) == (not found)
+    assert ("No matches" in page) == (not found)
 
 
 def test_words_are_marked_where_they_are_found(admin: Browser) -> None:

@@ -1,4 +1,4 @@
-"""Browsers get errors as pages with a way on; programs get problem documents."""
+"""Browsers get errors as pages that say what to do next; programs get problem documents."""
 
 from collections.abc import Mapping
 from html import unescape

@@ -43,9 +43,9 @@ def test_requests_are_shown_to_who_asked_and_to_who_decides(browser: Browser, wo
     bob = browser.sign_in("bob@example.com")
     sent = bob.post("/account/requests", table="shop.orders", reason="For the report")
     assert (sent.status_code, sent.headers["Location"]) == (303, "/account?done=requested")
-    assert "The request is sent" in bob.get(sent.headers["Location"]).text
+    assert "The request was sent" in bob.get(sent.headers["Location"]).text
     assert [each["status"] for each in bob.json("/index.json")["requests"]] == ["pending"]
-    assert "1 request for access waits for your decision" in Browser(world).sign_in("admin@example.com").get("/").text
+    assert "1 access request is waiting for your decision" in Browser(world).sign_in("admin@example.com").get("/").text
     (request,) = world.ask("GET", "/api/admin/access-requests")["requests"]
     world.ask("POST", f"/api/admin/access-requests/{request['id']}/deny", {"answer": "Not yet"})
     page = bob.get("/").text

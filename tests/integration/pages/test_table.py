@@ -68,7 +68,7 @@ def test_descriptions_are_edited_in_place_by_knowledge_managers(kim: Browser, wo
     said = world.ask("GET", "/api/tables/shop.orders/description")["said"]
     assert (said["tags"], said["notes"], said["grain"]) == (["core", "sales"], ["With tax", "In euros"], "one order")
     page = kim.get(answer.headers["Location"]).text
-    assert "The description is saved." in page
+    assert "The description was saved." in page
     assert "Orders, one per row" in page
     column = kim.post(f"{PAGE}/columns", column="amount", description="Euros", tags="PII")
     assert column.headers["Location"] == f"{PAGE}?done=described#column-amount"

@@ -28,7 +28,7 @@ def viewing(admin: Browser, world: World) -> Browser:
 
 def test_an_administrator_sees_what_the_user_sees_and_a_notice(viewing: Browser) -> None:
     page = viewing.get("/").text
-    assert "You see pages as vera@example.com does" in page
+    assert "You are viewing pages as vera@example.com" in page
     assert "<dt>Tables you can read</dt><dd>1</dd>" in page
     assert '<a href="/admin">' not in page
     assert viewing.get("/tables/shop/orders").status_code == 200
@@ -53,7 +53,7 @@ def test_nothing_can_be_changed(viewing: Browser, function: object) -> None:
     answer = viewing.client.open(
         path, method=spec.method, headers={"Origin": "http://localhost"}, base_url="http://localhost"
     )
-    assert (answer.status_code, "looking through the eyes" in answer.text) == (403, True)
+    assert (answer.status_code, "so you can change nothing" in answer.text) == (403, True)
 
 
 @pytest.mark.parametrize("tail", ["", "/credentials"])

@@ -63,7 +63,7 @@ class Lake:
 
 
 @contextmanager
-def lake(
+def open_lake(
     folder: Path,
     files: Mapping[str, Path],
     limits: Limits | None = None,

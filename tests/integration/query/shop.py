@@ -103,7 +103,7 @@ def stocked(world: World, folder: Path) -> tuple[str, str]:
 
 
 @contextmanager
-def shop(folder: Path, begun: Begun, **environ: str) -> Iterator[Shop]:
+def open_shop(folder: Path, begun: Begun, **environ: str) -> Iterator[Shop]:
     def process(given: dict[str, str], store: Store) -> Process:
         return Process({**given, "ACCESS_MAX_AGE": "0", "SCRATCH_DIR": str(folder / "scratch"), **environ}, store=store)
 

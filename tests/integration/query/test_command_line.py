@@ -66,9 +66,9 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
         assert status < 300, answer
         work = home / "work"
         work.mkdir()
-        it = Laptop(work, running, token, admin)
-        it.da("sync")
-        yield it
+        each = Laptop(work, running, token, admin)
+        each.da("sync")
+        yield each
 
 
 EVERYTHING = """

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.integration.query.generated import statements
-from tests.integration.query.shop import Shop, shop
+from tests.integration.query.shop import Shop, open_shop
 from tests.integration.query.test_hostile import filled
 from tests.integration.world import Begun
 
@@ -19,8 +19,10 @@ COUNT = int(os.environ.get("GENERATED_STATEMENTS", "250"))
 
 @pytest.fixture(scope="module")
 def served(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with shop(tmp_path_factory.mktemp("shop"), begun, QUERY_MEMORY="300MB", QUERY_TIMEOUT="2", QUERY_WORKERS="3") as it:
-        yield it
+    with open_shop(
+        tmp_path_factory.mktemp("shop"), begun, QUERY_MEMORY="300MB", QUERY_TIMEOUT="2", QUERY_WORKERS="3"
+    ) as each:
+        yield each
 
 
 def test_no_statement_gets_out(served: Shop) -> None:

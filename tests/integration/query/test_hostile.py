@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.query import hostile
-from tests.integration.query.shop import Shop, shop
+from tests.integration.query.shop import Shop, open_shop
 from tests.integration.world import Begun
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -20,12 +20,12 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 def served(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     if begun.cloud.settings["DATA_URL"][:4] != "file":
         pytest.skip("the paths in these statements are those of a folder")
-    with shop(tmp_path_factory.mktemp("shop"), begun) as it:
-        yield it
+    with open_shop(tmp_path_factory.mktemp("shop"), begun) as each:
+        yield each
 
 
-def filled(it: Shop, statement: str) -> str:
-    file, bucket = it.hidden_file(), it.world.cloud.settings["DATA_URL"].removeprefix("file://")
+def filled(shop: Shop, statement: str) -> str:
+    file, bucket = shop.hidden_file(), shop.world.cloud.settings["DATA_URL"].removeprefix("file://")
     return statement.replace("{file}", str(file)).replace("{bucket}", bucket).replace("{folder}", str(file.parent))
 
 

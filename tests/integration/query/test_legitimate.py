@@ -13,7 +13,7 @@ import pytest
 
 from analyst.errors import AnalystError
 from tests.examples import sample
-from tests.integration.query.lake import Lake, lake
+from tests.integration.query.lake import Lake, open_lake
 from tests.integration.query.varied import STATEMENTS, TABLES
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.duckdb]
@@ -52,13 +52,13 @@ def rounded(value: Any) -> Any:
     return [rounded(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def difference(it: Lake, sql: str, parameters: Any = None) -> str | None:
+def difference(lake: Lake, sql: str, parameters: Any = None) -> str | None:
     """Return how the engine's answer differs from plain DuckDB's, if it does."""
     try:
-        asked = it.ask(sql, **({} if parameters is None else {"parameters": parameters}))
+        asked = lake.ask(sql, **({} if parameters is None else {"parameters": parameters}))
     except AnalystError as error:
         return str(error)
-    plain = it.plain.execute(sql, parameters).to_arrow_table()
+    plain = lake.plain.execute(sql, parameters).to_arrow_table()
     if asked.schema.types != plain.schema.types:
         return f"{asked.schema.types} instead of {plain.schema.types}"
     got, want = rows_of(asked), rows_of(plain)
@@ -75,15 +75,15 @@ def rows_of(table: pa.Table) -> list[Any]:
 @pytest.fixture(scope="module")
 def tpch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     folder = tmp_path_factory.mktemp("tpch")
-    with lake(folder, generated(folder, "tpch", f"call dbgen(sf = {SCALE})")) as it:
-        yield it
+    with open_lake(folder, generated(folder, "tpch", f"call dbgen(sf = {SCALE})")) as each:
+        yield each
 
 
 @pytest.fixture(scope="module")
 def tpcds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     folder = tmp_path_factory.mktemp("tpcds")
-    with lake(folder, generated(folder, "tpcds", f"call dsdgen(sf = {SCALE})")) as it:
-        yield it
+    with open_lake(folder, generated(folder, "tpcds", f"call dsdgen(sf = {SCALE})")) as each:
+        yield each
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +94,8 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
         for name, sql in TABLES.items():
             files[f"shop.{name}"] = folder / f"{name}.parquet"
             con.execute(f"copy ({sql}) to '{folder / name}.parquet'")
-    with lake(folder, files) as it:
-        yield it
+    with open_lake(folder, files) as each:
+        yield each
 
 
 @pytest.mark.many

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from analyst.catalog import Table
-from tests.integration.query.shop import ORDERS, Shop, shop
+from tests.integration.query.shop import ORDERS, Shop, open_shop
 from tests.integration.world import SERVICE_TOKEN, Begun, OneByOne
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -65,7 +65,7 @@ class Marts:
 @pytest.fixture(scope="module")
 def whole(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marts]:
     folder = tmp_path_factory.mktemp("marts")
-    with shop(folder, begun) as made:
+    with open_shop(folder, begun) as made:
         background = OneByOne()
         made.process._made["background"] = background
         made.world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
@@ -209,6 +209,27 @@ def test_zero_rows_warn(marts: Marts) -> None:
     assert marts.rows("from marts.none") == []
 
 
+def test_a_result_that_loses_all_its_rows_keeps_the_last_ones(marts: Marts) -> None:
+    marts.add("marts.big", "select id, amount from shop.orders where amount is not null")
+    marts.add("marts.now", "select id, current_date as day from shop.orders where amount is not null")
+    marts.run()
+    rows = marts.rows("select count(*) from marts.big")
+    assert rows != [[0]]
+    head, *lines = ORDERS.splitlines()
+    place = head.split(",").index("amount")
+    cut = [",".join("" if n == place else one for n, one in enumerate(line.split(","))) for line in lines]
+    marts.orders("\n".join([head, *cut]) + "\n")
+    ran = marts.run()
+    assert ran["big"]["status"] == "failed"
+    assert "allow_fewer" in ran["big"]["error"]
+    assert marts.rows("select count(*) from marts.big") == rows
+    assert marts.rows("select count(*) from marts.now") == [[0]], "rows may go with the time"
+    sql = "select id, amount from shop.orders where amount is not null"
+    marts.change("marts.big", options={"sql": sql, "allow_fewer": True})
+    assert marts.statuses("big") == {"big": "ok"}
+    assert marts.rows("select count(*) from marts.big") == [[0]]
+
+
 def test_access_is_its_own(marts: Marts) -> None:
     marts.add("marts.pay", "select count(*) as people from vault.salaries")
     marts.run()
@@ -224,10 +245,10 @@ def test_access_is_its_own(marts: Marts) -> None:
 
 
 def test_a_table_of_an_open_instance_is_private_unless_it_says_so(begun: Begun, tmp_path: Path) -> None:
-    with shop(tmp_path, begun, TABLES_PUBLIC="true") as open_shop:
-        open_shop.world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
+    with open_shop(tmp_path, begun, TABLES_PUBLIC="true") as shop:
+        shop.world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
         made = [
-            open_shop.world.ask("POST", f"/api/admin/tables/marts.{name}", {"options": {"sql": REVENUE}, **more})
+            shop.world.ask("POST", f"/api/admin/tables/marts.{name}", {"options": {"sql": REVENUE}, **more})
             for name, more in (("a", {}), ("b", {"is_public": True}))
         ]
         assert [each["is_public"] for each in made] == [False, True]

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from tests.integration.query.shop import Shop, shop
+from tests.integration.query.shop import Shop, open_shop
 from tests.integration.world import Begun
 from tests.processes import SERVICE_TOKEN, host
 
@@ -26,8 +26,8 @@ ENDLESS = "select count(*) from range(1000000000) a, range(1000000000) b where h
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with shop(tmp_path_factory.mktemp("shop"), begun, QUERY_MEMORY="400MB", QUERY_RESULT="1MB") as made:
+def shop(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop(tmp_path_factory.mktemp("shop"), begun, QUERY_MEMORY="400MB", QUERY_RESULT="1MB") as made:
         yield made
 
 
@@ -37,8 +37,8 @@ def rows(answer: Any) -> list[list[Any]]:
     return found
 
 
-def test_an_answer_says_what_it_is(it: Shop) -> None:
-    answer = it.ask("select id, amount, day from shop.orders order by id", limit=2).get_json()
+def test_an_answer_says_what_it_is(shop: Shop) -> None:
+    answer = shop.ask("select id, amount, day from shop.orders order by id", limit=2).get_json()
     assert answer["columns"] == [
         {"name": "id", "type": "BIGINT"},
         {"name": "amount", "type": "DOUBLE"},
@@ -51,11 +51,11 @@ def test_an_answer_says_what_it_is(it: Shop) -> None:
     assert answer["bytes_read"] > 0
 
 
-def test_a_column_a_text_or_an_alias_may_have_the_name_of_a_hidden_table(it: Shop) -> None:
+def test_a_column_a_text_or_an_alias_may_have_the_name_of_a_hidden_table(shop: Shop) -> None:
     sql = "select salaries.id as plans, 'drop shop.salaries; --' as said from shop.orders as salaries where id = 1;"
-    assert rows(it.ask(sql)) == [[1, "drop shop.salaries; --"]]
+    assert rows(shop.ask(sql)) == [[1, "drop shop.salaries; --"]]
     with_name = "with salaries as (select max(id) as salaries from shop.orders) select salaries from salaries"
-    assert rows(it.ask(with_name)) == [[99]]
+    assert rows(shop.ask(with_name)) == [[99]]
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_a_column_a_text_or_an_alias_may_have_the_name_of_a_hidden_table(it: Sho
 )
 @pytest.mark.parametrize("form", ["json", "csv", "arrow", "parquet"])
 def test_a_result_is_truncated_only_if_there_is_more(
-    it: Shop, form: str, limit: int | None, count: int, truncated: bool
+    shop: Shop, form: str, limit: int | None, count: int, truncated: bool
 ) -> None:
-    answer = it.ask("select id from orders order by id", format=form, limit=limit)
+    answer = shop.ask("select id from orders order by id", format=form, limit=limit)
     facts = answer.get_json() if form == "json" else json.loads(answer.headers["X-Query"])
     assert (facts["row_count"], facts["truncated"]) == (count, truncated)
     assert [each[0] for each in read(answer.data, form)] == list(range(count))
@@ -85,10 +85,10 @@ def read(data: bytes, form: str) -> list[tuple[Any, ...]]:
             return [tuple(row.values()) for row in pa.parquet.read_table(io.BytesIO(data)).to_pylist()]
 
 
-def test_json_is_exact_and_valid(it: Shop) -> None:
+def test_json_is_exact_and_valid(shop: Shop) -> None:
     sql = """select 9007199254740993, 170141183460469231731687303715884105727, 'nan'::double, ['inf'::float, 1], 'NaN"\\n',
         {'a': 'nan'::double}, null, true, timestamptz '2026-06-01 12:00:00+02', 'č', 0.1, interval 3 day, 'a'::blob"""
-    [row] = json.loads(it.ask(sql).data, parse_constant=pytest.fail)["rows"]
+    [row] = json.loads(shop.ask(sql).data, parse_constant=pytest.fail)["rows"]
     assert row == [
         *(
             9007199254740993,
@@ -104,32 +104,32 @@ def test_json_is_exact_and_valid(it: Shop) -> None:
     ]
 
 
-def test_csv_tells_null_from_an_empty_text(it: Shop) -> None:
+def test_csv_tells_null_from_an_empty_text(shop: Shop) -> None:
     sql = "select null as a, '' as b, 'x,\"y\"' as c, 'line\nbreak' as \"d,e\", 1.50::decimal(9,2) as f"
-    answer = it.ask(sql, format="csv")
+    answer = shop.ask(sql, format="csv")
     assert answer.data.decode() == 'a,b,c,"d,e",f\r\n,"","x,""y""","line\nbreak",1.50\r\n'
     assert answer.content_type == "text/csv; charset=utf-8"
 
 
-def test_parquet_keeps_every_type_of_a_result(it: Shop) -> None:
-    answer = it.ask("select sum(id) as s, 'a'::enum('a') as e, uuid() as u, [1] as l from orders", format="parquet")
+def test_parquet_keeps_every_type_of_a_result(shop: Shop) -> None:
+    answer = shop.ask("select sum(id) as s, 'a'::enum('a') as e, uuid() as u, [1] as l from orders", format="parquet")
     [row] = pa.parquet.read_table(io.BytesIO(answer.data)).to_pylist()
     assert (row["s"], row["e"], row["l"]) == (4950, "a", [1])  # a HUGEINT would become a floating-point number
 
 
-def test_a_nan_in_a_parquet_file_is_found_as_the_greatest_number(it: Shop, tmp_path: Path) -> None:
+def test_a_nan_in_a_parquet_file_is_found_as_the_greatest_number(shop: Shop, tmp_path: Path) -> None:
     sql = "select id, if(id = 7, 'nan'::double, 0.5) as value from orders"
-    (tmp_path / "result.parquet").write_bytes(it.ask(sql, format="parquet").data)
+    (tmp_path / "result.parquet").write_bytes(shop.ask(sql, format="parquet").data)
     with duckdb.connect() as con:
         result = con.read_parquet(str(tmp_path / "result.parquet"))
         assert result.filter("value > 100").project("id").fetchall() == [(7,)]
         assert result.filter("value < 'nan'::double").shape == (99, 2)
 
 
-def test_a_whole_result_is_put_into_the_bucket(it: Shop) -> None:
-    answer = it.ask("select id from orders order by id", full_result=True, limit=3).get_json()
+def test_a_whole_result_is_put_into_the_bucket(shop: Shop) -> None:
+    answer = shop.ask("select id from orders order by id", full_result=True, limit=3).get_json()
     assert (answer["rows"], answer["row_count"], answer["truncated"]) == (None, 100, False)
-    with it.world.client.get(answer["url"].removeprefix("http://localhost")) as file:
+    with shop.world.client.get(answer["url"].removeprefix("http://localhost")) as file:
         assert len(file.data) == answer["size_bytes"]
         assert [each[0] for each in read(file.data, "parquet")] == list(range(100))
 
@@ -161,9 +161,9 @@ def test_a_whole_result_is_put_into_the_bucket(it: Shop) -> None:
     ],
 )
 def test_an_error_says_what_is_wrong_and_where(
-    it: Shop, sql: str, kind: str, says: str, place: tuple[int, int] | None
+    shop: Shop, sql: str, kind: str, says: str, place: tuple[int, int] | None
 ) -> None:
-    answer = it.ask(sql)
+    answer = shop.ask(sql)
     problem = answer.get_json(force=True)
     assert (answer.status_code, problem["code"], problem["kind"]) == (422, "query", kind), problem
     assert says in problem["detail"]
@@ -184,23 +184,23 @@ def test_an_error_says_what_is_wrong_and_where(
         {"sql": "select 1", "check": False},
     ],
 )
-def test_a_wrong_request_is_refused(it: Shop, wrong: dict[str, Any]) -> None:
-    assert it.world.send("POST", "/api/query", wrong, token=it.analyst).status_code == 422
+def test_a_wrong_request_is_refused(shop: Shop, wrong: dict[str, Any]) -> None:
+    assert shop.world.send("POST", "/api/query", wrong, token=shop.analyst).status_code == 422
 
 
-def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_others_are_answered(it: Shop) -> None:
-    it.ask("from orders")
+def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_others_are_answered(shop: Shop) -> None:
+    shop.ask("from orders")
 
     def taken() -> float:
         began = time.monotonic()
-        assert it.ask(ENDLESS, timeout_s=2, token=it.world.admin).get_json(force=True)["kind"] == "timeout"
+        assert shop.ask(ENDLESS, timeout_s=2, token=shop.world.admin).get_json(force=True)["kind"] == "timeout"
         return time.monotonic() - began
 
     def taken_beside_others() -> float:
         with ThreadPoolExecutor(1) as pool:
             stopped = pool.submit(taken)
             while not stopped.done():
-                assert len(rows(it.ask("from orders"))) == 100
+                assert len(rows(shop.ask("from orders"))) == 100
                 wait([stopped], 0.2)
             return stopped.result()
 
@@ -213,38 +213,38 @@ def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_o
 
 
 def test_no_place_is_reported_with_when_to_try_again(begun: Begun, tmp_path: Any) -> None:
-    with shop(tmp_path, begun, QUERY_WORKERS="1") as it:
-        object.__setattr__(it.process.queries.pool._limits, "wait", 0.2)
-        with it.process.queries.pool.worker("somebody else"):
-            answer = it.ask("select 1")
+    with open_shop(tmp_path, begun, QUERY_WORKERS="1") as each:
+        object.__setattr__(each.process.queries.pool._limits, "wait", 0.2)
+        with each.process.queries.pool.worker("somebody else"):
+            answer = each.ask("select 1")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
-        assert rows(it.ask("select 1")) == [[1]]
+        assert rows(each.ask("select 1")) == [[1]]
 
 
-def test_a_worker_that_dies_takes_only_its_statement_with_it(it: Shop) -> None:
+def test_a_worker_that_dies_takes_only_its_statement_with_it(shop: Shop) -> None:
     deep = "select " + "(" * 3000 + "1" + ")" * 3000
     long = "select 1" + " union select 1" * 8000
     for sql in (deep, long, "select " + "-" * 1 + "1" * 100_000, "select " + "not " * 20_000 + "true"):
-        assert it.ask(sql).status_code in {200, 422}
-        assert rows(it.ask("select 1")) == [[1]]
+        assert shop.ask(sql).status_code in {200, 422}
+        assert rows(shop.ask("select 1")) == [[1]]
 
 
-def test_an_earlier_snapshot_can_be_asked(it: Shop) -> None:
-    assert it.ask("from orders", snapshot=1).get_json()["snapshot"] == 1
-    assert it.ask("from orders", snapshot=999).status_code == 404
+def test_an_earlier_snapshot_can_be_asked(shop: Shop) -> None:
+    assert shop.ask("from orders", snapshot=1).get_json()["snapshot"] == 1
+    assert shop.ask("from orders", snapshot=999).status_code == 404
 
 
 def test_a_revoked_grant_ends_at_once(begun: Begun, tmp_path: Any) -> None:
-    with shop(tmp_path, begun) as it:
-        assert it.ask("from orders").status_code == 200
-        it.world.send("DELETE", f"/api/admin/permissions/{it.grant}")
-        assert it.ask("from orders").get_json(force=True)["kind"] == "unknown_table"
+    with open_shop(tmp_path, begun) as each:
+        assert each.ask("from orders").status_code == 200
+        each.world.send("DELETE", f"/api/admin/permissions/{each.grant}")
+        assert each.ask("from orders").get_json(force=True)["kind"] == "unknown_table"
 
 
-def test_every_query_is_in_the_audit(it: Shop) -> None:
-    it.ask("select * from orders limit 3")
-    it.ask("select nope from orders")
-    failed, done = it.world.ask("GET", "/api/admin/audit?action=query&limit=2")["events"]
+def test_every_query_is_in_the_audit(shop: Shop) -> None:
+    shop.ask("select * from orders limit 3")
+    shop.ask("select nope from orders")
+    failed, done = shop.world.ask("GET", "/api/admin/audit?action=query&limit=2")["events"]
     assert (done["resources"], done["params"]["rows"], done["outcome"]) == (["table:shop.orders"], 3, "ok")
     assert done["params"]["bytes_read"] > 0
     assert (failed["resources"], failed["outcome"], failed["code"]) == (["table:shop.orders"], "failed", "query")

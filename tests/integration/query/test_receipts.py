@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 
-from tests.integration.query.shop import ORDERS, Shop, shop
+from tests.integration.query.shop import ORDERS, Shop, open_shop
 from tests.integration.world import Begun
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with shop(tmp_path_factory.mktemp("shop"), begun) as made:
+def shop(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop(tmp_path_factory.mktemp("shop"), begun) as made:
         yield made
 
 
 @pytest.fixture
 def own(begun: Begun, tmp_path: Path) -> Iterator[Shop]:
-    with shop(tmp_path, begun) as made:
+    with open_shop(tmp_path, begun) as made:
         yield made
 
 
-def receipt(it: Shop, sql: str, **more: Any) -> dict[str, Any]:
-    answer = it.ask(sql, **more)
+def receipt(shop: Shop, sql: str, **more: Any) -> dict[str, Any]:
+    answer = shop.ask(sql, **more)
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = (
         answer.get_json()["receipt"]
@@ -36,20 +36,20 @@ def receipt(it: Shop, sql: str, **more: Any) -> dict[str, Any]:
     return found
 
 
-def verify(it: Shop, of: Any, *, token: str = "") -> Any:
-    return it.world.send("POST", "/api/receipts/verify", {"receipt": of}, token=token or it.analyst)
+def verify(shop: Shop, of: Any, *, token: str = "") -> Any:
+    return shop.world.send("POST", "/api/receipts/verify", {"receipt": of}, token=token or shop.analyst)
 
 
-def test_it_names_what_the_result_was_computed_from(it: Shop) -> None:
+def test_it_names_what_the_result_was_computed_from(shop: Shop) -> None:
     of = receipt(
-        it,
+        shop,
         "select customer, sum(amount) s from orders where id > $id group by all order by all;",
         parameters={"id": 3},
         limit=2,
     )
     assert of["statement"] == "select customer, sum(amount) s from orders where id > $id group by all order by all"
     assert (of["parameters"], of["limit"], of["snapshot"], of["user"]) == ({"id": 3}, 2, 2, "ann@example.com")
-    table = it.process.snapshots.current().by_id["shop.orders"]
+    table = shop.process.snapshots.current().by_id["shop.orders"]
     assert of["tables"] == [{"id": "shop.orders", "hash": table.hash}]
     assert (of["row_count"], of["truncated"], of["ordered"], of["volatile"]) == (2, True, True, False)
     assert of["columns"] == [{"name": "customer", "type": "VARCHAR"}, {"name": "s", "type": "DOUBLE"}]
@@ -57,10 +57,10 @@ def test_it_names_what_the_result_was_computed_from(it: Shop) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
-def test_it_does_not_depend_on_the_format(it: Shop, form: str) -> None:
+def test_it_does_not_depend_on_the_format(shop: Shop, form: str) -> None:
     sql = "select *, [id] as l, {'a': amount} as s, id::hugeint as h, null as n, customer::json as j from (select id, amount, '\"x\"' as customer from orders)"
     same = ("statement", "columns", "row_count", "result")
-    first, other = receipt(it, sql), receipt(it, sql, format=form)
+    first, other = receipt(shop, sql), receipt(shop, sql, format=form)
     assert [first[name] for name in same] == [other[name] for name in same]
 
 
@@ -75,19 +75,19 @@ def test_it_does_not_depend_on_the_format(it: Shop, form: str) -> None:
         "select $x as x",
     ],
 )
-def test_it_verifies(it: Shop, sql: str) -> None:
-    of = receipt(it, sql, **({"parameters": {"x": "y"}} if "$x" in sql else {}))
-    answer = verify(it, of).get_json()
+def test_it_verifies(shop: Shop, sql: str) -> None:
+    of = receipt(shop, sql, **({"parameters": {"x": "y"}} if "$x" in sql else {}))
+    answer = verify(shop, of).get_json()
     assert (answer["verdict"], answer["signed"], answer["reproduced"], answer["changed"]) == ("equal", True, True, [])
     assert answer["now"]["result"] == of["result"]
 
 
-def test_the_order_of_rows_counts_only_with_order_by(it: Shop) -> None:
+def test_the_order_of_rows_counts_only_with_order_by(shop: Shop) -> None:
     up, down = (f"select * from (select id from orders order by id {way}) order by id {way}" for way in ("asc", "desc"))
-    assert receipt(it, up)["result"] != receipt(it, down)["result"]
+    assert receipt(shop, up)["result"] != receipt(shop, down)["result"]
     one, two = ("select 1 as a union all select 2", "select 2 as a union all select 1")
-    assert receipt(it, one)["result"] == receipt(it, two)["result"]
-    assert receipt(it, one)["result"] != receipt(it, "select 1 as a union all select 1")["result"]
+    assert receipt(shop, one)["result"] == receipt(shop, two)["result"]
+    assert receipt(shop, one)["result"] != receipt(shop, "select 1 as a union all select 1")["result"]
 
 
 CHANGES: dict[str, Any] = {
@@ -109,15 +109,15 @@ CHANGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", CHANGES)
-def test_a_changed_receipt_is_refused(it: Shop, field: str) -> None:
-    of = receipt(it, "select id from orders where id < 3")
+def test_a_changed_receipt_is_refused(shop: Shop, field: str) -> None:
+    of = receipt(shop, "select id from orders where id < 3")
     assert of.keys() == {*CHANGES, "version", "signature"}
-    answer = verify(it, {**of, field: CHANGES[field]})
+    answer = verify(shop, {**of, field: CHANGES[field]})
     assert (answer.status_code, "was changed" in answer.text) == (422, True)
 
 
-def test_every_byte_of_it_counts(it: Shop) -> None:
-    text = json.dumps(receipt(it, "select id from orders where id < 3"))
+def test_every_byte_of_it_counts(shop: Shop) -> None:
+    text = json.dumps(receipt(shop, "select id from orders where id < 3"))
     for place in range(0, len(text), 7):
         for other in "0a":
             changed = text[:place] + other + text[place + 1 :]
@@ -126,24 +126,24 @@ def test_every_byte_of_it_counts(it: Shop) -> None:
             except ValueError:
                 continue
             if of != json.loads(text):
-                assert verify(it, of).status_code == 422, changed
+                assert verify(shop, of).status_code == 422, changed
 
 
-def test_without_a_signature_it_says_so(it: Shop) -> None:
-    of = {**receipt(it, "from orders"), "signature": None, "user": None}
-    assert verify(it, of).get_json()["signed"] is False
-    assert verify(it, {**of, "result": "0" * 64}).get_json()["verdict"] == "different"
-    assert verify(it, {**of, "engine": "DuckDB 1.4.0"}).get_json()["verdict"] == "equal_other_engine"
+def test_without_a_signature_it_says_so(shop: Shop) -> None:
+    of = {**receipt(shop, "from orders"), "signature": None, "user": None}
+    assert verify(shop, of).get_json()["signed"] is False
+    assert verify(shop, {**of, "result": "0" * 64}).get_json()["verdict"] == "different"
+    assert verify(shop, {**of, "engine": "DuckDB 1.4.0"}).get_json()["verdict"] == "equal_other_engine"
 
 
-def test_a_user_without_a_table_cannot_verify(it: Shop) -> None:
-    of = receipt(it, "from shop.plans", token=it.world.admin)
-    assert verify(it, of, token=it.world.admin).get_json()["verdict"] == "equal"
-    assert verify(it, of).status_code == 404
+def test_a_user_without_a_table_cannot_verify(shop: Shop) -> None:
+    of = receipt(shop, "from shop.plans", token=shop.world.admin)
+    assert verify(shop, of, token=shop.world.admin).get_json()["verdict"] == "equal"
+    assert verify(shop, of).status_code == 404
 
 
-def test_random_results_are_not_reproduced(it: Shop) -> None:
-    answer = verify(it, receipt(it, "select random()")).get_json()
+def test_random_results_are_not_reproduced(shop: Shop) -> None:
+    answer = verify(shop, receipt(shop, "select random()")).get_json()
     assert (answer["verdict"], "on chance" in answer["message"]) == ("different", True)
 
 
@@ -176,5 +176,5 @@ def test_a_snapshot_that_is_no_longer_kept_is_reported(own: Shop, tmp_path: Path
     assert answer["now"]["row_count"] == 101
 
 
-def test_a_result_can_be_had_without_one(it: Shop) -> None:
-    assert it.ask("from orders", receipt=False).get_json()["receipt"] is None
+def test_a_result_can_be_had_without_one(shop: Shop) -> None:
+    assert shop.ask("from orders", receipt=False).get_json()["receipt"] is None

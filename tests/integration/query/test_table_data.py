@@ -4,20 +4,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.query.shop import Shop, shop
+from tests.integration.query.shop import Shop, open_shop
 from tests.integration.world import Begun
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with shop(tmp_path_factory.mktemp("shop"), begun) as made:
+def shop(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop(tmp_path_factory.mktemp("shop"), begun) as made:
         yield made
 
 
-def test_the_schema_of_a_table(it: Shop) -> None:
-    schema = it.world.ask("GET", "/api/tables/shop.orders/schema", token=it.analyst)
+def test_the_schema_of_a_table(shop: Shop) -> None:
+    schema = shop.world.ask("GET", "/api/tables/shop.orders/schema", token=shop.analyst)
     assert [(each["name"], each["type"]) for each in schema["columns"]] == [
         ("id", "BIGINT"),
         ("customer", "VARCHAR"),
@@ -28,19 +28,20 @@ def test_the_schema_of_a_table(it: Shop) -> None:
     assert schema["updated"]
 
 
-def test_a_sample_of_a_table(it: Shop) -> None:
-    answer = it.world.ask("GET", "/api/tables/shop.orders/sample?rows=3", token=it.analyst)
+def test_a_sample_of_a_table(shop: Shop) -> None:
+    answer = shop.world.ask("GET", "/api/tables/shop.orders/sample?rows=3", token=shop.analyst)
     assert (answer["row_count"], answer["truncated"], len(answer["rows"][0])) == (3, True, 4)
 
 
 @pytest.mark.parametrize("path", ["schema", "sample"])
-def test_a_hidden_table_is_not_found(it: Shop, path: str) -> None:
+def test_a_hidden_table_is_not_found(shop: Shop, path: str) -> None:
     hidden, none = (
-        it.world.send("GET", f"/api/tables/{name}/{path}", token=it.analyst) for name in ("shop.plans", "shop.pl999")
+        shop.world.send("GET", f"/api/tables/{name}/{path}", token=shop.analyst)
+        for name in ("shop.plans", "shop.pl999")
     )
     assert (hidden.status_code, hidden.text.replace("plans", "pl999")) == (404, none.text)
 
 
 @pytest.mark.parametrize("rows", ["0", "1001", "x"])
-def test_a_wrong_number_of_rows_is_refused(it: Shop, rows: str) -> None:
-    assert it.world.send("GET", f"/api/tables/shop.orders/sample?rows={rows}", token=it.analyst).status_code == 422
+def test_a_wrong_number_of_rows_is_refused(shop: Shop, rows: str) -> None:
+    assert shop.world.send("GET", f"/api/tables/shop.orders/sample?rows={rows}", token=shop.analyst).status_code == 422

@@ -36,7 +36,7 @@ def test_a_table_whose_source_has_stopped_gets_too_old(schedule: Schedule) -> No
     schedule.call(NOON + 20 * HOUR)
     assert notice(schedule) == null
     schedule.call(NOON + 24 * HOUR)
-    old = "freshness at: the newest row is of 2026-03-27 11:30 UTC, more than 24 hours ago"
+    old = "freshness at: the newest row is from 2026-03-27 11:30 UTC, more than 24 hours ago"
     assert notice(schedule) == f"expectations are not met: {old}; not_null at: 1 of 2 rows fail"
     snapshot = schedule.world.ask("GET", "/api/sync/manifest")["snapshot"]
     schedule.call(NOON + 30 * HOUR)  # nothing is published again

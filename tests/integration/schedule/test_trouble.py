@@ -1,4 +1,4 @@
-"""Whatever fails, ends or comes between: nothing is started twice, and nothing is lost."""
+"""Whatever fails, ends or interferes, nothing is started twice, and nothing is lost."""
 
 import threading
 from collections import Counter

@@ -8,7 +8,7 @@ import pytest
 
 from analyst.runs import new_run_id
 from analyst.scripts.examples import EXAMPLES
-from analyst.scripts.shelf import Shelf
+from analyst.scripts.stored_scripts import StoredScripts
 from tests.integration.scripts.conftest import Stage
 from tests.integration.scripts.test_pages import page
 
@@ -175,7 +175,7 @@ def test_a_source_is_not_kept_if_its_owner_may_not_run_it_any_more(stage: Stage)
     world, (id_, _), before = stage.town.world, stage.town.person("uma"), kept(stage)
     now = stage.town.clock[0]
     run_id = new_run_id(now)
-    made = Shelf(world.process.store).keep_once("trial", "print('{}')", id_, run_id, now)
+    made = StoredScripts(world.process.store).keep_once("trial", "print('{}')", id_, run_id, now)
     assert kept(stage) > before
     world.ask("PUT", f"/api/users/{id_}", {"role": "viewer"})
     assert stage.run(made.id, run_id)["status"] == "skipped"

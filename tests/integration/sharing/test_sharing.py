@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.integration.query.shop import Shop, publish, shop
+from tests.integration.query.shop import Shop, open_shop, publish
 from tests.integration.world import Begun
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -19,9 +19,9 @@ TABLE = "/delta-sharing/shares/data/schemas/shop/tables/orders"
 
 
 @pytest.fixture(scope="module")
-def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("shop")
-    with shop(folder, begun) as made:
+    with open_shop(folder, begun) as made:
         world = made.world
         group = world.ask("POST", "/api/admin/groups", {"name": "Sales EU/2"})
         user = next(each for each in world.ask("GET", "/api/users")["users"] if each["email"] == "ann@example.com")
@@ -34,18 +34,18 @@ def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
         yield made
 
 
-def get(it: Shop, path: str, *, token: str = "", capabilities: str | None = None, **query: Any) -> TestResponse:
-    headers = {"Authorization": f"Bearer {token or it.analyst}"}
+def get(shop: Shop, path: str, *, token: str = "", capabilities: str | None = None, **query: Any) -> TestResponse:
+    headers = {"Authorization": f"Bearer {token or shop.analyst}"}
     if capabilities:
         headers["delta-sharing-capabilities"] = capabilities
-    return it.world.client.get(f"{path}?{urlencode(query)}" if query else path, headers=headers, buffered=True)
+    return shop.world.client.get(f"{path}?{urlencode(query)}" if query else path, headers=headers, buffered=True)
 
 
-def post(it: Shop, body: Any = None, *, token: str = "", capabilities: str = "", path: str = TABLE) -> TestResponse:
-    headers = {"Authorization": f"Bearer {token or it.analyst}"}
+def post(shop: Shop, body: Any = None, *, token: str = "", capabilities: str = "", path: str = TABLE) -> TestResponse:
+    headers = {"Authorization": f"Bearer {token or shop.analyst}"}
     if capabilities:
         headers["delta-sharing-capabilities"] = capabilities
-    return it.world.client.post(f"{path}/query", json=body or {}, headers=headers, buffered=True)
+    return shop.world.client.post(f"{path}/query", json=body or {}, headers=headers, buffered=True)
 
 
 def now_text() -> str:
@@ -57,20 +57,20 @@ def lines(answer: TestResponse) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-def test_shares_are_the_instance_and_the_groups_of_the_caller(it: Shop) -> None:
-    answer = get(it, "/delta-sharing/shares")
+def test_shares_are_the_instance_and_the_groups_of_the_caller(shop: Shop) -> None:
+    answer = get(shop, "/delta-sharing/shares")
     assert answer.text.count("\n") == 0
     assert [each["name"] for each in answer.get_json()["items"]] == ["Sales_EU_2", "data"]
-    assert get(it, "/delta-sharing/shares/DATA").get_json()["share"]["name"] == "data"
-    schemas = get(it, "/delta-sharing/shares/sales_eu_2/schemas").get_json()["items"]
+    assert get(shop, "/delta-sharing/shares/DATA").get_json()["share"]["name"] == "data"
+    schemas = get(shop, "/delta-sharing/shares/sales_eu_2/schemas").get_json()["items"]
     assert schemas == [{"name": "crm", "share": "Sales_EU_2"}]
-    everything = get(it, "/delta-sharing/shares/data/all-tables").get_json()["items"]
+    everything = get(shop, "/delta-sharing/shares/data/all-tables").get_json()["items"]
     assert [(each["schema"], each["name"]) for each in everything] == [("crm", "leads"), ("shop", "orders")]
-    [one] = get(it, "/delta-sharing/shares/data/schemas/SHOP/tables").get_json()["items"]
+    [one] = get(shop, "/delta-sharing/shares/data/schemas/SHOP/tables").get_json()["items"]
     assert (one["name"], one["share"], one["accessModes"]) == ("orders", "data", ["url"])
-    assert {each["name"] for each in get(it, "/delta-sharing/shares", token=it.world.admin).get_json()["items"]} == {
-        "data"
-    }
+    assert {
+        each["name"] for each in get(shop, "/delta-sharing/shares", token=shop.world.admin).get_json()["items"]
+    } == {"data"}
 
 
 @pytest.mark.parametrize(
@@ -88,41 +88,41 @@ def test_shares_are_the_instance_and_the_groups_of_the_caller(it: Shop) -> None:
         "/delta-sharing/shares/Sales_EU_2/schemas/shop/tables/orders/metadata",
     ],
 )
-def test_unreadable_tables_do_not_exist(it: Shop, path: str) -> None:
-    answer = get(it, path)
+def test_unreadable_tables_do_not_exist(shop: Shop, path: str) -> None:
+    answer = get(shop, path)
     assert (answer.status_code, answer.get_json(force=True)["errorCode"]) == (404, "RESOURCE_DOES_NOT_EXIST")
     for word in ("tortoise", "falcon", "hedgehog"):
         assert word not in answer.text
-    missing = get(it, path.replace("salaries", "nothing").replace("plans", "nothing"))
+    missing = get(shop, path.replace("salaries", "nothing").replace("plans", "nothing"))
     assert missing.status_code == 404
 
 
-def test_a_hidden_table_can_not_be_queried(it: Shop) -> None:
+def test_a_hidden_table_can_not_be_queried(shop: Shop) -> None:
     for path in ("vault/tables/salaries", "shop/tables/plans"):
-        answer = post(it, path=f"/delta-sharing/shares/data/schemas/{path}")
+        answer = post(shop, path=f"/delta-sharing/shares/data/schemas/{path}")
         assert answer.status_code == 404
         assert "parquet" not in answer.text
 
 
-def test_server_only_tables_are_not_shared(it: Shop) -> None:
-    it.world.ask("PUT", "/api/admin/tables/crm.leads", {"server_only": True})
+def test_server_only_tables_are_not_shared(shop: Shop) -> None:
+    shop.world.ask("PUT", "/api/admin/tables/crm.leads", {"server_only": True})
     try:
-        assert [each["name"] for each in get(it, "/delta-sharing/shares").get_json()["items"]] == ["data"]
-        assert post(it, path="/delta-sharing/shares/data/schemas/crm/tables/leads").status_code == 404
+        assert [each["name"] for each in get(shop, "/delta-sharing/shares").get_json()["items"]] == ["data"]
+        assert post(shop, path="/delta-sharing/shares/data/schemas/crm/tables/leads").status_code == 404
     finally:
-        it.world.ask("PUT", "/api/admin/tables/crm.leads", {"server_only": False})
+        shop.world.ask("PUT", "/api/admin/tables/crm.leads", {"server_only": False})
 
 
-def test_a_token_needs_the_scope_sync(it: Shop) -> None:
-    made = it.world.ask("POST", "/auth/tokens", {"name": "q", "user": "ann@example.com", "scopes": ["query", "read"]})
-    assert get(it, "/delta-sharing/shares", token=str(made["token"])).status_code == 403
-    made = it.world.ask("POST", "/auth/tokens", {"name": "s", "user": "ann@example.com", "scopes": ["sync"]})
-    assert get(it, "/delta-sharing/shares", token=str(made["token"])).status_code == 200
-    assert it.world.client.get("/delta-sharing/shares").status_code == 401
+def test_a_token_needs_the_scope_sync(shop: Shop) -> None:
+    made = shop.world.ask("POST", "/auth/tokens", {"name": "q", "user": "ann@example.com", "scopes": ["query", "read"]})
+    assert get(shop, "/delta-sharing/shares", token=str(made["token"])).status_code == 403
+    made = shop.world.ask("POST", "/auth/tokens", {"name": "s", "user": "ann@example.com", "scopes": ["sync"]})
+    assert get(shop, "/delta-sharing/shares", token=str(made["token"])).status_code == 200
+    assert shop.world.client.get("/delta-sharing/shares").status_code == 401
 
 
-def test_metadata_names_the_columns_with_their_types(it: Shop) -> None:
-    answer = get(it, f"{TABLE}/metadata")
+def test_metadata_names_the_columns_with_their_types(shop: Shop) -> None:
+    answer = get(shop, f"{TABLE}/metadata")
     protocol, metadata = lines(answer)
     assert protocol == {"protocol": {"minReaderVersion": 1}}
     fields = json.loads(metadata["metaData"]["schemaString"])["fields"]
@@ -145,10 +145,10 @@ def test_metadata_names_the_columns_with_their_types(it: Shop) -> None:
         ("responseformat=parquet;readerfeatures=x", "leads", "parquet"),
     ],
 )
-def test_the_format_is_what_the_reader_accepts(it: Shop, capabilities: str | None, table: str, form: str) -> None:
+def test_the_format_is_what_the_reader_accepts(shop: Shop, capabilities: str | None, table: str, form: str) -> None:
     source = "shop" if table == "orders" else "crm"
     path = f"/delta-sharing/shares/data/schemas/{source}/tables/{table}/metadata"
-    answer = get(it, path, capabilities=capabilities)
+    answer = get(shop, path, capabilities=capabilities)
     protocol, metadata = lines(answer)
     assert answer.headers["delta-sharing-capabilities"] == f"responseformat={form}"
     assert ("deltaProtocol" in protocol["protocol"], "deltaMetadata" in metadata["metaData"]) == (form == "delta",) * 2
@@ -158,19 +158,19 @@ def test_the_format_is_what_the_reader_accepts(it: Shop, capabilities: str | Non
         assert form == "parquet" or protocol["protocol"]["deltaProtocol"]["readerFeatures"] == ["timestampNtz"]
 
 
-def test_a_query_returns_files_that_can_be_fetched(it: Shop) -> None:
-    answer = post(it)
+def test_a_query_returns_files_that_can_be_fetched(shop: Shop) -> None:
+    answer = post(shop)
     _protocol, metadata, *files = lines(answer)
     assert metadata["metaData"]["numFiles"] == len(files)
     for line in files:
         file = line["file"]
         assert json.loads(file["stats"])["numRecords"] > 0
         assert "X-Goog-Credential=da" in file["url"]
-        fetched = it.world.client.get(file["url"].removeprefix("http://localhost"), buffered=True)
+        fetched = shop.world.client.get(file["url"].removeprefix("http://localhost"), buffered=True)
         assert (fetched.data[:4], len(fetched.data)) == (b"PAR1", file["size"])
-    again = [line["file"]["id"] for line in lines(post(it))[2:]]
+    again = [line["file"]["id"] for line in lines(post(shop))[2:]]
     assert again == [line["file"]["id"] for line in files]
-    _protocol, _metadata, first, *_ = lines(post(it, capabilities="responseformat=delta"))
+    _protocol, _metadata, first, *_ = lines(post(shop, capabilities="responseformat=delta"))
     assert first["file"]["deltaSingleAction"]["add"]["path"].startswith("http://localhost/files/")
 
 
@@ -188,37 +188,37 @@ def test_a_query_returns_files_that_can_be_fetched(it: Shop) -> None:
         ({"unknownMember": 1}, 1),
     ],
 )  # fmt: skip
-def test_hints_leave_out_files_without_matching_rows(it: Shop, body: dict[str, Any], files: int) -> None:
-    assert len(lines(post(it, body))) - 2 == files
+def test_hints_leave_out_files_without_matching_rows(shop: Shop, body: dict[str, Any], files: int) -> None:
+    assert len(lines(post(shop, body))) - 2 == files
 
 
-def test_an_earlier_version_is_what_it_was(it: Shop) -> None:
-    newest = int(get(it, f"{TABLE}/version").headers["Delta-Table-Version"])
-    now = lines(post(it))
-    then = lines(post(it, {"version": newest - 1}))
+def test_an_earlier_version_is_what_it_was(shop: Shop) -> None:
+    newest = int(get(shop, f"{TABLE}/version").headers["Delta-Table-Version"])
+    now = lines(post(shop))
+    then = lines(post(shop, {"version": newest - 1}))
     assert (now[1]["metaData"]["version"], then[1]["metaData"]["version"]) == (newest, newest - 1)
     assert sum(json.loads(each["file"]["stats"])["numRecords"] for each in then[2:]) == 100
     assert sum(json.loads(each["file"]["stats"])["numRecords"] for each in now[2:]) == 101
-    first = get(it, f"{TABLE}/version", startingTimestamp="2020-01-01T00:00:00Z").headers["Delta-Table-Version"]
+    first = get(shop, f"{TABLE}/version", startingTimestamp="2020-01-01T00:00:00Z").headers["Delta-Table-Version"]
     assert int(first) == newest - 1
-    late = lines(post(it, {"timestamp": now_text()}))
+    late = lines(post(shop, {"timestamp": now_text()}))
     assert late[1]["metaData"]["version"] == newest
-    headed = it.world.client.head(TABLE, headers={"Authorization": f"Bearer {it.analyst}"})
+    headed = shop.world.client.head(TABLE, headers={"Authorization": f"Bearer {shop.analyst}"})
     assert int(headed.headers["Delta-Table-Version"]) == newest
 
 
-def test_changes_are_the_files_that_came_and_went(it: Shop) -> None:
-    newest = int(get(it, f"{TABLE}/version").headers["Delta-Table-Version"])
-    answer = get(it, f"{TABLE}/changes", startingVersion=newest, endingVersion=newest)
+def test_changes_are_the_files_that_came_and_went(shop: Shop) -> None:
+    newest = int(get(shop, f"{TABLE}/version").headers["Delta-Table-Version"])
+    answer = get(shop, f"{TABLE}/changes", startingVersion=newest, endingVersion=newest)
     kinds = [next(iter(line)) for line in lines(answer)]
     assert kinds == ["protocol", "metaData", "add", "remove"]
     added = lines(answer)[2]["add"]
     assert (added["version"], answer.headers["Delta-Table-Version"]) == (newest, str(newest))
-    whole = lines(get(it, f"{TABLE}/changes", startingVersion=newest - 1))
+    whole = lines(get(shop, f"{TABLE}/changes", startingVersion=newest - 1))
     assert [next(iter(line)) for line in whole[2:]] == ["add", "add", "remove"]
-    streamed = lines(post(it, {"startingVersion": newest}))
+    streamed = lines(post(shop, {"startingVersion": newest}))
     assert [next(iter(line)) for line in streamed[2:]] == ["add", "remove"]
-    by_time = lines(get(it, f"{TABLE}/changes", startingTimestamp="2020-01-01T00:00:00Z"))
+    by_time = lines(get(shop, f"{TABLE}/changes", startingTimestamp="2020-01-01T00:00:00Z"))
     assert len(by_time) == len(whole)
 
 
@@ -235,8 +235,8 @@ def test_changes_are_the_files_that_came_and_went(it: Shop) -> None:
         ("changes", {"startingVersion": "1", "startingTimestamp": "2026-01-01T00:00:00Z"}),
     ],
 )
-def test_a_wrong_question_about_a_table_is_refused(it: Shop, path: str, query: dict[str, str]) -> None:
-    answer = get(it, f"{TABLE}/{path}", **query)
+def test_a_wrong_question_about_a_table_is_refused(shop: Shop, path: str, query: dict[str, str]) -> None:
+    answer = get(shop, f"{TABLE}/{path}", **query)
     assert (answer.status_code, answer.get_json(force=True)["errorCode"]) == (400, "INVALID_PARAMETER_VALUE")
 
 
@@ -260,76 +260,76 @@ def test_a_wrong_question_about_a_table_is_refused(it: Shop, path: str, query: d
         [1],
     ],
 )
-def test_a_wrong_query_is_refused(it: Shop, body: Any) -> None:
-    answer = post(it, body)
+def test_a_wrong_query_is_refused(shop: Shop, body: Any) -> None:
+    answer = post(shop, body)
     assert answer.status_code == 400
     malformed = body == [1] or body.get("predicateHints")
     assert answer.get_json(force=True)["errorCode"] == ("MALFORMED_REQUEST" if malformed else "INVALID_PARAMETER_VALUE")
-    wrong = post(it, capabilities="responseformat=avro")
+    wrong = post(shop, capabilities="responseformat=avro")
     assert wrong.status_code == 400
 
 
-def test_lists_and_files_come_in_pages(it: Shop) -> None:
+def test_lists_and_files_come_in_pages(shop: Shop) -> None:
     seen: list[str] = []
     token = None
     while True:
         query: dict[str, Any] = {"maxResults": 1, **({"pageToken": token} if token else {})}
-        answer = get(it, "/delta-sharing/shares/data/all-tables", **query).get_json()
+        answer = get(shop, "/delta-sharing/shares/data/all-tables", **query).get_json()
         seen += [each["name"] for each in answer["items"]]
         token = answer.get("nextPageToken")
         if token is None:
             break
     assert seen == ["leads", "orders"]
-    assert get(it, "/delta-sharing/shares", maxResults="-1").status_code == 400
-    assert get(it, "/delta-sharing/shares", pageToken="x").status_code == 400
-    ended = lines(post(it, {"maxFiles": 1, "includeRefreshToken": True}, capabilities="includeendstreamaction=true"))
+    assert get(shop, "/delta-sharing/shares", maxResults="-1").status_code == 400
+    assert get(shop, "/delta-sharing/shares", pageToken="x").status_code == 400
+    ended = lines(post(shop, {"maxFiles": 1, "includeRefreshToken": True}, capabilities="includeendstreamaction=true"))
     end = ended[-1]["endStreamAction"]
     assert end["minUrlExpirationTimestamp"] > 0
-    refreshed = lines(post(it, {"refreshToken": end["refreshToken"]}, capabilities="includeendstreamaction=true"))
+    refreshed = lines(post(shop, {"refreshToken": end["refreshToken"]}, capabilities="includeendstreamaction=true"))
     assert [each["file"]["id"] for each in refreshed[2:-1]] == [each["file"]["id"] for each in ended[2:-1]]
 
 
-def test_a_table_that_is_registered_again_has_no_history(it: Shop) -> None:
-    world = it.world
-    folder = Path(it.process.settings.source_roots[0]).parent
+def test_a_table_that_is_registered_again_has_no_history(shop: Shop) -> None:
+    world = shop.world
+    folder = Path(shop.process.settings.source_roots[0]).parent
     publish(world, folder, "again", things="id,secret\n1,old_secret\n")
     place = "/delta-sharing/shares/data/schemas/again/tables/things"
-    before = int(get(it, f"{place}/version", token=world.admin).headers["Delta-Table-Version"])
+    before = int(get(shop, f"{place}/version", token=world.admin).headers["Delta-Table-Version"])
     world.ask("DELETE", "/api/admin/tables/again.things")
     world.ask("POST", "/api/admin/tables/again.things", {})
     (folder / "sources/again/things.csv").write_text("id,open\n1,new\n")
     world.ask("POST", "/extract/csv", {"source": "again"})
-    after = int(get(it, f"{place}/version", token=world.admin).headers["Delta-Table-Version"])
+    after = int(get(shop, f"{place}/version", token=world.admin).headers["Delta-Table-Version"])
     assert after > before
-    answer = post(it, {"version": before}, path=place, token=world.admin)
+    answer = post(shop, {"version": before}, path=place, token=world.admin)
     assert answer.status_code == 400
-    assert "secret" not in get(it, f"{place}/changes", token=world.admin, startingVersion=0).text
+    assert "secret" not in get(shop, f"{place}/changes", token=world.admin, startingVersion=0).text
 
 
-def test_metadata_of_an_earlier_version(it: Shop) -> None:
-    newest = int(get(it, f"{TABLE}/version").headers["Delta-Table-Version"])
-    older = get(it, f"{TABLE}/metadata", version=newest - 1)
+def test_metadata_of_an_earlier_version(shop: Shop) -> None:
+    newest = int(get(shop, f"{TABLE}/version").headers["Delta-Table-Version"])
+    older = get(shop, f"{TABLE}/metadata", version=newest - 1)
     assert (older.headers["Delta-Table-Version"], lines(older)[1]["metaData"]["version"]) == (
         str(newest - 1),
         newest - 1,
     )
-    late = get(it, f"{TABLE}/metadata", timestamp=now_text())
+    late = get(shop, f"{TABLE}/metadata", timestamp=now_text())
     assert late.headers["Delta-Table-Version"] == str(newest)
     for wrong in ({"version": "x"}, {"version": 99999}, {"version": 1, "timestamp": "2099-01-01T00:00:00Z"}):
-        assert get(it, f"{TABLE}/metadata", **wrong).status_code == 400
+        assert get(shop, f"{TABLE}/metadata", **wrong).status_code == 400
 
 
-def test_a_page_token_is_valid_for_its_list_and_query_alone(it: Shop) -> None:
+def test_a_page_token_is_valid_for_its_list_and_query_alone(shop: Shop) -> None:
     place = "/delta-sharing/shares/data"
-    assert get(it, f"{place}/all-tables", maxResults=0).get_json()["items"] == []
-    token = get(it, f"{place}/all-tables", maxResults=1).get_json()["nextPageToken"]
-    assert get(it, f"{place.upper().replace('/DELTA-SHARING/SHARES', '/delta-sharing/shares')}/all-tables",
+    assert get(shop, f"{place}/all-tables", maxResults=0).get_json()["items"] == []
+    token = get(shop, f"{place}/all-tables", maxResults=1).get_json()["nextPageToken"]
+    assert get(shop, f"{place.upper().replace('/DELTA-SHARING/SHARES', '/delta-sharing/shares')}/all-tables",
                pageToken=token).get_json()["items"][0]["name"] == "orders"  # fmt: skip
     for other in (f"{place}/schemas", "/delta-sharing/shares", f"{place}/schemas/shop/tables"):
-        assert get(it, other, pageToken=token).status_code == 400
-    assert post(it, {"pageToken": token}).status_code == 400
-    ended = lines(post(it, {"includeRefreshToken": True}, capabilities="includeendstreamaction=true"))
+        assert get(shop, other, pageToken=token).status_code == 400
+    assert post(shop, {"pageToken": token}).status_code == 400
+    ended = lines(post(shop, {"includeRefreshToken": True}, capabilities="includeendstreamaction=true"))
     refresh = ended[-1]["endStreamAction"]["refreshToken"]
-    assert post(it, {"refreshToken": refresh}).status_code == 200
+    assert post(shop, {"refreshToken": refresh}).status_code == 200
     other_table = "/delta-sharing/shares/data/schemas/crm/tables/leads"
-    assert post(it, {"refreshToken": refresh}, path=other_table).status_code == 400
+    assert post(shop, {"refreshToken": refresh}, path=other_table).status_code == 400

@@ -121,7 +121,7 @@ class Reader:
 
 
 @contextmanager
-def reader(folder: Path, begun: Begun) -> Iterator[Reader]:
+def open_reader(folder: Path, begun: Begun) -> Iterator[Reader]:
     """Serve `shop.orders` (2 versions), `shop.events` (4, the third with another column), `crm.leads` with times, and a hidden table."""
     clock = Clock()
     settings = {"ACCESS_MAX_AGE": "0", "URL_EXPIRES": "600", "SECRET_KEY": "k" * 32}

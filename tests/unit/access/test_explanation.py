@@ -1,4 +1,4 @@
-"""What is said about access is what holds, with every reason."""
+"""Explanations of access agree with the rules, and name every reason."""
 
 import pytest
 from hypothesis import given

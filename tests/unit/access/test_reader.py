@@ -1,4 +1,4 @@
-"""The access list is fresh, or the answer is that nobody knows."""
+"""The access list is current, or the answer is that it is unavailable."""
 
 import hashlib
 import threading

@@ -1,4 +1,4 @@
-"""The access rules, against a model that knows no index and no shortcut."""
+"""The access rules, compared with a model without indexes and shortcuts."""
 
 import time
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is signed here, and what is not taken for it."""
+"""Signed texts are accepted, and nothing else."""
 
 import base64
 import json

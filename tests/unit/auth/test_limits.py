@@ -1,4 +1,4 @@
-"""Attempts are counted for all instances together, and none slips through."""
+"""Attempts are counted across all instances, and none is missed."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta

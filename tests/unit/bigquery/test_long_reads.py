@@ -88,6 +88,8 @@ class Syncs:
     soon: float = 0.0
     key_file: str | None = None
     registration: str = "uuid"
+    names: tuple[str, ...] = ()
+    """Names of the run besides its id."""
     tasks: list[dict[str, Any]] = field(default_factory=list)
 
     def call(
@@ -98,7 +100,9 @@ class Syncs:
         api = BigQueryApi(project, Access(self.served.url, self.served.storage, self.key_file), HttpClient())
         jobs = SourceJobs(store, "bq", self.clock)
         checkpoints = Checkpoints(store, "bq", self.clock, is_time_up)
-        long = LongReads(self.readers, jobs, checkpoints, (body or {}).get("run_id"), self.soon)
+        long = LongReads(
+            self.readers, jobs, checkpoints, tuple(filter(None, [*self.names, (body or {}).get("run_id")])), self.soon
+        )
         wanted = WantedTable("t", "d", "t", self.options)
         limits = Limits(project, streams=STREAMS)
         connector = BigQueryConnector(api, [wanted], self.readers, limits, now=self.clock, long=long)
@@ -335,6 +339,32 @@ def test_a_query_whose_result_is_gone_is_run_again(syncs: Syncs, project: Projec
         del project.tables[name]
     assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "ok"
     assert (syncs.rows(), billed(project)) == (listed(ROWS), 2)
+
+
+def test_a_query_whose_job_is_known_and_its_result_gone_is_run_again_in_a_run_of_the_same_name(
+    syncs: Syncs, project: Project
+) -> None:
+    syncs.options = KINDS["a query"]
+    assert syncs.call(RUN, is_time_up=never).status == "ok"
+    project.expire()
+    for name in [name for name in project.tables if name.startswith("_anonymous")]:
+        del project.tables[name]
+    for entry in list(syncs.store.list("jobs/")):  # the sweep deletes them after a day
+        syncs.store.delete(entry.key)
+    assert syncs.call(RUN, is_time_up=never).status == "ok"
+    assert (syncs.rows(), billed(project)) == (listed(ROWS), 2)
+
+
+@pytest.mark.parametrize(("before", "after"), [((), ("a day",)), (("a day",), ())])
+def test_a_query_is_billed_once_although_the_schedule_changes_between_the_parts_of_a_run(
+    syncs: Syncs, project: Project, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    syncs.options = KINDS["a query"]
+    syncs.names = before
+    syncs.call(RUN, is_time_up=always)
+    syncs.names = after
+    assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "ok"
+    assert (syncs.rows(), billed(project)) == (listed(ROWS), 1)
 
 
 def test_a_query_whose_result_is_refused_for_a_while_is_not_run_again(syncs: Syncs, project: Project) -> None:

@@ -1,4 +1,4 @@
-"""A column is the one it was by what its source calls it, not by its place or its name."""
+"""A column is identified by the name that its source gives it, not by its position or its name here."""
 
 import string
 

@@ -1,4 +1,4 @@
-"""The published tables as Delta tables, read by engines that know nothing of us."""
+"""The published tables as Delta tables, read by other engines."""
 
 import json
 from collections.abc import Mapping

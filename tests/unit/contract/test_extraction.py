@@ -82,6 +82,43 @@ def test_an_incremental_table_without_a_key_grows_by_what_lies_beyond_its_cursor
     assert len(rows(store, "_files")) == 2
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "is_believed"),
+    [(1, 0, False), (1000, 0, False), (10, 1, True), (11, 1, True), (12, 1, False), (100, 50, True), (100, 49, False)],
+)
+def test_a_table_that_loses_more_rows_than_is_believable_keeps_them(
+    store: Store, before: int, now: int, *, is_believed: bool
+) -> None:
+    def table(rows: int, fingerprint: str, *, allow_fewer: bool = False) -> dict[str, ToyTable]:
+        return {"t": ToyTable(f"select range as n from range({rows})", fingerprint, allow_fewer=allow_fewer)}
+
+    extract(store, table(before, "1"))
+    ended = extract(store, table(now, "2"))
+    assert ended.record.status == ("ok" if is_believed else "failed")
+    assert len(rows(store, "t")) == (now if is_believed else before)
+    if not is_believed:
+        assert f"{before - now:,} of the {before:,} published rows would be gone" in str(ended.record.tables[0].error)
+        assert "allow_fewer" in str(ended.record.tables[0].error)
+        assert len([key for key in store.list("extracts/toy/data/t/") if key.key.endswith(".parquet")]) == 1
+    extract(store, table(now, "2", allow_fewer=True))
+    assert len(rows(store, "t")) == now
+
+
+def test_rows_may_go_if_others_are_wanted_though_not_all(store: Store) -> None:
+    def table(rows: int, fingerprint: str, basis: str) -> dict[str, ToyTable]:
+        return {"t": ToyTable(f"select range as n from range({rows})", fingerprint, basis=basis)}
+
+    extract(store, table(100, "1", ""))
+    assert extract(store, table(100, "1", "a")).record.status == "unchanged"
+    assert extract(store, table(10, "2", "a")).record.status == "failed"
+    extract(store, table(100, "3", "a"))
+    assert extract(store, table(10, "4", "a")).record.status == "failed"
+    assert extract(store, table(0, "5", "b")).record.status == "failed"
+    assert extract(store, table(20, "5", "b")).record.status == "ok"
+    assert extract(store, table(20, "5", "b")).record.status == "unchanged"
+    assert len(rows(store, "t")) == 20
+
+
 VALUES = (
     "true",
     "n::tinyint",

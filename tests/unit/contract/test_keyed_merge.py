@@ -19,7 +19,8 @@ from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.contract.key_ranges import FileSizes, Order, Range
-from analyst.contract.keyed_merge import Increment, KeyedMerge
+from analyst.contract.keyed_merge import KeyedMerge
+from analyst.contract.merging import Increment
 from analyst.contract.model import FileRow
 from analyst.errors import SourceError
 from analyst.store import Store
@@ -194,6 +195,69 @@ def test_the_bytes_do_not_depend_on_threads(tmp_path: Path) -> None:
         )
         hashes.append([file.sha256 for file in table.files])
     assert hashes[0] == hashes[1] == hashes[2]
+    table.check()
+
+
+MANY_TYPES = """
+    select i as id, md5(i::varchar) as text, ['a', 'b', 'c', null][1 + i % 4] as status, i / 7 as score,
+        case when hash(i, 7) % 400 > 0 then i / 7 else 0 end as zero,
+        (i % 1000)::decimal(12, 2) as total, date '2024-01-01' + (i % 300)::integer as day, i % 3 = 0 as flag,
+        [i, null, i + 1] as list, {'a': i % 50, 'b': {'c': md5(i::varchar)}} as struct, map {'k': i} as "map",
+        i::varchar::blob as blob, null::varchar as nothing, i as "file row", 'é' || (i % 9) as "Wide Ünïcode"
+    from range(60_000) r(i)
+"""
+FEW = "hash(id, 7) % 400 = 0"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "'new' || id as text",
+        "'new' as status",
+        "'-0.0'::double as zero, 'x' as nothing",
+        "[id] as list, map {'k': -id} as \"map\", null::boolean as flag",
+        "{'a': 1, 'b': {'c': 'new'}} as struct, null::blob as blob",
+    ],
+)
+def test_a_file_of_which_few_columns_change_is_that_of_a_new_table(tmp_path: Path, changes: str) -> None:
+    changed, whole = Table(tmp_path / "changed", Order(("id",))), Table(tmp_path / "whole", Order(("id",)))
+    changed.sizes = whole.sizes = FileSizes(least=100 << 20)
+    changed.merge(MANY_TYPES)
+    replaced = f"select * replace ({changes}) from ({MANY_TYPES}) where {FEW}"
+    assert changed.merge(replaced) == 0
+    whole.merge(f"from ({replaced}) union all from ({MANY_TYPES}) where not {FEW}")
+    assert [file.sha256 for file in changed.files] == [file.sha256 for file in whole.files]
+
+
+@pytest.mark.parametrize(
+    "options", ["row_group_size 2048", "row_group_size 100000", "compression snappy", "parquet_version v2"]
+)
+def test_files_that_were_written_otherwise_take_changes_too(tmp_path: Path, options: str) -> None:
+    table = Table(tmp_path, Order(("id",)), sizes=FileSizes(least=100 << 20))
+    table.merge(MANY_TYPES)
+    (file,) = table.files
+    with connected() as con:
+        other = table.folder() / "other.parquet"
+        con.execute(f"copy (from '{file.path}') to '{other}' (format parquet, {options})")
+    table.files = (replace(file, path=str(other), size_bytes=other.stat().st_size),)
+    table.merge(f"select * replace ('new' as text) from ({MANY_TYPES}) where {FEW}")
+    expected = f"select * replace (case when {FEW} then 'new' else text end as text) from ({MANY_TYPES})"
+    assert table.ask(f"select count(*) from (from t except ({expected}))") == [(0,)]
+    assert table.ask("select count(*) from t") == [(60_000,)]
+    table.check()
+
+
+def test_a_replaced_row_may_come_with_changes_of_its_place_and_with_other_rows(tmp_path: Path) -> None:
+    table = Table(tmp_path, Order(("id",), ("day",)), sizes=FileSizes(least=100 << 20))
+    table.merge("select i as id, i % 10 as day, 'a' as v, 1 as w, 2 as x, i as file_row_number from range(100) r(i)")
+    row = "select 7 as id, {} as day, 'b' as v, 1 as w, 2 as x, 7 as file_row_number"
+    table.merge(row.format(7))
+    table.merge(row.format(3), deleted="select 8 as id")
+    assert table.ask("select id, v, day from t where id between 6 and 9 order by id") == [
+        (6, "a", 6),
+        (7, "b", 3),
+        (9, "a", 9),
+    ]
     table.check()
 
 

@@ -238,7 +238,8 @@ class _Invalidated:
         return [(2, True)]
 
 
-def test_the_cause_of_an_internal_error_is_reported(tmp_path: Path) -> None:
+def test_the_cause_of_an_internal_error_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broken: Any = _Invalidated()
-    with pytest.raises(SourceError, match="INTERNAL Error: the cause"):
+    with pytest.raises(SourceError, match="internal error"):
         parquet.write(broken, "select 1 as a", tmp_path)
+    assert [getattr(record, "fields", None) for record in caplog.records] == [{"reason": "INTERNAL Error: the cause"}]

@@ -216,21 +216,75 @@ def test_a_lost_log_is_started_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("deleted", [[0], [0, 1], [1]])
-def test_lost_commits_before_the_last_one_are_reported_with_what_to_do(store: Store, deleted: list[int]) -> None:
+def test_a_log_without_earlier_commits_goes_on_from_a_checkpoint(store: Store, deleted: list[int]) -> None:
     for number in range(1, 4):
         extract(store, number)
     for version in deleted:
         store.delete(f"{LOG}{version:020}.json")
     (problem,) = sweep(store).problems
-    assert (
-        f"commits are missing in its Delta log, and no checkpoint that can be read covers them; delete {LOG}"
-        in problem.message
-    )
-    for entry in list(store.list(LOG)):
-        store.delete(entry.key)
-    sweep(store)
-    assert sweep(store).problems == ()
+    assert "commits are missing in it, and no checkpoint covers them; its version 3 restates" in problem.message
     assert by_delta(store) == published(store) == [1, 2, 3]
+    assert sweep(store).problems == ()
+    assert extract(store, 4).notes == ()
+    assert by_delta(store) == published(store) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("number", [3, 1000, 1 << 52])
+@pytest.mark.parametrize("is_published", [True, False])
+def test_a_log_goes_on_after_a_commit_far_ahead(store: Store, number: int, *, is_published: bool) -> None:
+    for row in (1, 2):
+        extract(store, row)
+    store.put(f"{LOG}{number:020}.json", b'{"commitInfo":{"operation":"WRITE"}}\n', if_version=ANY)
+    if is_published:
+        extract(store, 3)
+    (problem,) = sweep(store).problems
+    assert f"its version {number + 1} restates what is published" in problem.message
+    assert by_delta(store) == published(store)
+    assert sweep(store).problems == ()
+    assert extract(store, 4).notes == ()
+    assert by_delta(store) == published(store) == [1, 2, *([3] if is_published else []), 4]
+
+
+@pytest.mark.parametrize("name", [f"{(1 << 53) + 1:020}.json", f"{'9' * 20}.json", f"{'9' * 20}.checkpoint.parquet"])
+def test_commits_that_none_can_follow_are_deleted(store: Store, name: str) -> None:
+    for row in (1, 2):
+        extract(store, row)
+    store.put(f"{LOG}{name}", b'{"commitInfo":{"operation":"WRITE"}}\n', if_version=ANY)
+    (problem,) = sweep(store).problems
+    assert name in problem.message
+    assert sweep(store).problems == ()
+    assert by_delta(store) == published(store) == [1, 2]
+    assert extract(store, 3).notes == ()
+    assert by_delta(store) == published(store) == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    "text", [b"", b'{"vers', b"[]", b"null", b'{"version":7,"size":3}', b'{"version":"x"}', b'{"version":3,"parts":9}']
+)
+def test_a_last_checkpoint_that_names_none_is_deleted(grown: dict[int, Cloud], text: bytes) -> None:
+    store = grown[3].copy().open()
+    with filled(store, HOME) as path:
+        checkpoint(path)
+    sweep(store)
+    store.put(f"{LOG}_last_checkpoint", text, if_version=ANY)
+    (problem,) = sweep(store).problems
+    assert "_last_checkpoint named no checkpoint" in problem.message
+    assert store.head(f"{LOG}_last_checkpoint") is None
+    assert by_delta(store) == published(store) == [1, 2, 3]
+    assert sweep(store).problems == ()
+
+
+def test_a_damaged_checkpoint_is_followed_by_another(store: Store) -> None:
+    for number in range(1, 4):
+        extract(store, number)
+    store.put(f"{LOG}{2:020}.checkpoint.parquet", b"PAR1 no", if_version=ANY)
+    store.delete(f"{LOG}{0:020}.json")
+    store.put(f"{LOG}{3:020}.json", b'{"commitInfo":{"operation":"WRITE"}}\n', if_version=ANY)
+    (problem,) = sweep(store).problems
+    assert "a checkpoint in it can't be read" in problem.message
+    assert by_delta(store) == published(store) == [1, 2, 3]
+    assert sweep(store).problems == ()
 
 
 def test_an_earlier_commit_that_was_written_again_is_noticed_and_restated() -> None:

@@ -1,4 +1,4 @@
-"""Publishing into an extract.duckdb that somebody else wrote."""
+"""Publishing into an extract.duckdb that another program wrote."""
 
 import subprocess
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What becomes of every type of DuckDB's on its way through parquet."""
+"""How every type of DuckDB is written to Parquet and read again."""
 
 from pathlib import Path
 

@@ -8,7 +8,8 @@ import pytest
 from analyst import duckdb_files
 from analyst.contract import column_groups, merging, wide_merge
 from analyst.contract.key_ranges import Order
-from analyst.contract.keyed_merge import Increment, KeyedMerge
+from analyst.contract.keyed_merge import KeyedMerge
+from analyst.contract.merging import Increment
 from analyst.contract.model import FileRow
 from analyst.errors import MemoryExhaustedError
 from analyst.names import quote_text
@@ -40,11 +41,11 @@ def test_the_rows_are_those_of_a_merge_of_all_columns_at_once(
     base = [written(tmp_path / "base", BASE)] if has_base else []
     new = [written(tmp_path / "new", NEW, ", 'x' as added")]
     deleted = [written(tmp_path / "gone", [f"({key}, '', 0)" for key in gone])] if gone and has_base else []
-    order, found = Order(("key",), clustered_by), []
+    increment, found = Increment(new, Order(("key",), clustered_by), cursor, deleted), []
     for name, merge in (("wide", wide_merge.merge_by_key), ("plain", merging.merge_by_key)):
         with duckdb_files.lent() as con:
             (tmp_path / name).mkdir()
-            paths = merge(con, base, new, tmp_path / name, order=order, cursor=cursor, deleted=deleted)
+            paths = merge(con, base, increment, tmp_path / name)
             scan = merging.scan(paths)
             found.append((con.execute(f"describe from {scan}").fetchall(), con.execute(f"from {scan}").fetchall()))
     assert found[0] == found[1]

@@ -1,4 +1,4 @@
-"""What a table's columns were called when it was published counts when it is read again."""
+"""The names of published columns are kept when the table is read again."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""CSV files through the connector: what comes back."""
+"""CSV files through the connector: the rows that it returns."""
 
 import time
 from datetime import date, datetime

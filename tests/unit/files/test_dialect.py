@@ -1,4 +1,4 @@
-"""Finding out how a file is written."""
+"""Detecting the dialect of a file."""
 
 from typing import Any
 

@@ -34,6 +34,16 @@ def utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC)
 
 
+def test_a_file_with_which_duckdb_fails_within_itself_is_named_and_the_next_one_is_read(folder: Folder) -> None:
+    folder.write("bad.parquet", foreign("two_values"))
+    folder.write("good.parquet", foreign("int96"))
+    for _ in range(3):
+        with pytest.raises(SourceError) as caught:
+            folder.extract("bad")
+        assert str(caught.value).startswith("bad.parquet: DuckDB met an internal error (see the log)")
+        assert len(folder.rows("good")) > 0
+
+
 def test_int96_is_read_exactly_nested_or_not(folder: Folder) -> None:
     folder.write("t.parquet", foreign("int96"))
     assert folder.types("t") == {"t": "TIMESTAMP", "l": "TIMESTAMP[]", "s": "STRUCT(a TIMESTAMP)"}

@@ -1,4 +1,4 @@
-"""CSV files that can't be read: what is said of them, and what of them is set aside."""
+"""Malformed CSV files: their messages, and the rows that are set aside."""
 
 import gzip
 

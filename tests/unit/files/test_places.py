@@ -1,4 +1,4 @@
-"""Where a source may lie: under SOURCE_ROOTS, and nowhere else."""
+"""Sources may be below SOURCE_ROOTS, and nowhere else."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Increments as they are published: what is there once, what is passed over, and what is told of tables that vanish."""
+"""Increments as they are published: which rows are there once, which are skipped, and what is reported of vanished tables."""
 
 import json
 from datetime import timedelta
@@ -261,7 +261,7 @@ def test_a_table_whose_files_are_gone_is_named_until_they_are_back(published: Pu
 @pytest.mark.parametrize(
     ("options", "before", "after"),
     [
-        ({}, "id,at\n1,1\n", "id,at\n"),
+        ({"allow_fewer": True}, "id,at\n1,1\n", "id,at\n"),
         (BY_CURSOR, "id,at\n1,1\n", "id,at\n1,1\n\n"),
         (BY_CURSOR, "id,at\n1,1\n", "id,at\n"),
         (BY_KEY, "id,at\n1,1\n", "at,id\n1,1\n"),
@@ -285,6 +285,83 @@ def test_a_table_to_which_nothing_came_is_named_until_something_does(
     published.write("t.csv", "id,at\n1,1\n2,2\n")
     assert published.sync().note is None
     assert [table.notice for table in published.catalog().tables] == [None]
+
+
+def test_a_file_that_lost_most_of_its_rows_keeps_them_unless_it_is_read_in_another_way(published: Published) -> None:
+    published.options = {}
+    rows = [f"{number},{'a' if number < 3 else 'b'}" for number in range(40)]
+    published.write("t.csv", "\n".join(["id,kind", *rows]))
+    assert published.sync().rows == 40
+    for left in ([], rows[:5]):
+        published.write("t.csv", "\n".join(["id,kind", *left]) + "\n")
+        (failed,) = published.run().tables
+        assert f"{40 - len(left)} of the 40 published rows would be gone" in str(failed.error)
+        assert sum(file.rows for file in published.files()) == 40
+    assert published.sync(comment="3").rows == 4  # so the row of this number is a comment
+    published.write("t.csv", "id,kind\n")
+    assert published.sync(allow_fewer=True).rows == 0
+
+
+@pytest.mark.parametrize("lag", [None, "10"])
+def test_rows_that_are_read_again_with_a_new_column_are_not_added_twice(published: Published, lag: str | None) -> None:
+    published.options = {**BY_CURSOR, "cursor_lag": lag}
+    published.write("t.csv", "at,v\n1,a\n2,b\n2,b\n,c\n")
+    published.sync()
+    first = "1,a,p" if lag else "1,a,"
+    for more in ("", "3,d,t\n", "4,e,\n"):
+        published.write("t.csv", f"at,v,n\n{first}\n2,b,q\n2,b,r\n,c,s\n{more}")
+        published.sync()
+    rows = [("1", "a", "p" if lag else None), ("2", "b", "q"), ("2", "b", "r"), ("4", "e", None), (None, "c", "s")]
+    assert published.rows() == sorted([*rows, ("3", "d", "t")], key=str)
+    assert published.delta() == sorted(file.path for file in published.files())
+
+
+def test_rows_that_are_read_again_without_a_column_are_not_added_twice(published: Published) -> None:
+    published.options = {**BY_CURSOR, "cursor_lag": "10"}
+    published.write("t.csv", "at,v,n\n1,a,p\n2,b,q\n,c,r\n")
+    published.sync()
+    for more in ("", "3,d\n"):
+        published.write("t.csv", f"at,v\n1,a\n2,b\n,c\n{more}")
+        published.sync()
+    assert published.rows() == [("1", "a", "p"), ("2", "b", "q"), ("3", "d", None), (None, "c", "r")]
+
+
+def test_a_row_of_another_file_with_a_new_column_is_another_row(published: Published) -> None:
+    published.options = BY_CURSOR
+    published.write("t/a.csv", "at,v\n1,a\n2,b\n")
+    published.sync()
+    published.write("t/b.csv", "at,v,n\n2,b,q\n3,c,r\n")
+    published.sync()
+    assert published.rows() == [("1", "a", None), ("2", "b", "q"), ("2", "b", None), ("3", "c", "r")]
+
+
+def test_a_new_column_leaves_the_files_whose_rows_are_not_read_again(published: Published) -> None:
+    published.options = BY_CURSOR
+    published.write("t/a.csv", "at,v\n1,a\n2,b\n")
+    published.sync()
+    before = published.files("t")
+    published.write("t/b.csv", "at,v,n\n3,c,r\n")
+    published.sync()
+    assert published.files("t")[:1] == before
+
+
+def test_a_full_refresh_that_loses_all_rows_says_that_there_are_none(published: Published) -> None:
+    published.options = {}
+    published.write("t.csv", "id,at\n1,1\n")
+    published.sync()
+    published.write("t.csv", "id,at\n")
+    assert (published.sync().note or "").startswith("its files contain no rows, rows were last seen")
+
+
+def test_without_a_cursor_no_rows_are_before_it(published: Published) -> None:
+    published.options = BY_KEY
+    published.write("t/a.csv", "id,at\n1,1\n")
+    published.write("t/b.csv", "id,at\n2,2\n")
+    published.sync()
+    published.write("t/b.csv", "id,at\n2,2\n\n")
+    result = published.sync()
+    assert result.passed_over == 0
+    assert "its increment was empty: its files changed, but no row is new or changed" in (result.note or "")
 
 
 def test_a_connector_that_lists_a_part_of_a_source_lets_the_others_be() -> None:

@@ -1,4 +1,4 @@
-"""The strict reader of records: what it takes, and what it says of the rest."""
+"""The strict reader of CSV records: what it accepts, and its messages about the rest."""
 
 import io
 

@@ -12,7 +12,6 @@ import fsspec
 import pytest
 from fsspec.spec import AbstractFileSystem
 
-from analyst.addresses import is_public
 from analyst.connectors.files.connector import CsvConnector
 from analyst.connectors.files.options import CsvSource
 from analyst.connectors.files.places import open_place
@@ -20,6 +19,7 @@ from analyst.connectors.files.places.fsspec_place import RemotePlace
 from analyst.connectors.files.places.web import WebPlace
 from analyst.connectors.files.table_files import Wanted
 from analyst.errors import SourceError, UnavailableError
+from analyst.public_addresses import is_public
 from analyst.store import ABSENT
 from tests.clouds import cloud
 from tests.doubles import sftp

@@ -19,7 +19,7 @@ from analyst.sweep import Rule, Sweep
 from da.mirror.database import publish
 from da.mirror.manifest import File, Table
 from da.mirror.views import Mirrored
-from da.workspace import Workspace
+from da.mirror.workspace import Workspace
 from tests.bucket_contents import connected
 from tests.doubles.memory_store import MemoryStore
 from tests.examples import examples

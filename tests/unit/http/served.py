@@ -1,4 +1,4 @@
-"""Functions that say what they were given, and by whom."""
+"""Functions that return their input and their caller."""
 
 from datetime import date
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""Who is let in to a function, and who is refused, seen through HTTP."""
+"""Which callers a function admits and refuses, over HTTP."""
 
 from collections.abc import Callable
 from typing import Any

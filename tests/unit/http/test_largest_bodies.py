@@ -45,7 +45,7 @@ def sizes() -> dict[str, tuple[float, int]]:
     """How large the body of each function may be: by its description, and by its limit."""
     return {
         f"{each.method} {each.path.text}": (largest(body["content"]["application/json"]["schema"]), each.body_limit)
-        for each in (it.function for it in FUNCTIONS)
+        for each in (each.function for each in FUNCTIONS)
         if (operation := description()["paths"].get(each.path.text, {}).get(each.method.lower()))
         and "application/json" in (body := operation.get("requestBody", {"content": {}}))["content"]
     }

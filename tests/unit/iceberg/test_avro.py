@@ -1,4 +1,4 @@
-"""Avro files as we write them are what another library reads."""
+"""Another library reads the Avro files that we write."""
 
 import io
 from typing import Any

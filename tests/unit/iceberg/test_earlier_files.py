@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from analyst.iceberg import file_door
-from analyst.iceberg.file_door import EarlierFiles
+from analyst.iceberg import file_endpoint
+from analyst.iceberg.file_endpoint import EarlierFiles
 
 
 class History:
@@ -30,6 +30,6 @@ def test_files_that_do_not_exist_are_searched_once_for_each_snapshot() -> None:
 
 def test_evicted_files_are_searched_again() -> None:
     files = EarlierFiles()
-    history = History({str(number): number for number in range(file_door._MOST_KNOWN + 10)})
+    history = History({str(number): number for number in range(file_endpoint._MOST_KNOWN + 10)})
     assert files.find("t", "none", 1, history) is None
     assert files.find("t", "3", 1, history) == 3

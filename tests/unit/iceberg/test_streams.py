@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from analyst.errors import RateLimitedError, UnavailableError
-from analyst.iceberg.file_door import Streams
+from analyst.iceberg.file_endpoint import Streams
 
 LARGE = (16 << 20) + 1
 

@@ -85,4 +85,4 @@ def reasons(report: ImportReport, kind: str) -> dict[str, str]:
 
 
 def altered(report: ImportReport) -> dict[str, str]:
-    return {it.name: it.reason for it in report.altered}
+    return {each.name: each.reason for each in report.altered}

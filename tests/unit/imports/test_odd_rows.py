@@ -1,4 +1,4 @@
-"""What can't be taken as it is: it is told, and stops nothing else."""
+"""Rows that can't be imported as they are: each is reported, and stops nothing else."""
 
 import argon2
 import pytest
@@ -64,7 +64,7 @@ def test_a_setting_of_a_table_that_can_not_be_used_is_left_out(take: Take, state
         a, b = (get_table(db, id_) for id_ in ("keboola.a", "bigquery.b"))
     assert (a.sync_schedule, a.bucket, a.source_table, a.sync_strategy) == (None, None, "odd name", "incremental")
     assert (b.sync_schedule, b.query_mode, b.sync_strategy) == (None, "remote", "full_refresh")
-    assert [(it.name, it.reason.partition(",")[0]) for it in report.altered] == [
+    assert [(each.name, each.reason.partition(",")[0]) for each in report.altered] == [
         ("keboola.a", "its bucket is not valid here and was dropped: 'two\\nlines'"),
         ("keboola.a", "its sync_schedule is not valid here and was dropped: 'each day'"),
     ]

@@ -1,4 +1,4 @@
-"""Whose files are whose is told by the registry; what can't be told is not guessed at."""
+"""The registry says which files belong to which table; nothing is guessed."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def test_files_are_of_a_table(case: str) -> None:
     combined = combine(registry, Description(), [found(path) for path in expected], Gathered())
     assert dict(zip(expected, (place.id for place in combined.places), strict=True)) == expected
     assert all(place.reason for place in combined.places if place.id is None)
-    assert {place.id for place in combined.places} - {None} <= {it.id for it in combined.tables}
+    assert {place.id for place in combined.places} - {None} <= {each.id for each in combined.tables}
 
 
 def test_unregistered_tables_are_private_and_belong_to_the_source_of_their_folder() -> None:
@@ -114,7 +114,7 @@ name: Alone
 def test_a_description_is_read_out_of_its_blocks() -> None:
     report = Gathered()
     read = read_description(DESCRIPTION, report)
-    assert [(it.id, it.name, it.source_type, it.bucket, it.source_table) for it in read.tables] == [
+    assert [(each.id, each.name, each.source_type, each.bucket, each.source_table) for each in read.tables] == [
         ("in.c-crm.company", "company", "keboola", "in.c-crm", "company"),
         ("in.c-crm.gone", "gone", "keboola", "in.c-crm", "gone"),
         ("project.web.visits", "visits", "bigquery", "project.web", "visits"),
@@ -126,12 +126,12 @@ def test_a_description_is_read_out_of_its_blocks() -> None:
     assert (visits.query_mode, plain.primary_key, plain.sync_schedule) == ("remote", "id, day", "daily 05:00")
     assert (plain.profile_after_sync, plain.description) == (False, "7")
     assert read.folders == {"in.c-crm": "crm"}
-    assert [(it.name, it.reason) for it in report.left] == [
+    assert [(each.name, each.reason) for each in report.left] == [
         ("data_description.md", "the table has no id: {'name': 'without an id'}"),
         ("in.c-crm.company", "it is described twice; the first description is used"),
         ("data_description.md, line 34", "the block is not valid YAML: while parsing a flow node"),
     ]
-    assert [(it.name, it.reason.partition(";")[0]) for it in report.altered] == [
+    assert [(each.name, each.reason.partition(";")[0]) for each in report.altered] == [
         ("in.c-crm.company", "not imported: columns"),
         ("project.web.visits", "not imported: bq_entity_type"),
     ]
@@ -154,7 +154,7 @@ def test_a_description_fills_the_gaps_of_the_registry_and_no_more() -> None:
     assert (company.id, company.description, company.folder) == ("company", "Companies", "crm")
     assert (company.source_type, company.sync_strategy) == ("keboola", "full_refresh")
     assert (plain.description, plain.primary_key) == ("Ours", "key")
-    assert [it.id for it in more] == ["project.web.visits"]
+    assert [each.id for each in more] == ["project.web.visits"]
 
 
 def test_a_described_table_is_taken_where_there_is_parquet_of_it() -> None:
@@ -162,6 +162,6 @@ def test_a_described_table_is_taken_where_there_is_parquet_of_it() -> None:
     described = read_description(DESCRIPTION, Gathered())
     combined = combine([], described, [found(":crm/company"), found("files/plain")], report)
     assert [place.id for place in combined.places] == ["in.c-crm.company", "plain"]
-    assert {it.id: it.source_type for it in combined.tables}["plain"] == "files"
+    assert {each.id: each.source_type for each in combined.tables}["plain"] == "files"
     nowhere = "it is neither in the registry nor in any folder"
-    assert [(it.name, it.reason) for it in report.left] == [("alone", nowhere), ("in.c-crm.gone", nowhere)]
+    assert [(each.name, each.reason) for each in report.left] == [("alone", nowhere), ("in.c-crm.gone", nowhere)]

@@ -1,4 +1,4 @@
-"""What is here stays as it is, and what was taken away does not come back."""
+"""A repeated import keeps what is here, and does not bring back what was removed."""
 
 from typing import Any
 

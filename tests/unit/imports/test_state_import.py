@@ -1,4 +1,4 @@
-"""An older system is taken in: what is taken, and what is told of it."""
+"""The import of an older system: what is imported, and what is reported."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Bodies of webhooks and answers of REST in which anything may stand anywhere."""
+"""Bodies of webhooks and REST answers with any value in any place."""
 
 import json
 import math

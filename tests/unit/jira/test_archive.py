@@ -1,4 +1,4 @@
-"""The archive gives back every event as it came, however often it was put and gathered."""
+"""The archive returns every event as it came, however often it was stored and compacted."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What bodies of webhooks tell: those of Cloud and Data Center, old and new, and those of no known shape."""
+"""The events in bodies of webhooks: of Cloud and Data Center, old and new, and of unknown shapes."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What is known of an issue after events and answers of REST, in order or not."""
+"""The state of an issue after webhooks and REST answers, in order or not."""
 
 from typing import Any
 

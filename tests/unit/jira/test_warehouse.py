@@ -1,4 +1,4 @@
-"""What the warehouse does with tables that it did not make itself."""
+"""How the warehouse treats tables that it did not write itself."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

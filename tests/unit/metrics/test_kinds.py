@@ -334,8 +334,8 @@ def test_they_survive_ossie_and_what_it_can_say_is_said() -> None:
 
 BROKEN: dict[str, tuple[str, str]] = {
     "an input that does not exist": ("{name: x, numerator: revenue, denominator: gone}", "its input 'gone' is not a metric"),
-    "itself": ("{name: x, expression: x + 1, inputs: [x]}", "it computes with itself: x → x"),
-    "each other": ("[{name: x, expression: y, inputs: [y]}, {name: y, expression: x, inputs: [x]}]", "it computes with itself: x → y → x"),
+    "itself": ("{name: x, expression: x + 1, inputs: [x]}", "it depends on itself: x → x"),
+    "each other": ("[{name: x, expression: y, inputs: [y]}, {name: y, expression: x, inputs: [x]}]", "it depends on itself: x → y → x"),
     "only the past": ("{name: x, expression: revenue, inputs: [{metric: revenue, offset_window: 1 day}]}", "all its inputs have an offset"),
     "a span": ("{name: x, expression: revenue - b, inputs: [revenue, {metric: revenue, alias: b, offset_window: soon}]}", "there is no span 'soon'"),
     "a unit": ("{name: x, expression: revenue - b, inputs: [revenue, {metric: revenue, alias: b, offset_to_grain: era}]}", "there is no grain 'era'"),

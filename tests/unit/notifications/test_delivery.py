@@ -14,7 +14,7 @@ from analyst.http_client import HttpClient
 from analyst.notifications import preferences
 from analyst.notifications.delivery import Delivery, post
 from analyst.notifications.notification import Item, Notification, caller_of, notification_id
-from analyst.notifications.outbox import MOST, Destination, Outbox, Shown, spent
+from analyst.notifications.outbox import MOST, Destination, Outbox, Shown, expired
 from analyst.notifications.preferences import Changes
 from analyst.notifications.telegram_bot import Links
 from analyst.settings import Settings, read_settings
@@ -250,9 +250,9 @@ def test_old_and_excess_notifications_are_swept(office: Post) -> None:
     ids = [notification_id(str(number), NOW + timedelta(seconds=number)) for number in range(MOST + 2)]
     for id_ in ids:
         outbox.add("ann", Notification(id=id_, at=NOW, kind="message", title="x"), ["page", "gateway", "slack"])
-    swept = [entry.key.rpartition("/")[2].removesuffix(".json") for entry in spent(store)]
+    swept = [entry.key.rpartition("/")[2].removesuffix(".json") for entry in expired(store)]
     assert swept == ids[1::-1]
     office.age[0] += 5 * 86_400
-    assert len(list(spent(store))) == 2 + 2 * len(ids)  # of each, what was to be sent, and its announcement
+    assert len(list(expired(store))) == 2 + 2 * len(ids)  # of each, what was to be sent, and its announcement
     office.age[0] += 30 * 86_400
-    assert len(list(spent(store))) == 3 * len(ids)
+    assert len(list(expired(store))) == 3 * len(ids)

@@ -12,18 +12,17 @@ from analyst.pages.catalog import PAGE, Browsing, CatalogPage, Filter, owner_key
 from tests.doubles.memory_store import MemoryStore
 from tests.unit.test_catalog_search import ADMIN, ANN, AT, access, snapshot, table
 
-MANY = snapshot(
-    *(
-        table(f"orders_{number}", *(f"column_{each}" for each in range(8)), description=f"Table {number}")
-        for number in range(10_000)
-    )
-)
-
 
 @pytest.fixture(scope="module")
 def browsing() -> dict[str, Browsing]:
-    rules, search = access(MANY, *(f"orders_{number}" for number in range(0, 10_000, 2))), CatalogSearch(MemoryStore())
-    return {caller.user_id or "": Browsing(search, MANY, rules, caller, AT, Texts()) for caller in (ADMIN, ANN)}
+    many = snapshot(
+        *(
+            table(f"orders_{number}", *(f"column_{each}" for each in range(8)), description=f"Table {number}")
+            for number in range(10_000)
+        )
+    )
+    rules, search = access(many, *(f"orders_{number}" for number in range(0, 10_000, 2))), CatalogSearch(MemoryStore())
+    return {caller.user_id or "": Browsing(search, many, rules, caller, AT, Texts()) for caller in (ADMIN, ANN)}
 
 
 def shown(found: CatalogPage, wanted: Filter) -> str:

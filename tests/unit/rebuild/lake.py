@@ -1,4 +1,4 @@
-"""Extracts, rebuilds, and what a snapshot has then."""
+"""Extracts and rebuilds, and the resulting snapshots."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What a rebuild makes of sources and tables that come, go and change."""
+"""How a rebuild handles sources and tables that come, go and change."""
 
 from pathlib import Path
 

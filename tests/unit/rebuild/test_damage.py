@@ -1,4 +1,4 @@
-"""What a rebuild makes of damage."""
+"""How a rebuild handles damage."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""An extract.duckdb that somebody wrote to hurt: nothing in it runs, and nothing that was published is lost."""
+"""A hostile extract.duckdb: nothing in it runs, and no published table is lost."""
 
 import json
 from pathlib import Path

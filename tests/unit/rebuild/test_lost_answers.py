@@ -1,4 +1,4 @@
-"""What a rebuild makes of answers that are lost, of a store that is silent, and of builders that wake up late."""
+"""How a rebuild handles lost answers, an unavailable store, and builders that resume late."""
 
 import pytest
 

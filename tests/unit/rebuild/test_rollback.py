@@ -1,4 +1,4 @@
-"""Going back to an earlier snapshot, and what others do meanwhile."""
+"""Rolling back to an earlier snapshot, with other processes at work."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime

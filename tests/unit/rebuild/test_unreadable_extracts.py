@@ -1,4 +1,4 @@
-"""What stands in the place of one source's extract.duckdb and can't be read: it hurts no other source."""
+"""An unreadable extract.duckdb of one source affects no other source."""
 
 import os
 from collections.abc import Callable

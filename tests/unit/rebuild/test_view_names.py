@@ -1,4 +1,4 @@
-"""A view's name belongs to its table for good."""
+"""A view name belongs to its table permanently."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the environment says becomes settings, or a list of all that is wrong with it."""
+"""Environment variables become settings, or a list of all problems."""
 
 import pytest
 

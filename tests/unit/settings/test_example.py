@@ -1,4 +1,4 @@
-"""config/instance.yaml.example says every key, rightly; the code keeps the table of keys complete."""
+"""config/instance.yaml.example has every key, correctly; the code keeps the table of keys complete."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the file of an instance says becomes settings; what is wrong with it is told all at once."""
+"""The configuration file becomes settings; all of its problems are reported together."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever administrators do in whatever order, the published list says what a naive model says."""
+"""After any sequence of edits, the published access list equals that of a naive model."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

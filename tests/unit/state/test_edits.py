@@ -1,4 +1,4 @@
-"""An edit happens once, whatever comes between and whatever answers get lost."""
+"""An edit happens once, whatever interferes and whichever answers get lost."""
 
 import hashlib
 import struct
@@ -305,19 +305,31 @@ def test_readers_can_not_write(state: State, actor: Actor) -> None:
         db.execute("delete from groups")
 
 
+class Counting(Around):
+    downloads = 0
+
+    def download(self, key: str, path: Path) -> str:
+        self.downloads += 1
+        return super().download(key, path)
+
+
 def test_an_unchanged_state_is_downloaded_once(store: Store, now: datetime, actor: Actor) -> None:
-    class Counting(Around):
-        downloads = 0
-
-        def download(self, key: str, path: Path) -> str:
-            self.downloads += 1
-            return super().download(key, path)
-
     counting = Counting(store)
     state_in(counting, now).edit(add(actor, "sales"))
     state = state_in(counting, now)
     assert [names(state) for _ in range(3)] == [["sales"]] * 3
     assert counting.downloads == 1
+
+
+def test_what_an_edit_wrote_is_read_without_a_download_until_another_process_edits(
+    store: Store, now: datetime, actor: Actor
+) -> None:
+    counting = Counting(store)
+    state = state_in(counting, now)
+    state.edit(add(actor, "sales"))
+    assert (names(state), counting.downloads) == (["sales"], 0)
+    state_in(store, now).edit(add(actor, "ops"))
+    assert (names(state), counting.downloads) == (["ops", "sales"], 1)
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database", b"\x00" * 5000])

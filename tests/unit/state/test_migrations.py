@@ -1,4 +1,4 @@
-"""A state of the reference system is taken over whole, and what it meant is kept."""
+"""A state of the reference system is taken over completely, with its meaning."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The access list says what the state says, in whatever words."""
+"""The access list has the content of the state, whatever texts are in it."""
 
 from datetime import datetime, timedelta
 from typing import Any

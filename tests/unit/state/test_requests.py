@@ -1,4 +1,4 @@
-"""Asking for access does the same whatever there is."""
+"""An access request behaves the same whether the table exists or not."""
 
 from typing import Any, cast
 

@@ -15,7 +15,7 @@ from analyst.store.filesystem import BucketFileSystem, open_bucket
 from analyst.store.folder.store import FileStore
 from analyst.store.gcs.store import GsStore
 from tests.doubles.gcs import Gcs, running
-from tests.doubles.s3 import new_store, serving
+from tests.doubles.s3 import new_store
 from tests.doubles.toy_source import Toy, ToyTable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -29,8 +29,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         with running(Gcs()) as gcs, gcs.client() as client:
             yield GsStore("bucket", "some/where", client)
     else:
-        with serving() as server:
-            yield new_store(server)
+        yield new_store(request.getfixturevalue("server"))
 
 
 @pytest.fixture(params=["httpfs", "fsspec"])

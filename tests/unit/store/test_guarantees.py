@@ -1,5 +1,6 @@
 """What a bucket must guarantee is tested on first use, and the proof is remembered."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,11 @@ import pytest
 from boto3.session import Session
 
 from analyst.context import Process
-from analyst.errors import SettingsError, UnavailableError
+from analyst.errors import LeaseLostError, SettingsError, UnavailableError
+from analyst.lease import acquire
 from analyst.settings import read_settings
+from analyst.state import Actor, State
+from analyst.state.groups import NewGroup, create_group, list_groups
 from analyst.store import ABSENT, Condition, Entry, Object, Store, StoreConflictError
 from analyst.store.factory import open_store
 from analyst.store.gcs.store import GsStore
@@ -396,3 +400,69 @@ def test_a_folder_is_tested_when_a_process_opens_it(tmp_path: Path) -> None:
     read_only.mkdir()
     (read_only / ".store").touch()  # nothing can be written: nobody can damage anything either
     require(open_store(read_settings({"DATA_URL": read_only.as_uri()})))
+
+
+@dataclass
+class Failing(Served):
+    """A server that stops keeping conditions."""
+
+    place: str = "s3://data"
+    is_broken: bool = False
+
+    @property
+    def url(self) -> str:
+        return self.place
+
+    def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
+        return super().put(key, data, if_version=Condition.ANY if self.is_broken else if_version)
+
+
+def changed(store: Store, name: str) -> None:
+    State(store, now).edit(lambda db: create_group(db, Actor(None, now()), NewGroup(name=name)))
+
+
+@pytest.mark.parametrize("is_broken", [True, False])
+def test_a_state_without_an_edit_that_was_acknowledged_has_the_server_tested_again(*, is_broken: bool) -> None:
+    """Another process has written it on the one before. Or somebody has put an earlier one back, if conditions are kept."""
+    store = Failing(MemoryStore(), place=f"s3://lost-edit-{is_broken}")
+    require(store)
+    changed(store, "one")
+    before = store.read("state/current.json")
+    assert before is not None
+    changed(store, "acknowledged")
+    other = json.loads(before.data)
+    other["recent"].append("01M8JM8RRTVM4JK0EBMTR9MEV7")
+    store.put("state/current.json", json.dumps(other).encode(), if_version=Condition.ANY)
+    store.is_broken = is_broken
+    if is_broken:
+        with pytest.raises(SettingsError, match=r"no longer holds the bucket s3://lost-edit.*overwrites it"):
+            changed(store, "later")
+        assert not list(store.list(PREFIX)), "every process tests it again"
+    else:
+        changed(store, "later")
+        with State(store, now).read() as db:
+            assert [group.name for group in list_groups(db)] == ["later", "one"]
+
+
+def test_edits_ask_for_nothing_more_to_notice_a_lost_condition() -> None:
+    store = Failing(MemoryStore(), place="s3://kept")
+    changed(store, "one")
+    store.asked.clear()
+    changed(store, "two")
+    assert store.asked.count("read") <= 3
+    assert not any(key.key.startswith(PREFIX) for key in store.list(""))
+
+
+@pytest.mark.parametrize("is_broken", [True, False])
+def test_a_lease_that_is_taken_before_its_time_has_the_server_tested_again(*, is_broken: bool) -> None:
+    store = Failing(MemoryStore(), place="s3://lost-lease")
+    lease = acquire(store, "rebuild")
+    assert lease is not None
+    found = store.read("locks/rebuild.json")
+    assert found is not None
+    store.is_broken = is_broken
+    taken = found.data.replace(b'"id":"', b'"id":"another ')
+    store.put("locks/rebuild.json", taken, if_version=Condition.ANY)
+    with pytest.raises(SettingsError if is_broken else LeaseLostError):
+        lease.check()
+    lease.release()

@@ -1,4 +1,4 @@
-"""S3 as a bucket: what every store does, and what its keys, listings, clocks and URLs do to it."""
+"""S3 as a bucket: what every store does, and the effects of its keys, listings, clocks and URLs."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What comes of answers that are lost, break off or refuse."""
+"""Answers of S3 that are lost, cut off or refused."""
 
 from collections.abc import Callable
 from pathlib import Path

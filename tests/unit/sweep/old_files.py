@@ -1,4 +1,4 @@
-"""A bucket in which files wait for their time to go."""
+"""A bucket with files that wait to be deleted."""
 
 import shutil
 from dataclasses import dataclass

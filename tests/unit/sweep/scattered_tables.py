@@ -1,4 +1,4 @@
-"""A bucket of tables that lie scattered in many small files."""
+"""A bucket with tables of many small files."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Records of days that are over lie in archives; whoever reads them does not see the difference."""
+"""Records of past days are in archives, and their readers see no difference."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Checkpoints say what the commits before them said, to the reader that wrote most logs: delta-rs."""
+"""Checkpoints have the content of the commits before them, as delta-rs reads them."""
 
 import json
 from collections.abc import Callable

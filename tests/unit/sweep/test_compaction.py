@@ -1,4 +1,4 @@
-"""Many small files become few, and nobody who reads the table sees the difference."""
+"""Many small files become few, and readers of the table see no difference."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a compaction leaves alone, and what it tells of what is broken."""
+"""What a compaction leaves as it is, and what it reports of damage."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A compaction among others who publish, and one that is cut off: nothing is lost, and nothing is there twice."""
+"""Compactions beside other publishes, and interrupted ones: no row is lost, and none is there twice."""
 
 import itertools
 from dataclasses import dataclass

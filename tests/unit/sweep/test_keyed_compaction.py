@@ -9,7 +9,8 @@ import pytest
 from analyst import duckdb_files
 from analyst.contract import parquet, publishing
 from analyst.contract.key_ranges import FileSizes, Order, Range
-from analyst.contract.keyed_merge import Increment, KeyedMerge
+from analyst.contract.keyed_merge import KeyedMerge
+from analyst.contract.merging import Increment
 from analyst.contract.publishing import NewTable, Uploads
 from analyst.store.folder.store import FileStore
 from analyst.store.transfer import local_copy

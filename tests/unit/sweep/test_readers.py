@@ -1,4 +1,4 @@
-"""Every reader finds its files, whatever was done to the bucket before."""
+"""Every reader finds its files, whatever happened to the bucket before."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Which files become few: those that are small, and many in a row."""
+"""Which files are compacted: many small ones in a row."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What goes, what stays, and for how long, by the store's clock."""
+"""What a sweep deletes and what it keeps, and for how long, by the store's clock."""
 
 import hashlib
 import json

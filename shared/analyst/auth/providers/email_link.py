@@ -38,7 +38,7 @@ class EmailLink:
 PROVIDER: Final[AuthProvider] = EmailLink()
 
 
-def mail_link(
+def mail_sign_in(
     email: str,
     then: str,
     *,

@@ -20,6 +20,7 @@ from analyst.backoff import growing
 from analyst.connectors.bigquery.access import Access, CredentialsError
 from analyst.errors import AnalystError, NotFoundError, RateLimitedError, SourceError, UnavailableError
 from analyst.http_client import HttpClient
+from analyst.json_values import mapping, whole
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -65,10 +66,10 @@ class Field:
             type=str(raw.get("type") or "STRING").upper(),
             mode=str(raw.get("mode") or "NULLABLE").upper(),
             description=raw.get("description") or None,
-            precision=_whole(raw.get("precision")),
-            scale=_whole(raw.get("scale")),
+            precision=whole(raw.get("precision")),
+            scale=whole(raw.get("scale")),
             fields=tuple(map(cls.of, raw.get("fields") or ())),
-            element=str(_mapping(raw.get("rangeElementType")).get("type") or "") or None,
+            element=str(mapping(raw.get("rangeElementType")).get("type") or "") or None,
             collation=raw.get("collation") or None,
         )
 
@@ -150,7 +151,7 @@ class BigQueryApi:
             UnavailableError: BigQuery does not respond.
         """
         said = self._pages(f"projects/{self._project}/datasets", "datasets", {})
-        return sorted(str(_mapping(one.get("datasetReference")).get("datasetId")) for one in said)
+        return sorted(str(mapping(one.get("datasetReference")).get("datasetId")) for one in said)
 
     def tables(self, dataset: str) -> list[TableInfo]:
         """List the tables of a dataset, without their schemas; errors as of `datasets`."""
@@ -175,7 +176,7 @@ class BigQueryApi:
         token = None
         while True:
             said, _ = self._get(path, {**query, "maxResults": "1000", **({"pageToken": token} if token else {})})
-            yield from map(_mapping, said.get(items) or ())
+            yield from map(mapping, said.get(items) or ())
             token = said.get("nextPageToken")
             if not token:
                 return
@@ -203,7 +204,7 @@ class BigQueryApi:
             said = orjson.loads(answer.data)
         except ValueError:
             raise UnavailableError(f"BigQuery's response to {path} is not valid JSON; try again later") from None
-        return _mapping(said), _date(answer)
+        return mapping(said), _date(answer)
 
 
 def _date(answer: "BaseHTTPResponse") -> datetime | None:
@@ -215,10 +216,10 @@ def _date(answer: "BaseHTTPResponse") -> datetime | None:
 
 def _failure(answer: "BaseHTTPResponse", path: str) -> AnalystError:
     try:
-        said = _mapping(_mapping(orjson.loads(answer.data)).get("error"))
+        said = mapping(mapping(orjson.loads(answer.data)).get("error"))
     except ValueError:
         said = {}
-    reasons = [str(_mapping(one).get("reason")) for one in said.get("errors") or ()]
+    reasons = [str(mapping(one).get("reason")) for one in said.get("errors") or ()]
     after = answer.headers.get("Retry-After") or ""
     details = {"retry_after": float(after)} if after.isdecimal() else {}
     return failure(
@@ -248,44 +249,33 @@ def failure(status: int, reason: str, message: str, what: str, **details: Any) -
 
 
 def _table(project: str, raw: Mapping[str, Any], seen: datetime | None = None) -> TableInfo:
-    reference = _mapping(raw.get("tableReference"))
-    time, range_ = _mapping(raw.get("timePartitioning")), _mapping(raw.get("rangePartitioning"))
+    reference = mapping(raw.get("tableReference"))
+    time, range_ = mapping(raw.get("timePartitioning")), mapping(raw.get("rangePartitioning"))
     partitioning = None
     if time:
         partitioning = Partitioning(time.get("field") or None, str(time.get("type") or "DAY"))
     elif range_:
-        said = _mapping(range_.get("range"))
-        start, end, width = (_whole(said.get(name)) or 0 for name in ("start", "end", "interval"))
+        said = mapping(range_.get("range"))
+        start, end, width = (whole(said.get(name)) or 0 for name in ("start", "end", "interval"))
         partitioning = Partitioning(str(range_.get("field")), range=(start, end, width))
     return TableInfo(
         project=str(reference.get("projectId") or project),
         dataset=str(reference.get("datasetId")),
         name=str(reference.get("tableId")),
         kind=str(raw.get("type") or "TABLE"),
-        schema=tuple(map(Field.of, _mapping(raw.get("schema")).get("fields") or ())),
-        rows=_whole(raw.get("numRows")),
-        size_bytes=_whole(raw.get("numBytes")),
+        schema=tuple(map(Field.of, mapping(raw.get("schema")).get("fields") or ())),
+        rows=whole(raw.get("numRows")),
+        size_bytes=whole(raw.get("numBytes")),
         modified=_moment(raw.get("lastModifiedTime")),
         seen=seen,
         description=raw.get("description") or None,
         partitioning=partitioning,
-        clustering=tuple(map(str, _mapping(raw.get("clustering")).get("fields") or ())),
+        clustering=tuple(map(str, mapping(raw.get("clustering")).get("fields") or ())),
         is_streaming=bool(raw.get("streamingBuffer")),
         location=raw.get("location") or None,
     )
 
 
 def _moment(milliseconds: Any) -> datetime | None:
-    found = _whole(milliseconds)
+    found = whole(milliseconds)
     return None if found is None else datetime.fromtimestamp(found / 1000, UTC)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _whole(value: Any) -> int | None:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None

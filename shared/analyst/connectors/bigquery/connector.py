@@ -151,7 +151,8 @@ class BigQueryConnector:
             primary_key=options.primary_key if options.is_incremental else (),
             sync_strategy="incremental" if options.is_incremental else "full_refresh",
             cursor_column=options.cursor_column if options.is_incremental else None,
-            keeps_rows=not options.allow_empty and not wanted.is_remote,
+            allow_fewer=options.allow_fewer,
+            basis=self._basis_of(wanted),
             read_at=self.now(),
         )
 
@@ -161,6 +162,12 @@ class BigQueryConnector:
             return ""
         said = [self.api.project, wanted.dataset, wanted.table, wanted.options.row_filter]
         return f"{_ORIGIN}{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]} "
+
+    def _basis_of(self, wanted: WantedTable) -> str:
+        """Return a hash of what decides which rows are read."""
+        options = wanted.options.model_dump(mode="json", exclude={"max_bytes_billed", "allow_fewer"})
+        said = [self.api.project, wanted.dataset, wanted.table, options]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
         """Read one table into parquet files: all rows, those from a cursor on, or those of changed partitions.
@@ -338,7 +345,7 @@ class BigQueryConnector:
         is_whole: bool,
     ) -> Extracted:
         self._note_billed(reading.wanted, result)
-        is_incremental = reading.wanted.options.is_incremental
+        is_incremental, info = reading.wanted.options.is_incremental, reading.info
         return Extracted(
             files=_files(result),
             columns=tuple(one.column for one in columns),
@@ -346,6 +353,7 @@ class BigQueryConnector:
             notes=(*reading.notes, *_big_numbers(columns)),
             is_whole=is_incremental and is_whole,
             is_complete=not reading.is_behind,
+            counted=None if info is None or reading.wanted.options.row_filter else info.rows,
         )
 
     def _note_billed(self, wanted: WantedTable, result: Result) -> None:
@@ -398,7 +406,7 @@ class _Reading:
             "project": api.project,
             "account": api.access.account(),
             "table": [wanted.dataset, wanted.table],
-            "options": wanted.options.model_dump(mode="json", exclude={"max_bytes_billed"}),
+            "options": wanted.options.model_dump(mode="json", exclude={"max_bytes_billed", "allow_fewer"}),
             "registration": self.table.registration,
         }
 
@@ -529,7 +537,7 @@ def _fingerprint(options: BigQueryTableOptions, info: TableInfo | None, now: dat
 
     A view, a query, an external table, and a table into which rows are streamed, is read every time.
     """
-    said: Mapping[str, Any] = options.model_dump(mode="json", exclude={"max_bytes_billed"})
+    said = options.model_dump(mode="json", by_alias=True, exclude={"max_bytes_billed"})
     parts: list[Any] = [said]
     if info is None or info.way == "query" or info.is_streaming or info.modified is None:
         parts.append(now.isoformat())

@@ -48,13 +48,13 @@ class Found:
 class LongReads:
     """The reads of one source. `file_bytes` is the size of a file, `soon` the seconds for which none is kept.
 
-    `run` names the run, if its calls are repeated under the same name: within it, a query is started once.
+    `runs` are the names of the run, if its calls are repeated under one of them: within it, a query is started once.
     """
 
     readers: Readers
     jobs: SourceJobs
     checkpoints: Checkpoints
-    run: str | None = None
+    runs: tuple[str, ...] = ()
     soon: float = _SOON
     file_bytes: int = Order.model_fields["file_bytes"].default
 
@@ -81,12 +81,18 @@ class LongReads:
                     raise
                 # The session is gone, or the new one fails as well: then what was kept is found again by a later call.
                 order = order.model_copy(update={"job": None})
-        return Found(_Read(self, table, key, order, str(ULID())).result())
+        try:
+            return Found(_Read(self, table, key, order, str(ULID())).result())
+        except MissingError:
+            if order.job is None:
+                raise
+            # An earlier call of this name has run the query, more than a day ago: BigQuery has the job, and not its result.
+            return Found(_Read(self, table, key, order.model_copy(update={"job": None}), str(ULID())).result())
 
     def _left(self, table: str, key: Any, *, may_resume: bool) -> Iterator[tuple[datetime, str, Opened]]:
         """Yield what an earlier call opened, if it may still be there: its sessions, and the result of its query."""
         job = self.jobs.find(table, key)
-        if job is None or not (may_resume or (self.run is not None and job.about.get("run") == self.run)):
+        if job is None or not (may_resume or not {*self.runs}.isdisjoint(job.about.get("runs") or ())):
             return
         try:
             opened = Opened.model_validate(job.about)
@@ -100,9 +106,9 @@ class LongReads:
 
     def _job_id(self, table: str, key: Any) -> str | None:
         """Return the id of the job of a query; `None` if the run has no name."""
-        if self.run is None:
+        if not self.runs:
             return None
-        said = orjson.dumps([self.run, self.checkpoints.source, table, key], option=orjson.OPT_SORT_KEYS)
+        said = orjson.dumps([self.runs[0], self.checkpoints.source, table, key], option=orjson.OPT_SORT_KEYS)
         return f"da_{hashlib.sha256(said).hexdigest()[:40]}"
 
 
@@ -166,7 +172,7 @@ class _Read:
         self.keeping += [uploads.submit(self._kept, one) for one in self.written[len(self.keeping) :]]
 
     def _remember(self, opened: Opened) -> None:
-        about = {**opened.model_dump(mode="json"), "run": self.of.run}
+        about = {**opened.model_dump(mode="json"), "runs": list(self.of.runs)}
         if self.since is not None:
             about["since"] = self.since.isoformat()
         self.of.jobs.remember(self.table, self.key, self.id, started=self.started, **about)

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from analyst.contract import cursors
 from analyst.errors import InvalidInputError
@@ -81,15 +81,17 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 
 
 class BigQuerySource(BaseModel):
-    """The config of a BigQuery source.
+    """The config of a BigQuery source. The project is in the settings, unless it is given here.
 
-    `project_id` has the tables, `billing_project` pays for queries and reads (by default the same); they are those of the
-    settings unless they are given here. `datasets` are patterns of the datasets whose tables are discovered. With
-    `discover`, every sync registers the tables that are new in them. `key_env` names the environment variable with the path
-    of the key file of another service account. `max_bytes_billed` is the most bytes that a query may bill; 0 turns the cap
-    off. `streams` is the most streams in which a table is read. `native_sql` lists who may run GoogleSQL of their own in a
-    query, with all that the account can read: e-mail addresses of users, and `group:NAME`; by default nobody.
-    `api_endpoint` and `storage_endpoint` replace the addresses of Google's services.
+    `project_id`: the project with the tables. `billing_project`: the project that pays for queries and reads, if it is
+    another one. `location`: where queries run; by default, where their data is. `datasets`: patterns of the datasets
+    whose tables are discovered; by default, all whose names do not start with _. `discover`: every sync registers the
+    new tables in these datasets. `key_env`: the environment variable with the path of the key file of another service
+    account. `max_bytes_billed`: the maximum number of bytes that a query may bill; 0 for no limit. `streams`: the
+    maximum number of streams in which a table is read. `native_sql`: who may run their own GoogleSQL in a query, which
+    can read all that the account can read: e-mail addresses of users, and group:NAME; by default nobody.
+    `api_endpoint`: replaces the address of BigQuery's API. `storage_endpoint`: replaces the address of BigQuery's
+    Storage Read API.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,10 +118,13 @@ class BigQuerySource(BaseModel):
 class BigQueryTableOptions(BaseModel):
     """The options of one table.
 
-    `columns`: those to read, and the key. `row_filter`: a condition in GoogleSQL that rows must meet. `sql`: the query of a
-    materialized table. `max_bytes_billed`: the most bytes that a query of this table may bill. `cursor_lag`: how far before
-    the cursor an increment begins. `by_partition`: of a partitioned table, only partitions that changed are read.
-    `allow_empty`: a read without rows may empty the table.
+    `sync_strategy`: whether each sync reads the table as a whole, or only new rows. `primary_key`: the columns that
+    identify a row. `cursor_column`: a column that grows, such as a time of change, by which an increment finds new
+    rows. `cursor_lag`: how far before the cursor an increment begins, such as 2h, or 100 for a number. `columns`: the
+    columns to read, besides the key and the cursor. `row_filter`: a condition in GoogleSQL that rows must meet. `sql`:
+    the query of a materialized table. `max_bytes_billed`: the maximum number of bytes that a query of this table may
+    bill. `by_partition`: only partitions that changed are read. `allow_fewer`: the table may lose many or
+    all of its rows at once; an earlier name is `allow_empty`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -133,7 +138,10 @@ class BigQueryTableOptions(BaseModel):
     sql: str | None = None
     max_bytes_billed: Annotated[int, Field(ge=0)] | None = None
     by_partition: bool = False
-    allow_empty: bool = False
+    # fingerprints have its earlier name, or an upgrade would read every table again
+    allow_fewer: bool = Field(
+        default=False, validation_alias=AliasChoices("allow_fewer", "allow_empty"), serialization_alias="allow_empty"
+    )
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

@@ -1,5 +1,6 @@
 """The connector of files: every table of a folder of CSV, TSV, JSON lines and parquet files, plain, gz or zst."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,7 +63,10 @@ class CsvConnector:
         Raises:
             SourceError: the path may not be read, or leads nowhere.
         """
-        return [_source_table(table) for table in self.plan()]
+        return [
+            replace(_source_table(table), basis=_hash([table.reading[1], *self._place_of(table)]))
+            for table in self.plan()
+        ]
 
     def plan(self) -> list[Planned]:
         """Assign the files to tables. They are listed once.
@@ -75,6 +79,11 @@ class CsvConnector:
             self._planned.update({table.name: table for table in table_files.plan(self.wanted, files)})
             self._files[:] = files
         return list(self._planned.values())
+
+    def _place_of(self, planned: Planned) -> tuple[str | None, ...]:
+        """Return all that decides which files belong to a table."""
+        registered = self.wanted.registered.get(planned.name)
+        return self.wanted.source.path, planned.original, registered.files if registered else None
 
     def notes(self) -> tuple[str, ...]:
         """Report files whose names match no format, and that there is nothing to read."""
@@ -144,10 +153,7 @@ class CsvConnector:
             side_by_side = self.side_by_side or SideBySide(memory_limit=self.memory_limit)
             reading = Reading(con, planned.options, planned.required, increment, scratch, side_by_side)
             parts = parts_of(planned, increment.table.registration)
-            registered = self.wanted.registered.get(planned.name)
-            census = Census.of(
-                parts, self.wanted.source.path, planned.original, registered.files if registered else None
-            )
+            census = Census.of(parts, *self._place_of(planned))
             if not planned.options.allow_fewer and increment.table.sync_strategy == "full_refresh":
                 census.check(increment.table.parts)  # an increment keeps the rows of files that are gone
             return _Extract(reading, place, parts, census, into).run()
@@ -237,7 +243,7 @@ class _Extract:
             notes=read.notes,
             is_whole=not unread and increment.is_whole(read.types),
             passed_over=sum(p.known.rows if p.files is None else p.passed_over for p in read.parts)
-            if is_incremental
+            if increment.column is not None
             else 0,
             parts=tuple(parts),
             may_repeat=is_incremental and not table.primary_key and any(overlaps.may_matter(p.known) for p in unread),
@@ -280,6 +286,7 @@ def _source_table(planned: Planned) -> SourceTable:
         cursor_column=planned.options.cursor_column,
         clustered_by=planned.options.cluster_by,
         stable_files=planned.options.stable_files,
+        allow_fewer=planned.options.allow_fewer,
         problem=planned.problem,
     )
 
@@ -325,6 +332,10 @@ _HOLDS = {
     "arrow": ("an Arrow file", "write it as parquet"),
     "avro": ("an Avro file", "write it as parquet"),
 }
+
+
+def _hash(said: object) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _column(name: str, kind: str, original: str) -> Column:

@@ -79,14 +79,23 @@ Delimiter = Annotated[str, AfterValidator(_few_characters)]
 class CsvOptions(BaseModel):
     """How files are read. What is not set is detected, or as in RFC 4180.
 
-    Columns may be given by their originals or their names. `nullstr`: the texts that mean NULL, quoted or not, instead of
-    the unquoted empty text. `names`: the columns of files without a `header`. `quote: ""`: nothing is quoted. `skip`: the
-    number of lines before the header. `comment`: starts lines that are ignored. `row_names` and `trailing_delimiter`: every
-    row has one value more than the header, at its start, or an empty one at its end. `stray_quotes`: what to do with rows
-    that can be read in two ways because of quotes inside unquoted values. `rename_duplicates`: number columns of the same
-    name. `cursor_lag`: how far before the cursor an increment begins, for rows that arrive late. `cluster_by`: columns by which an incremental
-    table is sorted before its `primary_key`. `stable_files`: full refreshes of similar data share files, at the price of
-    writing them twice. `allow_fewer`: a table may lose the rows of many of its files at once.
+    Options can name columns by their originals or their names. `delimiter`: up to 4 characters; detected by default.
+    `quote`: the character around quoted values; an empty string turns quoting off. `escape`: the character that escapes
+    quotes in quoted values; by default, quotes are doubled. `header`: whether the first line has the names of the
+    columns. `skip`: the number of lines before the header. `comment`: the character with which ignored lines start.
+    `row_names`: every row has one more value than the header, a name at its start. `trailing_delimiter`: every row ends
+    with a delimiter that the header does not have. `stray_quotes`: whether a row that is ambiguous because of quotes
+    inside unquoted values is an error, or such quotes are taken literally. `rename_duplicates`: columns of the same
+    name are numbered. `names`: the names of the columns, for files without a header. `nullstr`: the strings that mean
+    NULL, quoted or not, instead of the unquoted empty string. `types`: types of columns, instead of inferred ones, such
+    as {"id": "VARCHAR"}. `encoding`: detected by default. `decimal_separator`: the decimal separator of numbers.
+    `on_error`: whether a malformed row fails the table, or malformed rows are collected and counted. `primary_key`: the
+    columns that identify a row. `sync_strategy`: whether each sync reads the table as a whole, or only new rows.
+    `cursor_column`: a column that grows, such as a time of change, by which an increment finds new rows. `cursor_lag`:
+    how far before the cursor an increment begins, for rows that arrive late, such as 2h, or 100 for a number.
+    `cluster_by`: columns by which an incremental table is sorted before its primary key. `stable_files`: a full refresh
+    of similar data keeps the files of unchanged rows, at the price of writing the table twice. `allow_fewer`: the table
+    may lose many of its files, or many or all of its rows, at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -125,7 +134,10 @@ class CsvOptions(BaseModel):
 
 
 class CsvTableOptions(CsvOptions):
-    """The options of one table. `files` is a glob, relative to the source's folder, of the files that make the table."""
+    """The options of one table.
+
+    `files`: a glob, relative to the source's folder, of the files that make up the table.
+    """
 
     files: str | None = None
 
@@ -133,7 +145,7 @@ class CsvTableOptions(CsvOptions):
 class CsvSource(CsvOptions):
     """The config of a source: the place of its files, and the options of all its tables.
 
-    `path` is a folder, a glob or a file. With `discover`, files that nobody registered become tables.
+    `path`: a folder, a glob or a file. `discover`: whether files that are not registered become tables.
     """
 
     path: str

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 OWN_PARTS = 64
-"""A folder of at most so many files has a part for each."""
+"""The maximum number of files of a folder in which each file is a part."""
 
 _SMALL_BYTES, _SHARED_BYTES = 2 << 20, 8 << 20
 _SHARED = 32
-"""Small files share a part with about so many others, at most four times as many, and little more than 8 MB."""
+"""The usual number of small files in a shared part, which has at most four times as many and about 8 MB."""
 
 _LONGEST_BOUND = 500
 
@@ -132,10 +132,10 @@ def _hash(text: str) -> str:
 class Overlaps:
     """Which parts an increment must read although they have not changed.
 
-    The result of an increment is that of reading all files: of rows with one key, the one with the greatest cursor counts,
-    else the last in the order of the files. So if a file with such a row is read, those after it that may have the same
-    key, and may have a row that is not before the cursor, must be read too; if a row may be gone from a file, all such
-    files. `lost` are the parts that have changed or are gone, as they were read last.
+    The result of an increment is that of reading all files: of rows with one key, the one with the greatest cursor
+    counts, else the last in the order of the files. So if a file with such a row is read, those after it that may have
+    the same key, and may have a row that is not before the cursor, must be read too; if a row may be gone from a file,
+    all such files. `lost` are the parts that have changed or are gone, as they were read last.
     """
 
     con: "DuckDBPyConnection"

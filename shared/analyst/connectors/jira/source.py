@@ -48,18 +48,20 @@ _DESCRIPTIONS: Final = {
 
 
 class JiraSource(BaseModel):
-    """The config of a Jira source. The instance and its credentials are in the settings."""
+    """The config of a Jira source. The instance and its credentials are in the settings.
+
+    `jql`: the issues to read, without ORDER BY; by default all; webhooks about other issues are folded nevertheless.
+    `restricted`: whether the tables have comments and worklogs that are visible only to roles, groups or agents.
+    `secured`: whether the tables have issues with a security level. `emails`: whether people are named by the e-mail
+    addresses that Jira shows, or only by their account ids.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     jql: str | None = None
-    """The issues to read, without ORDER BY; by default all. Webhooks about other issues are included nevertheless."""
     restricted: Literal["exclude", "include"] = "exclude"
-    """Whether comments and worklogs that are visible only to roles, groups or agents are in the tables."""
     secured: Literal["include", "exclude"] = "include"
-    """Whether the tables contain issues with a security level."""
     emails: Literal["include", "exclude"] = "include"
-    """Whether people are named by e-mail addresses that Jira shows, or only by the ids of their accounts."""
 
     @property
     def privacy(self) -> Privacy:

@@ -18,7 +18,7 @@ _RECORDS: Final = 100
 
 
 class JobStanding(BaseModel):
-    """How a job or the extract last ended."""
+    """The last result of a job or the extract."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,7 @@ class JobStanding(BaseModel):
 
 
 class JiraStatus(BaseModel):
-    """The status of a source. Times are by Jira's clock.
+    """The status of a source. Times are those of Jira's clock.
 
     `read_until` is the last update that was read. While `reading_from` is set, only issues created before it were read.
     `failed` issues could not be fetched and are retried. `unresolved` are configured fields that Jira does not have.

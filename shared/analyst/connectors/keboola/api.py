@@ -12,6 +12,7 @@ from urllib.parse import quote as quote_url
 
 from analyst.connectors.keboola.http import Connection
 from analyst.errors import SourceError, UnavailableError
+from analyst.json_values import mapping, whole
 
 _LISTED: Final = "columns,columnMetadata,metadata,buckets"
 DEFAULT_JOBS: Final = 4
@@ -118,18 +119,18 @@ class StorageApi:
 
     def verify(self) -> Project:
         """Return what the token is for, which proves that it is valid."""
-        said = _mapping(self.connection.get("/v2/storage/tokens/verify"))
-        owner = _mapping(said.get("owner"))
-        limits = _mapping(owner.get("limits"))
-        jobs = _mapping(limits.get("storage.jobsParallelism")).get("value")
+        said = mapping(self.connection.get("/v2/storage/tokens/verify"))
+        owner = mapping(said.get("owner"))
+        limits = mapping(owner.get("limits"))
+        jobs = mapping(limits.get("storage.jobsParallelism")).get("value")
         features = owner.get("features")
         return Project(
             id=str(owner.get("id") or ""),
             name=str(owner.get("name") or ""),
             backend=str(owner.get("defaultBackend") or "snowflake"),
             file_provider=str(owner.get("fileStorageProvider") or "aws"),
-            jobs=max(_whole(jobs) or DEFAULT_JOBS, 1),
-            buckets={str(key): str(value) for key, value in _mapping(said.get("bucketPermissions")).items()},
+            jobs=max(whole(jobs) or DEFAULT_JOBS, 1),
+            buckets={str(key): str(value) for key, value in mapping(said.get("bucketPermissions")).items()},
             features=frozenset(map(str, features)) if isinstance(features, list) else frozenset(),
             expires=said.get("expires") or None,
             sees_all_buckets=bool(said.get("canManageBuckets") or said.get("isMasterToken")),
@@ -144,18 +145,18 @@ class StorageApi:
         said = self.connection.get(f"{self._root}/tables", {"include": _LISTED})
         if not isinstance(said, list):
             raise UnavailableError("Keboola's list of tables is not a list; try again later")
-        raw = [one for one in map(_mapping, said) if one.get("id")]
+        raw = [one for one in map(mapping, said) if one.get("id")]
         by_id = {str(one["id"]): one for one in raw}
         return [_table(one, by_id) for one in raw]
 
     def table(self, table: str) -> TableInfo:
         """Return one table, with its definition if it is typed."""
-        return _table(_mapping(self.connection.get(f"{self._root}/tables/{quote_url(table, safe='')}")), {})
+        return _table(mapping(self.connection.get(f"{self._root}/tables/{quote_url(table, safe='')}")), {})
 
     def export(self, table: str, order: Mapping[str, Any]) -> str:
         """Start the export of a table and return the id of its job."""
         path = f"{self._root}/tables/{quote_url(table, safe='')}/export-async"
-        job = _mapping(self.connection.post(path, order)).get("id")
+        job = mapping(self.connection.post(path, order)).get("id")
         if job is None:
             raise UnavailableError(f"Keboola started no export of {table!r}: its answer has no job; try again later")
         return str(job)
@@ -170,15 +171,15 @@ class StorageApi:
         patience = self.connection.patience
         deadline = patience.monotonic() + patience.job
         for pause in patience.polls():
-            said = _mapping(self.connection.get(f"/v2/storage/jobs/{quote_url(job, safe='')}"))
+            said = mapping(self.connection.get(f"/v2/storage/jobs/{quote_url(job, safe='')}"))
             status = said.get("status")
             if status == "success":
-                file = _mapping(_mapping(said.get("results")).get("file")).get("id")
+                file = mapping(mapping(said.get("results")).get("file")).get("id")
                 if file is None:
                     raise UnavailableError(f"the export of {table!r} (job {job}) has no file; try again later")
                 return str(file)
             if status in ("error", "cancelled", "terminated"):
-                raise self._failed(_mapping(said.get("error")), job, table, str(status))
+                raise self._failed(mapping(said.get("error")), job, table, str(status))
             if patience.monotonic() + pause > deadline:
                 raise UnavailableError(
                     f"the export of {table!r} (job {job}) is still {status!r} after {patience.job:.0f} s; the next sync "
@@ -196,11 +197,11 @@ class StorageApi:
     def file(self, file: str) -> Mapping[str, Any]:
         """Return a file with new credentials for reading it."""
         path = f"{self._root}/files/{quote_url(file, safe='')}"
-        return _mapping(self.connection.get(path, {"federationToken": 1}))
+        return mapping(self.connection.get(path, {"federationToken": 1}))
 
 
 def _table(raw: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]]) -> TableInfo:
-    source, bucket = _mapping(raw.get("sourceTable")), _mapping(raw.get("bucket"))
+    source, bucket = mapping(raw.get("sourceTable")), mapping(raw.get("bucket"))
     is_linked = bool(
         bucket.get("sourceBucket") or bucket.get("isLinked")
     )  # then a table here may have the id of the source
@@ -208,7 +209,7 @@ def _table(raw: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]]) -> Ta
     id_ = str(raw["id"]) if raw.get("id") else ""
     if id_.count(".") < 2:  # noqa: PLR2004 - stage, bucket and table
         raise UnavailableError(f"Keboola's answer has a table without an id such as in.c-main.orders: {id_!r}")
-    definition = _mapping(raw.get("definition")) or _mapping(origin.get("definition"))
+    definition = mapping(raw.get("definition")) or mapping(origin.get("definition"))
     defined = tuple(_defined(definition))
     columns = raw.get("columns") or [column.name for column in defined]
     return TableInfo(
@@ -221,8 +222,8 @@ def _table(raw: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]]) -> Ta
         is_alias=bool(raw.get("isAlias")),
         is_linked=is_linked,
         backend=str(bucket.get("backend") or "snowflake").lower(),
-        rows=_whole(raw.get("rowsCount")),
-        size_bytes=_whole(raw.get("dataSizeBytes")),
+        rows=whole(raw.get("rowsCount")),
+        size_bytes=whole(raw.get("dataSizeBytes")),
         created=raw.get("created") or None,
         imported=raw.get("lastImportDate") or origin.get("lastImportDate") or None,
         changed=raw.get("lastChangeDate") or origin.get("lastChangeDate") or None,
@@ -233,12 +234,12 @@ def _table(raw: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]]) -> Ta
 
 
 def _column_metadata(raw: Mapping[str, Any]) -> dict[str, tuple[Entry, ...]]:
-    said = _mapping(raw.get("columnMetadata"))
+    said = mapping(raw.get("columnMetadata"))
     return {column: entries for column, listed in said.items() if (entries := tuple(_entries(listed)))}
 
 
 def _entries(said: Any) -> Iterator[Entry]:
-    for one in map(_mapping, said if isinstance(said, list) else ()):
+    for one in map(mapping, said if isinstance(said, list) else ()):
         if one.get("key") and one.get("value") is not None:
             yield Entry(
                 str(one["key"]), str(one["value"]), str(one.get("provider") or ""), str(one.get("timestamp") or "")
@@ -255,8 +256,8 @@ def moment_of(text: str | None) -> datetime | None:
 
 
 def _defined(definition: Mapping[str, Any]) -> Iterator[DefinedColumn]:
-    for column in map(_mapping, definition.get("columns") or ()):
-        said = _mapping(column.get("definition"))
+    for column in map(mapping, definition.get("columns") or ()):
+        said = mapping(column.get("definition"))
         yield DefinedColumn(
             name=str(column.get("name")),
             type=str(said.get("type") or column.get("basetype") or ""),
@@ -264,15 +265,3 @@ def _defined(definition: Mapping[str, Any]) -> Iterator[DefinedColumn]:
             is_nullable=said.get("nullable") in (None, True, 1, "1", "true"),
             basetype=column.get("basetype") or None,
         )
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    """Return a JSON object; an empty one may have been encoded as `[]`."""
-    return value if isinstance(value, dict) else {}
-
-
-def _whole(value: Any) -> int | None:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None

@@ -221,7 +221,8 @@ class KeboolaConnector:
             sync_strategy="incremental" if wanted.options.is_incremental else "full_refresh",
             clustered_by=_clustering(wanted.options, key),
             partitioned_by=_periods(wanted.options),
-            keeps_rows=not wanted.options.allow_empty,
+            allow_fewer=wanted.options.allow_fewer,
+            basis=wanted.options.basis(self.api.connection.url, self.api.branch, info.id),
             read_at=self.now(),
         )
 
@@ -299,7 +300,7 @@ class KeboolaConnector:
             if options.row_limit is not None:
                 order["limit"] = options.row_limit
             if options.max_history_days is not None:
-                order["changedSince"] = _unix(_days_ago(self.now(), options.max_history_days))
+                order["changedSince"] = int(_days_ago(self.now(), options.max_history_days).timestamp())
             written, is_stable = self._by_catalog(reading) or self._exported(reading, order, "whole")
         if is_stable and self._is_countable(reading) and written.rows != info.rows:
             raise UnavailableError(
@@ -338,7 +339,7 @@ class KeboolaConnector:
     def _changes(self, reading: _Reading, progress: Progress) -> Extracted:
         """Read the rows that changed since the last sync, and some before."""
         since = progress.until - timedelta(seconds=seconds(reading.options.overlap))
-        written, is_stable = self._exported(reading, {"changedSince": _unix(since)}, "changes")
+        written, is_stable = self._exported(reading, {"changedSince": int(since.timestamp())}, "changes")
         until = moment_of(reading.info.mark) or self.now()
         moved = replace(progress, until=max(until, progress.until), place=self._place_mark())
         expected = reading.info.rows if is_stable and self._is_countable(reading) else None
@@ -363,7 +364,9 @@ class KeboolaConnector:
         while True:
             stop = start + days
             is_last = stop > end
-            order = {"changedSince": _unix(start)} | ({} if is_last else {"changedUntil": _unix(stop)})
+            order = {"changedSince": int(start.timestamp())} | (
+                {} if is_last else {"changedUntil": int(stop.timestamp())}
+            )
             part, is_stable = self._exported(reading, order, f"window-{len(parts)}")
             parts.append(part)
             start = end if is_last else stop
@@ -423,6 +426,7 @@ class KeboolaConnector:
             replaces=replaces,
             expected_rows=expected,
             is_complete=is_complete and not reading.is_behind and not self._is_fresh(reading.info),
+            is_first_part=progress.is_partial,
             description=description,
             read_at=min(reading.resumed, default=None),
         )
@@ -537,10 +541,6 @@ def _days_ago(now: datetime, days: int) -> datetime:
     return (now - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _unix(moment: datetime) -> int:
-    return int(moment.timestamp())
-
-
 def _key(options: KeboolaTableOptions, info: TableInfo) -> tuple[str, ...]:
     """Return the published names of the key: that of the options, else Keboola's."""
     if options.primary_key or not info.primary_key:
@@ -594,6 +594,6 @@ def _fingerprint(options: KeboolaTableOptions, info: TableInfo, now: datetime) -
         if entry.key.startswith("KBC.datatype.")
     ]
     filters = [one.order(now) for one in options.where_filters]
-    said = options.model_dump(mode="json", exclude={"where_filters", "full_reload", "overlap"})
+    said = options.model_dump(mode="json", by_alias=True, exclude={"where_filters", "full_reload", "overlap"})
     parts = [info.id, info.mark or now.isoformat(), info.rows, info.columns, info.primary_key, types, filters, said]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -17,7 +17,7 @@ from analyst.connectors.keboola.http import Connection
 from analyst.connectors.keboola.options import KeboolaTableOptions
 from analyst.connectors.keboola.slices import Written
 from analyst.contract import parquet
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import reason_of, told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
@@ -58,7 +58,7 @@ class Extension:
         try:
             con.execute(f"attach {url} as {quote(ALIAS)} (type keboola, token {token}, read_only true)")
         except duckdb.Error as error:
-            reason = self.connection.hidden(str(error).split("\n")[0])
+            reason = self.connection.hidden(reason_of(error))
             raise SourceError(f"the DuckDB extension keboola can't attach the project: {reason}") from None
 
 

@@ -1,13 +1,15 @@
 """The config of a Keboola source, and the options of its tables."""
 
 import calendar
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from analyst.addresses import ServerUrl
 from analyst.connectors.keboola.columns import SchemaChanges, chosen_type
@@ -140,14 +142,19 @@ class WhereFilter(BaseModel):
 class KeboolaTableOptions(BaseModel):
     """The options of one table.
 
-    `columns`: those to read, and the key. `row_limit`: the most rows of a full refresh. `overlap`: how far before the last
-    change an increment begins; longer than the longest import into the table. `full_reload`: how often an incremental
-    table that changed is read again as a whole, which removes rows that were deleted in Keboola; `never` turns that off.
-    `initial_load_chunk_days`: the first load of an incremental table is read in windows of so many days of changes, each
-    published on its own. `max_history_days`: how far back the first load goes. `schema_changes`: what happens when
-    columns change. `types`: types of columns, instead of Keboola's. `file_type`: as what Keboola exports the table.
-    `allow_empty`: an export without rows may empty the table. `check_rows`: whether the number of rows is compared with
-    Keboola's. `partition_by`, `partition_granularity`: the column and the periods by which a partitioned table is stored.
+    `sync_strategy`: whether each sync reads the table as a whole, only changes, or changes of a table that is stored by
+    periods. `primary_key`: the columns that identify a row; by default, Keboola's. `cursor_column`: not used, since
+    Keboola knows when rows changed. `columns`: the columns to read, besides the key. `where_filters`: conditions, all
+    of which rows must meet. `row_limit`: the maximum number of rows of a full refresh. `types`: types of columns,
+    instead of Keboola's. `schema_changes`: whether columns follow the table (evolve), a change fails it (freeze), or
+    new columns are not read (discard). `file_type`: the format in which Keboola exports the table. `overlap`: how far
+    before the last change an increment begins; longer than the longest import into the table. `full_reload`: how often
+    an incremental table that changed is read as a whole, which removes rows that were deleted in Keboola, or never.
+    `initial_load_chunk_days`: the first load of an incremental table is read in windows of that many days of changes,
+    each published on its own. `max_history_days`: how many days of changes the first load reads. `partition_by`: the
+    column by whose periods a partitioned table is stored. `partition_granularity`: the length of these periods.
+    `allow_fewer`: the table may lose many or all of its rows at once; an earlier name is `allow_empty`. `check_rows`:
+    whether the number of rows is compared with Keboola's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -166,7 +173,10 @@ class KeboolaTableOptions(BaseModel):
     max_history_days: Annotated[int, Field(ge=1, le=36600)] | None = None
     partition_by: Annotated[str, AfterValidator(name_of)] | None = None
     partition_granularity: Literal["day", "month", "year"] = "month"
-    allow_empty: bool = False
+    # fingerprints have its earlier name, or an upgrade would read every table again
+    allow_fewer: bool = Field(
+        default=False, validation_alias=AliasChoices("allow_fewer", "allow_empty"), serialization_alias="allow_empty"
+    )
     check_rows: bool = True
     cursor_column: str | None = None
 
@@ -177,6 +187,11 @@ class KeboolaTableOptions(BaseModel):
         if self.sync_strategy == "partitioned" and self.partition_by is None:
             raise ValueError("a partitioned table needs partition_by, the column whose periods are its partitions")
         return self
+
+    def basis(self, *place: str | None) -> str:
+        """Return a hash of what decides which rows are read from a place."""
+        said = self.model_dump(mode="json", exclude={"full_reload", "overlap", "check_rows", "allow_fewer"})
+        return hashlib.sha256(json.dumps([place, said], sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def is_incremental(self) -> bool:
@@ -197,11 +212,12 @@ class KeboolaTableOptions(BaseModel):
 class KeboolaSource(BaseModel):
     """The config of a Keboola source. The stack and the token are in the settings, unless they are given here.
 
-    `token_env` names the environment variable with the token of another project. `branch` is the id of a development
-    branch. `buckets` are patterns of the buckets whose tables are discovered. With `discover`, every sync registers the
-    tables that are new in them. `parallel` limits the exports at the same time below what the project allows.
-    `extension`: whether the DuckDB extension `keboola` is used where it can be. `file_endpoint` replaces the addresses
-    of Google Cloud Storage and of S3.
+    `stack_url`: the address of another Keboola stack. `project_id`: the id of another project. `token_env`: the
+    environment variable with the token of another project. `branch`: the id of a development branch. `buckets`:
+    patterns of the buckets whose tables are discovered; by default, all but system buckets. `discover`: every sync
+    registers the new tables in these buckets. `parallel`: the maximum number of simultaneous exports; by default, what
+    the project allows. `extension`: whether the DuckDB extension keboola is used where possible. `file_endpoint`:
+    replaces the addresses of Google Cloud Storage and of S3.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Computing materialized tables: in the order of their inputs, and only those whose inputs have other data than before."""
+"""Computing materialized tables: in the order of their inputs, and only those whose inputs have changed."""
 
 import hashlib
 import json
@@ -29,6 +29,7 @@ from analyst.query.file_cache import private_folder
 from analyst.query.pool import Limits, Pool
 from analyst.query.results import ENGINE
 from analyst.query.statement import StatementError
+from analyst.runs import new_run_id
 from analyst.settings.kinds import bytes_of
 from analyst.state import registry, sources
 from analyst.state.registry import RegisteredTable
@@ -74,6 +75,9 @@ class Materialized:
                 description=table.description,
                 read_at=self.now,
                 problem=problem,
+                # the rows of a volatile statement may go with the time; that of BigQuery is called volatile for another reason
+                allow_fewer=options.allow_fewer or (options.is_volatile and options.engine != "bigquery"),
+                basis=_basis_of(options),
                 inputs=tuple(
                     Input(table=each.id, hash=each.hash, columns=options.columns.get(each.id)) for each in used
                 ),
@@ -93,9 +97,11 @@ class Materialized:
         (registered,) = (each for each in self.tables_ if each.name == table.name)
         options = options_of(registered.id, registered.options)
         if options.engine == "bigquery":
-            # without a schedule, the fingerprint names the day, within which the table is computed once
-            run = self.run_id if table.name in self.has_schedule else table.fingerprint
-            return bigquery_rows(self.ctx, table, options, into, checkpoints=self.checkpoints, run=run)
+            # Without a schedule, the fingerprint names the day, within which the table is computed once. The parts of a run that
+            # was cut have the run's name in common, even if the schedule is removed meanwhile.
+            day = () if table.name in self.has_schedule else (table.fingerprint,)
+            runs = (*day, *filter(None, [self.run_id]))
+            return bigquery_rows(self.ctx, table, options, into, checkpoints=self.checkpoints, runs=runs)
         try:
             statement = self.engine.check(options.sql, EVERYTHING)
             if Inputs.of(statement, self.reader).ids != options.inputs:
@@ -139,6 +145,11 @@ class Materialized:
         engine = ENGINE if options.engine == "duckdb" else options.connection
         said = [_FORMAT, engine, options.engine, options.sql, seen, list(gone), when]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _basis_of(options: MaterializedOptions) -> str:
+    said = [options.engine, options.connection, options.sql]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +214,7 @@ def compute(ctx: Context, request: ExtractRequest) -> ExtractAnswer:
         NotFoundError: the source does not exist.
         InvalidInputError: it is of another type.
     """
+    request = request.model_copy(update={"run_id": request.run_id or new_run_id()})
     settings = ctx.settings
     limits = Limits(_AT_ONCE, bytes_of(settings.query_memory), spill=_SPILL, result=_SPILL, threads=1, wait=_SECONDS)
     pool = Pool(limits, private_folder(settings.scratch_dir) / "workers")

@@ -241,11 +241,12 @@ def bigquery_rows(
     into: Path,
     *,
     checkpoints: Checkpoints,
-    run: str | None,
+    runs: tuple[str, ...],
 ) -> Extracted:
     """Run the SQL of a table in BigQuery, after its dry run, and write the rows of its result into a folder.
 
-    A result that takes longer to read than a request may is cut like any table of BigQuery. Within a `run`, the SQL runs once.
+    A result that takes longer to read than a request may is cut like any table of BigQuery. Within a run, which has one of the names `runs`, the SQL
+    runs once.
 
     Raises:
         SourceError: it fails, or would bill more than it may.
@@ -264,7 +265,7 @@ def bigquery_rows(
     given = BigQueryTableOptions(sql=options.sql, max_bytes_billed=options.max_bytes_billed)
     wanted = WantedTable(table.name, "", table.name, given, told=table.original)
     with ctx.process.opened("bigquery readers", lambda: Readers(most=1)) as readers:
-        long = LongReads(readers, SourceJobs(ctx.store, checkpoints.source, ctx.clock), checkpoints, run)
+        long = LongReads(readers, SourceJobs(ctx.store, checkpoints.source, ctx.clock), checkpoints, runs)
         connector = BigQueryConnector(project.api, [wanted], readers, project.limits, now=ctx.clock, long=long)
         made = connector.extract(table, None, into)
         return replace(made, notes=(*made.notes, *connector.notes()))

@@ -18,11 +18,13 @@ class MaterializedSource(BaseModel):
 class MaterializedOptions(BaseModel):
     """The options of a materialized table.
 
-    `sql` is one query over tables of any source. `engine` runs it: `spark` is the Spark Connect server of the settings, with
-    SQL that DuckDB can parse, too; `bigquery` runs GoogleSQL over the tables of the BigQuery source `connection`, whose cap on
-    billed bytes `max_bytes_billed` overrides. The server derives from it, and overwrites, `inputs`: the tables that it
-    names; `columns`: those of each input that it may read, if that is not all; and `is_volatile`: whether its result can
-    differ over the same data.
+    `sql`: one query over tables of any source. `engine`: what runs the query: the server's DuckDB, the Spark Connect
+    server of the settings (with SQL that DuckDB can parse, too), or BigQuery (with GoogleSQL). `connection`: the
+    BigQuery source in whose project the engine bigquery runs. `max_bytes_billed`: overrides the limit of billed bytes
+    of that source. The server derives three fields from the query, and overwrites them: the tables that it names
+    (`inputs`), the columns of each input that it may read, if not all (`columns`), and whether its result can differ
+    over the same data (`is_volatile`). `allow_fewer`: the table may lose many or all of its rows at once, which it
+    always may if its result differs over the same data.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,7 @@ class MaterializedOptions(BaseModel):
     inputs: Annotated[tuple[TableId, ...], Field(max_length=1000)] = ()
     columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     is_volatile: bool = False
+    allow_fewer: bool = False
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

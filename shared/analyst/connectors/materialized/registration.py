@@ -1,7 +1,7 @@
 """The registration of tables: the SQL of a materialized one is checked, and its inputs and their cycles are found.
 
-Its SQL is checked like that of a query, in a worker process. The administrator who registers it is trusted with all data, but not with
-the server.
+Its SQL is checked like that of a query, in a worker process. The administrator who registers it is trusted with all
+data, but not with the server.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 EVERYTHING: Final = Caller(user_id=None, email=None, role=Role.ADMIN)
-"""The caller as whom SQL runs: it may read every table of the snapshot, whoever registered it."""
+"""The caller with whose rights SQL runs: it may read every table of the snapshot, whoever registered the SQL."""
 
 
 def register(ctx: Context, new: NewTable) -> RegisteredTable:

@@ -190,7 +190,7 @@ def new_client(url: str, endpoint: str | None) -> Client:
 
 
 def literally(text: str) -> str:
-    """Return a glob that matches exactly this text."""
+    """Return a glob that matches exactly this string."""
     return "".join(f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in text)
 
 

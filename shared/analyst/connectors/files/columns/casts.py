@@ -21,7 +21,7 @@ _ZONE = " ?(?:Z|UTC|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
 _LOOSE_DAY = r"\s*[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}"  # DuckDB reads 12/11/10 as a day of the year 12
 _LOOSE_TIME = r"[ T]\s*[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6}0*)?)?"
 _EXACT_DIGITS = 15
-"""Any decimal number of at most so many digits survives the conversion to a double and back."""
+"""The number of digits up to which every decimal number survives the conversion to a double and back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Cast:
     """A type, the SQL `value` of the type that a text becomes, and the SQL condition that the text `fits`.
 
     `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text: then the
-    value is NULL. `some` is a condition that at least one text of the column must meet before the type is inferred. A type
-    `is_known` if the column already has it, with or without a text.
+    value is NULL. `some` is a condition that at least one text of the column must meet before the type is inferred. A
+    type `is_known` if the column already has it, with or without a text.
     """
 
     type: str

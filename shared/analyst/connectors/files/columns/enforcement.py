@@ -11,6 +11,7 @@ from analyst.connectors.files.columns.text_types import Only, Range, SideBySide,
 from analyst.connectors.files.increments import Increment, written_types
 from analyst.connectors.files.options import CsvOptions
 from analyst.contract.column_names import Naming
+from analyst.duckdb_files import reason_of
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 
@@ -200,7 +201,7 @@ class Reading:
         try:
             return self.con.execute(query).fetchall()
         except duckdb.Error as error:
-            raise UnreadableError(str(error).split("\n")[0]) from error
+            raise UnreadableError(reason_of(error)) from error
 
 
 def _filtered(only: Only, configured: Mapping[str, Cast], fits: str) -> Only:

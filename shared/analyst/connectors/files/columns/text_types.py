@@ -46,9 +46,6 @@ _RANGE_SHARE = 1 / 4
 
 _COPIED_BYTES = 1 << 20
 
-_ONE_WRITE = 250
-"""The number of columns written at once; 800 columns of integers fit into 300 MB."""
-
 
 class Wrapped(Protocol):
     """Wraps a typed query, so that it selects the wanted rows."""
@@ -244,7 +241,7 @@ class Texts:
         if not is_checked:
             self._prove(typed)
         try:
-            if self.ranges and self._share(typed) <= _RANGE_SHARE and len(self.columns) <= _ONE_WRITE:
+            if self.ranges and self._share(typed) <= _RANGE_SHARE and len(self.columns) <= column_groups.WIDE:
                 return self._write_ranges(into, typed, wrap, counted)
             return self._write(into, typed, wrap, checked=is_checked), counted(self.con)
         except BaseException:
@@ -253,7 +250,7 @@ class Texts:
 
     def _fit_beside_each_other(self, types: Mapping[str, Cast]) -> bool:
         """Return whether there is memory for the checks of all columns at once."""
-        return self._share(types) <= 1 and len(self.columns) <= _ONE_WRITE
+        return self._share(types) <= 1 and len(self.columns) <= column_groups.WIDE
 
     @staticmethod
     def _share(types: Mapping[str, Cast]) -> float:
@@ -346,7 +343,7 @@ class Texts:
         try:
             return self.con.execute(query).fetchall()
         except duckdb.Error as error:
-            raise UnreadableError(str(error).split("\n")[0]) from error
+            raise UnreadableError(duckdb_files.reason_of(error)) from error
 
     def _write(self, into: Path, types: Mapping[str, Cast], wrap: Wrap, *, checked: bool) -> list[Path]:
         into.mkdir()
@@ -356,7 +353,7 @@ class Texts:
         for number, part in enumerate(self.parts):
             home = into / str(number)
             home.mkdir()
-            if len(self.columns) > _ONE_WRITE:
+            if len(self.columns) > column_groups.WIDE:
                 written += self._write_groups(number, types, wrapped, home)
             else:
                 query = wrapped(self._select(part, types, token if checked else None, self.columns))

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from analyst.addresses import is_public
 from analyst.connectors.files.places.local import SourceFile, is_under, refused
 from analyst.errors import SourceError, UnavailableError
+from analyst.public_addresses import is_public
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0

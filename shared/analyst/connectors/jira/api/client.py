@@ -1,7 +1,8 @@
 """Requests to a Jira instance: complete issues, searches, fields and files.
 
-Source: Jira Cloud's REST API v3, developer.atlassian.com. Documents are complete: pages of comments, worklogs and changes
-are read to their ends, each in the order of its ids, so that an issue is the same document however it was requested.
+Source: Jira Cloud's REST API v3, developer.atlassian.com. Documents are complete: pages of comments, worklogs and
+changes are read to their ends, each in the order of its ids, so that an issue is the same document however it was
+requested.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -189,7 +190,7 @@ class JiraClient:
         return told
 
     def attachment(self, id_: str, into: Path, most: int) -> int:
-        """Copy a file of at most so many bytes, and return its size.
+        """Copy a file of limited size, and return its size in bytes.
 
         Raises:
             TooLargeError: it is larger.

@@ -49,7 +49,7 @@ class WebhookAnswer(BaseModel):
 
 
 class WebhookHealth(BaseModel):
-    """Whether webhooks are accepted, and for how long the oldest has waited. `waiting` counts to 1,000."""
+    """Whether webhooks are accepted, and how long the oldest has been waiting. `waiting` counts up to 1,000."""
 
     model_config = ConfigDict(frozen=True)
 

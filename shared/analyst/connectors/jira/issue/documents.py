@@ -109,7 +109,7 @@ def issue_id(value: Any) -> str | None:
 
 
 def identifier(value: Any) -> str | None:
-    """Return the id of a thing, a number or a text; None for anything else."""
+    """Return the id of a thing, a number or a string; None for anything else."""
     if isinstance(value, str):
         return value or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

@@ -65,7 +65,7 @@ def micros_of(moment: datetime) -> int:
 
 
 def of_micros(count: int) -> datetime | None:
-    """Return the time so many microseconds after 1970; None beyond the years 1 to 9999."""
+    """Return the time of a number of microseconds since 1970; None beyond the years 1 to 9999."""
     try:
         return EPOCH + timedelta(microseconds=count)
     except OverflowError:

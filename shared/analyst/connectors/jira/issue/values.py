@@ -29,7 +29,7 @@ _WHO = re.compile(r"[?&](?:accountId|username|key)=([^&#]+)")
 
 
 def text(value: Any, name: str, report: Report) -> str | None:
-    """Return a text; numbers and booleans are written as in JSON."""
+    """Return a string; numbers and booleans are written as in JSON."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int | float):
@@ -129,7 +129,7 @@ def user_name(value: Any, *, emails: bool = True) -> str | None:
 
 
 def is_email(text: str | None) -> bool:
-    """Return whether a text is just an e-mail address."""
+    """Return whether a string is just an e-mail address."""
     return text is not None and _EMAIL.fullmatch(text.strip()) is not None
 
 

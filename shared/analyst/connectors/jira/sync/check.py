@@ -164,7 +164,7 @@ _KINDS: Final[tuple[Kind, ...]] = ("missing", "stale", "deleted")
 
 
 def level_of(count: int) -> Level:
-    """Return the severity of so many differences."""
+    """Return the severity of a number of differences."""
     if count > ERROR_ABOVE:
         return "ERROR"
     return "WARNING" if count > WARNING_ABOVE else "INFO"

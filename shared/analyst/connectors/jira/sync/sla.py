@@ -24,8 +24,8 @@ _BATCH: Final = 500
 class Poll:
     """Fetches the SLAs of open issues, with the service desk's account if there is one.
 
-    Counts: issues `polled`, `healed` because an update had been missed, `failed`, and `emptied` of their SLAs, of which some may
-    be `withheld`.
+    Counts: issues `polled`, `healed` because an update had been missed, `failed`, and `emptied` of their SLAs, of which
+    some may be `withheld`.
     """
 
     job: Job
@@ -86,7 +86,7 @@ class Poll:
             raise failure
 
     def _withhold(self, desk: Desk, there: Mapping[str, IssueState], changes: dict[str, Change], total: int) -> None:
-        """Leave out changes that would end the SLAs of more issues than is believable: who is no agent is shown none."""
+        """Leave out changes that would end the SLAs of more issues than is believable: Jira shows none to other than agents."""
         job = self.job
         emptied = [
             issue_id

@@ -22,9 +22,9 @@ MOST_FAILED: Final = 1000
 class Progress:
     """The progress; times are Jira's, in epoch milliseconds.
 
-    Issues created from `created` on were never read; it is `None` once all were. All updates before `updated` were read.
-    `failed` issues could not be fetched, and are retried. `gone` are the times, by our clock, at which issues were removed
-    because Jira no longer showed them, of at least the last day.
+    Issues created from `created` on were never read; it is `None` once all were. All updates before `updated` were
+    read. `failed` issues could not be fetched, and are retried. `gone` are the times, by our clock, at which issues
+    were removed because Jira no longer showed them, of at least the last day.
     """
 
     updated: int
@@ -66,7 +66,7 @@ class Progress:
         return sum(moment > now - _DAY for moment in self.gone)
 
     def with_gone(self, count: int, now: int) -> Self:
-        """Record that so many issues were removed now."""
+        """Record the number of issues that were removed now."""
         return replace(self, gone=(*(moment for moment in self.gone if moment > now - _DAY), *[now] * count))
 
     def through(self) -> Self:

@@ -150,7 +150,7 @@ class Absorbing:
         return Absorbed(version, ids, published, dict(report.misshapen), withheld, doubt, note)
 
     def _doubt(self, gone: int, cursor: Cursor) -> str | None:
-        """Return why so many disappearances are not believed; `None` if they are."""
+        """Return why disappearances are not believed because of their number; `None` if they are."""
         live = self.base.files.get("issues") or self.base.files.get(RAW, ())
         total = sum(file.rows for file in live)
         progress = Progress.read(cursor)
@@ -172,8 +172,8 @@ class Absorbing:
     def _derived(self, cursor: Cursor, *, is_empty: bool) -> list[str]:
         """Return the tables to derive.
 
-        Imported ones stay until all of Jira was read, because they may contain more. If Jira then has no issue at all, it
-        is probably the wrong instance or account, and they stay as well: they may be the only copy of the data.
+        Imported ones stay until all of Jira was read, because they may contain more. If Jira then has no issue at all,
+        it is probably the wrong instance or account, and they stay as well: they may be the only copy of the data.
         """
         is_replaced = _is_whole(cursor) and not is_empty
         wanted = [name for name in self.options.tables if name != RAW and name not in self.excluded]
@@ -404,11 +404,11 @@ class Warehouse:
     def absorb(self, change: Mapping[str, Change], *, cursor: Cursor = None, believed: int | None = None) -> Absorbed:
         """Change the states of issues by id, and publish the tables derived from them: all together, or nothing.
 
-        Tables derived with other options are rebuilt. `cursor` replaces the recorded one if given. If Jira no longer shows
-        more issues than are `believed` to be deleted (see `believable`), these stay as they are.
+        Tables derived with other options are rebuilt. `cursor` replaces the recorded one if given. If Jira no longer
+        shows more issues than are `believed` to be deleted (see `believable`), these stay as they are.
 
-        No lease is needed: the tables are published by one swap on the base that was read, and if others published in the
-        meantime, the changes are computed again from what they published. Changes must therefore be repeatable.
+        No lease is needed: the tables are published by one swap on the base that was read, and if others published in
+        the meantime, the changes are computed again from what they published. Changes must therefore be repeatable.
 
         Raises:
             ContractError: the published tables can't be read.

@@ -1,7 +1,7 @@
 """The files of tables as objects of S3: which one a signed request is for, decided by the access list as it is now.
 
-Readers of Iceberg open `s3://` addresses, not signed URLs. The bucket of the addresses is the first part of our own path,
-so the endpoint has no path of its own, as those of S3 have none.
+Readers of Iceberg open `s3://` addresses, not signed URLs. The bucket of the addresses is the first part of our own
+path, so the endpoint has no path of its own, as those of S3 have none.
 """
 
 import re
@@ -143,7 +143,8 @@ class _Held:
 class EarlierFiles:
     """Files of earlier versions that were found in kept snapshots. Whose table a file belongs to never changes. Thread-safe.
 
-    The kept snapshots are searched once for each table and newest snapshot, so requests for files that do not exist are cheap.
+    The kept snapshots are searched once for each table and newest snapshot, so requests for files that do not exist are
+    cheap.
     """
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -182,10 +183,10 @@ class EarlierFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class FileDoor:
+class FileEndpoint:
     """Finds the object of a signed request. `hosts` are the names under which clients may know this server.
 
-    `admit` is told whose request it is, and raises if they have sent too many.
+    `admit` is called with the user of each request, and raises if they have sent too many.
     """
 
     keys: Keys

@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 
 from da.errors import DaError
+from da.mirror.workspace import Workspace
 from da.sql import quote_text
-from da.workspace import Workspace
 
 Row = Sequence[str | None]
 

@@ -105,7 +105,7 @@ def of_mirror(connection: "duckdb.DuckDBPyConnection", state: State, sql: str, l
 
 
 def _parsed(connection: "duckdb.DuckDBPyConnection", sql: str) -> tuple[str, dict[str, Any]]:
-    from da.query import _END
+    from da.query.results import _END
 
     row = connection.execute("select json_serialize_sql(?::varchar)", [sql]).fetchone()
     tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}

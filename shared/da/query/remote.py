@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from da.errors import BrokenError
-from da.query import Column, Result, Row
+from da.query.results import Column, Result, Row
 from da.server import Server
 
 PATH: Final = "/api/query"

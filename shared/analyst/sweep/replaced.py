@@ -22,9 +22,7 @@ from analyst.snapshots import (
     read_pointer,
 )
 from analyst.store import Entry, Store
-
-YOUNG = timedelta(days=1)
-"""A younger object may be about to be referenced."""
+from analyst.sweep.expired import YOUNG, is_older
 
 STATES_KEPT = 3
 """The current state and the ones before it, which a reader may be about to open."""
@@ -34,11 +32,6 @@ _SNAPSHOT = re.compile(
 )
 _SYSTEM = re.compile(r"state/system-([0-9]+)-[0-9a-z]{26}\.duckdb")
 _ACCESS = re.compile(r"state/access-[0-9a-f]{64}\.json")
-
-
-def is_older(entry: Entry, age: timedelta) -> bool:
-    """Return whether an object is older than `age`, by the store's clock."""
-    return entry.age > age.total_seconds()
 
 
 def snapshots(store: Store, keep: timedelta) -> list[Entry]:

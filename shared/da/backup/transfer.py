@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from da.backup_file import SealedReader, SealedWriter
+from da.backup.file import SealedReader, SealedWriter
 from da.errors import DaError, RefusedError
 from da.imports.transfer import PART_BYTES, InParts, in_parts
 from da.progress import Bar, Progress

@@ -39,9 +39,9 @@ KEPT: Final = 30 * 86_400.0
 MOST_RUNS: Final = 100
 _FAILURES_KEPT: Final = 7 * 86_400.0
 LONGEST: Final = 200_000
-"""Characters of a source."""
+"""Maximum length of a source, in characters."""
 MOST: Final = 50
-"""Scripts of one person."""
+"""Maximum number of scripts of one person."""
 MOST_FAILURES: Final = 5
 """Failures in a row after which a script is paused."""
 _FUTURE: Final = timedelta(minutes=10)
@@ -70,8 +70,8 @@ class LastRun(_Value):
 class Script(_Value):
     """A script of a person.
 
-    `started` is when its schedule was started last, and `under_way` the run that has not ended since. `failures` counts those in a row. After a notification
-    (of the run `notified_by`), further ones are held back until `quiet_until`.
+    `started` is when its schedule was started last, and `under_way` the run that has not ended since. `failures` counts
+    those in a row. After a notification (of the run `notified_by`), further ones are held back until `quiet_until`.
     """
 
     id: str
@@ -107,10 +107,10 @@ class Script(_Value):
 
 
 class ScriptRun(_Value):
-    """What a run did. `stdout` and `stderr` are cut, and without secrets.
+    """What a run did. `stdout` and `stderr` are truncated, and secrets are removed.
 
-    `said` is what became of the notification: none was wanted, it was sent, or held back for the cool-down. `confined_by`
-    is null if the script was not started, because the host could not confine it.
+    `said` is the fate of the notification: none was requested, it was sent, or the cool-down held it back.
+    `confined_by` is null if the script was not started, because the host could not confine it.
     """
 
     run_id: str
@@ -155,7 +155,7 @@ class ScriptView(BaseModel):
 
 
 class Confined(_Value):
-    """How the last run of any script was confined, by which value of `SCRIPT_RUNNER`; `problem` says why it was not run."""
+    """How the last run of any script was confined, and the `SCRIPT_RUNNER` then; `problem` says why it was not run."""
 
     runner: str
     confined_by: str | None = None
@@ -173,7 +173,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class StoredScripts:
     """The scripts of a bucket. All methods raise `UnavailableError` if the store does not respond."""
 
     store: Store
@@ -246,7 +246,7 @@ class Shelf:
     def push(self, name: str, source: str, schedule: str | None, owner: str, now: datetime) -> tuple[Script, bool]:
         """Add a script, or replace the one of this name; return it, and whether its source is new.
 
-        A new source ends a pause after failures. Without a schedule, the one of before stays.
+        A new source ends a pause after failures. Without a schedule, the earlier one is kept.
 
         Raises:
             InvalidInputError: it is not Python, the schedule is not valid, or the person has too many scripts.
@@ -302,7 +302,7 @@ class Shelf:
                 self.store.delete(entry.key)
 
     def pause(self, script: Script, why: str | None, now: datetime) -> Script:
-        """Pause a script, or resume it without a reason: then times that were missed are not caught up."""
+        """Pause a script with a reason, or resume it without one. Missed runs are not made up for."""
         update: dict[str, object] = {"paused": why, "under_way": None}
         if why is None:
             update |= {"failures": 0, "started": now}
@@ -420,9 +420,10 @@ def run_id_of(script_id: str, due: datetime) -> str:
 
 
 def due(scripts: Mapping[str, Script], access: AccessList, now: datetime) -> dict[str, datetime]:
-    """Return the scripts that are due, and since when. A missed time is caught up once; those of the deactivated never are.
+    """Return the scripts that are due, and since when. A missed time is caught up once.
 
-    A script of which a run waits or runs is not due: otherwise slow scripts would fill the ledger of tasks.
+    Scripts of deactivated users are never due. A script of which a run waits or runs is not due: otherwise slow scripts
+    would fill the ledger of tasks.
     """
     found: dict[str, datetime] = {}
     for script in scripts.values():
@@ -461,11 +462,11 @@ def _may_run(script: Script, access: AccessList) -> bool:
     return owner is not None and owner.includes(Role.ANALYST)
 
 
-def spent(store: Store) -> Iterator[Entry]:
+def expired(store: Store) -> Iterator[Entry]:
     """List what the sweep deletes: what runs wrote, if it is old or too much, and sources that no script has."""
-    saved = Shelf(store).everything()
+    saved = StoredScripts(store).everything()
     for script_id in store.list_folders(_RUNS):
-        yield from _spent_runs(store, script_id, KEPT if script_id in saved else _FAILURES_KEPT)
+        yield from _expired_runs(store, script_id, KEPT if script_id in saved else _FAILURES_KEPT)
     yield from (entry for entry in store.list(_FAILED) if entry.age > _FAILURES_KEPT)
     old = [entry for entry in store.list(_SOURCES) if entry.age > 86_400]  # noqa: PLR2004 - a day, for a push under way
     used = {_source_key(script) for script in saved.values()}
@@ -473,7 +474,7 @@ def spent(store: Store) -> Iterator[Entry]:
     yield from (entry for entry in store.list(_ONCE) if entry.age > _FAILURES_KEPT)
 
 
-def _spent_runs(store: Store, script_id: str, kept: float) -> Iterator[Entry]:
+def _expired_runs(store: Store, script_id: str, kept: float) -> Iterator[Entry]:
     """List the runs of a script that are older than `kept` or too many. Those of a day stay, because a task that comes again looks for its run."""
     newest = sorted(store.list(f"{_RUNS}{script_id}/"), key=lambda entry: entry.key, reverse=True)
     yield from (entry for entry in newest[:MOST_RUNS] if entry.age > kept)

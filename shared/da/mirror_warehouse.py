@@ -34,11 +34,11 @@ from da.atomic import write_atomically
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
 from da.mirror.manifest import File, Table
 from da.mirror.state import State
-from da.query import as_array, opened, relations
-from da.receipts import objects, of_mirror
+from da.mirror.workspace import Workspace
+from da.query.receipts import objects, of_mirror
+from da.query.results import as_array, opened, relations
 from da.sql import quote, quote_path, quote_text
 from da.types import checked_type
-from da.workspace import Workspace
 
 if TYPE_CHECKING:
     import duckdb
@@ -277,7 +277,7 @@ class MirrorWarehouse:
     ) -> tuple[list[list[Any]], tuple[tuple[str, str], ...]]:
         import duckdb
 
-        from da.query import Column
+        from da.query.results import Column
 
         with self._locked_down() as connection:
             if check:
@@ -339,7 +339,9 @@ class MirrorWarehouse:
         table, state = self._named(name), self._state()
         document = self._from_server(f"/api/sync/manifest?snapshot={snapshot:d}")
         if table.id not in document["tables"]:
-            raise ToolError(f"the table '{table.id}' is not in the snapshot {snapshot}, or was another one")
+            raise ToolError(
+                f"the table '{table.id}' is not in the snapshot {snapshot}, or another table had its name then"
+            )
         old = Table.from_json(table.id, document["tables"][table.id])
         ours, theirs = {file.sha256 for file in table.files}, {file.sha256 for file in old.files}
         after = [self.workspace.path(table.id, file) for file in table.files if file.sha256 not in theirs]
@@ -384,7 +386,7 @@ class MirrorWarehouse:
     ) -> tuple[list[list[Any]], tuple[tuple[str, str], ...]]:
         import duckdb
 
-        from da.query import Column
+        from da.query.results import Column
 
         with duckdb.connect() as connection:
             connection.execute("set TimeZone = 'UTC'; set python_enable_replacements = false")

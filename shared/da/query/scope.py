@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from da.errors import DaError
 from da.mirror.manifest import Table
 from da.mirror.state import State
-from da.receipts import objects
+from da.query.receipts import objects
 from da.sql import quote, quote_path, quote_text
 
 if TYPE_CHECKING:

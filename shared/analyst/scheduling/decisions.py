@@ -1,4 +1,4 @@
-"""What is due: the decisions of the scheduler, and the results of earlier starts, as pure functions."""
+"""The decisions of the scheduler: what it starts, and what became of earlier starts, as pure functions."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

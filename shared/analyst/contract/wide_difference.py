@@ -1,0 +1,90 @@
+"""The rows of a wide table that another one lacks, found and written by groups of columns.
+
+DuckDB's windows and unions hold some vectors of every column, so 3,000 columns of a few thousand rows exceed 300 MB. Here
+each row has the number of its class: at first all rows are of one class, and each group of columns divides the classes
+into those of rows that are equal in it, too. Equality is that of DuckDB's own windows, not of hashes. The rows that are
+left over are then copied 100 columns at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst.contract import column_groups
+from analyst.duckdb_files import told_as
+from analyst.errors import SourceError
+from analyst.names import quote
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Rows: the query of all columns, and the terms by which they are compared, by column.
+
+    Rows that do not meet a condition of `told`, also by column, are left out.
+    """
+
+    scan: str
+    terms: Mapping[str, str]
+    told: Mapping[str, str]
+
+
+def write(
+    con: "DuckDBPyConnection", left: Side, right: Side, columns: Sequence[str], into: Path, *, each: bool
+) -> list[Path]:
+    """Write the rows of `left`, in order and with these columns, that are missing in `right`, to an empty folder.
+
+    With `each`, a row of `right` removes one equal row of `left`, else all. The connection has one thread afterwards.
+
+    Raises:
+        SourceError: types are incompatible.
+    """
+    with told_as(SourceError):
+        con.execute("set threads = 1; set preserve_insertion_order = true")  # or the numbers of rows would differ
+        con.execute(f"""
+            create or replace temp table "classes" as
+            select row_number() over () as "row", 0::bigint as "class" from ({left.scan})
+            union all select -row_number() over () as "row", 0::bigint as "class" from ({right.scan})
+        """)
+        names = list(left.terms)
+        for start in range(0, len(names), column_groups.GROUP):
+            _divide(con, left, right, names[start : start + column_groups.GROUP])
+        con.execute(f"""
+            create or replace temp table "kept" as select "row" from (
+                select "row", row_number() over (partition by "class", "row" > 0 order by "row") as "nth",
+                    count(*) filter ("row" < 0) over (partition by "class") as "others"
+                from "classes"
+            ) where "row" > 0 and {'"nth" > "others"' if each else '"others" = 0'}
+        """)
+        con.execute('drop table "classes"')
+    queries = []
+    for start in range(0, len(columns), column_groups.GROUP):
+        listed = ", ".join(map(quote, columns[start : start + column_groups.GROUP]))
+        numbered = f'select {listed}, row_number() over () as "row" from ({left.scan})'
+        queries.append(f'select {listed} from ({numbered}) join "kept" using ("row") order by "row"')
+    try:
+        return column_groups.write(con, queries, into)
+    finally:
+        con.execute('drop table if exists "kept"')
+
+
+def _divide(con: "DuckDBPyConnection", left: Side, right: Side, names: Sequence[str]) -> None:
+    """Divide the classes of rows by a group of columns; each is named by its first row."""
+    compared = ", ".join(map(quote, names))
+    sides = " union all by name ".join(_numbered(side, names, sign) for side, sign in ((left, ""), (right, "-")))
+    con.execute(f"""
+        create or replace temp table "divided" as
+        select "row", min("row") over (partition by "class", {compared}) as "class"
+        from ({sides}) join "classes" using ("row") where "told"
+    """)
+    con.execute('drop table "classes"; alter table "divided" rename to "classes"')
+
+
+def _numbered(side: Side, names: Sequence[str], sign: str) -> str:
+    listed = ", ".join(f"{side.terms[name]} as {quote(name)}" for name in names if name in side.terms)
+    told = " and ".join(f"({side.told[name]})" for name in names if name in side.told) or "true"
+    terms = f"{listed}, " if listed else ""
+    return f'select {terms}{sign}row_number() over () as "row", coalesce({told}, false) as "told" from ({side.scan})'

@@ -1,0 +1,60 @@
+"""Whether acknowledged edits of a swapped object are still in its history.
+
+Pointers list the ids of their last edits, so that a writer finds its own after a lost response. The same list shows a lost
+condition, with no request besides those that writers make anyway: if an object has ids from before an edit of this process, but
+not the id of that edit, then somebody wrote it who had not read the edit. Either its server no longer keeps the conditions that
+it kept when it was tested, or somebody has put an earlier state back. A test tells which.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from analyst import logs
+from analyst.store.guarantees import require_again
+from analyst.store.port import Store
+
+_LOG = logging.getLogger(f"{logs.ROOT}.store")
+
+
+class _Edits:
+    """The last edit of this process of each object, and the ids that were listed before it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[tuple[str, str], tuple[frozenset[str], str]] = {}
+
+    def made(self, place: tuple[str, str], recent: Sequence[str]) -> None:
+        with self._lock:
+            self._made[place] = (frozenset(recent[:-1]), recent[-1])
+
+    def lost(self, place: tuple[str, str], recent: Sequence[str]) -> str | None:
+        """Return the edit that a list should have and has not, once; after many others, it has none of the ids before."""
+        with self._lock:
+            before, edit = self._made.get(place, (frozenset(), ""))
+            if not before or edit in recent or before.isdisjoint(recent):
+                return None
+            del self._made[place]
+            return edit
+
+
+_EDITS: Final = _Edits()
+
+
+def made(store: Store, key: str, recent: Sequence[str]) -> None:
+    """Remember an acknowledged edit: the last of the `recent` ids that the object lists now."""
+    _EDITS.made((store.url, key), recent)
+
+
+def check(store: Store, key: str, recent: Sequence[str]) -> None:
+    """Check the ids that an object lists against the last edit of this process.
+
+    Raises:
+        SettingsError: the server of the bucket does not keep its conditions.
+        UnavailableError: the store does not respond.
+    """
+    edit = _EDITS.lost((store.url, key), recent)
+    if edit is not None:
+        _LOG.error("an acknowledged edit is gone", extra={"fields": {"key": key, "edit": edit}})
+        require_again(store)
