@@ -1,14 +1,16 @@
 """Descriptions of invalid values, in words for people.
 
 Pydantic's own messages name regular expressions and Python types. `Matching` checks a string against a pattern and
-describes what is expected in words; `reason` rewords the rest, so that it continues the name of a field.
+describes what is expected in words; `reason` rewords the rest, so that it continues the name of a field. Values of
+`Renamed` models may have earlier names.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import AliasChoices, BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 _WORDS: Final = (
@@ -74,6 +76,27 @@ class Matching:
         if re.fullmatch(self.pattern, text) is None:
             raise PydanticCustomError("format", "must be {expected}", {"expected": self.expected})
         return text
+
+
+class Renamed(BaseModel):
+    """A model with fields that had earlier names, which are further choices of their alias and still work."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_current_names(cls, values: Any) -> Any:
+        return by_current_names(cls, values) if isinstance(values, Mapping) else values
+
+
+def by_current_names(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by the current names of the fields of a model; they override values by earlier names."""
+    made = dict(values)
+    for name, info in model.model_fields.items():
+        alias = info.validation_alias
+        for earlier in alias.choices if isinstance(alias, AliasChoices) else ():
+            if earlier != name and earlier in made:
+                value = made.pop(str(earlier))
+                made.setdefault(name, value)
+    return made
 
 
 def reason(error: ErrorDetails) -> str:

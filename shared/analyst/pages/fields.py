@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from analyst.errors import InvalidInputError
+from analyst.validation import by_current_names
 
 Kind = Literal["text", "long", "number", "choice", "lines", "json"]
 
@@ -41,7 +42,7 @@ class Field:
 
 def fields_of(model: type[BaseModel], values: Mapping[str, Any], *, without: Collection[str] = ()) -> list[Field]:
     """Return the fields of a model with values, but for some; the required ones come first."""
-    made = []
+    made, values = [], by_current_names(model, values)
     for name, info in model.model_fields.items():
         if name in without:
             continue

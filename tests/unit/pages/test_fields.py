@@ -67,4 +67,14 @@ def test_long_texts_have_long_inputs_and_derived_options_none() -> None:
         ("engine", "choice"),
         ("connection", "text"),
         ("max_bytes_billed", "number"),
+        ("allow_fewer", "choice"),
     ]
+
+
+@pytest.mark.parametrize("type_", ["keboola", "bigquery"])
+def test_an_option_by_its_earlier_name_survives_its_form_and_its_name_of_now_decides(type_: str) -> None:
+    model, fields = SOURCE_TYPES[type_].options, table_fields(type_, {"allow_empty": True})
+    saved = read(model, [each.name for each in fields], [each.value for each in fields])
+    assert saved == {"allow_fewer": True}
+    both = [model.model_validate({"allow_empty": not now, "allow_fewer": now}) for now in (True, False)]
+    assert both == [model.model_validate({"allow_fewer": now}) for now in (True, False)]

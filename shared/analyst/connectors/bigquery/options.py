@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, C
 from analyst.contract import cursors
 from analyst.errors import InvalidInputError
 from analyst.names import name_of
+from analyst.validation import Renamed
 
 GIB: Final = 1 << 30
 MOST_BILLED: Final = 10 * GIB
@@ -115,7 +116,7 @@ class BigQuerySource(BaseModel):
         return any(fnmatchcase(dataset, pattern) for pattern in self.datasets)
 
 
-class BigQueryTableOptions(BaseModel):
+class BigQueryTableOptions(Renamed):
     """The options of one table.
 
     `sync_strategy`: whether each sync reads the table as a whole, or only new rows. `primary_key`: the columns that
@@ -124,7 +125,7 @@ class BigQueryTableOptions(BaseModel):
     columns to read, besides the key and the cursor. `row_filter`: a condition in GoogleSQL that rows must meet. `sql`:
     the query of a materialized table. `max_bytes_billed`: the maximum number of bytes that a query of this table may
     bill. `by_partition`: only partitions that changed are read. `allow_fewer`: the table may lose many or
-    all of its rows at once; an earlier name is `allow_empty`.
+    all of its rows at once; an earlier name is allow_empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -17,6 +17,7 @@ from analyst.contract import cursors
 from analyst.errors import InvalidInputError
 from analyst.names import name_of
 from analyst.settings.kinds import KeboolaStack
+from analyst.validation import Renamed
 
 Operator = Literal["eq", "ne", "gt", "ge", "lt", "le"]
 
@@ -139,7 +140,7 @@ class WhereFilter(BaseModel):
         return {"column": self.column, "operator": self.operator, "values": values, **typed}
 
 
-class KeboolaTableOptions(BaseModel):
+class KeboolaTableOptions(Renamed):
     """The options of one table.
 
     `sync_strategy`: whether each sync reads the table as a whole, only changes, or changes of a table that is stored by
@@ -153,7 +154,7 @@ class KeboolaTableOptions(BaseModel):
     `initial_load_chunk_days`: the first load of an incremental table is read in windows of that many days of changes,
     each published on its own. `max_history_days`: how many days of changes the first load reads. `partition_by`: the
     column by whose periods a partitioned table is stored. `partition_granularity`: the length of these periods.
-    `allow_fewer`: the table may lose many or all of its rows at once; an earlier name is `allow_empty`. `check_rows`:
+    `allow_fewer`: the table may lose many or all of its rows at once; an earlier name is allow_empty. `check_rows`:
     whether the number of rows is compared with Keboola's.
     """
 
@@ -164,7 +165,7 @@ class KeboolaTableOptions(BaseModel):
     columns: Names = ()
     where_filters: tuple[WhereFilter, ...] = ()
     row_limit: Annotated[int, Field(ge=1)] | None = None
-    types: Annotated[dict[str, str], AfterValidator(_types)] = {}
+    types: Annotated[dict[str, str], AfterValidator(_types)] = Field(default_factory=dict)
     schema_changes: SchemaChanges = "evolve"
     file_type: Literal["auto", "csv", "parquet"] = "auto"
     overlap: Duration = "1d"
