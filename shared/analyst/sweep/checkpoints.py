@@ -135,9 +135,9 @@ class Log:
         try:
             said = json.loads(found.data)
             version, parts = int(said["version"]), said.get("parts")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return True
-        if version < max(self.checkpoints, default=0):
+        if not max(self.checkpoints, default=0) <= version <= MOST:
             return True
         if version in self.checkpoints and parts is None:
             return False

@@ -260,7 +260,11 @@ def test_commits_that_none_can_follow_are_deleted(store: Store, name: str) -> No
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(
-    "text", [b"", b'{"vers', b"[]", b"null", b'{"version":7,"size":3}', b'{"version":"x"}', b'{"version":3,"parts":9}']
+    "text",
+    [
+        *[b"", b'{"vers', b"[]", b"null", b'{"version":7,"size":3}', b'{"version":"x"}', b'{"version":3,"parts":9}'],
+        *[b'{"version":1e999}', b'{"version":1%0900d}' % 0],
+    ],
 )
 def test_a_last_checkpoint_that_names_none_is_deleted(grown: dict[int, Cloud], text: bytes) -> None:
     store = grown[3].copy().open()
