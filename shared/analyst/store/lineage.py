@@ -30,13 +30,15 @@ class _Edits:
             self._made[place] = (frozenset(recent[:-1]), recent[-1])
 
     def lost(self, place: tuple[str, str], recent: Sequence[str]) -> str | None:
-        """Return the edit that a list should have and has not, once; after many others, it has none of the ids before."""
+        """Return the edit that a list should have and has not; after many others, it has none of the ids before."""
         with self._lock:
             before, edit = self._made.get(place, (frozenset(), ""))
-            if not before or edit in recent or before.isdisjoint(recent):
-                return None
-            del self._made[place]
-            return edit
+            return None if not before or edit in recent or before.isdisjoint(recent) else edit
+
+    def forget(self, place: tuple[str, str], edit: str) -> None:
+        with self._lock:
+            if self._made.get(place, (frozenset(), ""))[1] == edit:
+                del self._made[place]
 
 
 _EDITS: Final = _Edits()
@@ -55,6 +57,11 @@ def check(store: Store, key: str, recent: Sequence[str]) -> None:
         UnavailableError: the store does not respond.
     """
     edit = _EDITS.lost((store.url, key), recent)
-    if edit is not None:
-        _LOG.error("an acknowledged edit is gone", extra={"fields": {"key": key, "edit": edit}})
-        require_again(store)
+    if edit is None:
+        return
+    now = store.read(key)
+    if now is not None and edit.encode() in now.data:
+        return  # another thread made it after these ids were read
+    _EDITS.forget((store.url, key), edit)
+    _LOG.error("an acknowledged edit is gone", extra={"fields": {"key": key, "edit": edit}})
+    require_again(store)
