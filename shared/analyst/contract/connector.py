@@ -144,7 +144,7 @@ class Extracted:
     counted: int | None = None
     """The rows that the source says the table has, without asking who may see them; `None` if others were wanted."""
     is_first_part: bool = False
-    """Whether more rows follow in later runs, so that fewer rows than before mean nothing."""
+    """Whether more rows follow in later runs, so that only the rows that are `counted` show whether some are gone."""
     description: str | None = None
     """The description of the table, if it is not that of the `SourceTable`."""
     remote: RemoteTable | None = None

@@ -69,18 +69,19 @@ class Staging:
             new = replace(self._on(extracted, read, state, ()), cursor=extracted.cursor, rebase=None)
         else:
             new = self._on(extracted, read, state, base)
-        if not extracted.is_first_part:
-            self._check_losses(new, state, base, extracted.counted)
+        now = extracted.counted if extracted.is_first_part else sum(file.rows for file in new.files)
+        if now is not None:
+            self._check_losses(now, state, base, extracted.counted)
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
         return new
 
-    def _check_losses(self, new: NewTable, state: TableState, base: Sequence[FileRow], counted: int | None) -> None:
-        """Check that a table does not lose more rows than is believable; what replaces an import is checked by itself.
+    def _check_losses(self, now: int, state: TableState, base: Sequence[FileRow], counted: int | None) -> None:
+        """Check that a table of `now` rows has not lost more than is believable; what replaces an import is checked by itself.
 
         That a source counts as few rows proves nothing: a table that was truncated by mistake is empty there, too. That it
         still counts as many as before proves that they are only hidden.
         """
-        before, now = sum(row.rows for row in base), sum(file.rows for file in new.files)
+        before = sum(row.rows for row in base)
         if self.table.allow_fewer or state.is_imported or (now and not self.table.has_basis_of(state.fingerprint)):
             return
         most = believable_rows(before)

@@ -1,10 +1,12 @@
 """Whatever happens to a table, and wherever a sync dies: the next one publishes what the table has."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +18,7 @@ from pydantic import SecretStr
 
 from analyst.connectors.keboola.api import StorageApi
 from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable
-from analyst.connectors.keboola.http import Connection
+from analyst.connectors.keboola.http import Connection, Patience
 from analyst.connectors.keboola.options import KeboolaTableOptions
 from analyst.contract.extraction import Extraction
 from analyst.http_client import HttpClient
@@ -85,11 +87,17 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def sync(served: Served, store: Store, options: Mapping[str, Any], clock: Callable[[], datetime] = now) -> RunRecord:
+def sync(
+    served: Served,
+    store: Store,
+    options: Mapping[str, Any],
+    clock: Callable[[], datetime] = now,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> RunRecord:
     """Extract the table as the function does."""
     http = HttpClient()
     wanted = [WantedTable("t", "in.c-a.t", KeboolaTableOptions.model_validate(options))]
-    api = StorageApi(Connection(served.url, SecretStr(TOKEN), client=http))
+    api = StorageApi(Connection(served.url, SecretStr(TOKEN), client=http, patience=Patience(monotonic=monotonic)))
     extraction = Extraction(store, "kbc", new_run_id(), lambda: datetime.now(UTC))
     return extraction.run(lambda: KeboolaConnector(api, wanted, http, endpoint=served.url, now=clock)).record
 
@@ -174,3 +182,22 @@ def test_a_table_that_just_changed_is_read_once_more(served: Served, tmp_path: P
         return sync(served, store, {}, lambda: clock[0]).status
 
     assert [status(1), status(60), status(120)] == ["ok", "ok", "unchanged"]
+
+
+@pytest.mark.parametrize("left", [0, 5, 30])
+def test_a_reload_in_windows_that_is_cut_empties_no_table_that_is_about_to_lose_most_rows(
+    served: Served, tmp_path: Path, left: int
+) -> None:
+    served.project.__dict__.update(Project().__dict__)
+    project, store = served.project, FileCloud(tmp_path / "bucket").open()
+    table = project.table("in.c-a.t", ["id"], [(str(number),) for number in range(40)], key=["id"])
+    project.tick(days=40)
+    options = {"sync_strategy": "incremental", "overlap": "1h", "initial_load_chunk_days": 1}
+    sync(served, store, options)
+    project.delete(table, lambda row: int(row["id"] or 0) >= left)
+    project.tick(days=1)
+
+    cut = sync(served, store, options, monotonic=map(float, count(0, 1300)).__next__)  # each window takes too long
+    assert ("allow_fewer" in str(cut.tables[0].error)) == (left < 20), cut
+    rows = ask(store, "extracts/kbc/extract.duckdb", "select count(*) from t")
+    assert rows == [(40 if left < 20 else left,)]

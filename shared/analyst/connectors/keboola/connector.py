@@ -427,6 +427,7 @@ class KeboolaConnector:
             expected_rows=expected,
             is_complete=is_complete and not reading.is_behind and not self._is_fresh(reading.info),
             is_first_part=progress.is_partial,
+            counted=reading.info.rows if progress.is_partial and self._is_countable(reading) else None,
             description=description,
             read_at=min(reading.resumed, default=None),
         )
