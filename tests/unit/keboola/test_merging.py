@@ -201,3 +201,14 @@ def test_a_reload_in_windows_that_is_cut_empties_no_table_that_is_about_to_lose_
     assert ("allow_fewer" in str(cut.tables[0].error)) == (left < 20), cut
     rows = ask(store, "extracts/kbc/extract.duckdb", "select count(*) from t")
     assert rows == [(40 if left < 20 else left,)]
+
+
+def test_a_filter_by_the_day_may_select_fewer_rows_on_another_day(served: Served, tmp_path: Path) -> None:
+    served.project.__dict__.update(Project().__dict__)
+    project, store = served.project, FileCloud(tmp_path / "bucket").open()
+    days = [now(), now() + timedelta(days=1)]
+    rows = [(str(number), f"{days[number // 40]:%Y-%m-%d}") for number in range(41)]
+    project.table("in.c-a.t", ["id", "day"], rows, key=["id"])
+    options = {"where_filters": [{"column": "day", "values": ["{{today}}"]}]}
+    found = [sync(served, store, options, lambda day=day: day).tables[0].rows for day in days]
+    assert found == [40, 1]

@@ -222,7 +222,7 @@ class KeboolaConnector:
             clustered_by=_clustering(wanted.options, key),
             partitioned_by=_periods(wanted.options),
             allow_fewer=wanted.options.allow_fewer,
-            basis=wanted.options.basis(self.api.connection.url, self.api.branch, info.id),
+            basis=wanted.options.basis(self.now(), self.api.connection.url, self.api.branch, info.id),
             read_at=self.now(),
         )
 

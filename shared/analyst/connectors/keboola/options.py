@@ -189,10 +189,11 @@ class KeboolaTableOptions(Renamed):
             raise ValueError("a partitioned table needs partition_by, the column whose periods are its partitions")
         return self
 
-    def basis(self, *place: str | None) -> str:
-        """Return a hash of what decides which rows are read from a place."""
-        said = self.model_dump(mode="json", exclude={"full_reload", "overlap", "check_rows", "allow_fewer"})
-        return hashlib.sha256(json.dumps([place, said], sort_keys=True).encode()).hexdigest()[:16]
+    def basis(self, now: datetime, *place: str | None) -> str:
+        """Return a hash of what decides which rows are read from a place; filters with placeholders change with the day."""
+        without = {"full_reload", "overlap", "check_rows", "allow_fewer", "where_filters"}
+        said = [place, self.model_dump(mode="json", exclude=without), [one.order(now) for one in self.where_filters]]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def is_incremental(self) -> bool:
