@@ -152,11 +152,11 @@ def appended(
 
     A new row is added if it is missing in the base, or occurs less often there. Only the columns that both have identify a
     row. If the new rows have a column that the base lacks, they replace those that are read again: a row that stayed as
-    it was would be taken for another one by the next increment.
+    it was would be taken for another one by the next increment. Where they have no column in common, all rows are others.
     """
-    if not base:
+    columns = _common(con, base, new) if base else []
+    if not columns:
         return None, new
-    columns = _common(con, base, new)
     if len(columns) < len(column_types(con, new)):
         return _lacking(con, base, new, columns, _folder(into / "kept")), new
     return None, _lacking(con, new, base, columns, _folder(into / "added"))

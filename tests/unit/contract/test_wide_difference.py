@@ -44,6 +44,16 @@ def test_rows_are_added_and_columns_change_their_types(store: Store) -> None:
     assert found == [(1, "a", 1, None), (2, "b", 70000, True)]
 
 
+@pytest.mark.parametrize("columns", [1, COLUMNS + 1])
+def test_rows_without_a_common_column_are_others(tmp_path: Path, columns: int) -> None:
+    with duckdb_files.lent() as con:
+        old, new = (tmp_path / f"{letter}.parquet" for letter in "ab")
+        for path in (old, new):
+            listed = ", ".join(f"1 as {path.stem}{number}" for number in range(columns))
+            con.execute(f"copy (select {listed}) to {quote_text(str(path))}")
+        assert merging.appended(con, [old], [new], tmp_path) == (None, [new])
+
+
 @pytest.mark.parametrize("seed", partly(range(6), 2))
 def test_a_row_occurs_as_often_as_where_it_occurs_more_often(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
