@@ -152,7 +152,7 @@ def appended(
 
     A new row is added if it is missing in the base, or occurs less often there. Only the columns that both have identify a
     row. If the new rows have a column that the base lacks, they replace those that are read again: a row that stayed as
-    it was would be taken for another one by the next increment. Where they have no column in common, all rows are others.
+    it was would be taken for another one by the next increment. Without a common column, all new rows are added.
     """
     columns = _common(con, base, new) if base else []
     if not columns:

@@ -76,7 +76,7 @@ class Staging:
         return new
 
     def _check_losses(self, now: int, state: TableState, base: Sequence[FileRow], counted: int | None) -> None:
-        """Check that a table of `now` rows has not lost more than is believable; what replaces an import is checked by itself.
+        """Check that a table of `now` rows has lost no more than is believable; what replaces an import is checked apart.
 
         That a source counts as few rows proves nothing: a table that was truncated by mistake is empty there, too. That it
         still counts as many as before proves that they are only hidden.

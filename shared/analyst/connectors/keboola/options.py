@@ -190,7 +190,7 @@ class KeboolaTableOptions(Renamed):
         return self
 
     def basis(self, now: datetime, *place: str | None) -> str:
-        """Return a hash of what decides which rows are read from a place; filters with placeholders change with the day."""
+        """Return a hash of what decides which rows of a place are read; placeholders in filters have their values of now."""
         without = {"full_reload", "overlap", "check_rows", "allow_fewer", "where_filters"}
         said = [place, self.model_dump(mode="json", exclude=without), [one.order(now) for one in self.where_filters]]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
