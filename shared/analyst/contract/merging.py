@@ -151,15 +151,31 @@ def appended(
     """Return the rows of the base that stay (`None`: all of them) and the new rows to add, in files in an empty folder.
 
     A new row is added if it is missing in the base, or occurs less often there. Only the columns that both have identify a
-    row. If the new rows have a column that the base lacks, they replace those that are read again: a row that stayed as
-    it was would be taken for another one by the next increment. Without a common column, all new rows are added.
+    row. If rows that are read again have values in a column that the base lacks, the new rows replace them: a row that
+    stayed as it was would be taken for another one by the next increment. Without a common column, all new rows are added.
     """
     columns = _common(con, base, new) if base else []
     if not columns:
         return None, new
-    if len(columns) < len(column_types(con, new)):
+    later = [name for name in column_types(con, new) if name not in columns]
+    if later and _have_values(con, base, new, columns, later):
         return _lacking(con, base, new, columns, _folder(into / "kept")), new
     return None, _lacking(con, new, base, columns, _folder(into / "added"))
+
+
+def _have_values(
+    con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], columns: Sequence[str], later: Sequence[str]
+) -> bool:
+    """Return whether new rows that are in the base, as far as it has their columns, have values in `later` ones.
+
+    That is taken for granted of wide tables, of which the comparison would hold all columns in memory.
+    """
+    if len(columns) + len(later) > column_groups.WIDE:
+        return True
+    listed, has_value = ", ".join(map(quote, columns)), " or ".join(f"{quote(name)} is not null" for name in later)
+    query = f"select {listed} from {scan(new)} where {has_value} intersect select {listed} from {scan(base)} limit 1"
+    with told_as(SourceError):
+        return bool(con.execute(query).fetchall())
 
 
 def _lacking(
