@@ -215,3 +215,19 @@ def test_a_filter_by_the_day_may_select_fewer_rows_on_another_day(served: Served
         return sync(served, store, options, lambda: day).tables[0].rows
 
     assert list(map(rows_on, days)) == [40, 1]
+
+
+def test_a_reload_of_the_last_days_may_have_fewer_rows_than_all_increments(served: Served, tmp_path: Path) -> None:
+    served.project.__dict__.update(Project().__dict__)
+    project, store = served.project, FileCloud(tmp_path / "bucket").open()
+    table = project.table("in.c-a.t", ["id"], [(str(number),) for number in range(40)], key=["id"])
+    options = {"sync_strategy": "incremental", "max_history_days": 10, "full_reload": "20d"}
+
+    def rows() -> int | None:
+        project.tick(hours=1)
+        return sync(served, store, options, lambda: project.now).tables[0].rows
+
+    assert rows() == 40
+    project.tick(days=30)
+    project.insert(table, [("7",)])
+    assert rows() == 1

@@ -190,9 +190,11 @@ class KeboolaTableOptions(Renamed):
         return self
 
     def basis(self, now: datetime, *place: str | None) -> str:
-        """Return a hash of what decides which rows of a place are read; placeholders in filters have their values of now."""
+        """Return a hash of what decides which rows of a place are read; the day is part of it if the options depend on it."""
         without = {"full_reload", "overlap", "check_rows", "allow_fewer", "where_filters"}
-        said = [place, self.model_dump(mode="json", exclude=without), [one.order(now) for one in self.where_filters]]
+        filters = [one.order(now) for one in self.where_filters]
+        day = None if self.max_history_days is None else now.date().isoformat()
+        said = [place, self.model_dump(mode="json", exclude=without), filters, day]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
