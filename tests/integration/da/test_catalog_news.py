@@ -59,7 +59,7 @@ def test_a_sync_reports_what_changed_in_the_catalog_once(tmp_path: Path) -> None
         changes = "Columns of shop.orders: amount (DOUBLE) added, total removed, id changed from BIGINT to VARCHAR."
         assert changes in text
         assert [each["table"] for each in planned["schema_changes"]] == ["shop.orders"]
-        assert "The metric revenue is broken: its expression does not work: " in text
+        assert "The metric revenue is broken: its expression fails: " in text
         assert "The metric share is broken: its input 'revenue' does not work: " in text
         assert ("payroll" in text, "wage" in text) == (False, False)
         assert "Note: shop.orders: " in text
