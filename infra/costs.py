@@ -82,11 +82,11 @@ def analysts(measured: Mapping[str, Work], count: int) -> dict[str, float]:
 
 def tables(measured: Mapping[str, Work], count: int, size: float) -> dict[str, float]:
     """Return the prices of keeping so many tables of so many GB together up to date for a month."""
-    extracts, one = count * CHANGED_EACH_HOUR * HOURS, measured["table"]
+    extracts, work = count * CHANGED_EACH_HOUR * HOURS, measured["table"]
     seconds = 0.5 + size / count / EXTRACT_GB_A_SECOND
     return {
-        "requests to the bucket": extracts * one.bucket,
-        "Cloud Run": extracts * (REQUEST + run_price(one.seconds + seconds, 2, 4)),
+        "requests to the bucket": extracts * work.bucket,
+        "Cloud Run": extracts * (REQUEST + run_price(work.seconds + seconds, 2, 4)),
         "storage": size * KEPT * STORED_GB,
     }
 
@@ -184,7 +184,8 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="count the requests first")
     if parser.parse_args().measure:
         found = {
-            name: {"writes": one.writes, "reads": one.reads, "seconds": one.seconds} for name, one in measure().items()
+            name: {"writes": work.writes, "reads": work.reads, "seconds": work.seconds}
+            for name, work in measure().items()
         }
         MEASURED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

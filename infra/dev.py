@@ -133,15 +133,15 @@ class Dev:
 
     def wait_for_valid_settings(self) -> None:
         """Report settings that were broken while serving, and wait until they are corrected."""
-        told = ""
+        reported = ""
         while True:
             before = stamps()
             try:
                 self.checked()
             except DevError as error:
-                if str(error) != told:
-                    told = str(error)
-                    print(f"{told}\nWaiting for a change.", file=sys.stderr, flush=True)
+                if str(error) != reported:
+                    reported = str(error)
+                    print(f"{reported}\nWaiting for a change.", file=sys.stderr, flush=True)
                 until_changed(before)
             else:
                 return
@@ -247,8 +247,8 @@ def configured(place: Path, url: str) -> dict[str, str]:
 
     The folder of sources is that of Docker Compose, `sources` or `SOURCES` in `.env`; one in `place` still works.
     """
-    said = read_dotenv(ENV_FILE)
-    sources = Path(said.pop("SOURCES", "sources")).expanduser().absolute()
+    dotenv = read_dotenv(ENV_FILE)
+    sources = Path(dotenv.pop("SOURCES", "sources")).expanduser().absolute()
     try:
         for folder in (place / "bucket", sources):
             folder.mkdir(parents=True, exist_ok=True)
@@ -261,7 +261,7 @@ def configured(place: Path, url: str) -> dict[str, str]:
         "SOURCE_ROOTS": ",".join(map(str, [sources, *earlier])),
         "BASE_URL": url,
     }
-    return {**ours, **made_up, **said, **os.environ}
+    return {**ours, **made_up, **dotenv, **os.environ}
 
 
 def made_up_once(path: Path) -> dict[str, str]:
@@ -296,10 +296,10 @@ def readable(line: str) -> str:
         return line
     more = [f"{found['ms']:.0f} ms"] if isinstance(found.get("ms"), int | float) else []
     more += [str(found[name]) for name in ("code", "caller") if found.get(name)]
-    told = {"time", "severity", "message", "ms", "code", "caller", "error"} | {
+    shown = {"time", "severity", "message", "ms", "code", "caller", "error"} | {
         *("request_id", "function", "method", "path", "status", "bytes")
     }
-    more += [f"{name}={_plain(value)}" for name, value in found.items() if name not in told and value is not None]
+    more += [f"{name}={_plain(value)}" for name, value in found.items() if name not in shown and value is not None]
     level = "" if severity == "INFO" else f"{severity} "
     error = f"\n{found['error']}" if found.get("error") else ""
     return f"{at:%H:%M:%S} {level}{message}{'  ' if more else ''}{', '.join(more)}{error}"

@@ -63,8 +63,8 @@ def list_snapshots(ctx: Context) -> SnapshotList:
             for place, (number, age) in enumerate(ctx.snapshots.ages().items())
         ),
         held_back=tuple(
-            HeldBackSource(source=one.source, snapshot=one.snapshot, since=one.since)
-            for one in (ctx.snapshots.current().catalog.held_back if ctx.caller.includes(Role.ADMIN) else ())
+            HeldBackSource(source=held.source, snapshot=held.snapshot, since=held.since)
+            for held in (ctx.snapshots.current().catalog.held_back if ctx.caller.includes(Role.ADMIN) else ())
         ),
     )
 

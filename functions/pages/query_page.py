@@ -175,7 +175,7 @@ def _history(ctx: Context) -> tuple[saved_queries.PastQuery, ...]:
     return saved_queries.history(ctx.store, ctx.user_id)
 
 
-def _remember(ctx: Context, form: SqlForm, **said: Any) -> str | None:
+def _remember(ctx: Context, form: SqlForm, **details: Any) -> str | None:
     """Keep a query in the history, and return the path of the editor with it, which the browser can open again."""
-    kept = saved_queries.remember(ctx.store, ctx.user_id, form.sql, ctx.now, parameters=form.texts, **said)
+    kept = saved_queries.remember(ctx.store, ctx.user_id, form.sql, ctx.now, parameters=form.texts, **details)
     return kept and f"/query?past={kept}"

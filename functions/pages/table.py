@@ -99,17 +99,17 @@ def table_page(query: TablePageQuery, ctx: Context) -> View:
 @function("POST", "/tables/{source}/{name}/description", allow=Role.KM_ADMIN, audit="table.describe")
 def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
     """Change the description of a table, and go back to its page."""
-    said = form.model_dump(include={"description", "tier", "grain"})
-    said |= {"tags": items_of(form.tags), "owners": items_of(form.owners), "notes": items_of(form.notes, "\n")}
-    ask(ctx, descriptions.describe_table, id=form.id, **said)
+    fields = form.model_dump(include={"description", "tier", "grain"})
+    fields |= {"tags": items_of(form.tags), "owners": items_of(form.owners), "notes": items_of(form.notes, "\n")}
+    ask(ctx, descriptions.describe_table, id=form.id, **fields)
     return Redirect(f"{form.url}?done=described", 303)
 
 
 @function("POST", "/tables/{source}/{name}/columns", allow=Role.KM_ADMIN, audit="table.describe")
 def describe_column_form(form: ColumnForm, ctx: Context) -> View | Redirect:
     """Change the description of a column, and go back to the table."""
-    said = {form.column: {"description": form.description, "tags": items_of(form.tags)}}
-    ask(ctx, descriptions.describe_table, id=form.id, columns=said)
+    columns = {form.column: {"description": form.description, "tags": items_of(form.tags)}}
+    ask(ctx, descriptions.describe_table, id=form.id, columns=columns)
     return Redirect(f"{form.url}?done=described#column-{form.column}", 303)
 
 
@@ -131,7 +131,7 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
     snapshot, access = ctx.snapshots.current(), ctx.access.current()
     table = require(snapshot, access, ctx.caller, query.id)
     schema = ask(ctx, table_data.table_schema, id=query.id)
-    said = ask(ctx, descriptions.get_description, id=query.id)
+    description = ask(ctx, descriptions.get_description, id=query.id)
     profile = found(ctx, profiles.get_profile, id=query.id)
     quality = ask(ctx, expectations.get_expectations, id=query.id)
     seen = visible_metrics(checked_metrics.read(ctx.store).metrics, snapshot, access, ctx.caller)
@@ -140,7 +140,7 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
     data: dict[str, Any] = {
         "table": about,
         "schema": schema,
-        "description": said,
+        "description": description,
         "profile": profile,
         "expectations": quality,
         "metrics": using,

@@ -233,20 +233,20 @@ class _Places:
         self.of[id_].append((number, _NAME))
         if table.view not in (table.name, f"{table.source}_{table.name}"):  # the words of these are in the id
             self.of[table.view].append((number, _NAME))
-        is_said = id_ in texts.said or id_ in texts.imported
-        description = texts.description(table, access) if is_said else access.description(id_, table.description)
+        is_described = id_ in texts.said or id_ in texts.imported
+        description = texts.description(table, access) if is_described else access.description(id_, table.description)
         named, described = (number, _COLUMN), (number, _TEXT)
         if description:
             self.of[description].append(described)
-        for column in texts.columns(table) if is_said else table.columns:
+        for column in texts.columns(table) if is_described else table.columns:
             self.of[column.name].append(named)
             if column.description:
                 self.of[column.description].append(described)
-        if is_said:
-            said = texts.of(table)
-            self.add(document, _TEXT, said.grain, *said.notes)
-            self.add(document, _TAG, said.tier, *said.tags, *said.owners)
-            for one in said.columns.values():
+        if is_described:
+            people = texts.of(table)
+            self.add(document, _TEXT, people.grain, *people.notes)
+            self.add(document, _TAG, people.tier, *people.tags, *people.owners)
+            for one in people.columns.values():
                 self.add(document, _TAG, *one.tags)
 
 

@@ -96,13 +96,13 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts, t
         NotFoundError: it does not exist, or the caller can't read it.
     """
     table = require(snapshot, access, caller, table_id)
-    said = texts.of(table)
+    people = texts.of(table)
     columns = tuple(
         ColumnDetail(
             name=column.name,
             type=column.type,
             description=column.description,
-            tags=said.columns[column.name].tags if column.name in said.columns else (),
+            tags=people.columns[column.name].tags if column.name in people.columns else (),
         )
         for column in texts.columns(table)
     )
@@ -111,7 +111,7 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, texts: Texts, t
         hash=table.hash,
         files=len(table.files),
         columns=columns,
-        notes=said.notes,
+        notes=people.notes,
         url=texts.url(table),
         imported_at=texts.imported_at if table.id in texts.imported else None,
     )
@@ -123,7 +123,7 @@ def _matches(table: Table, access: AccessList, texts: Texts, text: str) -> bool:
 
 
 def _summary(table: Table, access: AccessList, texts: Texts) -> TableSummary:
-    registration, said = access.tables.get(table.id), texts.of(table)
+    registration, people = access.tables.get(table.id), texts.of(table)
     return TableSummary(
         id=table.id,
         view=table.view,
@@ -137,8 +137,8 @@ def _summary(table: Table, access: AccessList, texts: Texts) -> TableSummary:
         notice=table.notice,
         is_public=registration.is_public if registration else False,
         server_only=registration.server_only if registration else False,
-        tags=said.tags,
-        owners=said.owners,
-        tier=said.tier,
-        grain=said.grain,
+        tags=people.tags,
+        owners=people.owners,
+        tier=people.tier,
+        grain=people.grain,
     )

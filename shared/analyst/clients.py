@@ -43,14 +43,14 @@ def network_of(address: str | None) -> str:
 
 def client_kind(user_agent: str | None) -> ClientKind:
     """Return the kind of client by its `User-Agent`. It can be forged, so no decision depends on it."""
-    said = (user_agent or "").lower()
-    if said.startswith("da/"):
+    product = (user_agent or "").lower()
+    if product.startswith("da/"):
         return ClientKind.DA
-    if said.startswith(_SCHEDULERS):
+    if product.startswith(_SCHEDULERS):
         return ClientKind.SCHEDULER
-    if any(name in said for name in _AGENTS):
+    if any(name in product for name in _AGENTS):
         return ClientKind.AGENT
-    return ClientKind.BROWSER if said.startswith("mozilla/") else ClientKind.OTHER
+    return ClientKind.BROWSER if product.startswith("mozilla/") else ClientKind.OTHER
 
 
 def _address(text: str | None) -> str | None:

@@ -161,8 +161,8 @@ class Texts:
         """Return the columns of a table with their descriptions."""
         if table.id not in self.said and table.id not in self.imported:
             return table.columns
-        said = self.of(table).columns
-        texts = {name: each.description for name, each in said.items()}
+        columns = self.of(table).columns
+        texts = {name: each.description for name, each in columns.items()}
         return tuple(
             column.model_copy(update={"description": text}) if (text := texts.get(column.name)) else column
             for column in table.columns
@@ -175,8 +175,8 @@ class Texts:
 
     def tags_by_column(self, table: Table) -> dict[str, tuple[str, ...]]:
         """Return the tags of each column, those of the table among them."""
-        said = self.of(table)
-        return tagged_columns(said, {column.name: column for column in table.columns})
+        description = self.of(table)
+        return tagged_columns(description, {column.name: column for column in table.columns})
 
 
 def read_imported(store: Store) -> Imported:
@@ -247,9 +247,12 @@ def everything(store: Store) -> Mapping[str, Described]:
     return _all(store.read(KEY)).tables
 
 
-def tagged_columns(said: Description, columns: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def tagged_columns(description: Description, columns: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the tags of each column, those of the table among them."""
-    return {name: (*said.tags, *(said.columns[name].tags if name in said.columns else ())) for name in columns}
+    return {
+        name: (*description.tags, *(description.columns[name].tags if name in description.columns else ()))
+        for name in columns
+    }
 
 
 def change(
@@ -284,9 +287,11 @@ def change(
     return made[-1]
 
 
-def without_hidden(said: Description, is_seen: Callable[[str], bool]) -> Description:
+def without_hidden(description: Description, is_seen: Callable[[str], bool]) -> Description:
     """Return a description without foreign keys to tables that a caller may not see."""
-    return said.model_copy(update={"foreign_keys": tuple(key for key in said.foreign_keys if is_seen(key.table))})
+    return description.model_copy(
+        update={"foreign_keys": tuple(key for key in description.foreign_keys if is_seen(key.table))}
+    )
 
 
 def change_without_hidden(change_: DescriptionChange, is_seen: Callable[[str], bool]) -> DescriptionChange:
@@ -308,12 +313,12 @@ def _changed(
         values["columns"] = {**known.said.columns, **(values["columns"] or {})}
     empty = Description()
     replaced = {name: getattr(empty, name) if value is None else value for name, value in values.items()}
-    said = known.said.model_copy(update=replaced)
-    if said == known.said:
+    changed = known.said.model_copy(update=replaced)
+    if changed == known.said:
         return known
     before = known.said.model_dump(mode="json", include=set(replaced))
     entry = DescriptionChange(at=at, by=by, before=before)
-    return Described(registration=known.registration, said=said, history=(entry, *known.history)[:_KEPT])
+    return Described(registration=known.registration, said=changed, history=(entry, *known.history)[:_KEPT])
 
 
 def _of(known: _All, table_id: str, registration: str | None) -> Described:

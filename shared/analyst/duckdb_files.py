@@ -339,7 +339,7 @@ def attach(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str, writ
     """
     # with the type, because DuckDB would otherwise load an extension by the content of the file
     mode = "(type duckdb)" if writable else "(type duckdb, read_only)"
-    with told_as(ContractError, f"{what} can't be opened as a DuckDB database: ", hide=path):
+    with raised_as(ContractError, f"{what} can't be opened as a DuckDB database: ", hide=path):
         con.execute(f"attach {quote_text(str(path))} as {quote(alias)} {mode}")
 
 
@@ -367,7 +367,7 @@ def time_limit(con: "DuckDBPyConnection", seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = None) -> Iterator[None]:
+def raised_as(error: type[AnalystError], label: str = "", *, hide: Path | None = None) -> Iterator[None]:
     """Translate errors of DuckDB: the message is the label and the first line, without the path to `hide`.
 
     Raises:

@@ -186,20 +186,20 @@ class Manifests:
     def _encoded(self, table: Table, access: AccessList, *, is_wanted: bool) -> bytes:
         registration = access.tables.get(table.id)
         server_only = registration is not None and registration.server_only
-        description, said = self._texts.description(table, access), self._texts.of(table)
+        description, people = self._texts.description(table, access), self._texts.of(table)
         known = self._tables.get((table.id, is_wanted))
-        if known is not None and known[0] is table and known[1:4] == (server_only, description, said):
+        if known is not None and known[0] is table and known[1:4] == (server_only, description, people):
             return known[4]
         is_left_out = not is_wanted and mirrored(table, access)
         described = table.model_copy(update={"columns": self._texts.columns(table), "description": description})
         encoded = (
-            _json(table.id) + b":" + _json(_entry(described, said, server_only=server_only, is_left_out=is_left_out))
+            _json(table.id) + b":" + _json(_entry(described, people, server_only=server_only, is_left_out=is_left_out))
         )
-        self._tables[table.id, is_wanted] = (table, server_only, description, said, encoded)
+        self._tables[table.id, is_wanted] = (table, server_only, description, people, encoded)
         return encoded
 
 
-def _entry(table: Table, said: Description, *, server_only: bool, is_left_out: bool) -> dict[str, object]:
+def _entry(table: Table, description: Description, *, server_only: bool, is_left_out: bool) -> dict[str, object]:
     """Lay out one table of the manifest; only files that may be downloaded are in it."""
     entry = ManifestTable(
         view=table.view,
@@ -214,7 +214,7 @@ def _entry(table: Table, said: Description, *, server_only: bool, is_left_out: b
         files=() if server_only or is_left_out else table.files,
         notice=table.notice,
     ).model_dump(mode="json", exclude={"about", "notice", "left_out"})
-    about = said.model_dump(mode="json", include=set(ManifestAbout.model_fields), exclude_defaults=True)
+    about = description.model_dump(mode="json", include=set(ManifestAbout.model_fields), exclude_defaults=True)
     optional = {"notice": table.notice, "about": about, "left_out": is_left_out}
     return {**entry, **{name: value for name, value in optional.items() if value}}
 

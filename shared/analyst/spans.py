@@ -167,8 +167,8 @@ class _Measured:
     @property
     def trace(self) -> str | None:
         """The `traceparent` for what it calls."""
-        said = self._span.get_span_context()
-        return f"00-{said.trace_id:032x}-{said.span_id:016x}-{int(said.trace_flags):02x}"
+        context = self._span.get_span_context()
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
 
     def tell(self, name: str, attributes: Mapping[str, Value], *, failed: bool = False) -> None:
         """Set its name, and the attributes that are known at its end."""

@@ -69,7 +69,7 @@ class Person:
     role: str
     token: str
     own: frozenset[str]
-    told: frozenset[str] = frozenset()
+    mentioned: frozenset[str] = frozenset()
     """Tables that they requested, queried or wrote about, whose names they may see in what they wrote."""
 
 
@@ -192,9 +192,9 @@ class LeakCheck:
             t.id for t in tables if user["role"] == "admin" or t.is_public or any(_covers(g, t) for g in grants)
         )
         headers = {"Authorization": f"Bearer {token}"}
-        told = "".join(self._text(path, headers) for path in _OWN_TEXTS)
+        own_texts = "".join(self._text(path, headers) for path in _OWN_TEXTS)
         return Person(
-            user["email"], user["role"], token, own, frozenset(mentioned(told, frozenset(t.id for t in tables)))
+            user["email"], user["role"], token, own, frozenset(mentioned(own_texts, frozenset(t.id for t in tables)))
         )
 
     def _text(self, path: str, headers: Mapping[str, str]) -> str:
@@ -295,7 +295,7 @@ class _Asking:
             )
 
     def _foreign(self, person: Person, label: str, answer: Answer, but: frozenset[str]) -> Iterator[Finding]:
-        foreign = frozenset(t.id for t in self.tables) - person.own - person.told - but
+        foreign = frozenset(t.id for t in self.tables) - person.own - person.mentioned - but
         for table_id in sorted(mentioned(answer.text, foreign)):
             yield Finding("leak", label, person.email, table_id, "mentioned, although the person may not read it")
 

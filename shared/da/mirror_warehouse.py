@@ -113,8 +113,8 @@ class MirrorWarehouse:
             facts = self._facts(table)
             names = f"{facts.id} {facts.view}".lower()
             columns = " ".join(f"{each.name} {each.description or ''} {' '.join(each.tags)}" for each in facts.columns)
-            said = " ".join((facts.description or "", *facts.notes, *facts.tags, columns)).lower()
-            if all(word in names or word in said for word in words):
+            searched = " ".join((facts.description or "", *facts.notes, *facts.tags, columns)).lower()
+            if all(word in names or word in searched for word in words):
                 matched = tuple(each.name for each in facts.columns if any(word in each.name for word in words))[:10]
                 weight = sum(word in names for word in words)
                 hit = Hit(
@@ -132,8 +132,8 @@ class MirrorWarehouse:
         for metric in self._metrics() if kind != "table" else ():
             lists = (*(metric.get("synonyms") or ()), *(metric.get("questions") or ()), *(metric.get("tags") or ()))
             title = metric.get("display_name") or metric["name"]
-            said = " ".join((metric["name"], title, metric.get("description") or "", *lists)).lower()
-            if all(word in said for word in words):
+            searched = " ".join((metric["name"], title, metric.get("description") or "", *lists)).lower()
+            if all(word in searched for word in words):
                 weight = sum(word in f"{metric['name']} {title}".lower() for word in words)
                 dimensions = tuple(metric.get("dimensions") or ())
                 hit = Hit("metric", metric["name"], title, metric.get("description"), dimensions=dimensions)
@@ -173,8 +173,8 @@ class MirrorWarehouse:
         raise ToolError(f"there is no table '{name}' in the mirror{hint}")
 
     def _facts(self, table: Table) -> TableFacts:
-        said = self._catalog().get("tables", {}).get(table.id)
-        known = TableFacts.from_json(said) if said else None
+        document = self._catalog().get("tables", {}).get(table.id)
+        known = TableFacts.from_json(document) if document else None
         columns = {each.name: each for each in known.columns} if known else {}
         made = tuple(
             ColumnFacts(

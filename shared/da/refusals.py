@@ -42,13 +42,13 @@ def of_store(url: str, body: bytes, date: str) -> str | None:
         for each in (_MESSAGE.search(body), _DETAILS.search(body))
         if each
     ]
-    said = " ".join(dict.fromkeys(text.strip() for text in texts))
+    message = " ".join(dict.fromkeys(text.strip() for text in texts))
     host = urlsplit(url).netloc.rpartition("@")[2]
-    return f"the store '{host}' rejected the URL of a file: {_reason(code, said, url, date)}"
+    return f"the store '{host}' rejected the URL of a file: {_reason(code, message, url, date)}"
 
 
-def _reason(code: str, said: str, url: str, date: str) -> str:
-    lowered = said.lower()
+def _reason(code: str, message: str, url: str, date: str) -> str:
+    lowered = message.lower()
     if code in _EXPIRED or "expired" in lowered:
         return f"the URL has expired ({code}). {_clocks(url, date) or 'Run da sync again'}"
     if code in _SKEWED or "not valid yet" in lowered or "not yet valid" in lowered or "time frame" in lowered:
@@ -63,7 +63,7 @@ def _reason(code: str, said: str, url: str, date: str) -> str:
         return f"the file does not exist ({code}). Run da sync again; if that does not help, contact your administrator"
     if code == "AccessDenied":
         return f"access is denied ({code}). The server's account can't read the bucket; contact your administrator"
-    return f"{code}: {said}" if said else code
+    return f"{code}: {message}" if message else code
 
 
 def _clocks(url: str, date: str) -> str:

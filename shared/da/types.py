@@ -88,13 +88,13 @@ class _Grammar:
         self.literal(" ")
         return f"{quote(name)} {self.type(depth + 1)}"
 
-    def listed(self, one: Callable[[], str]) -> str:
+    def listed(self, item: Callable[[], str]) -> str:
         self.literal("(")
-        found = [one()]
+        found = [item()]
         while self.text.startswith(",", self.at):
             self.literal(",")
             self.spaces()
-            found.append(one())
+            found.append(item())
         self.literal(")")
         return ", ".join(found)
 

@@ -106,10 +106,10 @@ def _literal(at: datetime) -> str:
 
 def _load(home: Path) -> float:
     """Return the median in seconds of loading the access list in a new process, its imports apart."""
-    told = home / "loaded"
+    output = home / "loaded"
     for _ in range(STARTS):
-        cost(python(_LOAD, home / "bucket", told), {"PYTHONPATH": f"{ROOT}/shared:{ROOT}"})
-    return statistics.median(map(float, told.read_text().split()))
+        cost(python(_LOAD, home / "bucket", output), {"PYTHONPATH": f"{ROOT}/shared:{ROOT}"})
+    return statistics.median(map(float, output.read_text().split()))
 
 
 def _beside_each_other(server: Host, token: str) -> tuple[float, float]:

@@ -152,8 +152,8 @@ def _arrow(lake: Lake) -> Iterator[Row]:
         ends.set()
         watcher.join()
     with result.file:
-        told = f"{result.size / 1e9:.2f} GB in {time.perf_counter() - began:.0f} s"
-    yield at_most("a gigabyte of Arrow: memory of its worker", peaks["worker"] / 1e6, "MB", 300, told)
+        rate = f"{result.size / 1e9:.2f} GB in {time.perf_counter() - began:.0f} s"
+    yield at_most("a gigabyte of Arrow: memory of its worker", peaks["worker"] / 1e6, "MB", 300, rate)
     yield at_most("the same: growth of the server's process", peaks["ours"] / 1e6, "MB", 300)
 
 

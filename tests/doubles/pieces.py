@@ -56,5 +56,5 @@ class Pieces:
                 files += parquet.write(con, query, home)
                 columns |= {column.name: column for column in parquet.inspect(con, files[-1]).columns}
         self.then()
-        told = tuple(c.model_copy(update={"description": f"the {c.name} of it"}) for c in columns.values())
-        return Extracted(tuple(files), told, len(self.pieces) if self.kind == "cursor" else None)
+        described = tuple(c.model_copy(update={"description": f"the {c.name} of it"}) for c in columns.values())
+        return Extracted(tuple(files), described, len(self.pieces) if self.kind == "cursor" else None)

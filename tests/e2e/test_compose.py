@@ -157,13 +157,13 @@ def test_the_extract_runs_once_and_is_not_started_again(project: Project, admin:
     assert (
         subprocess.run(["docker", "wait", container], capture_output=True, text=True, check=True).stdout.strip() == "0"
     )
-    told = subprocess.run(
+    done = subprocess.run(
         ["docker", "inspect", "-f", "{{.RestartCount}} {{.State.Status}}", container],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout.split() == ["0", "exited"]
+    assert done.stdout.split() == ["0", "exited"]
 
 
 QUERIES = """
@@ -280,9 +280,9 @@ def test_a_container_can_do_no_more_than_it_needs(project: Project, service: str
 
 def test_no_secret_is_in_the_environment_of_a_container(project: Project) -> None:
     for service in ("app", "worker"):
-        told = "\n".join(inspected(project.run("ps", "-q", service).stdout.strip(), ".Config.Env"))
-        assert SERVICE_TOKEN not in told
-        assert BOOTSTRAP_SECRET not in told
+        variables = "\n".join(inspected(project.run("ps", "-q", service).stdout.strip(), ".Config.Env"))
+        assert SERVICE_TOKEN not in variables
+        assert BOOTSTRAP_SECRET not in variables
 
 
 def test_links_lead_to_the_port_that_is_published(project: Project, admin: str) -> None:

@@ -115,7 +115,7 @@ def test_when_no_file_can_be_published_it_says_so(folder: Path, place: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("folder", "said"),
+    ("folder", "message"),
     [
         ("missing", "is not a folder"),
         ("empty", "contains no .csv"),
@@ -123,14 +123,14 @@ def test_when_no_file_can_be_published_it_says_so(folder: Path, place: Path) -> 
         ("demo/sources", "is not a folder"),
     ],
 )
-def test_a_wrong_turn_gets_one_clear_sentence(tmp_path: Path, place: Path, folder: str, said: str) -> None:
+def test_a_wrong_turn_gets_one_clear_sentence(tmp_path: Path, place: Path, folder: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
     (tmp_path / "text/notes.txt").write_text("x")
     ran = demo(place, "--data", tmp_path / folder)
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 2
-    assert said in ran.stderr
+    assert message in ran.stderr
     assert not place.exists()
 
 

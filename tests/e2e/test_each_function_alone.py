@@ -116,13 +116,13 @@ def table(measured: Sequence[Measured]) -> str:
     found = {(one.path, one.method, one.how): one for one in measured}
 
     def figures(spec: FunctionSpec, how: str) -> str:
-        one = found.get((spec.path.text, spec.method, how))
-        return "| |" if one is None else f"{one.processor:.1f} | {one.memory:.0f} |"
+        cost = found.get((spec.path.text, spec.method, how))
+        return "| |" if cost is None else f"{cost.processor:.1f} | {cost.memory:.0f} |"
 
     rows = [
-        f"| `{id_of(it)}` | `{it.function.module}` | {group_of(it).name} | "
-        f"{figures(it.function, 'process')} {figures(it.function, 'container')}"
-        for it in FUNCTIONS
+        f"| `{id_of(spec)}` | `{spec.function.module}` | {group_of(spec).name} | "
+        f"{figures(spec.function, 'process')} {figures(spec.function, 'container')}"
+        for spec in FUNCTIONS
     ]
     counts = {how: sum(one.how == how for one in found.values()) for how in ("process", "container")}
     return "\n".join(
@@ -145,12 +145,12 @@ def table(measured: Sequence[Measured]) -> str:
     )
 
 
-def wait(running: Host, pid: int, said: Callable[[], str]) -> None:
+def wait(running: Host, pid: int, output: Callable[[], str]) -> None:
     """Wait until the function answers."""
     end = time.monotonic() + PATIENCE
     while not answers(running):
         assert time.monotonic() < end
-        assert Path(f"/proc/{pid}").exists(), said()[-2000:]
+        assert Path(f"/proc/{pid}").exists(), output()[-2000:]
         time.sleep(0.05)
 
 
@@ -228,14 +228,14 @@ def in_container(function: HttpFunction, home: Path, image: str) -> Iterator[tup
         found = ["docker", "inspect", "-f", f"{{{{.State.{what}}}}}", container]
         return int(subprocess.run(found, capture_output=True, text=True, check=True).stdout)
 
-    def said() -> str:
+    def output() -> str:
         done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True)
         return done.stdout + done.stderr
 
     running = Host(f"http://127.0.0.1:{port}")
     try:
         pid = state("Pid")
-        wait(running, pid, said)
+        wait(running, pid, output)
         yield running, Started.now(pid, began)
         subprocess.run(["docker", "stop", "-t", "30", container], capture_output=True, check=True)
         assert state("ExitCode") == 0

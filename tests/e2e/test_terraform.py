@@ -68,7 +68,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_unknown_arguments_are_found(what: str, tmp_path: Path) -> None:
-    before, after, said = BROKEN[what]
+    before, after, message = BROKEN[what]
     folder = copied(tmp_path)
     text = (folder / "bucket.tf").read_text()
     (folder / "bucket.tf").write_text(text.replace(before, after, 1))
@@ -77,7 +77,7 @@ def test_unknown_arguments_are_found(what: str, tmp_path: Path) -> None:
         terraform(folder, "init", "-backend=false", "-input=false", providers=providers)
         done = terraform(folder, "validate", "-no-color", providers=providers)
     assert done.returncode == 1
-    assert said in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
 
 
 def test_the_files_are_formatted() -> None:

@@ -269,7 +269,7 @@ def _cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "status", "said"),
+    ("damage", "status", "reason"),
     [
         (_cut, 422, "is not a backup, or it is damaged"),
         (lambda path: path.write_bytes(b"no zip"), 422, "is not a backup"),
@@ -281,14 +281,14 @@ def _cut(path: Path) -> None:
     ],
 )
 def test_a_damaged_or_newer_archive_is_refused(
-    shop: Shop, tmp_path: Path, damage: Callable[[Path], None], status: int, said: str
+    shop: Shop, tmp_path: Path, damage: Callable[[Path], None], status: int, reason: str
 ) -> None:
     made, before = backup(shop), shop.picture()
     path = tmp_path / "archive.zip"
     path.write_bytes(archive_of(shop, made))
     damage(path)
     answer = send(shop, path.read_bytes(), replace=True)
-    assert (answer.status_code, said in answer.get_json()["detail"]) == (status, True), answer.text
+    assert (answer.status_code, reason in answer.get_json()["detail"]) == (status, True), answer.text
     assert shop.picture() == before
 
 
@@ -400,8 +400,8 @@ def operations(shop: Shop, chance: random.Random) -> Callable[[], None]:
         shop.send("POST", "/api/admin/permissions", {"user": person, "table": f"shop.{table}"})
 
     def revoke() -> None:
-        for one in shop.ask("GET", "/api/admin/permissions")["permissions"]:
-            shop.ask("DELETE", f"/api/admin/permissions/{one['id']}")
+        for permission in shop.ask("GET", "/api/admin/permissions")["permissions"]:
+            shop.ask("DELETE", f"/api/admin/permissions/{permission['id']}")
 
     def define() -> None:
         shop.ask("PUT", f"/api/admin/glossary/t{count % 3}", {"definition": str(count)})

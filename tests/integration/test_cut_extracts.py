@@ -26,15 +26,15 @@ def test_a_cut_run_publishes_what_it_has_and_names_what_is_left(world: World) ->
     run_id = str(ULID())
     answer = world.send("POST", "/extract/csv", {"source": "shop", "run_id": run_id})
     assert answer.status_code == 202
-    told = answer.get_json()
-    read = [table["table"] for table in told["tables"] if table["status"] == "ok"]
+    result = answer.get_json()
+    read = [table["table"] for table in result["tables"] if table["status"] == "ok"]
     assert len(read) >= 1
-    assert sorted([*read, *told["left"]]) == NAMES
+    assert sorted([*read, *result["left"]]) == NAMES
     assert set(world.ask("GET", "/api/sync/manifest")["tables"]) == {f"shop.{name}" for name in read}
     (run,) = world.ask("GET", f"/api/sync/status?run={run_id}")["runs"]
     assert run["status"] == "pending"
     (task,) = [task for task in world.process.task_ledger.waiting() if task.name != "lake"]
-    assert (task.id, list(task.body["tables"])) == (f"{run_id}-1", told["left"])
+    assert (task.id, list(task.body["tables"])) == (f"{run_id}-1", result["left"])
 
 
 def test_its_parts_are_one_run_with_one_record(world: World) -> None:

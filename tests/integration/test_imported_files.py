@@ -57,11 +57,11 @@ def put(world: World, sha256: str, data: bytes, **more: Any) -> int:
 
 
 def wanted(*files: bytes, name: str = "orders", **more: Any) -> dict[str, Any]:
-    said = [
+    listed = [
         {"path": f"{number}.parquet", "sha256": sha256(data), "parts": list(parts_of(data))}
         for number, data in enumerate(files)
     ]
-    return {"source": "csv", "tables": [{"name": name, "files": said, **more}]}
+    return {"source": "csv", "tables": [{"name": name, "files": listed, **more}]}
 
 
 def send(world: World, *files: bytes) -> None:
@@ -266,5 +266,5 @@ def test_imported_tables_have_to_meet_their_expectations(world: World, parquet: 
     send(world, new)
     assert "not_null n: 1 of 2 rows fail" in publish(world, wanted(new))["tables"][0]["note"]
     assert len(rows(world)) == 2
-    told = world.ask("GET", "/api/sync/manifest")["tables"]["csv.orders"]["notice"]
-    assert told == "expectations are not met: not_null n: 1 of 2 rows fail"
+    notice = world.ask("GET", "/api/sync/manifest")["tables"]["csv.orders"]["notice"]
+    assert notice == "expectations are not met: not_null n: 1 of 2 rows fail"

@@ -46,28 +46,28 @@ def test_an_extract_that_can_not_start_leaves_a_record_too(world: World) -> None
     assert "'tables.0'" in run["error"]
 
 
-@pytest.mark.parametrize(("age", "told"), [(timedelta(seconds=30), "pending"), (timedelta(minutes=2), "lost")])
-def test_a_run_without_a_heartbeat_is_lost_in_the_end(world: World, age: timedelta, told: str) -> None:
+@pytest.mark.parametrize(("age", "expected"), [(timedelta(seconds=30), "pending"), (timedelta(minutes=2), "lost")])
+def test_a_run_without_a_heartbeat_is_lost_in_the_end(world: World, age: timedelta, expected: str) -> None:
     run = status(world, str(ULID.from_datetime(datetime.now(UTC) - age)))
-    assert run["status"] == told
-    assert ("trigger it again" in (run["error"] or "")) == (told == "lost")
+    assert run["status"] == expected
+    assert ("trigger it again" in (run["error"] or "")) == (expected == "lost")
 
 
 def test_the_registry_of_a_table_takes_effect_at_once_and_overrides_the_extract(world: World) -> None:
     world.ask("POST", "/extract/csv", {"source": "shop"})
 
-    def told() -> set[str | None]:
+    def descriptions() -> set[str | None]:
         manifest = world.ask("GET", "/api/sync/manifest")["tables"]["shop.orders"]
         listed = world.ask("GET", "/api/catalog/tables?q=orders")["tables"][0]
         detail = world.ask("GET", "/api/catalog/tables/shop.orders")
         return {manifest["description"], listed["description"], detail["description"]}
 
-    assert told() == {None}
+    assert descriptions() == {None}
     world.ask("PUT", "/api/admin/tables/shop.orders", {"description": "All that was ordered"})
-    assert told() == {"All that was ordered"}
+    assert descriptions() == {"All that was ordered"}
     assert world.ask("GET", "/api/catalog/tables?q=WAS+ordered")["count"] == 1
     world.ask("PUT", "/api/admin/tables/shop.orders", {"description": None})
-    assert told() == {None}
+    assert descriptions() == {None}
 
 
 def test_administrators_see_the_last_good_run_and_the_error_of_each_source(world: World, tmp_path: Path) -> None:

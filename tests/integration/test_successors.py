@@ -93,10 +93,10 @@ class Shop(World):
             catalog = {
                 each["id"]: each for each in self.ask("GET", f"/api/catalog/tables{query}", token=token)["tables"]
             }
-            one = self.send("GET", f"/api/catalog/tables/{ID}{query}", token=token)
-            assert (ID in manifest) == (ID in catalog) == (one.status_code == 200), (who, query)
+            response = self.send("GET", f"/api/catalog/tables/{ID}{query}", token=token)
+            assert (ID in manifest) == (ID in catalog) == (response.status_code == 200), (who, query)
             if ID in manifest:
-                assert manifest[ID]["rows"] == catalog[ID]["rows"] == one.get_json()["rows"]
+                assert manifest[ID]["rows"] == catalog[ID]["rows"] == response.get_json()["rows"]
                 rows.add(manifest[ID]["rows"])
                 listed |= {file["path"] for file in manifest[ID]["files"]}
         signed: set[str] = set()

@@ -52,11 +52,11 @@ def world(scattered: Shop, tmp_path: Path, at_once: None) -> Shop:  # noqa: ARG0
 
 def test_a_scattered_table_is_told_of_rewritten_and_built(world: Shop) -> None:
     assert world.files() == 40
-    told = world.ask("POST", "/sweep", {"dry_run": True})
-    assert [(t["source"], t["table"], t["files"]) for t in told["compacted"]] == [("shop", "orders", 40)]
-    assert told["rebuild"] is None
+    report = world.ask("POST", "/sweep", {"dry_run": True})
+    assert [(t["source"], t["table"], t["files"]) for t in report["compacted"]] == [("shop", "orders", 40)]
+    assert report["rebuild"] is None
     swept = world.ask("POST", "/sweep", {})
-    assert swept == {**told, "dry_run": False, "rebuild": {"status": "published", "snapshot": 2, "error": None}}
+    assert swept == {**report, "dry_run": False, "rebuild": {"status": "published", "snapshot": 2, "error": None}}
     table = world.ask("GET", "/api/sync/manifest")["tables"]["shop.orders"]
     assert (len(table["files"]), table["rows"]) == (1, 40)
     assert world.files(snapshot=1) == 40

@@ -112,11 +112,11 @@ def test_what_is_no_choice_is_refused(world: World, body: dict[str, Any]) -> Non
 def test_people_who_choose_at_the_same_time_lose_nothing(world: World, ann: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    def one(number: int) -> None:
+    def choose_table(number: int) -> None:
         choose(world, ann if number % 2 else "", "all", **{f"shop__t{number}": False})
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(one, range(12)))
+        list(pool.map(choose_table, range(12)))
     kept = [world.ask("GET", PATH, token=token)["choice"]["tables"] for token in ("", ann)]
     choose(world)
     assert [len(each) for each in kept] == [1, 1]

@@ -29,7 +29,7 @@ class Shop(World):
         (self.files / "orders.csv").write_text("n\n" + "1\n" * self.rows)
         assert self.ask("POST", "/extract/csv", {"source": "shop"})["status"] == "ok"
 
-    def told(self, snapshot: int | None = None) -> int:
+    def rows_in(self, snapshot: int | None = None) -> int:
         """Return how many rows the table has in a snapshot, as manifest and catalog agree."""
         query = "" if snapshot is None else f"?snapshot={snapshot}"
         manifest = self.ask("GET", f"/api/sync/manifest{query}")["tables"]["shop.orders"]["rows"]
@@ -71,7 +71,7 @@ def shop(published: tuple[Path, Shop], at_once: None) -> Shop:  # noqa: ARG001
 
 def test_every_kept_snapshot_is_listed_and_read(shop: Shop) -> None:
     assert shop.snapshots() == [(3, True), (2, False), (1, False)]
-    assert [shop.told(number) for number in (1, 2, 3, None)] == [1, 2, 3, 3]
+    assert [shop.rows_in(number) for number in (1, 2, 3, None)] == [1, 2, 3, 3]
     files = shop.ask("GET", "/api/sync/manifest?snapshot=1")["tables"]["shop.orders"]["files"]
     wanted = {"files": {"shop.orders": [files[0]["path"]]}}
     assert list(shop.ask("POST", "/api/data/urls", wanted)["urls"]) == [files[0]["path"]]
@@ -87,7 +87,7 @@ def test_a_snapshot_that_there_is_not_is_not_found(shop: Shop, number: int) -> N
 
 def test_going_back_stays_until_the_source_publishes_again(shop: Shop) -> None:
     assert shop.ask("POST", "/api/admin/snapshots/1/rollback", {})["snapshot"] == 4
-    assert (shop.told(), shop.queried()) == (1, 1)
+    assert (shop.rows_in(), shop.queried()) == (1, 1)
     assert shop.ask("POST", "/rebuild", {})["status"] == "unchanged"
     (shop.files / "people.csv").write_text("a\n1\n")
     shop.ask("POST", "/extract/csv", {"source": "shop", "tables": ["people"]})
@@ -95,8 +95,8 @@ def test_going_back_stays_until_the_source_publishes_again(shop: Shop) -> None:
     shop.ask("POST", "/extract/csv", {"source": "crm"})
     assert shop.ask("GET", "/api/catalog/tables/crm.people")["rows"] == 1
     shop.publish()
-    assert (shop.told(), shop.queried()) == (4, 4)
-    assert shop.told(4) == 1
+    assert (shop.rows_in(), shop.queried()) == (4, 4)
+    assert shop.rows_in(4) == 1
 
 
 def test_only_administrators_go_back_and_it_is_written_down(shop: Shop) -> None:
@@ -123,15 +123,15 @@ def test_an_unpublished_number_is_not_a_snapshot(shop: Shop) -> None:
         forged = catalog.replace(b'"rows":3', b'"rows":77').replace(b'"snapshot":3', b'"snapshot":%d' % number)
         for letter in ("0", "z"):
             shop.store.put(f"analytics/{number:09}-{letter * 26}.catalog.json", forged, if_version=ABSENT)
-    assert shop.told(2) == 2
+    assert shop.rows_in(2) == 2
     assert shop.send("GET", "/api/sync/manifest?snapshot=4").status_code == 404
     assert shop.snapshots() == [(3, True), (2, False), (1, False)]
 
 
 def test_sources_held_back_by_a_rollback_are_shown_everywhere_and_released(shop: Shop) -> None:
     path = "/api/admin/snapshots/1/rollback"
-    told = shop.ask("POST", path, {"dry_run": True})
-    assert (told["dry_run"], told["snapshot"], told["held_back"], told["missing"]) == (True, 3, ["shop"], [])
+    report = shop.ask("POST", path, {"dry_run": True})
+    assert (report["dry_run"], report["snapshot"], report["held_back"], report["missing"]) == (True, 3, ["shop"], [])
     assert shop.snapshots()[0] == (3, True)
     assert shop.ask("POST", path, {})["held_back"] == ["shop"]
     (held,) = shop.ask("GET", "/api/snapshots")["held_back"]
@@ -141,7 +141,7 @@ def test_sources_held_back_by_a_rollback_are_shown_everywhere_and_released(shop:
     assert shop.ask("POST", "/rebuild", {})["held_back"] == ["shop"]
     assert shop.send("POST", "/api/admin/snapshots/release", {"sources": ["other"]}).status_code == 404
     released = shop.ask("POST", "/api/admin/snapshots/release", {"sources": ["shop"]})
-    assert (released["status"], released["held_back"], shop.told(), shop.queried()) == ("published", [], 3, 3)
+    assert (released["status"], released["held_back"], shop.rows_in(), shop.queried()) == ("published", [], 3, 3)
     assert shop.ask("GET", "/api/health")["held_back"] == 0
     with shop.process.state.read() as db:
         found = db.execute("select resource from audit_log where action = 'snapshot.release'").fetchall()
@@ -154,4 +154,4 @@ def test_a_snapshot_whose_files_are_gone_is_not_gone_back_to(shop: Shop) -> None
     answer = shop.send("POST", "/api/admin/snapshots/1/rollback", {})
     assert answer.status_code == 409
     assert "shop.orders (1)" in answer.get_json()["detail"]
-    assert (shop.told(), shop.snapshots()[0]) == (3, (3, True))
+    assert (shop.rows_in(), shop.snapshots()[0]) == (3, (3, True))

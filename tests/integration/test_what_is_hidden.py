@@ -119,13 +119,13 @@ def test_every_function_answers_alike_whether_there_is_a_hidden_table(
 ) -> None:
     token = None if role is None else hidden.people[role]
 
-    def told(table: str) -> tuple[int, dict[str, str], str]:
+    def response(table: str) -> tuple[int, dict[str, str], str]:
         answer = send(hidden.world, function, about(function, table) or {}, token)
         headers = {name: text for name, text in answer.headers.items() if name != "X-Request-Id"}
         headers |= {name: headers[name].replace(table, "TABLE") for name in ("Location",) if name in headers}
         return answer.status_code, headers, PLACES.sub("…", answer.text.replace(table, "TABLE"))
 
-    assert told(HIDDEN) == told(ABSENT)
+    assert response(HIDDEN) == response(ABSENT)
 
 
 @pytest.mark.parametrize("role", [*ROLES, None])

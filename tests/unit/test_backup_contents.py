@@ -25,13 +25,13 @@ def constants(path: Path) -> Mapping[str, str]:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analyst"):
             home = ROOT / "shared" / Path(*(node.module or "").split("."))
-            for one in node.names:
-                for file in (home / f"{one.name}.py", home / one.name / "__init__.py"):
+            for alias in node.names:
+                for file in (home / f"{alias.name}.py", home / alias.name / "__init__.py"):
                     if file.exists():
-                        found |= {f"{one.asname or one.name}.{key}": text for key, text in constants(file).items()}
+                        found |= {f"{alias.asname or alias.name}.{key}": text for key, text in constants(file).items()}
                 origin = home.with_suffix(".py") if home.with_suffix(".py").exists() else home / "__init__.py"
-                if origin.exists() and one.name.isupper() and (text := constants(origin).get(one.name)) is not None:
-                    found[one.asname or one.name] = text
+                if origin.exists() and alias.name.isupper() and (text := constants(origin).get(alias.name)) is not None:
+                    found[alias.asname or alias.name] = text
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(target, ast.Name) and value is not None and (text := text_of(value, found)) is not None:

@@ -73,7 +73,7 @@ def test_no_part_of_it_can_be_changed_cut_swapped_or_added(data: st.DataObject, 
 
 
 @pytest.mark.parametrize(
-    ("data", "key", "said"),
+    ("data", "key", "reason"),
     [
         (b"", None, "is not a backup"),
         (b"PK\x03\x04 a zip", None, "is not a backup"),
@@ -82,16 +82,16 @@ def test_no_part_of_it_can_be_changed_cut_swapped_or_added(data: st.DataObject, 
         (b'{"format": "ai-data-analyst backup 1", "encrypted": true, "salt": "x"}\n', KEY, "damaged in its first line"),
     ],
 )
-def test_damage_is_explained(data: bytes, key: bytes | None, said: str) -> None:
-    with pytest.raises(DaError, match=said):
+def test_damage_is_explained(data: bytes, key: bytes | None, reason: str) -> None:
+    with pytest.raises(DaError, match=reason):
         opened(data, key)
 
 
 @pytest.mark.parametrize(
-    ("key", "said"), [(None, "is encrypted; give its key"), (b"another key of 16", "the key does not open")]
+    ("key", "reason"), [(None, "is encrypted; give its key"), (b"another key of 16", "the key does not open")]
 )
-def test_an_encrypted_file_needs_its_key(key: bytes | None, said: str) -> None:
-    with pytest.raises(DaError, match=said):
+def test_an_encrypted_file_needs_its_key(key: bytes | None, reason: str) -> None:
+    with pytest.raises(DaError, match=reason):
         opened(sealed(b"x", KEY), key)
 
 
@@ -105,12 +105,12 @@ def test_a_plain_file_needs_no_key() -> None:
     assert opened(sealed(b"x", None), KEY) == b"x"
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"short", "too short"), (None, "can't read the key file")])
-def test_a_key_file_must_contain_a_key(tmp_path: Path, content: bytes | None, said: str) -> None:
+@pytest.mark.parametrize(("content", "reason"), [(b"short", "too short"), (None, "can't read the key file")])
+def test_a_key_file_must_contain_a_key(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "key"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=reason):
         read_key(path)
     path.write_bytes(b"  " + KEY + b"\n")
     assert read_key(path) == KEY

@@ -142,14 +142,15 @@ _TEXTS = st.text(st.sampled_from([*"abAB019_. -\n\u00e9\u0130\u03a3\u00df\u01c6\
 @given(st.dictionaries(st.sampled_from("pqrs"), st.tuples(_TEXTS, st.lists(_TEXTS, max_size=3)), max_size=4), _TEXTS)
 @example({"p": ("a\nB", [])}, "b")
 def test_hits_contain_all_words_or_longer_ones(tables: dict[str, tuple[str, list[str]]], text: str) -> None:
-    shop = snapshot(*(table(name, *said, description=about) for name, (about, said) in tables.items()))
+    shop = snapshot(*(table(name, *columns, description=about) for name, (about, columns) in tables.items()))
     words = set(words_of(text))
     wanted = {
         name
-        for name, (about, said) in tables.items()
+        for name, (about, columns) in tables.items()
         if words
         and all(
-            any(each.startswith(word) for each in words_of(" ".join((f"shop {name}", about, *said)))) for word in words
+            any(each.startswith(word) for each in words_of(" ".join((f"shop {name}", about, *columns))))
+            for word in words
         )
     }
     answer = CatalogSearch(MemoryStore()).find(text, shop, access(shop), ADMIN, Texts(), limit=10)
@@ -159,8 +160,8 @@ def test_hits_contain_all_words_or_longer_ones(tables: dict[str, tuple[str, list
 def ranked(tables: dict[str, tuple[str, list[str]]], text: str) -> list[str]:
     """Rank tables as an index by words does: each text is taken apart by itself, and the best text for a word counts."""
     weights: dict[str, float] = {}
-    for name, (about, said) in tables.items():
-        texts = [(f"shop.{name}", 8), *((each, 3) for each in said), (about, 2)]
+    for name, (about, columns) in tables.items():
+        texts = [(f"shop.{name}", 8), *((each, 3) for each in columns), (about, 2)]
         found = [
             max(
                 weight * (1.0 if each == word else 0.5)
@@ -182,6 +183,6 @@ def ranked(tables: dict[str, tuple[str, list[str]]], text: str) -> list[str]:
 @example({"p": ("", ["aBa bAB"]), "q": ("", ["\u0130B ss\u00df"])}, "i b ss")
 @example({"p": ("a", ["a\n\na", "b"]), "q": ("b", ["", "a"])}, "b a")
 def test_the_order_is_that_of_an_index_by_words(tables: dict[str, tuple[str, list[str]]], text: str) -> None:
-    shop = snapshot(*(table(name, *said, description=about) for name, (about, said) in tables.items()))
+    shop = snapshot(*(table(name, *columns, description=about) for name, (about, columns) in tables.items()))
     answer = CatalogSearch(MemoryStore()).find(text, shop, access(shop), ADMIN, Texts(), limit=10)
     assert [hit.id.removeprefix("shop.") for hit in answer.hits] == ranked(tables, text)

@@ -163,9 +163,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "told"), REFUSED)
-def test_fields_that_cron_lacks_are_refused_by_name(fields: str, told: str) -> None:
-    with pytest.raises(InvalidInputError, match=f"{told}.*write cron 0 5"):
+@pytest.mark.parametrize(("fields", "reason"), REFUSED)
+def test_fields_that_cron_lacks_are_refused_by_name(fields: str, reason: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{reason}.*write cron 0 5"):
         Schedule.parse(f"cron {fields}")
 
 

@@ -16,7 +16,7 @@ PROGRAMS = [program for program in (["docker-compose"], ["docker", "compose"]) i
 
 
 def started(profile: str | None = None) -> set[str]:
-    return {name for name, said in SERVICES.items() if not said.get("profiles") or profile in said["profiles"]}
+    return {name for name, service in SERVICES.items() if not service.get("profiles") or profile in service["profiles"]}
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_profile_adds_its_services(profile: str | None, more: set[str]) -> Non
 
 
 def test_only_the_app_and_the_gateway_are_published_and_by_default_on_this_host_alone() -> None:
-    published = {name: said["ports"] for name, said in SERVICES.items() if "ports" in said}
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {
         "app": ["${LISTEN:-127.0.0.1}:${PORT:-8000}:8080"],
         "gateway": ["${LISTEN:-127.0.0.1}:${WS_GATEWAY_PORT:-8765}:8765"],
@@ -35,24 +35,24 @@ def test_only_the_app_and_the_gateway_are_published_and_by_default_on_this_host_
 
 
 def test_services_are_watched_restarted_and_limited() -> None:
-    for name, said in SERVICES.items():
-        assert said["mem_limit"], name
-        assert said["pids_limit"], name
+    for name, service in SERVICES.items():
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
         if name == "extract":
-            assert said["restart"] == "no"
+            assert service["restart"] == "no"
             continue
-        assert said["restart"] == "unless-stopped"
-        assert "test" in said["healthcheck"], name
+        assert service["restart"] == "unless-stopped"
+        assert "test" in service["healthcheck"], name
 
 
 def test_services_start_when_those_they_need_are_healthy() -> None:
-    needed = {name: said["depends_on"] for name, said in SERVICES.items() if "depends_on" in said}
-    assert {name: list(said) for name, said in needed.items()} == {
+    needed = {name: service["depends_on"] for name, service in SERVICES.items() if "depends_on" in service}
+    assert {name: list(conditions) for name, conditions in needed.items()} == {
         "app": ["worker"],
         "scheduler": ["app"],
         "extract": ["app"],
     }
-    assert {one["condition"] for said in needed.values() for one in said.values()} == {"service_healthy"}
+    assert {one["condition"] for conditions in needed.values() for one in conditions.values()} == {"service_healthy"}
 
 
 @pytest.mark.skipif(not PROGRAMS, reason="neither docker-compose nor docker is installed")

@@ -46,9 +46,9 @@ def test_compose_reads_every_secret_from_a_file() -> None:
 
 @pytest.mark.parametrize("service", ["app", "worker", "scheduler", "extract", "s3", "gateway"])
 def test_compose_confines_every_service(service: str) -> None:
-    said = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][service]
-    assert said["read_only"]
-    assert said["cap_drop"] == ["ALL"]
-    assert said["security_opt"] == ["no-new-privileges:true"]
-    assert said["mem_limit"]
-    assert said["pids_limit"]
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][service]
+    assert document["read_only"]
+    assert document["cap_drop"] == ["ALL"]
+    assert document["security_opt"] == ["no-new-privileges:true"]
+    assert document["mem_limit"]
+    assert document["pids_limit"]

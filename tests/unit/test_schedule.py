@@ -96,11 +96,11 @@ def test_a_time_of_day_comes_once_a_day_whatever_clocks_do(name: str) -> None:
     for change in changes(zone):
         start, end = change - timedelta(days=2), change + timedelta(days=3)
         found = [due.astimezone(zone) for due in times_after(schedule, start - INSTANT, 60) if due < end]
-        told = [f"{due:%Y-%m-%d %H:%M}" for due in found]
-        assert len(set(told)) == len(told)
+        times = [f"{due:%Y-%m-%d %H:%M}" for due in found]
+        assert len(set(times)) == len(times)
         for minutes in range(5 * 24 * 60):
             local = (start + timedelta(minutes=minutes)).astimezone(zone)
-            assert f"{local:%H:%M}" not in wanted or f"{local:%Y-%m-%d %H:%M}" in told
+            assert f"{local:%H:%M}" not in wanted or f"{local:%Y-%m-%d %H:%M}" in times
         assert all(has_just_gone_forward(due) for due in found if f"{due:%H:%M}" not in wanted)
 
 
@@ -193,7 +193,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), WRONG)
-def test_an_invalid_schedule_is_refused_with_the_syntax(text: str, told: str) -> None:
-    with pytest.raises(InvalidInputError, match=re.escape(told)):
+@pytest.mark.parametrize(("text", "reason"), WRONG)
+def test_an_invalid_schedule_is_refused_with_the_syntax(text: str, reason: str) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(reason)):
         Schedule.parse(text)

@@ -99,10 +99,10 @@ def tasks(
     **environ: str,
 ) -> Tasks:
     """Make what calls functions; `here` is what those of this process answer."""
-    said = {"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN, "BASE_URL": base_url or "", **environ}
+    variables = {"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN, "BASE_URL": base_url or "", **environ}
     ledger, delivery = TaskLedger(MemoryStore(), utc_now), HostDelivery(lambda: background or Background())
     return Tasks(
-        read_settings(said),
+        read_settings(variables),
         lambda *_: here,
         "abc",
         HttpClient(),

@@ -68,8 +68,8 @@ def wrong(path: str, body: Mapping[str, Any], block: Mapping[str, Any]) -> Itera
     given = {**{name: one for name, one in body.items() if name != "dynamic"}, **dynamic}
     for name, value in given.items():
         if name in blocks:
-            for one in value if isinstance(value, list) else [value]:
-                yield from wrong(f"{path}.{name}", one, blocks[name]["block"])
+            for item in value if isinstance(value, list) else [value]:
+                yield from wrong(f"{path}.{name}", item, blocks[name]["block"])
         elif name not in attributes:
             yield f"{path}.{name} does not exist"
         elif not {"required", "optional"} & {flag for flag, is_set in attributes[name].items() if is_set is True}:
@@ -186,10 +186,10 @@ def test_the_gateway_is_deployed_only_if_it_is_requested() -> None:
 def test_only_groups_that_add_tasks_may_create_them() -> None:
     for name in ("google_cloud_tasks_queue_iam_member", "google_service_account_iam_member"):
         (body,) = [
-            one for (kind, of), one in resources().items() if kind == name and of in ("enqueuers", "act_as_tasks")
+            block for (kind, of), block in resources().items() if kind == name and of in ("enqueuers", "act_as_tasks")
         ]
         assert "group.enqueues" in body["for_each"]
-    assert {group for group, said in GENERATED["groups"].items() if said["enqueues"]} == {
+    assert {group for group, settings in GENERATED["groups"].items() if settings["enqueues"]} == {
         service.name for service in FOUND if service.group.enqueues
     }
 

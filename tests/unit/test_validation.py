@@ -37,7 +37,7 @@ WRONG: tuple[Any, ...] = (
 INPUTS = sorted({each.function.input for each in FUNCTIONS if each.function.input}, key=lambda each: each.__name__)
 
 
-def told(model: type[BaseModel], document: Any) -> list[str]:
+def reasons(model: type[BaseModel], document: Any) -> list[str]:
     try:
         model.model_validate(document)
     except ValidationError as error:
@@ -49,7 +49,7 @@ def told(model: type[BaseModel], document: Any) -> list[str]:
 def test_every_input_of_every_function_is_refused_in_words(model: type[BaseModel]) -> None:
     names = [field.validation_alias or field.alias or name for name, field in model.model_fields.items()]
     documents = [{}, *({str(name): value} for name in names for value in WRONG)]
-    found = {text for document in documents for text in told(model, document)}
+    found = {text for document in documents for text in reasons(model, document)}
     assert found or not names
     assert [text for text in found if FOREIGN.search(QUOTED.sub("", text))] == []
 
@@ -66,7 +66,7 @@ class Thing(BaseModel):
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "expected"),
     [
         ({"names": "x"}, "names: must be a list"),
         ({"names": ["A b"]}, "names.0: must be a name of lowercase letters"),
@@ -84,11 +84,11 @@ class Thing(BaseModel):
         ({"raw": "A", "some": 1}, "some: must be a list; raw: has the wrong format"),
     ],
 )
-def test_a_reason_says_where_and_what_is_expected(document: Any, said: str) -> None:
+def test_a_reason_says_where_and_what_is_expected(document: Any, expected: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Thing.model_validate(document)
     found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {reason(one)}" for one in caught.value.errors())
-    assert found.startswith(said)
+    assert found.startswith(expected)
 
 
 @pytest.mark.parametrize("text", ["shop.orders\n", "Shop.orders", "shop", "shop.", "shop.a.b", "shop.a" + "b" * 63])

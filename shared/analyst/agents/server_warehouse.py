@@ -153,15 +153,21 @@ class ServerWarehouse:
         return found if kind == "all" else [hit for hit in found if hit.kind == kind]
 
     def _hit(self, table: Table, matched: tuple[str, ...] = ()) -> Hit:
-        about = self.texts.description(table, self.access)
+        description = self.texts.description(table, self.access)
         columns = tuple((column.name, column.type) for column in table.columns)
         updated = _iso(table.extracted_at)
-        return Hit("table", table.id, table.view, about, table.rows, updated, matched, columns, sql_name(table))
+        return Hit("table", table.id, table.view, description, table.rows, updated, matched, columns, sql_name(table))
 
     @staticmethod
     def _metric_hit(metric: CheckedMetric) -> Hit:
-        said, dimensions = metric.defined.definition, dimension_names(metric)
-        return Hit("metric", said.name, said.display_name or said.name, said.description, dimensions=dimensions)
+        definition, dimensions = metric.defined.definition, dimension_names(metric)
+        return Hit(
+            "metric",
+            definition.name,
+            definition.display_name or definition.name,
+            definition.description,
+            dimensions=dimensions,
+        )
 
     def table(self, name: str) -> TableFacts:
         """Describe a table.
@@ -188,11 +194,11 @@ class ServerWarehouse:
     def _facts(
         self, table: Table, registered: Registered, profile: dict[str, Any] | None, relations: tuple[Relation, ...]
     ) -> TableFacts:
-        said = self.texts.of(table)
+        description = self.texts.of(table)
         statistics = {each["name"]: each for each in profile["columnProfile"]} if profile else {}
         outside = self._outside_columns(table)
         tags = descriptions.tagged_columns(
-            Description(columns=said.columns), {column.name: column for column in table.columns}
+            Description(columns=description.columns), {column.name: column for column in table.columns}
         )
         columns = tuple(
             ColumnFacts(
@@ -217,11 +223,11 @@ class ServerWarehouse:
             hash=table.hash,
             columns=columns,
             primary_key=registered.primary_key,
-            tags=said.tags,
-            owners=said.owners,
-            tier=said.tier,
-            grain=said.grain,
-            notes=said.notes,
+            tags=description.tags,
+            owners=description.owners,
+            tier=description.tier,
+            grain=description.grain,
+            notes=description.notes,
             notice=table.notice,
             schedule=registered.schedule,
             profiled_at=profile["created_at"] if profile else None,
@@ -248,12 +254,12 @@ class ServerWarehouse:
 
     def _outside_columns(self, table: Table) -> frozenset[str]:
         """Return the columns with text that outsiders write: by the source's connector, and by the tags that people set."""
-        said = self.texts.of(table)
+        description = self.texts.of(table)
         is_from_outside = table.source in self._outside or self._is_computed_from_outside(table)
-        by_default = _has(said.tags, UNTRUSTED) or (is_from_outside and not _has(said.tags, TRUSTED))
+        by_default = _has(description.tags, UNTRUSTED) or (is_from_outside and not _has(description.tags, TRUSTED))
         found = set()
         for column in table.columns:
-            own = said.columns[column.name].tags if column.name in said.columns else ()
+            own = description.columns[column.name].tags if column.name in description.columns else ()
             is_outside = not _has(own, TRUSTED) if by_default else _has(own, UNTRUSTED)
             if is_outside and (has_text(column.type) or _has(own, UNTRUSTED)):
                 found.add(column.name)
@@ -265,11 +271,14 @@ class ServerWarehouse:
         return any(each is not None and self._has_outside(each, above | {table.id}) for each in inputs)
 
     def _has_outside(self, table: Table, above: frozenset[str]) -> bool:
-        said = self.texts.of(table)
-        if any(_has(tags, UNTRUSTED) for tags in (said.tags, *(column.tags for column in said.columns.values()))):
+        description = self.texts.of(table)
+        if any(
+            _has(tags, UNTRUSTED)
+            for tags in (description.tags, *(column.tags for column in description.columns.values()))
+        ):
             return True
         is_from_outside = table.source in self._outside or self._is_computed_from_outside(table, above)
-        return is_from_outside and not _has(said.tags, TRUSTED)
+        return is_from_outside and not _has(description.tags, TRUSTED)
 
     def _relations(self, table: Table) -> Iterator[Relation]:
         """Yield the tables that metrics join, and those of the foreign keys that people declare or the data suggests."""
@@ -285,11 +294,11 @@ class ServerWarehouse:
 
     def _joins(self, table: Table) -> Iterator[Relation]:
         for metric in self._metrics:
-            said = metric.defined.definition
-            if self._by_name.get(said.main_table or "") is table:
-                for join in said.joins:
+            definition = metric.defined.definition
+            if self._by_name.get(definition.main_table or "") is table:
+                for join in definition.joins:
                     if join.table in self._by_name:
-                        yield Relation(self._by_name[join.table].id, join.on, f"metric {said.name}")
+                        yield Relation(self._by_name[join.table].id, join.on, f"metric {definition.name}")
 
     def metric(self, name: str) -> Json:
         """Describe a metric.
@@ -298,9 +307,9 @@ class ServerWarehouse:
             NotFoundError: it does not exist, or the caller can't read its tables.
         """
         metric = checked_metrics.require(self._metrics, name)
-        said = metric.defined.definition.model_dump(mode="json", exclude={"extensions"})
+        definition = metric.defined.definition.model_dump(mode="json", exclude={"extensions"})
         return {
-            **said,
+            **definition,
             "tables": list(metric.tables),
             "dimensions": list(dimension_names(metric)),
             "status": metric.status,

@@ -100,8 +100,8 @@ def _list(hits: Sequence[Hit]) -> str:
     lines = []
     for hit in hits[:_MOST_LISTED]:
         facts = [f"{hit.rows:,} rows" if hit.rows is not None else "", f"updated {hit.updated}" if hit.updated else ""]
-        said = ", ".join(fact for fact in facts if fact)
-        lines.append(f"- `{hit.id}`{f' ({said})' if said else ''}")
+        listed = ", ".join(fact for fact in facts if fact)
+        lines.append(f"- `{hit.id}`{f' ({listed})' if listed else ''}")
     if len(hits) > _MOST_LISTED:
         lines.append(f"- and {len(hits) - _MOST_LISTED} others: use find")
     return "\n".join(lines) or "None that you can read."

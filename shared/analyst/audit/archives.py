@@ -130,7 +130,7 @@ class Archiving:
 def _convert(con: "DuckDBPyConnection", lines: Path, known: Sequence[Path], into: Path) -> int:
     columns = ", ".join(f"{quote_text(name)}: '{kind}'" for name, kind in _COLUMNS.items())
     known_ids = f"select id {rows_of(known)}" if known else "select ''::varchar where false"
-    with duckdb_files.told_as(UnavailableError, "a batch of the audit log can't be read: ", hide=lines):
+    with duckdb_files.raised_as(UnavailableError, "a batch of the audit log can't be read: ", hide=lines):
         rows = con.execute(
             f"""
             copy (

@@ -210,7 +210,7 @@ class Events:
                 self.store.download(key, path)
             except ObjectMissingError:
                 raise _GatheredError from None
-        with duckdb_files.told_as(UnavailableError, f"{key!r} can't be read: ", hide=path):
+        with duckdb_files.raised_as(UnavailableError, f"{key!r} can't be read: ", hide=path):
             yield from wanted.among(self._db, rows_of([path]))
 
     @cached_property

@@ -344,7 +344,7 @@ class Restoring:
         with self.state.read() as db:
             revoked = [row["id"] for row in fetch(db, "select id from tokens where revoked_at is not null")]
             log = fetch(db, "from audit_log")
-        about = {"created_at": archive.index.created_at.isoformat(), "program": archive.index.program}
+        details = {"created_at": archive.index.created_at.isoformat(), "program": archive.index.program}
 
         def change(db: "DuckDBPyConnection") -> None:
             now = self.by.at
@@ -353,7 +353,7 @@ class Restoring:
                 execute(db, "update tokens set revoked_at = coalesce(revoked_at, ?) where id = ?", [now, token])
             known = {row["id"] for row in fetch(db, "select id from audit_log")}
             insert_all(db, "audit_log", [row for row in log if row["id"] not in known])
-            record(db, self.by, "state.restore", f"backup:{archive.index.id}", **about)
+            record(db, self.by, "state.restore", f"backup:{archive.index.id}", **details)
 
         self.state.replace(state, change)
 

@@ -15,7 +15,7 @@ from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.model import Extract
 from analyst.contract.parquet_input import ParquetInput, open_parquet, within_years
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.imports.imported_tables import ImportedTable, standing
 from analyst.imports.parts import Parts
@@ -72,7 +72,7 @@ class Reading:
         home = self.folder.joinpath("files", *partitions)
         home.mkdir(parents=True, exist_ok=True)
         for number, piece in enumerate(opened.paths):
-            with told_as(SourceError, f"{original} can't be read as parquet: ", hide=piece):
+            with raised_as(SourceError, f"{original} can't be read as parquet: ", hide=piece):
                 types = self._types(_scan([piece], partitioned=False))
             place = piece.rename(home / f"{path.stem}-{number:03}.parquet")
             self.files.append(_File(place, original, types, partitions))
@@ -84,7 +84,7 @@ class Reading:
             SourceError: they can't be read as one table without changing a value, or two columns have the same name.
         """
         scan = _scan((file.path for file in self.files), partitioned=any(file.partitions for file in self.files))
-        with told_as(SourceError, "the files can't be read as one table: ", hide=self.folder):
+        with raised_as(SourceError, "the files can't be read as one table: ", hide=self.folder):
             types = self._types(scan)
             self._check_types({name.lower(): kind for name, kind in types.items()})
         ours = {name.lower() for file in self.files for name in (*file.types, *_keys(file.partitions))}

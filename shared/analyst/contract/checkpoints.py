@@ -144,8 +144,8 @@ class Checkpoints:
 
     def pieces(self, table: str, order: Any) -> Pieces:
         """Return the pieces of an order, which is JSON; equal orders must produce equal pieces."""
-        said = orjson.dumps([_FORMAT, order], option=orjson.OPT_SORT_KEYS)
-        mark = hashlib.sha256(said).hexdigest()[:32]
+        content = orjson.dumps([_FORMAT, order], option=orjson.OPT_SORT_KEYS)
+        mark = hashlib.sha256(content).hexdigest()[:32]
         return Pieces(self.store, f"{PREFIX}{self.source}/{table}/pieces/{mark}/", self.is_time_up)
 
     def cut(self, table: str, origin: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -165,9 +165,9 @@ class Checkpoints:
     def note_cut(self, table: str, origin: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Note the state that a table had when its reading began, unless that is noted already."""
         if self.cut(table, origin) is None:
-            said = Cut(at=self.now(), origin=dict(origin), about=dict(about)).model_dump_json().encode()
+            content = Cut(at=self.now(), origin=dict(origin), about=dict(about)).model_dump_json().encode()
             with suppress(UnsureWriteError):  # at worst, a table that has changed is read from its beginning
-                self.store.put(self._key(table), said, if_version=ANY)
+                self.store.put(self._key(table), content, if_version=ANY)
 
     def forget_cut(self, table: str) -> None:
         """Note that a table was read to its end."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analyst.contract import parquet
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 
@@ -71,7 +71,7 @@ def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list
         UnavailableError: there is not enough memory or disk.
     """
     groups = [into / f"group{number}.parquet" for number in range(len(queries))]
-    with told_as(SourceError):
+    with raised_as(SourceError):
         con.execute("set threads = 1; set preserve_insertion_order = true")  # all groups have the same row groups
         for query, path in zip(queries, groups, strict=True):
             con.execute(f"copy ({parquet.portable_select(con, query)}) to {quote_text(str(path))} ({_OPTIONS})")
@@ -110,16 +110,16 @@ def with_columns(path: Path, columns: Path, into: Path) -> bool:
                 source: BinaryIO = kept if chosen is chunk else changed
                 copied = _copied(chosen, source, file)
                 chunks.append(copied)
-                if _FILTER in (about := _value(chosen, 3)):
-                    _value(copied, 3).update({key: about[key] for key in (_FILTER, _FILTER_BYTES)})
+                if _FILTER in (metadata := _value(chosen, 3)):
+                    _value(copied, 3).update({key: metadata[key] for key in (_FILTER, _FILTER_BYTES)})
                     filters.append((_value(copied, 3), source))
             size = sum(_value(_value(chunk, 3), 6) for chunk in chunks)
             places = {2: (6, size), 5: (6, begin), 6: (6, file.tell() - begin)}
             row_groups.append({**before, 1: (_LIST, (_STRUCT, chunks)), **places})
-        for about, source in filters:
+        for metadata, source in filters:
             begin = file.tell()
-            _copy(source, _value(about, _FILTER), _value(about, _FILTER_BYTES), file)
-            about[_FILTER] = (6, begin)
+            _copy(source, _value(metadata, _FILTER), _value(metadata, _FILTER_BYTES), file)
+            metadata[_FILTER] = (6, begin)
         footer = _encoded({**old.footer, 4: (_LIST, (_STRUCT, row_groups))})
         file.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
     return True
@@ -151,8 +151,8 @@ def _is_plain(row_group: Struct) -> bool:
         return False
     return all(
         chunk.keys() == _PLACES
-        and _INDEX_PAGE not in (about := _value(chunk, 3))
-        and (_FILTER in about) == (_FILTER_BYTES in about)
+        and _INDEX_PAGE not in (metadata := _value(chunk, 3))
+        and (_FILTER in metadata) == (_FILTER_BYTES in metadata)
         for chunk in _items(row_group, 1)
     )
 
@@ -231,16 +231,16 @@ def _row_group(groups: Sequence[_Group], number: int, ordinal: int, file: Binary
 
 def _copied(chunk: Struct, source: BinaryIO, file: BinaryIO) -> Struct:
     """Copy the pages of a chunk and return their new place; its indexes and filters are dropped."""
-    about: Struct = {
+    metadata: Struct = {
         key: field for key, field in _value(chunk, 3).items() if key not in (_INDEX_PAGE, _FILTER, _FILTER_BYTES)
     }
-    begin = min(_value(about, key) for key in (9, 11) if key in about)
+    begin = min(_value(metadata, key) for key in (9, 11) if key in metadata)
     moved = file.tell() - begin
-    _copy(source, begin, _value(about, 7), file)
+    _copy(source, begin, _value(metadata, 7), file)
     for key in (9, 11):
-        if key in about:
-            about[key] = (6, _value(about, key) + moved)
-    return {2: (6, 0), 3: (_STRUCT, about)}
+        if key in metadata:
+            metadata[key] = (6, _value(metadata, key) + moved)
+    return {2: (6, 0), 3: (_STRUCT, metadata)}
 
 
 def _copy(source: BinaryIO, begin: int, size: int, file: BinaryIO) -> None:

@@ -26,7 +26,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from analyst import duckdb_files
 from analyst.contract.model import FileRow, data_prefix
 from analyst.contract.views import columns_of
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.store import Store
 from analyst.store.compare_and_swap import put_once
@@ -230,7 +230,7 @@ class _Reading:
         for number, key in enumerate(self.checkpoints.get(version, ())):
             path = folder / f"{uuid4().hex}-{number}.parquet"
             self.store.download(key, path)
-            with told_as(ContractError, "a checkpoint in it can't be read: ", hide=path):
+            with raised_as(ContractError, "a checkpoint in it can't be read: ", hide=path):
                 sql = 'select to_json("add") from read_parquet(?) where "add" is not null'
                 added = [json.loads(text) for (text,) in _confined(folder, sql, [str(path)])]
             path.unlink()
@@ -323,8 +323,8 @@ def restating_commit(
 
 
 def _text(operation: tuple[str, dict[str, str]], actions: Iterable[dict[str, Any]], ms: int) -> str:
-    about = {"timestamp": ms, "operation": operation[0], "operationParameters": operation[1]}
-    lines = [{"commitInfo": about}, *actions]
+    commit_info = {"timestamp": ms, "operation": operation[0], "operationParameters": operation[1]}
+    lines = [{"commitInfo": commit_info}, *actions]
     return "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
 
 
@@ -360,18 +360,18 @@ def _declared(
 
 
 def _add(row: FileRow, home: str, ms: int, changes_data: bool) -> dict[str, Any]:
-    about = {"partitionValues": {}, "size": row.size_bytes, "modificationTime": ms, "dataChange": changes_data}
-    return {"add": {"path": row.path.removeprefix(home), **about, "stats": _stats(row)}}
+    fields = {"partitionValues": {}, "size": row.size_bytes, "modificationTime": ms, "dataChange": changes_data}
+    return {"add": {"path": row.path.removeprefix(home), **fields, "stats": _stats(row)}}
 
 
 def _remove(row: FileRow, home: str, ms: int, changes_data: bool) -> dict[str, Any]:
-    about = {"dataChange": changes_data, "extendedFileMetadata": True, "partitionValues": {}, "size": row.size_bytes}
-    return {"remove": {"path": row.path.removeprefix(home), "deletionTimestamp": ms, **about}}
+    fields = {"dataChange": changes_data, "extendedFileMetadata": True, "partitionValues": {}, "size": row.size_bytes}
+    return {"remove": {"path": row.path.removeprefix(home), "deletionTimestamp": ms, **fields}}
 
 
 def _stats(row: FileRow) -> str:
     columns = row.column_stats
     stats: dict[str, Any] = {"numRecords": row.rows}
     for name, member in (("minValues", "min"), ("maxValues", "max"), ("nullCount", "nulls")):
-        stats[name] = {column: said[member] for column, said in columns.items() if member in said}
+        stats[name] = {column: values[member] for column, values in columns.items() if member in values}
     return json.dumps(stats, ensure_ascii=False, separators=(",", ":"))

@@ -14,7 +14,7 @@ from analyst import duckdb_files
 from analyst.contract import extract_file
 from analyst.contract.extract_file import BaseTables
 from analyst.contract.model import EDITS_KEPT, SCHEMA, Extract, column_types, create_statements, extract_key
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.store import Object, Store
 from analyst.store.compare_and_swap import swap
@@ -70,7 +70,7 @@ def edit_extract(
     def edited(current: Object | None) -> bytes:
         with _local(None if current is None else current.data, folder) as (path, con, home):
             is_plain = current is None or path in duckdb_files.PLAIN
-            with told_as(ContractError, f"{what} can't be changed: ", hide=path):
+            with raised_as(ContractError, f"{what} can't be changed: ", hide=path):
                 _open(con, path, what, is_new=current is None)
                 con.execute("begin")  # otherwise every statement would wait for the disk
                 base = _complete(con, source, is_new=current is None)

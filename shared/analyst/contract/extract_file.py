@@ -37,7 +37,7 @@ from analyst.contract.model import (
     is_ours,
     shown,
 )
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.names import is_name, quote
 
@@ -105,7 +105,7 @@ def opened(con: "DuckDBPyConnection", alias: str, *, source: str) -> tuple[Extra
     Raises:
         ContractError: as `open_extract`.
     """
-    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+    with raised_as(ContractError, f"{extract_key(source)} can't be read: "):
         tables = BaseTables.look(con)
     return read(con, alias, source=source, tables=tables), tables
 
@@ -119,14 +119,14 @@ def read(con: "DuckDBPyConnection", alias: str, *, source: str, tables: BaseTabl
         ContractError: the extract can't be read, or exceeds the limits of `contract.model`.
     """
     what = extract_key(source)
-    with told_as(ContractError, f"{what} can't be read: "):
+    with raised_as(ContractError, f"{what} can't be read: "):
         reading = _Reading(con, alias, source, tables or BaseTables.look(con))
         return reading.extract()
 
 
 def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, dict[str, str]]:
     """Read the originals of the columns: a column's comment, else its name."""
-    with told_as(ContractError, f"{what} can't be read: "):
+    with raised_as(ContractError, f"{what} can't be read: "):
         rows = con.execute(
             """
             select table_name, column_name, coalesce(comment, column_name) from duckdb_columns()
@@ -149,7 +149,7 @@ def read_parts(
         ContractError: they can't be read.
     """
     found: dict[str, list[PartRow]] = {}
-    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+    with raised_as(ContractError, f"{extract_key(source)} can't be read: "):
         for table, name, mark, rows, about in _Reading(con, alias, source, tables).rows("_parts"):
             if is_name(table or "") and name and mark and rows is not None and about is not None:
                 found.setdefault(table, []).append(PartRow(name, mark, rows, about))
@@ -162,7 +162,7 @@ def read_commits(con: "DuckDBPyConnection", alias: str, *, source: str) -> list[
     Raises:
         ContractError: they can't be read.
     """
-    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+    with raised_as(ContractError, f"{extract_key(source)} can't be read: "):
         rows = _Reading(con, alias, source, BaseTables.look(con)).rows("_delta")
         return [
             Commit(table, version, text)
@@ -177,7 +177,7 @@ def read_edits(con: "DuckDBPyConnection", alias: str, *, source: str) -> frozens
     Raises:
         ContractError: they can't be read.
     """
-    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+    with raised_as(ContractError, f"{extract_key(source)} can't be read: "):
         return frozenset(edit for (edit,) in _Reading(con, alias, source, BaseTables.look(con)).rows("_edits"))
 
 
@@ -189,7 +189,7 @@ def read_remote_attach(
     Raises:
         ContractError: they can't be read.
     """
-    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+    with raised_as(ContractError, f"{extract_key(source)} can't be read: "):
         return tuple(_Reading(con, alias, source, tables).rows("_remote_attach"))
 
 
@@ -200,7 +200,7 @@ def require_editable(con: "DuckDBPyConnection", alias: str, *, source: str, tabl
         ContractError: a table is missing or has other columns, a check, an index or a computed default.
     """
     what = extract_key(source)
-    with told_as(ContractError, f"{what} can't be read: "):
+    with raised_as(ContractError, f"{what} can't be read: "):
         reading = _Reading(con, alias, source, tables)
         indexed = con.execute(
             "select lower(table_name) from duckdb_indexes() where database_name = ?", [alias]

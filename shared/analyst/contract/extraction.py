@@ -347,11 +347,11 @@ def _published(files: Sequence[FileRow]) -> tuple[Column, ...]:
     """Return the columns of files, without those that have no value yet and therefore no type."""
     found: dict[str, Column] = {}
     for file in files:
-        for name, said in (
+        for name, stats in (
             file.column_stats.items() if file.rows else ()
         ):  # which is parsed each time that it is asked for
-            if said.get("nulls") != file.rows:
-                found[name] = Column(name=name, type=said["type"])
+            if stats.get("nulls") != file.rows:
+                found[name] = Column(name=name, type=stats["type"])
     return tuple(found.values())
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
@@ -86,11 +86,11 @@ class Range:
         """Return the recorded range of a listed file; `None` if it has none that can be used, whoever wrote it."""
         try:
             stats = json.loads(file.stats or "{}")
-            said, columns = stats["range"], stats["columns"]
-            order = Order(_texts(said["key"]), _texts(said["clustered_by"]))
+            fields, columns = stats["range"], stats["columns"]
+            order = Order(_texts(fields["key"]), _texts(fields["clustered_by"]))
             if not order.key or any(column not in columns for column in order.columns):
                 return None
-            first, last = _bounds(said["first"], order), _bounds(said["last"], order)
+            first, last = _bounds(fields["first"], order), _bounds(fields["last"], order)
         except (KeyError, TypeError, ValueError, RecursionError):
             return None
         return cls(order, first, last)
@@ -105,8 +105,8 @@ class Range:
             return f"({self._at_least(types)} and {self._at_most(types)})"
         terms = []
         for column in self.order.key:
-            said = stats.get(column, {})
-            bounds = [str(said.get(bound, "\x00")) for bound in ("min", "max")]
+            column_stats = stats.get(column, {})
+            bounds = [str(column_stats.get(bound, "\x00")) for bound in ("min", "max")]
             if not any("\x00" in bound for bound in bounds):
                 least, greatest = (_literal(bound, types[column]) for bound in bounds)
                 terms.append(f"{quote(column)} between {least} and {greatest}")
@@ -133,11 +133,11 @@ def recorded(con: "DuckDBPyConnection", file: ParquetFile, order: Order) -> Parq
         types = {column.name: column.type for column in file.columns}
         terms = ", ".join(_term(column, types[column]) for column in order.columns)
         scan = f"select {terms} from read_parquet({quote_text(str(file.path))})"
-        with told_as(SourceError):
+        with raised_as(SourceError):
             first = con.execute(f"{scan} limit 1").fetchall()[0]
             last = con.execute(f"{scan} limit 1 offset {file.rows - 1}").fetchall()[0]
-    said = {"key": order.key, "clustered_by": order.clustered_by, "first": first, "last": last}
-    stats = json.loads(file.stats) | {"range": said}
+    fields = {"key": order.key, "clustered_by": order.clustered_by, "first": first, "last": last}
+    stats = json.loads(file.stats) | {"range": fields}
     return replace(file, stats=json.dumps(stats, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -162,7 +162,7 @@ def in_order(con: "DuckDBPyConnection", files: Sequence[File], order: Order) -> 
     """
     if len(files) < 2:  # noqa: PLR2004 - nothing to sort
         return [[file] for file in files]
-    types = {name: said["type"] for file in files for name, said in _column_stats(file).items()}
+    types = {name: stats["type"] for file in files for name, stats in _column_stats(file).items()}
     rows = [
         f"({number}, {_row(found.first, order, types)}, {_row(found.last, order, types)})"
         for number, found in enumerate(map(Range.of, files))
@@ -170,7 +170,7 @@ def in_order(con: "DuckDBPyConnection", files: Sequence[File], order: Order) -> 
     ]
     known: list[tuple[int, bool]] = []
     if rows:
-        with told_as(SourceError):
+        with raised_as(SourceError):
             known = con.execute(f"""
                 select number, coalesce("first" <= max("last") over (
                     order by "first", number rows between unbounded preceding and 1 preceding), false)

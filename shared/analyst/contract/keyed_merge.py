@@ -24,7 +24,7 @@ from analyst.contract.key_ranges import FileSizes, Order, Range
 from analyst.contract.merging import Increment
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import MemoryExhaustedError, SourceError
 from analyst.names import quote, quote_text
 
@@ -114,7 +114,9 @@ class KeyedMerge:
 
     def _base_types(self) -> Iterator[tuple[str, str]]:
         """Return the columns of all files with their types, of which a column has one in all files of a table."""
-        return ((name, said["type"]) for said_of_file in self._stats() for name, said in said_of_file.items())
+        return (
+            (name, column_stats["type"]) for file_stats in self._stats() for name, column_stats in file_stats.items()
+        )
 
     def _stats(self) -> Sequence[Mapping[str, Mapping[str, Any]]]:
         """Return the statistics of the files, which take a while to parse where a table is wide."""
@@ -162,7 +164,7 @@ class KeyedMerge:
 
     def _rewritten(self, plan: "_Plan", number: int, order: Order) -> Sequence[ParquetFile]:
         """Write a file again with its rows replaced, deleted and added."""
-        with self._lent(share=SIDE_BY_SIDE) as con, told_as(SourceError):
+        with self._lent(share=SIDE_BY_SIDE) as con, raised_as(SourceError):
             paths = self._with_few_columns(con, plan, number, order) or self._with_all_columns(con, plan, number, order)
             return [key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths]
 
@@ -306,8 +308,8 @@ class _Planning:
 
     def plan(self) -> _Plan:
         for stats in self.stats:
-            self._base_types.update({name: said["type"] for name, said in stats.items()})
-        with told_as(SourceError):
+            self._base_types.update({name: column_stats["type"] for name, column_stats in stats.items()})
+        with raised_as(SourceError):
             self._number_rows()
             self._match(self._candidates())
             touched = {number for number in self._matched_files() if self._changes(number)}

@@ -19,7 +19,7 @@ from analyst.contract import column_groups, cursors, parquet, wide_difference
 from analyst.contract.key_ranges import Order
 from analyst.contract.parquet import MAX_FILE_BYTES
 from analyst.contract.wide_difference import Side
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
@@ -110,7 +110,7 @@ def _is_sorted(con: "DuckDBPyConnection", new: Sequence[Path], order: Order) -> 
         return False  # comparing rows of several columns takes as long as sorting them
     column = quote(order.columns[0])
     query = f"select {column} as this, lag({column}) over () as before from {scan(new)}"
-    with told_as(SourceError):
+    with raised_as(SourceError):
         found = con.execute(f"select coalesce(bool_and(this > before), true) from ({query})").fetchall()
     return bool(found[0][0])
 
@@ -138,7 +138,7 @@ def preferred(cursor: str | None, types: Mapping[str, str]) -> str:
 def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[str]) -> int:
     """Count the keys that several of the new rows share."""
     terms = ", ".join(map(quote, key))
-    with told_as(SourceError):
+    with raised_as(SourceError):
         row = con.execute(
             f"select count(*) from (select {terms} from {scan(new)} group by {terms} having count(*) > 1)"
         ).fetchone()
@@ -174,7 +174,7 @@ def _have_values(
         return True
     listed, has_value = ", ".join(map(quote, columns)), " or ".join(f"{quote(name)} is not null" for name in later)
     query = f"select {listed} from {scan(new)} where {has_value} intersect select {listed} from {scan(base)} limit 1"
-    with told_as(SourceError):
+    with raised_as(SourceError):
         return bool(con.execute(query).fetchall())
 
 
@@ -201,7 +201,7 @@ def least(con: "DuckDBPyConnection", new: Sequence[Path], cursor: str) -> tuple[
     if kind is None:
         return None, True
     on_line = cursors.on_line(quote(cursor), kind)
-    with told_as(SourceError):
+    with raised_as(SourceError):
         row = con.execute(
             f"select cast(min({quote(cursor)}) filter ({on_line}) as varchar), bool_or(not {on_line}) from {scan(new)}"
         ).fetchone()
@@ -228,7 +228,7 @@ def going_with(
     if not base:
         return base
     into.mkdir(parents=True, exist_ok=True)
-    with told_as(SourceError):
+    with raised_as(SourceError):
         base = _without_empty_columns(con, base, new, into / "typed")
     old, now = column_types(con, base), column_types(con, new)
     lost = {
@@ -237,7 +237,7 @@ def going_with(
         if not cursors.are_kindred(old[name], now[name])
     }
     if lost and is_whole:
-        with told_as(SourceError):
+        with raised_as(SourceError):
             base = _not_read_again(con, base, new, _folder(into / "rest"), lost=lost, key=key)
             _check_certain(con, base, lost)
     check_types(con, base, new)
@@ -276,12 +276,12 @@ def _not_read_again(
     columns = list(key) or _common(con, base, new)
     known = {name: _as_it_was(quote(name), *lost[name]) if name in lost else quote(name) for name in columns}
     terms = ", ".join(f"{value} as {quote(name)}" for name, value in known.items())
-    told = {name: f"{quote(name)} is null or {known[name]} is not null" for name in columns if name in lost}
+    conditions = {name: f"{quote(name)} is null or {known[name]} is not null" for name in columns if name in lost}
     if len(every := list(column_types(con, base))) > column_groups.WIDE:
         left = Side(f"from {scan(base)}", {name: quote(name) for name in columns}, {})
-        right = Side(f"from {scan(new)}", known, told)
+        right = Side(f"from {scan(new)}", known, conditions)
         return wide_difference.write(con, left, right, every, into, each=not key)
-    meets = " and ".join(f"({one})" for one in told.values())
+    meets = " and ".join(f"({one})" for one in conditions.values())
     again = f"select {terms} from {scan(new)} where {meets or 'true'}"
     return parquet.write(con, _minus(f"from {scan(base)}", again, columns, each=not key), into)
 
@@ -401,7 +401,7 @@ def _changed(name: str, old: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def _lost(
-    con: "DuckDBPyConnection", scan: str, casts: Mapping[str, tuple[str, str]], about: str = ""
+    con: "DuckDBPyConnection", scan: str, casts: Mapping[str, tuple[str, str]], prefix: str = ""
 ) -> dict[str, str]:
     """Return by column, as text, a value that does not survive a cast of the first type to the second and back.
 
@@ -413,7 +413,7 @@ def _lost(
         return f"min(cast({column} as varchar)) filter ({back} is distinct from {column})"
 
     terms = ", ".join(term(quote(name), *types) for name, types in casts.items())
-    with told_as(SourceError, about):
+    with raised_as(SourceError, prefix):
         values = con.execute(f"select {terms} from {scan}").fetchall()[0]
     return {name: str(value) for name, value in zip(casts, values, strict=True) if value is not None}
 
@@ -434,7 +434,7 @@ def check_order(con: "DuckDBPyConnection", new: Sequence[Path], order: Order) ->
             f"the primary key column {missing[0]!r} is not in the table; its columns are {', '.join(columns)}"
         )
     counts = ", ".join(f"count(*) filter ({quote(name)} is null)" for name in key)
-    with told_as(SourceError):
+    with raised_as(SourceError):
         found = con.execute(f"select {counts} from {scan(new)}").fetchall()[0]
     for name, count in zip(key, found, strict=True):
         if count:
@@ -445,7 +445,7 @@ def check_order(con: "DuckDBPyConnection", new: Sequence[Path], order: Order) ->
 
 def column_types(con: "DuckDBPyConnection", paths: Sequence[Path]) -> Mapping[str, str]:
     """Return the columns of parquet files, united by name, with their types."""
-    with told_as(SourceError):
+    with raised_as(SourceError):
         return {row[0]: checked_type(row[1]) for row in con.execute(f"describe from {scan(paths)}").fetchall()}
 
 

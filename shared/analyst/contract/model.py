@@ -167,7 +167,7 @@ class FileRow:
                 raise ContractError(f"{self.path} is listed with more than {MOST_COLUMNS:,} columns")
             if len({name.lower() for name in columns}) < len(columns):
                 raise ContractError(f"{self.path} is listed with two columns of one name")
-            return {name: said | {"type": checked_type(said["type"])} for name, said in columns.items()}
+            return {name: stats | {"type": checked_type(stats["type"])} for name, stats in columns.items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ContractError(f"the stats of {self.path} in _files can't be read: {error!r:.200}") from error
 

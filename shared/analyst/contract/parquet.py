@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from analyst.catalog import Column
 from analyst.contract.statistics import statistics
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type, portable
@@ -73,7 +73,7 @@ def write(
         SourceError: a value does not fit its portable type, column names are ambiguous, or the query fails.
         UnavailableError: memory or disk space is exhausted.
     """
-    with told_as(SourceError), _one_thread(con):
+    with raised_as(SourceError), _one_thread(con):
         select = query if is_portable else portable_select(con, query)
         pieces = [
             piece for part in _copy(con, select, into / "parts", file_bytes, group_rows) for piece in _cut(con, part)
@@ -147,7 +147,7 @@ def copied(folder: Path) -> list[Path]:
 
 def pieces(con: "DuckDBPyConnection", paths: Iterable[Path]) -> list[Path]:
     """Cut files that are larger than 128 MB."""
-    with told_as(SourceError), _one_thread(con):
+    with raised_as(SourceError), _one_thread(con):
         return [piece for path in paths for piece in _cut(con, path)]
 
 
@@ -178,7 +178,7 @@ def inspect(con: "DuckDBPyConnection", path: Path, columns: Sequence[Column] | N
     Raises:
         SourceError: it is not a parquet file.
     """
-    with told_as(SourceError, f"{path.name} can't be read as parquet: ", hide=path):
+    with raised_as(SourceError, f"{path.name} can't be read as parquet: ", hide=path):
         rows = _count(con, path)
         if columns is None:
             described = con.execute(f"describe from read_parquet({quote_text(str(path))})").fetchall()

@@ -199,9 +199,9 @@ def _written_list(kind: int, items: list[Any]) -> bytes:
 def _written_struct(fields: Struct) -> bytes:
     written, last = bytearray(), 0
     for number, (kind, value) in sorted(fields.items()):
-        said = (_TRUE if value else _FALSE) if kind in (_TRUE, _FALSE) else kind
+        type_id = (_TRUE if value else _FALSE) if kind in (_TRUE, _FALSE) else kind
         step = number - last
-        written += bytes([step << 4 | said]) if 0 < step <= 0xF else bytes([said]) + _zigzag(number)  # noqa: PLR2004
+        written += bytes([step << 4 | type_id]) if 0 < step <= 0xF else bytes([type_id]) + _zigzag(number)  # noqa: PLR2004
         written += _written(kind, value)
         last = number
     return bytes(written) + b"\x00"
@@ -224,8 +224,8 @@ class Element:
         """The precision and scale of a decimal."""
         logical: Struct = self._value(10, {})
         if _LOGICAL_DECIMAL in logical:
-            said: Struct = logical[_LOGICAL_DECIMAL][1]
-            return said.get(2, (0, 0))[1], said.get(1, (0, 0))[1]
+            decimal: Struct = logical[_LOGICAL_DECIMAL][1]
+            return decimal.get(2, (0, 0))[1], decimal.get(1, (0, 0))[1]
         return (self._value(8, 0), self._value(7, 0)) if self._value(6, None) == _DECIMAL else None
 
     @property
@@ -236,9 +236,9 @@ class Element:
         """
         logical: Struct = self._value(10, {})
         for kind in (_LOGICAL_TIME, _LOGICAL_TIMESTAMP):
-            said: Struct = logical[kind][1] if kind in logical else {}
-            if _NANOS in said.get(2, (0, {}))[1]:
-                return kind == _LOGICAL_TIME or bool(said.get(1, (0, False))[1])
+            annotation: Struct = logical[kind][1] if kind in logical else {}
+            if _NANOS in annotation.get(2, (0, {}))[1]:
+                return kind == _LOGICAL_TIME or bool(annotation.get(1, (0, False))[1])
         return self._value(1, None) == INT96 and not self.children
 
     @property
@@ -430,7 +430,7 @@ def _chunks(reader: _Reader, name: str) -> Iterator[Chunk]:
 
 
 def _chunk_of(reader: _Reader, name: str) -> Chunk:
-    about: Struct = {}
+    metadata: Struct = {}
     for number, kind in reader.fields():
         if number == 1:
             raise SourceError(f"{name} stores its values in other files, which is not supported; write it as one file")
@@ -439,14 +439,14 @@ def _chunk_of(reader: _Reader, name: str) -> Chunk:
         if number == 3:  # noqa: PLR2004 - `ColumnChunk.meta_data`
             for member, member_kind in reader.fields():
                 if member in (3, 5, 9, 11):
-                    about[member] = (member_kind, reader.value(member_kind))
+                    metadata[member] = (member_kind, reader.value(member_kind))
                 else:
                     reader.skip(member_kind)
         else:
             reader.skip(kind)
-    column = ".".join(part.decode("utf-8", "replace") for part in about[3][1][1])
-    data, dictionary = about[9][1], about.get(11, (0, 0))[1]
-    return Chunk(column, dictionary if 0 < dictionary < data else data, about[5][1])
+    column = ".".join(part.decode("utf-8", "replace") for part in metadata[3][1][1])
+    data, dictionary = metadata[9][1], metadata.get(11, (0, 0))[1]
+    return Chunk(column, dictionary if 0 < dictionary < data else data, metadata[5][1])
 
 
 def _encrypted(name: str) -> SourceError:
@@ -464,8 +464,8 @@ def verify_pages(path: Path, name: str, chunks: Iterable[Chunk]) -> None:
             try:
                 _verify_chunk(file, chunk)
             except (_DamagedError, *_UNSOUND) as error:
-                said = str(error) if isinstance(error, _DamagedError) else ""
-                reason = f"a page of the column {chunk.column!r} is damaged: {said or 'its header is malformed'}"
+                message = str(error) if isinstance(error, _DamagedError) else ""
+                reason = f"a page of the column {chunk.column!r} is damaged: {message or 'its header is malformed'}"
                 raise SourceError(f"{name} can't be read: {reason}; write or upload the file again") from error
 
 

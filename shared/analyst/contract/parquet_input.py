@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from analyst.contract import parquet, parquet_nesting
 from analyst.contract.parquet_footer import Chunk, Element, Footer, read_footer, verify_pages
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError, UnavailableError
 from analyst.names import quote, quote_text
 
@@ -103,12 +103,12 @@ def open_parquet(
     )
     if not names:
         raise SourceError(f"{name} has no columns")
-    with told_as(SourceError, f"{name} can't be read as parquet: ", hide=path):
+    with raised_as(SourceError, f"{name} can't be read as parquet: ", hide=path):
         parquet_nesting.verify_counts(con, scan([path]), footer.columns, counts, name)
     if any(element.is_variant for element in footer.root.walk()):
         raw = scratch / f"variants{sum(1 for _ in scratch.iterdir())}.parquet"
         changed = footer.root.without_variants()
-        with _copied(path, raw, footer, name, changed), told_as(SourceError, f"{name} can't be read: ", hide=raw):
+        with _copied(path, raw, footer, name, changed), raised_as(SourceError, f"{name} can't be read: ", hide=raw):
             parquet_nesting.verify_variants(con, scan([path]), scan([raw]), footer.columns, name)
     if not any(column.loses_nanoseconds for column in footer.root.walk()):
         return ParquetInput(name, (path,), names, in_milliseconds)
@@ -157,11 +157,11 @@ def _exact(
     number = sum(1 for _ in scratch.iterdir())
     raw, into = scratch / f"raw{number}.parquet", scratch / f"exact{number}"
     into.mkdir()
-    with told_as(SourceError, f"{name} can't be read as parquet: ", hide=path):
+    with raised_as(SourceError, f"{name} can't be read as parquet: ", hide=path):
         read = _described(con, path)
     with (
         _copied(path, raw, footer, name, footer.root.raw()),
-        told_as(SourceError, f"{name} can't be read as parquet: ", hide=raw),
+        raised_as(SourceError, f"{name} can't be read as parquet: ", hide=raw),
     ):
         terms = [
             f"{_Nanoseconds(name, column, as_text=is_text(column)).term(kind, stored)} as {quote(column)}"

@@ -200,9 +200,9 @@ def _has_nanoseconds(data: bytes, at: int, depth: int = 0) -> bool:
     """
     if at >= len(data) or depth > _DEEPEST:
         raise IndexError
-    basic, about = data[at] & _BASIC, data[at] >> 2
+    basic, header = data[at] & _BASIC, data[at] >> 2
     if basic == 0:
-        return about == _INSTANT_NS
+        return header == _INSTANT_NS
     if basic not in {_OBJECT, _ARRAY}:
         return False
     _fields, offsets, start = _object(data, at) if basic == _OBJECT else _array(data, at)
@@ -211,8 +211,8 @@ def _has_nanoseconds(data: bytes, at: int, depth: int = 0) -> bool:
 
 def _object(data: bytes, at: int) -> tuple[list[int], list[int], int]:
     """Return the ids of an object's fields, the offsets of their values, and where these start."""
-    about = data[at] >> 2
-    offset_size, id_size, count_size = (about & 3) + 1, (about >> 2 & 3) + 1, _LARGE if about >> 4 & 1 else 1
+    header = data[at] >> 2
+    offset_size, id_size, count_size = (header & 3) + 1, (header >> 2 & 3) + 1, _LARGE if header >> 4 & 1 else 1
     count, at = _number(data, at + 1, count_size), at + 1 + count_size
     ids = [_number(data, at + id_size * n, id_size) for n in range(count)]
     at += id_size * count
@@ -221,8 +221,8 @@ def _object(data: bytes, at: int) -> tuple[list[int], list[int], int]:
 
 
 def _array(data: bytes, at: int) -> tuple[list[int], list[int], int]:
-    about = data[at] >> 2
-    offset_size, count_size = (about & 3) + 1, _LARGE if about >> 2 & 1 else 1
+    header = data[at] >> 2
+    offset_size, count_size = (header & 3) + 1, _LARGE if header >> 2 & 1 else 1
     count, at = _number(data, at + 1, count_size), at + 1 + count_size
     offsets = [_number(data, at + offset_size * n, offset_size) for n in range(count)]
     return [], offsets, at + offset_size * (count + 1)

@@ -104,12 +104,12 @@ class Uploads:
 
         `twin` numbers the files of equal content in a table, from 0; see `matched`.
         """
-        about = (table, file.partition, file.sha256, twin)
-        known = self.keys.get(about)
+        identity = (table, file.partition, file.sha256, twin)
+        known = self.keys.get(identity)
         if known is None:
             known = f"{data_prefix(self.source, table)}{file.sha256[:32]}-{self.new_id().lower()}.parquet"
             upload_once(self.store, known, file.path)
-            self.keys[about] = known
+            self.keys[identity] = known
         return known
 
 
@@ -129,17 +129,17 @@ def matched(
             free.setdefault((row.sha256, row.partition), deque()).append(row)
     twins = Counter[tuple[str, str | None]]()
     for file in files:
-        about = (file.sha256, file.partition)
+        identity = (file.sha256, file.partition)
         if isinstance(file, FileRow):
             yield file, 0
-        elif free.get(about):
+        elif free.get(identity):
             yield (
-                replace(free[about].popleft(), stats=file.stats),
+                replace(free[identity].popleft(), stats=file.stats),
                 0,
             )  # more may be recorded of equal bytes meanwhile
         else:
-            yield file, twins[about]
-            twins[about] += 1
+            yield file, twins[identity]
+            twins[identity] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,17 +385,17 @@ class _Committing:
     def restate(self, table: str, files: Sequence[FileRow], *, is_foreign: bool = True) -> None:
         """Add the commit that restates a table's log; if that can't be read, a sweep must write a checkpoint of the commit."""
         source, where = self.log.source, self.log.folder_of(table)
-        about = f"another writer has changed the Delta log of {source}.{table}"
+        note = f"another writer has changed the Delta log of {source}.{table}"
         found = self.log.read(table, self.folder)
         made = restating_commit(self.con, source, table, found, files=files, at=self.at)
         if made is not None:
             self.made.commits.append(made)
             if found.problem:
                 self.made.unread.append(made)
-                about = f"{about}: {found.problem}"
+                note = f"{note}: {found.problem}"
             if is_foreign:
                 restated = f"its version {made.version} restates what is published"
-                self.made.notes[table] = f"{about}; {restated}. Never write to {where}"
+                self.made.notes[table] = f"{note}; {restated}. Never write to {where}"
 
     def written(self) -> _Committed:
         """Write all commits to `_delta`, and return them."""

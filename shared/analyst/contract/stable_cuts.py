@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from analyst.contract import parquet
 from analyst.contract.parquet import ParquetFile
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 
@@ -62,7 +62,7 @@ def cut(
         query = " union all by name ".join(_scan(piece) for piece in _pieces(files, start, end))
         # DuckDB ends a row group after a whole vector, and vectors of a filtered scan depend on the rows before `start`;
         # those of a table that was filled by one thread do not
-        with told_as(SourceError):
+        with raised_as(SourceError):
             con.execute(f"create or replace temp table file as {query}")
         paths += parquet.write(con, "from file", home, is_portable=True)
     con.execute("drop table file")
@@ -95,7 +95,7 @@ def _candidates(con: "DuckDBPyConnection", files: Sequence[ParquetFile], usual: 
             select file_row_number from read_parquet({quote_text(str(file.path))}, file_row_number = true)
             where hash({columns}) % {usual} = 0 order by 1
         """
-        with told_as(SourceError):
+        with raised_as(SourceError):
             found += [before + number + 1 for (number,) in con.execute(query).fetchall()]
         before += file.rows
     return found

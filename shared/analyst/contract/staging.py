@@ -21,7 +21,7 @@ from analyst.contract.model import FileRow, PartRow, TableState
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import NewTable, Rebase, Uploads, matched
 from analyst.contract.views import columns_of
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import is_name, quote, quote_text
 from analyst.store import Store
@@ -103,7 +103,11 @@ class Staging:
         if column is None or not self.table.primary_key:
             return False
         stats = [(row, row.column_stats.get(column, {})) for row in base if row.rows]
-        unsure = [self._local(row) for row, said in stats if said.get("nulls") != 0 or "max" not in said]
+        unsure = [
+            self._local(row)
+            for row, column_stats in stats
+            if column_stats.get("nulls") != 0 or "max" not in column_stats
+        ]
         if not unsure:
             return False
         with self._connect() as con:
@@ -194,7 +198,7 @@ class Staging:
         """
         order = Order(self.table.primary_key, self.table.clustered_by)
         scan, made = merging.scan([file.path for file in read]), dict[str, tuple[list[Path], list[Path]]]()
-        with self._connect() as con, told_as(SourceError):
+        with self._connect() as con, raised_as(SourceError):
             merging.check_order(con, [file.path for file in read], order)
             repeated = merging.repeated_keys(con, [file.path for file in read], order.key)
             pattern = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}[period]

@@ -50,8 +50,8 @@ def statistics(con: "DuckDBPyConnection", path: Path, columns: Iterable[Column])
         [str(path)],
     ).fetchall()
     chunks: dict[str, list[_Chunk]] = {}
-    for name, *said in rows:
-        chunks.setdefault(name, []).append(_Chunk(*said))
+    for name, *fields in rows:
+        chunks.setdefault(name, []).append(_Chunk(*fields))
     members = {column.name: {"type": column.type} | _member(column, chunks.get(column.name, [])) for column in columns}
     return json.dumps({"columns": members}, ensure_ascii=False, separators=(",", ":"))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from analyst import duckdb_files
 from analyst.catalog import Column
 from analyst.contract.model import FileRow, shown
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
@@ -80,7 +80,7 @@ def write_view(
         ContractError: the listed columns of the files can't form a table.
     """
     view = f"{quote(database)}.main.{quote(name)}"
-    with duckdb_files.scratch(home) as root, told_as(ContractError, f"the view {name!r} can't be made: ", hide=root):
+    with duckdb_files.scratch(home) as root, raised_as(ContractError, f"the view {name!r} can't be made: ", hide=root):
         _stand_in(con, root, files)
         query = view_query(tuple(file.path for file in files), data_url)
         con.execute(
@@ -109,7 +109,7 @@ def write_remote_view(
     declared = ", ".join(f"{quote(column.name)} {checked_type(column.type)}" for column in columns)
     view = f"{quote(database)}.main.{quote(name)}"
     query = remote_query(remote, columns)
-    with told_as(ContractError, f"the view {name!r} can't be made: "):
+    with raised_as(ContractError, f"the view {name!r} can't be made: "):
         con.execute(f"attach ':memory:' as {alias}")
         try:
             con.execute(
@@ -140,7 +140,7 @@ def columns_of(file: FileRow) -> tuple[Column, ...]:
     Raises:
         ContractError: the statistics are malformed.
     """
-    return tuple(Column(name=name, type=said["type"]) for name, said in file.column_stats.items())
+    return tuple(Column(name=name, type=stats["type"]) for name, stats in file.column_stats.items())
 
 
 def described_columns(con: "DuckDBPyConnection", database: str, name: str) -> tuple[Column, ...]:

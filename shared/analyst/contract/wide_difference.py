@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst.contract import column_groups
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 class Side:
     """Rows: the query of all columns, and the terms by which they are compared, by column.
 
-    Rows that do not meet a condition of `told`, also by column, are left out.
+    Rows that do not meet one of the `conditions`, also by column, are left out.
     """
 
     scan: str
     terms: Mapping[str, str]
-    told: Mapping[str, str]
+    conditions: Mapping[str, str]
 
 
 def write(
@@ -42,7 +42,7 @@ def write(
     Raises:
         SourceError: types are incompatible.
     """
-    with told_as(SourceError):
+    with raised_as(SourceError):
         con.execute("set threads = 1; set preserve_insertion_order = true")  # or the numbers of rows would differ
         con.execute(f"""
             create or replace temp table "classes" as
@@ -85,6 +85,8 @@ def _divide(con: "DuckDBPyConnection", left: Side, right: Side, names: Sequence[
 
 def _numbered(side: Side, names: Sequence[str], sign: str) -> str:
     listed = ", ".join(f"{side.terms[name]} as {quote(name)}" for name in names if name in side.terms)
-    told = " and ".join(f"({side.told[name]})" for name in names if name in side.told) or "true"
+    condition = " and ".join(f"({side.conditions[name]})" for name in names if name in side.conditions) or "true"
     terms = f"{listed}, " if listed else ""
-    return f'select {terms}{sign}row_number() over () as "row", coalesce({told}, false) as "told" from ({side.scan})'
+    return (
+        f'select {terms}{sign}row_number() over () as "row", coalesce({condition}, false) as "told" from ({side.scan})'
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from analyst.contract import column_groups, merging
 from analyst.contract.merging import Increment
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote
 
@@ -43,7 +43,7 @@ def merge_by_key(
     """
     if increment.deleted:
         kept = f'select * from ({kept}) old where "is new" or not exists ({increment.deletion})'
-    with told_as(SourceError):
+    with raised_as(SourceError):
         con.execute(f"""
             create temp table "kept" as select row_number() over (order by {order.sql}) as "the place", "row number"
             from (

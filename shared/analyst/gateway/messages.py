@@ -42,10 +42,10 @@ def token_of(message: str | bytes) -> str:
         RefusedError: it has none.
     """
     try:
-        said = json.loads(message)
+        document = json.loads(message)
     except (ValueError, RecursionError):
         raise RefusedError(AuthError.NO_JSON) from None
-    token = said.get("token") if isinstance(said, dict) and said.get("type") == "auth" else None
+    token = document.get("token") if isinstance(document, dict) and document.get("type") == "auth" else None
     if not isinstance(token, str) or not token.strip():
         raise RefusedError(AuthError.NO_TOKEN)
     return token.strip()
@@ -54,10 +54,10 @@ def token_of(message: str | bytes) -> str:
 def is_pong(message: str | bytes) -> bool:
     """Return whether a message answers a ping; whatever else a client sends is ignored."""
     try:
-        said = json.loads(message)
+        document = json.loads(message)
     except (ValueError, RecursionError):
         return False
-    return isinstance(said, dict) and said.get("type") == "pong"
+    return isinstance(document, dict) and document.get("type") == "pong"
 
 
 def auth_ok(username: str) -> str:

@@ -96,7 +96,7 @@ class Outcome:
 
 def standard_failures(schemas: Schemas) -> Json:
     """Describe the failures that many functions share, by name."""
-    return {_name(status): _failure(status, said).in_full(schemas) for status, said in _FAILURES.items()}
+    return {_name(status): _failure(status, description).in_full(schemas) for status, description in _FAILURES.items()}
 
 
 def outcomes(spec: FunctionSpec) -> list[Outcome]:
@@ -165,13 +165,13 @@ def _file() -> Iterable[Outcome]:
 def _declared(spec: FunctionSpec) -> Iterator[Outcome]:
     """List the further documented responses. A success has the output of the function unless it names a model."""
     models = tuple(model for output in _alternatives(spec.output) for model in _models(output))
-    for status, said in spec.answers.items():
-        if not isinstance(said, str):
-            yield Outcome(status, (said.__doc__ or HTTPStatus(status).phrase).partition("\n")[0], (said,))
+    for status, answer in spec.answers.items():
+        if not isinstance(answer, str):
+            yield Outcome(status, (answer.__doc__ or HTTPStatus(status).phrase).partition("\n")[0], (answer,))
         elif status < HTTPStatus.BAD_REQUEST:
-            yield Outcome(status, said, models)
+            yield Outcome(status, answer, models)
         else:
-            yield _failure(status, said)
+            yield _failure(status, answer)
 
 
 def _models(output: Any) -> Iterable[type[BaseModel]]:

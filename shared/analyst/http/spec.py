@@ -218,11 +218,11 @@ def describe(call: Callable[..., Any], method: str, path: str, **options: Unpack
     hints = get_type_hints(call, include_extras=True)
     output = hints.pop("return", None)
     template = Template.parse(path)
-    said: dict[str, Any] = {"scope": _usual_scope(options["allow"]), **options}
-    if said.pop("any_scope", False):
-        said["scope"] = None
+    fields: dict[str, Any] = {"scope": _usual_scope(options["allow"]), **options}
+    if fields.pop("any_scope", False):
+        fields["scope"] = None
     if output is None or output is type(None):
-        said["status"] = 204
+        fields["status"] = 204
     return FunctionSpec(
         name=call.__name__,
         module=call.__module__,
@@ -232,7 +232,7 @@ def describe(call: Callable[..., Any], method: str, path: str, **options: Unpack
         call=call,
         input=_input(call, hints, template),
         output=output,
-        **said,
+        **fields,
     )
 
 

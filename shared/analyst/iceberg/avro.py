@@ -33,9 +33,9 @@ def container(schema: Mapping[str, Any], metadata: Mapping[str, str], records: I
         deflate = zlib.compressobj(wbits=-15)
         blocks.append((len(part), deflate.compress(bytes(body)) + deflate.flush()))
     header = bytearray(_MAGIC)
-    told = {"avro.schema": json.dumps(schema, separators=(",", ":")), "avro.codec": "deflate", **metadata}
-    _long(header, len(told))
-    for name, text in told.items():
+    fields = {"avro.schema": json.dumps(schema, separators=(",", ":")), "avro.codec": "deflate", **metadata}
+    _long(header, len(fields))
+    for name, text in fields.items():
         _bytes(header, name.encode())
         _bytes(header, text.encode())
     _long(header, 0)

@@ -111,7 +111,7 @@ def manifest(
         location: the address below which the files lie by their keys.
         numbered: the numbers of the version.
     """
-    told = {
+    properties = {
         "schema": json.dumps(schema, ensure_ascii=False, separators=(",", ":")),
         "schema-id": str(schema["schema-id"]),
         "partition-spec": "[]",
@@ -128,7 +128,7 @@ def manifest(
 
     def entries() -> Iterator[Json]:
         for file in files:
-            about = {
+            data_file = {
                 "content": 0,
                 "file_path": f"{location}/{file.path}",
                 "file_format": "PARQUET",
@@ -137,9 +137,9 @@ def manifest(
                 "file_size_in_bytes": file.size_bytes,
                 **_counts(schema["fields"], file.rows, statistics.get(file.path, {})),
             }
-            yield {**common, "data_file": about}
+            yield {**common, "data_file": data_file}
 
-    return container(_ENTRY, told, entries())
+    return container(_ENTRY, properties, entries())
 
 
 def _counts(fields: Sequence[Json], rows: int, stats: Mapping[str, Any]) -> Json:
@@ -165,7 +165,7 @@ def _counts(fields: Sequence[Json], rows: int, stats: Mapping[str, Any]) -> Json
 
 def manifest_list(path: str | None, length: int, files: Sequence[File], numbered: Numbered) -> bytes:
     """Return the list of the one manifest of a version, given by its URI and length; `None` if the version has no files."""
-    told = {
+    properties = {
         "snapshot-id": str(numbered.snapshot_id),
         "parent-snapshot-id": "null" if numbered.parent is None else str(numbered.parent),
         "sequence-number": str(numbered.sequence),
@@ -186,4 +186,4 @@ def manifest_list(path: str | None, length: int, files: Sequence[File], numbered
         "existing_rows_count": 0,
         "deleted_rows_count": 0,
     }
-    return container(_LISTED, told, [] if path is None else [listed])
+    return container(_LISTED, properties, [] if path is None else [listed])

@@ -112,7 +112,7 @@ def look_up(parts: Parts, request: ImportedTables) -> ImportStanding:
     with duckdb_files.scratch(parts.scratch) as folder:
         extract, _version = read_extract(parts.store, request.source, folder)
     found = [TableStanding(name=table.name, standing=standing(extract, table)) for table in request.tables]
-    wanted = [table for table, said in zip(request.tables, found, strict=True) if said.standing == "wanted"]
+    wanted = [table for table, answer in zip(request.tables, found, strict=True) if answer.standing == "wanted"]
     missing = parts.missing(part for table in wanted for file in table.files for part in file.parts)
     run_id = new_run_id() if wanted and not missing else None
     return ImportStanding(tables=tuple(found), missing=tuple(missing), run_id=run_id)

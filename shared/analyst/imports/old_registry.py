@@ -182,8 +182,10 @@ def _describe(tables: dict[str, OldTable], description: Description) -> set[str]
     by_place = {_place(it): it.id for it in tables.values() if it.bucket}
     by_name = {it.name: it.id for it in tables.values() if not it.bucket}
     added = set[str]()
-    for said in description.tables:
-        table = said.model_copy(update={"folder": said.folder or description.folders.get(said.bucket or "")})
+    for described in description.tables:
+        table = described.model_copy(
+            update={"folder": described.folder or description.folders.get(described.bucket or "")}
+        )
         known = {table.id: table.id} if table.id in tables else {}
         id_ = known.get(table.id) or by_place.get(_place(table)) or by_name.get(table.name)
         if id_ is None:

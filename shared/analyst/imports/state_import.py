@@ -53,7 +53,7 @@ def take_tables(memory: Memory, tables: Sequence[Row], sources: Sequence[Row]) -
     for table in tables:
         id_, here = table["id"], known.get(table["id"])
         if here is not None and not _is_same(here, table):
-            taken.reasons[id_] = _OTHER.format(_told(here))
+            taken.reasons[id_] = _OTHER.format(_place_of(here))
         elif here is None and id_ in excluded:
             taken.reasons[id_] = _OUT
         elif memory.admits("table", id_, is_there=here is not None):
@@ -110,7 +110,7 @@ def _plain(text: str) -> str:
         return text
 
 
-def _told(table: Row) -> str:
+def _place_of(table: Row) -> str:
     return f"{table['source_table']} of {table['bucket'] or table['source']}"
 
 
@@ -129,9 +129,9 @@ def _usable(memory: Memory, table: Row) -> Row:
 
 
 def _unusable(row: Mapping[str, object]) -> list[str]:
-    said = {name: row[name] for name in _CHECKED} | {"primary_key": json.loads(str(row["primary_key"]))}
+    fields = {name: row[name] for name in _CHECKED} | {"primary_key": json.loads(str(row["primary_key"]))}
     try:
-        NewTable.model_validate(said)
+        NewTable.model_validate(fields)
     except ValidationError as error:
         return sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
     return []
@@ -229,8 +229,8 @@ def _asked(row: Row) -> Sequence[str]:
 
 
 def _audited_right(row: Row) -> Row:
-    said = {name: row[name] for name in ("user_id", "table_uuid", "source", "bucket") if row[name] is not None}
-    return {**said, "imported": True}
+    fields = {name: row[name] for name in ("user_id", "table_uuid", "source", "bucket") if row[name] is not None}
+    return {**fields, "imported": True}
 
 
 _LONGEST_NAME = 200
@@ -290,11 +290,11 @@ def import_system(state: State, actor: Actor, old: OldSystem) -> ImportReport:
     Raises:
         UnavailableError: the store does not respond, or others were always faster.
     """
-    told = Gathered()
-    today = migrated(old, actor.at, told)
+    gathered = Gathered()
+    today = migrated(old, actor.at, gathered)
 
     def change(db: "DuckDBPyConnection") -> ImportReport:
-        memory = Memory.open(db, actor, told.copy())
+        memory = Memory.open(db, actor, gathered.copy())
         report = _take(memory, today, dry_run=old.dry_run)
         if not memory.keep() or old.dry_run:
             raise _Unpublished(report)

@@ -391,8 +391,8 @@ class Collection:
             return str(error)
         if isinstance(verdict, dict) and verdict.get("safe") is True:
             return None
-        said = verdict.get("reason") if isinstance(verdict, dict) else None
-        return redacted(str(said or "the model gave no reason")[:200]).text
+        reason = verdict.get("reason") if isinstance(verdict, dict) else None
+        return redacted(str(reason or "the model gave no reason")[:200]).text
 
     def _says_the_same(self, one: Item, other: Item) -> bool:
         """Return whether the model finds that two items say the same; an answer that can't be understood says no."""

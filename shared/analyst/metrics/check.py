@@ -258,15 +258,15 @@ class Compilation:
             expression = f"{upper} / nullif({lower}, 0)"
         return replace(made, expression=expression, inputs=tuple(inputs))
 
-    def _input(self, said: MetricInput, above: tuple[str, ...]) -> Input:
-        if said.metric not in self.known:
-            raise _BrokenError(f"its input {said.metric!r} is not a metric; define it, or correct its name")
+    def _input(self, given: MetricInput, above: tuple[str, ...]) -> Input:
+        if given.metric not in self.known:
+            raise _BrokenError(f"its input {given.metric!r} is not a metric; define it, or correct its name")
         return Input(
-            said.name,
-            self.metric(self.known[said.metric], above),
-            said.filters,
-            span_of(said.offset_window) if said.offset_window else None,
-            grain_of(said.offset_to_grain) if said.offset_to_grain else None,
+            given.name,
+            self.metric(self.known[given.metric], above),
+            given.filters,
+            span_of(given.offset_window) if given.offset_window else None,
+            grain_of(given.offset_to_grain) if given.offset_to_grain else None,
         )
 
     def _over(self, definition: MetricDefinition, metrics: list[Metric]) -> Metric:
@@ -295,7 +295,7 @@ class Compilation:
             is_spined=definition.join_to_timespine,
         )
 
-    def _conversion(self, definition: MetricDefinition, said: MetricConversion, inputs: list[Input]) -> Metric:
+    def _conversion(self, definition: MetricDefinition, parameters: MetricConversion, inputs: list[Input]) -> Metric:
         sides = [replace(each.metric, filters=(*each.metric.filters, *each.filters)) for each in inputs]
         base, conversion = sides
         for each in sides:
@@ -312,12 +312,13 @@ class Compilation:
             conversion=Conversion(
                 base=replace(base, filters=(*base.filters, *definition.filters)),
                 conversion=conversion,
-                base_entity=one(said.entity),
-                conversion_entity=other(said.conversion_entity or said.entity),
-                window=span_of(said.window) if said.window else None,
-                calculation=said.calculation,
+                base_entity=one(parameters.entity),
+                conversion_entity=other(parameters.conversion_entity or parameters.entity),
+                window=span_of(parameters.window) if parameters.window else None,
+                calculation=parameters.calculation,
                 properties=tuple(
-                    (one(each.base_property), other(each.conversion_property)) for each in said.constant_properties
+                    (one(each.base_property), other(each.conversion_property))
+                    for each in parameters.constant_properties
                 ),
             ),
         )
@@ -405,5 +406,5 @@ def _select(con: "DuckDBPyConnection", sql: str, label: str) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("LINE", "^"))]
-    return " ".join(told)[:500] if told else type(error).__name__
+    kept = [line for line in lines if not line.startswith(("LINE", "^"))]
+    return " ".join(kept)[:500] if kept else type(error).__name__

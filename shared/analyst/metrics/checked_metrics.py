@@ -41,8 +41,15 @@ class CheckedMetric(BaseModel):
 
     def has(self, text: str) -> bool:
         """Return whether its texts contain all words of a search, in any case."""
-        said = self.defined.definition
-        parts = [said.name, said.display_name, said.category, said.description, *said.synonyms, *said.questions]
+        definition = self.defined.definition
+        parts = [
+            definition.name,
+            definition.display_name,
+            definition.category,
+            definition.description,
+            *definition.synonyms,
+            *definition.questions,
+        ]
         whole = " ".join(part for part in parts if part).lower()
         return all(word in whole for word in text.lower().split())
 

@@ -67,11 +67,14 @@ def export(definitions: Iterable[MetricDefinition]) -> str:
         if each.main_table is not None and not each.used:
             by_table.setdefault(each.main_table, []).append(each)
     known, entities = {each.name: each for each in listed}, dict[str, dict[str, str]]()
-    for said in (each.conversion for each in listed if each.conversion is not None):
-        sides = ((said.base, said.entity), (said.conversion, said.conversion_entity or said.entity))
+    for conversion in (each.conversion for each in listed if each.conversion is not None):
+        sides = (
+            (conversion.base, conversion.entity),
+            (conversion.conversion, conversion.conversion_entity or conversion.entity),
+        )
         for side, column in sides:
             if (other := known.get(side.metric)) is not None and other.main_table is not None:
-                entities.setdefault(other.main_table, {})[_name(said.entity)] = column
+                entities.setdefault(other.main_table, {})[_name(conversion.entity)] = column
     document = {
         "semantic_models": [_model(table, each, entities.get(table, {})) for table, each in by_table.items()],
         "metrics": [_metric(each) for each in listed],
@@ -173,17 +176,20 @@ def _metric(definition: MetricDefinition) -> dict[str, Any]:
 def _typed(definition: MetricDefinition) -> tuple[str, dict[str, Any]]:
     """Return the type of a metric and its parameters."""
     if definition.conversion is not None:
-        said = definition.conversion
+        conversion = definition.conversion
         made: dict[str, Any] = {
-            "entity": _name(said.entity),
-            "calculation": said.calculation,
-            "base_measure": {**_exported_input(said.base), "name": f"{said.base.metric}_measure"},
-            "conversion_measure": {**_exported_input(said.conversion), "name": f"{said.conversion.metric}_measure"},
+            "entity": _name(conversion.entity),
+            "calculation": conversion.calculation,
+            "base_measure": {**_exported_input(conversion.base), "name": f"{conversion.base.metric}_measure"},
+            "conversion_measure": {
+                **_exported_input(conversion.conversion),
+                "name": f"{conversion.conversion.metric}_measure",
+            },
         }
-        if said.window:
-            made["window"] = said.window
-        if said.constant_properties:
-            made["constant_properties"] = [each.model_dump() for each in said.constant_properties]
+        if conversion.window:
+            made["window"] = conversion.window
+        if conversion.constant_properties:
+            made["constant_properties"] = [each.model_dump() for each in conversion.constant_properties]
         return "conversion", {"conversion_type_params": made}
     if definition.numerator is not None:
         upper, lower = map(_exported_input, definition.used)
@@ -201,14 +207,14 @@ def _typed(definition: MetricDefinition) -> tuple[str, dict[str, Any]]:
     return "cumulative", {**parameters, "cumulative_type_params": definition.cumulative.model_dump(exclude_none=True)}
 
 
-def _exported_input(said: MetricInput) -> dict[str, Any]:
-    made: dict[str, Any] = {"name": said.metric}
-    if said.alias:
-        made["alias"] = said.alias
-    if said.filters:
-        made["filter"] = " and ".join(f"({each})" for each in said.filters)
+def _exported_input(given: MetricInput) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": given.metric}
+    if given.alias:
+        made["alias"] = given.alias
+    if given.filters:
+        made["filter"] = " and ".join(f"({each})" for each in given.filters)
     return made | {
-        name: value for name in ("offset_window", "offset_to_grain") if (value := getattr(said, name)) is not None
+        name: value for name in ("offset_window", "offset_to_grain") if (value := getattr(given, name)) is not None
     }
 
 
@@ -235,25 +241,28 @@ class _Model:
         column, grain = self.column(name), grain or self.grains.get(name.rpartition("__")[2])
         return column if grain is None or column.startswith("date_trunc(") else f"date_trunc('{grain}', {column})"
 
-    def filters(self, said: Any) -> list[str]:
+    def filters(self, given: Any) -> list[str]:
         """Return filters in SQL: `{{ Dimension('order__status') }}` becomes the column of that dimension."""
-        listed = said if isinstance(said, list) else [said] if said else []
+        listed = given if isinstance(given, list) else [given] if given else []
         return [_TEMPLATE.sub(self._in_filter, str(each)).strip() for each in listed]
 
     def _in_filter(self, found: re.Match[str]) -> str:
         grain = found[2] or found[3]
         return self.column(found[1]) if grain is None else self.truncated(found[1], grain)
 
-    def aggregate(self, said: Mapping[str, Any], name: str) -> dict[str, Any]:
+    def aggregate(self, measure: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Return the fields of a definition that a measure, or a simple metric with an aggregation, sets."""
-        parameters = said.get("agg_params") or {}
-        kind, expression = _AGGREGATES.get(str(said.get("agg")), said.get("agg")), str(said.get("expr") or name)
-        share = said.get("percentile", parameters.get("percentile"))
+        parameters = measure.get("agg_params") or {}
+        kind, expression = (
+            _AGGREGATES.get(str(measure.get("agg")), measure.get("agg")),
+            str(measure.get("expr") or name),
+        )
+        share = measure.get("percentile", parameters.get("percentile"))
         if kind == "percentile":
-            is_discrete = parameters.get("use_discrete_percentile") or said.get("percentile_type") == "discrete"
+            is_discrete = parameters.get("use_discrete_percentile") or measure.get("percentile_type") == "discrete"
             function = "quantile_disc" if is_discrete else "quantile_cont"
             expression, share = f"{function}({expression}, {share})", None
-        time = said.get("agg_time_dimension") or self.time
+        time = measure.get("agg_time_dimension") or self.time
         made: dict[str, Any] = {
             "table": self.table,
             "type": kind,
@@ -261,7 +270,7 @@ class _Model:
             "time_column": self.column(str(time)) if time else None,
             "dimensions": list(self.dimensions),
         }
-        if isinstance(last := said.get("non_additive_dimension"), Mapping):
+        if isinstance(last := measure.get("non_additive_dimension"), Mapping):
             groups = last.get("window_groupings") or last.get("group_by") or ()
             made["non_additive_dimension"] = {
                 "name": self.truncated(str(last.get("name"))),
@@ -302,11 +311,11 @@ class _Document:
     def definitions(self) -> list[MetricDefinition]:
         """Return the metrics; measures count that are metrics themselves, or that other metrics use as such."""
         made = [each for name, metric in self.metrics.items() for each in parse(self._definition(metric), _where(name))]
-        wanted = {name for name, (_, said) in self.measures.items() if said.get("create_metric")} | self.used
+        wanted = {name for name, (_, measure) in self.measures.items() if measure.get("create_metric")} | self.used
         for name in sorted(wanted - self.metrics.keys()):
-            model, said = self.measures[name]
-            about = {"display_name": said.get("label"), "description": said.get("description")}
-            made += parse({"name": name, **about, **model.aggregate(said, name)}, _where(name))
+            model, measure = self.measures[name]
+            labels = {"display_name": measure.get("label"), "description": measure.get("description")}
+            made += parse({"name": name, **labels, **model.aggregate(measure, name)}, _where(name))
         return made
 
     def _definition(self, metric: Mapping[str, Any]) -> dict[str, Any]:
@@ -359,11 +368,11 @@ class _Document:
     def _simple(self, metric: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         name = str(metric["name"])
         if given.get("measure") is None and given.get("agg") is not None and name in self.homes:
-            model, said, more = self.homes[name], given, given
+            model, measure, more = self.homes[name], given, given
         else:
-            model, said = self._measure(given.get("measure"), _where(name))
+            model, measure = self._measure(given.get("measure"), _where(name))
             more = given["measure"] if isinstance(given["measure"], Mapping) else {}
-        made = model.aggregate(said, str(said.get("name") or name))
+        made = model.aggregate(measure, str(measure.get("name") or name))
         filters = [
             *model.filters(metric.get("filter")),
             *(model.filters(more.get("filter")) if more is not given else ()),
@@ -373,18 +382,18 @@ class _Document:
     def _cumulative(self, metric: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         name, where = str(metric["name"]), _where(str(metric["name"]))
         inner = given.get("cumulative_type_params") or {}
-        said = given.get("input_metric") or inner.get("metric")
-        if said is None:
+        inputs = given.get("input_metric") or inner.get("metric")
+        if inputs is None:
             made = self._simple({**metric, "type": "simple"}, given)
         else:
-            source = self.metrics.get(_name_of(said))
+            source = self.metrics.get(_name_of(inputs))
             if source is None or str(source.get("type", "simple")) != "simple":
                 raise InvalidInputError(
-                    f"{where} adds up {_name_of(said)!r}, which is not a simple metric of the document"
+                    f"{where} adds up {_name_of(inputs)!r}, which is not a simple metric of the document"
                 )
             made = self._simple(source, {**source, **(source.get("type_params") or {})})
-            model = self._model_of(_name_of(said))
-            more = model.filters(said.get("filter")) if isinstance(said, Mapping) else []
+            model = self._model_of(_name_of(inputs))
+            more = model.filters(inputs.get("filter")) if isinstance(inputs, Mapping) else []
             made["filters"] = [*made["filters"], *more, *model.filters(metric.get("filter"))]
         window = inner.get("window", given.get("window"))
         until = inner.get("grain_to_date", given.get("grain_to_date"))
@@ -395,28 +404,31 @@ class _Document:
         return {**made, "cumulative": {key: value for key, value in cumulative.items() if value is not None}}
 
     def _conversion(self, metric: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        where, said = _where(str(metric["name"])), given.get("conversion_type_params") or given
+        where, parameters = _where(str(metric["name"])), given.get("conversion_type_params") or given
         base, conversion = (
-            self._input(said.get(f"{side}_measure") or said.get(f"{side}_metric"), where)
+            self._input(parameters.get(f"{side}_measure") or parameters.get(f"{side}_metric"), where)
             for side in ("base", "conversion")
         )
         one, other = self._model_of(base["metric"]), self._model_of(conversion["metric"])
-        entity = str(said.get("entity"))
+        entity = str(parameters.get("entity"))
         made: dict[str, Any] = {"entity": one.column(entity), "base": base, "conversion": conversion}
-        made |= {"conversion_entity": other.column(entity), "calculation": said.get("calculation") or "conversion_rate"}
-        if said.get("window"):
-            made["window"] = _span(said["window"])
+        made |= {
+            "conversion_entity": other.column(entity),
+            "calculation": parameters.get("calculation") or "conversion_rate",
+        }
+        if parameters.get("window"):
+            made["window"] = _span(parameters["window"])
         made["constant_properties"] = [
             {
                 "base_property": one.column(str(each.get("base_property"))),
                 "conversion_property": other.column(str(each.get("conversion_property"))),
             }
-            for each in mappings(said.get("constant_properties"))
+            for each in mappings(parameters.get("constant_properties"))
         ]
         return {"conversion": made, "filters": one.filters(metric.get("filter"))}
 
-    def _input(self, said: Any, where: str) -> dict[str, Any]:
-        name = _name_of(said)
+    def _input(self, given: Any, where: str) -> dict[str, Any]:
+        name = _name_of(given)
         if name not in self.metrics:
             by_measure = [each for each, metric in self.metrics.items() if _is_just(metric, name)]
             if by_measure:
@@ -425,7 +437,7 @@ class _Document:
                 self.used.add(name)
             else:
                 raise InvalidInputError(f"{where} uses {name!r}, which is not a metric or measure of the document")
-        more = said if isinstance(said, Mapping) else {}
+        more = given if isinstance(given, Mapping) else {}
         made: dict[str, Any] = {"metric": name, "filters": self._model_of(name).filters(more.get("filter"))}
         made |= {key: more[key] for key in ("alias", "offset_to_grain") if more.get(key)}
         if more.get("offset_window"):
@@ -444,8 +456,8 @@ class _Document:
             return self.measures[measure][0]
         return _Model("", {}, (), None)
 
-    def _measure(self, said: Any, where: str) -> tuple[_Model, Mapping[str, Any]]:
-        if (name := _name_of(said)) not in self.measures:
+    def _measure(self, given: Any, where: str) -> tuple[_Model, Mapping[str, Any]]:
+        if (name := _name_of(given)) not in self.measures:
             raise InvalidInputError(f"{where} uses the measure {name!r}, which no semantic model of the document has")
         return self.measures[name]
 
@@ -461,22 +473,22 @@ def _named_metrics(value: Any) -> Iterator[Mapping[str, Any]]:
         yield each
 
 
-def _name_of(said: Any) -> str:
-    return str(said.get("name") if isinstance(said, Mapping) else said)
+def _name_of(reference: Any) -> str:
+    return str(reference.get("name") if isinstance(reference, Mapping) else reference)
 
 
 def _is_just(metric: Mapping[str, Any], measure: str) -> bool:
     """Return whether a metric is a measure without conditions."""
-    said = (metric.get("type_params") or {}).get("measure")
-    plain = not isinstance(said, Mapping) or not said.get("filter")
-    return metric.get("type") == "simple" and _name_of(said) == measure and plain and not metric.get("filter")
+    reference = (metric.get("type_params") or {}).get("measure")
+    plain = not isinstance(reference, Mapping) or not reference.get("filter")
+    return metric.get("type") == "simple" and _name_of(reference) == measure and plain and not metric.get("filter")
 
 
-def _missing(said: Mapping[str, Any]) -> dict[str, Any]:
+def _missing(parameters: Mapping[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    if said.get("fill_nulls_with") is not None:
-        made["fill_nulls_with"] = said["fill_nulls_with"]
-    if said.get("join_to_timespine"):
+    if parameters.get("fill_nulls_with") is not None:
+        made["fill_nulls_with"] = parameters["fill_nulls_with"]
+    if parameters.get("join_to_timespine"):
         made["join_to_timespine"] = True
     return made
 
@@ -488,11 +500,11 @@ def _span(value: Any) -> str:
     return str(value)
 
 
-def _legacy_model(said: Mapping[str, Any]) -> _Model:
-    listed = [each for each in mappings(said.get("dimensions")) if "name" in each]
+def _legacy_model(document: Mapping[str, Any]) -> _Model:
+    listed = [each for each in mappings(document.get("dimensions")) if "name" in each]
     columns = {
         str(each["name"]): str(each.get("expr") or each["name"])
-        for each in [*mappings(said.get("entities")), *listed]
+        for each in [*mappings(document.get("entities")), *listed]
         if "name" in each
     }
     dimensions = tuple(
@@ -500,33 +512,37 @@ def _legacy_model(said: Mapping[str, Any]) -> _Model:
         for each in listed
         if each.get("type") != "time"
     )
-    usual = (said.get("defaults") or {}).get("agg_time_dimension")
+    usual = (document.get("defaults") or {}).get("agg_time_dimension")
     grains = {
         str(each["name"]): str(grain)
         for each in listed
         if (grain := (each.get("type_params") or {}).get("time_granularity")) is not None
     }
     return _Model(
-        _table(said.get("model"), f"the semantic model {said.get('name')!r}"), columns, dimensions, usual, grains
+        _table(document.get("model"), f"the semantic model {document.get('name')!r}"),
+        columns,
+        dimensions,
+        usual,
+        grains,
     )
 
 
-def _newer_model(said: Mapping[str, Any]) -> _Model:
+def _newer_model(document: Mapping[str, Any]) -> _Model:
     """Return a model of the newer format, whose columns say what they are."""
     columns, dimensions, grains = dict[str, str](), list[Mapping[str, str]](), dict[str, str]()
-    for column in mappings(said.get("columns")):
+    for column in mappings(document.get("columns")):
         for role in ("entity", "dimension"):
-            about = column.get(role)
-            if about is None:
+            role_fields = column.get(role)
+            if role_fields is None:
                 continue
-            about = about if isinstance(about, Mapping) else {"type": about}
-            name = str(about.get("name") or column.get("name"))
+            role_fields = role_fields if isinstance(role_fields, Mapping) else {"type": role_fields}
+            name = str(role_fields.get("name") or column.get("name"))
             columns[name] = str(column.get("name"))
-            if role == "dimension" and about.get("type") == "time" and column.get("granularity"):
+            if role == "dimension" and role_fields.get("type") == "time" and column.get("granularity"):
                 grains[name] = str(column["granularity"])
-            if role == "dimension" and about.get("type") != "time":
+            if role == "dimension" and role_fields.get("type") != "time":
                 dimensions.append({"name": name, **({"expression": columns[name]} if name != columns[name] else {})})
-    derived = said.get("derived_semantics") or {}
+    derived = document.get("derived_semantics") or {}
     for each in [*mappings(derived.get("entities")), *mappings(derived.get("dimensions"))]:
         columns[str(each.get("name"))] = str(each.get("expr") or each.get("name"))
         if each.get("type") == "time" and each.get("granularity"):
@@ -534,7 +550,7 @@ def _newer_model(said: Mapping[str, Any]) -> _Model:
     for each in mappings(derived.get("dimensions")):
         if each.get("type") != "time":
             dimensions.append({"name": str(each.get("name")), "expression": columns[str(each.get("name"))]})
-    return _Model(str(said.get("name")), columns, tuple(dimensions), said.get("agg_time_dimension"), grains)
+    return _Model(str(document.get("name")), columns, tuple(dimensions), document.get("agg_time_dimension"), grains)
 
 
 def _table(reference: Any, where: str) -> str:

@@ -277,11 +277,11 @@ def _explained(error: ValidationError, document: Mapping[str, Any]) -> str:
     first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     field = ".".join(map(str, first["loc"]))
     name = document.get("name")
-    about = f"the metric {name!r}" if isinstance(name, str) else "a metric"
+    subject = f"the metric {name!r}" if isinstance(name, str) else "a metric"
     if first["type"] == "extra_forbidden":
         known = [*MetricDefinition.model_fields, "sql_<variant>"]
-        return f"{about} has the unknown field {field!r}{did_you_mean(field, known)}"
+        return f"{subject} has the unknown field {field!r}{did_you_mean(field, known)}"
     if first["type"] == "missing":
-        return f"{about} has no {field!r}"
+        return f"{subject} has no {field!r}"
     reason = str(first.get("ctx", {}).get("error", first["msg"]))
-    return f"{about}: {field + ': ' if field else ''}{reason[0].lower()}{reason[1:]}"
+    return f"{subject}: {field + ': ' if field else ''}{reason[0].lower()}{reason[1:]}"

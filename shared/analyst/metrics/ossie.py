@@ -114,8 +114,8 @@ def read(text: str) -> Imported:
 
 
 def _model_name(definition: MetricDefinition) -> str:
-    said = definition.extensions.get("ossie")
-    name = said.get("model") if isinstance(said, Mapping) else None
+    extension = definition.extensions.get("ossie")
+    name = extension.get("model") if isinstance(extension, Mapping) else None
     return name if isinstance(name, str) else DEFAULT
 
 
@@ -125,19 +125,19 @@ def _digest(value: Any) -> str:
 
 def _digests(definition: MetricDefinition) -> dict[str, str]:
     """Return digests of what the fields of a metric in the format depend on."""
-    said = definition.document()
-    about = ("notes", "synonyms", "questions")
-    shown = {*about, "description", "extensions", "owners", "tags", "category", "display_name", "unit"}
+    document = definition.document()
+    context = ("notes", "synonyms", "questions")
+    shown = {*context, "description", "extensions", "owners", "tags", "category", "display_name", "unit"}
     return {
-        "expression": _digest({name: value for name, value in said.items() if name not in shown}),
-        "description": _digest(said.get("description")),
-        "ai_context": _digest([said.get(name) for name in about]),
+        "expression": _digest({name: value for name, value in document.items() if name not in shown}),
+        "description": _digest(document.get("description")),
+        "ai_context": _digest([document.get(name) for name in context]),
     }
 
 
-def _extensions(said: Mapping[str, Any], *, ours: bool) -> list[Any]:
+def _extensions(document: Mapping[str, Any], *, ours: bool) -> list[Any]:
     """Return the extensions of an object: ours, or those of others."""
-    listed = said.get("custom_extensions")
+    listed = document.get("custom_extensions")
     return [each for each in listed if (_our_data(each) is not None) is ours] if isinstance(listed, list) else []
 
 
@@ -149,9 +149,9 @@ def _our_data(extension: Any) -> Mapping[str, Any] | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _without_ours(said: Mapping[str, Any]) -> dict[str, Any]:
-    made = {name: value for name, value in said.items() if name != "custom_extensions"}
-    others = _extensions(said, ours=False)
+def _without_ours(document: Mapping[str, Any]) -> dict[str, Any]:
+    made = {name: value for name, value in document.items() if name != "custom_extensions"}
+    others = _extensions(document, ours=False)
     if others:
         made["custom_extensions"] = others
     return made
@@ -228,8 +228,8 @@ class _Export:
         return made
 
     def _metric(self, definition: MetricDefinition, names: Mapping[str, str]) -> dict[str, Any]:
-        said = definition.extensions.get("ossie")
-        kept = said if isinstance(said, Mapping) else {}
+        extension = definition.extensions.get("ossie")
+        kept = extension if isinstance(extension, Mapping) else {}
         found = kept.get("metric")
         base: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
         digests, before = _digests(definition), kept.get("as")
@@ -312,10 +312,10 @@ def _filtered(aggregate: str, conditions: Sequence[str]) -> str:
     """Return an aggregate expression of the rows for which conditions hold."""
     if not conditions:
         return aggregate
-    told, past, made = " AND ".join(f"({each})" for each in conditions), 0, ""
+    condition, past, made = " AND ".join(f"({each})" for each in conditions), 0, ""
     for _, end, _, _ in calls_of(aggregate):
         if re.match(r"\s*(filter|over)\b", aggregate[end:], re.IGNORECASE) is None:
-            made += f"{aggregate[past:end]} FILTER (WHERE {told})"
+            made += f"{aggregate[past:end]} FILTER (WHERE {condition})"
             past = end
     return made + aggregate[past:]
 
@@ -459,10 +459,12 @@ def _substituted(text: str, datasets: Mapping[str, Mapping[str, Any]], alias: Ma
         dataset = (before or "")[:-1]
         if quoted is not None or dataset not in alias:
             return found[0]
-        said = next((each for each in mappings(datasets[dataset].get("fields")) if each.get("name") == name), None)
-        sql = name if said is None else _sql(said, f"the field {name!r}")
-        told = f"{alias[dataset]}.{sql}" if re.fullmatch(r"\w+", sql) else f"({sql})"
-        return told + (after or "")
+        column_field = next(
+            (each for each in mappings(datasets[dataset].get("fields")) if each.get("name") == name), None
+        )
+        sql = name if column_field is None else _sql(column_field, f"the field {name!r}")
+        term = f"{alias[dataset]}.{sql}" if re.fullmatch(r"\w+", sql) else f"({sql})"
+        return term + (after or "")
 
     return _QUALIFIABLE.sub(column, text)
 
@@ -475,8 +477,8 @@ def _dimensions(dataset: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     for each in declared:
         if each not in times:
             sql = _sql(each, f"the field {each.get('name')!r}")
-            told = f"{prefix}{sql}" if re.fullmatch(r"\w+", sql) else sql
-            listed.append({"name": str(each.get("name")), **({"expression": told} if told != each.get("name") else {})})
+            term = f"{prefix}{sql}" if re.fullmatch(r"\w+", sql) else sql
+            listed.append({"name": str(each.get("name")), **({"expression": term} if term != each.get("name") else {})})
     made: dict[str, Any] = {"dimensions": listed} if listed else {}
     if len(times) == 1:
         sql = _sql(times[0], f"the field {times[0].get('name')!r}")

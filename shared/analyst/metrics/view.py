@@ -81,16 +81,16 @@ class MetricDetail(BaseModel):
 
 def summary(metric: CheckedMetric) -> MetricSummary:
     """Return a metric as it is listed."""
-    said = metric.defined.definition
+    definition = metric.defined.definition
     return MetricSummary(
-        name=said.name,
-        display_name=display_name(said),
-        category=said.category,
-        type=said.type,
-        unit=said.unit,
-        grain=said.grain,
-        description=said.description,
-        table=said.main_table or ", ".join(metric.tables),
+        name=definition.name,
+        display_name=display_name(definition),
+        category=definition.category,
+        type=definition.type,
+        unit=definition.unit,
+        grain=definition.grain,
+        description=definition.description,
+        table=definition.main_table or ", ".join(metric.tables),
         tables=metric.tables,
         dimensions=dimension_names(metric),
         status=metric.status,
@@ -102,42 +102,44 @@ def summary(metric: CheckedMetric) -> MetricSummary:
 
 def detail(metric: CheckedMetric) -> MetricDetail:
     """Return a metric in full."""
-    said = metric.defined.definition
-    insights = list(said.notes[:_KEY_INSIGHTS])
+    definition = metric.defined.definition
+    insights = list(definition.notes[:_KEY_INSIGHTS])
     return MetricDetail(
-        name=said.name,
-        display_name=display_name(said),
-        category=said.category,
-        category_color=COLORS.get(said.category.lower(), _GREY),
+        name=definition.name,
+        display_name=display_name(definition),
+        category=definition.category,
+        category_color=COLORS.get(definition.category.lower(), _GREY),
         status=metric.status,
         problem=metric.problem,
         metadata={
-            "type": said.type,
-            "unit": said.unit,
-            "grain": said.grain,
-            "time_column": said.time_column,
+            "type": definition.type,
+            "unit": definition.unit,
+            "grain": definition.grain,
+            "time_column": definition.time_column,
             "result_type": metric.result_type,
         },
-        overview={"description": said.description, "key_insights": insights},
-        validation=_validation(said.validation),
-        dimensions=tuple(each.model_dump(mode="json") for each in said.dimensions)
+        overview={"description": definition.description, "key_insights": insights},
+        validation=_validation(definition.validation),
+        dimensions=tuple(each.model_dump(mode="json") for each in definition.dimensions)
         or tuple(MetricDimension(name=name).model_dump(mode="json") for name in dimension_names(metric)),
-        notes={"all": list(said.notes), "key_insights": insights},
-        questions=said.questions,
+        notes={"all": list(definition.notes), "key_insights": insights},
+        questions=definition.questions,
         sql_examples=dict(_examples(metric)),
         technical={
-            "table": said.main_table or ", ".join(metric.tables),
-            "expression": said.formula,
-            "inputs": [each.model_dump(mode="json", exclude_defaults=True) for each in said.used],
-            "filters": list(said.filters),
-            "synonyms": list(said.synonyms),
+            "table": definition.main_table or ", ".join(metric.tables),
+            "expression": definition.formula,
+            "inputs": [each.model_dump(mode="json", exclude_defaults=True) for each in definition.used],
+            "filters": list(definition.filters),
+            "synonyms": list(definition.synonyms),
             "data_sources": _sources(metric),
         },
-        special_sections={"cost_allocation_guide": said.cost_allocation_guide} if said.cost_allocation_guide else {},
-        owners=said.owners,
-        tags=said.tags,
+        special_sections={"cost_allocation_guide": definition.cost_allocation_guide}
+        if definition.cost_allocation_guide
+        else {},
+        owners=definition.owners,
+        tags=definition.tags,
         origin=metric.defined.origin,
-        definition=said.document(),
+        definition=definition.document(),
         compiled=metric.compiled,
     )
 
@@ -156,10 +158,10 @@ def dimension_names(metric: CheckedMetric) -> tuple[str, ...]:
 
 
 def _examples(metric: CheckedMetric) -> Iterator[tuple[str, dict[str, str]]]:
-    said = metric.defined.definition
-    if said.sql:
-        yield "sql", _example("Base query", said.sql)
-    for name, sql in said.sql_variants.items():
+    definition = metric.defined.definition
+    if definition.sql:
+        yield "sql", _example("Base query", definition.sql)
+    for name, sql in definition.sql_variants.items():
         yield f"sql_{name}", _example(name.replace("_", " ").capitalize(), sql)
     if metric.compiled is not None:
         compiled = Metric.from_json(metric.compiled)
@@ -173,14 +175,14 @@ def _example(title: str, sql: str) -> dict[str, str]:
 
 
 def _sources(metric: CheckedMetric) -> list[dict[str, str | None]]:
-    said = metric.defined.definition
-    if said.main_table is None:
+    definition = metric.defined.definition
+    if definition.main_table is None:
         return [{"table": table, "type": "input", "via": None} for table in metric.tables]
-    found: list[dict[str, str | None]] = [{"table": said.main_table, "type": "primary", "via": None}]
-    found += [{"table": join.table, "type": "join", "via": join.on} for join in said.joins]
+    found: list[dict[str, str | None]] = [{"table": definition.main_table, "type": "primary", "via": None}]
+    found += [{"table": join.table, "type": "join", "via": join.on} for join in definition.joins]
     named = {each["table"] for each in found}
     readable = {*metric.tables, *(table.rpartition(".")[2] for table in metric.tables)}
-    for note in said.notes:
+    for note in definition.notes:
         for table, via in _JOINED.findall(note):
             if table not in named and table in readable:
                 named.add(table)
@@ -188,14 +190,14 @@ def _sources(metric: CheckedMetric) -> list[dict[str, str | None]]:
     return found
 
 
-def _validation(said: str | dict[str, Any] | None) -> dict[str, Any] | None:
+def _validation(validation: str | dict[str, Any] | None) -> dict[str, Any] | None:
     """Return what is known of a validation; a text is searched for an accuracy and a date."""
-    if not said:
+    if not validation:
         return None
-    text = said if isinstance(said, str) else " ".join(str(each) for each in said.values())
+    text = validation if isinstance(validation, str) else " ".join(str(each) for each in validation.values())
     accuracy = _ACCURACY.search(text)
     updated = _DAY.search(text)
-    known = said if isinstance(said, dict) else {"result": said}
+    known = validation if isinstance(validation, dict) else {"result": validation}
     return {
         "status": "validated",
         "accuracy": f"{accuracy[1]}%" if accuracy else "100%" if _PERFECT.search(text) else None,

@@ -119,7 +119,7 @@ def _document(data: bytes) -> Mapping[str, Any]:
 
 def _refusal(method: str, status: int, document: Mapping[str, Any]) -> Exception:
     code = document.get("error_code", status)
-    said = str(document.get("description") or f"status {status}")[:300]
+    description = str(document.get("description") or f"status {status}")[:300]
     more = document.get("parameters")
     parameters: Mapping[str, Any] = more if isinstance(more, dict) else {}
     match code:
@@ -129,7 +129,7 @@ def _refusal(method: str, status: int, document: Mapping[str, Any]) -> Exception
         case 400 if isinstance(parameters.get("migrate_to_chat_id"), int):
             return MigratedError(parameters["migrate_to_chat_id"])
         case 400 | 403:
-            return UndeliverableError(f"Telegram refuses the message: {said}")
+            return UndeliverableError(f"Telegram refuses the message: {description}")
         case 409:
             return ConflictError(
                 "Telegram sends messages to a webhook of this bot, so it can't be asked for them; to change that, run: "
@@ -137,7 +137,7 @@ def _refusal(method: str, status: int, document: Mapping[str, Any]) -> Exception
             )
         case 401 | 404:
             return UnavailableError("Telegram does not know the bot; check TELEGRAM_BOT_TOKEN and TELEGRAM_URL")
-    return UnavailableError(f"Telegram can't {method}: {said}")
+    return UnavailableError(f"Telegram can't {method}: {description}")
 
 
 def units(text: str) -> int:

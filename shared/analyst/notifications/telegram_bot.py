@@ -354,9 +354,9 @@ class Bot:
         put_once(self.store, key, b"{}")
         return reply
 
-    def _is_older(self, said: Mapping[str, Any], user_id: str) -> bool:
+    def _is_older(self, message: Mapping[str, Any], user_id: str) -> bool:
         """Return whether a person has linked the chat since: updates whose answer was an error arrive again, much later."""
-        link, date = preferences.read(self.store, user_id).telegram, said.get("date")
+        link, date = preferences.read(self.store, user_id).telegram, message.get("date")
         return link is not None and isinstance(date, int) and date < int(link.linked_at.timestamp())
 
     def _answer(self, update: Mapping[str, Any], now: datetime) -> Reply | None:

@@ -110,10 +110,14 @@ def metric_of(entity: Mapping[str, Any], base: str) -> dict[str, Any]:
     return {name: value for name, value in made.items() if value}
 
 
-def _dimension(said: Mapping[str, Any]) -> str | dict[str, str]:
+def _dimension(dimension: Mapping[str, Any]) -> str | dict[str, str]:
     """Return a dimension as in a definition."""
-    more = {key: said[key] for key in ("expression", "description") if isinstance(said.get(key), str) and said[key]}
-    return {"name": str(said["name"]), **more} if more else str(said["name"])
+    more = {
+        key: dimension[key]
+        for key in ("expression", "description")
+        if isinstance(dimension.get(key), str) and dimension[key]
+    }
+    return {"name": str(dimension["name"]), **more} if more else str(dimension["name"])
 
 
 def file_name(text: str) -> str:

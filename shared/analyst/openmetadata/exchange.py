@@ -86,7 +86,7 @@ class Exchange:
         tables = {id_: entities.table_of(each, self.client.url) for id_, each in found.items()}
         known = read_imported(store)
         if known.origin == self.client.url:
-            _check_absent({id_: said for id_, said in known.tables.items() if id_ in snapshot.by_id}, tables, losses)
+            _check_absent({id_: table for id_, table in known.tables.items() if id_ in snapshot.by_id}, tables, losses)
         made = Imported(origin=self.client.url, fetched_at=at, tables=tables)
         put_imported(store, made)
         return Import(fetched_at=at, tables=len(tables), ambiguous=tuple(ambiguous))
@@ -125,7 +125,7 @@ class Exchange:
 
 
 def _check_absent(before: Mapping[str, ImportedTable], now: Mapping[str, ImportedTable], losses: int | None) -> None:
-    lost = [id_ for id_, said in before.items() if id_ not in now or (_tags(said) and not _tags(now[id_]))]
+    lost = [id_ for id_, table in before.items() if id_ not in now or (_tags(table) and not _tags(now[id_]))]
     most = losses if losses is not None else believable(len(before)) if now else 0
     if len(lost) > most:
         raise SourceError(
@@ -136,8 +136,8 @@ def _check_absent(before: Mapping[str, ImportedTable], now: Mapping[str, Importe
         )
 
 
-def _tags(said: ImportedTable) -> bool:
-    return bool(said.tags) or any(column.tags for column in said.columns.values())
+def _tags(table: ImportedTable) -> bool:
+    return bool(table.tags) or any(column.tags for column in table.columns.values())
 
 
 def _matched(
@@ -161,15 +161,15 @@ def _matched(
 
 
 def _table_document(entity: Mapping[str, Any], base: str) -> dict[str, Any]:
-    said: ImportedTable = entities.table_of(entity, base)
+    table: ImportedTable = entities.table_of(entity, base)
     columns = [each for each in entity.get("columns") or () if isinstance(each, Mapping)]
     made = {
         "name": str(entity.get("name")),
         "fqn": entities.name_of(entity),
-        "description": said.description,
-        "owners": list(said.owners),
-        "tags": list(said.tags),
-        "tier": said.tier,
+        "description": table.description,
+        "owners": list(table.owners),
+        "tags": list(table.tags),
+        "tier": table.tier,
         "columns": [
             {
                 "name": str(each.get("name")),

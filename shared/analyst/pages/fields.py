@@ -57,21 +57,21 @@ def fields_of(model: type[BaseModel], values: Mapping[str, Any], *, without: Col
                 _text(values[name], kind) if name in values else "",
                 info.is_required(),
                 choices,
-                info.description or _said_of(model, name),
+                info.description or _sentence_of(model, name),
                 _text(usual, kind),
             )
         )
     return sorted(made, key=lambda field: not field.required)
 
 
-def _said_of(model: type[BaseModel], name: str) -> str:
+def _sentence_of(model: type[BaseModel], name: str) -> str:
     """Return the text of the sentence "`name`: text." in the docstring of a model, or of one that it extends."""
     opening = f"`{name}`: "
     for each in model.__mro__:
         for sentence in _SENTENCE.split(" ".join((each.__doc__ or "").split())):
             if sentence.startswith(opening):
-                said = sentence.removeprefix(opening)
-                return f"{said[:1].upper()}{said[1:]}"
+                text = sentence.removeprefix(opening)
+                return f"{text[:1].upper()}{text[1:]}"
     return ""
 
 

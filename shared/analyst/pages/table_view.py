@@ -21,26 +21,26 @@ _FILES: Final = 100
 
 def extras(data: Mapping[str, Any], page: int, caller: Caller, settings: Settings) -> dict[str, Any]:
     """Return what the template needs besides the data of the page, for one page of the columns."""
-    about, profile = data["table"], data["profile"]
-    pages = max(1, -(-len(about.columns) // _COLUMNS))
+    table, profile = data["table"], data["profile"]
+    pages = max(1, -(-len(table.columns) // _COLUMNS))
     number = min(page, pages)
-    graph = graphs.lineage_drawing(data["lineage"], f"table:{about.id}")
+    graph = graphs.lineage_drawing(data["lineage"], f"table:{table.id}")
     return {
-        "columns": about.columns[(number - 1) * _COLUMNS : number * _COLUMNS],
+        "columns": table.columns[(number - 1) * _COLUMNS : number * _COLUMNS],
         "page": number,
         "pages": pages,
         "profiled": {} if profile is None else {each["name"]: each for each in profile.profile["columnProfile"]},
         "keys": frozenset(data["schema"].primary_key),
-        "numeric": frozenset(column.name for column in about.columns if is_number(column.type)),
+        "numeric": frozenset(column.name for column in table.columns if is_number(column.type)),
         "alerts": [] if profile is None else [each for each in profile.profile["alerts"] if each["type"] != "unique"],
         "rows_over_time": []
         if profile is None
         else _rows_over_time([*reversed(profile.history), profile.profile["tableProfile"]]),
         "graph": graph if len(data["lineage"].nodes) > 1 else None,
-        "related": graphs.relations_drawing(about.id, data["relations"]) if data["relations"] else None,
+        "related": graphs.relations_drawing(table.id, data["relations"]) if data["relations"] else None,
         "column_terms": {term.name: columns for term, columns in data["terms"]},
-        "uses": uses(about, caller, settings.base_url or NO_ADDRESS, settings.data_url),
-        "query_url": f"/query?{urlencode({'table': about.id})}",
+        "uses": uses(table, caller, settings.base_url or NO_ADDRESS, settings.data_url),
+        "query_url": f"/query?{urlencode({'table': table.id})}",
         "can_describe": caller.includes(Role.KM_ADMIN),
         "can_query": caller.includes(Role.ANALYST),
     }

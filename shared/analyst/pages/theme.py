@@ -33,20 +33,20 @@ def rules(settings: Settings) -> str:
 
 @lru_cache(maxsize=16)
 def _rules(given: tuple[tuple[str, str], ...]) -> str:
-    said = dict(given)
-    always = {"sans": said.get("font"), "radius": said.get("radius")}
-    light = {ours: said.get(theirs) for ours, theirs in _BEHIND.items()}
+    theme = dict(given)
+    always = {"sans": theme.get("font"), "radius": theme.get("radius")}
+    light = {ours: theme.get(theirs) for ours, theirs in _BEHIND.items()}
     behind = [light["back"] or _USUAL_BEHIND["back"], light["paper"] or _USUAL_BEHIND["paper"]]
-    light |= {ours: readable(said[theirs], behind) for ours, theirs in _TEXTS.items() if theirs in said}
+    light |= {ours: readable(theme[theirs], behind) for ours, theirs in _TEXTS.items() if theirs in theme}
     dark: dict[str, str | None] = {}
-    if primary := said.get("primary"):
-        tint = said.get("primary_light") or _mixed(primary, behind[1], 0.9)
+    if primary := theme.get("primary"):
+        tint = theme.get("primary_light") or _mixed(primary, behind[1], 0.9)
         key = readable(primary, [*behind, tint])
         light |= {"key": key, "on-key": _on(key), "key-back": tint}
         in_dark = readable(primary, _DARK)
         dark |= {"key": in_dark, "on-key": _on(in_dark)}
     else:
-        light["key-back"] = said.get("primary_light")
+        light["key-back"] = theme.get("primary_light")
     return (
         _block(always)
         + f"@media (prefers-color-scheme: light) {{ {_block(light)} }}\n"

@@ -107,8 +107,8 @@ class Checks:
         newest = _EPOCH + timedelta(microseconds=found[0])
         age = (self.now().astimezone(UTC).timestamp() - found[0] / 1e6) / 3600
         limit = one.max_age_hours or 0.0
-        told = None if age <= limit else f"the newest row is {age:,.1f} hours old, and {limit:g} are allowed"
-        return told, None, newest
+        problem = None if age <= limit else f"the newest row is {age:,.1f} hours old, and {limit:g} are allowed"
+        return problem, None, newest
 
 
 _LITERAL: Final = {ord("*"): "[*]", ord("?"): "[?]", ord("["): "[[]"}

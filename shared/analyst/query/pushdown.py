@@ -222,10 +222,10 @@ def _constant(expression: Json) -> Constant | None:  # noqa: PLR0911 - one for e
         kind, expression = str(expression["cast_type"]["id"]), expression["child"]
     if expression["type"] != "VALUE_CONSTANT" or expression["value"]["is_null"]:
         return None
-    said, value = str(expression["value"]["type"]["id"]), expression["value"]["value"]
-    if kind is not None and (said != "VARCHAR" or kind not in {"DATE", "TIMESTAMP", "BOOLEAN"}):
+    type_id, value = str(expression["value"]["type"]["id"]), expression["value"]["value"]
+    if kind is not None and (type_id != "VARCHAR" or kind not in {"DATE", "TIMESTAMP", "BOOLEAN"}):
         return None
-    match said, value:
+    match type_id, value:
         case "DECIMAL", int():
             scale = int(expression["value"]["type"]["type_info"]["scale"])
             return Constant("DECIMAL", str(Decimal(value).scaleb(-scale)))
@@ -233,7 +233,7 @@ def _constant(expression: Json) -> Constant | None:  # noqa: PLR0911 - one for e
             return Constant("BOOLEAN", str(value).lower())
         case "VARCHAR", str():
             return Constant(kind or "VARCHAR", value)
-    return Constant("INTEGER", str(value)) if said in _WHOLE and isinstance(value, int) else None
+    return Constant("INTEGER", str(value)) if type_id in _WHOLE and isinstance(value, int) else None
 
 
 def _read(kind: str, text: str) -> Value | None:

@@ -327,29 +327,31 @@ class Run:
     def _translate(self, error: Exception) -> NoReturn:
         text = str(error)
         try:
-            told: Json = json.loads(text[text.index("{") :])
+            fields: Json = json.loads(text[text.index("{") :])
         except ValueError:
-            told = {"exception_type": text.partition(":")[0].removesuffix(" Error"), "exception_message": text}
-        kind, message = str(told.get("exception_type", "")), str(told.get("exception_message", "")).strip()
+            fields = {"exception_type": text.partition(":")[0].removesuffix(" Error"), "exception_message": text}
+        kind, message = str(fields.get("exception_type", "")), str(fields.get("exception_message", "")).strip()
         if kind in {"Out of Memory", "OutOfMemory"} or "bad_alloc" in text or "bad allocation" in text:
             raise _out_of_memory() from None
         if kind in {"INTERNAL", "FATAL"} or "INTERNAL Error" in text:
             raise refused(
                 "DuckDB failed on this statement because of an internal error; write it differently", "internal"
             ) from None
-        if kind == "Catalog" and told.get("type") == "Table" and told.get("error_subtype") == "MISSING_ENTRY":
-            schema = str(told.get("schema_name") or told.get("schema") or "")
+        if kind == "Catalog" and fields.get("type") == "Table" and fields.get("error_subtype") == "MISSING_ENTRY":
+            schema = str(fields.get("schema_name") or fields.get("schema") or "")
             raise refused(
                 "unknown table",
                 "unknown_table",
-                name=".".join(part for part in (schema, str(told.get("name"))) if part),
+                name=".".join(part for part in (schema, str(fields.get("name"))) if part),
             ) from None
         lines = [line for line in message.split("\n") if line.strip()][:_LONGEST_MESSAGE]
-        raise refused(self._scrubbed(_told("\n".join(lines))), _kind(kind, told), **self._place(told)) from None
+        raise refused(
+            self._scrubbed(_without_hints("\n".join(lines))), _kind(kind, fields), **self._place(fields)
+        ) from None
 
-    def _place(self, told: Json) -> dict[str, Any]:
+    def _place(self, fields: Json) -> dict[str, Any]:
         """Return where in the statement an error is."""
-        at = str(told.get("position", ""))
+        at = str(fields.get("position", ""))
         if not at.isdecimal() or int(at) < self._offset:
             return {}
         return dict(position(self._sql, int(at) - self._offset))
@@ -364,7 +366,7 @@ def _type(kind: str) -> str:
     return checked_type(kind) if kind != '"NULL"' else "VARCHAR"
 
 
-def _told(message: str) -> str:
+def _without_hints(message: str) -> str:
     """Remove what DuckDB guesses from its own catalog, and what it advises to people at a prompt."""
     kept = [
         line for line in message.split("\n") if not line.startswith(("Did you mean", "Please try installing", "LINE "))
@@ -372,8 +374,8 @@ def _told(message: str) -> str:
     return "\n".join(kept)
 
 
-def _kind(kind: str, told: Json) -> str:
-    if told.get("error_subtype") == "COLUMN_NOT_FOUND":
+def _kind(kind: str, fields: Json) -> str:
+    if fields.get("error_subtype") == "COLUMN_NOT_FOUND":
         return "unknown_column"
     return {"Parser": "syntax", "Catalog": "unknown", "Binder": "binding", "Conversion": "conversion"}.get(
         kind, "execution"

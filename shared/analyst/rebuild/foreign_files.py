@@ -117,14 +117,14 @@ def _verify_content(store: Store, con: "DuckDBPyConnection", label: str, file: F
         what = "row count" if found.rows != file.rows else "SHA-256"
         raise ContractError(f"{label} lists {file.path} with a {what} that differs from that of the object")
     types = {column.name: column.type for column in found.columns}
-    for name, said in file.column_stats.items():
+    for name, stats in file.column_stats.items():
         if name not in types:
             raise ContractError(
                 f"{label} lists {file.path} with the column {name!r:.100}, which the file does not have"
             )
-        if types[name] != said["type"]:
+        if types[name] != stats["type"]:
             raise ContractError(
-                f"{label} lists {file.path} with {name!r:.100} as {said['type']:.100}, but in the file it is "
+                f"{label} lists {file.path} with {name!r:.100} as {stats['type']:.100}, but in the file it is "
                 f"{types[name]:.100}"
             )
 

@@ -21,7 +21,7 @@ from uuid import NAMESPACE_URL, uuid5
 from analyst import duckdb_files
 from analyst.catalog import Catalog, File, Table
 from analyst.contract.model import is_data_path
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.names import quote
 from analyst.rebuild.view_names import TAKEN_SCHEMAS
@@ -203,7 +203,7 @@ def _updated(
 ) -> dict[str, str]:
     what = "the last snapshot's lake"
     duckdb_files.attach(con, path, _FILE, what=what, writable=True)
-    with told_as(ContractError, f"{what} can't be used: ", hide=path):
+    with raised_as(ContractError, f"{what} can't be used: ", hide=path):
         if is_plain:
             return _write(con, catalog, data_url, statistics)
         con.execute(f"attach ':memory:' as {_NEW}")
@@ -391,8 +391,13 @@ class _Rows:
 
     def add_snapshot(self, catalog: Catalog, data_url: str) -> None:
         """Add what describes the lake and its one snapshot."""
-        about = {"version": FORMAT, "created_by": "AI Data Analyst", "data_path": f"{data_url}/", "encrypted": "false"}
-        for key, value in about.items():
+        metadata = {
+            "version": FORMAT,
+            "created_by": "AI Data Analyst",
+            "data_path": f"{data_url}/",
+            "encrypted": "false",
+        }
+        for key, value in metadata.items():
             self._add("ducklake_metadata", key=key, value=value)
         self._add(
             "ducklake_snapshot",
@@ -522,20 +527,20 @@ class _Rows:
     def _add_statistics(
         self, table_id: int, ids: Mapping[str, int], kinds: Mapping[str, str], file: File, text: str | None
     ) -> None:
-        for name, said in _columns_of(text):
-            if name not in ids or said.get("type") != kinds[name] or not isinstance(said.get("nulls"), int):
+        for name, stats in _columns_of(text):
+            if name not in ids or stats.get("type") != kinds[name] or not isinstance(stats.get("nulls"), int):
                 continue
-            least, greatest = (_bound(said.get(each), kinds[name]) for each in ("min", "max"))
+            least, greatest = (_bound(stats.get(each), kinds[name]) for each in ("min", "max"))
             is_known = least is not None and greatest is not None
-            if is_known and hides_extremes(name, kind_of(kinds[name]), [said["min"], said["max"]]):
+            if is_known and hides_extremes(name, kind_of(kinds[name]), [stats["min"], stats["max"]]):
                 is_known = False
             self._add(
                 "ducklake_file_column_stats",
                 data_file_id=self.next_file,
                 table_id=table_id,
                 column_id=ids[name],
-                value_count=file.rows - said["nulls"],
-                null_count=said["nulls"],
+                value_count=file.rows - stats["nulls"],
+                null_count=stats["nulls"],
                 min_value=least if is_known else None,
                 max_value=greatest if is_known else None,
             )
@@ -544,9 +549,9 @@ class _Rows:
 def _columns_of(text: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the statistics of the columns of a file; none if they are malformed."""
     with suppress(ValueError, AttributeError, RecursionError):
-        for name, said in json.loads(text or "{}").get("columns", {}).items():
-            if isinstance(said, dict):
-                yield name, said
+        for name, stats in json.loads(text or "{}").get("columns", {}).items():
+            if isinstance(stats, dict):
+                yield name, stats
 
 
 def _bound(value: object, kind: str) -> str | None:

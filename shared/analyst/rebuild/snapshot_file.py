@@ -15,7 +15,7 @@ from analyst import duckdb_files
 from analyst.catalog import Catalog, Column, Table
 from analyst.contract.model import is_data_path
 from analyst.contract.views import describe, is_view_of, remote_query, remote_table, view_query
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.names import quote
 from analyst.rebuild import view_names
@@ -107,7 +107,7 @@ def remote_tables(path: Path) -> dict[str, tuple[str, str, str]]:
     with duckdb_files.lent() as con:
         what = "the last snapshot's analytics.duckdb"
         duckdb_files.attach(con, path, _FILE, what=what)
-        with told_as(ContractError, f"{what} can't be read: ", hide=path):
+        with raised_as(ContractError, f"{what} can't be read: ", hide=path):
             stored = _views(con)
     found = {name: remote_table(sql) for (schema, name), sql in stored.items() if schema == "main"}
     return {name: remote for name, remote in found.items() if remote is not None}
@@ -117,7 +117,7 @@ def _updated(con: "DuckDBPyConnection", path: Path, catalog: Catalog, data_url: 
     what = "the last snapshot's analytics.duckdb"
     is_plain = path in duckdb_files.PLAIN
     duckdb_files.attach(con, path, _FILE, what=what, writable=True)
-    with told_as(ContractError, f"{what} can't be used: ", hide=path):
+    with raised_as(ContractError, f"{what} can't be used: ", hide=path):
         tables = dict(con.execute(_BASE_TABLES).fetchall())
         if tables != _expected() or not (is_plain or con.execute(_STRANGERS).fetchone() == (0,)):
             raise ContractError("it contains something that we did not write")
@@ -253,7 +253,7 @@ def _create_batch(con: "DuckDBPyConnection", batch: Sequence[_Wanted], data_url:
     schemas = {schema for one in batch for schema, _ in one.names} - {"main"}
     statements += [f"create schema if not exists {_NEW}.{quote(schema)}" for schema in sorted(schemas)]
     shape: str | None = None
-    with told_as(ContractError, "a view can't be written: "):
+    with raised_as(ContractError, "a view can't be written: "):
         for one in batch:
             if one.table.remote is None and (declared := _nulls(one.table.columns)) != shape:
                 shape = declared
@@ -310,8 +310,8 @@ def _drop_schemas(con: "DuckDBPyConnection", wanted: set[str]) -> None:
 
 def _table_row(t: Table) -> list[object]:
     """Return one row of `_tables`."""
-    about = [t.description, t.query_mode, t.rows, t.size_bytes, t.extracted_at, t.version, t.hash]
-    return [t.id, t.source, t.name, t.view, *about]
+    details = [t.description, t.query_mode, t.rows, t.size_bytes, t.extracted_at, t.version, t.hash]
+    return [t.id, t.source, t.name, t.view, *details]
 
 
 def _file_rows(table: Table) -> list[list[object]]:

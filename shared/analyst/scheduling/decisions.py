@@ -151,10 +151,10 @@ def decide(
 ) -> tuple[Ledger, Decision]:
     """Mark in the ledger what to start. Sources with the oldest attempts come first."""
     starts = dict(ledger.starts)
-    told: list[SourceOutcome] = []
+    outcomes: list[SourceOutcome] = []
     for found in sorted(entries(registry, ledger).values(), key=lambda found: _last(found[0].last)):
         outcome, start = _source(found, starts.values(), now, new_run_id)
-        told.append(outcome)
+        outcomes.append(outcome)
         starts |= {start.run_id: start} if start else {}
     jobs: list[JobOutcome] = []
     attempts = dict(ledger.jobs)
@@ -168,7 +168,7 @@ def decide(
     starts |= {start.run_id: start} if start else {}
     new = tuple(start for run_id, start in starts.items() if start != ledger.starts.get(run_id))
     last_sweep = _attempted(ledger.sweep, now) if start else ledger.sweep
-    decision = Decision(new, tuple(sorted(told, key=lambda outcome: outcome.source)), tuple(jobs), sweep)
+    decision = Decision(new, tuple(sorted(outcomes, key=lambda outcome: outcome.source)), tuple(jobs), sweep)
     return ledger.model_copy(update={"starts": starts, "jobs": attempts, "sweep": last_sweep}), decision
 
 
@@ -186,8 +186,8 @@ def _source(
     due = [(entry, verdict) for entry, verdict in verdicts if verdict.is_due]
     if not due:
         soonest = min((verdict for _, verdict in verdicts), key=lambda verdict: verdict.next_due or _NEVER)
-        told = SourceOutcome(source=name, outcome="not_due", why=soonest.why, next_due=soonest.next_due)
-        return told, None
+        outcome = SourceOutcome(source=name, outcome="not_due", why=soonest.why, next_due=soonest.next_due)
+        return outcome, None
     if sum(start.is_extract for start in starts) >= MOST_AT_ONCE:
         why = f"{MOST_AT_ONCE} extracts are running; it starts when one of them ends"
         return SourceOutcome(source=name, outcome="waiting", why=why, next_due=due[0][1].next_due), None
@@ -209,8 +209,8 @@ def _job(
         why, due = verdict.why, verdict.next_due
         return JobOutcome(source=source, job=job.name, outcome="not_due", why=why, next_due=due), None
     start = before[0] if before else Start(run_id=new_run_id(), source=source, job=job.name, at=now)
-    told = JobOutcome(source=source, job=job.name, outcome="started", why=verdict.why)
-    return told, start.model_copy(update={"at": now})
+    outcome = JobOutcome(source=source, job=job.name, outcome="started", why=verdict.why)
+    return outcome, start.model_copy(update={"at": now})
 
 
 def _sweep(
@@ -227,10 +227,10 @@ def _sweep(
 
 
 def _started(start: Start, why: str) -> tuple[SourceOutcome, Start]:
-    told = SourceOutcome(
+    outcome = SourceOutcome(
         source=start.source or "", outcome="started", why=why, run_id=start.run_id, tables=start.tables
     )
-    return told, start
+    return outcome, start
 
 
 def _goes_on(start: Start, now: datetime) -> bool:

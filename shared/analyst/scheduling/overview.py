@@ -206,8 +206,8 @@ class Overview:
 
 def _scheduled_job(found: SourceJob, last: Attempt | None, now: datetime) -> ScheduledJob:
     schedule = found.job.schedule
-    told = _scheduled(schedule, last, judge_attempt(schedule, last, now)).model_dump()
-    return ScheduledJob(source=found.source, job=found.job.name, **told)
+    times = _scheduled(schedule, last, judge_attempt(schedule, last, now)).model_dump()
+    return ScheduledJob(source=found.source, job=found.job.name, **times)
 
 
 def _scheduled(schedule: str, last: Attempt | None, verdict: Verdict) -> Scheduled:

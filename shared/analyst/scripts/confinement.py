@@ -139,8 +139,8 @@ class Confinement:
         }
         if mode == "container":
             return {**spec, "python": ""}  # that of the image
-        about = python_of(str(settings.script_python or sys.executable))
-        spec |= {"python": about["executable"], "packages": about["packages"]}
+        interpreter = python_of(str(settings.script_python or sys.executable))
+        spec |= {"python": interpreter["executable"], "packages": interpreter["packages"]}
         if mode != "namespaces":
             for name in ("script", "work"):
                 (root / name).mkdir()
@@ -149,9 +149,13 @@ class Confinement:
             for path in (root.parent, root, root / "work", root / "script"):
                 path.chmod(0o777 if path.name == "work" else 0o755)
             spec |= {"folder": str(root / "script"), "work": str(root / "work")}
-        library = Path(about["prefix"]) / "lib"
-        python = [about["executable"], str(library / about["version"]), *map(str, library.glob("libpython*"))]
-        return {**spec, "readable": _outermost([*_LIBRARIES, *python, *about["packages"]])}
+        library = Path(interpreter["prefix"]) / "lib"
+        python = [
+            interpreter["executable"],
+            str(library / interpreter["version"]),
+            *map(str, library.glob("libpython*")),
+        ]
+        return {**spec, "readable": _outermost([*_LIBRARIES, *python, *interpreter["packages"]])}
 
     def _command(self, variant: Variant, root: Path, api: Path, run_id: str) -> tuple[list[str], str | None]:
         """Return the command of the program, and the name of the container that it starts."""
@@ -275,10 +279,10 @@ def python_of(executable: str) -> Mapping[str, Any]:
             "packages": list(dict.fromkeys(packages)),
         }
     try:
-        said = subprocess.run(
+        done = subprocess.run(
             [executable, "-I", "-c", _ABOUT], capture_output=True, timeout=_START, check=True, env=_ENVIRONMENT
         )
-        found: Mapping[str, Any] = json.loads(said.stdout)
+        found: Mapping[str, Any] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise SettingsError(
             f"SCRIPT_PYTHON {executable!r} can't be run: {type(error).__name__}; set the path of a Python"
@@ -349,6 +353,6 @@ def _answer_of(heard: bytes, errors: bytes) -> tuple[Mapping[str, Any], bytes]:
         picture = rest[: int(answer["picture"])]
         is_whole = len(picture) == int(answer["picture"])
     except (ValueError, KeyError, TypeError):
-        said = errors.decode(errors="replace").strip().splitlines()[:1]
-        return ({"refused": said[0][:300]} if said else {"killed": True}), b""
+        lines = errors.decode(errors="replace").strip().splitlines()[:1]
+        return ({"refused": lines[0][:300]} if lines else {"killed": True}), b""
     return (answer, picture) if is_whole else ({"killed": True}, b"")

@@ -69,16 +69,16 @@ def output_of(stdout: str) -> Output:
     """
     if not stdout.strip():
         return Output()
-    said = _object_of(stdout)
-    if said is None:
-        said = _object_of(stdout.strip().splitlines()[-1])
-    if said is None:
+    document = _object_of(stdout)
+    if document is None:
+        document = _object_of(stdout.strip().splitlines()[-1])
+    if document is None:
         raise InvalidInputError(
             "the last line of its output is not a JSON object; write one such as "
             '{"notify": true, "title": "…", "message": "…"}'
         )
     try:
-        found = Output.model_validate(said, strict=True)
+        found = Output.model_validate(document, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
@@ -92,10 +92,10 @@ def output_of(stdout: str) -> Output:
 
 def _object_of(text: str) -> dict[str, Any] | None:
     try:
-        said = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def checked_picture(data: bytes, most: int) -> str | None:

@@ -97,6 +97,6 @@ def notify(title: str, message: str = "", *, image_path: "str | None" = None, co
     `image_path` is a PNG file that the script has written to its folder. For `cooldown` (`30m`, `6h`, `2d`; usually an
     hour), later runs notify nobody.
     """
-    said = {"notify": True, "title": title, "message": message, "image_path": image_path, "cooldown": cooldown}
-    text = json.dumps({name: value for name, value in said.items() if value is not None})
+    document = {"notify": True, "title": title, "message": message, "image_path": image_path, "cooldown": cooldown}
+    text = json.dumps({name: value for name, value in document.items() if value is not None})
     print("\n" + text, flush=True)  # noqa: T201 - this is how scripts answer

@@ -104,12 +104,12 @@ class Runner:
             title, text = f"{script.name} does not run", "It was deleted, or you may not run scripts any more."
         elif run.status == "failed":
             title, text = f"{script.name} failed", run.error or ""
-        told = self._notification(script, run_id, "message", title, text)
+        message = self._notification(script, run_id, "message", title, text)
         if sent is not None:
-            told = sent.model_copy(update={"id": told.id, "kind": told.kind})
+            message = sent.model_copy(update={"id": message.id, "kind": message.kind})
             if (picture := outbox.picture(script.owner, sent.id)) is not None:
-                outbox.keep_picture(script.owner, told.id, picture)
-        outbox.reply(script.owner, told, channel)
+                outbox.keep_picture(script.owner, message.id, picture)
+        outbox.reply(script.owner, message, channel)
         self.to_send.append(Destination(channel, script.owner))
 
     def _source(self, stored: StoredScripts, script: Script, trigger: Trigger) -> str | None:

@@ -499,11 +499,11 @@ def _read_picture(work: str, parts: "list[str]", most: int) -> "tuple[bytes, str
     finally:
         os.close(folder)
     try:
-        about = os.fstat(file)
-        if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             return b"", "it is not a file of its own"
-        if about.st_size > most:
-            return b"", f"it has {about.st_size:,} bytes, and {most:,} are allowed"
+        if status.st_size > most:
+            return b"", f"it has {status.st_size:,} bytes, and {most:,} are allowed"
         picture = b""
         while block := os.read(file, _BLOCK):
             picture += block
@@ -516,10 +516,10 @@ def image_path(out: str) -> "str | None":
     """Return the `image_path` of the output of a script, if it has one."""
     for text in (out, next(iter(out.strip().splitlines()[::-1]), "")):
         try:
-            said = json.loads(text)
+            document = json.loads(text)
         except (ValueError, RecursionError):
             continue
-        path = said.get("image_path") if isinstance(said, dict) and said.get("notify") is True else None
+        path = document.get("image_path") if isinstance(document, dict) and document.get("notify") is True else None
         return path if isinstance(path, str) and path else None
     return None
 

@@ -134,11 +134,11 @@ def _in_file(
 
 def _in_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the settings of the environment. Empty variables are ignored."""
-    said = {
+    given = {
         name: variable(called, environ) if name in SECRETS else environ.get(called, "")
         for called, name in VARIABLES.items()
     }
-    here = {name: value for name, value in said.items() if value}
+    here = {name: value for name, value in given.items() if value}
     if "data_url" not in here and environ.get("DATA_DIR"):
         here["data_url"] = Path(environ["DATA_DIR"]).absolute().as_uri()
     return here

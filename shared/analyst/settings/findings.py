@@ -66,8 +66,10 @@ def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = No
         return f"is not a known setting; did you mean {near[0]}?" if near else "is not a known setting; remove it"
     context = error.get("ctx", {})
     if value := context.get("value"):
-        told = f"{hidden} {context['plain']}" if "plain" in context else message.replace(f'"{value}"', f"{hidden}", 1)
-        return message if hidden is None else told
+        without_value = (
+            f"{hidden} {context['plain']}" if "plain" in context else message.replace(f'"{value}"', f"{hidden}", 1)
+        )
+        return message if hidden is None else without_value
     if error["type"] == "value_error":
         return message
     given = error["input"]

@@ -336,9 +336,9 @@ class _Reading:
             for each in errors_of(error):
                 place = (*path, *each["loc"])
                 hidden = self.hidden("sources", place)
-                is_told = hidden is None or each["type"] in {"missing", "extra_forbidden"}
+                is_shown = hidden is None or each["type"] in {"missing", "extra_forbidden"}
                 known = model.model_fields
-                self.problem(place, wording(each, known=known) if is_told else f"{hidden} is not valid here")
+                self.problem(place, wording(each, known=known) if is_shown else f"{hidden} is not valid here")
 
     def problem(self, path: Path, message: str) -> None:
         if path not in self.filled.lacking:  # already reported

@@ -295,15 +295,20 @@ class SharedTable:
         self, before: Version | None, versions: Sequence[Version], span: Span, form: str, capabilities: Capabilities
     ) -> Iterator[Json]:
         """Yield what changed in each of some versions: the files, and the metadata of the table if a reader wants it."""
-        told = None
+        previous = None
         for version in versions:
             protocol, metadata = self._head(version, form)
-            about = {**_about_table(metadata), **protocol}
-            if told is not None and span.with_protocols and form == "delta" and told["protocol"] != about["protocol"]:
+            described = {**_about_table(metadata), **protocol}
+            if (
+                previous is not None
+                and span.with_protocols
+                and form == "delta"
+                and previous["protocol"] != described["protocol"]
+            ):
                 yield {"protocol": {**protocol["protocol"], "version": version.number}}
-            if told is not None and span.with_metadata and told["schemaString"] != about["schemaString"]:
+            if previous is not None and span.with_metadata and previous["schemaString"] != described["schemaString"]:
                 yield metadata
-            told = about
+            previous = described
             yield from self._differences(before, version, form, capabilities)
             before = version
 
@@ -331,7 +336,7 @@ class SharedTable:
         table = version.table
         ntz = has_ntz(table.columns)
         facts = {"version": version.number, "size": table.size_bytes or 0, "numFiles": len(table.files)}
-        about: Json = {
+        description: Json = {
             "id": table_id(table),
             "name": table.name,
             **({"description": self.description} if self.description else {}),
@@ -342,10 +347,10 @@ class SharedTable:
         }
         if form == "delta":
             yield {"protocol": {"deltaProtocol": WITH_TIMESTAMP_NTZ if ntz else PLAIN}}
-            yield {"metaData": {**facts, "deltaMetadata": about}}
+            yield {"metaData": {**facts, "deltaMetadata": description}}
         else:
             yield {"protocol": {"minReaderVersion": 1}}
-            yield {"metaData": {**about, **facts}}
+            yield {"metaData": {**description, **facts}}
 
     def _file(self, file: File, stats: Json, version: Version, form: str, capabilities: Capabilities) -> Json:
         text = self.statistics.text(file, stats, self.hidden)
@@ -412,8 +417,8 @@ def _is_file(line: Json) -> bool:
 
 def _about_table(metadata: Json) -> Json:
     found: Json = metadata["metaData"]
-    about: Json = found.get("deltaMetadata", found)
-    return about
+    description: Json = found.get("deltaMetadata", found)
+    return description
 
 
 def _utc(time: datetime) -> datetime:

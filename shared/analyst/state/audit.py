@@ -76,11 +76,11 @@ class Request(Protocol):
 def actor(request: Request) -> Actor:
     """Return the actor of an edit requested by a request."""
     caller = request.caller_or_none
-    about = (request.client_address, request.client_kind, request.began)
+    client = (request.client_address, request.client_kind, request.began)
     if caller is None:
-        return Actor(None, request.now, request.request_id, CallerKind.ANONYMOUS, None, None, *about)
+        return Actor(None, request.now, request.request_id, CallerKind.ANONYMOUS, None, None, *client)
     who = (caller.kind, caller.email, caller.token_id)
-    return Actor(caller.user_id, request.now, request.request_id, *who, *about)
+    return Actor(caller.user_id, request.now, request.request_id, *who, *client)
 
 
 def record(db: "DuckDBPyConnection", actor: Actor, action: str, resource: str, **params: Any) -> None:

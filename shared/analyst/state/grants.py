@@ -160,8 +160,8 @@ def delete_permission(db: "DuckDBPyConnection", actor: Actor, grant_id: str) -> 
     """
     grant = get_permission(db, grant_id)
     execute(db, "delete from grants where id = ?", [grant_id])
-    said = grant.model_dump(include={"table", "source", "bucket"}, exclude_none=True)
-    record(db, actor, "grant.delete", f"grant:{grant_id}", principal=grant.principal.model_dump(), **said)
+    target = grant.model_dump(include={"table", "source", "bucket"}, exclude_none=True)
+    record(db, actor, "grant.delete", f"grant:{grant_id}", principal=grant.principal.model_dump(), **target)
 
 
 def _grant(db: "DuckDBPyConnection", actor: Actor, new: NewPermission, fields: dict[str, str | None]) -> Permission:

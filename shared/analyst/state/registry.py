@@ -328,11 +328,11 @@ def _add(db: "DuckDBPyConnection", actor: Actor, tables: Sequence[RegisteredTabl
 
 def _new_table(actor: Actor, new: NewTable, *, public: bool) -> RegisteredTable:
     source, _, name = new.id.partition(".")
-    said = new.model_dump()
-    said["source_table"] = new.source_table or name
-    said["is_public"] = public if new.is_public is None else new.is_public
+    fields = new.model_dump()
+    fields["source_table"] = new.source_table or name
+    fields["is_public"] = public if new.is_public is None else new.is_public
     made = {"registered_by": actor.user_id, "registered_at": actor.at, "updated_at": actor.at}
-    return RegisteredTable(**said, **made, uuid=str(uuid4()), source=source, name=name)
+    return RegisteredTable(**fields, **made, uuid=str(uuid4()), source=source, name=name)
 
 
 def _values(table: RegisteredTable) -> dict[str, Any]:

@@ -186,8 +186,8 @@ def _group_of(db: "DuckDBPyConnection", request: ReviewedRequest, name: str) -> 
 def _answered(
     db: "DuckDBPyConnection", actor: Actor, request: ReviewedRequest, status: Status, answer: str | None, **to: str
 ) -> ReviewedRequest:
-    said = {"status": status, "answer": answer, "reviewed_by": actor.user_id, "reviewed_at": actor.at}
-    update(db, "access_requests", {"id": request.id}, said)
+    changes = {"status": status, "answer": answer, "reviewed_by": actor.user_id, "reviewed_at": actor.at}
+    update(db, "access_requests", {"id": request.id}, changes)
     action = "request.approve" if status == "approved" else "request.deny"
     record(db, actor, action, f"request:{request.id}", table=request.table, asked_by=request.user_id, **to)
     return ReviewedRequest.model_validate(_row(db, request.id))

@@ -113,8 +113,8 @@ def require_again(store: Store) -> None:
 
 
 def _key_of(server: str, url: str) -> str:
-    about = hashlib.sha256(f"{server}\n{url}".encode()).hexdigest()[:32]
-    return f"{PREFIX}{about}.json"
+    digest = hashlib.sha256(f"{server}\n{url}".encode()).hexdigest()[:32]
+    return f"{PREFIX}{digest}.json"
 
 
 _REMEDY: Final = (

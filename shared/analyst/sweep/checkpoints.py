@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 from analyst import duckdb_files
 from analyst.contract.delta import MOST, file_key
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.names import quote_text
 from analyst.store import Entry, Store
@@ -133,8 +133,8 @@ class Log:
         if found is None:
             return False
         try:
-            said = json.loads(found.data)
-            version, parts = int(said["version"]), said.get("parts")
+            content = json.loads(found.data)
+            version, parts = int(content["version"]), content.get("parts")
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return True
         if not max(self.checkpoints, default=0) <= version <= MOST:
@@ -162,7 +162,7 @@ class Log:
         if last in self.checkpoints:
             before = folder / "before.parquet"
             self.store.download(self.checkpoints[last].key, before)
-            with told_as(
+            with raised_as(
                 ContractError, f"a checkpoint of the Delta log of {self.table!r} can't be read: ", hide=before
             ):
                 for action in _actions_of(before, folder):
@@ -241,31 +241,31 @@ class _State:
         Raises:
             _UnknownError: it may mean something that a checkpoint of ours would lose.
         """
-        for kind, said in action.items():
-            if said is None or kind in _OF_COMMITS:
+        for kind, fields in action.items():
+            if fields is None or kind in _OF_COMMITS:
                 continue
             if kind == "add":
                 _require_known(
-                    kind, said, {"clusteringProvider", "baseRowId", "defaultRowCommitVersion", "stats_parsed"}
+                    kind, fields, {"clusteringProvider", "baseRowId", "defaultRowCommitVersion", "stats_parsed"}
                 )
-                key = file_key(said)
+                key = file_key(fields)
                 self.removed.pop(key, None)
-                self.added[key] = {**said, "dataChange": False}
-                self.newest = max(self.newest, int(said.get("modificationTime") or 0))
+                self.added[key] = {**fields, "dataChange": False}
+                self.newest = max(self.newest, int(fields.get("modificationTime") or 0))
             elif kind == "remove":
-                key = file_key(said)
+                key = file_key(fields)
                 self.added.pop(key, None)
-                self.removed[key] = {**said, "dataChange": False}
-                self.newest = max(self.newest, int(said.get("deletionTimestamp") or 0))
+                self.removed[key] = {**fields, "dataChange": False}
+                self.newest = max(self.newest, int(fields.get("deletionTimestamp") or 0))
             elif kind == "metaData":
-                self.metadata = said
+                self.metadata = fields
             elif kind == "protocol":
-                features = {*(said.get("readerFeatures") or ()), *(said.get("writerFeatures") or ())}
+                features = {*(fields.get("readerFeatures") or ()), *(fields.get("writerFeatures") or ())}
                 if unknown := features - _KNOWN_FEATURES:
                     raise _UnknownError(f"another writer uses {', '.join(sorted(unknown))}")
-                self.protocol = said
+                self.protocol = fields
             elif kind == "txn":
-                self.transactions[said["appId"]] = said
+                self.transactions[fields["appId"]] = fields
             else:
                 raise _UnknownError(f"another writer added the action {kind}")
 
@@ -275,16 +275,16 @@ class _State:
             raise ContractError("a Delta log declares no protocol or no columns")
         yield {"protocol": self.protocol}
         yield {"metaData": self.metadata}
-        yield from ({"txn": said} for said in self.transactions.values())
+        yield from ({"txn": transaction} for transaction in self.transactions.values())
         keeps_all = _RETENTION in (self.metadata.get("configuration") or {})
-        for said in self.removed.values():
-            if keeps_all or int(said.get("deletionTimestamp") or 0) >= self.newest - _KEPT_MS:
-                yield {"remove": said}
-        yield from ({"add": said} for said in self.added.values())
+        for file in self.removed.values():
+            if keeps_all or int(file.get("deletionTimestamp") or 0) >= self.newest - _KEPT_MS:
+                yield {"remove": file}
+        yield from ({"add": file} for file in self.added.values())
 
 
-def _require_known(kind: str, said: Mapping[str, Any], unknown: set[str]) -> None:
-    if found := sorted(name for name in unknown & said.keys() if said[name] is not None):
+def _require_known(kind: str, fields: Mapping[str, Any], unknown: set[str]) -> None:
+    if found := sorted(name for name in unknown & fields.keys() if fields[name] is not None):
         raise _UnknownError(f"another writer's {kind} has {', '.join(found)}")
 
 
@@ -305,8 +305,8 @@ def _actions_of(path: Path, folder: Path) -> Iterator[Mapping[str, Any]]:
         names = [name for name, *_ in con.description or ()]
         while rows := con.fetchmany(1000):
             for row in rows:
-                said = {name: json.loads(text) for name, text in zip(names, row, strict=True) if text is not None}
-                yield {name: value for name, value in said.items() if value is not None}
+                action = {name: json.loads(text) for name, text in zip(names, row, strict=True) if text is not None}
+                yield {name: value for name, value in action.items() if value is not None}
 
 
 def _write(actions: list[Mapping[str, Any]], folder: Path, into: Path) -> int:

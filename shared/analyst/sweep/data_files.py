@@ -14,7 +14,7 @@ from analyst import duckdb_files
 from analyst.contract import extract_file
 from analyst.contract.delta import Commit, DeltaLog
 from analyst.contract.model import FILE_NAME, Extract, data_prefix, extract_key
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, in_parallel
 from analyst.store.compare_and_swap import put_once
@@ -144,7 +144,7 @@ def _read_extract(store: Store, source: str, folder: Path, rule: Rule) -> _Read:
     with duckdb_files.connect(threads=1) as con:
         extract = extract_file.open_extract(con, path, "extract", source=source)
         commits = extract_file.read_commits(con, "extract", source=source)
-        with told_as(ContractError, f"{what} can't be read: "):
+        with raised_as(ContractError, f"{what} can't be read: "):
             scattered = tuple(find(con, source, extract, rule))
         return _Read(extract, version, commits, scattered)
 

@@ -193,5 +193,5 @@ def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:
     if status == UnavailableError.status:
         raise UnavailableError(document.get("detail") or f"{path} answered {status}")
     kind = _KINDS.get(status, AnalystError)
-    told = document.get("detail") or document.get("error")  # of a problem document, or of a run that failed
-    raise kind(told or f"{path} answered {status}", answer=document)
+    message = document.get("detail") or document.get("error")  # of a problem document, or of a run that failed
+    raise kind(message or f"{path} answered {status}", answer=document)

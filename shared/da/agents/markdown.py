@@ -56,8 +56,8 @@ def catalog_markdown(hits: Sequence[Hit], links: Mapping[str, str] | None = None
         for hit in found:
             name = f"[{hit.id}]({links[hit.id]})" if links and hit.id in links else f"`{hit.id}`"
             rows = "" if hit.rows is None else f" ({hit.rows:,} rows)"
-            said = f": {_line(marks.text(hit.description))}" if hit.description else ""
-            lines.append(f"- {name}{rows}{said}")
+            description = f": {_line(marks.text(hit.description))}" if hit.description else ""
+            lines.append(f"- {name}{rows}{description}")
         lines += ["None that you can read.", ""] if not found else [""]
     return _finished(lines, marks)
 

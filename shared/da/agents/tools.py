@@ -311,8 +311,8 @@ class Tools:
             notes.append(f"the receipt covers all {len(found.rows)} rows that were computed, not only those shown")
         receipt = found.receipt
         if receipt is not None and any(
-            (column["name"], column["type"]) != told
-            for column, told in zip(fitted.columns, found.columns, strict=False)
+            (column["name"], column["type"]) != actual
+            for column, actual in zip(fitted.columns, found.columns, strict=False)
         ):
             # A receipt must not be changed, so what it quotes can't be marked in it.
             receipt = None

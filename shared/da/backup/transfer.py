@@ -148,8 +148,8 @@ class Backups:
                         progress.add(len(block))
                 parts = in_parts(local, scratch)
                 self._send(parts)
-                one = {"key": file_key, "sha256": parts.sha256, "parts": [part.sha256 for part in parts.parts]}
-                self.server.have_done("/api/admin/restore/files", {"files": [one]})
+                document = {"key": file_key, "sha256": parts.sha256, "parts": [part.sha256 for part in parts.parts]}
+                self.server.have_done("/api/admin/restore/files", {"files": [document]})
 
     def _send(self, parts: InParts) -> None:
         for part in parts.parts:

@@ -71,14 +71,14 @@ def list_requests(everything: All = False, json: Json = False) -> None:
         return
     rows = [
         (
-            it["id"],
-            local_day(it["created_at"]),
-            it["user"],
-            it["table"] if it["registered"] else f"{it['table']} (no such table)",
-            it["status"],
-            it["reason"],
+            request["id"],
+            local_day(request["created_at"]),
+            request["user"],
+            request["table"] if request["registered"] else f"{request['table']} (no such table)",
+            request["status"],
+            request["reason"],
         )
-        for it in requests
+        for request in requests
     ]
     empty = (
         "There are no requests; users make one with: da request SOURCE.TABLE --reason WHY"
@@ -96,9 +96,9 @@ def approve(request: Id, group: Group = None, answer: Answer = None, json: Json 
       da admin requests approve 01JQ8Z
       da admin requests approve 01JQ8Z --group sales
     """
-    said = {name: value for name, value in (("group", group), ("answer", answer)) if value}
+    body = {name: value for name, value in (("group", group), ("answer", answer)) if value}
     with doing(f"approve the request '{request}'", missing=_MISSING) as server:
-        done = server.post(f"/api/admin/access-requests/{segment(request)}/approve", said)
+        done = server.post(f"/api/admin/access-requests/{segment(request)}/approve", body)
     whom = f"The group {group}" if group else done["user"]
     respond(done, f"{whom} can now read {done['table']}; the next da sync fetches it.", json=json)
 

@@ -53,8 +53,14 @@ def audit(
         print_json(events)
         return
     rows = [
-        (local_time(it["at"]), it.get("email") or it.get("caller"), it["action"], it["outcome"], _about(it))
-        for it in events
+        (
+            local_time(event["at"]),
+            event.get("email") or event.get("caller"),
+            event["action"],
+            event["outcome"],
+            _about(event),
+        )
+        for event in events
     ]
     print_table(
         ("time", "by", "action", "outcome", "about"),

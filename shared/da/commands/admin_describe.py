@@ -68,9 +68,9 @@ def describe(  # noqa: PLR0917 - the parser passes options by name
     table_id = next((each.id for each in known if table.lower() in {each.view, each.id}), table.lower())
     with session() as server:
         if "columns" in document:
-            said = server.get(f"/api/tables/{segment(table_id)}/description")["said"]["columns"]
+            current = server.get(f"/api/tables/{segment(table_id)}/description")["said"]["columns"]
             document["columns"] = {
-                name: {**said.get(name, {}), "description": text} for name, text in document["columns"].items()
+                name: {**current.get(name, {}), "description": text} for name, text in document["columns"].items()
             }
         made = server.put(f"/api/admin/tables/{segment(table_id)}/description", document)
     respond(made, f"Changed what is said of {table_id}.", json=json)

@@ -131,8 +131,8 @@ def access(user: User = None, table: Table = None, json: Json = False) -> None:
         say(f"{whose['email']} is deactivated." if not whose["active"] else f"{whose['email']} can't read any table.")
     else:
         rows = [
-            (it["user"], it["table"], _does(it), "; ".join(reason["text"] for reason in it["reasons"]))
-            for it in report["access"]
+            (entry["user"], entry["table"], _does(entry), "; ".join(reason["text"] for reason in entry["reasons"]))
+            for entry in report["access"]
         ]
         print_table(("user", "table", "access", "why"), rows, optional=("access",))
 
@@ -183,8 +183,8 @@ def _same(server: Server, principal: dict[str, str], subject: dict[str, str]) ->
     found: list[dict[str, Any]] = server.get("/api/admin/permissions", **principal)["permissions"]
     (kind,) = principal
     return [
-        it
-        for it in found
-        if it["principal"]["type"] == kind
-        and {name: it[name] for name in ("table", "source", "bucket") if it.get(name)} == subject
+        grant
+        for grant in found
+        if grant["principal"]["type"] == kind
+        and {name: grant[name] for name in ("table", "source", "bucket") if grant.get(name)} == subject
     ]

@@ -48,19 +48,19 @@ def backfill(
     order = {"since": parse_time(since), "jql": jql, "parallel": parallel, "dry_run": dry_run}
     is_narrow = since is not None or jql is not None
     with session(_HOUR) as server:
-        told = server.post("/api/admin/jira/backfill", order)
-        while not (told["is_complete"] or is_narrow or told.get("error")):
+        report = server.post("/api/admin/jira/backfill", order)
+        while not (report["is_complete"] or is_narrow or report.get("error")):
             if not json:
-                _print_backfilled(told)
-            told = server.post("/api/admin/jira/backfill", order)
+                _print_backfilled(report)
+            report = server.post("/api/admin/jira/backfill", order)
     if json:
-        print_json(told)
+        print_json(report)
     elif dry_run:
-        say(f"Would read about {count_text(told['found'] or 0, 'issue')}: {told['jql']}")
+        say(f"Would read about {count_text(report['found'] or 0, 'issue')}: {report['jql']}")
     else:
-        _print_backfilled(told)
-        _print_problems(told)
-    failed = told.get("error") or told["counts"].get("failed") or not told["is_complete"]
+        _print_backfilled(report)
+        _print_problems(report)
+    failed = report.get("error") or report["counts"].get("failed") or not report["is_complete"]
     raise typer.Exit(1 if failed else 0)
 
 
@@ -90,13 +90,13 @@ def check(
     """
     with session(timeout) as server:
         order = {"max_age_days": days, "repair": repair, "limit": limit, "deletions": deletions}
-        told = server.post("/api/admin/jira/check", order)
+        report = server.post("/api/admin/jira/check", order)
     if json:
-        print_json(told)
+        print_json(report)
     else:
-        _print_check(told)
-        _print_problems(told)
-    raise typer.Exit(1 if told["level"] == "ERROR" else 0)
+        _print_check(report)
+        _print_problems(report)
+    raise typer.Exit(1 if report["level"] == "ERROR" else 0)
 
 
 @app.command("refresh")
@@ -119,20 +119,20 @@ def refresh(
     order: dict[str, Any] = {"keys": keys or [], "all_issues": all_issues, "created_from": None}
     counts: Counter[str] = Counter()
     with session(_HOUR) as server:
-        told = server.post("/api/admin/jira/refresh", order)
-        counts.update(told["counts"])
-        while told.get("next_from"):
-            told = server.post("/api/admin/jira/refresh", {**order, "created_from": told["next_from"]})
-            counts.update(told["counts"])
+        report = server.post("/api/admin/jira/refresh", order)
+        counts.update(report["counts"])
+        while report.get("next_from"):
+            report = server.post("/api/admin/jira/refresh", {**order, "created_from": report["next_from"]})
+            counts.update(report["counts"])
     if json:
-        print_json({**told, "counts": dict(counts)})
+        print_json({**report, "counts": dict(counts)})
     else:
         say(
             f"{count_text(counts['fetched'], 'issue')} read again, {counts['changed']:,} changed, "
             f"{counts['missing'] + counts['gone']:,} not in Jira, {counts['failed']:,} failed."
         )
-        _print_problems(told)
-    failed = told.get("error") or counts["failed"] or counts["missing"] or not told["is_complete"]
+        _print_problems(report)
+    failed = report.get("error") or counts["failed"] or counts["missing"] or not report["is_complete"]
     raise typer.Exit(1 if failed else 0)
 
 
@@ -151,13 +151,13 @@ def replay(
       da admin jira replay --since 2026-01-31T00:00:00Z
     """
     with session(timeout) as server:
-        told = server.post("/api/admin/jira/replay", {"since": parse_time(since), "until": parse_time(until)})
+        report = server.post("/api/admin/jira/replay", {"since": parse_time(since), "until": parse_time(until)})
     if json:
-        print_json(told)
+        print_json(report)
     else:
-        say(f"{count_text(told['events'], 'event')} applied again, {count_text(told['issues'], 'issue')} changed.")
-        _print_problems(told)
-    raise typer.Exit(1 if told.get("error") else 0)
+        say(f"{count_text(report['events'], 'event')} applied again, {count_text(report['issues'], 'issue')} changed.")
+        _print_problems(report)
+    raise typer.Exit(1 if report.get("error") else 0)
 
 
 @app.command("status")
@@ -168,20 +168,20 @@ def status(json: Json = False) -> None:
       da admin jira status
     """
     with session() as server:
-        told = server.get("/api/admin/jira/status")
+        report = server.get("/api/admin/jira/status")
     if json:
-        print_json(told)
+        print_json(report)
         return
-    _print_standing(told)
-    rows = [(job["job"], job["status"], local_time(job["finished_at"]), _counts(job)) for job in told["jobs"]]
+    _print_standing(report)
+    rows = [(job["job"], job["status"], local_time(job["finished_at"]), _counts(job)) for job in report["jobs"]]
     empty = "There are no jobs yet; to read all issues, run: da admin jira backfill"
     print_table(("job", "status", "ended", "result"), rows, optional=("ended",), empty=empty)
-    if told["check"]:
-        _print_check(told["check"])
+    if report["check"]:
+        _print_check(report["check"])
 
 
-def _print_standing(told: dict[str, Any]) -> None:
-    webhooks = told["webhooks"]
+def _print_standing(report: dict[str, Any]) -> None:
+    webhooks = report["webhooks"]
     where = f" ({webhooks['domain']})" if webhooks["domain"] else ""
     api = "enabled" if webhooks["is_jira_asked"] else "disabled (JIRA_API_TOKEN is not set)"
     hooks = "accepted" if webhooks["is_secret_set"] else "rejected (JIRA_WEBHOOK_SECRET is not set)"
@@ -189,35 +189,35 @@ def _print_standing(told: dict[str, Any]) -> None:
     waiting = count_text(webhooks["waiting"], "event")
     age = f", the oldest for {webhooks['oldest_seconds']:.0f} s" if webhooks["oldest_seconds"] else ""
     say(f"{waiting} waiting{age}.")
-    if told["read_until"]:
-        say(f"Backfill complete; updates read up to {local_time(told['read_until'])}.")
-    elif told["reading_from"]:
-        say(f"Backfill in progress: issues created before {local_time(told['reading_from'])} have been read.")
+    if report["read_until"]:
+        say(f"Backfill complete; updates read up to {local_time(report['read_until'])}.")
+    elif report["reading_from"]:
+        say(f"Backfill in progress: issues created before {local_time(report['reading_from'])} have been read.")
     elif webhooks["is_jira_asked"]:
         say("No issues have been read yet; to read them, run: da admin jira backfill")
-    if told["failed"]:
-        say(f"{count_text(len(told['failed']), 'issue')} could not be read: {', '.join(told['failed'][:20])}")
-    for name in told["unresolved"]:
+    if report["failed"]:
+        say(f"{count_text(len(report['failed']), 'issue')} could not be read: {', '.join(report['failed'][:20])}")
+    for name in report["unresolved"]:
         say(f"Jira has no field named '{name}'.")
 
 
-def _print_backfilled(told: dict[str, Any]) -> None:
-    counts = told["counts"]
+def _print_backfilled(report: dict[str, Any]) -> None:
+    counts = report["counts"]
     say(
         f"{count_text(counts.get('read', 0), 'issue')} read, {counts.get('fetched', 0):,} fetched, "
         f"{counts.get('known', 0):,} known, {counts.get('gone', 0):,} gone, {counts.get('failed', 0):,} failed"
-        f"{'.' if told['is_complete'] else '; not complete.'}"
+        f"{'.' if report['is_complete'] else '; not complete.'}"
     )
 
 
-def _print_check(told: dict[str, Any]) -> None:
-    totals = ", ".join(f"{count:,} {kind}" for kind, count in told["totals"].items())
-    until = f" (created until {told['until'][:16]}, by Jira's clock)" if told["until"] else ""
-    say(f"{told['level']}: {told['jira']:,} issues in Jira{until}, {told['published']:,} published: {totals}.")
+def _print_check(report: dict[str, Any]) -> None:
+    totals = ", ".join(f"{count:,} {kind}" for kind, count in report["totals"].items())
+    until = f" (created until {report['until'][:16]}, by Jira's clock)" if report["until"] else ""
+    say(f"{report['level']}: {report['jira']:,} issues in Jira{until}, {report['published']:,} published: {totals}.")
 
 
-def _print_problems(told: dict[str, Any]) -> None:
-    for line in [*told.get("notes", ()), *([told["error"]] if told.get("error") else [])]:
+def _print_problems(report: dict[str, Any]) -> None:
+    for line in [*report.get("notes", ()), *([report["error"]] if report.get("error") else [])]:
         say((line), err=True)
 
 

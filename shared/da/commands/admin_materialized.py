@@ -49,7 +49,7 @@ def add(
       da admin materialized add marts.revenue "select day, sum(total) as total from shop.orders group by day"
       da admin materialized add marts.revenue --file revenue.sql --sync-schedule 'daily 05:00'
     """
-    said = _said(
+    fields = _fields(
         sql=read_sql(sql, file), engine=engine, sync_schedule=sync_schedule, description=description, public=public
     )
     source = table.partition(".")[0]
@@ -57,7 +57,7 @@ def add(
         is_new = _require_source(server, source)
         if is_new:
             server.post(f"/api/admin/sources/{segment(source)}", {"type": TYPE})
-        made = server.post(f"/api/admin/tables/{segment(table)}", said)
+        made = server.post(f"/api/admin/tables/{segment(table)}", fields)
     _registered(made, "Added", run=run, json=json)
 
 
@@ -86,17 +86,17 @@ def update(
     if sync_schedule is not None and after_inputs:
         raise UsageError("can't use both '--sync-schedule' and '--after-inputs'; give one of them")
     text = read_sql(sql, file) if sql is not None or file is not None else None
-    said = _said(sql=text, engine=engine, sync_schedule=sync_schedule, description=description, public=public)
+    fields = _fields(sql=text, engine=engine, sync_schedule=sync_schedule, description=description, public=public)
     if after_inputs:
-        said["sync_schedule"] = None
-    if not said:
+        fields["sync_schedule"] = None
+    if not fields:
         raise UsageError("nothing to change: give SQL or an option, such as '--after-inputs'")
     with session() as server:
         before = _found(server, table)
-        if "options" in said:
-            said["options"] = {**before["options"], **said["options"]}
-        made = server.put(f"/api/admin/tables/{segment(table)}", said)
-    _registered(made, "Changed", run=run and "options" in said, json=json)
+        if "options" in fields:
+            fields["options"] = {**before["options"], **fields["options"]}
+        made = server.put(f"/api/admin/tables/{segment(table)}", fields)
+    _registered(made, "Changed", run=run and "options" in fields, json=json)
 
 
 @app.command("list")
@@ -216,11 +216,11 @@ def remove(table: Table, dry_run: DryRun = False, yes: Yes = False, json: Json =
         respond({"id": table, "removed": not dry_run}, f"Removed {table}.", json=json)
 
 
-def _said(*, sql: str | None, engine: str | None, public: bool | None, **fields: Any) -> dict[str, Any]:
+def _fields(*, sql: str | None, engine: str | None, public: bool | None, **fields: Any) -> dict[str, Any]:
     """Return the fields that were given, as the registry has them."""
     options = {name: value for name, value in (("sql", sql), ("engine", engine)) if value is not None}
-    said = {**fields, "is_public": public, "options": options or None}
-    return {name: value for name, value in said.items() if value is not None}
+    document = {**fields, "is_public": public, "options": options or None}
+    return {name: value for name, value in document.items() if value is not None}
 
 
 def _require_source(server: Server, name: str) -> bool:

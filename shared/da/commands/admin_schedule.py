@@ -41,17 +41,17 @@ def schedule(
             else:
                 say(_paused(answer["paused"]) if pause else "Resumed: schedules, scripts and messages.")
             return
-        told = server.post("/schedule", {}) if start else server.get("/api/admin/schedule")
+        report = server.post("/schedule", {}) if start else server.get("/api/admin/schedule")
         if json:
-            print_json(told)
+            print_json(report)
         elif start:
-            _print_started(told)
+            _print_started(report)
         else:
-            rows = [_row(entry["id"], entry) for entry in told["entries"]]
-            rows += [_row(f"{job['source']} ({job['job']})".lstrip(), job) for job in told.get("jobs") or []]
-            if told.get("paused"):
-                say(_paused(told["paused"]), err=True)
-            print_table(_COLUMNS, [*rows, _row("(sweep)", told["sweep"])], optional=("last", "schedule"))
+            rows = [_row(entry["id"], entry) for entry in report["entries"]]
+            rows += [_row(f"{job['source']} ({job['job']})".lstrip(), job) for job in report.get("jobs") or []]
+            if report.get("paused"):
+                say(_paused(report["paused"]), err=True)
+            print_table(_COLUMNS, [*rows, _row("(sweep)", report["sweep"])], optional=("last", "schedule"))
 
 
 def set_schedule(
@@ -100,16 +100,16 @@ def _time(text: str | None) -> str:
     return local_time(text) or "never"
 
 
-def _print_started(told: dict[str, Any]) -> None:
-    for outcome in told["sources"]:
+def _print_started(report: dict[str, Any]) -> None:
+    for outcome in report["sources"]:
         if outcome["outcome"] == "started":
             tables = outcome["tables"]
             what = "all tables" if tables is None else ", ".join(tables) or "discovery of new tables"
             say(f"Started {outcome['source']}: {what}.")
-    for job in told.get("jobs") or []:
+    for job in report.get("jobs") or []:
         if job["outcome"] == "started":
             say(f"Started {job['source']}: {job['job']}." if job["source"] else f"Started the job '{job['job']}'.")
-    if told["sweep"]["outcome"] == "started":
+    if report["sweep"]["outcome"] == "started":
         say("Started a sweep.")
-    if not told["sources"] and "paused" in told["sweep"]["why"]:
-        say(f"Started nothing: {told['sweep']['why']}.", err=True)
+    if not report["sources"] and "paused" in report["sweep"]["why"]:
+        say(f"Started nothing: {report['sweep']['why']}.", err=True)

@@ -130,8 +130,8 @@ def add(
         if not no_check:
             found = _previewed(server, name, {"type": kind, "config": config})
             _require_readable(found, "The source was not added. To add it anyway, use --no-check")
-        said = {"sync_schedule": sync_schedule} if sync_schedule else {}
-        made = server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **said})
+        schedule = {"sync_schedule": sync_schedule} if sync_schedule else {}
+        made = server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **schedule})
     if not no_check and not json:
         _print_preview(found)
     respond(made, f"Added the source {name}. To sync it, run: da admin sync {name}", json=json)

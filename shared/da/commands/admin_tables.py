@@ -63,7 +63,7 @@ def register_table(
       da admin tables add shop.orders --primary-key order_id
       da admin tables add shop.events --option 'files=events/*.csv'
     """
-    said = _said(
+    fields = _fields(
         source_table=source_table,
         description=description,
         bucket=bucket,
@@ -77,7 +77,7 @@ def register_table(
         options=read_options(option or ()) or None,
     )
     with session() as server:
-        made = server.post(f"/api/admin/tables/{segment(table)}", said)
+        made = server.post(f"/api/admin/tables/{segment(table)}", fields)
     if json:
         print_json(made)
         return
@@ -174,7 +174,7 @@ def update_table(
       da admin tables update shop.orders --option nullstr=NA --unset delimiter
       da admin tables update shop.orders --sync-strategy full_refresh --unset cursor_column
     """
-    said = _said(
+    fields = _fields(
         source_table=source_table,
         description=description,
         bucket=bucket,
@@ -186,7 +186,7 @@ def update_table(
         is_public=public,
         server_only=server_only,
     )
-    if not said and not option and not unset:
+    if not fields and not option and not unset:
         raise UsageError("nothing to change: give an option, such as '--description'")
     with session() as server:
         place = f"/api/admin/tables/{segment(table)}"
@@ -196,12 +196,12 @@ def update_table(
                 if key in options:
                     del options[key]
                 elif key in _CLEARED:
-                    said[key] = None
+                    fields[key] = None
                 else:
                     raise DaError(f"the table '{table}' has no option '{key}'; it has {', '.join(options) or 'none'}")
-            said["options"] = options
-        made = server.put(place, said)
-        problem = _problem(server, table) if {"options", "primary_key", "cursor_column"} & said.keys() else None
+            fields["options"] = options
+        made = server.put(place, fields)
+        problem = _problem(server, table) if {"options", "primary_key", "cursor_column"} & fields.keys() else None
     if problem:
         say_warning(f"{table} can't be read like this: {problem}")
     respond(made, f"Changed {table}. To read it again, run: da admin sync {table}", json=json)
@@ -224,9 +224,9 @@ def remove_table(table: Table, dry_run: DryRun = False, yes: Yes = False, json: 
         if not dry_run:
             confirm(f"Remove the table {table}?", yes=yes)
             server.delete(f"/api/admin/tables/{segment(table)}")
-    said = f"To read it again, run: da admin tables add {table}"
+    hint = f"To read it again, run: da admin tables add {table}"
     if json or not dry_run:
-        respond({"id": table, "removed": not dry_run}, f"Removed {table}. {said}", json=json)
+        respond({"id": table, "removed": not dry_run}, f"Removed {table}. {hint}", json=json)
 
 
 def _problem(server: Server, table: str) -> str | None:
@@ -239,7 +239,7 @@ def _problem(server: Server, table: str) -> str | None:
     return next((each["problem"] for each in found["tables"] if each["name"] == name), None)
 
 
-def _said(*, primary_key: str | None, **fields: Any) -> dict[str, Any]:
+def _fields(*, primary_key: str | None, **fields: Any) -> dict[str, Any]:
     """Return the fields that were given."""
     key = [column.strip() for column in primary_key.split(",")] if primary_key else None
     return {name: value for name, value in {**fields, "primary_key": key}.items() if value is not None}

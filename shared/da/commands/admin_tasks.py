@@ -46,9 +46,9 @@ def retry(task: Id, json: Json = False) -> None:
       da admin tasks retry 01KMQ000000000000000000000
     """
     with doing(f"retry the task '{task}'") as server:
-        told = server.post(f"/api/admin/tasks/{segment(task)}/retry", {})
-    started = next((one["run_id"] for one in told["tasks"]), None)
-    respond(told, f"The task {task} runs again{f' as run {started}' if started else ''}.", json=json)
+        response = server.post(f"/api/admin/tasks/{segment(task)}/retry", {})
+    started = next((one["run_id"] for one in response["tasks"]), None)
+    respond(response, f"The task {task} runs again{f' as run {started}' if started else ''}.", json=json)
 
 
 @app.command("drop")

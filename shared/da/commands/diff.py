@@ -77,8 +77,8 @@ def _show_tables(found: dict[str, Any]) -> None:
 
 def _show_rows(found: dict[str, Any]) -> None:
     counts = found["counts"]
-    said = ", ".join(f"{count_text(counts[kind], 'row')} {kind}" for kind in ("added", "changed", "removed"))
-    say(f"Since the snapshot {found['since']['snapshot']}: {said}.")
+    summary = ", ".join(f"{count_text(counts[kind], 'row')} {kind}" for kind in ("added", "changed", "removed"))
+    say(f"Since the snapshot {found['since']['snapshot']}: {summary}.")
     for kind, names in found["schema_changes"].items():
         say(f"{kind.replace('_', ' ')}: {', '.join(names)}")
     names = tuple(column["name"] for column in found["columns"])

@@ -56,12 +56,12 @@ def profile(  # noqa: PLR0917 - the parser passes options by name
         if refresh:
             raise UsageError("--refresh is for tables; files are always profiled now")
         profiles = _of_files(names, key)
-        said: list[dict[str, Any]] = [{"profile": each, "changes": [], "is_stale": False} for each in profiles]
+        reports: list[dict[str, Any]] = [{"profile": each, "changes": [], "is_stale": False} for each in profiles]
     else:
         if key:
             raise UsageError("--key is for files; the key of a table is in the registry: da admin tables update")
-        said = [_of_table(name, refresh=refresh) for name in names]
-        profiles = [each["profile"] for each in said]
+        reports = [_of_table(name, refresh=refresh) for name in names]
+        profiles = [each["profile"] for each in reports]
     if html:
         _write(profiles, output or Path("profile.html"))
     elif output is not None:
@@ -70,7 +70,7 @@ def profile(  # noqa: PLR0917 - the parser passes options by name
     elif json:
         print_json(profiles[0] if len(profiles) == 1 else profiles)
     else:
-        for number, each in enumerate(said):
+        for number, each in enumerate(reports):
             say() if number else None
             _show(each)
 
@@ -115,14 +115,14 @@ def _write(profiles: Sequence[dict[str, Any]], output: Path) -> None:
     say(f"Wrote {output}; open it in a browser.")
 
 
-def _show(said: dict[str, Any]) -> None:
-    profile = said["profile"]
+def _show(report: dict[str, Any]) -> None:
+    profile = report["profile"]
     figures = profile["tableProfile"]
     size = bytes_text(figures["sizeInByte"])
     say(f"{profile['table']}: {figures['rowCount']:,} rows, {figures['columnCount']} columns, {size}")
     if profile.get("description"):
         say(profile["description"])
-    if said["is_stale"]:
+    if report["is_stale"]:
         say("Note: the table has changed since this profile was made.")
     facts = {
         "complete": None if profile["completeness"] is None else f"{profile['completeness']:g} %",
@@ -148,11 +148,11 @@ def _show(said: dict[str, Any]) -> None:
         say()
         listed = [(each["column"] or "", each["type"], each["message"]) for each in profile["alerts"]]
         print_table(("column", "alert", "what"), listed)
-    if said["changes"]:
+    if report["changes"]:
         say()
         changed = [
             (each["column"] or "", each["figure"], _short(each["before"]), _short(each["after"]))
-            for each in said["changes"]
+            for each in report["changes"]
         ]
         print_table(("column", "figure", "before", "now"), changed)
 

@@ -169,7 +169,7 @@ def _cleaned(name: str, text: str) -> _Prepared:
 def _hand_in(
     server: Server, each: _Prepared, known: dict[str, Any] | None, *, private: bool, dry_run: bool
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    outcome: dict[str, Any] = {
         "name": each.name,
         "size_bytes": len(each.data),
         "private": private or not each.is_text,
@@ -179,11 +179,11 @@ def _hand_in(
         "error": None,
     }
     if not each.data.strip():
-        return {**told, "status": "empty"}
-    if known is not None and (known["sha256"], known["private"]) == (each.sha256, told["private"]):
-        return {**told, "status": "unchanged"}
+        return {**outcome, "status": "empty"}
+    if known is not None and (known["sha256"], known["private"]) == (each.sha256, outcome["private"]):
+        return {**outcome, "status": "unchanged"}
     if dry_run:
-        return {**told, "status": "new" if known is None else "changed"}
+        return {**outcome, "status": "new" if known is None else "changed"}
     try:
         if each.is_text:
             new = {"name": each.name, "text": each.data.decode(), "private": private}
@@ -192,8 +192,8 @@ def _hand_in(
             server.put_bytes(f"/api/memory/files/{'/'.join(map(segment, each.name.split('/')))}", each.data)
     except DaError as error:
         say_error(f"can't hand in '{each.name}': {error}")
-        return {**told, "status": "failed", "error": str(error)}
-    return {**told, "status": "new" if known is None else "changed"}
+        return {**outcome, "status": "failed", "error": str(error)}
+    return {**outcome, "status": "new" if known is None else "changed"}
 
 
 def _sentence(each: dict[str, Any], *, dry_run: bool) -> str:

@@ -242,9 +242,9 @@ def delete_script(script: Script, yes: Yes = False, json: Json = False) -> None:
 
 
 def _say_run(run: dict[str, Any]) -> None:
-    said = {"sent": f", notified: {run['title']}", "held_back": ", held back by the cool-down"}.get(run["said"], "")
+    notified = {"sent": f", notified: {run['title']}", "held_back": ", held back by the cool-down"}.get(run["said"], "")
     how = f", confined by {run['confined_by']}" if run.get("confined_by") else ""
-    say(f"{local_time(run['finished_at'])}  {run['status']}{how}{said}")
+    say(f"{local_time(run['finished_at'])}  {run['status']}{how}{notified}")
     for text in (run["error"], run["stdout"], run["stderr"]):
         if text:
             say_text("".join(f"  {line}\n" for line in text.splitlines()))

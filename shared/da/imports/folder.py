@@ -64,7 +64,7 @@ class OldSystem:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Meta:
     """The entry of a table in `_meta`."""
 
     query_mode: str = "local"
@@ -89,38 +89,38 @@ class Finding:
         self._look_into_old_layout(self.root / OLD_LAYOUT)
 
     def _look_into_source(self, home: Path) -> None:
-        said, held = self._extract(home)
+        entries, held = self._extract(home)
         files = _by_table(home / "data")
-        for table in sorted({*files, *said}):
-            about = said.get(table, _Said())
+        for table in sorted({*files, *entries}):
+            about = entries.get(table, _Meta())
             place = f"{EXTRACTS}/{home.name}/{table}"
             paths = files.get(table) or held.get(table)
             if paths:
-                self._add(home.name, table, home / "data" / table, paths, said=about)
+                self._add(home.name, table, home / "data" / table, paths, meta=about)
             elif about.query_mode == "remote":
                 self.left.append(Left("file", place, "a remote table without files"))
             else:
                 self.left.append(Left("file", place, "it has no parquet files"))
 
-    def _extract(self, home: Path) -> tuple[Mapping[str, _Said], Mapping[str, list[Path]]]:
+    def _extract(self, home: Path) -> tuple[Mapping[str, _Meta], Mapping[str, list[Path]]]:
         """Read the entries of an extract's tables, and export the tables that it contains itself."""
         path = home / "extract.duckdb"
         if not path.exists():
             return {}, {}
         try:
             with opened_copy(path, self.scratch) as connection:
-                said = _meta(connection)
-                return said, self._brought_out(connection, home, said)
+                entries = _meta(connection)
+                return entries, self._brought_out(connection, home, entries)
         except DaError as error:
             self.left.append(Left("file", f"{EXTRACTS}/{home.name}/extract.duckdb", str(error)))
             return {}, {}
 
     def _brought_out(
-        self, connection: duckdb.DuckDBPyConnection, home: Path, said: Iterable[str]
+        self, connection: duckdb.DuckDBPyConnection, home: Path, entries: Iterable[str]
     ) -> Mapping[str, list[Path]]:
         held = {name for (name,) in connection.execute(_BASE_TABLES).fetchall()}
         brought: dict[str, list[Path]] = {}
-        for number, table in enumerate(sorted(held & {*said})):
+        for number, table in enumerate(sorted(held & {*entries})):
             path = self.scratch / f"{home.name}-{number}.parquet"
             connection.execute(f"copy {quote(table)} to {quote_text(str(path))} (format parquet)")
             brought[table] = [path]
@@ -130,11 +130,11 @@ class Finding:
         for folder in (home, *_folders(home)):
             name = None if folder == home else folder.name
             if name is not None and self._is_table(folder):
-                self._add(None, name, folder, _parquet(folder), said=_Said())
+                self._add(None, name, folder, _parquet(folder), meta=_Meta())
                 continue
             for table, paths in sorted(_by_table(folder).items()):
                 if folder != home or paths[0].parent == home:
-                    self._add(None, table, folder / table, paths, said=_Said(), folder=name)
+                    self._add(None, table, folder / table, paths, meta=_Meta(), folder=name)
 
     def _is_table(self, folder: Path) -> bool:
         """Return whether a folder is itself a table, not a folder of tables."""
@@ -144,7 +144,7 @@ class Finding:
         return bool(parts) and all(_PARTITION.fullmatch(part) for part in parts)
 
     def _add(
-        self, source: str | None, table: str, home: Path, paths: list[Path], *, said: _Said, folder: str | None = None
+        self, source: str | None, table: str, home: Path, paths: list[Path], *, meta: _Meta, folder: str | None = None
     ) -> None:
         rows = 0
         for path in paths:
@@ -155,19 +155,19 @@ class Finding:
                 self.left.append(Left("file", str(path.relative_to(self.root)), f"can't be read as parquet: {reason}"))
                 return
         newest = max(path.stat().st_mtime for path in paths)
-        at = said.extracted_at or datetime.fromtimestamp(newest, UTC)
-        self.tables.append(FoundTable(source, table, home, tuple(paths), rows, at, folder, said.description))
+        at = meta.extracted_at or datetime.fromtimestamp(newest, UTC)
+        self.tables.append(FoundTable(source, table, home, tuple(paths), rows, at, folder, meta.description))
 
 
 _BASE_TABLES: Final = "select table_name from duckdb_tables() where schema_name = 'main' and not internal"
 
 
-def _meta(connection: duckdb.DuckDBPyConnection) -> Mapping[str, _Said]:
+def _meta(connection: duckdb.DuckDBPyConnection) -> Mapping[str, _Meta]:
     if ("_meta",) not in connection.execute(_BASE_TABLES).fetchall():
         raise DaError("it has no table _meta")
     rows = connection.execute("select table_name, query_mode, description, extracted_at from main._meta").fetchall()
     return {
-        table: _Said(mode or "local", description, at and at.replace(tzinfo=UTC))
+        table: _Meta(mode or "local", description, at and at.replace(tzinfo=UTC))
         for table, mode, description, at in rows
     }
 

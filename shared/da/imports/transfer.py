@@ -119,11 +119,11 @@ class Importing:
         Raises:
             DaError: the server can't be reached, or rejects the import.
         """
-        said = self.server.post("/api/admin/import", _document(old, dry_run=dry_run), again=True)
-        report = _report(said, old)
+        response = self.server.post("/api/admin/import", _document(old, dry_run=dry_run), again=True)
+        report = _report(response, old)
         wanted = [
             _Wanted(placed["id"], found)
-            for placed, found in zip(said["found"], old.tables, strict=True)
+            for placed, found in zip(response["found"], old.tables, strict=True)
             if placed["id"] is not None
         ]
         if dry_run:
@@ -154,10 +154,10 @@ class Importing:
         request = {"source": batch[0].source, "tables": [_table(table, files[table.name]) for table in batch]}
         parts = {part.sha256: part for each in files.values() for file in each for part in file.parts}
         for _ in range(_ATTEMPTS):
-            said = self.server.post("/api/admin/import/tables", request, again=True)
-            if not said["missing"]:
-                return self._ended(batch, said)
-            self._send([parts[sha256] for sha256 in said["missing"]])
+            response = self.server.post("/api/admin/import/tables", request, again=True)
+            if not response["missing"]:
+                return self._ended(batch, response)
+            self._send([parts[sha256] for sha256 in response["missing"]])
         raise DaError(
             "the server lost uploaded files, perhaps because another import has just finished; run da admin import again"
         )
@@ -176,9 +176,9 @@ class Importing:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _ended(self, batch: Sequence[_Wanted], said: Mapping[str, Any]) -> Iterator[TableOutcome]:
-        standings = {table["name"]: table["standing"] for table in said["tables"]}
-        results, error = self._results(batch[0].source, said["run_id"])
+    def _ended(self, batch: Sequence[_Wanted], response: Mapping[str, Any]) -> Iterator[TableOutcome]:
+        standings = {table["name"]: table["standing"] for table in response["tables"]}
+        results, error = self._results(batch[0].source, response["run_id"])
         for table in batch:
             if standings[table.name] != "wanted":
                 yield table.outcome(standings[table.name])
@@ -215,21 +215,21 @@ def _document(old: OldSystem, *, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _report(said: Mapping[str, Any], old: OldSystem) -> Report:
+def _report(response: Mapping[str, Any], old: OldSystem) -> Report:
     unplaced = [
         Left("file", f"{found.source or found.folder or 'src_data'}/{found.table}", placed["reason"])
-        for placed, found in zip(said["found"], old.tables, strict=True)
+        for placed, found in zip(response["found"], old.tables, strict=True)
         if placed["id"] is None
     ]
     return Report(
-        dry_run=said["dry_run"],
+        dry_run=response["dry_run"],
         version=old.state.version,
-        taken=said["taken"],
-        there=said["there"],
-        altered=[Left.from_json(each) for each in said["altered"]],
-        left=[*(Left.from_json(each) for each in said["left"]), *unplaced, *old.left, *old.state.left],
-        public_tables=said["public_tables"],
-        unconfigured=said["unconfigured"],
+        taken=response["taken"],
+        there=response["there"],
+        altered=[Left.from_json(each) for each in response["altered"]],
+        left=[*(Left.from_json(each) for each in response["left"]), *unplaced, *old.left, *old.state.left],
+        public_tables=response["public_tables"],
+        unconfigured=response["unconfigured"],
     )
 
 

@@ -146,14 +146,14 @@ class Metric:
                 Input(**{**each, "metric": cls.from_json(each["metric"]), "filters": tuple(each["filters"])})
                 for each in inputs
             )
-        if said := document.get("accumulation"):
-            made["accumulation"] = Accumulation(**said)
-        if said := document.get("last_rows"):
-            made["last_rows"] = LastRows(**{**said, "groups": tuple(said["groups"])})
-        if said := document.get("conversion"):
-            sides = {side: cls.from_json(said[side]) for side in ("base", "conversion")}
-            pairs = tuple((one, other) for one, other in said["properties"])
-            made["conversion"] = Conversion(**{**said, **sides, "properties": pairs})
+        if section := document.get("accumulation"):
+            made["accumulation"] = Accumulation(**section)
+        if section := document.get("last_rows"):
+            made["last_rows"] = LastRows(**{**section, "groups": tuple(section["groups"])})
+        if section := document.get("conversion"):
+            sides = {side: cls.from_json(section[side]) for side in ("base", "conversion")}
+            pairs = tuple((one, other) for one, other in section["properties"])
+            made["conversion"] = Conversion(**{**section, **sides, "properties": pairs})
         return cls(**made)
 
     def to_json(self) -> dict[str, Any]:
@@ -184,15 +184,15 @@ class Metric:
             made["accumulation"] = {"window": added.window, "to_grain": added.to_grain, "period": added.period}
         if (last := self.last_rows) is not None:
             made["last_rows"] = {"time": last.time, "choice": last.choice, "groups": list(last.groups)}
-        if (said := self.conversion) is not None:
+        if (conversion := self.conversion) is not None:
             made["conversion"] = {
-                "base": said.base.to_json(),
-                "conversion": said.conversion.to_json(),
-                "base_entity": said.base_entity,
-                "conversion_entity": said.conversion_entity,
-                "window": said.window,
-                "calculation": said.calculation,
-                "properties": [list(each) for each in said.properties],
+                "base": conversion.base.to_json(),
+                "conversion": conversion.conversion.to_json(),
+                "base_entity": conversion.base_entity,
+                "conversion_entity": conversion.conversion_entity,
+                "window": conversion.window,
+                "calculation": conversion.calculation,
+                "properties": [list(each) for each in conversion.properties],
             }
         if self.fill is not None:
             made["fill"] = self.fill
@@ -369,8 +369,8 @@ def _from(metric: Metric) -> str:
 def _where(metric: Metric, asked: _Asked, *more: str) -> str:
     conditions = [*(each.strip() for each in metric.filters if each.strip()), *asked.where, *more]
     # each on lines of its own, so that a comment at its end comments out nothing else
-    told = [f"({each}\n)" if "--" in each else f"({each})" for each in conditions]
-    return "\nwhere " + "\n  and ".join(told) if told else ""
+    enclosed = [f"({each}\n)" if "--" in each else f"({each})" for each in conditions]
+    return "\nwhere " + "\n  and ".join(enclosed) if enclosed else ""
 
 
 def _last(metric: Metric, last: LastRows, asked: _Asked) -> str:
@@ -487,7 +487,7 @@ def _combined(  # noqa: PLR0917 - the parts of one query
     return f"with {ctes}\nselect\n{selected}\nfrom (\n{_indented(inner)}\n)"
 
 
-def _at_other_times(text: str, said: Input, at: str, now: Sequence[str], asked: _Asked) -> str:
+def _at_other_times(text: str, input_metric: Input, at: str, now: Sequence[str], asked: _Asked) -> str:
     """Return the value of an input at another time, for each group `g` of the inputs in `now`."""
     time = quote(asked.time or "")
     union = " union all by name ".join(f"(from {quote(_cte(alias))})" for alias in now)
@@ -496,29 +496,29 @@ def _at_other_times(text: str, said: Input, at: str, now: Sequence[str], asked: 
     on += [f"v.{column} is not distinct from g.{column}" for column in asked.columns[1:]]
     chosen = ", ".join(f"g.{column}" for column in asked.columns)
     joined = f"join (\n{_indented(text)}\n) as v on {' and '.join(on)}"
-    return f"select {chosen}, v.{quote(said.alias)} from ({groups}) as g\n{joined}"
+    return f"select {chosen}, v.{quote(input_metric.alias)} from ({groups}) as g\n{joined}"
 
 
-def _converted(said: Conversion, name: str, asked: _Asked) -> str:
+def _converted(definition: Conversion, name: str, asked: _Asked) -> str:
     """Return a query that counts conversions in the groups of the events that they follow."""
-    base, conversion = said.base, said.conversion
+    base, conversion = definition.base, definition.conversion
     groups = [Dimension(f"_group{place}", each.expression) for place, each in enumerate(_groups(base, asked))]
-    about = [Dimension("_entity", said.base_entity), Dimension("_at", _time(base, replace(asked, shift=None)))]
-    about += [Dimension(f"_property{place}", one) for place, (one, _) in enumerate(said.properties)]
+    about = [Dimension("_entity", definition.base_entity), Dimension("_at", _time(base, replace(asked, shift=None)))]
+    about += [Dimension(f"_property{place}", one) for place, (one, _) in enumerate(definition.properties)]
     selected = ", ".join(map(_selected, [*about, *groups]))
     events = f"select {selected}\n{_from(base)}{_where(base, asked)}"
     at = _time(conversion, replace(asked, shift=None))
-    on = [f"{said.conversion_entity} = _base._entity"]
-    on += [f"{other} = _base._property{place}" for place, (_, other) in enumerate(said.properties)]
+    on = [f"{definition.conversion_entity} = _base._entity"]
+    on += [f"{other} = _base._property{place}" for place, (_, other) in enumerate(definition.properties)]
     rows = f"{_from(conversion)}\nasof join (\n{_indented(events)}\n) as _base on {' and '.join([*on, f'{at} >= _base._at'])}"
-    limit = () if said.window is None else (f"{at} < _base._at + interval '{said.window}'",)
+    limit = () if definition.window is None else (f"{at} < _base._at + interval '{definition.window}'",)
     named = [Dimension(column, f"_base._group{place}") for place, column in enumerate(_plain_columns(asked))]
     matched = _select(
         named, f"{conversion.expression} as _conversions", rows + _where(conversion, replace(asked, where=()), *limit)
     )
     parts = {"_events": _query(base, "_events", asked), "_conversions": matched}
     counted = "coalesce(_conversions, 0)"
-    expression = counted if said.calculation == "conversions" else f"{counted} / nullif(_events, 0)"
+    expression = counted if definition.calculation == "conversions" else f"{counted} / nullif(_events, 0)"
     return _combined(parts, (), expression, name, asked, {})
 
 

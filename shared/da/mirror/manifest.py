@@ -254,13 +254,13 @@ def _tables(entries: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str
 
 def _about(value: object) -> dict[str, Any]:
     """Read what is said of a table; fields of a newer server are ignored."""
-    said = _mapping(value, "about")
+    document = _mapping(value, "about")
     made: dict[str, Any] = {}
     for name in ("tier", "grain"):
-        if text := _optional_text(said.get(name), name):
+        if text := _optional_text(document.get(name), name):
             made[name] = text
     for name in ("tags", "owners", "notes"):
-        if listed := _list(said.get(name) or [], name):
+        if listed := _list(document.get(name) or [], name):
             made[name] = [_text(each, name) for each in listed]
     return made
 

@@ -119,12 +119,12 @@ def _times(value: str) -> list[tuple[str, str]]:
 
 def with_bounds(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:
     """Return a sketch with the counts and extremes that were found in so many rows."""
-    said = {name: value for name, value in found.items() if value is not None and not name.endswith("_us")}
+    figures = {name: value for name, value in found.items() if value is not None and not name.endswith("_us")}
     if found.get("least_us") is not None and found.get("greatest_us") is not None:
-        said["spanned"] = (found["least_us"], found["greatest_us"])
+        figures["spanned"] = (found["least_us"], found["greatest_us"])
     if sketch.kind == "number":
-        said["numbers"] = said["values"]
-    return replace(sketch, nulls=rows - said["values"], **said)
+        figures["numbers"] = figures["values"]
+    return replace(sketch, nulls=rows - figures["values"], **figures)
 
 
 def finite_bounds(i: int, sketch: Sketch) -> list[tuple[str, str]]:
@@ -209,22 +209,22 @@ def _width(type_: str) -> int:
 
 def with_sums(sketch: Sketch, found: dict[str, Any]) -> Sketch:
     """Return a sketch with the sums, and the moments that follow from them."""
-    said: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
+    sums: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
     if sketch.kind != "number":
-        said |= {name: int(value) for name, value in said.items() if name in {"characters", "blanks", "emails"}}
-        said |= {name: value[:LONG] for name, value in said.items() if name in {"least", "greatest"}}
-        return replace(sketch, **said)
-    count, apart, squares = int(said.pop("squared", sketch.numbers)), said.pop("apart", 0.0), said.pop("squares", 0.0)
+        sums |= {name: int(value) for name, value in sums.items() if name in {"characters", "blanks", "emails"}}
+        sums |= {name: value[:LONG] for name, value in sums.items() if name in {"least", "greatest"}}
+        return replace(sketch, **sums)
+    count, apart, squares = int(sums.pop("squared", sketch.numbers)), sums.pop("apart", 0.0), sums.pop("squares", 0.0)
     mean, deviations = sketch.mean, 0.0
     if count:
         mean += apart / count
         deviations = max(0.0, squares - apart * apart / count)
-    total = said.pop("total", None)
+    total = sums.pop("total", None)
     return replace(
         sketch,
         mean=mean,
         squares=deviations if count == sketch.numbers and math.isfinite(deviations) else None,
         total=None if total is None else repr(total) if isinstance(total, float) else format(total, "f"),
-        zeros=int(said.get("zeros", 0)),
-        negatives=int(said.get("negatives", 0)),
+        zeros=int(sums.get("zeros", 0)),
+        negatives=int(sums.get("negatives", 0)),
     )

@@ -276,8 +276,8 @@ def gather(
     for question in QUESTIONS:
         if question.only_for not in (None, answers.get("source")):
             continue
-        said = given.get(question.name) or kept.get(question.name)
-        answers[question.name] = question.check(said.strip()) if said else _answer(question, answers, asking=asking)
+        known = given.get(question.name) or kept.get(question.name)
+        answers[question.name] = question.check(known.strip()) if known else _answer(question, answers, asking=asking)
         if not question.is_secret and kept.get(question.name) != answers[question.name]:
             kept[question.name] = answers[question.name]
             keep()
@@ -318,10 +318,10 @@ def _ask(question: Question, usual: str | None) -> str:
     try:
         if question.is_secret:
             return (Prompt.ask(question.text, password=sys.stdin.isatty()) or "").strip()
-        said = Prompt.ask(question.text, default=usual) if usual else Prompt.ask(question.text)
+        answer = Prompt.ask(question.text, default=usual) if usual else Prompt.ask(question.text)
     except EOFError:
         say()
         raise UsageError(f"no answer to '{question.text}': the input ended; give {_how(question)}") from None
     if not sys.stdin.isatty():
-        say(said)  # show the answer that was not typed in a terminal
-    return (said or "").strip()
+        say(answer)  # show the answer that was not typed in a terminal
+    return (answer or "").strip()

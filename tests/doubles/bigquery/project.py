@@ -216,7 +216,7 @@ class Project:
 
     def shown(self, table: Table, *, detail: bool) -> dict[str, Any]:
         """Show a table as the list does, or with all details."""
-        said: dict[str, Any] = {
+        resource: dict[str, Any] = {
             "kind": "bigquery#table",
             "id": f"{self.id}:{table.id}",
             "tableReference": {"projectId": self.id, "datasetId": table.dataset, "tableId": table.name},
@@ -224,12 +224,12 @@ class Project:
             "creationTime": str(milliseconds(START)),
         }
         if table.partitioning:
-            said["timePartitioning"] = table.partitioning
+            resource["timePartitioning"] = table.partitioning
         if table.range_partitioning:
-            said["rangePartitioning"] = table.range_partitioning
+            resource["rangePartitioning"] = table.range_partitioning
         if not detail:
-            return said
-        said |= {
+            return resource
+        resource |= {
             "schema": {"fields": table.fields},
             "lastModifiedTime": str(milliseconds(table.modified)),
             "location": "EU",
@@ -237,14 +237,14 @@ class Project:
         }
         if table.sql is None:
             rows = table.count if table.batches is not None else table.rows.num_rows
-            said |= {"numRows": str(rows), "numBytes": str(table.size_bytes or 8 * rows)}
+            resource |= {"numRows": str(rows), "numBytes": str(table.size_bytes or 8 * rows)}
         else:
-            said["view"] = {"query": table.sql, "useLegacySql": False}
+            resource["view"] = {"query": table.sql, "useLegacySql": False}
         if table.description is not None:
-            said["description"] = table.description
+            resource["description"] = table.description
         if table.is_streaming:
-            said["streamingBuffer"] = {"estimatedRows": "1", "estimatedBytes": "10"}
-        return said
+            resource["streamingBuffer"] = {"estimatedRows": "1", "estimatedBytes": "10"}
+        return resource
 
     def insert(self, configuration: Mapping[str, Any], id_: str | None) -> Job:
         """Start a query. A dry run only tells what it would process."""
@@ -413,7 +413,7 @@ def _described(name: str, kind: Any) -> dict[str, Any]:
         return column(name, "RECORD", fields=[_described(one.name, one.type) for one in kind])
     if pa.types.is_timestamp(kind):
         return column(name, "TIMESTAMP" if kind.tz else "DATETIME")
-    return column(name, next((said for fits, said in _KINDS if fits(kind)), "STRING"))
+    return column(name, next((type_name for fits, type_name in _KINDS if fits(kind)), "STRING"))
 
 
 def milliseconds(moment: datetime) -> int:

@@ -99,12 +99,12 @@ class _Handler(BaseHTTPRequestHandler):
             fault = _fault(project, self.path)
             try:
                 _strike(fault)
-                said, status = self._routed(parts.path, query, json.loads(body or "{}")), 200
+                document, status = self._routed(parts.path, query, json.loads(body or "{}")), 200
             except RefusalError as refusal:
                 error = {"reason": refusal.reason, "message": refusal.message, "domain": "global"}
-                said = {"error": {"code": refusal.status, "message": refusal.message, "errors": [error]}}
+                document = {"error": {"code": refusal.status, "message": refusal.message, "errors": [error]}}
                 status = refusal.status
-        data = json.dumps(said).encode()
+        data = json.dumps(document).encode()
         self.send_response_only(status)
         self.send_header("Date", project.now.strftime("%a, %d %b %Y %H:%M:%S GMT"))
         self.send_header("Content-Type", "application/json")

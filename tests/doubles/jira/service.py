@@ -138,9 +138,9 @@ class Service:
         taken = taken + 1 if began == second else 1
         self._taken[kind] = (second, taken)
         if taken > most:
-            told = {"Retry-After": "1", "X-RateLimit-Limit": str(most), "X-RateLimit-Remaining": "0"}
+            headers = {"Retry-After": "1", "X-RateLimit-Limit": str(most), "X-RateLimit-Remaining": "0"}
             raise RefusalError(
-                HTTPStatus.TOO_MANY_REQUESTS, "Rate limit exceeded", told | {"RateLimit-Reason": "jira-burst-based"}
+                HTTPStatus.TOO_MANY_REQUESTS, "Rate limit exceeded", headers | {"RateLimit-Reason": "jira-burst-based"}
             )
 
     def authenticate(self, header: str | None) -> str:
@@ -234,8 +234,8 @@ class Service:
             found["fields"] = fields
         if "changelog" in expand:
             newest = [look.history(history) for history in reversed(issue.histories)]
-            told = {"startAt": 0, "maxResults": self.changes, "total": len(newest)}
-            found["changelog"] = told | {"histories": newest[: self.changes]}
+            page = {"startAt": 0, "maxResults": self.changes, "total": len(newest)}
+            found["changelog"] = page | {"histories": newest[: self.changes]}
         return found
 
     def search(self, look: Look, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,10 +68,10 @@ def deliver(
 ) -> list[int]:
     """Post webhooks, and tell the last status of each; what may be tried again is, at once. 0 is no answer."""
 
-    def send(one: Webhook) -> int:
+    def send(webhook: Webhook) -> int:
         status = 0
         for retry in range(attempts):
-            status = _post(url, replace(one, retry=one.retry + retry), secret)
+            status = _post(url, replace(webhook, retry=webhook.retry + retry), secret)
             if status not in {0, 408, 409, 425, 429} and status < 500:
                 break
         return status
@@ -80,8 +80,8 @@ def deliver(
         return list(pool.map(send, webhooks))
 
 
-def _post(url: str, one: Webhook, secret: str | None) -> int:
-    request = urllib.request.Request(url, one.body, one.headers(secret), method="POST")
+def _post(url: str, webhook: Webhook, secret: str | None) -> int:
+    request = urllib.request.Request(url, webhook.body, webhook.headers(secret), method="POST")
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return int(answer.status)

@@ -225,8 +225,8 @@ class Project:
             self.bucket(bucket)
         listed = [Column(one) if isinstance(one, str) else one for one in columns]
         table = Table(bucket, name, listed, tuple(key), typed, created=self.now, changed=self.now, **more)
-        for column, said in (types or {}).items():
-            for part, value in said.items():
+        for column, metadata in (types or {}).items():
+            for part, value in metadata.items():
                 self.describe(table, column, f"KBC.datatype.{part}", value)
         self.tables[id_] = table
         self.insert(table, rows)
@@ -314,7 +314,7 @@ class Project:
         """Show a table as the list does, or with all details."""
         data = table.source or table
         include = {"columns", "columnMetadata", "metadata", "buckets"} if detail else set(include)
-        said: dict[str, Any] = {
+        resource: dict[str, Any] = {
             "uri": f"https://connection.keboola.com/v2/storage/tables/{table.id}",
             "id": table.id,
             "name": table.name,
@@ -331,22 +331,22 @@ class Project:
             "isTyped": table.is_typed,
         }
         if "columns" in include:
-            said["columns"] = [column.name for column in table.columns]
+            resource["columns"] = [column.name for column in table.columns]
         if "metadata" in include:
-            said["metadata"] = table.metadata
+            resource["metadata"] = table.metadata
         if "columnMetadata" in include:
-            said["columnMetadata"] = table.column_metadata or []
+            resource["columnMetadata"] = table.column_metadata or []
         if "buckets" in include:
-            said["bucket"] = self.buckets[table.bucket]
+            resource["bucket"] = self.buckets[table.bucket]
         if table.source is not None:
-            said["sourceTable"] = {
+            resource["sourceTable"] = {
                 "id": table.source.id,
                 "name": table.source.name,
                 "project": {"id": int(PROJECT_ID), "name": self.name},
                 **({"columnMetadata": table.source.column_metadata or []} if detail else {}),
             }
         if detail and table.is_typed:
-            said["definition"] = {
+            resource["definition"] = {
                 "primaryKeysNames": list(table.primary_key),
                 "columns": [
                     {
@@ -362,7 +362,7 @@ class Project:
                     for column in table.columns
                 ],
             }
-        return said
+        return resource
 
     def export(self, table: Table, order: Mapping[str, Any]) -> Job:
         """Start an export; everything that is wrong with the order is said at once."""
@@ -378,11 +378,11 @@ class Project:
         if unknown := [name for name in columns if name not in names]:
             raise RefusalError(400, f"Table {table.id} has no column {unknown[0]}", "storage.tables.validation")
         filters = order.get("whereFilters") or []
-        for one in filters:
-            if one["column"] not in names:
-                raise RefusalError(400, f"Column {one['column']} not found", "storage.tables.validation")
-            if one["operator"] not in ("eq", "ne") and self.backend != "snowflake":
-                raise RefusalError(400, f"Operator {one['operator']} is not supported", "storage.tables.validation")
+        for clause in filters:
+            if clause["column"] not in names:
+                raise RefusalError(400, f"Column {clause['column']} not found", "storage.tables.validation")
+            if clause["operator"] not in ("eq", "ne") and self.backend != "snowflake":
+                raise RefusalError(400, f"Operator {clause['operator']} is not supported", "storage.tables.validation")
         self.exports.append({"table": table.id, **order})
         number = next(iter(self.numbers))
         job = Job(number, table.id, self.polls, self.job_error(table))
@@ -402,7 +402,7 @@ class Project:
         job = self.jobs.get(number)
         if job is None:
             raise RefusalError(404, f"Job {number} not found", "storage.jobs.notFound")
-        said: dict[str, Any] = {
+        resource: dict[str, Any] = {
             "id": job.id,
             "operationName": "tableExport",
             "tableId": job.table,
@@ -410,13 +410,13 @@ class Project:
         }
         if job.polls > 0:
             job.polls -= 1
-            return {**said, "status": "processing" if job.polls else "waiting", "results": None}
+            return {**resource, "status": "processing" if job.polls else "waiting", "results": None}
         if job.polls == 0:
             job.polls = -1
             self.running -= 1
         if job.error is not None:
-            return {**said, "status": "error", "error": job.error, "results": []}
-        return {**said, "status": "success", "results": {"file": {"id": job.file}, "cacheHit": job.cache_hit}}
+            return {**resource, "status": "error", "error": job.error, "results": []}
+        return {**resource, "status": "success", "results": {"file": {"id": job.file}, "cacheHit": job.cache_hit}}
 
     def _file(
         self, table: Table, columns: Sequence[str], filters: Sequence[Any], order: Mapping[str, Any], file_type: str

@@ -112,14 +112,14 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._files()
         except RefusalError as refusal:
-            said = {
+            document = {
                 "error": refusal.message,
                 "code": refusal.code,
                 "exceptionId": "exception-0123456789",
                 "status": "error",
             }
             self._answer(
-                refusal.status, json.dumps(said).encode(), {"Content-Type": "application/json", **refusal.headers}
+                refusal.status, json.dumps(document).encode(), {"Content-Type": "application/json", **refusal.headers}
             )
 
     # ---- the Storage API -------------------------------------------------------------------------------------------
@@ -129,13 +129,13 @@ class _Handler(BaseHTTPRequestHandler):
         with project.turn:
             if project.maintenance > 0:
                 project.maintenance -= 1
-                said = {
+                document = {
                     "status": "maintenance",
                     "reason": "Project is being migrated",
                     "estimatedEndTime": stamp(datetime.now(UTC) + timedelta(minutes=5)),
                 }
                 self._answer(
-                    503, json.dumps(said).encode(), {"Content-Type": "application/json", "Retry-After": "0.01"}
+                    503, json.dumps(document).encode(), {"Content-Type": "application/json", "Retry-After": "0.01"}
                 )
                 return
         path = self.route.removeprefix("/v2/storage").strip("/")
@@ -181,8 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _order(self) -> dict[str, Any]:
         if "json" in (self.headers.get("Content-Type") or ""):
-            said = json.loads(self.body)
-            return said if isinstance(said, dict) else {}
+            document = json.loads(self.body)
+            return document if isinstance(document, dict) else {}
         return dict(parse_qsl(self.body.decode()))
 
     def _file(self, number: int) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
             file.generation += 1
             self.project.expired = False
         suffix = "manifest" if file.is_sliced else ""
-        said: dict[str, Any] = {
+        resource: dict[str, Any] = {
             "id": file.id,
             "name": file.name,
             "isSliced": file.is_sliced,
@@ -206,32 +206,32 @@ class _Handler(BaseHTTPRequestHandler):
             "maxAgeDays": 2,
         }
         if not with_credentials:
-            return said
+            return resource
         if file.provider == "gcp":
-            said["gcsPath"] = {"bucket": GCS_BUCKET, "key": file.prefix}
-            said["gcsCredentials"] = {
+            resource["gcsPath"] = {"bucket": GCS_BUCKET, "key": file.prefix}
+            resource["gcsCredentials"] = {
                 "access_token": self._secret(file),
                 "expires_in": 3599,
                 "token_type": "Bearer",
                 "projectId": "kbc",
             }
         elif file.provider == "aws":
-            said["s3Path"] = {"bucket": S3_BUCKET, "key": file.prefix}
-            said["credentials"] = {
+            resource["s3Path"] = {"bucket": S3_BUCKET, "key": file.prefix}
+            resource["credentials"] = {
                 "AccessKeyId": ACCESS_KEY,
                 "SecretAccessKey": SECRET_KEY,
                 "SessionToken": self._secret(file),
                 "Expiration": stamp(datetime.now(UTC) + timedelta(hours=12)),
             }
         else:
-            said["absPath"] = {"container": CONTAINER, "name": file.prefix}
+            resource["absPath"] = {"container": CONTAINER, "name": file.prefix}
             blob = f"{self.url}/{ACCOUNT}.blob.core.windows.net"
             sas = f"sv=2022-11-02&sr=c&sig={self._secret(file)}"
-            said["absCredentials"] = {
+            resource["absCredentials"] = {
                 "SASConnectionString": f"BlobEndpoint={blob};SharedAccessSignature={sas}",
                 "expiration": stamp(datetime.now(UTC) + timedelta(hours=12)),
             }
-        return said
+        return resource
 
     def _secret(self, file: File) -> str:
         return f"credential-{file.id}-{file.generation}"
@@ -276,8 +276,8 @@ class _Handler(BaseHTTPRequestHandler):
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
 
-        said = self.headers.get("Authorization") or ""
-        found = re.search(r"Credential=([^/]+)/(\d+)/([^/]+)/s3/.*SignedHeaders=([^,]+), ?Signature=(\w+)", said)
+        header = self.headers.get("Authorization") or ""
+        found = re.search(r"Credential=([^/]+)/(\d+)/([^/]+)/s3/.*SignedHeaders=([^,]+), ?Signature=(\w+)", header)
         if found is None or found[1] != ACCESS_KEY or self.headers.get("x-amz-security-token") != self._secret(file):
             return False
         names = found[4].split(";")

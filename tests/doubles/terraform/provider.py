@@ -41,19 +41,19 @@ def _schema(schema: Mapping[str, Any]) -> bytes:
 def _block(block: Mapping[str, Any]) -> bytes:
     attributes = [
         _bytes(1, name)
-        + _bytes(2, json.dumps(one["type"]))
+        + _bytes(2, json.dumps(attr["type"]))
         + b"".join(
-            _number(field, 1) for field, flag in ((4, "required"), (5, "optional"), (6, "computed")) if one.get(flag)
+            _number(field, 1) for field, flag in ((4, "required"), (5, "optional"), (6, "computed")) if attr.get(flag)
         )
-        for name, one in block["attributes"].items()
+        for name, attr in block["attributes"].items()
     ]
     blocks = [
         _bytes(1, name)
-        + _bytes(2, _block(one["block"]))
-        + _number(3, _NESTINGS[one["nesting_mode"]])
-        + _number(4, one.get("min_items", 0))
-        + _number(5, one.get("max_items", 0))
-        for name, one in block.get("block_types", {}).items()
+        + _bytes(2, _block(nested["block"]))
+        + _number(3, _NESTINGS[nested["nesting_mode"]])
+        + _number(4, nested.get("min_items", 0))
+        + _number(5, nested.get("max_items", 0))
+        for name, nested in block.get("block_types", {}).items()
     ]
     return b"".join([*(_bytes(2, one) for one in attributes), *(_bytes(3, one) for one in blocks)])
 

@@ -109,9 +109,9 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Bucket:
 
 
 def summary(columns: tuple[str, ...]) -> str:
-    told = [f"count({c}) as {c}_count, min({c}) as {c}_min, max({c}) as {c}_max" for c in columns]
-    told += [f"sum({c}) as {c}_sum" for c in columns if c in NUMBERS]
-    return f"select count(*) as all_rows, {', '.join(told)} from t"
+    aggregates = [f"count({c}) as {c}_count, min({c}) as {c}_min, max({c}) as {c}_max" for c in columns]
+    aggregates += [f"sum({c}) as {c}_sum" for c in columns if c in NUMBERS]
+    return f"select count(*) as all_rows, {', '.join(aggregates)} from t"
 
 
 def check(bucket: Bucket, readers: Readers, engine: str, name: str, version: int | None, *, query: str) -> None:
@@ -131,7 +131,7 @@ def test_every_row_of_every_version_is_what_the_view_says(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("name", "version"), [told for told in VERSIONS if told[0] in SUMMED])
+@pytest.mark.parametrize(("name", "version"), [version for version in VERSIONS if version[0] in SUMMED])
 def test_each_engine_counts_sums_and_compares_as_the_view_does(
     bucket: Bucket, readers: Readers, engine: str, name: str, version: int | None
 ) -> None:
@@ -162,8 +162,8 @@ def checkpointed(tmp_path_factory: pytest.TempPathFactory) -> Bucket:
 def test_a_checkpoint_hides_no_version(checkpointed: Bucket, readers: Readers, engine: str, version: int) -> None:
     if engine == "sail" and version < checkpoints.EVERY - 1:
         # it starts to list the log just before the version it wants when `_last_checkpoint` names a later one
-        said = readers[engine].ask(checkpointed.table("orders"), version, "select * from t")
-        assert said == f"AnalysisException: Missing commit file: expected version 0, found {version - 1}"
+        message = readers[engine].ask(checkpointed.table("orders"), version, "select * from t")
+        assert message == f"AnalysisException: Missing commit file: expected version 0, found {version - 1}"
         return
     for query in ("select * from t", summary(ORDERED), "select id from t where day < date '2024-01-01'"):
         expected = readers["view"].ask(checkpointed.view("orders", version), None, query)

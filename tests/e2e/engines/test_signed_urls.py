@@ -63,8 +63,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
         admin = server.bootstrap()
         source = {"type": "csv", "config": {"path": str(folder / "files")}}
         server.ask("POST", "/api/admin/sources/shop", source, token=admin)
-        status, told = server.ask("POST", "/extract/csv", {"source": "shop"}, token=admin)
-        assert status == 200, told
+        status, result = server.ask("POST", "/extract/csv", {"source": "shop"}, token=admin)
+        assert status == 200, result
         _id, token = server.user(admin, "ann@example.com")
         for table in TABLES:
             server.ask(

@@ -42,7 +42,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> "Installed":
 
 
 @pytest.fixture
-def told(place: Place, installed: "Installed", tmp_path: Path) -> "Scene":
+def scene(place: Place, installed: "Installed", tmp_path: Path) -> "Scene":
     """A place where events of Jira wait to be folded."""
     from tests.integration.jira.cut_fold import prepare
 

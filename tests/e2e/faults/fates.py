@@ -109,14 +109,14 @@ class FatedStore:
         return self._meet("download", key, lambda: self.inner.download(key, path))
 
     def list(self, prefix: str) -> Iterable[Entry]:
-        return [self._told(entry) for entry in self._meet("list", prefix, lambda: [*self.inner.list(prefix)])]
+        return [self._aged(entry) for entry in self._meet("list", prefix, lambda: [*self.inner.list(prefix)])]
 
     def list_folders(self, prefix: str) -> Iterable[str]:
         return self._meet("list_folders", prefix, lambda: [*self.inner.list_folders(prefix)])
 
     def head(self, key: str) -> Entry | None:
         found = self._meet("head", key, lambda: self.inner.head(key))
-        return None if found is None else self._told(found)
+        return None if found is None else self._aged(found)
 
     def delete(self, key: str) -> None:
         self._meet("delete", key, lambda: self.inner.delete(key))
@@ -158,7 +158,7 @@ class FatedStore:
         self.written.append((key, data))
         return version
 
-    def _told(self, entry: Entry) -> Entry:
+    def _aged(self, entry: Entry) -> Entry:
         return replace(entry, age=self._age(entry.key, entry.version, entry.age))
 
     def _age(self, key: str, version: str, age: float) -> float:

@@ -120,9 +120,9 @@ class S3Place:
         store, keys = self.open(), self._keys()
         found = {entry.key: store.read(entry.key) for entry in store.list("")}
         return {
-            key: (one.version, one.data, keys[f"{self.prefix}/{key}"].last_modified)
-            for key, one in found.items()
-            if one is not None
+            key: (stored.version, stored.data, keys[f"{self.prefix}/{key}"].last_modified)
+            for key, stored in found.items()
+            if stored is not None
         }
 
     def restore(self, saved: "dict[str, tuple[str, bytes, datetime]]") -> None:

@@ -20,19 +20,19 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.mark.parametrize("fate", [fate for fate in FATES if fate.name.startswith("KILLED")])
-def test_a_fold_may_die_at_any_touch(told: Scene, forks: Forks, fate: Fate) -> None:
-    points = told.points()
+def test_a_fold_may_die_at_any_touch(scene: Scene, forks: Forks, fate: Fate) -> None:
+    points = scene.points()
     found: list[str] = []
     job: dict[str, Any] = {
-        "kind": told.place.kind,
-        "address": told.place.address,
-        "folder": str(told.folder),
+        "kind": scene.place.kind,
+        "address": scene.place.address,
+        "folder": str(scene.folder),
         "fate": fate.name,
     }
-    for point in told.chosen(points, fate):
+    for point in scene.chosen(points, fate):
 
         def die(point: int = point) -> None:
             assert forks.run({**job, "point": point}) == -signal.SIGKILL
 
-        found += wrong(told, f"{fate.name} {points[point - 1]}", die)
+        found += wrong(scene, f"{fate.name} {points[point - 1]}", die)
     assert not found, "\n".join(found)

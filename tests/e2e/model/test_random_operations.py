@@ -205,12 +205,12 @@ class Model:
         if not numbers:
             return
         number = self.chance.choice(numbers)
-        told = roll_back(self.rebuilding(self.store), number, dry_run=True)
+        report = roll_back(self.rebuilding(self.store), number, dry_run=True)
         target, last = Snapshots(self.store).at(number).catalog, self.catalog()
         done = roll_back(self.rebuilding(store), number)
         if self.is_interrupted:
             return
-        assert (done.missing, done.held_back) == (told.missing, told.held_back)
+        assert (done.missing, done.held_back) == (report.missing, report.held_back)
         newest = self.catalog()
         assert {one.source for one in newest.held_back} == set(done.held_back), self.trail
         then, there = self.of_now(target), {table.id for table in target.tables}

@@ -68,10 +68,10 @@ def test_the_fields_of_our_profiles_that_it_has_are_of_its_types(tmp_path: Path)
     profile = profile_path(tmp_path / "t.parquet", key=("id",))
     checked: list[tuple[str, Any]] = [("entity.data.table.TableProfile", profile["tableProfile"])]
     for each in profile["columnProfile"]:
-        said = {name: value for name, value in each.items() if name in SHARED}
-        if "histogram" in said:
-            said["histogram"] = {name: said["histogram"][name] for name in ("boundaries", "frequencies")}
-        checked.append((f"{PROFILE}", {**said, "timestamp": profile["tableProfile"]["timestamp"]}))
+        shared = {name: value for name, value in each.items() if name in SHARED}
+        if "histogram" in shared:
+            shared["histogram"] = {name: shared["histogram"][name] for name in ("boundaries", "frequencies")}
+        checked.append((f"{PROFILE}", {**shared, "timestamp": profile["tableProfile"]["timestamp"]}))
     names = {name for each in profile["columnProfile"] for name in each}
     assert problems((PROFILE, sorted(SHARED)), *checked) == []
     assert names >= SHARED

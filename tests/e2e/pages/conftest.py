@@ -107,7 +107,7 @@ def fill(world: World) -> None:
         for source in ("shop", "marts"):
             world.ask("POST", "/api/admin/permissions", {"user": f"{name}@example.com", "source": source})
     world.ask("POST", "/api/admin/tables/shop.orders/profile")
-    said = {
+    description = {
         "description": "What customers bought, one order per row, since the shop opened.",
         "tags": ["core", "sales"],
         "owners": ["ann@example.com"],
@@ -116,7 +116,7 @@ def fill(world: World) -> None:
         "notes": ["Amounts are in euros, with tax."],
         "foreign_keys": [{"columns": ["customer_id"], "table": "shop.customers", "references": ["id"]}],
     }
-    world.ask("PUT", "/api/admin/tables/shop.orders/description", said)
+    world.ask("PUT", "/api/admin/tables/shop.orders/description", description)
     expected = [
         {"kind": "not_null", "columns": ["id"]},
         {"kind": "row_count", "min": 1000, "severity": "warn"},
@@ -163,9 +163,9 @@ def _remember_and_script(world: World) -> None:
     world.ask("POST", decide, {"ids": made[1:2], "action": "approve"})
     world.ask("POST", f"/api/memory/{made[1]}/vote", {"vote": 1}, token=ann)
     begin = "from da_script import notify, query\n"
-    said = {"notify": True, "title": PAYLOADS[2], "message": "\n".join(PAYLOADS)[:4000]}
+    notice = {"notify": True, "title": PAYLOADS[2], "message": "\n".join(PAYLOADS)[:4000]}
     for name, source in (
-        ("odd", f"print({json.dumps(said)!r})\n"),
+        ("odd", f"print({json.dumps(notice)!r})\n"),
         (
             "many-orders",
             f'{begin}rows = query("select count(*) as n from shop.orders")\nnotify(f"{{rows[0]}} orders")\n',
@@ -181,8 +181,8 @@ def _remember_and_script(world: World) -> None:
 def _say_hostile_things(world: World) -> None:
     texts = {"description": "\n".join(PAYLOADS)[:10_000], "tags": [each[:500] for each in PAYLOADS[:30]]}
     columns = {"text": {"description": PAYLOADS[3], "tags": [PAYLOADS[4][:100]]}}
-    said = {**texts, "columns": columns, "notes": list(PAYLOADS[:20]), "grain": PAYLOADS[5], "tier": PAYLOADS[6]}
-    world.ask("PUT", "/api/admin/tables/shop.hostile/description", said)
+    description = {**texts, "columns": columns, "notes": list(PAYLOADS[:20]), "grain": PAYLOADS[5], "tier": PAYLOADS[6]}
+    world.ask("PUT", "/api/admin/tables/shop.hostile/description", description)
     for number, each in enumerate(PAYLOADS):
         link = [{"kind": "table", "id": "shop.hostile", "column": "text"}]
         body = {"definition": each, "synonyms": [each], "tags": [each], "owners": [each], "links": link}

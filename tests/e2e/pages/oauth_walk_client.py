@@ -68,8 +68,8 @@ class Loopback:
         return AuthorizationCodeResult(code=found["code"], state=found.get("state"), iss=found.get("iss"))
 
 
-def say(**told: Any) -> None:
-    print(json.dumps(told), flush=True)
+def say(**fields: Any) -> None:
+    print(json.dumps(fields), flush=True)
 
 
 async def browse(address: str) -> None:

@@ -26,14 +26,14 @@ def shop(prepare: Prepare) -> Api:
     return prepare(open_shop)[0]
 
 
-def told(report: Any) -> dict[tuple[str, str], list[str]]:
+def reason_kinds(report: Any) -> dict[tuple[str, str], list[str]]:
     return {(each["user"], each["table"]): [reason["kind"] for reason in each["reasons"]] for each in report["access"]}
 
 
 def test_every_readable_table_of_a_user_is_listed(shop: Api) -> None:
     report = shop.get("/api/admin/access?user=Ann@example.com")
     assert (report["count"], report["user"]["groups"]) == (3, ["Sales"])
-    assert told(report) == {
+    assert reason_kinds(report) == {
         ("ann@example.com", "shop.orders"): ["grant", "not_published"],
         ("ann@example.com", "shop.pay"): ["grant", "server_only", "not_published"],
         ("ann@example.com", "shop.stores"): ["public", "not_published"],
@@ -45,7 +45,7 @@ def test_every_readable_table_of_a_user_is_listed(shop: Api) -> None:
 def test_every_reader_of_a_table_is_listed(shop: Api) -> None:
     report = shop.get("/api/admin/access?table=shop.orders")
     assert (report["count"], report["user"]) == (2, None)
-    assert told(report) == {
+    assert reason_kinds(report) == {
         ("ann@example.com", "shop.orders"): ["grant", "not_published"],
         ("root@example.com", "shop.orders"): ["admin", "not_published"],
     }
@@ -74,7 +74,7 @@ def test_a_deactivated_user_reads_nothing(shop: Api) -> None:
     assert shop.get(f"/api/admin/access?user={id_}")["access"] == []
     (found,) = shop.get(f"/api/admin/access?user={id_}&table=shop.pay")["access"]
     assert (found["readable"], [reason["kind"] for reason in found["reasons"]]) == (False, ["deactivated"])
-    assert all(reader != "ann@example.com" for reader, _ in told(shop.get("/api/admin/access?table=shop.pay")))
+    assert all(reader != "ann@example.com" for reader, _ in reason_kinds(shop.get("/api/admin/access?table=shop.pay")))
 
 
 def test_without_a_user_or_table_the_callers_own_access_is_listed_in_pages(shop: Api) -> None:

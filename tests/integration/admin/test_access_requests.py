@@ -92,7 +92,7 @@ def test_a_request_is_answered_once(shop: Api, ann: Api, answer: str) -> None:
 
 
 def test_a_request_does_not_reveal_what_exists(shop: Api, ann: Api) -> None:
-    def told(table: str) -> list[tuple[int, str]]:
+    def responses(table: str) -> list[tuple[int, str]]:
         body = {"table": table, "reason": WHY}
         answers = [ann.ask("POST", "/api/access-requests", body) for _ in range(2)]
         (own,) = (each for each in mine(ann) if each["table"] == table)
@@ -104,7 +104,7 @@ def test_a_request_does_not_reveal_what_exists(shop: Api, ann: Api) -> None:
         times = {name: "TIME" for name in ("created_at", "reviewed_at") if answer.get(name)}
         return json.dumps({**answer, **times}).replace(table, "TABLE").replace(id_, "ID")
 
-    hidden, absent, nowhere = told("shop.hidden"), told("shop.absent"), told("nowhere.nothing")
+    hidden, absent, nowhere = responses("shop.hidden"), responses("shop.absent"), responses("nowhere.nothing")
     assert hidden == absent == nowhere
     assert [status for status, _ in hidden] == [201, 409, 200]
 

@@ -53,8 +53,8 @@ def test_secrets_are_only_reported_as_set_or_not(admin: Api) -> None:
     answer = admin.get("/api/admin/config")
     assert BOOTSTRAP_SECRET not in str(answer)
     assert SERVICE_TOKEN not in str(answer)
-    told = {found["name"]: (found["is_set"], found["value"]) for found in answer["settings"] if found["is_secret"]}
-    assert told == {
+    secrets = {found["name"]: (found["is_set"], found["value"]) for found in answer["settings"] if found["is_secret"]}
+    assert secrets == {
         **dict.fromkeys(("bootstrap_secret", "service_token"), (True, None)),
         **dict.fromkeys(("secret_key", "secret_keys_old", "smtp_password", "google_client_secret"), (False, None)),
         **dict.fromkeys(("jira_api_token", "jira_sla_api_token", "jira_webhook_secret"), (False, None)),

@@ -35,7 +35,7 @@ def test_sources_are_added_changed_and_removed(admin: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "reason"),
     [
         ({}, "type"),
         ({"type": None}, "type"),
@@ -51,10 +51,10 @@ def test_sources_are_added_changed_and_removed(admin: Api) -> None:
         ({"type": "csv", "config": {"path": "x"}, "sync_schedule": "daily 05:00 Mars"}, "no time zone 'Mars'"),
     ],
 )
-def test_a_source_that_could_not_work_is_refused(admin: Api, wrong: dict[str, Any], told: str) -> None:
+def test_a_source_that_could_not_work_is_refused(admin: Api, wrong: dict[str, Any], reason: str) -> None:
     status, answer = admin.ask("POST", "/api/admin/sources/shop", wrong)
     assert status == 422
-    assert told in answer["detail"]
+    assert reason in answer["detail"]
 
 
 @pytest.mark.parametrize("name", ["Shop", "1shop", "a.b", "a-b", "x" * 64, "%C3%A9"])
@@ -205,13 +205,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("wrong", "told"), WRONG)
-def test_a_table_that_could_not_work_is_refused(shop: Api, wrong: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("wrong", "reason"), WRONG)
+def test_a_table_that_could_not_work_is_refused(shop: Api, wrong: dict[str, Any], reason: str) -> None:
     shop.make("/api/admin/tables/shop.visits", {})
     for method, table in (("POST", "orders"), ("PUT", "visits")):
         status, answer = shop.ask(method, f"/api/admin/tables/shop.{table}", wrong)
         assert status == 422
-        assert told in answer["detail"]
+        assert reason in answer["detail"]
 
 
 def test_a_change_that_would_contradict_what_is_there_is_refused(shop: Api) -> None:

@@ -126,15 +126,15 @@ def plant_all(made: Shop, folder: Path, plant: Planter) -> None:
     more = duckdb.sql(f"from '{home}/tickets.parquet' union all by name select 2 as id, 'closed' as status")
     more.write_parquet(str(home / "next.parquet"))
     (home / "next.parquet").replace(home / "tickets.parquet")
-    said = {
+    description = {
         "description": line("the description of a table"), "grain": line("a grain"), "tier": line("a tier")[:60],
         "notes": [line("a note")], "owners": [line("an owner")], "tags": [line("a tag")],
         "columns": {"body": {"description": line("the description of a column"), "tags": ["untrusted"]}},
     }  # fmt: skip
-    answer = world.send("PUT", "/api/admin/tables/desk.tickets/description", said)
+    answer = world.send("PUT", "/api/admin/tables/desk.tickets/description", description)
     if answer.status_code == 422:
-        said.pop("tier")
-        world.ask("PUT", "/api/admin/tables/desk.tickets/description", said)
+        description.pop("tier")
+        world.ask("PUT", "/api/admin/tables/desk.tickets/description", description)
     metric = {
         "table": "desk.tickets", "expression": "count(*)", "dimensions": ["status"], "unit": line("a unit")[:40],
         "description": line("the description of a metric"), "display_name": line("the name of a metric"),

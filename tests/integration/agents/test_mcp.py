@@ -307,10 +307,10 @@ def test_a_whole_result_is_a_file(shop: Shop) -> None:
     ],
 )
 def test_an_error_says_what_to_do(shop: Shop, tool: str, arguments: dict[str, Any], words: str) -> None:
-    said = refusal(shop.world, tool, token=shop.analyst, **arguments)
-    assert words in said
-    assert "pay_of_tortoise" not in said
-    assert "Traceback" not in said
+    message = refusal(shop.world, tool, token=shop.analyst, **arguments)
+    assert words in message
+    assert "pay_of_tortoise" not in message
+    assert "Traceback" not in message
 
 
 def test_a_metric_is_computed_with_its_sql(shop: Shop) -> None:

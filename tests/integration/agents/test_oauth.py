@@ -170,8 +170,8 @@ def test_a_code_works_once_and_for_its_client_alone(shop: Shop) -> None:
         {"code": code[:-2] + "AA"},
         {"code": ""},
     ):
-        status, said = exchange(shop, **{**form, **wrong})
-        assert (status, said["error"]) == (400, "invalid_grant")
+        status, document = exchange(shop, **{**form, **wrong})
+        assert (status, document["error"]) == (400, "invalid_grant")
     assert exchange(shop, **{**form, "resource": "https://elsewhere.example/mcp"})[1]["error"] == "invalid_target"
     assert exchange(shop, **{**form, "grant_type": "password"})[1]["error"] == "unsupported_grant_type"
     assert exchange(shop, **form)[0] == 200
@@ -204,9 +204,9 @@ def test_a_refresh_token_that_is_used_again_ends_the_grant(shop: Shop, tmp_path:
         return Process(environ, store=AgedStore(store))
 
     later = World(tmp_path, shop.world.cloud, admin=shop.world.admin, process=aged)
-    said = later.client.post("/oauth/token", data=form)
-    assert (said.status_code, said.get_json()["error"]) == (400, "invalid_grant")
-    assert "its grant has ended" in said.get_json()["error_description"]
+    response = later.client.post("/oauth/token", data=form)
+    assert (response.status_code, response.get_json()["error"]) == (400, "invalid_grant")
+    assert "its grant has ended" in response.get_json()["error_description"]
     later.process.close()
     shop.process.access.refresh()
     for token in (made, first, again[1]):

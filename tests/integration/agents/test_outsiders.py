@@ -55,9 +55,9 @@ def shop(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sho
         rows = "".join(f"{n},{field(text)},open\n" for n, text in enumerate(COMMENTS))
         publish(made.world, folder, "desk", comments=f"id,body,status\n{rows}")
         columns = {"body": {"description": COLUMNS[0], "tags": ["untrusted"]}, "status": {"description": COLUMNS[1]}}
-        said = {"description": TABLE, "grain": " ".join(GRAIN.split()), "columns": columns, "notes": [" ".join(each.split()) for each in NOTES],
+        description = {"description": TABLE, "grain": " ".join(GRAIN.split()), "columns": columns, "notes": [" ".join(each.split()) for each in NOTES],
                 "owners": [" ".join(COLUMNS[2].split())], "tags": [" ".join(each.split()) for each in COLUMNS[3:]]}  # fmt: skip
-        made.world.ask("PUT", "/api/admin/tables/desk.comments/description", said)
+        made.world.ask("PUT", "/api/admin/tables/desk.comments/description", description)
         metric = {"table": "desk.comments", "expression": "count(*)", "description": METRIC, "display_name": " ".join(NAME.split()),
                   "questions": [" ".join(QUESTION.split())], "dimensions": ["status"]}  # fmt: skip
         made.world.ask("PUT", "/api/admin/metrics/comment_count", {"definition": metric})
@@ -124,9 +124,9 @@ def test_no_way_of_selecting_removes_the_marks(shop: Shop, sql: str) -> None:
 
 
 def test_an_error_that_quotes_a_value_is_marked(shop: Shop) -> None:
-    said = refusal(shop.world, "query", sql="select body::integer from desk.comments")
-    assert numbers(said)
-    assert numbers(unmarked(said)) == set()
+    message = refusal(shop.world, "query", sql="select body::integer from desk.comments")
+    assert numbers(message)
+    assert numbers(unmarked(message)) == set()
 
 
 def test_numbers_and_trusted_tables_stay_as_they_are(shop: Shop) -> None:

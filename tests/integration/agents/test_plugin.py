@@ -47,30 +47,30 @@ def test_git_clones_the_plugin(hosted: tuple[World, Host], tmp_path: Path, optio
     world, server = hosted
     git(tmp_path, *[each for each in options[:2] if options[0] == "-c"], "clone", "-q",
         *[each for each in options if options[0] != "-c"], f"{server.url}/agents/plugin.git", "made")  # fmt: skip
-    told = got(world, "/api/agents/plugin").get_json()
-    assert git(tmp_path / "made", "rev-parse", "HEAD") == told["commit"]
+    plugin = got(world, "/api/agents/plugin").get_json()
+    assert git(tmp_path / "made", "rev-parse", "HEAD") == plugin["commit"]
     assert git(tmp_path / "made", "fsck", "--strict") == ""
     if options != ["--bare"]:
-        for file in told["files"]:
+        for file in plugin["files"]:
             text = (tmp_path / "made" / file["path"]).read_text()
             assert (text, hashlib.sha256(text.encode()).hexdigest()) == (file["text"], file["sha256"])
         git(tmp_path / "made", "pull", "-q")
     if options == ["--depth", "1"]:
-        git(tmp_path / "made", "fetch", "-q", "--depth", "1", "origin", told["commit"])
+        git(tmp_path / "made", "fetch", "-q", "--depth", "1", "origin", plugin["commit"])
 
 
 def test_the_marketplace_pins_the_commit_for_a_day(hosted: tuple[World, Host]) -> None:
     world, server = hosted
     answer = got(world, "/.claude-plugin/marketplace.json")
-    told = got(world, "/api/agents/plugin").get_json()
+    plugin = got(world, "/api/agents/plugin").get_json()
     source = answer.get_json()["plugins"][0]["source"]
-    assert (source["url"], source["sha"]) == (f"{server.url}/agents/plugin.git", told["commit"])
-    assert (answer.headers["Cache-Control"], told["ttl_s"]) == ("public, max-age=86400", 86400)
+    assert (source["url"], source["sha"]) == (f"{server.url}/agents/plugin.git", plugin["commit"])
+    assert (answer.headers["Cache-Control"], plugin["ttl_s"]) == ("public, max-age=86400", 86400)
     again = world.client.get("/.claude-plugin/marketplace.json", headers={"If-None-Match": answer.headers["ETag"]})
     assert again.status_code == 304
-    servers = json.loads(next(each["text"] for each in told["files"] if each["path"].endswith(".mcp.json")))
+    servers = json.loads(next(each["text"] for each in plugin["files"] if each["path"].endswith(".mcp.json")))
     assert servers["mcpServers"]["da"]["url"] == f"{server.url}/mcp"
-    assert told["add"] == f"/plugin marketplace add {server.url}/agents/plugin.git"
+    assert plugin["add"] == f"/plugin marketplace add {server.url}/agents/plugin.git"
 
 
 def test_requests_that_are_not_git_are_refused(hosted: tuple[World, Host]) -> None:

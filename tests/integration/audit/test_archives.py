@@ -46,18 +46,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def told() -> list[AuditEvent]:
+def written() -> list[AuditEvent]:
     return events(40, days=3)
 
 
 @pytest.fixture
-def store(clock: Clock, told: list[AuditEvent]) -> CutOff:
+def store(clock: Clock, written: list[AuditEvent]) -> CutOff:
     """A bucket to which events were written as they happened."""
     bucket = CutOff(clock)
     audit = Audit(bucket, clock)
-    for one in told:
-        clock.now = one.at
-        audit.write(one)
+    for event in written:
+        clock.now = event.at
+        audit.write(event)
     clock.now = NOW + timedelta(days=3)
     return bucket
 
@@ -79,9 +79,9 @@ def archived(store: CutOff, home: Path) -> Counter[str]:
 
 
 def test_a_day_is_over_when_its_youngest_batch_is_two_days_old(
-    store: CutOff, clock: Clock, told: list[AuditEvent]
+    store: CutOff, clock: Clock, written: list[AuditEvent]
 ) -> None:
-    clock.now = max(one.at for one in told if one.at.date() == FIRST) + timedelta(days=2)
+    clock.now = max(one.at for one in written if one.at.date() == FIRST) + timedelta(days=2)
     assert Archiving(store, "300MB").due() == {}
     clock.wait(seconds=1)
     assert list(Archiving(store, "300MB").due()) == [f"state/audit/date={FIRST}/"]
@@ -89,7 +89,7 @@ def test_a_day_is_over_when_its_youngest_batch_is_two_days_old(
 
 @pytest.mark.parametrize("fails_at", [0, 1, 2, 9, 25, 41])
 def test_every_event_is_in_one_archive_wherever_a_sweep_is_cut_off(
-    store: CutOff, told: list[AuditEvent], tmp_path: Path, fails_at: int
+    store: CutOff, written: list[AuditEvent], tmp_path: Path, fails_at: int
 ) -> None:
     store.fails_at = fails_at
     if fails_at:
@@ -97,17 +97,17 @@ def test_every_event_is_in_one_archive_wherever_a_sweep_is_cut_off(
             sweep(store)
     sweep(store)
     assert not any(entry.key.endswith(".jsonl") for entry in store.list("state/audit/"))
-    assert archived(store, tmp_path) == Counter(one.id for one in told)
+    assert archived(store, tmp_path) == Counter(one.id for one in written)
 
 
-def test_late_events_are_archived_later(store: CutOff, clock: Clock, told: list[AuditEvent], tmp_path: Path) -> None:
+def test_late_events_are_archived_later(store: CutOff, clock: Clock, written: list[AuditEvent], tmp_path: Path) -> None:
     sweep(store)
     (late,) = events(1, days=3, seed=5)
     Audit(store, clock).write(late)
     sweep(store)
     clock.wait(days=3)
     sweep(store)
-    assert archived(store, tmp_path) == Counter(one.id for one in [*told, late])
+    assert archived(store, tmp_path) == Counter(one.id for one in [*written, late])
 
 
 def test_a_batch_that_is_damaged_stays(store: CutOff, clock: Clock, tmp_path: Path) -> None:

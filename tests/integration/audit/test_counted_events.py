@@ -91,10 +91,10 @@ def test_a_flood_ends_with_its_minute(api: Api) -> None:
 
 def test_many_addresses_take_no_more_memory_than_some() -> None:
     tally = Tally(most=10)
-    told = [event(client_address=f"192.0.2.{number}", outcome="denied") for number in range(100) for _ in range(2)]
-    written = sum(not tally.count(one, DENIED) for one in told)
+    events = [event(client_address=f"192.0.2.{number}", outcome="denied") for number in range(100) for _ in range(2)]
+    written = sum(not tally.count(one, DENIED) for one in events)
     counted = tally.take(None)
-    assert written + sum(one.count for one in counted) == len(told)
+    assert written + sum(one.count for one in counted) == len(events)
     assert len(tally._spans) == 0
     assert {one.client_address for one in counted} <= {None}
 

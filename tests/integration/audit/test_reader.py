@@ -51,17 +51,17 @@ def events(count: int, days: int = DAYS, seed: int = 1) -> list[AuditEvent]:
     return found
 
 
-def write(store: MemoryStore, told: list[AuditEvent]) -> None:
+def write(store: MemoryStore, events: list[AuditEvent]) -> None:
     audit = Audit(store, lambda: NOW)
-    for one in told:
-        audit.write(one)
+    for event in events:
+        audit.write(event)
 
 
-def batched(store: MemoryStore, told: list[AuditEvent], size: int) -> None:
+def batched(store: MemoryStore, events: list[AuditEvent], size: int) -> None:
     """Write events as many who come at once do."""
     audit = Audit(store, lambda: NOW)
-    for start in range(0, len(told), size):
-        audit._put(told[start : start + size], ended_by=NOW)
+    for start in range(0, len(events), size):
+        audit._put(events[start : start + size], ended_by=NOW)
 
 
 def archive(store: MemoryStore, folders: Callable[[str], bool]) -> None:
@@ -182,15 +182,15 @@ def test_a_page_takes_no_longer_than_it_may(serve: Serve, api: Api, everything: 
 
 
 def test_a_busy_second_is_read_to_its_end(serve: Serve, bucket: MemoryStore) -> None:
-    told = [
+    events = [
         AuditEvent.model_validate({"id": new_id(at), "at": at, "action": "data.urls", "outcome": "ok"})
         for at in (NOW - timedelta(milliseconds=number // 2) for number in range(600))
     ]
-    write(bucket, told)
+    write(bucket, events)
     leaps = itertools.count(0, 7)
     api = serve(bucket, monotonic=lambda: float(next(leaps)))
     found = [event["id"] for event in api.found(action="data.urls", limit=100)]
-    assert found == [event.id for event in sorted(told, key=lambda event: event.place, reverse=True)]
+    assert found == [event.id for event in sorted(events, key=lambda event: event.place, reverse=True)]
 
 
 class Moving(MemoryStore):

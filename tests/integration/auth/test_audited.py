@@ -32,7 +32,7 @@ def events(installed: Installation) -> list[Any]:
     return [json.loads(line) for found in objects if found is not None for line in found.data.splitlines()]
 
 
-def told(event: Any) -> tuple[Any, ...]:
+def fields(event: Any) -> tuple[Any, ...]:
     return event["action"], event["outcome"], event["caller"], event.get("email"), event["params"].get("provider")
 
 
@@ -44,14 +44,14 @@ def test_a_sign_in_is_audited(installed: Installation) -> None:
     browser = installed.browser()
     assert browser.sign_in("ann@example.com").status_code == 303
     (event,) = events(installed)
-    assert told(event) == ("auth.sign_in", "ok", "user", "ann@example.com", "trusting")
+    assert fields(event) == ("auth.sign_in", "ok", "user", "ann@example.com", "trusting")
     assert event["user_id"] == user_id(browser)
 
 
 def test_a_refused_sign_in_is_audited(installed: Installation) -> None:
     assert installed.browser().sign_in("eve@evil.example").status_code == 403
     (event,) = events(installed)
-    assert told(event) == ("auth.sign_in", "denied", "anonymous", "eve@evil.example", "trusting")
+    assert fields(event) == ("auth.sign_in", "denied", "anonymous", "eve@evil.example", "trusting")
     assert "user_id" not in event
 
 
@@ -67,7 +67,7 @@ def test_wrong_and_right_passwords_are_audited_and_none_is_stored(installed: Ins
         installed.now += timedelta(seconds=1)
         assert work() == status
     found = events(installed)[1:]
-    assert [told(event)[:2] for event in found] == [
+    assert [fields(event)[:2] for event in found] == [
         ("auth.sign_in", "ok"),
         ("auth.sign_in", "denied"),
         ("auth.sign_in", "ok"),
@@ -87,7 +87,7 @@ def test_guessing_is_audited_even_when_it_is_too_fast(installed: Installation) -
     statuses = [sign_in(installed.browser(), f"{OTHER} {number}", "ann@example.com") for number in range(20)]
     assert 429 in statuses
     assert [event["status"] for event in events(installed)] == statuses
-    assert {told(event)[:2] for event in events(installed)} == {("auth.sign_in", "denied")}
+    assert {fields(event)[:2] for event in events(installed)} == {("auth.sign_in", "denied")}
 
 
 @pytest.mark.parametrize("path", ["/api/me", "/account"])
@@ -103,7 +103,7 @@ def test_a_request_of_an_ended_session_is_audited(installed: Installation, path:
     browser.client.set_cookie("da_session", str(cookie.value))
     assert browser.send("GET", path).status_code in (401, 303)
     event = events(installed)[-1]
-    assert told(event)[:3] == ("auth.credentials", "denied", "anonymous")
+    assert fields(event)[:3] == ("auth.credentials", "denied", "anonymous")
     assert event["resources"] == [f"path:{path}"]
 
 

@@ -329,10 +329,10 @@ def test_the_answer_of_another_issuer_is_refused(installed: Installation, provid
 def test_with_google_the_organisation_of_the_account_counts(
     claims: dict[str, Any], allowed: str, welcome: bool
 ) -> None:
-    said = {"sub": "1", "email": "ann@example.com", "email_verified": True, **claims}
+    payload = {"sub": "1", "email": "ann@example.com", "email_verified": True, **claims}
     settings = Settings(data_url="file:///nowhere", allowed_domains=allowed)
     if welcome:
-        assert google._proven(said, "https://accounts.google.com", settings).email == said["email"]
+        assert google._proven(payload, "https://accounts.google.com", settings).email == payload["email"]
     else:
         with pytest.raises(ForbiddenError):
-            google._proven(said, "https://accounts.google.com", settings)
+            google._proven(payload, "https://accounts.google.com", settings)

@@ -55,8 +55,8 @@ def token_of(url: str) -> str:
 
 def choose(browser: Browser, link: Invited | str, password: str = GOOD) -> Any:
     """Choose a password by an invitation with its code, or by a link that this browser asked for."""
-    told = link._asdict() if isinstance(link, Invited) else {"token": link}
-    return browser.send("POST", "/auth/password/set", data={**told, "password": password})
+    fields = link._asdict() if isinstance(link, Invited) else {"token": link}
+    return browser.send("POST", "/auth/password/set", data={**fields, "password": password})
 
 
 def sign_in(browser: Browser, password: str, email: str = "Ann@Partner.org", **more: Any) -> int:

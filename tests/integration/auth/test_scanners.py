@@ -28,11 +28,11 @@ class Form(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = {name: value or "" for name, value in attrs}
+        attributes = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.action = said["action"]
-        if tag == "input" and "disabled" not in said:
-            self.fields[said["name"]] = said.get("value", "")
+            self.action = attributes["action"]
+        if tag == "input" and "disabled" not in attributes:
+            self.fields[attributes["name"]] = attributes.get("value", "")
 
 
 @pytest.fixture(scope="module")

@@ -71,11 +71,11 @@ LASTING: dict[str, tuple[Fault, str]] = {
 def test_after_a_lasting_fault_the_published_table_stays(opened: Opened) -> None:
     project = Project()
     bigquery = synced(opened, project)
-    for what, (fault, said) in LASTING.items():
+    for what, (fault, reason) in LASTING.items():
         project.faults[:] = [fault]
         answer = bigquery.send()
-        told = answer.get_json()
-        assert said in f"{told['error']} {[table['error'] for table in told['tables']]}", what
+        result = answer.get_json()
+        assert reason in f"{result['error']} {[table['error'] for table in result['tables']]}", what
         assert values(bigquery) == [("old", 12)], what
     project.faults.clear()
     assert bigquery.sync()["t"]["status"] == "ok"
@@ -112,7 +112,7 @@ def test_without_credentials_google_is_not_asked(
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "reason"),
     [
         ({"project_id": "No Project"}, "is not the id of a project"),
         ({"api_endpoint": "https://evil.example.com"}, "is not an address of BigQuery"),
@@ -123,8 +123,8 @@ def test_without_credentials_google_is_not_asked(
         ({"streams": 0}, "streams"),
     ],
 )
-def test_a_config_that_can_not_be_used_is_explained(opened: Opened, config: dict[str, Any], said: str) -> None:
+def test_a_config_that_can_not_be_used_is_explained(opened: Opened, config: dict[str, Any], reason: str) -> None:
     bigquery = opened(Project())
     answer = bigquery.world.send("POST", "/api/admin/sources/new/preview", {"type": "bigquery", "config": config})
     assert answer.status_code == 422
-    assert said in answer.text
+    assert reason in answer.text

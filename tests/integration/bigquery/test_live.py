@@ -367,7 +367,7 @@ def test_native_sql_is_joined_with_published_and_remote_tables(live: Live) -> No
 
 
 @pytest.mark.parametrize(
-    ("native", "said"),
+    ("native", "reason"),
     [
         ("DROP TABLE d.Visits", "is DROP_TABLE, and only one SELECT can be run"),
         ("DELETE FROM d.Visits WHERE TRUE", "is DELETE"),
@@ -377,10 +377,10 @@ def test_native_sql_is_joined_with_published_and_remote_tables(live: Live) -> No
         ("SELECT id FROM `shop-123456.d.Visits`", "more than 15 rows of 'sums' are needed"),
     ],
 )
-def test_native_sql_that_is_no_query_or_too_large_is_refused(live: Live, native: str, said: str) -> None:
+def test_native_sql_that_is_no_query_or_too_large_is_refused(live: Live, native: str, reason: str) -> None:
     answer = live.ask("from sums", register={"sums": native})
     assert answer.status_code == 422, answer.text
-    assert said in answer.get_json(force=True)["detail"]
+    assert reason in answer.get_json(force=True)["detail"]
 
 
 def test_native_sql_that_costs_too_much_is_not_run(live: Live) -> None:
@@ -561,7 +561,7 @@ def test_a_materialized_table_that_is_cut_goes_on_from_where_it_was_left(marts: 
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason"),
     [
         ({"engine": "bigquery"}, "the engine bigquery needs connection"),
         ({"engine": "bigquery", "connection": "shop"}, "is not a BigQuery source; use one of: bq"),
@@ -572,11 +572,13 @@ def test_a_materialized_table_that_is_cut_goes_on_from_where_it_was_left(marts: 
         ({"sql": "select id from visits"}, "is remote: its rows stay in its source"),
     ],
 )
-def test_options_of_engines_that_can_not_be_used_are_explained(marts: Live, options: dict[str, Any], said: str) -> None:
+def test_options_of_engines_that_can_not_be_used_are_explained(
+    marts: Live, options: dict[str, Any], reason: str
+) -> None:
     body = {"options": {"sql": "select id from shop.orders", **options}}
     answer = marts.bigquery.world.send("POST", "/api/admin/tables/marts.wrong", body)
     assert answer.status_code == 422
-    assert said in answer.get_json(force=True)["detail"]
+    assert reason in answer.get_json(force=True)["detail"]
 
 
 def test_the_engine_spark_says_what_it_lacks(marts: Live) -> None:
@@ -608,11 +610,11 @@ def test_da_query_registers_native_sql(live: Live, tmp_path: Path) -> None:
         receipt = tmp_path / "receipt.json"
         assert "55" in query(sql, "--register", f"sums:bq={NATIVE}", "--receipt", str(receipt), "--format", "csv")
         assert json.loads(receipt.read_text())["registered"] == [{"name": "sums", "sql": NATIVE, "source": "bq"}]
-        for given, said in (
+        for given, message in (
             (["--register", "sums"], "is not of the form ALIAS=SQL"),
             (["--register", "9x=select 1"], "is not of the form ALIAS=SQL"),
             (["--register", "a=select 1", "--register", "A=select 2"], "names 'A' twice"),
             (["--register", "a=select 1", "--scope", "local"], "can't use both '--register' and '--scope local'"),
             (["--register", "unused=select 1"], "does not use the registered name 'unused'"),
         ):
-            assert said in query("select 1", *given)
+            assert message in query("select 1", *given)

@@ -136,8 +136,8 @@ def test_rows_of_another_filter_or_project_are_not_merged_with_those_that_are_th
     bigquery.change("t", options={"row_filter": "value = 'b'"})
     project.load(table, [row(1, "a"), row(2, "b"), row(3, "b")])
     result = bigquery.sync()["t"]
-    said = "all rows were read: the source reads another project or table, or other rows of it"
-    assert (result["rows"], result["notes"]) == (2, [said])
+    note = "all rows were read: the source reads another project or table, or other rows of it"
+    assert (result["rows"], result["notes"]) == (2, [note])
     assert content(bigquery) == [(2, "b"), (3, "b")]
     project.load(table, [row(2, "b"), row(4, "b")])
     assert bigquery.sync()["t"].get("notes", []) == []
@@ -145,7 +145,7 @@ def test_rows_of_another_filter_or_project_are_not_merged_with_those_that_are_th
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         ({"cursor_column": "tags"}, "the cursor column 'tags' of 'd.t' has the type STRING"),
         ({"cursor_column": "nothing"}, "has no column 'nothing'"),
@@ -153,7 +153,7 @@ def test_rows_of_another_filter_or_project_are_not_merged_with_those_that_are_th
         ({"options": {"columns": ["idd"]}}, "has no column 'idd'"),
     ],
 )
-def test_a_cursor_that_can_not_be_one_is_explained(opened: Opened, changes: dict[str, Any], said: str) -> None:
+def test_a_cursor_that_can_not_be_one_is_explained(opened: Opened, changes: dict[str, Any], reason: str) -> None:
     project = Project()
     tags = column("tags", "STRING", "REPEATED")
     table = project.table("d.t", [*FIELDS, tags], [{**row(1), "tags": []}])
@@ -163,7 +163,7 @@ def test_a_cursor_that_can_not_be_one_is_explained(opened: Opened, changes: dict
     project.tick()
     project.load(table, [{**row(1), "tags": []}])
     bigquery.change("t", **changes)
-    assert said in bigquery.send().get_json()["tables"][0]["error"]
+    assert reason in bigquery.send().get_json()["tables"][0]["error"]
 
 
 def test_only_partitions_that_changed_are_read(opened: Opened) -> None:
@@ -253,23 +253,23 @@ def test_a_query_is_materialized_as_a_table(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "reason"),
     [
         ({"query_mode": "materialized"}, "is materialized, but has no query"),
         ({"options": {"sql": "select 1"}}, "is not materialized; set its query_mode to materialized"),
         ({"bucket": None}, "has no dataset"),
     ],
 )
-def test_a_registration_that_can_not_be_used_is_explained(opened: Opened, more: dict[str, Any], said: str) -> None:
+def test_a_registration_that_can_not_be_used_is_explained(opened: Opened, more: dict[str, Any], reason: str) -> None:
     project = Project()
     project.table("d.t", FIELDS)
     bigquery = opened(project)
     bigquery.register("d.t", **more)
-    assert said in bigquery.send().get_json()["tables"][0]["error"]
+    assert reason in bigquery.send().get_json()["tables"][0]["error"]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason"),
     [
         ({"sync_strategy": "incremental"}, "needs cursor_column"),
         ({"by_partition": True, "sql": "select 1"}, "by_partition needs the sync_strategy full_refresh"),
@@ -278,11 +278,11 @@ def test_a_registration_that_can_not_be_used_is_explained(opened: Opened, more: 
         ({"colums": ["a"]}, "did you mean 'columns'"),
     ],
 )
-def test_options_that_can_not_be_used_are_rejected(opened: Opened, options: dict[str, Any], said: str) -> None:
+def test_options_that_can_not_be_used_are_rejected(opened: Opened, options: dict[str, Any], reason: str) -> None:
     bigquery = opened(Project())
     answer = bigquery.world.send("POST", "/api/admin/tables/bq.t", {"bucket": "d", "options": options})
     assert answer.status_code == 422
-    assert said in answer.get_json(force=True)["detail"]
+    assert reason in answer.get_json(force=True)["detail"]
 
 
 @pytest.mark.parametrize(("rows", "kind"), [([], "empty"), ([row(1)], "full")])

@@ -97,7 +97,7 @@ def test_changes_keep_a_history_and_a_removed_term_is_gone(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "said"),
+    ("body", "status", "reason"),
     [
         ({"links": [{"kind": "table", "id": "shop.nothing"}]}, 404, "there is no table 'shop.nothing'"),
         ({"links": [{"kind": "table", "id": "shop.orders", "column": "x"}]}, 422, "has no column 'x'"),
@@ -108,9 +108,9 @@ def test_changes_keep_a_history_and_a_removed_term_is_gone(world: World) -> None
         ({"nothing": 1}, 422, ""),
     ],
 )
-def test_a_term_that_can_not_be(world: World, body: dict[str, Any], status: int, said: str) -> None:
+def test_a_term_that_can_not_be(world: World, body: dict[str, Any], status: int, reason: str) -> None:
     answer = world.send("PUT", "/api/admin/glossary/term", body)
-    assert (answer.status_code, said in answer.text) == (status, True)
+    assert (answer.status_code, reason in answer.text) == (status, True)
     assert world.ask("GET", "/api/glossary")["terms"] == []
 
 

@@ -107,24 +107,24 @@ def test_no_answer_about_a_table_has_a_planted_value(world: World, caplog: pytes
     world.ask("PUT", "/api/admin/tables/shop.of_email/expectations", {"expectations": expected})
     source = Path(world.process.settings.source_roots[0]) / "of_email.parquet"
     duckdb.sql(f"copy ({dict(queries(1600))['of_email']}) to '{source}' (format parquet)")
-    told = [world.send("POST", "/extract/csv", {"source": "shop"}).text]
+    texts = [world.send("POST", "/extract/csv", {"source": "shop"}).text]
     definition = {"table": "shop.of_email", "expression": "max(plain::integer)", "dimensions": ["plain"]}
-    told.append(world.send("PUT", "/api/admin/metrics/largest", {"definition": definition}).text)
-    told.append(world.send("GET", "/api/metrics/largest").text)
+    texts.append(world.send("PUT", "/api/admin/metrics/largest", {"definition": definition}).text)
+    texts.append(world.send("GET", "/api/metrics/largest").text)
     for table in TABLES:
         about = ("profile", "relations", "expectations", "description")
-        told += [world.send("GET", f"/api/tables/shop.{table}/{each}").text for each in about]
+        texts += [world.send("GET", f"/api/tables/shop.{table}/{each}").text for each in about]
         again = world.send("POST", f"/api/admin/tables/shop.{table}/profile")
         assert again.status_code == 200, again.text
-        told += [again.text, world.send("GET", f"/api/catalog/tables/shop.{table}").text]
-        told.append(json.dumps(call(world, "describe_table", table=f"shop.{table}")))
+        texts += [again.text, world.send("GET", f"/api/catalog/tables/shop.{table}").text]
+        texts.append(json.dumps(call(world, "describe_table", table=f"shop.{table}")))
         shared = f"/delta-sharing/shares/data/schemas/shop/tables/{table}"
-        told += [world.send("POST", f"{shared}/query", {}).text, world.send("GET", f"{shared}/metadata").text]
-        told.append(world.send("GET", f"{shared}/changes?startingVersion=1").text)
-        told.append(world.send("GET", f"/iceberg/v1/namespaces/shop/tables/{table}").text)
+        texts += [world.send("POST", f"{shared}/query", {}).text, world.send("GET", f"{shared}/metadata").text]
+        texts.append(world.send("GET", f"{shared}/changes?startingVersion=1").text)
+        texts.append(world.send("GET", f"/iceberg/v1/namespaces/shop/tables/{table}").text)
     words = ("planted", "zq", "777", "4539")
-    told += [world.send("GET", f"/api/catalog/search?q={word}").text for word in words]
-    told += [world.send("GET", path).text for path in ("/api/metrics", "/api/catalog/lineage", "/api/sync/manifest")]
+    texts += [world.send("GET", f"/api/catalog/search?q={word}").text for word in words]
+    texts += [world.send("GET", path).text for path in ("/api/metrics", "/api/catalog/lineage", "/api/sync/manifest")]
     pages = ["/catalog", "/catalog.json", "/metrics", "/metrics/largest", "/llms.txt", "/api/agents/catalog", "/"]
     for table in TABLES:
         pages += [f"/catalog/shop.{table}.md", f"/catalog/shop.{table}.json", f"/tables/shop/{table}"]
@@ -132,9 +132,9 @@ def test_no_answer_about_a_table_has_a_planted_value(world: World, caplog: pytes
     for path in pages:
         shown = world.send("GET", path)
         assert shown.status_code == 200, (path, shown.status_code)
-        told.append(shown.text)
-    told += [record.getMessage() + str(getattr(record, "fields", "")) for record in caplog.records]
-    assert [found for text in told if (found := found_in(text))] == []
+        texts.append(shown.text)
+    texts += [record.getMessage() + str(getattr(record, "fields", "")) for record in caplog.records]
+    assert [found for text in texts if (found := found_in(text))] == []
 
 
 def test_no_object_about_the_data_has_a_planted_value(world: World) -> None:

@@ -114,16 +114,16 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 
 def test_a_broken_metric_says_why(world: World, tmp_path: Path) -> None:
     for what, (change, _) in BROKEN.items():
-        told = {**REVENUE, **change, "name": named(what)}
-        write(tmp_path, f"{named(what)}.yml", {key: value for key, value in told.items() if value is not None})
+        definition = {**REVENUE, **change, "name": named(what)}
+        write(tmp_path, f"{named(what)}.yml", {key: value for key, value in definition.items() if value is not None})
     extract(world)
     found = metrics(world)
     for what, (_, message) in BROKEN.items():
-        one, at = found[named(what)], f"/api/metrics/{named(what)}"
+        metric, at = found[named(what)], f"/api/metrics/{named(what)}"
         if message:
-            assert (one["status"], message in one["problem"]) == ("broken", True), (what, one["problem"])
+            assert (metric["status"], message in metric["problem"]) == ("broken", True), (what, metric["problem"])
             assert world.send("GET", f"{at}/sql").status_code == 422
-            assert world.ask("GET", at)["problem"] == one["problem"]
+            assert world.ask("GET", at)["problem"] == metric["problem"]
 
 
 def named(what: str) -> str:
@@ -141,15 +141,15 @@ INVALID: dict[str, tuple[str, str]] = {
 
 
 def test_a_file_that_can_not_be_used_is_reported_and_the_others_count(world: World, tmp_path: Path) -> None:
-    said = {f"{named(what)}.yml": message for what, (_, message) in INVALID.items()}
+    messages = {f"{named(what)}.yml": message for what, (_, message) in INVALID.items()}
     for what, (text, _) in INVALID.items():
         write(tmp_path, f"{named(what)}.yml", text)
     write(tmp_path, "good.yml", REVENUE)
     extract(world)
     assert list(metrics(world)) == ["revenue"]
     answer = world.ask("POST", "/api/admin/metrics/import", {"format": "yaml", "text": yaml.safe_dump(REVENUE)})
-    assert sorted(each["file"] for each in answer["problems"]) == sorted(said)
-    assert [each for each in answer["problems"] if said[each["file"]] not in each["message"]] == []
+    assert sorted(each["file"] for each in answer["problems"]) == sorted(messages)
+    assert [each for each in answer["problems"] if messages[each["file"]] not in each["message"]] == []
     for text, message in INVALID.values():
         refused = world.send("POST", "/api/admin/metrics/import", {"format": "yaml", "text": text})
         assert (refused.status_code, message in refused.get_json()["detail"]) == (422, True)
@@ -310,8 +310,8 @@ metrics:
 
 
 def test_documents_of_other_tools_are_imported() -> None:
-    (one,) = ossie.read(FOREIGN_OSSIE).definitions
-    assert (one.table, one.expression, one.notes, one.synonyms, one.questions) == (
+    (definition,) = ossie.read(FOREIGN_OSSIE).definitions
+    assert (definition.table, definition.expression, definition.notes, definition.synonyms, definition.questions) == (
         "shop.orders",
         "SUM(orders.total)",
         ("one", "two"),

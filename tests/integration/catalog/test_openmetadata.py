@@ -83,7 +83,7 @@ def test_a_name_that_fits_several_tables_is_left_out(world: World, catalog: Open
 
 
 @pytest.mark.parametrize(
-    ("wrong", "status", "said"),
+    ("wrong", "status", "reason"),
     [
         ({"status": 403}, 422, "refuses the token"),
         ({"status": 500}, 503, "status 500"),
@@ -96,14 +96,14 @@ def test_a_name_that_fits_several_tables_is_left_out(world: World, catalog: Open
     ],
 )
 def test_a_failed_import_keeps_the_last_one(
-    world: World, catalog: OpenMetadataDouble, wrong: dict[str, Any], status: int, said: str
+    world: World, catalog: OpenMetadataDouble, wrong: dict[str, Any], status: int, reason: str
 ) -> None:
     catalog.tables = [ORDERS]
     world.ask("POST", "/api/admin/openmetadata/import", {})
     for name, value in wrong.items():
         setattr(catalog, name, value)
     answer = world.send("POST", "/api/admin/openmetadata/import", {})
-    assert (answer.status_code, said in answer.get_json()["detail"], TOKEN in answer.text) == (status, True, False)
+    assert (answer.status_code, reason in answer.get_json()["detail"], TOKEN in answer.text) == (status, True, False)
     assert world.ask("GET", "/api/catalog/tables/shop.orders")["tier"] == "Tier1"
 
 

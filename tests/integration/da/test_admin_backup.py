@@ -47,14 +47,14 @@ def test_a_backup_is_restored_on_another_server(
     (tmp_path / "other.key").write_text("o" * 64)
     with host(new_home, ACCESS_MAX_AGE="0", fork=True) as new:
         assert da("login", "--server", new.url, "--bootstrap", "root@example.com").code == 0
-        for arguments, said in (
+        for arguments, message in (
             (["all.dabackup"], "is encrypted"),
             (["all.dabackup", "--key-file", "other.key"], "does not open"),
             (["cut.dabackup", "--key-file", str(key)], "cut off"),
             (["no.dabackup"], "can't read the backup"),
         ):
             ran = da("admin", "restore", *arguments)
-            assert (ran.code, said in ran.err) == (1, True), ran
+            assert (ran.code, message in ran.err) == (1, True), ran
         planned = checked("admin.restore", "all.dabackup", "--key-file", str(key), "--dry-run")
         assert (planned["missing_count"], planned["in_backup"], planned["in_use"]) == (1, 1, False)
         assert {"kind": "user", "name": "root@example.com", "change": "removed"} in planned["state"]

@@ -100,8 +100,8 @@ def test_issues_are_read_anew_until_all_were(api: FunctionsApi, logged_in: Da) -
 
 
 def test_an_issue_that_jira_does_not_have_fails_a_refresh(api: FunctionsApi, logged_in: Da) -> None:
-    told = {"counts": {"read": 2, "fetched": 1, "missing": 1}, "notes": ["Jira has no issue 'SUP-9'"], "error": None}
-    api.answers["POST", "/api/admin/jira/refresh"] = [(200, {**told, "is_complete": True, "next_from": None})]
+    report = {"counts": {"read": 2, "fetched": 1, "missing": 1}, "notes": ["Jira has no issue 'SUP-9'"], "error": None}
+    api.answers["POST", "/api/admin/jira/refresh"] = [(200, {**report, "is_complete": True, "next_from": None})]
     ran = logged_in("admin", "jira", "refresh", "SUP-1", "SUP-9")
     assert (ran.code, ran.err) == (1, "Jira has no issue 'SUP-9'\n")
     assert api.bodies == [{"keys": ["SUP-1", "SUP-9"], "all_issues": False, "created_from": None}]
@@ -110,9 +110,9 @@ def test_an_issue_that_jira_does_not_have_fails_a_refresh(api: FunctionsApi, log
 
 
 def test_a_replay_reports_changes(api: FunctionsApi, logged_in: Da) -> None:
-    told = {"events": 1, "issues": 0, "status": "unchanged", "notes": [], "error": None}
-    broken = {**told, "status": "partial", "error": "an archive is damaged"}
-    api.answers["POST", "/api/admin/jira/replay"] = [(200, told), (207, broken)]
+    report = {"events": 1, "issues": 0, "status": "unchanged", "notes": [], "error": None}
+    broken = {**report, "status": "partial", "error": "an archive is damaged"}
+    api.answers["POST", "/api/admin/jira/replay"] = [(200, report), (207, broken)]
     assert logged_in("admin", "jira", "replay").out == "1 event applied again, 0 issues changed.\n"
     ran = logged_in("admin", "jira", "replay")
     assert (ran.code, ran.err) == (1, "an archive is damaged\n")

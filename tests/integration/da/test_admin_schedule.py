@@ -70,7 +70,7 @@ def test_a_server_is_paused_and_resumed(api: FunctionsApi, logged_in: Da) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "path", "told"),
+    ("arguments", "path", "schedule"),
     [
         (["shop", "every 6h"], "sources/shop", "every 6h"),
         (["shop.a", "daily", "05:00"], "tables/shop.a", "daily 05:00"),
@@ -79,8 +79,8 @@ def test_a_server_is_paused_and_resumed(api: FunctionsApi, logged_in: Da) -> Non
     ],
 )
 def test_a_source_or_table_is_given_its_schedule(
-    api: FunctionsApi, logged_in: Da, arguments: list[str], path: str, told: str
+    api: FunctionsApi, logged_in: Da, arguments: list[str], path: str, schedule: str
 ) -> None:
     api.answers["PUT", f"/api/admin/{path}"] = [(200, {})]
-    assert logged_in("admin", "set-schedule", *arguments).out == f"Schedule of {arguments[0]}: {told}.\n"
-    assert api.bodies == [{"sync_schedule": told if arguments[1:] else None}]
+    assert logged_in("admin", "set-schedule", *arguments).out == f"Schedule of {arguments[0]}: {schedule}.\n"
+    assert api.bodies == [{"sync_schedule": schedule if arguments[1:] else None}]

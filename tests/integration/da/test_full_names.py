@@ -84,9 +84,9 @@ def test_an_object_of_the_user_with_this_name_is_kept(give: Give, ask: Ask, thei
     give(shop__items="items", crm__x="x")
     ask("drop view shop.items; drop schema shop")
     ask(theirs)
-    (said,) = give(shop__orders="orders", shop__items="items")
-    assert note in said
-    assert "query it as orders, or rename yours and sync again" in said
+    (message,) = give(shop__orders="orders", shop__items="items")
+    assert note in message
+    assert "query it as orders, or rename yours and sync again" in message
     assert ask("select id from shop.orders") == [(42,)]
     assert ask("select id from orders") == [("shop.orders",)]
     assert ask("select id from shop.items") == [("shop.items",)]

@@ -142,13 +142,13 @@ def test_an_older_system_moves_in_with_its_rights_and_data(
 
     moved = versions(store)
     assert not any(name.startswith("uploads/") for name in moved)
-    told = da(bob, "admin", "import", "--from", str(old), server=server, token=admin).stdout.splitlines()
+    lines = da(bob, "admin", "import", "--from", str(old), server=server, token=admin).stdout.splitlines()
     assert versions(store) == moved
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == lying
-    assert told[0] == "Imported nothing new."
-    assert told[2].startswith("Already published: the files of 4 tables: 1,004 rows, ")
-    assert "  user BOB@example.com: it is a different spelling of bob@example.com, which is imported" in told
-    assert told[-1] == "Published in snapshot 1."
+    assert lines[0] == "Imported nothing new."
+    assert lines[2].startswith("Already published: the files of 4 tables: 1,004 rows, ")
+    assert "  user BOB@example.com: it is a different spelling of bob@example.com, which is imported" in lines
+    assert lines[-1] == "Published in snapshot 1."
 
 
 def test_a_system_of_files_alone_is_imported(move: Move, old: Path) -> None:
@@ -159,8 +159,8 @@ def test_a_system_of_files_alone_is_imported(move: Move, old: Path) -> None:
     report = move()
     expected = sorted({*TABLES, "external.files"} - {"local.files"})
     assert statuses(report) == dict.fromkeys(expected, "published")
-    told = {left["name"]: left["reason"] for left in report["left"]}
-    assert told == {"in.c-main.gone": "it is neither in the registry nor in any folder"}
+    reasons = {left["name"]: left["reason"] for left in report["left"]}
+    assert reasons == {"in.c-main.gone": "it is neither in the registry nor in any folder"}
     assert (report["version"], report["public_tables"]) == (0, [])
 
 
@@ -175,8 +175,8 @@ def test_damaged_files_are_reported(move: Move, old: Path, store: "Store") -> No
     salaries.write_bytes(b"PAR1 and no more")
     report = move()
     assert statuses(report) == dict.fromkeys((name for name in TABLES if "salaries" not in name), "published")
-    told = {left["name"]: left["reason"] for left in report["left"]}
-    assert told["extracts/keboola/data/salaries.parquet"].startswith("can't be read as parquet")
+    reasons = {left["name"]: left["reason"] for left in report["left"]}
+    assert reasons["extracts/keboola/data/salaries.parquet"].startswith("can't be read as parquet")
 
     put(salaries, 'select 1 as "a b", 2 as "a-b"')
     report = move(code=1)

@@ -138,9 +138,9 @@ def test_a_newer_state_is_refused(root: Path, read: Read) -> None:
 @pytest.mark.parametrize("content", [b"no database", bytes(8192)])
 def test_a_damaged_state_is_refused(root: Path, read: Read, content: bytes) -> None:
     (root / "state/system.duckdb").write_bytes(content)
-    with pytest.raises(DaError, match=r"as a DuckDB database") as told:
+    with pytest.raises(DaError, match=r"as a DuckDB database") as raised:
         read()
-    assert "da-import-" not in str(told.value)
+    assert "da-import-" not in str(raised.value)
 
 
 def test_a_state_that_is_being_written_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,8 +204,8 @@ def test_tables_without_parquet_are_reported(root: Path, put: Put, read: Read) -
     put("extracts/broken/data/whole.parquet")
     system = read()
     assert [(each.source, each.table) for each in system.tables] == [("broken", "whole"), ("keboola", "good")]
-    told = {left.name: left.reason.partition(":")[0] for left in system.left}
-    assert told == {
+    reasons = {left.name: left.reason.partition(":")[0] for left in system.left}
+    assert reasons == {
         "extracts/broken/extract.duckdb": f"can't open '{root}/extracts/broken/extract.duckdb' as a DuckDB database",
         "extracts/keboola/data/bad.parquet": "can't be read as parquet",
         "extracts/keboola/far": "a remote table without files",

@@ -49,8 +49,8 @@ def test_a_choice_follows_a_person_to_another_laptop(
     ask("login", "--server", running[0].url, "--token", running[1])
     assert "2 files" in ask("sync")
     assert "All tables that you can read: 2 tables mirrored, 0 left out." in ask("mirror")
-    told = ask("mirror", "--without", "shop.events")
-    assert "without shop.events: 1 table mirrored, 1 left out. To apply it on this machine, run: da sync" in told
+    output = ask("mirror", "--without", "shop.events")
+    assert "without shop.events: 1 table mirrored, 1 left out. To apply it on this machine, run: da sync" in output
     synced = ask("sync")
     assert "emoved shop.events" in synced
     assert "1 table left out by your choice; to see it, run: da mirror" in synced
@@ -68,9 +68,9 @@ def test_a_choice_follows_a_person_to_another_laptop(
     report = json.loads(ask("sync", "--json"))
     jsonschema.validate(report, json.loads((SCHEMAS / "sync.json").read_text()))
     assert (report["left_out"], report["not_mirrored"], report["unchanged"]) == (1, 0, 1)
-    told = ask("mirror", "--only", "shop.*", "--only", "erp.x", "--without", "shop.orders")
-    assert "'erp.x' is no table that you can read now" in told
-    assert "Only erp.x, shop.*, without shop.orders: 1 table mirrored, 1 left out." in told
+    output = ask("mirror", "--only", "shop.*", "--only", "erp.x", "--without", "shop.orders")
+    assert "'erp.x' is no table that you can read now" in output
+    assert "Only erp.x, shop.*, without shop.orders: 1 table mirrored, 1 left out." in output
     assert "Updated shop.events" in ask("sync")
     assert "2 tables mirrored, 0 left out" in ask("mirror", "--all")
     assert "Updated shop.orders" in ask("sync")

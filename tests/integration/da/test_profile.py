@@ -30,13 +30,13 @@ def test_a_file_is_profiled_without_a_server(da: Da) -> None:
 
 
 def test_json_is_one_document_or_a_list(da: Da, here: Path) -> None:
-    one = json.loads(da("profile", "orders.csv", "--json").out)
-    assert (one["table"], one["tableProfile"]["rowCount"]) == ("orders", 3)
+    document = json.loads(da("profile", "orders.csv", "--json").out)
+    assert (document["table"], document["tableProfile"]["rowCount"]) == ("orders", 3)
     duckdb.sql("select 1 as a").write_parquet(str(here / "a.parquet"))
     two = json.loads(da("profile", "orders.csv", "a.parquet", "--json").out)
     assert [each["table"] for each in two] == ["orders", "a"]
     assert da("profile", "orders.csv", "-o", "p.json").code == 0
-    assert json.loads((here / "p.json").read_text())["columnProfile"] == one["columnProfile"]
+    assert json.loads((here / "p.json").read_text())["columnProfile"] == document["columnProfile"]
 
 
 def test_the_page_is_self_contained_and_escaped(da: Da, here: Path) -> None:

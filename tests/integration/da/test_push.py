@@ -54,8 +54,8 @@ def test_notes_are_handed_in_once_without_secrets(
         assert ask("--remove", "notes/a.md")["removed"]["private"] is True
         picture = folder / "notes/chart 1.png"
         picture.write_bytes(b"\x89PNG\r\n\x1a\n\x00 password: hunter2")
-        (told,) = ask("notes/chart 1.png")["notes"]
-        assert (told["status"], told["is_text"], told["private"]) == ("new", False, True)
+        (note,) = ask("notes/chart 1.png")["notes"]
+        assert (note["status"], note["is_text"], note["private"]) == ("new", False, True)
         assert "for you alone, not searched for secrets" in da("push", "notes/chart 1.png").out
         assert ask("notes/chart 1.png")["notes"][0]["status"] == "unchanged"
         assert ask("--remove", "notes/chart 1.png")["removed"]["media_type"] == "image/png"
@@ -90,8 +90,8 @@ def test_sessions_of_the_workspace_are_found(
         assert (nothing.code, "there are no sessions" in nothing.err) == (2, True)
         folder = tmp_path / "claude/projects" / re.sub(r"[^A-Za-z0-9]", "-", str(work))
         folder.mkdir(parents=True)
-        said = {"type": "user", "message": {"role": "user", "content": "The password is hunter2, orders are net."}}
-        (folder / "s1.jsonl").write_text(json.dumps(said))
+        message = {"type": "user", "message": {"role": "user", "content": "The password is hunter2, orders are net."}}
+        (folder / "s1.jsonl").write_text(json.dumps(message))
         dry = json.loads(da("push", "--sessions", "--dry-run", "--json").out)["notes"]
         assert [(each["name"], each["status"], each["secrets"]) for each in dry] == [
             ("sessions/s1.md", "new", {"secret": 1})

@@ -127,7 +127,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def one(con: duckdb.DuckDBPyConnection, sql: str) -> float:
+def number(con: duckdb.DuckDBPyConnection, sql: str) -> float:
     row = con.execute(sql).fetchone()
     assert row is not None
     return float(row[0])
@@ -161,7 +161,7 @@ def test_another_seed_gives_other_data_of_the_same_size(tmp_path: Path) -> None:
 def test_the_manifest_describes_the_files(tmp_path: Path, size: str) -> None:
     generate(size, 42, "csv", tmp_path)
     manifest = json.loads((tmp_path / MANIFEST).read_text())
-    rows = {table: int(one(duckdb.connect(), f"select count(*) from '{tmp_path}/{table}.csv'")) for table in TABLES}
+    rows = {table: int(number(duckdb.connect(), f"select count(*) from '{tmp_path}/{table}.csv'")) for table in TABLES}
     assert manifest["tables"] == rows
     assert manifest["total_rows"] == sum(rows.values())
     assert manifest["date_range"]["end"] == "2026-02-28"
@@ -195,25 +195,25 @@ def test_parquet_keeps_money_exact(shop: duckdb.DuckDBPyConnection) -> None:
 @pytest.mark.parametrize("table", TABLES)
 def test_ids_are_unique(shop: duckdb.DuckDBPyConnection, table: str) -> None:
     key = shop.execute(f"describe {table}").fetchall()[0][0]
-    assert one(shop, f"select count(*) - count(distinct {key}) from {table}") == 0
+    assert number(shop, f"select count(*) - count(distinct {key}) from {table}") == 0
 
 
 @pytest.mark.parametrize(("table", "column", "parent"), KEYS)
 def test_foreign_keys_hold(shop: duckdb.DuckDBPyConnection, table: str, column: str, parent: str) -> None:
     lost = f"select count(*) from {table} anti join {parent} using ({column}) where {column} is not null"
-    assert one(shop, lost) == 0
+    assert number(shop, lost) == 0
 
 
 @pytest.mark.parametrize("wrong", NOT_AS_IT_SHOULD_BE)
 def test_nothing_contradicts_itself(shop: duckdb.DuckDBPyConnection, wrong: str) -> None:
-    assert one(shop, f"select count(*) from (select 1 {NOT_AS_IT_SHOULD_BE[wrong]})") == 0
+    assert number(shop, f"select count(*) from (select 1 {NOT_AS_IT_SHOULD_BE[wrong]})") == 0
 
 
 @pytest.mark.parametrize(("what", "share", "lowest", "highest"), SHARES, ids=[row[0] for row in SHARES])
 def test_the_data_has_its_patterns(
     shop: duckdb.DuckDBPyConnection, what: str, share: str, lowest: float, highest: float
 ) -> None:
-    assert lowest <= one(shop, f"select {share}") <= highest, what
+    assert lowest <= number(shop, f"select {share}") <= highest, what
 
 
 def test_new_sample_data_replaces_old(tmp_path: Path) -> None:

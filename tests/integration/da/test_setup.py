@@ -54,8 +54,8 @@ def ready(api: FunctionsApi) -> FunctionsApi:
 
 
 def options(server: str, **more: str) -> tuple[str, ...]:
-    said = {"domain": "example.com", "email": "Ann@example.com", "data": "sources/shop", "server": server, **more}
-    return ("--yes", *(part for name, value in said.items() for part in (f"--{name}", value)))
+    answers = {"domain": "example.com", "email": "Ann@example.com", "data": "sources/shop", "server": server, **more}
+    return ("--yes", *(part for name, value in answers.items() for part in (f"--{name}", value)))
 
 
 def env(project: Path) -> dict[str, str]:
@@ -80,9 +80,9 @@ def test_the_files_say_what_was_answered(da: Da, project: Path) -> None:
     assert "  shop:\n    config:\n" in text
     assert '      path: "shop"\n' in text
     assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
-    said = env(project)
-    assert (said["SOURCES"], said["PORT"]) == ("./sources", "1")
-    secrets = [said[name] for name in ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")]
+    variables = env(project)
+    assert (variables["SOURCES"], variables["PORT"]) == ("./sources", "1")
+    secrets = [variables[name] for name in ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")]
     assert len(set(secrets)) == 3
     assert {len(secret) for secret in secrets} == {64}
 
@@ -207,14 +207,14 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("wrong", "said"), WRONG.values(), ids=WRONG)
-def test_an_invalid_answer_is_reported(da: Da, project: Path, wrong: dict[str, str], said: str) -> None:
+@pytest.mark.parametrize(("wrong", "message"), WRONG.values(), ids=WRONG)
+def test_an_invalid_answer_is_reported(da: Da, project: Path, wrong: dict[str, str], message: str) -> None:
     for name in ("sources/zero", "sources/it's", "shop"):
         (project / name).mkdir()
     (project / "sources" / "zero" / ".hidden.csv").touch()
     ran = da("setup", *options(**{"server": "http://127.0.0.1:1", **wrong}))
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert said in ran.err
+    assert message in ran.err
     assert not (project / ".env").exists()
 
 
@@ -261,13 +261,13 @@ TURNS: dict[str, tuple[tuple[str, str], tuple[int, Any], str]] = {
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_wrong_turn_gets_a_clear_next_step(da: Da, ready: FunctionsApi, project: Path, turn: str) -> None:
     assert project
-    asked, answer, said = TURNS[turn]
+    asked, answer, message = TURNS[turn]
     if turn == "not admin":
         da("login", "--server", ready.address, "--token", TOKEN)
     ready.answers[asked] = [answer]
     ran = da("setup", *options(ready.address))
     assert ran.code == 1
-    assert said in ran.err
+    assert message in ran.err
 
 
 def test_a_failed_table_is_reported_and_the_others_are_mirrored(da: Da, ready: FunctionsApi, project: Path) -> None:
@@ -298,8 +298,8 @@ def test_a_keboola_project_is_set_up_from_its_token(
 ) -> None:
     monkeypatch.setenv("KEBOOLA_STORAGE_TOKEN", "12-34-secret")
     ready.answers["POST", APPLY] = [(200, {"sources": [{"name": "kbc", "type": "keboola", "outcome": "created"}]})]
-    said = {"domain": "example.com", "email": "ann@example.com", "source": "keboola", "buckets": "in.c-crm, out.*"}
-    given = {**said, "server": ready.address}
+    answers = {"domain": "example.com", "email": "ann@example.com", "source": "keboola", "buckets": "in.c-crm, out.*"}
+    given = {**answers, "server": ready.address}
     ran = da("setup", "--yes", *(part for name, value in given.items() for part in (f"--{name}", value)))
     assert ran.code == 0, ran
     env = (project / ".env").read_text()
@@ -313,8 +313,8 @@ def test_a_keboola_project_is_set_up_from_its_token(
 
 def test_a_bigquery_project_is_set_up(da: Da, project: Path, ready: FunctionsApi) -> None:
     ready.answers["POST", APPLY] = [(200, {"sources": [{"name": "bq", "type": "bigquery", "outcome": "created"}]})]
-    said = {"domain": "example.com", "email": "ann@example.com", "source": "bigquery", "datasets": "sales, crm_*"}
-    given = {**said, "project": "my-project-123", "server": ready.address}
+    answers = {"domain": "example.com", "email": "ann@example.com", "source": "bigquery", "datasets": "sales, crm_*"}
+    given = {**answers, "project": "my-project-123", "server": ready.address}
     ran = da("setup", "--yes", *(part for name, value in given.items() for part in (f"--{name}", value)))
     assert ran.code == 0, ran
     assert "BIGQUERY_PROJECT=my-project-123\n" in (project / ".env").read_text()

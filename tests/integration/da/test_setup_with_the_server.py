@@ -83,8 +83,8 @@ def test_a_first_installation_resumes_wherever_it_stopped(tmp_path: Path) -> Non
     assert waiting.stdout is not None
     assert any("Waiting for it" in line for line in waiting.stdout)
     waiting.send_signal(signal.SIGINT)
-    _, told = waiting.communicate(timeout=60)
-    assert (waiting.returncode, "run da setup again" in told) == (130, True)
+    _, output = waiting.communicate(timeout=60)
+    assert (waiting.returncode, "run da setup again" in output) == (130, True)
 
     with at.make_dev() as functions:
         try:

@@ -145,8 +145,8 @@ def test_a_table_lives(eve: Laptop, files: Path) -> None:
     eve.da(*tables, "update", "till.orders", "--unset", "nullstr")
     assert json.loads(eve.da(*tables, "show", "till.orders", "--json"))["options"] == {}
     named = ("description", "primary_key", "cursor_column", "bucket")
-    said = ("--primary-key", "order_id", "--cursor-column", "order_id", "--bucket", "a")
-    eve.da(*tables, "update", "till.orders", *said)
+    options = ("--primary-key", "order_id", "--cursor-column", "order_id", "--bucket", "a")
+    eve.da(*tables, "update", "till.orders", *options)
     eve.da(*tables, "update", "till.orders", *(word for name in named for word in ("--unset", name)))
     shown = json.loads(eve.da(*tables, "show", "till.orders", "--json"))
     assert [shown[name] for name in named] == [None, [], None, None]

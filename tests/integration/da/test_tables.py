@@ -88,8 +88,8 @@ def test_an_administrator_goes_back_to_an_earlier_one(logged_in: Da, api: Functi
 
 
 def test_an_administrator_is_told_what_is_held_back_and_releases_it(logged_in: Da, api: FunctionsApi) -> None:
-    told = {"snapshot": 12, "status": "unchanged", "tables": 2, "missing": ["crm.people"], "held_back": ["shop"]}
-    told["changes"] = [
+    report = {"snapshot": 12, "status": "unchanged", "tables": 2, "missing": ["crm.people"], "held_back": ["shop"]}
+    report["changes"] = [
         {"table": "crm.people", "change": "removed", "rows_before": 1200, "rows_after": None},
         {"table": "shop.orders", "change": "changed", "rows_before": 4000, "rows_after": 3999},
         {"table": "shop.items", "change": "changed", "rows_before": 7, "rows_after": 7},
@@ -97,8 +97,8 @@ def test_an_administrator_is_told_what_is_held_back_and_releases_it(logged_in: D
     changes = (
         "  crm.people: removed, 1,200 rows\n  shop.orders: 4,000 → 3,999 rows\n  shop.items: 7 rows, other content\n"
     )
-    done = {**told, "snapshot": 13, "status": "published"}
-    api.answers["POST", "/api/admin/snapshots/11/rollback"] = [(200, told), (200, done)]
+    done = {**report, "snapshot": 13, "status": "published"}
+    api.answers["POST", "/api/admin/snapshots/11/rollback"] = [(200, report), (200, done)]
     held = "Held back by a rollback until they publish again or you run da admin release: shop.\n"
     assert logged_in("admin", "rollback", "11", "--dry-run").out == (
         f"Would restore snapshot 11: 2 tables.\n{changes}Would remove tables: crm.people.\n{held}"

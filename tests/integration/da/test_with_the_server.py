@@ -59,8 +59,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory, shared_cloud: "Cloud") -> Be
     (files / "customers.csv").write_text("id,name\n1,Ann\n")
     laptop = Laptop(home / "admin")
     with host(home, shared_cloud, ACCESS_MAX_AGE="0", fork=True) as running:
-        told = ("--server", running.url, "--bootstrap", "eve@example.com")
-        laptop.da("auth", "login", *told, BOOTSTRAP_SECRET=BOOTSTRAP_SECRET)
+        options = ("--server", running.url, "--bootstrap", "eve@example.com")
+        laptop.da("auth", "login", *options, BOOTSTRAP_SECRET=BOOTSTRAP_SECRET)
         laptop.da("admin", "add-source", "shop", "--path", "files")
         laptop.da("admin", "sync")
     return Begun(shared_cloud, files, json.loads((laptop.home / "config/token.json").read_text())["token"])
@@ -152,10 +152,10 @@ def test_expectations_that_are_not_met_show_in_a_sync(admin: Laptop, tmp_path: P
     expected.write_text(json.dumps([{"kind": "row_count", "max": 2}]))
     admin.da("admin", "expect", "shop.orders", str(expected))
     (tmp_path / "files/orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n3,3.00\n")
-    told = "expectations are not met: row_count: there are 3 rows, and at most 2 are expected"
-    assert told in admin.da("admin", "sync", "shop")
-    assert f"shop.orders: {told}" in admin.da("sync")
-    assert f"shop.orders: {told}" in json.loads(admin.da("sync", "--json"))["notes"]
+    notice = "expectations are not met: row_count: there are 3 rows, and at most 2 are expected"
+    assert notice in admin.da("admin", "sync", "shop")
+    assert f"shop.orders: {notice}" in admin.da("sync")
+    assert f"shop.orders: {notice}" in json.loads(admin.da("sync", "--json"))["notes"]
     (tmp_path / "files/orders.csv").write_text("Order ID,total\n1,1.50\n")
     admin.da("admin", "sync", "shop")
     assert "expectations" not in admin.da("sync")

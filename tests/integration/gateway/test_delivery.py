@@ -179,9 +179,9 @@ def test_an_instance_of_its_own_starts_serves_and_stops_on_sigterm(office: Offic
             with pytest.raises(ConnectionClosed, match="stopping"):
                 socket.recv(60)
         assert child.wait(60) == 0
-    said = (tmp_path / "log").read_text()
-    assert "gateway stopped" in said
-    assert ann not in said
+    logged = (tmp_path / "log").read_text()
+    assert "gateway stopped" in logged
+    assert ann not in logged
 
 
 def started(port: int, child: "subprocess.Popen[bytes]") -> Running:
@@ -196,7 +196,7 @@ def started(port: int, child: "subprocess.Popen[bytes]") -> Running:
 
 
 @pytest.mark.parametrize(
-    ("variables", "status", "said"),
+    ("variables", "status", "message"),
     [
         ({"WS_GATEWAY_PORT": "http"}, 2, "WS_GATEWAY_PORT"),
         ({"HEARTBEAT_INTERVAL_SECONDS": "0"}, 2, "HEARTBEAT_INTERVAL_SECONDS"),
@@ -207,13 +207,13 @@ def started(port: int, child: "subprocess.Popen[bytes]") -> Running:
     ],
 )
 def test_an_instance_that_can_not_start_says_why(
-    office: Office, variables: dict[str, Any], status: int, said: str
+    office: Office, variables: dict[str, Any], status: int, message: str
 ) -> None:
     environ = {**os.environ, **office.environ, **variables}
     done = subprocess.run(
         [sys.executable, "-m", "analyst.gateway"], env=environ, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (status, True, False), done.stderr
+    assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (status, True, False), done.stderr
 
 
 def test_without_its_package_an_instance_says_what_to_install() -> None:

@@ -123,9 +123,9 @@ def test_bad_requests_say_what_is_wrong_and_end_nothing(office: Office, tmp_path
     with sockets.socket(sockets.AF_UNIX) as stale:
         stale.bind(str(path))  # left by a process that was killed
     with gateway(office.environ, QUICK, path) as running:
-        for data, status, said in REFUSED:
+        for data, status, message in REFUSED:
             found, answer = sent(path, data)
-            assert (found, said in answer["error"]) == (status, True), (data[:80], answer)
+            assert (found, message in answer["error"]) == (status, True), (data[:80], answer)
         with signed_in(running, ann) as socket:
             assert sent(path, request({"user": "ann@example.com", "notification": {"message": "only this"}}))[1] == {
                 "sent": 1

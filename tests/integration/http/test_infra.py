@@ -141,9 +141,9 @@ def test_people_are_told_how_to_log_in_and_read_logs_and_stop_it_cleanly(tmp_pat
                 lines = [line.strip() for line in shown.splitlines()]
                 if is_first:
                     start = next(n for n, line in enumerate(lines) if line.startswith(". dev/env"))
-                    told = " && ".join(lines[start : start + 2])
+                    command = " && ".join(lines[start : start + 2])
                     environ = {**os.environ, "DA_CONFIG_DIR": str(tmp_path / "config-da"), "NO_PROXY": "localhost"}
-                    subprocess.run(told, shell=True, cwd=tmp_path, env=environ, check=True, timeout=300)
+                    subprocess.run(command, shell=True, cwd=tmp_path, env=environ, check=True, timeout=300)
             finally:
                 process.send_signal(signal.SIGINT)
                 rest = process.stdout.read()

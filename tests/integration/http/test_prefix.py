@@ -234,9 +234,9 @@ def test_clients_of_oauth_find_the_server(mounted: Mounted) -> None:
     """They look at the root of the host, with the path behind `/.well-known/…` (RFC 8414 and RFC 9728, section 3.1)."""
     stranger = Client(mounted.client.application)
     challenge = stranger.post(f"{PREFIX}/mcp", json={}, base_url=mounted.origin).headers["WWW-Authenticate"]
-    told = re.search(r'resource_metadata="([^"]+)"', challenge)
-    assert told is not None
-    places = (told[1].removeprefix(mounted.origin), f"/.well-known/oauth-protected-resource{PREFIX}/mcp")
+    metadata = re.search(r'resource_metadata="([^"]+)"', challenge)
+    assert metadata is not None
+    places = (metadata[1].removeprefix(mounted.origin), f"/.well-known/oauth-protected-resource{PREFIX}/mcp")
     for place in (*places, f"/.well-known/oauth-protected-resource{PREFIX}"):
         found = mounted.get(place).get_json()
         assert (found["resource"], found["authorization_servers"]) == (f"{mounted.host.url}/mcp", [mounted.host.url]), (
@@ -256,11 +256,11 @@ def test_clients_of_oauth_find_the_server(mounted: Mounted) -> None:
 @pytest.mark.parametrize("path", ["/iceberg/v1/config", "/delta-sharing/shares", "/api/health"])
 def test_refusals_of_the_server_have_the_error_shape_of_their_path(mounted: Mounted, path: str) -> None:
     """Before a request reaches a function, such as one that is too large."""
-    said = []
+    documents = []
     for asked in (path, PREFIX + path):
         request = Request(EnvironBuilder(asked, headers=[("X-Request-Id", "x")]).get_environ())
-        said.append(refuse(request, InvalidInputError("no"), mounted.world.process, ROUTES).get_json())
-    assert said[0] == said[1]
+        documents.append(refuse(request, InvalidInputError("no"), mounted.world.process, ROUTES).get_json())
+    assert documents[0] == documents[1]
 
 
 def test_a_path_whose_prefix_the_proxy_says_it_removed_is_not_shortened_again(mounted: Mounted) -> None:

@@ -145,8 +145,8 @@ def issue(
     number: int, *, key: str | None = None, created: datetime = NOON, updated: datetime = NOON, **fields: Any
 ) -> dict[str, Any]:
     """Return a whole issue as webhooks embed it."""
-    told = {"summary": f"Issue {number}", "created": stamp(created), "updated": stamp(updated), **fields}
-    return {"id": str(number), "key": key or f"ABC-{number}", "fields": told}
+    merged = {"summary": f"Issue {number}", "created": stamp(created), "updated": stamp(updated), **fields}
+    return {"id": str(number), "key": key or f"ABC-{number}", "fields": merged}
 
 
 def event(name: str, at: datetime = NOON, **members: Any) -> dict[str, Any]:

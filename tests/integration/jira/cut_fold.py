@@ -106,11 +106,11 @@ def prepare(place: Place, installed: Installed, folder: Path) -> Scene:
     copy_all(installed.cloud.open(), store := place.open())
     jira = serve(Held(store), folder, "nobody")
     history = History(Random(11))
-    told = len(history.go_on(8))
+    count = len(history.go_on(8))
     for number, event in enumerate(history.events):
         jira.take(event, f"e{number}")
     jira.fold()
-    for number, event in enumerate(history.go_on(8)[told:]):
+    for number, event in enumerate(history.go_on(8)[count:]):
         jira.take(event, f"later{number}")
     names = frozenset(key.removeprefix("extracts/jira/events/") for key in jira.waiting())
     return Scene(place, folder, place.save(), names, jira.files())

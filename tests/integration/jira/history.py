@@ -12,7 +12,7 @@ Event = dict[str, Any]
 
 
 @dataclass
-class Told:
+class Issue:
     """An issue, as it is while its history is told."""
 
     number: int
@@ -43,23 +43,23 @@ class History:
         self.now = NOON
         self.ids = 100
         self.events: list[Event] = []
-        self.issues: list[Told] = []
+        self.issues: list[Issue] = []
         for number in range(1, issues + 1):
             self._pass_time()
             created = self.now - timedelta(days=self.random.choice((0, 0, 40)))
-            told = Told(number * 100, created, self.now, key=f"ABC-{number}")
-            self.issues.append(told)
-            self._tell("jira:issue_created", issue=told.whole())
+            issue = Issue(number * 100, created, self.now, key=f"ABC-{number}")
+            self.issues.append(issue)
+            self._tell("jira:issue_created", issue=issue.whole())
 
     def go_on(self, steps: int) -> list[Event]:
         """Let things happen, and give all events so far."""
-        kinds: tuple[Callable[[Told], None], ...] = (
+        kinds: tuple[Callable[[Issue], None], ...] = (
             self._edit, self._edit, self._move, self._comment, self._edit_comment, self._delete_comment,
             self._log_work, self._link, self._attach, self._delete,
         )  # fmt: skip
         for _ in range(steps):
             self._pass_time()
-            alive = [told for told in self.issues if not told.is_deleted]
+            alive = [issue for issue in self.issues if not issue.is_deleted]
             if alive:
                 self.random.choice(kinds)(self.random.choice(alive))
         return self.events
@@ -74,52 +74,52 @@ class History:
         self.ids += 1
         return self.ids
 
-    def _update(self, told: Told, field_name: str, before: str, after: str) -> None:
-        told.updated = self.now
+    def _update(self, issue: Issue, field_name: str, before: str, after: str) -> None:
+        issue.updated = self.now
         item = {"field": field_name, "fieldtype": "jira", "fromString": before, "toString": after}
         change = {"id": str(self._next_id()), "items": [item]}
-        self._tell("jira:issue_updated", issue=told.whole(), changelog=change, user={"accountId": "ann"})
+        self._tell("jira:issue_updated", issue=issue.whole(), changelog=change, user={"accountId": "ann"})
 
-    def _edit(self, told: Told) -> None:
-        before, told.summary = told.summary, f"Summary {self.now:%H:%M:%S}"
-        self._update(told, "summary", before, told.summary)
+    def _edit(self, issue: Issue) -> None:
+        before, issue.summary = issue.summary, f"Summary {self.now:%H:%M:%S}"
+        self._update(issue, "summary", before, issue.summary)
 
-    def _move(self, told: Told) -> None:
-        before, told.key = told.key, f"{self.random.choice(('ABC', 'XYZ'))}-{self._next_id()}"
-        self._update(told, "Key", before, told.key)
+    def _move(self, issue: Issue) -> None:
+        before, issue.key = issue.key, f"{self.random.choice(('ABC', 'XYZ'))}-{self._next_id()}"
+        self._update(issue, "Key", before, issue.key)
 
-    def _said(self, comment: int) -> dict[str, Any]:
+    def _comment_document(self, comment: int) -> dict[str, Any]:
         at = stamp(self.now)
         return {"id": str(comment), "body": f"Said {at}", "created": stamp(NOON), "updated": at}
 
-    def _comment(self, told: Told) -> None:
-        told.comments.append(self._next_id())
-        self._tell("comment_created", issue=told.partial(), comment=self._said(told.comments[-1]))
+    def _comment(self, issue: Issue) -> None:
+        issue.comments.append(self._next_id())
+        self._tell("comment_created", issue=issue.partial(), comment=self._comment_document(issue.comments[-1]))
 
-    def _edit_comment(self, told: Told) -> None:
-        if told.comments:
-            comment = self._said(self.random.choice(told.comments))
-            self._tell("comment_updated", issue=told.partial(), comment=comment)
+    def _edit_comment(self, issue: Issue) -> None:
+        if issue.comments:
+            comment = self._comment_document(self.random.choice(issue.comments))
+            self._tell("comment_updated", issue=issue.partial(), comment=comment)
 
-    def _delete_comment(self, told: Told) -> None:
-        if told.comments:
-            comment = told.comments.pop(self.random.randrange(len(told.comments)))
-            self._tell("comment_deleted", issue=told.partial(), comment=self._said(comment))
+    def _delete_comment(self, issue: Issue) -> None:
+        if issue.comments:
+            comment = issue.comments.pop(self.random.randrange(len(issue.comments)))
+            self._tell("comment_deleted", issue=issue.partial(), comment=self._comment_document(comment))
 
-    def _log_work(self, told: Told) -> None:
-        worklog = {"id": str(self._next_id()), "issueId": str(told.number), "timeSpentSeconds": 60}
+    def _log_work(self, issue: Issue) -> None:
+        worklog = {"id": str(self._next_id()), "issueId": str(issue.number), "timeSpentSeconds": 60}
         self._tell("worklog_created", worklog={**worklog, "updated": stamp(self.now)})
 
-    def _link(self, told: Told) -> None:
+    def _link(self, issue: Issue) -> None:
         other = self.random.choice(self.issues)
-        ends = {"sourceIssueId": told.number, "destinationIssueId": other.number}
+        ends = {"sourceIssueId": issue.number, "destinationIssueId": other.number}
         self._tell("issuelink_created", issueLink={"id": self._next_id(), **ends, "issueLinkType": {"name": "Blocks"}})
 
-    def _attach(self, told: Told) -> None:
+    def _attach(self, issue: Issue) -> None:
         attachment = {"id": str(self._next_id()), "filename": "a.txt", "size": 1, "created": stamp(self.now)}
-        self._tell("attachment_created", issue=told.partial(), attachment=attachment)
+        self._tell("attachment_created", issue=issue.partial(), attachment=attachment)
 
-    def _delete(self, told: Told) -> None:
+    def _delete(self, issue: Issue) -> None:
         if self.random.random() < 0.3:
-            told.is_deleted = True
-            self._tell("jira:issue_deleted", issue=told.whole())
+            issue.is_deleted = True
+            self._tell("jira:issue_deleted", issue=issue.whole())

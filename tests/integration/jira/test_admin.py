@@ -15,11 +15,11 @@ def test_an_administrator_reads_compares_and_looks(asking: Jira, service: Servic
     instance.clock += 3_600_000
     assert world.ask("POST", "/api/admin/jira/check", {"repair": False})["level"] == "INFO"
     assert world.ask("POST", "/api/admin/jira/replay", {})["events"] == 0
-    told = world.ask("GET", "/api/admin/jira/status")
-    assert told["read_until"].startswith("2024-05-01T00:00:01")
-    ended = {job["job"]: job["status"] for job in told["jobs"]}
+    status = world.ask("GET", "/api/admin/jira/status")
+    assert status["read_until"].startswith("2024-05-01T00:00:01")
+    ended = {job["job"]: job["status"] for job in status["jobs"]}
     assert (ended["extract"], ended["check"]) == ("ok", "unchanged")
-    assert told["check"]["jira"] == 1
+    assert status["check"]["jira"] == 1
     service.accounts.pop(TOKEN)
     refused = world.send("POST", "/api/admin/jira/backfill", {"jql": "project = SUP"})
     assert (refused.status_code, "set JIRA_API_TOKEN to" in refused.get_json()["detail"]) == (422, True)

@@ -264,8 +264,8 @@ def test_no_message_contains_a_secret(
         ("media", lambda: client.attachment(id_, tmp_path / "file", 9)),
         ("issue", lambda: client.issue("1")),
     ):
-        said = message(service, kind, status, ask)
-        assert not any(secret in said for secret in (TOKEN, EMAIL, "token=signed"))
+        text = message(service, kind, status, ask)
+        assert not any(secret in text for secret in (TOKEN, EMAIL, "token=signed"))
 
 
 def message(service: Service, kind: str, status: int, ask: Callable[[], object]) -> str:
@@ -305,7 +305,7 @@ CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "reason"),
     [
         (Fault("search", 200, {"Content-Type": "text/html;charset=UTF-8"}, body=PAGE), "a web page instead of JSON"),
         (Fault("search", 200, {"Content-Type": "text/plain"}, body=PAGE), "check that JIRA_DOMAIN is the address"),
@@ -330,12 +330,12 @@ CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https
     ],
 )
 def test_a_proxy_before_jira_is_named_with_a_remedy(
-    service: Service, client: JiraClient, clock: Clock, fault: Fault, said: str
+    service: Service, client: JiraClient, clock: Clock, fault: Fault, reason: str
 ) -> None:
     service.faults = [replace(fault, times=10**6)]
     with pytest.raises(AnalystError) as raised:
         searched(client)
-    assert (said in str(raised.value), TOKEN in str(raised.value), clock.waits) == (True, False, [])
+    assert (reason in str(raised.value), TOKEN in str(raised.value), clock.waits) == (True, False, [])
 
 
 def test_a_token_is_followed_although_the_page_says_that_it_is_the_last(
@@ -348,7 +348,7 @@ def test_a_token_is_followed_although_the_page_says_that_it_is_the_last(
 
 
 @pytest.mark.parametrize(
-    ("page", "said"),
+    ("page", "reason"),
     [
         ('{"issues": [], "isLast": true, "total": 3}', "reports a total of 3"),
         ('{"issues": [], "isLast": false}', "sends no token for the next one"),
@@ -357,9 +357,9 @@ def test_a_token_is_followed_although_the_page_says_that_it_is_the_last(
     ],
 )
 def test_a_search_that_contradicts_itself_is_not_believed(
-    service: Service, client: JiraClient, page: str, said: str
+    service: Service, client: JiraClient, page: str, reason: str
 ) -> None:
     service.faults = [Fault("search", 200, body=page, times=10**6)]
     with pytest.raises(UnavailableError) as raised:
         keys(client, "project = SUP")
-    assert said in str(raised.value)
+    assert reason in str(raised.value)

@@ -36,9 +36,9 @@ def test_an_expired_token_deletes_nothing_and_every_job_fails_with_what_to_do(
     instance.clock += HOUR
     service.expired = expired
     for job in JOBS:
-        told = run(asking, job, status=422)
-        assert ("set JIRA_API_TOKEN to" in told["error"], TOKEN in str(told)) == (True, False)
-        assert (told["status"], asking.files()) == ("failed", before)
+        result = run(asking, job, status=422)
+        assert ("set JIRA_API_TOKEN to" in result["error"], TOKEN in str(result)) == (True, False)
+        assert (result["status"], asking.files()) == ("failed", before)
 
 
 @pytest.mark.parametrize("expired", ["told", "silent"])
@@ -50,8 +50,8 @@ def test_events_wait_while_the_token_is_expired(
     service.expired = expired
     for id_ in ids:
         hook(instance, asking, id_)
-    told = fold(asking, 422)
-    assert (told["left"], len(issues(asking)), "set JIRA_API_TOKEN to" in told["error"]) == (3, 3, True)
+    result = fold(asking, 422)
+    assert (result["left"], len(issues(asking)), "set JIRA_API_TOKEN to" in result["error"]) == (3, 3, True)
     service.expired = ""
     assert fold(asking)["left"] == 0
     assert all(summary.startswith("other") for (summary,) in issues(asking, "summary"))
@@ -118,15 +118,15 @@ def test_a_lost_permission_deletes_no_project(asking: Jira, service: Service, in
     instance.clock += HOUR
     service.hidden = set(lost)
     for job in ("check", "check"):
-        told = run(asking, job, status=422)
-        assert "Jira no longer finds 6 of 12 published issues; a check deletes at most 2" in told["error"]
+        result = run(asking, job, status=422)
+        assert "Jira no longer finds 6 of 12 published issues; a check deletes at most 2" in result["error"]
     for id_ in lost:
         hook(instance, asking, id_)
-    told = fold(asking, 422)
-    assert (told["left"], "no longer shows 6 of 12 issues; at most 2" in told["error"]) == (6, True)
+    result = fold(asking, 422)
+    assert (result["left"], "no longer shows 6 of 12 issues; at most 2" in result["error"]) == (6, True)
     assert len(issues(asking)) == 12
-    told = run(asking, "check", deletions=6)
-    assert (told["totals"]["deleted"], len(issues(asking))) == (6, 6)
+    result = run(asking, "check", deletions=6)
+    assert (result["totals"]["deleted"], len(issues(asking))) == (6, 6)
     assert fold(asking)["left"] == 0
 
 
@@ -136,8 +136,8 @@ def test_unannounced_deletions_are_counted_for_a_day(asking: Jira, service: Serv
     for taken, id_ in enumerate(ids[:3]):
         service.hidden.add(id_)
         hook(instance, asking, id_)
-        told = fold(asking, 422 if taken == 2 else 200)
-    assert "no longer shows 1 of 10 issues, after 2 others within a day; at most 2" in told["error"]
+        result = fold(asking, 422 if taken == 2 else 200)
+    assert "no longer shows 1 of 10 issues, after 2 others within a day; at most 2" in result["error"]
     assert len(issues(asking)) == 10
     service.hidden.clear()
     assert fold(asking)["left"] == 0
@@ -162,8 +162,8 @@ def test_an_issue_that_vanishes_while_it_is_read_anew_is_tried_again(
     for id_ in ids:
         instance.edit(id_, summary="other")
     service.faults = [Fault("remotelink", 404, times=4), Fault("issue", 404, times=4)]
-    told = run(asking, status=422)
-    assert ("no longer shows 4 of 4 issues" in told["error"], told["counts"]["withheld"]) == (True, 4)
+    result = run(asking, status=422)
+    assert ("no longer shows 4 of 4 issues" in result["error"], result["counts"]["withheld"]) == (True, 4)
     run(asking)
     assert issues(asking, "summary") == [("other",)] * 4
 
@@ -177,8 +177,8 @@ def test_a_login_page_is_no_attachment(asking: Jira, service: Service, instance:
     service.faults = [Fault("content", 302, {"Location": f"{instance.url}/login.jsp?os_destination=x"}, times=9)]
     assert "login page" in run(asking, "attachments", status=422)["error"]
     service.faults = [Fault("media", 200, body=PAGE)]
-    told = run(asking, "attachments")
-    assert (told["counts"], f"{len(PAGE)} bytes were received" in told["notes"][0]) == ({"failed": 1}, True)
+    result = run(asking, "attachments")
+    assert (result["counts"], f"{len(PAGE)} bytes were received" in result["notes"][0]) == ({"failed": 1}, True)
     assert run(asking, "attachments")["counts"]["stored"] == 1
 
 

@@ -66,15 +66,15 @@ def test_a_token_that_expires_leaves_events_in_the_inbox_until_there_is_another(
         instance.create()
     deliver()
     service.faults = [Fault("issue", status=401, skip=1, times=10**6)]
-    told = fold(asking, 207)
-    assert (told["status"], told["counts"]["events"], told["left"]) == ("partial", 1, 2)
-    assert "2 events are waiting: Jira rejects the credential" in told["error"]
-    assert TOKEN not in str(told)
+    result = fold(asking, 207)
+    assert (result["status"], result["counts"]["events"], result["left"]) == ("partial", 1, 2)
+    assert "2 events are waiting: Jira rejects the credential" in result["error"]
+    assert TOKEN not in str(result)
     assert len(asking.waiting()) == 2
-    told = fold(asking, 422)
-    assert (told["status"], told["left"]) == ("failed", 2)
-    (run,) = asking.world.ask("GET", f"/api/sync/status?run={told['run_id']}", token=SERVICE_TOKEN)["runs"]
-    assert (run["status"], run["error"]) == ("failed", told["error"])
+    result = fold(asking, 422)
+    assert (result["status"], result["left"]) == ("failed", 2)
+    (run,) = asking.world.ask("GET", f"/api/sync/status?run={result['run_id']}", token=SERVICE_TOKEN)["runs"]
+    assert (run["status"], run["error"]) == ("failed", result["error"])
     service.faults = []
     assert service.accounts[TOKEN] == EMAIL
     assert fold(asking, 200)["left"] == 0
@@ -105,8 +105,8 @@ def test_unreadable_parts_of_an_event_are_reported_by_its_fold(
     service.faults = [Fault("issue", status=403, about=f"/{created.id}", times=10**6)]
     assert "unread" not in fold(asking, 422)["counts"]
     service.faults = []
-    told = fold(asking, 200)
-    assert (told["counts"]["unread"], told["notes"]) == (
+    result = fold(asking, 200)
+    assert (result["counts"]["unread"], result["notes"]) == (
         1,
         ["2026-03-01T12-00/broken.json was read without its comment, which has an unknown format"],
     )
@@ -120,8 +120,8 @@ def test_jira_is_asked_no_more_while_it_is_down(
         instance.create()
     deliver()
     service.down_until = float("inf")
-    told = fold(asking, 422)
-    assert (told["left"], told["counts"]) == (20, {"events": 0})
+    result = fold(asking, 422)
+    assert (result["left"], result["counts"]) == (20, {"events": 0})
     assert service.counts["issue"] <= 8
     service.down_until = 0.0
     assert fold(asking, 200)["counts"] == {"events": 20, "issues": 20}
@@ -136,9 +136,9 @@ def test_while_jira_is_down_no_more_than_a_batch_is_read(
         instance.create()
     deliver()
     service.down_until = float("inf")
-    told = fold(asking, 422)
-    assert told["left"] == 2
-    assert "2 events and all later ones are waiting" in told["error"]
+    result = fold(asking, 422)
+    assert result["left"] == 2
+    assert "2 events and all later ones are waiting" in result["error"]
     assert len(asking.waiting()) == 6
     service.down_until = 0.0
     assert fold(asking, 200)["counts"] == {"events": 6, "issues": 6}
@@ -151,8 +151,8 @@ def test_many_issues_that_can_not_be_fetched_hold_up_no_other(
         instance.create()
     deliver()
     service.faults = [Fault("issue", status=403, times=6)]
-    told = fold(asking, 207)
-    assert (told["left"], told["counts"]["events"]) == (6, 1)
+    result = fold(asking, 207)
+    assert (result["left"], result["counts"]["events"]) == (6, 1)
     assert fold(asking, 200)["counts"]["events"] == 6
 
 
@@ -223,10 +223,10 @@ def test_a_replay_passes_over_what_is_damaged_and_tells_it(jira: Jira) -> None:
     damaged, _ = (entry.key for entry in jira.store.list("extracts/jira/events/archive/"))
     jira.store.put(damaged, b"", if_version=ANY)
     answer = jira.world.send("POST", "/extract/jira/replay", {}, token=SERVICE_TOKEN)
-    told = answer.get_json()
-    assert (answer.status_code, told["events"], told["issues"]) == (422, 1, 0)
-    assert told["error"] == f"the archive '{damaged}' is damaged; restore it from a backup, or delete it"
-    (run,) = jira.world.ask("GET", f"/api/sync/status?run={told['run_id']}", token=SERVICE_TOKEN)["runs"]
+    result = answer.get_json()
+    assert (answer.status_code, result["events"], result["issues"]) == (422, 1, 0)
+    assert result["error"] == f"the archive '{damaged}' is damaged; restore it from a backup, or delete it"
+    (run,) = jira.world.ask("GET", f"/api/sync/status?run={result['run_id']}", token=SERVICE_TOKEN)["runs"]
     assert (run["job"], run["status"], run["counts"]) == ("replay", "failed", {"events": 1})
 
 
@@ -268,5 +268,5 @@ def test_expectations_that_warn_show_with_the_table_of_a_fold(
     deliver()
     fold(asking, 200)
     asking.world.ask("POST", "/rebuild", {})
-    told = asking.world.ask("GET", "/api/sync/manifest")["tables"]["jira.issues"]["notice"]
-    assert told == "expectations are not met: row_count: there are 2 rows, and at most 1 are expected"
+    notice = asking.world.ask("GET", "/api/sync/manifest")["tables"]["jira.issues"]["notice"]
+    assert notice == "expectations are not met: row_count: there are 2 rows, and at most 1 are expected"

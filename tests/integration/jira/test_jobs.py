@@ -37,8 +37,8 @@ def test_missing_stale_and_deleted_issues_are_found_repaired_and_reported(asking
     instance.move(moved.id, "DEV")
     instance.delete(deleted.id)
     instance.clock += HOUR
-    told = run(asking, "check", repair=False)
-    assert (told["level"], told["totals"]) == ("INFO", {"missing": 1, "stale": 2, "deleted": 1})
+    result = run(asking, "check", repair=False)
+    assert (result["level"], result["totals"]) == ("INFO", {"missing": 1, "stale": 2, "deleted": 1})
     found = run(asking, "check")
     assert found["found"] == {"missing": [missing.id], "stale": [stale.id, moved.id], "deleted": [deleted.id]}
     assert (found["level"], found["jira"], found["published"], found["status"]) == ("INFO", 4, 4, "ok")
@@ -270,8 +270,8 @@ def test_names_of_files_are_safe(name: str, written: str) -> None:
 
 
 def test_the_jobs_are_scheduled(asking: Jira) -> None:
-    told = asking.world.ask("GET", "/api/admin/schedule")
-    assert {job["job"] for job in told["jobs"]} >= {"sla", "check", "attachments"}
+    schedule = asking.world.ask("GET", "/api/admin/schedule")
+    assert {job["job"] for job in schedule["jobs"]} >= {"sla", "check", "attachments"}
 
 
 @pytest.mark.parametrize("job", ["sla", "check", "attachments"])

@@ -13,8 +13,8 @@ from tests.integration.jira.test_jobs import issues, run
 
 def rename(instance: Instance) -> None:
     """Rename a project, which updates none of its issues."""
-    for one in instance.issues.values():
-        one.fields["project"] = {**one.fields["project"], "name": "Renamed"}
+    for renamed in instance.issues.values():
+        renamed.fields["project"] = {**renamed.fields["project"], "name": "Renamed"}
 
 
 def test_issues_are_read_anew_by_their_keys(asking: Jira, service: Service, instance: Instance) -> None:
@@ -23,11 +23,11 @@ def test_issues_are_read_anew_by_their_keys(asking: Jira, service: Service, inst
     rename(instance)
     assert run(asking)["counts"].get("changed") is None
     service.hidden.add(gone.id)
-    told = run(asking, "refresh", keys=[first.key.lower(), gone.key, "SUP-99"])
-    assert told["counts"] == {"read": 3, "fetched": 1, "missing": 2, "changed": 2}
-    assert told["notes"][0] == "Jira has no issue 'SUP-3', or its account may not see it"
+    result = run(asking, "refresh", keys=[first.key.lower(), gone.key, "SUP-99"])
+    assert result["counts"] == {"read": 3, "fetched": 1, "missing": 2, "changed": 2}
+    assert result["notes"][0] == "Jira has no issue 'SUP-3', or its account may not see it"
     assert issues(asking, "issue_key, project_name") == [(first.key, "Renamed"), (second.key, "Support")]
-    (record,) = asking.world.ask("GET", f"/api/sync/status?run={told['run_id']}")["runs"]
+    (record,) = asking.world.ask("GET", f"/api/sync/status?run={result['run_id']}")["runs"]
     assert (record["job"], record["status"]) == ("refresh", "ok")
 
 
@@ -42,9 +42,9 @@ def test_all_issues_are_read_anew_a_part_at_a_time(
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 3)
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._seconds", lambda _opened: -1.0)
     ask = asking.world.ask
-    told = ask("POST", "/api/admin/jira/refresh", {"all_issues": True})
-    assert (told["is_complete"], told["counts"]["fetched"]) == (False, 3)
-    told = ask("POST", "/api/admin/jira/refresh", {"all_issues": True, "created_from": told["next_from"]})
+    result = ask("POST", "/api/admin/jira/refresh", {"all_issues": True})
+    assert (result["is_complete"], result["counts"]["fetched"]) == (False, 3)
+    result = ask("POST", "/api/admin/jira/refresh", {"all_issues": True, "created_from": result["next_from"]})
     assert issues(asking, "project_name") == [("Renamed",)] * 5
     assert asking.rows("select cursor from _state where table_name = 'raw_issues'") == cursor
     for wrong in ({}, {"keys": ["SUP-1"], "all_issues": True}, {"keys": ["x y"]}):
@@ -61,8 +61,8 @@ def test_an_expired_token_refreshes_nothing(asking: Jira, service: Service, inst
 
 
 def test_the_restriction_options_of_a_source_rebuild_its_tables(jira: Jira) -> None:
-    said = {"id": "77", "author": {"accountId": "x", "emailAddress": "ann@a.example"}, "body": "SECRET internal"}
-    internal = {**said, "jsdPublic": False, "created": "2026-03-01T12:00:00.000+0000"}
+    comment = {"id": "77", "author": {"accountId": "x", "emailAddress": "ann@a.example"}, "body": "SECRET internal"}
+    internal = {**comment, "jsdPublic": False, "created": "2026-03-01T12:00:00.000+0000"}
     jira.take(event("comment_created", comment=internal, issue=issue(1, security={"name": "Staff"})))
     jira.fold()
     assert (jira.rows("from comments"), jira.rows("select comment_count from issues")) == ([], [(0,)])
@@ -84,8 +84,8 @@ def test_the_restriction_options_of_a_source_rebuild_its_tables(jira: Jira) -> N
 def test_webhooks_of_other_projects_are_not_taken_into_the_tables(installed: Installed, tmp_path: Path) -> None:
     jira = installed.serve(tmp_path, JIRA_PROJECTS="ABC")
     assert jira.take(event("jira:issue_created", issue=issue(1)))["outcome"] == "kept"
-    told = jira.take(event("jira:issue_created", issue=issue(2, key="DEV-2", project={"key": "DEV"})))
-    assert (told["outcome"], told["reason"]) == ("ignored", "the project DEV is not in JIRA_PROJECTS")
+    response = jira.take(event("jira:issue_created", issue=issue(2, key="DEV-2", project={"key": "DEV"})))
+    assert (response["outcome"], response["reason"]) == ("ignored", "the project DEV is not in JIRA_PROJECTS")
     jira.take(event("worklog_created", worklog={"id": "5", "issueId": "3"}))
     jira.fold()
     assert jira.rows("select issue_key from issues") == [("ABC-1",)]

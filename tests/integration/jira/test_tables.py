@@ -19,8 +19,8 @@ MONTH = 31 * DAY
 
 def tell(jira: Jira, *issues: dict[str, Any]) -> None:
     """Tell of issues, and fold."""
-    for told in issues:
-        jira.take(event("jira:issue_updated", issue=told))
+    for document in issues:
+        jira.take(event("jira:issue_updated", issue=document))
     assert jira.fold()["left"] == 0
 
 
@@ -68,10 +68,10 @@ def test_an_issue_that_moved_to_another_project_has_its_new_key_everywhere(jira:
 
 
 def test_options_that_change_make_all_tables_anew_of_what_is_known(jira: Jira, tmp_path: Path) -> None:
-    told = [
+    issues = [
         issue(number, created=NOON - number % 3 * MONTH, customfield_10004={"value": "high"}) for number in range(1, 9)
     ]
-    tell(jira, *told)
+    tell(jira, *issues)
     assert jira.rows("select count(severity) from issues") == [(0,)]
     fields = [{"field": "customfield_10004", "column": "severity", "type": "option"}]
     fields += [{"field": "customfield_10005", "column": "team", "type": "text"}]
@@ -131,8 +131,8 @@ def test_a_config_that_can_not_be_meant_is_refused(jira: Jira, config: dict[str,
 def test_an_issue_without_valid_rows_blocks_no_other_and_is_kept(jira: Jira, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
         broken.setattr("analyst.connectors.jira.issue.rows.hierarchy.standing", _fail_for("Broken"))
-        for told in (issue(1, summary="Broken"), issue(2)):
-            jira.take(event("jira:issue_updated", issue=told))
+        for document in (issue(1, summary="Broken"), issue(2)):
+            jira.take(event("jira:issue_updated", issue=document))
         assert jira.fold()["counts"] == {"events": 2, "issues": 2, "misshapen issue": 1}
     assert jira.rows("select issue_id from issues") == [("2",)]
     assert jira.rows("select issue_id from raw_issues order by 1") == [("1",), ("2",)]

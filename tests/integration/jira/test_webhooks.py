@@ -189,10 +189,10 @@ def test_parameters_that_jira_adds_to_the_address_are_accepted(jira: Jira) -> No
 
 def test_health_tells_whether_webhooks_are_taken_and_folded(jira: Jira) -> None:
     jira.take(CREATED)
-    told = jira.world.ask("GET", "/webhooks/jira/health", token=SERVICE_TOKEN)
-    assert (told["source"], told["is_secret_set"], told["is_jira_asked"], told["waiting"]) == ("jira", True, False, 1)
-    assert told["oldest_seconds"] >= 0
-    assert JIRA_SECRET not in str(told)
+    body = jira.world.ask("GET", "/webhooks/jira/health", token=SERVICE_TOKEN)
+    assert (body["source"], body["is_secret_set"], body["is_jira_asked"], body["waiting"]) == ("jira", True, False, 1)
+    assert body["oldest_seconds"] >= 0
+    assert JIRA_SECRET not in str(body)
 
 
 @pytest.mark.skipif(not PAYLOADS.is_dir(), reason=f"the payloads are not in {PAYLOADS}; set SHARED_DATA")

@@ -134,7 +134,7 @@ def test_a_preview_checks_the_token_and_shows_the_columns(opened: Opened) -> Non
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "reason"),
     [
         ({"project_id": "999"}, "the token is for the project 345"),
         ({"branch": "main"}, "is not the id of a development branch"),
@@ -144,8 +144,8 @@ def test_a_preview_checks_the_token_and_shows_the_columns(opened: Opened) -> Non
         ({"bucket": "in.c-x"}, "did you mean 'buckets'"),
     ],
 )
-def test_a_config_that_can_not_be_used_is_explained(opened: Opened, config: dict[str, str], said: str) -> None:
+def test_a_config_that_can_not_be_used_is_explained(opened: Opened, config: dict[str, str], reason: str) -> None:
     keboola = opened(project())
     order = {"type": "keboola", "config": {**keboola.served.config, **config}}
     answer = keboola.world.send("POST", "/api/admin/sources/new/preview", order)
-    assert said in answer.text
+    assert reason in answer.text

@@ -95,11 +95,11 @@ LASTING: dict[str, tuple[list[Fault], str]] = {
 def test_after_a_lasting_fault_the_published_table_stays(opened: Opened) -> None:
     project = Project(parquet=False)
     keboola = synced(opened, project)
-    for what, (faults, said) in LASTING.items():
+    for what, (faults, reason) in LASTING.items():
         project.faults.extend(faults)
         answer = keboola.send()
         assert answer.status_code == 422, what
-        assert said in answer.get_json()["tables"][0]["error"], what
+        assert reason in answer.get_json()["tables"][0]["error"], what
         assert not any(secret in answer.text for secret in (TOKEN, "s3cret-signature", "credential-")), what
         assert content(keboola)["0"] == "old", what
         project.faults.clear()

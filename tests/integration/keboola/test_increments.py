@@ -214,7 +214,7 @@ def test_a_row_cap_limits_a_full_refresh(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason"),
     [
         ({"row_limit": 5, "sync_strategy": "incremental"}, "row_limit needs the sync_strategy full_refresh"),
         ({"sync_strategy": "partitioned"}, "needs partition_by"),
@@ -226,11 +226,11 @@ def test_a_row_cap_limits_a_full_refresh(opened: Opened) -> None:
         ({"schema_changes": "ignore"}, "'evolve', 'freeze' or 'discard'"),
     ],
 )
-def test_options_that_can_not_be_used_are_rejected(opened: Opened, options: dict[str, Any], said: str) -> None:
+def test_options_that_can_not_be_used_are_rejected(opened: Opened, options: dict[str, Any], reason: str) -> None:
     keboola = opened(Project())
     answer = keboola.world.send("POST", "/api/admin/tables/kbc.t", {"source_table": "in.c-a.t", "options": options})
     assert answer.status_code == 422
-    assert said in answer.get_json(force=True)["detail"]
+    assert reason in answer.get_json(force=True)["detail"]
 
 
 @pytest.mark.parametrize(("granularity", "periods"), [("day", 6), ("month", 3), ("year", 2)])

@@ -26,18 +26,18 @@ pytestmark = [
 _CODE = """
 import json, sys
 from kbcstorage.client import Client
-told = []
+results = []
 for url, token, into, is_gzip in json.loads(sys.argv[1]):
     client = Client(url, token)
     file = client.tables.export_to_file("in.c-crm.contacts", into, is_gzip=is_gzip)
-    told.append({
+    results.append({
         "buckets": [bucket["id"] for bucket in client.buckets.list()],
         "tables": [table["id"] for table in client.tables.list(include=["columns", "buckets"])],
         "in bucket": [table["id"] for table in client.buckets.list_tables("in.c-crm")],
         "columns": client.tables.detail("in.c-crm.contacts")["columns"],
         "file": file,
     })
-print(json.dumps(told))
+print(json.dumps(results))
 """
 ROWS = [(str(number), f'"{number}", čau\n😀') for number in range(5)]
 
@@ -51,8 +51,8 @@ def test_keboolas_client_reads_the_double(tmp_path: Path, provider: Provider) ->
         for name, packed in (("packed", True), ("plain", False)):
             (tmp_path / name).mkdir()
             orders.append((served.url, project.token, str(tmp_path / name), packed))
-        told = run(served.url, orders, at=tmp_path)
-    for found in told:
+        results = run(served.url, orders, at=tmp_path)
+    for found in results:
         assert found["buckets"] == ["in.c-crm"]
         assert found["tables"] == found["in bucket"] == ["in.c-crm.contacts"]
         assert found["columns"] == ["id", "Name"]

@@ -243,12 +243,12 @@ def statuses(world: World) -> dict[str, str]:
 
 
 def test_with_a_threshold_an_item_is_approved_once_notes_of_several_people_say_it(begun: Begun, tmp_path: Path) -> None:
-    said = (
+    answers = (
         found("Orders are net", "Totals of orders exclude VAT since 2024."),
         found("Orders are net of VAT", "Totals of orders exclude VAT since 2024."),
         found("Totals are net", "Totals of all orders exclude VAT since 2024."),
     )
-    with model("anthropic", Thinking(*([each] for each in said))) as double:
+    with model("anthropic", Thinking(*([each] for each in answers))) as double:
         world = world_of(begun, tmp_path, double, MEMORY_APPROVAL="threshold", MEMORY_THRESHOLD="3")
         names = ("ann", "ann", "bob", "cid")
         tokens = {name: person(world, name) for name in dict.fromkeys(names)}
@@ -361,8 +361,8 @@ def test_a_reset_while_notes_are_read_loses_no_part_of_them(begun: Begun, tmp_pa
 
 
 def test_a_threshold_counts_nobody_who_has_left(begun: Begun, tmp_path: Path) -> None:
-    said = (found(), found("Orders are net!"), found("Orders: are net."), found("Orders, are net."))
-    with model("anthropic", Thinking(*([each] for each in said))) as double:
+    answers = (found(), found("Orders are net!"), found("Orders: are net."), found("Orders, are net."))
+    with model("anthropic", Thinking(*([each] for each in answers))) as double:
         world = world_of(begun, tmp_path, double, MEMORY_APPROVAL="threshold")
         after = {}
         for name, leaves in (("ann", True), ("bob", False), ("kim", False)):

@@ -96,8 +96,8 @@ def test_forms_are_audited_like_the_functions_that_they_call(world: World) -> No
     assert page(world, "/memory/admin/edit", form={**edit, "title": ""})[0] == 422
     assert page(world, "/memory/admin/decide", form={"id": item["id"], "action": "approve"})[0] == 303
     events = [each for each in world.ask("GET", "/api/admin/audit")["events"] if each["action"].startswith("memory.")]
-    told = [(each["action"], each["outcome"], f"memory:{item['id']}" in each["resources"]) for each in events]
-    assert told == [
+    actions = [(each["action"], each["outcome"], f"memory:{item['id']}" in each["resources"]) for each in events]
+    assert actions == [
         ("memory.decide", "ok", True),
         ("memory.edit", "failed", False),
         ("memory.edit", "ok", True),

@@ -136,8 +136,8 @@ def test_status_shows_what_is_unread(chat: Chat) -> None:
     ann = str(chat.ask("POST", "/auth/tokens", {"name": "x", "user": "ann@example.com"})["token"])
     chat.ask("POST", "/api/access-requests", {"table": "shop.orders", "reason": "x"}, ann)
     chat.ask("POST", "/notifications/collect", {}, SERVICE_TOKEN)
-    said = "1 unread:\n- ann@example.com requests access to shop.orders\nhttps://data.example.com/notifications"
-    assert chat.say("/status") == said
+    reply = "1 unread:\n- ann@example.com requests access to shop.orders\nhttps://data.example.com/notifications"
+    assert chat.say("/status") == reply
     chat.ask("POST", "/api/notifications/read", {"through": "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"})
     assert chat.say("/status") == "There is nothing new."
 

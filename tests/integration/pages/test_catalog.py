@@ -11,9 +11,9 @@ from tests.integration.world import World
 
 @pytest.fixture(scope="module", autouse=True)
 def _described(world: World) -> None:
-    said = {"description": "What customers bought", "tags": ["core"], "owners": ["kim@example.com"], "tier": "gold"}
-    said["columns"] = {"amount": {"description": "Euros with tax"}}  # type: ignore[assignment]
-    world.ask("PUT", "/api/admin/tables/shop.orders/description", said)
+    body = {"description": "What customers bought", "tags": ["core"], "owners": ["kim@example.com"], "tier": "gold"}
+    body["columns"] = {"amount": {"description": "Euros with tax"}}  # type: ignore[assignment]
+    world.ask("PUT", "/api/admin/tables/shop.orders/description", body)
 
 
 @pytest.mark.parametrize(

@@ -175,8 +175,8 @@ def test_a_user_who_has_signed_in_keeps_the_navigation(
     ann: Browser, request_: tuple[str, str, dict[str, str]], status: int, way_on: str
 ) -> None:
     method, path, form = request_
-    said = {"Accept": HTML, "Origin": "http://localhost", "Referer": "http://localhost/query"}
-    answer = ann.client.open(path, method=method, data=form, headers=said, base_url="http://localhost")
+    headers = {"Accept": HTML, "Origin": "http://localhost", "Referer": "http://localhost/query"}
+    answer = ann.client.open(path, method=method, data=form, headers=headers, base_url="http://localhost")
     assert answer.status_code == status
     assert all(each in answer.text for each in ANN_NAVIGATION)
     assert way_on in answer.text

@@ -36,16 +36,16 @@ class Forms(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = dict(attrs)
+        attributes = dict(attrs)
         if tag == "form":
-            self._open = Form(said.get("action") or "", (said.get("method") or "get").upper())
+            self._open = Form(attributes.get("action") or "", (attributes.get("method") or "get").upper())
             self.found.append(self._open)
         elif self._open is None:
-            assert tag not in {"input", "select", "textarea"} or "form" in said, "a field outside of a form"
-        elif tag == "button" and said.get("type") != "button":
-            self._open.buttons.append((said.get("name"), said.get("formaction") or self._open.action))
-        elif tag in {"input", "select", "textarea"} and said.get("name"):
-            self._open.names.add(said["name"] or "")
+            assert tag not in {"input", "select", "textarea"} or "form" in attributes, "a field outside of a form"
+        elif tag == "button" and attributes.get("type") != "button":
+            self._open.buttons.append((attributes.get("name"), attributes.get("formaction") or self._open.action))
+        elif tag in {"input", "select", "textarea"} and attributes.get("name"):
+            self._open.names.add(attributes["name"] or "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":

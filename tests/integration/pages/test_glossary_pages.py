@@ -28,7 +28,7 @@ def test_a_term_is_added_edited_found_and_removed(kim: Browser, world: World) ->
 
 
 @pytest.mark.parametrize(
-    ("form", "status", "said"),
+    ("form", "status", "reason"),
     [
         ({"links": "orders"}, 422, "'orders' is not a link; write"),
         ({"links": "shop.none"}, 404, "there is no table 'shop.none'"),
@@ -37,9 +37,9 @@ def test_a_term_is_added_edited_found_and_removed(kim: Browser, world: World) ->
         ({"links": "shop.salaries"}, 404, "there is no table 'shop.salaries'"),
     ],
 )
-def test_invalid_links_are_explained(kim: Browser, form: dict[str, str], status: int, said: str) -> None:
+def test_invalid_links_are_explained(kim: Browser, form: dict[str, str], status: int, reason: str) -> None:
     answer = kim.post("/glossary/Refused", **form)
-    assert (answer.status_code, said.lower() in html.unescape(answer.text).lower()) == (status, True)
+    assert (answer.status_code, reason.lower() in html.unescape(answer.text).lower()) == (status, True)
 
 
 def test_links_that_an_editor_does_not_see_stay(kim: Browser) -> None:

@@ -70,10 +70,10 @@ def test_there_are_a_hundred_and_they_would_be_noticed() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _said(world: World) -> None:
+def _describe(world: World) -> None:
     """Everything that people can say of a table is hostile."""
     lines = [each[:500] for each in PAYLOADS]
-    said = {
+    description = {
         "description": "\n".join(PAYLOADS)[:10_000],
         "tags": lines,
         "owners": lines,
@@ -81,8 +81,8 @@ def _said(world: World) -> None:
         "tier": lines[2],
         "grain": lines[3],
     }
-    said["columns"] = {"amount": {"description": "\n".join(PAYLOADS)[:10_000], "tags": lines}}  # type: ignore[assignment]
-    world.ask("PUT", "/api/admin/tables/shop.orders/description", said)
+    description["columns"] = {"amount": {"description": "\n".join(PAYLOADS)[:10_000], "tags": lines}}  # type: ignore[assignment]
+    world.ask("PUT", "/api/admin/tables/shop.orders/description", description)
     world.ask("POST", "/api/admin/tables/shop.orders/profile")
     for text in lines[:8]:
         world.ask("POST", "/api/feedback", {"kind": "table", "about": "shop.orders", "text": text})
@@ -122,9 +122,9 @@ def _define_and_remember(world: World) -> None:
 def _notify(world: World) -> None:
     """Run a script that says hostile things in all ways that a script has, and one that fails with them."""
     lines = "\n".join(PAYLOADS)
-    said = {"notify": True, "title": PAYLOADS[2], "message": lines[:4000]}
+    notice = {"notify": True, "title": PAYLOADS[2], "message": lines[:4000]}
     for name, source in (
-        ("odd", f"import sys\nprint({json.dumps(said)!r})\nprint({lines!r}, file=sys.stderr)\n"),
+        ("odd", f"import sys\nprint({json.dumps(notice)!r})\nprint({lines!r}, file=sys.stderr)\n"),
         ("odd-failed", f"raise ValueError({''.join(PAYLOADS[:9])!r})\n"),
     ):
         script = world.ask("POST", "/api/scripts/deploy", {"name": name, "source": source})["id"]

@@ -42,7 +42,7 @@ def test_it_says_when_there_are_more_rows(ann: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "status", "said"),
+    ("sql", "status", "reason"),
     [
         ("select nothing from shop.orders", 422, "nothing"),
         ("selec 1", 422, "syntax"),
@@ -53,12 +53,12 @@ def test_it_says_when_there_are_more_rows(ann: Browser) -> None:
     ],
 )
 def test_a_statement_that_fails_says_why_and_stays_in_the_editor(
-    ann: Browser, sql: str, status: int, said: str
+    ann: Browser, sql: str, status: int, reason: str
 ) -> None:
     answer = ann.post("/query", sql=sql)
     assert answer.status_code == status
     page = html.unescape(answer.text)
-    assert said in page.lower()
+    assert reason in page.lower()
     if sql:
         assert f"\n{sql}</textarea>" in page
 
@@ -153,11 +153,11 @@ def test_parameters_become_fields_and_their_values_are_kept(kim: Browser, world:
 
 
 @pytest.mark.parametrize(
-    ("parameter", "value", "status", "said"),
+    ("parameter", "value", "status", "reason"),
     [("n", "", 200, "NULL"), ("n", "x", 422, "x"), ("other", "1", 200, "Fill in the parameters")],
 )
 def test_a_parameter_may_be_empty_wrong_or_missing(
-    ann: Browser, parameter: str, value: str, status: int, said: str
+    ann: Browser, parameter: str, value: str, status: int, reason: str
 ) -> None:
     answer = ann.post("/query", sql="select $n::integer as n", parameter=parameter, value=value)
-    assert (answer.status_code, said in answer.text) == (status, True)
+    assert (answer.status_code, reason in answer.text) == (status, True)

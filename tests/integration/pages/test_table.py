@@ -65,8 +65,8 @@ def test_descriptions_are_edited_in_place_by_knowledge_managers(kim: Browser, wo
     }
     answer = kim.post(f"{PAGE}/description", **form)
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{PAGE}?done=described")
-    said = world.ask("GET", "/api/tables/shop.orders/description")["said"]
-    assert (said["tags"], said["notes"], said["grain"]) == (["core", "sales"], ["With tax", "In euros"], "one order")
+    shown = world.ask("GET", "/api/tables/shop.orders/description")["said"]
+    assert (shown["tags"], shown["notes"], shown["grain"]) == (["core", "sales"], ["With tax", "In euros"], "one order")
     page = kim.get(answer.headers["Location"]).text
     assert "The description was saved." in page
     assert "Orders, one per row" in page
@@ -120,8 +120,8 @@ def test_feedback_reaches_the_owners(ann: Browser, world: World) -> None:
     assert answer.headers["Location"] == f"{PAGE}?done=told"
     assert "Thank you" in ann.get(f"{PAGE}?done=told").text
     assert "The amounts of January are missing" in ann.get("/account").text
-    (said,) = world.ask("GET", "/api/admin/feedback")["feedback"]
-    assert (said["about"], said["by"]) == ("shop.orders", "ann@example.com")
+    (feedback,) = world.ask("GET", "/api/admin/feedback")["feedback"]
+    assert (feedback["about"], feedback["by"]) == ("shop.orders", "ann@example.com")
 
 
 def test_a_viewer_is_offered_no_query(vera: Browser) -> None:

@@ -131,8 +131,8 @@ def test_it_works_without_a_mirror(laptop: Laptop, tmp_path: Path) -> None:
 def test_a_receipt_verifies_at_the_server_and_on_the_mirror(laptop: Laptop, sql: str, how: list[str]) -> None:
     laptop.da("query", sql, *how, "--receipt", "receipt.json", "--limit", "50")
     for offline in ([], ["--offline"]):
-        told = laptop.da("verify", "receipt.json", *offline).stdout
-        assert told.startswith("equal: the result is the same.")
+        output = laptop.da("verify", "receipt.json", *offline).stdout
+        assert output.startswith("equal: the result is the same.")
     assert ("The receipt is not signed" in laptop.da("verify", "receipt.json").stdout) is (not how)
 
 
@@ -170,20 +170,20 @@ def test_the_mirror_makes_receipts_only_of_queries_over_tables(laptop: Laptop) -
 
 
 def test_explore_shows_a_table(laptop: Laptop) -> None:
-    told = laptop.da("explore", "orders").stdout
-    assert "orders (shop.orders): 100 rows" in told
-    assert "registered by admin@example.com" in told
+    output = laptop.da("explore", "orders").stdout
+    assert "orders (shop.orders): 100 rows" in output
+    assert "registered by admin@example.com" in output
     for text in ("customer", "VARCHAR", "c0", "c6", "148.5", "2026-03-28"):
-        assert text in told
+        assert text in output
     document = json.loads(laptop.da("explore", "shop.orders", "--json").stdout)
     assert (len(document["sample"]), document["ranges"][0]["min"], document["ranges"][0]["max"]) == (10, "0", "99")
 
 
 @pytest.mark.parametrize("name", ["plans", "shop.plans", "nothing", "shop.nothing", "a/b", "../x"])
 def test_explore_knows_nothing_of_hidden_tables(laptop: Laptop, name: str) -> None:
-    told = laptop.da("explore", name, code=1).stderr
-    assert "budget" not in told
-    assert "nightjar" not in told
+    output = laptop.da("explore", name, code=1).stderr
+    assert "budget" not in output
+    assert "nightjar" not in output
 
 
 def test_a_table_is_computed_with_sql_from_the_command_line(laptop: Laptop) -> None:
@@ -192,9 +192,9 @@ def test_a_table_is_computed_with_sql_from_the_command_line(laptop: Laptop) -> N
 
     assert "There are no materialized tables; to add one, run: da admin materialized add" in admin("list").stdout
     assert "there are no materialized tables" in admin("run", code=1).stderr
-    told = admin("add", "marts.days", "select day, count(*) as n from shop.orders group by day").stdout
-    assert "Added marts.days, computed from shop.orders, readable by users with a grant." in told
-    assert "28 rows" in told
+    output = admin("add", "marts.days", "select day, count(*) as n from shop.orders group by day").stdout
+    assert "Added marts.days, computed from shop.orders, readable by users with a grant." in output
+    assert "28 rows" in output
     assert "after its inputs" in admin("list").stdout
     shown = admin("show", "marts.days").stdout
     assert "last run   ok" in shown
@@ -290,8 +290,8 @@ def test_without_a_login_the_mirror_still_answers(own: Laptop) -> None:
 def test_a_snapshot_is_a_local_table_with_its_receipt(own: Laptop) -> None:
     own.da("sync")  # of what other tests have changed at the server
     assert "There are no snapshots" in own.da("snapshot", "list").stdout
-    told = own.da("snapshot", "create", "Pages", "--sql", "select page, count(*) as n from clicks group by page").stdout
-    assert told.startswith("Created snapshots.pages: 3 rows")
+    out = own.da("snapshot", "create", "Pages", "--sql", "select page, count(*) as n from clicks group by page").stdout
+    assert out.startswith("Created snapshots.pages: 3 rows")
     count = "select sum(n)::int as n from pages join snapshots.pages p using (page, n)"
     assert json.loads(own.da("query", count, "--scope", "local", "--json").stdout) == [{"n": 50}]
     joined = "select c.page, label from snapshots.pages, mine, clicks c where c.id = mine.id and c.page = pages.page order by 2"

@@ -64,7 +64,7 @@ def test_no_answer_has_anything_of_what_is_hidden(served: Shop) -> None:
 
 
 def test_a_hidden_table_is_answered_like_none(served: Shop) -> None:
-    def told(sql: str, hidden: str, none: str) -> tuple[int, str]:
+    def refused(sql: str, hidden: str, none: str) -> tuple[int, str]:
         answer = served.ask(sql)
         return answer.status_code, answer.text.replace(hidden, "?").replace(none, "?")
 
@@ -74,7 +74,7 @@ def test_a_hidden_table_is_answered_like_none(served: Shop) -> None:
             ("salaries", "sal1234s"),
             ("shop.plans", "shop.pl123"),
         ):
-            assert told(form.format(hidden), hidden, none) == told(form.format(none), hidden, none)
+            assert refused(form.format(hidden), hidden, none) == refused(form.format(none), hidden, none)
 
 
 @pytest.mark.parametrize("confined", [True, False], ids=["with the system's confinement", "duckdb alone"])

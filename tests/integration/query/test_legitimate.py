@@ -100,12 +100,12 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
 
 @pytest.mark.many
 def test_every_query_of_tpch(tpch: Lake) -> None:
-    assert {number: told for number, sql in sample(queries("tpch"), 11) if (told := difference(tpch, sql))} == {}
+    assert {number: found for number, sql in sample(queries("tpch"), 11) if (found := difference(tpch, sql))} == {}
 
 
 @pytest.mark.many
 def test_every_query_of_tpcds(tpcds: Lake) -> None:
-    assert {number: told for number, sql in sample(queries("tpcds"), 25) if (told := difference(tpcds, sql))} == {}
+    assert {number: found for number, sql in sample(queries("tpcds"), 25) if (found := difference(tpcds, sql))} == {}
 
 
 def test_a_small_result_never_exceeds_the_memory_of_a_worker(tpcds: Lake) -> None:
@@ -120,7 +120,7 @@ def test_there_are_enough_varied_statements() -> None:
 
 @pytest.mark.many
 def test_varied_statements(varied: Lake) -> None:
-    differ = [f"{sql} -> {told}" for sql in sample(STATEMENTS, 70) if (told := difference(varied, sql))]
+    differ = [f"{sql} -> {found}" for sql in sample(STATEMENTS, 70) if (found := difference(varied, sql))]
     assert not differ, "\n".join(differ)
 
 

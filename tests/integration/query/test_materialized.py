@@ -31,8 +31,8 @@ class Marts:
         assert answer.status_code == code, answer.text
         return answer.get_json()
 
-    def change(self, name: str, *, code: int = 200, **said: Any) -> Any:
-        answer = self.shop.world.send("PUT", f"/api/admin/tables/{name}", said)
+    def change(self, name: str, *, code: int = 200, **fields: Any) -> Any:
+        answer = self.shop.world.send("PUT", f"/api/admin/tables/{name}", fields)
         assert answer.status_code == code, answer.text
         return answer.get_json()
 
@@ -171,7 +171,7 @@ def test_a_cycle_is_refused_and_named(marts: Marts) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "says"),
+    ("fields", "says"),
     [
         ({"sync_strategy": "incremental", "primary_key": ["customer"]}, "can't be incremental"),
         ({"query_mode": "remote"}, "can't be remote"),
@@ -179,8 +179,8 @@ def test_a_cycle_is_refused_and_named(marts: Marts) -> None:
         ({"options": {}}, "the option 'sql' is missing"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(whole: Marts, said: dict[str, Any], says: str) -> None:
-    answer = whole.shop.world.send("POST", "/api/admin/tables/marts.x", {"options": {"sql": REVENUE}, **said})
+def test_settings_that_do_not_fit_are_refused(whole: Marts, fields: dict[str, Any], says: str) -> None:
+    answer = whole.shop.world.send("POST", "/api/admin/tables/marts.x", {"options": {"sql": REVENUE}, **fields})
     assert (answer.status_code, says in answer.text) == (422, True), answer.text
 
 

@@ -44,8 +44,8 @@ class Schedule:
         with self.background.held():
             answer = self.world.ask("POST", "/schedule", token=SERVICE_TOKEN)
         self.background.wait()
-        outcomes = {told["source"]: told for told in answer["sources"]}
-        ours = [(self.clock.now, name, told) for name, told in outcomes.items() if told["outcome"] == "started"]
+        outcomes = {entry["source"]: entry for entry in answer["sources"]}
+        ours = [(self.clock.now, name, entry) for name, entry in outcomes.items() if entry["outcome"] == "started"]
         self.started.extend(ours)
         return {**outcomes, "": answer["sweep"]}
 
@@ -61,7 +61,7 @@ class Schedule:
 
     def synced(self, source: str = "shop") -> dict[str, str]:
         """Return which tables the last run of a source looked at, and what became of them."""
-        run_id = next(told["run_id"] for _, name, told in reversed(self.started) if name == source)
+        run_id = next(entry["run_id"] for _, name, entry in reversed(self.started) if name == source)
         (run,) = self.world.ask("GET", f"/api/sync/status?run={run_id}", token=SERVICE_TOKEN)["runs"]
         return {table["table"]: table["status"] for table in run["tables"]}
 

@@ -27,11 +27,11 @@ def jobs(schedule: Schedule, minutes: int) -> dict[str, Any]:
     schedule.clock.now = NOON + minutes * MINUTE
     answer = schedule.world.ask("POST", "/schedule", token=SERVICE_TOKEN)
     schedule.background.wait()
-    return {told["job"]: told for told in answer["jobs"]}
+    return {entry["job"]: entry for entry in answer["jobs"]}
 
 
 def shown(schedule: Schedule, job: str) -> dict[str, Any]:
-    (found,) = (told for told in schedule.world.ask("GET", "/api/admin/schedule")["jobs"] if told["job"] == job)
+    (found,) = (entry for entry in schedule.world.ask("GET", "/api/admin/schedule")["jobs"] if entry["job"] == job)
     return dict(found)
 
 
@@ -43,8 +43,8 @@ def folds(schedule: Schedule) -> int:
 def test_a_job_is_started_when_it_is_due(jira: Schedule) -> None:
     assert jobs(jira, 0)["fold"]["outcome"] == "started"
     assert folds(jira) == 1
-    told = jobs(jira, 0)["fold"]
-    assert (told["outcome"], told["why"], told["next_due"]) == (
+    entry = jobs(jira, 0)["fold"]
+    assert (entry["outcome"], entry["why"], entry["next_due"]) == (
         "not_due",
         "it is not due yet",
         "2026-03-27T12:01:00Z",
@@ -54,7 +54,7 @@ def test_a_job_is_started_when_it_is_due(jira: Schedule) -> None:
 
 def test_each_job_has_a_schedule_of_its_own(jira: Schedule) -> None:
     jobs(jira, 0)
-    assert {name: told["outcome"] for name, told in jobs(jira, 1).items()}["tidy"] == "not_due"
+    assert {name: entry["outcome"] for name, entry in jobs(jira, 1).items()}["tidy"] == "not_due"
     assert jobs(jira, 60)["tidy"]["outcome"] == "started"
     found = shown(jira, "tidy")
     assert (found["source"], found["schedule"], found["last_run"]) == ("jira", "every 1h", "2026-03-27T13:00:00Z")

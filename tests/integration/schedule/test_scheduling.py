@@ -17,11 +17,11 @@ def test_a_new_source_is_read_whole_at_the_first_call_and_not_at_the_next(schedu
         shop.write(f"shop/{table}.csv", "id\n1\n")
     shop.add_source("shop")
     shop.call()
-    ((at, source, told),) = shop.started
-    assert (at, source, told["tables"], told["why"]) == (NOON, "shop", None, "it has never run")
+    ((at, source, entry),) = shop.started
+    assert (at, source, entry["tables"], entry["why"]) == (NOON, "shop", None, "it has never run")
     assert shop.synced() == {"items": "ok", "orders": "ok"}
-    told = shop.call(NOON + timedelta(minutes=5))["shop"]
-    assert (told["outcome"], told["why"], told["next_due"]) == (
+    entry = shop.call(NOON + timedelta(minutes=5))["shop"]
+    assert (entry["outcome"], entry["why"], entry["next_due"]) == (
         "not_due",
         "it is not due yet",
         "2026-03-27T12:15:00Z",
@@ -36,8 +36,8 @@ def test_only_the_tables_that_are_due_are_read(shop: Schedule) -> None:
     shop.set("shop.items", "every 2h")
     found = {}
     for hours in (1, 2, 3, 4, 6):
-        told = shop.call(NOON + timedelta(hours=hours))["shop"]
-        found[hours] = told["tables"] if told["outcome"] == "started" else told["next_due"]
+        entry = shop.call(NOON + timedelta(hours=hours))["shop"]
+        found[hours] = entry["tables"] if entry["outcome"] == "started" else entry["next_due"]
     assert found == {
         1: "2026-03-27T14:00:00Z",
         2: ["items"],
@@ -86,8 +86,8 @@ def test_a_table_without_a_schedule_has_that_of_its_source_and_else_that_of_the_
 def test_a_source_that_is_never_due_runs_only_on_demand(schedule: Schedule) -> None:
     schedule.write("shop/orders.csv", "id\n1\n")
     schedule.add_source("shop", "never")
-    told = schedule.call()["shop"]
-    assert (told["outcome"], told["why"], told["next_due"]) == (
+    entry = schedule.call()["shop"]
+    assert (entry["outcome"], entry["why"], entry["next_due"]) == (
         "not_due",
         "it runs only on demand",
         None,
@@ -99,8 +99,8 @@ def test_a_source_that_is_never_due_runs_only_on_demand(schedule: Schedule) -> N
 
 def test_an_extract_that_somebody_writes_is_left_to_them(schedule: Schedule) -> None:
     schedule.world.ask("POST", "/api/admin/sources/theirs", {"type": "external"})
-    told = schedule.call()["theirs"]
-    assert (told["outcome"], told["why"]) == ("not_due", "an external process writes its extract")
+    entry = schedule.call()["theirs"]
+    assert (entry["outcome"], entry["why"]) == ("not_due", "an external process writes its extract")
 
 
 def test_new_files_are_read_with_the_others(shop: Schedule) -> None:
@@ -124,8 +124,8 @@ def test_a_table_that_was_deregistered_is_read_no_more_until_it_is_registered_ag
     shop.call(NOON + timedelta(minutes=15))
     assert shop.synced().keys() == {"items"}
     shop.world.ask("POST", "/api/admin/tables/shop.orders", {"sync_schedule": "daily 05:00"})
-    told = shop.call(NOON + timedelta(minutes=16))["shop"]
-    assert (told["tables"], shop.synced()) == (["orders"], {"orders": "ok"})
+    entry = shop.call(NOON + timedelta(minutes=16))["shop"]
+    assert (entry["tables"], shop.synced()) == (["orders"], {"orders": "ok"})
 
 
 def test_a_table_is_synced_as_the_registry_has_it(shop: Schedule) -> None:
@@ -170,7 +170,7 @@ def test_extracts_that_others_ask_for_count_and_keep_the_scheduler_away_meanwhil
 
 def test_without_anything_to_sync_there_is_only_the_sweep(schedule: Schedule) -> None:
     assert schedule.call() == {"": {"outcome": "started", "why": "it has never run", "next_due": None}}
-    told = schedule.call(NOON + timedelta(minutes=5))[""]
-    assert (told["outcome"], told["next_due"]) == ("not_due", "2026-03-28T03:00:00Z")
+    entry = schedule.call(NOON + timedelta(minutes=5))[""]
+    assert (entry["outcome"], entry["next_due"]) == ("not_due", "2026-03-28T03:00:00Z")
     schedule.call_every(60, until=NOON + DAY)
     assert schedule.world.ask("GET", "/api/admin/schedule")["sweep"]["last_run"] == "2026-03-28T03:05:00Z"

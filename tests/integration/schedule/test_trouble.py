@@ -38,7 +38,7 @@ def test_a_table_that_fails_is_tried_again_in_pauses_that_double_and_at_its_time
     shop.call_at("27 14:55", "27 15:00", "27 15:04", "27 15:05", "27 15:14", "27 15:15", "27 15:34", "27 15:35")
     shop.call_at("27 16:14", "27 16:15", "27 17:34", "27 17:35", "27 20:00")
     assert shop.times() == ["27 15:00", "27 15:05", "27 15:15", "27 15:35", "27 16:15", "27 17:35"]
-    assert [told["tables"] for _, _, told in shop.started] == [None] + 5 * [["orders"]]
+    assert [entry["tables"] for _, _, entry in shop.started] == [None] + 5 * [["orders"]]
     orders = shop.shown()["shop.orders"]
     assert (orders["failures"], orders["next_due"]) == (6, "2026-03-27T20:15:00Z")
     assert orders["why"].startswith("it failed 6 times in a row: orders.csv:2: has 2 values where the header has 1")
@@ -90,8 +90,8 @@ def test_a_source_whose_function_is_not_there_leaves_a_record_of_that(shop: Sche
 
     shop.world.process.state.edit(of_a_newer_version)
     assert shop.call(NOON + MINUTE)["crm"]["outcome"] == "started"
-    told = [shop.call(NOON + minute * MINUTE)["crm"]["outcome"] for minute in range(2, 8)]
-    assert told == 5 * ["running"] + ["started"]  # its task is tried five times
+    outcomes = [shop.call(NOON + minute * MINUTE)["crm"]["outcome"] for minute in range(2, 8)]
+    assert outcomes == 5 * ["running"] + ["started"]  # its task is tried five times
     assert shop.shown()["crm"]["failures"] == 1
 
 
@@ -133,9 +133,9 @@ def test_a_call_that_comes_between_wins_and_the_other_one_starts_nothing(shop: S
 @pytest.mark.parametrize("before", [0, 1])
 def test_an_answer_of_the_store_that_is_lost_changes_nothing(shop: Schedule, before: int, fault: Fault) -> None:
     store = FaultyStore(shop.world.process.store, puts=[*before * [None], fault])
-    told = beside(shop, store).call(DUE)["shop"]
+    entry = beside(shop, store).call(DUE)["shop"]
     store.land()
-    assert (told["outcome"], runs_of(shop)) == ("started", 2)
+    assert (entry["outcome"], runs_of(shop)) == ("started", 2)
     assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "not_due"
 
 
@@ -150,19 +150,19 @@ def test_runs_marked_by_a_process_that_ended_are_started_by_a_later_call(shop: S
     start = Start(run_id=new_run_id(DUE), source="shop", at=DUE)
     edit(shop.world.process.store, lambda before: (before.model_copy(update={"starts": {start.run_id: start}}), None))
     assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "running"
-    told = shop.call(DUE + 2 * MINUTE)["shop"]
-    assert (told["outcome"], told["why"]) == ("started", "the process that was starting it has ended")
+    entry = shop.call(DUE + 2 * MINUTE)["shop"]
+    assert (entry["outcome"], entry["why"]) == ("started", "the process that was starting it has ended")
     assert shop.call(DUE + 3 * MINUTE)["shop"]["outcome"] == "not_due"
     assert runs_of(shop) == 2
 
 
 def test_tasks_of_a_process_that_ended_are_run_by_a_later_call(shop: Schedule) -> None:
     shop.clock.now = DUE
-    told = beside(shop, background=Forgetful()).call(DUE)["shop"]
+    entry = beside(shop, background=Forgetful()).call(DUE)["shop"]
     shop.call(DUE + MINUTE)
     assert shop.call(DUE + 2 * MINUTE)["shop"]["outcome"] == "not_due"
     assert runs_of(shop) == 2
-    (run,) = shop.world.ask("GET", f"/api/sync/status?run={told['run_id']}", token=SERVICE_TOKEN)["runs"]
+    (run,) = shop.world.ask("GET", f"/api/sync/status?run={entry['run_id']}", token=SERVICE_TOKEN)["runs"]
     assert run["status"] == "ok"
 
 
@@ -170,9 +170,9 @@ def test_a_run_without_a_task_and_a_heartbeat_is_lost_after_a_minute_and_tried_a
     start = Start(run_id=new_run_id(DUE), source="shop", at=DUE, under_way=True)
     edit(shop.world.process.store, lambda before: (before.model_copy(update={"starts": {start.run_id: start}}), None))
     assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "running"
-    told = shop.call(DUE + 2 * MINUTE)["shop"]
-    assert told["outcome"] == "not_due"
-    assert "the run was lost" in told["why"]
+    entry = shop.call(DUE + 2 * MINUTE)["shop"]
+    assert entry["outcome"] == "not_due"
+    assert "the run was lost" in entry["why"]
     assert shop.call(DUE + 5 * MINUTE)["shop"]["outcome"] == "started"
     assert shop.shown()["shop.orders"]["failures"] == 0
 
@@ -214,7 +214,7 @@ def test_no_more_than_twenty_extracts_are_under_way(shop: Schedule) -> None:
     shop.add_empty_sources(21)
     shop.clock.now = NOON + MINUTE
     forgetful = beside(shop, background=Forgetful())
-    outcomes = Counter(told["outcome"] for name, told in forgetful.call(NOON + MINUTE).items() if name)
+    outcomes = Counter(entry["outcome"] for name, entry in forgetful.call(NOON + MINUTE).items() if name)
     assert outcomes == {"started": 20, "waiting": 1, "not_due": 1}
 
 
@@ -224,11 +224,11 @@ def test_a_sweep_that_fails_is_tried_again(shop: Schedule) -> None:
     assert kept is not None
     store.put("analytics/current.json", b"{}", if_version=ANY)
     three = NOON.replace(hour=3) + timedelta(days=1)
-    told = [shop.call(three + minutes * MINUTE)[""]["outcome"] for minutes in (0, 1, 2, 4)]
-    assert told == ["started", "not_due", "not_due", "not_due"]  # its task is tried five times, and then fails
+    outcomes = [shop.call(three + minutes * MINUTE)[""]["outcome"] for minutes in (0, 1, 2, 4)]
+    assert outcomes == ["started", "not_due", "not_due", "not_due"]  # its task is tried five times, and then fails
     assert shop.world.ask("GET", "/api/admin/schedule")["sweep"]["failures"] == 0
-    told = [shop.call(three + minutes * MINUTE)[""]["outcome"] for minutes in (7, 8)]
-    assert told == ["not_due", "started"]
+    outcomes = [shop.call(three + minutes * MINUTE)[""]["outcome"] for minutes in (7, 8)]
+    assert outcomes == ["not_due", "started"]
     assert shop.world.ask("GET", "/api/admin/schedule")["sweep"]["failures"] == 1
     store.put("analytics/current.json", kept.data, if_version=ANY)
     shop.call(three + 9 * MINUTE)
@@ -284,7 +284,7 @@ def test_a_call_asks_the_store_for_little(shop: Schedule) -> None:
         **lanes,
         "read": state + ledger + scripts + pause + 5 * record + names + 5 * task,
     }
-    for run in (told for _, _, told in forgetful.started):
+    for run in (entry for _, _, entry in forgetful.started):
         body = {"source": run["source"], "tables": run["tables"], "run_id": run["run_id"]}
         forgetful.world.send("POST", "/extract/csv", body, token=SERVICE_TOKEN)
     assert asked(3 * MINUTE, forgetful) == {

@@ -67,9 +67,9 @@ def tess(stage: Stage) -> Chatter:
 def test_status_lists_ones_scripts_with_buttons_and_a_button_runs_one(stage: Stage, tess: Chatter) -> None:
     script = stage.push(tess.token, SAYS.format(png=PNG, title="A chart"), "chart")
     stage.push(stage.town.person("tom")[1], "x = 1", "of-another")
-    said = tess.say("/status")
-    assert said["text"].endswith("Your scripts:\n- chart: has not run")
-    (row,) = said["reply_markup"]["inline_keyboard"]
+    reply = tess.say("/status")
+    assert reply["text"].endswith("Your scripts:\n- chart: has not run")
+    (row,) = reply["reply_markup"]["inline_keyboard"]
     assert row == [{"text": "Run chart", "callback_data": f"run:{script}"}]
     assert tess.press(row[0]["callback_data"]) == "chart starts in a moment."
     assert (tess.texts[-1], stage.town.telegram.photos[-1]) == ("A chart\nLook.", (tess.chat, PNG))

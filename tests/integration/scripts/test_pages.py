@@ -73,10 +73,10 @@ def test_problems_are_reported_and_the_input_kept(
 
 
 def test_hostile_texts_are_shown_as_texts(stage: Stage, ann: tuple[str, str]) -> None:
-    said = f"import sys\nfrom da_script import notify\nfor each in {PAYLOADS!r}: print(each, file=sys.stderr)\n"
-    script = stage.push(ann[1], said + f"notify({PAYLOADS[0]!r}, {' '.join(PAYLOADS)[:3900]!r})\n", "hostile")
+    code = f"import sys\nfrom da_script import notify\nfor each in {PAYLOADS!r}: print(each, file=sys.stderr)\n"
+    script = stage.push(ann[1], code + f"notify({PAYLOADS[0]!r}, {' '.join(PAYLOADS)[:3900]!r})\n", "hostile")
     assert stage.run(script)["said"] == "sent"
-    assert stage.run(stage.push(ann[1], said + f"raise ValueError({PAYLOADS[1]!r})\n", "raising"))["status"] == "failed"
+    assert stage.run(stage.push(ann[1], code + f"raise ValueError({PAYLOADS[1]!r})\n", "raising"))["status"] == "failed"
     for path in (f"/scripts/{script}", "/scripts", "/scripts/raising", "/notifications"):
         status, text = page(stage, path, ann[1])
         assert (status, strange(text)) == (200, [])

@@ -66,8 +66,8 @@ def test_shares_are_the_instance_and_the_groups_of_the_caller(shop: Shop) -> Non
     assert schemas == [{"name": "crm", "share": "Sales_EU_2"}]
     everything = get(shop, "/delta-sharing/shares/data/all-tables").get_json()["items"]
     assert [(each["schema"], each["name"]) for each in everything] == [("crm", "leads"), ("shop", "orders")]
-    [one] = get(shop, "/delta-sharing/shares/data/schemas/SHOP/tables").get_json()["items"]
-    assert (one["name"], one["share"], one["accessModes"]) == ("orders", "data", ["url"])
+    [table] = get(shop, "/delta-sharing/shares/data/schemas/SHOP/tables").get_json()["items"]
+    assert (table["name"], table["share"], table["accessModes"]) == ("orders", "data", ["url"])
     assert {
         each["name"] for each in get(shop, "/delta-sharing/shares", token=shop.world.admin).get_json()["items"]
     } == {"data"}

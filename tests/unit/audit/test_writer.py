@@ -80,11 +80,11 @@ def test_those_who_come_at_once_share_objects() -> None:
     audit = Audit(store, lambda: NOW)
 
     def write(_: int) -> str:
-        told = event()
+        written = event()
         gate.count(arrived=1)
-        audit.write(told)
-        assert any(told.id in ids for ids in objects(store).values())
-        return told.id
+        audit.write(written)
+        assert any(written.id in ids for ids in objects(store).values())
+        return written.id
 
     with ThreadPoolExecutor(gate.crowd) as pool:
         written = sorted(pool.map(write, range(gate.total)))
@@ -95,17 +95,17 @@ def test_those_who_come_at_once_share_objects() -> None:
 
 def test_a_single_writer_does_not_wait() -> None:
     store = MemoryStore()
-    one = event()
-    Audit(store, lambda: NOW).write(one)
-    assert objects(store) == {f"state/audit/date=2026-03-01/{one.id}.jsonl": [one.id]}
+    written = event()
+    Audit(store, lambda: NOW).write(written)
+    assert objects(store) == {f"state/audit/date=2026-03-01/{written.id}.jsonl": [written.id]}
 
 
 @pytest.mark.parametrize("fault", [Fault.AT_ONCE, Fault.LATE, Fault.NEVER])
 def test_a_lost_answer_is_repeated(fault: Fault) -> None:
     store = MemoryStore()
-    one = event()
-    Audit(FaultyStore(store, puts=[fault]), lambda: NOW).write(one)
-    assert list(objects(store).values()) == [[one.id]]
+    written = event()
+    Audit(FaultyStore(store, puts=[fault]), lambda: NOW).write(written)
+    assert list(objects(store).values()) == [[written.id]]
 
 
 def test_all_who_share_an_object_learn_that_it_failed() -> None:

@@ -328,8 +328,8 @@ def test_a_clustering_column_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_bounds_that_somebody_else_wrote_are_texts_or_nothing() -> None:
-    for said in ("[1]", '["a", "b"]', '"a"', "null", '["a\\u0000"]'):
-        stats = f'{{"columns": {{"id": {{}}}}, "range": {{"key": ["id"], "clustered_by": [], "first": {said}, "last": ["b"]}}}}'
+    for bound in ("[1]", '["a", "b"]', '"a"', "null", '["a\\u0000"]'):
+        stats = f'{{"columns": {{"id": {{}}}}, "range": {{"key": ["id"], "clustered_by": [], "first": {bound}, "last": ["b"]}}}}'
         assert Range.of(FileRow("p", None, 1, 1, "0", stats)) is None
     good = '{"columns": {"id": {}}, "range": {"key": ["id"], "clustered_by": [], "first": ["a"], "last": ["b"]}}'
     assert Range.of(FileRow("p", None, 1, 1, "0", good)) is not None

@@ -211,7 +211,7 @@ def test_a_full_disk_is_no_fault_of_the_source() -> None:
     with (
         duckdb_files.connect() as con,
         pytest.raises(UnavailableError, match="SCRATCH_DIR"),
-        duckdb_files.told_as(SourceError),
+        duckdb_files.raised_as(SourceError),
     ):
         con.execute("copy (select range as n from range(1000)) to '/dev/full' (format csv)")
 

@@ -24,8 +24,8 @@ def written(query: str, home: Path, size: int = SIZE) -> list[str]:
         paths = stable_cuts.cut(con, files, home / "out", file_bytes=size)
         made = [parquet.inspect(con, path) for path in paths]
         listed = [str(path) for path in paths]
-        told = "select md5(string_agg(t::varchar, '|')) from ({}) t".format
-        assert con.execute(told(f"from read_parquet({listed})")).fetchall() == con.execute(told(query)).fetchall()
+        md5 = "select md5(string_agg(t::varchar, '|')) from ({}) t".format
+        assert con.execute(md5(f"from read_parquet({listed})")).fetchall() == con.execute(md5(query)).fetchall()
     return [file.sha256 for file in made]
 
 

@@ -69,8 +69,8 @@ def merged(home: Path, memory_limit: str, columns: int) -> tuple[FileRow, ...]:
             new = column_groups.write(con, queries, folder())
         merge = KeyedMerge(files, lambda row: Path(row.path), folder, limit).run(Increment(new, Order(("key",))))
         files = tuple(
-            FileRow(str(one.path), None, one.rows, one.size_bytes, one.sha256, getattr(one, "stats", "{}"))
-            for one in merge.files
+            FileRow(str(file.path), None, file.rows, file.size_bytes, file.sha256, getattr(file, "stats", "{}"))
+            for file in merge.files
         )
     return files
 

@@ -366,7 +366,7 @@ def in_map(part: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("values", "more", "said"),
+    ("values", "more", "reason"),
     [
         ([{"value": INSTANT_NS}], [], "holds instants in nanoseconds"),
         ([{"value": OBJECT}], [], "holds instants in nanoseconds"),
@@ -377,10 +377,10 @@ def in_map(part: Any) -> Any:
     ],
 )  # fmt: skip
 def test_variants_that_duckdb_would_not_read_exactly_are_refused(
-    folder: Folder, values: list[dict[str, Any]], more: list[tuple[str, Any]], said: str
+    folder: Folder, values: list[dict[str, Any]], more: list[tuple[str, Any]], reason: str
 ) -> None:
     variants(folder.path / "t.parquet", values, more)
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=reason):
         folder.extract("t")
 
 

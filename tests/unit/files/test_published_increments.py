@@ -244,14 +244,14 @@ def test_a_table_whose_files_are_gone_is_named_until_they_are_back(published: Pu
     assert [table.notice for table in published.catalog().tables] == [None, None]
     path = published.folder.path / "t.csv"
     path.rename(published.folder.work / "t.csv")
-    told = [published.sync(at=NOW + timedelta(days=day)) for day in (1, 2)]
-    for result in told:
+    results = [published.sync(at=NOW + timedelta(days=day)) for day in (1, 2)]
+    for result in results:
         assert (result.status, result.rows) == ("vanished", 1)
         assert result.note == (
             "its files are no longer in the source (last seen 2026-01-02 03:04 UTC); the published rows stay readable; "
             f"put the files back, or remove the table: da admin tables remove {SOURCE}.t"
         )
-    assert [table.notice for table in published.catalog().tables] == [None, told[0].note]
+    assert [table.notice for table in published.catalog().tables] == [None, results[0].note]
     assert published.rows() == [("1",)]
     (published.folder.work / "t.csv").rename(path)
     assert published.sync().note is None

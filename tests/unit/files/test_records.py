@@ -12,7 +12,7 @@ def read(content: bytes, grammar: Grammar | None = None) -> list[Record]:
     return list((grammar or Grammar()).records(text))
 
 
-def told(content: bytes, grammar: Grammar | None = None) -> list[tuple[int, tuple[str, ...] | str]]:
+def parsed(content: bytes, grammar: Grammar | None = None) -> list[tuple[int, tuple[str, ...] | str]]:
     """Line and values of each record, or what is wrong with it."""
     return [(record.line, record.problem or record.values) for record in read(content, grammar)]
 
@@ -42,7 +42,7 @@ def told(content: bytes, grammar: Grammar | None = None) -> list[tuple[int, tupl
     ],
 )
 def test_records_are_read_as_rfc_4180_has_them(content: bytes, expected: list[tuple[int, tuple[str, ...]]]) -> None:
-    assert told(content) == expected
+    assert parsed(content) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_records_are_read_as_rfc_4180_has_them(content: bytes, expected: list[tu
     ],
 )
 def test_a_malformed_record_costs_the_line_it_begins_on(content: bytes, expected: list[tuple[int, object]]) -> None:
-    assert told(content) == expected
+    assert parsed(content) == expected
 
 
 def test_the_text_of_a_record_is_kept_as_it_stands() -> None:
@@ -72,26 +72,26 @@ def test_the_text_of_a_record_is_kept_as_it_stands() -> None:
 
 
 def test_another_escape_and_no_quote_at_all() -> None:
-    assert told(b'"a\\"b","c\\\\"\n', Grammar(escape="\\")) == [(1, ('a"b', "c\\"))]
-    assert told(b'"a,b"\n', Grammar(quote="")) == [(1, ('"a', 'b"'))]
+    assert parsed(b'"a\\"b","c\\\\"\n', Grammar(escape="\\")) == [(1, ('a"b', "c\\"))]
+    assert parsed(b'"a,b"\n', Grammar(quote="")) == [(1, ('"a', 'b"'))]
 
 
 def test_options_decide_what_can_be_read_in_two_ways() -> None:
-    assert told(b'1,$64"Linen, Slim",x\n', Grammar(literal=True)) == [(1, ("1", '$64"Linen', ' Slim"', "x"))]
+    assert parsed(b'1,$64"Linen, Slim",x\n', Grammar(literal=True)) == [(1, ("1", '$64"Linen', ' Slim"', "x"))]
 
 
 def test_lines_that_are_no_data_are_passed_over_and_counted() -> None:
     content = b'a title\n"open\n#c\n1,2\n# "x\n3,"#4\n#5"\n'
-    assert told(content, Grammar(skip=2, comment="#")) == [(4, ("1", "2")), (6, ("3", "#4\n#5"))]
+    assert parsed(content, Grammar(skip=2, comment="#")) == [(4, ("1", "2")), (6, ("3", "#4\n#5"))]
 
 
 def test_a_delimiter_may_be_of_several_characters() -> None:
-    assert told(b'a, "b, c", d,e\n', Grammar(", ")) == [(1, ("a", "b, c", "d,e"))]
+    assert parsed(b'a, "b, c", d,e\n', Grammar(", ")) == [(1, ("a", "b, c", "d,e"))]
 
 
 def test_a_record_that_is_too_long_is_passed_over() -> None:
     content = b"a\n" + b"x" * 1000 + b"\nb\n" + "\u010d".encode() * 60 + b"\n" + b'"' + b"y\n" * 100 + b"c\n"
-    found = told(content, Grammar(limit=100))
+    found = parsed(content, Grammar(limit=100))
     assert found[:5] == [
         (1, ("a",)),
         (2, TOO_LONG),

@@ -85,8 +85,8 @@ class Shares(AbstractFileSystem):  # type: ignore[misc]
             raise FileNotFoundError(path)
         kinds = {True: "directory", False: "file"}
         return [
-            {"name": f"{path}/{one.rstrip('/')}", "type": kinds[one.endswith("/")], "size": 1, "mtime": 1}
-            for one in tree[path]
+            {"name": f"{path}/{name.rstrip('/')}", "type": kinds[name.endswith("/")], "size": 1, "mtime": 1}
+            for name in tree[path]
         ]
 
 

@@ -79,8 +79,8 @@ def is_kept(text: str | None, value: object) -> bool:
     if isinstance(value, bool):
         return text.lower() == str(value).lower()
     if isinstance(value, datetime):
-        told = datetime.fromisoformat(re.sub(r"(\.[0-9]{6})0*", r"\1", text).replace("/", "-"))
-        return told == value if value.tzinfo is None else told.astimezone(UTC) == value
+        parsed = datetime.fromisoformat(re.sub(r"(\.[0-9]{6})0*", r"\1", text).replace("/", "-"))
+        return parsed == value if value.tzinfo is None else parsed.astimezone(UTC) == value
     if isinstance(value, date):
         return text.replace("/", "-") == str(value)
     return is_same_number(text, value)
@@ -90,13 +90,13 @@ def is_same_number(text: str, value: object) -> bool:
     if isinstance(value, float) and text.lstrip("-").lower() in ("nan", "inf"):
         return str(value) == text.lower()
     try:
-        told = Decimal(text)
+        parsed = Decimal(text)
     except InvalidOperation:
         return False
     if isinstance(value, float):  # the text can be had back by printing the number, in short or with as many digits
         printed = (repr(value), *(f"{value:.{digits}e}" for digits in range(17)))
-        return float(text) == value and any(told == Decimal(one) for one in printed)
-    return told == Decimal(str(value))
+        return float(text) == value and any(parsed == Decimal(one) for one in printed)
+    return parsed == Decimal(str(value))
 
 
 @settings(max_examples=examples(20), deadline=None)

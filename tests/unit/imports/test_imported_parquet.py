@@ -93,9 +93,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("reason", REFUSED)
 def test_files_that_are_not_one_table_are_refused(read: Read, reason: str) -> None:
-    with pytest.raises(SourceError, match=reason.replace("(", r"\(")) as told:
+    with pytest.raises(SourceError, match=reason.replace("(", r"\(")) as raised:
         read(REFUSED[reason])
-    assert "odd=1" not in str(told.value)
+    assert "odd=1" not in str(raised.value)
 
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
@@ -103,6 +103,6 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
         reading = Reading(con, "t", tmp_path)
         path = reading.new_path()
         path.write_bytes(b"PAR1 but no more")
-        with pytest.raises(SourceError, match=r"^2025/a.parquet is truncated: it does not end with PAR1") as told:
+        with pytest.raises(SourceError, match=r"^2025/a.parquet is truncated: it does not end with PAR1") as raised:
             reading.add(path, "2025/a.parquet")
-    assert str(tmp_path) not in str(told.value)
+    assert str(tmp_path) not in str(raised.value)

@@ -153,7 +153,7 @@ def fact(content: bytes) -> IssueState:
     return found
 
 
-def told(*contents: bytes) -> IssueState:
+def joined(*contents: bytes) -> IssueState:
     """Join what several bodies tell of one issue."""
     state = IssueState(ISSUE_ID)
     for content in contents:

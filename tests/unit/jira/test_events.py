@@ -82,8 +82,8 @@ def test_a_link_is_a_fact_of_both_issues() -> None:
         for state in read(body("issuelink_created", issueLink=LINK)).facts
     }
     columns = list(TABLES["issuelinks"].types)
-    told = {name: dict(zip(columns, row, strict=True)) for name, (row,) in made.items()}
-    assert {name: (row["direction"], row["linked_issue_id"], row["link_type"]) for name, row in told.items()} == {
+    links = {name: dict(zip(columns, row, strict=True)) for name, (row,) in made.items()}
+    assert {name: (row["direction"], row["linked_issue_id"], row["link_type"]) for name, row in links.items()} == {
         ISSUE_ID: ("outward", "10999", "Blocks"),
         "10999": ("inward", ISSUE_ID, "Blocks"),
     }

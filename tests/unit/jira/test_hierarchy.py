@@ -121,8 +121,8 @@ def test_a_custom_field_replaces_a_column_of_its_name() -> None:
     options = TransformOptions.of("", configured)
     assert options.tables["issues"].types["epic_key"] == "DOUBLE"
     (found,) = rows(IssueState(ISSUE_ID).fetched(answer(1, customfield_5=7)), options, Report())["issues"]
-    told = dict(zip(options.tables["issues"].types, found, strict=True))
-    assert (told["epic_key"], told["parent_key"]) == (7, None)
+    row = dict(zip(options.tables["issues"].types, found, strict=True))
+    assert (row["epic_key"], row["parent_key"]) == (7, None)
 
 
 def test_invalid_sprints_are_counted() -> None:

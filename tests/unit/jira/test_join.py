@@ -91,8 +91,8 @@ def of_this_issue(content: bytes) -> IssueState:
 
 def joined(facts: list[IssueState], start: IssueState | None = None) -> IssueState:
     state = start or IssueState(ISSUE_ID)
-    for one in facts:
-        state = state.joined(one)
+    for fact in facts:
+        state = state.joined(fact)
     return state
 
 
@@ -135,12 +135,12 @@ def test_when_events_come_between_answers_of_rest_does_not_matter(
 ) -> None:
     facts = [of_this_issue(content) for content in events]
     first = joined(facts)
-    for one in answers:
-        first = first.fetched(one)
+    for document in answers:
+        first = first.fetched(document)
     second, left = IssueState(ISSUE_ID), data.draw(st.permutations(facts + facts[:2]))
-    for one in answers:
+    for document in answers:
         now = data.draw(st.integers(0, len(left)))
-        second, left = joined(left[:now], second).fetched(one), left[now:]
+        second, left = joined(left[:now], second).fetched(document), left[now:]
     second = joined(left, second)
     assert first == second
     assert made(first) == made(second)

@@ -35,7 +35,7 @@ def known(*parts: Any, **fields: Any) -> IssueState:
 
 
 @pytest.mark.parametrize(
-    ("said", "is_left_out", "columns"),
+    ("members", "is_left_out", "columns"),
     [
         ({}, False, (None, None, None)),
         ({"jsdPublic": True}, False, (True, None, None)),
@@ -53,9 +53,9 @@ def known(*parts: Any, **fields: Any) -> IssueState:
     ],
 )
 def test_a_restricted_comment_is_left_out_and_columns_say_for_whom_it_is(
-    said: dict[str, Any], is_left_out: bool, columns: tuple[Any, ...]
+    members: dict[str, Any], is_left_out: bool, columns: tuple[Any, ...]
 ) -> None:
-    state = known(comments=[comment(1), comment(2) | said])
+    state = known(comments=[comment(1), comment(2) | members])
     found = made(state)
     assert [row["comment_id"] for row in found["comments"]] == (["1"] if is_left_out else ["1", "2"])
     assert found["issues"][0]["comment_count"] == len(found["comments"])

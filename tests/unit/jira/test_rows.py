@@ -13,7 +13,7 @@ from analyst.connectors.jira.issue.tables import TABLES
 from analyst.connectors.jira.issue.values import Report
 from analyst.names import quote
 from tests.unit.jira import bodies
-from tests.unit.jira.bodies import ISSUE_ID, answer, body, comment, issue, told
+from tests.unit.jira.bodies import ISSUE_ID, answer, body, comment, issue, joined
 
 ADF = {"type": "doc", "version": 1, "content": [{"type": "paragraph", "content": [{"type": "text", "text": "hello"}]}]}
 REMOTE = {
@@ -122,7 +122,7 @@ def test_the_whole_state_is_a_row_of_its_own() -> None:
     (raw,) = made(state)["raw_issues"]
     assert IssueState.from_json(raw["document"]) == state
     assert (raw["issue_number"], raw["issue_key"], raw["deleted_at"]) == (int(ISSUE_ID), "ABC-12", None)
-    gone = told(body("jira:issue_deleted", 3, issue=issue()))
+    gone = joined(body("jira:issue_deleted", 3, issue=issue()))
     assert made(gone)["raw_issues"][0]["deleted_at"] == "2024-05-01 10:00:03+00:00"
 
 
@@ -134,10 +134,10 @@ def test_duckdb_accepts_all_rows_with_their_types() -> None:
             con.execute(f"create table {name} ({', '.join(f'{c} {kind}' for c, kind in table.types.items())})")
             duckdb_files.insert(con, name, table.types, found[name])
             assert con.execute(f"select count(*) from {name}").fetchone() == (len(found[name]),)
-        told = con.execute(
+        read_back = con.execute(
             "select issues.created_at::varchar, due_date::varchar, document from issues, raw_issues"
         ).fetchall()
-    assert told == [("2024-05-01 10:00:00+00", "2024-06-01", found["raw_issues"][0][-1])]
+    assert read_back == [("2024-05-01 10:00:00+00", "2024-06-01", found["raw_issues"][0][-1])]
 
 
 def test_every_table_is_sorted_by_columns_that_it_has_beginning_with_the_issue() -> None:

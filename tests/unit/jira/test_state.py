@@ -10,7 +10,7 @@ from analyst.connectors.jira.issue.state import IssueState
 from analyst.connectors.jira.issue.tables import Row
 from analyst.connectors.jira.issue.values import Report
 from tests.unit.jira import bodies
-from tests.unit.jira.bodies import ISSUE_ID, answer, body, comment, fact, issue, partial, read, told
+from tests.unit.jira.bodies import ISSUE_ID, answer, body, comment, fact, issue, joined, partial, read
 
 
 def made(state: IssueState) -> dict[str, list[Row]]:
@@ -23,21 +23,21 @@ def names(state: IssueState, kind: Any) -> list[str]:
 
 def test_an_issue_is_as_it_was_last_updated_whatever_came_last() -> None:
     late, early = body("jira:issue_updated", 9, issue=issue(9)), body("jira:issue_updated", 5, issue=issue(5))
-    state = told(late, early)
+    state = joined(late, early)
     assert state.document is not None
     assert state.document["fields"]["summary"] == "As of 9"
 
 
 def test_a_few_fields_do_not_overwrite_a_whole_issue() -> None:
     whole, few = body("jira:issue_updated", 1, issue=issue(1)), body("comment_created", 9, issue=partial())
-    for state in (told(whole, few), told(few, whole)):
+    for state in (joined(whole, few), joined(few, whole)):
         assert state.document is not None
         assert state.document["fields"]["summary"] == "As of 1"
         assert state.partial is None
 
 
 def test_a_few_fields_are_better_than_none() -> None:
-    state = told(body("comment_created", 9, issue=partial("Few"), comment=comment(1)))
+    state = joined(body("comment_created", 9, issue=partial("Few"), comment=comment(1)))
     assert (state.key, state.created, state.month) == ("ABC-12", None, "unknown")
     assert len(made(state)["issues"]) == 1
 
@@ -56,7 +56,7 @@ def test_facts_of_a_response_are_not_stored_twice() -> None:
         body("comment_created", 2, comment=comment(1, updated=2), issue=partial()),
     ]
     fetched = answer(2, comments=[comment(1, updated=2)])
-    assert told(*events).fetched(fetched) == IssueState(ISSUE_ID).fetched(fetched)
+    assert joined(*events).fetched(fetched) == IssueState(ISSUE_ID).fetched(fetched)
 
 
 def test_an_older_answer_does_not_replace_a_newer_one() -> None:
@@ -77,7 +77,7 @@ def test_a_deleted_comment_does_not_come_back() -> None:
         body("comment_updated", 9, comment=comment(1, updated=8)),
         body("jira:issue_updated", 9, issue=issue(9, comment=bodies.page("comments", [comment(1), comment(2)]))),
     ]
-    state = told(*events)
+    state = joined(*events)
     assert names(state, "comments") == ["2"]
     assert names(state.fetched(answer(20, comments=[comment(1), comment(2)])), "comments") == ["2"]
 
@@ -86,15 +86,15 @@ def test_a_comment_that_a_newer_complete_list_leaves_out_is_dead() -> None:
     created = body("comment_created", 2, comment=comment(1, updated=2))
     all_of_them = issue(5, comment=bodies.page("comments", [comment(2)]))
     some_of_them = issue(5, comment=bodies.page("comments", [comment(2)], total=40))
-    assert names(told(created, body("jira:issue_updated", 5, issue=all_of_them)), "comments") == ["2"]
-    assert names(told(created, body("jira:issue_updated", 5, issue=some_of_them)), "comments") == ["1", "2"]
-    assert names(told(created, body("jira:issue_updated", 5, issue=issue(5))), "comments") == ["1"]
+    assert names(joined(created, body("jira:issue_updated", 5, issue=all_of_them)), "comments") == ["2"]
+    assert names(joined(created, body("jira:issue_updated", 5, issue=some_of_them)), "comments") == ["1", "2"]
+    assert names(joined(created, body("jira:issue_updated", 5, issue=issue(5))), "comments") == ["1"]
 
 
 def test_a_comment_of_the_very_time_of_a_list_is_alive_though_the_list_leaves_it_out() -> None:
     created = body("comment_created", 5, comment=comment(1, updated=5))
     empty = body("jira:issue_updated", 5, issue=issue(5, comment=bodies.page("comments", [])))
-    assert names(told(created, empty), "comments") == ["1"]
+    assert names(joined(created, empty), "comments") == ["1"]
 
 
 def test_of_two_lists_with_one_time_the_later_event_wins() -> None:
@@ -102,25 +102,25 @@ def test_of_two_lists_with_one_time_the_later_event_wins() -> None:
         body("jira:issue_updated", sent, issue=issue(5, attachment=[bodies.attachment(number)]))
         for sent, number in ((6, 1), (7, 2))
     )
-    assert names(told(one, other), "attachments") == names(told(other, one), "attachments") == ["2"]
+    assert names(joined(one, other), "attachments") == names(joined(other, one), "attachments") == ["2"]
     one, other = (
         body("jira:issue_updated", sent, issue=issue(5, attachment=[bodies.attachment(number)]))
         for sent, number in ((6, 2), (7, 1))
     )
-    assert names(told(one, other), "attachments") == ["1"]
+    assert names(joined(one, other), "attachments") == ["1"]
 
 
 def test_an_empty_page_of_no_things_says_nothing_of_comments() -> None:
     created = body("comment_created", 2, comment=comment(1, updated=2))
     for page, left in (({"maxResults": 0}, ["1"]), ({"maxResults": 20}, [])):
         empty = issue(5, comment={"comments": [], "total": 0, "startAt": 0, **page})
-        assert names(told(created, body("jira:issue_updated", 5, issue=empty)), "comments") == left
+        assert names(joined(created, body("jira:issue_updated", 5, issue=empty)), "comments") == left
 
 
 def test_a_comment_is_as_it_was_last_edited() -> None:
     edited = body("comment_updated", 7, comment=comment(1, "new", updated=7))
     listed = answer(6, comments=[comment(1, "old", updated=2)])
-    state = told(edited).fetched(listed)
+    state = joined(edited).fetched(listed)
     assert state.things("comments")["1"]["body"] == "new"
     assert state.fetched(answer(8, comments=[comment(1, "newest", updated=8)])).things("comments")["1"]["body"] == (
         "newest"
@@ -138,7 +138,7 @@ def test_a_list_has_more_of_a_link_than_its_event() -> None:
 
 
 def test_a_deleted_issue_is_a_tombstone_that_knows_its_name_and_month_and_nothing_brings_it_back() -> None:
-    state = told(body("jira:issue_deleted", 3, issue=issue(3)))
+    state = joined(body("jira:issue_deleted", 3, issue=issue(3)))
     state = state.joined(fact(body("jira:issue_updated", 9, issue=issue(9)))).fetched(answer(10)).gone()
     assert state.is_tombstone
     assert state.document is None
@@ -154,8 +154,8 @@ def test_a_deletion_with_only_the_key_keeps_it() -> None:
 
 def test_the_first_of_two_deletions_counts() -> None:
     first, second = (body("jira:issue_deleted", at, issue=issue(1)) for at in (3, 4))
-    assert told(first, second) == told(second, first)
-    assert told(first, second).deleted == fact(first).deleted
+    assert joined(first, second) == joined(second, first)
+    assert joined(first, second).deleted == fact(first).deleted
 
 
 def test_an_issue_that_rest_does_not_know_has_no_rows_until_it_does() -> None:
@@ -166,7 +166,7 @@ def test_an_issue_that_rest_does_not_know_has_no_rows_until_it_does() -> None:
 
 
 def test_a_moved_issue_has_its_new_key() -> None:
-    state = told(
+    state = joined(
         body("jira:issue_updated", 5, issue=issue(5, key="NEW-1")), body("jira:issue_updated", 1, issue=issue(1))
     )
     assert state.key == "NEW-1"
@@ -181,7 +181,7 @@ def test_an_issue_that_only_its_id_is_known_of_is_empty_and_has_no_rows() -> Non
 def test_months_are_those_of_utc() -> None:
     early = issue(1) | {}
     early["fields"]["created"] = "2024-05-01T02:00:00.000+0530"
-    assert told(body("jira:issue_updated", issue=early)).month == "2024-04"
+    assert joined(body("jira:issue_updated", issue=early)).month == "2024-04"
 
 
 def test_two_issues_are_not_joined() -> None:

@@ -43,13 +43,13 @@ def test_imported_rows_stay_while_jira_has_no_issue(tmp_path: Path) -> None:
     warehouse = Warehouse(store, "jira", TransformOptions.of(), lambda: NOON)
     reading = Progress(0, 0)
     assert warehouse.absorb({}, cursor=reading.cursor()).note is None
-    told = warehouse.absorb({}, cursor=reading.through().cursor())
-    assert told.note is not None
-    assert told.note.startswith("Jira shows no issue, so the 500 imported rows stay; check JIRA_DOMAIN")
+    absorbed = warehouse.absorb({}, cursor=reading.through().cursor())
+    assert absorbed.note is not None
+    assert absorbed.note.startswith("Jira shows no issue, so the 500 imported rows stay; check JIRA_DOMAIN")
     assert _extract(store, tmp_path).meta["issues"].rows == 500
     assert _extract(store, tmp_path).meta["comments"].rows == 0
     again = warehouse.absorb({})
-    assert (again.version, again.tables, again.note) == (told.version, (), told.note)
+    assert (again.version, again.tables, again.note) == (absorbed.version, (), absorbed.note)
     assert warehouse.absorb({"1": _known}).note is None
     assert _extract(store, tmp_path).meta["issues"].rows == 1
 

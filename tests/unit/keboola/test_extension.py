@@ -109,20 +109,20 @@ def test_a_catalog_that_can_not_be_attached_is_no_obstacle(served: Served, stand
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         ({"features": ("block-shared-snowflake-access",)}, "blocks shared Snowflake access"),
         ({"linked": True}, "is linked"),
     ],
 )
 def test_projects_and_buckets_without_a_workspace_are_exported(
-    served: Served, stand_in: StandIn, tmp_path: Path, change: dict[str, Any], said: str
+    served: Served, stand_in: StandIn, tmp_path: Path, change: dict[str, Any], reason: str
 ) -> None:
     served.project.features = change.get("features", ())
     if "linked" in change:
         served.project.buckets["in.c-a"]["sourceBucket"] = {"id": "in.c-a", "project": {"id": 1}}
     _, notes = extracted(served, stand_in, tmp_path / "read")
-    assert said in notes[0]
+    assert reason in notes[0]
     assert stand_in.attached == []
 
 

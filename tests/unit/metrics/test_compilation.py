@@ -118,5 +118,5 @@ def test_compilation_errors_are_explained(compiled: Metric, asked: dict[str, Any
 
 
 def test_a_metric_survives_json() -> None:
-    one = joined("total", "sum", filters=DONE, grain=grain_of("monthly"))
-    assert Metric.from_json(one.to_json()) == one
+    metric = joined("total", "sum", filters=DONE, grain=grain_of("monthly"))
+    assert Metric.from_json(metric.to_json()) == metric

@@ -72,7 +72,7 @@ derived = st.builds(
     line,
 )
 conversion = st.builds(
-    lambda said: {"conversion": said},
+    lambda fields: {"conversion": fields},
     st.fixed_dictionaries(
         {"entity": line, "base": st.just({"metric": "visits"}), "conversion": st.just({"metric": "buys"})},
         optional={
@@ -110,7 +110,7 @@ about = optional(
     extensions=st.dictionaries(name.filter(lambda each: each not in {"ossie", "dbt"}), anything, max_size=2),
 )
 definition = st.builds(
-    lambda id_, kind, said: MetricDefinition.model_validate({"name": id_, **kind, **said}),
+    lambda id_, kind, fields: MetricDefinition.model_validate({"name": id_, **kind, **fields}),
     name,
     of_a_table | cumulative | ratio | derived | conversion,
     about,
@@ -162,7 +162,7 @@ more = optional(
     unknown=anything,
 )
 metric = st.builds(
-    lambda id_, sql, said: {"name": id_, "expression": sql, **said},
+    lambda id_, sql, fields: {"name": id_, "expression": sql, **fields},
     name,
     st.sampled_from(["SUM(o.net)", "COUNT(*) / COUNT(o.total)", "MAX(o.total) - MIN(c.id)"]).map(expression)
     | st.just(
@@ -180,9 +180,9 @@ fields = st.just(
     [{"name": "net", "expression": expression("total - 1"), "label": "x", "dimension": {"is_time": False}}]
 )
 model = st.builds(
-    lambda id_, said, orders, customers, relation, metrics: {
+    lambda id_, fields, orders, customers, relation, metrics: {
         "name": id_,
-        **said,
+        **fields,
         "datasets": [{"name": "o", "source": "lake.shop.orders", **orders}, {"name": "c", "source": "shop.customers", **customers}],
         "relationships": [
             {"name": "r", "from": "o", "to": "c", "from_columns": ["at"], "to_columns": ["id"], **relation}
@@ -198,29 +198,29 @@ model = st.builds(
 )  # fmt: skip
 
 
-def without_ours(said: Any) -> Any:
+def without_ours(document: Any) -> Any:
     """Return a part of a document without the extensions that this module adds."""
-    if isinstance(said, list):
-        return [without_ours(each) for each in said]
-    if not isinstance(said, dict):
-        return said
-    made = {key: without_ours(value) for key, value in said.items() if key != "custom_extensions"}
-    others = [e for e in said.get("custom_extensions", []) if "ai_data_analyst" not in str(e.get("data"))]
+    if isinstance(document, list):
+        return [without_ours(each) for each in document]
+    if not isinstance(document, dict):
+        return document
+    made = {key: without_ours(value) for key, value in document.items() if key != "custom_extensions"}
+    others = [e for e in document.get("custom_extensions", []) if "ai_data_analyst" not in str(e.get("data"))]
     return {**made, "custom_extensions": others} if others else made
 
 
 @given(model)
 @settings(max_examples=40, deadline=None)
-def test_a_document_of_another_tool_is_exported_as_it_was(said: dict[str, Any]) -> None:
-    found = ossie.read(dump_yaml({"version": ossie.VERSION, "semantic_model": [said]}))
+def test_a_document_of_another_tool_is_exported_as_it_was(model: dict[str, Any]) -> None:
+    found = ossie.read(dump_yaml({"version": ossie.VERSION, "semantic_model": [model]}))
     document = ossie.export(found.definitions, TABLES, found.models)
     (made,) = yaml.safe_load(document)["semantic_model"]
-    if not said["metrics"]:  # a model without metrics is kept, and exported with its first metric
-        assert without_ours(found.models[said["name"]]) == {
-            k: v for k, v in without_ours(said).items() if k != "metrics"
+    if not model["metrics"]:  # a model without metrics is kept, and exported with its first metric
+        assert without_ours(found.models[model["name"]]) == {
+            k: v for k, v in without_ours(model).items() if k != "metrics"
         }
         return
-    assert without_ours(made) == without_ours(said)
+    assert without_ours(made) == without_ours(model)
     again = ossie.read(document)
     assert (again.definitions, ossie.export(again.definitions, TABLES, again.models)) == (found.definitions, document)
 
@@ -249,8 +249,8 @@ FOREIGN = {
 
 
 def test_fields_and_relationships_become_columns_joins_and_dimensions() -> None:
-    (one,) = ossie.read(yaml.safe_dump({"semantic_model": [FOREIGN]})).definitions
-    assert one.model_copy(update={"extensions": {}}).document() == {
+    (definition,) = ossie.read(yaml.safe_dump({"semantic_model": [FOREIGN]})).definitions
+    assert definition.model_copy(update={"extensions": {}}).document() == {
         "name": "net",
         "table": "shop.orders",
         "expression": "SUM((total - 1)) / COUNT(customers.id)",
@@ -272,9 +272,9 @@ def test_changes_by_another_tool_are_imported() -> None:
         parse({"name": "a", "table": "orders", "expression": "total", "type": "sum", "unit": "USD", "notes": ["x"]}, "")
     )
     document = yaml.safe_load(ossie.export([made], TABLES))
-    (said,) = document["semantic_model"][0]["metrics"]
-    assert said["expression"] == expression("sum(orders.total)")
-    said["expression"], said["description"], said["ai_context"] = (
+    (metric,) = document["semantic_model"][0]["metrics"]
+    assert metric["expression"] == expression("sum(orders.total)")
+    metric["expression"], metric["description"], metric["ai_context"] = (
         expression("max(orders.total)"),
         "new",
         {"synonyms": ["b"]},
@@ -286,7 +286,7 @@ def test_changes_by_another_tool_are_imported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "sql"),
+    ("fields", "sql"),
     [
         ({"expression": "total", "type": "sum", "filters": ["total > 0"]}, "sum(orders.total) FILTER (WHERE (orders.total > 0))"),
         ({"expression": "sum(total) / count(*)", "filters": ["at > 'total'"]},
@@ -295,8 +295,8 @@ def test_changes_by_another_tool_are_imported() -> None:
         ({"expression": "total", "type": "percentile", "percentile": 0.9}, "quantile_cont(orders.total, 0.9)"),
     ],
 )  # fmt: skip
-def test_the_expression_of_an_export_is_an_aggregate_of_fields(said: dict[str, Any], sql: str) -> None:
-    made = next(parse({"name": "a", "table": "orders", **said}, ""))
+def test_the_expression_of_an_export_is_an_aggregate_of_fields(fields: dict[str, Any], sql: str) -> None:
+    made = next(parse({"name": "a", "table": "orders", **fields}, ""))
     share = next(
         parse(
             {"name": "b", "numerator": {"metric": "a", "filters": ["total > 9"], "alias": "c"}, "denominator": "a"}, ""

@@ -388,10 +388,10 @@ FILTERS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("text", [LEGACY, NEWER], ids=["semantic_models", "models"])
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_of_dbt_are_conditions_on_columns(text: str, name: str) -> None:
-    said, wanted = FILTERS[name]
+    condition, wanted = FILTERS[name]
     document = load_yaml(text, "")
     homes = document["metrics"] if "semantic_models" in document else document["models"][0]["metrics"]
-    homes[0]["filter"] = said
+    homes[0]["filter"] = condition
     (revenue,) = (each for each in dbt.read(yaml.safe_dump(document)) if each.name == "revenue")
     assert revenue.filters == (wanted,)
 

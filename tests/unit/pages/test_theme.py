@@ -57,5 +57,5 @@ def test_a_page_has_the_theme() -> None:
     ],
 )
 def test_unknown_parts_of_a_theme_are_refused_or_reported(key: str, value: str) -> None:
-    said = read_instance(f"theme: {{{key}: '{value}'}}", {})
-    assert [each.path for each in (*said.problems, *said.warnings)] == [f"theme.{key}"]
+    instance = read_instance(f"theme: {{{key}: '{value}'}}", {})
+    assert [each.path for each in (*instance.problems, *instance.warnings)] == [f"theme.{key}"]

@@ -51,13 +51,13 @@ class Reference:
 
 
 def counts(t: Reference, c: str, text: str) -> dict[str, Any]:
-    said = t.named(
+    figures = t.named(
         valuesCount=f"count({c})", nullCount=f"count_if({c} is null)", distinctCount=f"count(distinct {text})"
     )
-    values, distinct = said["valuesCount"], said["distinctCount"]
+    values, distinct = figures["valuesCount"], figures["distinctCount"]
     return {
-        **said,
-        "nullProportion": said["nullCount"] / t.rows,
+        **figures,
+        "nullProportion": figures["nullCount"] / t.rows,
         "completeness": round(100 * values / t.rows, 2),
         "distinctProportion": distinct / values if values else None,
         "duplicateCount": values - distinct,
@@ -67,7 +67,7 @@ def counts(t: Reference, c: str, text: str) -> dict[str, Any]:
 def of_numbers(t: Reference, c: str) -> dict[str, Any]:
     x = f"({c})::double"
     finite = f"filter (where isfinite({x}))"
-    said = t.named(
+    figures = t.named(
         nonFiniteCount=f"count_if(not isfinite({x}))",
         zerosCount=f"count_if({c} = 0)",
         negativeCount=f"count(*) filter (where {c} < 0 and isfinite({x}))",
@@ -78,9 +78,9 @@ def of_numbers(t: Reference, c: str) -> dict[str, Any]:
         stddev=f"stddev_samp({x}) {finite}",
         quantiles=f"quantile_cont({x}, {list(SHARES)}) {finite}",
     )
-    cuts = said.pop("quantiles") or [None] * len(SHARES)
-    said["quantiles"] = {f"p{round(100 * share)}": cut for share, cut in zip(SHARES, cuts, strict=True)}
-    low, high = said["min"], said["max"]
+    cuts = figures.pop("quantiles") or [None] * len(SHARES)
+    figures["quantiles"] = {f"p{round(100 * share)}": cut for share, cut in zip(SHARES, cuts, strict=True)}
+    low, high = figures["min"], figures["max"]
     if low is not None and high > low:
         bins = [0] * BINS
         wide = t.con.execute(
@@ -89,19 +89,19 @@ def of_numbers(t: Reference, c: str) -> dict[str, Any]:
         )
         for place, n in wide.fetchall():
             bins[place] = n
-        said["frequencies"] = bins
-    return said
+        figures["frequencies"] = bins
+    return figures
 
 
 def of_texts(t: Reference, c: str, *, is_text: bool) -> dict[str, Any]:
     text = f"({c})::varchar"
-    said = t.named(
+    figures = t.named(
         minLength=f"min(length({text}))",
         maxLength=f"max(length({text}))",
         meanLength=f"avg(length({text}))",
         blankCount=f"count_if({text} = '')",
     )
-    return {**said, **t.named(min=f"min({text})", max=f"max({text})")} if is_text else said
+    return {**figures, **t.named(min=f"min({text})", max=f"max({text})")} if is_text else figures
 
 
 def of_times(t: Reference, c: str) -> dict[str, Any]:

@@ -226,8 +226,8 @@ def test_descriptions_are_comments_and_long_ids_are_kept(parts: Parts) -> None:
     table = parts.catalog.tables[0]
     first, *others = table.columns
     columns = (first.model_copy(update={"description": 'It\'s the "id"'}), *others)
-    said = table.model_copy(update={"description": "Of the shop;", "columns": columns})
-    parts.update(Path(str(parts.store.local_path("y.ducklake"))), parts.catalog.model_copy(update={"tables": (said,)}))
+    copy = table.model_copy(update={"description": "Of the shop;", "columns": columns})
+    parts.update(Path(str(parts.store.local_path("y.ducklake"))), parts.catalog.model_copy(update={"tables": (copy,)}))
     with attached(parts.store, "y.ducklake") as con:
         found = con.execute("select comment from duckdb_tables() where database_name = 'lake'").fetchall()
         assert found == [("Of the shop;",)]

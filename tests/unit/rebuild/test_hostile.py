@@ -33,8 +33,8 @@ BQ = "insert into _remote_attach values ('bq', 'bigquery', 'project=p', 'BQ_TOKE
 
 def listed(path: str = "extracts/odd/data/t/x.parquet", stats: object = None, sha256: str = "0" * 64) -> str:
     """Write a row of `_files`."""
-    told = {"columns": {"a": {"type": "INTEGER"}}} if stats is None else stats
-    text = told if isinstance(told, str) else json.dumps(told)
+    statistics = {"columns": {"a": {"type": "INTEGER"}}} if stats is None else stats
+    text = statistics if isinstance(statistics, str) else json.dumps(statistics)
     quoted = [part.replace("'", "''") for part in (path, sha256, text)]
     return f"insert into _files values ('t', '{quoted[0]}', null, 1, 1, '{quoted[1]}', '{quoted[2]}')"
 

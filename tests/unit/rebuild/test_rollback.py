@@ -189,16 +189,16 @@ def test_a_dry_run_says_what_would_be_missing_and_held_back_and_changes_nothing(
     bucket.publish_to("other")
     bucket.rebuild()
     before = {entry.key: entry.version for entry in bucket.list("")}
-    told = roll_back(bucket.rebuilding, 1, dry_run=True)
+    report = roll_back(bucket.rebuilding, 1, dry_run=True)
     assert {entry.key: entry.version for entry in bucket.list("")} == before
-    assert (told.status, told.dry_run, told.tables) == ("unchanged", True, 1)
-    assert (told.missing, told.held_back) == (("other.orders",), ("other", "shop"))
-    assert [(one.table, one.change, one.rows_before, one.rows_after) for one in told.changes] == [
+    assert (report.status, report.dry_run, report.tables) == ("unchanged", True, 1)
+    assert (report.missing, report.held_back) == (("other.orders",), ("other", "shop"))
+    assert [(one.table, one.change, one.rows_before, one.rows_after) for one in report.changes] == [
         ("other.orders", "removed", 1, None),
         ("shop.orders", "changed", 1, 1),
     ]
     done = bucket.roll_back(1)
-    assert (done.missing, done.held_back, done.changes) == (told.missing, told.held_back, told.changes)
+    assert (done.missing, done.held_back, done.changes) == (report.missing, report.held_back, report.changes)
     assert roll_back(bucket.rebuilding, 4, dry_run=True).changes == ()
     back = roll_back(bucket.rebuilding, 3, dry_run=True).changes
     assert [(one.table, one.change) for one in back] == [("other.orders", "added"), ("shop.orders", "changed")]

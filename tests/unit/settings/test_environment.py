@@ -26,7 +26,7 @@ def test_all_problems_are_reported_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "reason"),
     [
         ("ALLOWED_DOMAINS", "@example.com", "not a valid domain name"),
         ("ALLOWED_DOMAINS", "127.0.0.1", "not a valid domain name"),
@@ -63,8 +63,8 @@ def test_all_problems_are_reported_together() -> None:
         ("SECRET_KEYS_OLD", f"{KEY},short-one", r"SECRET_KEYS_OLD\[1\]: must have at least 32"),
     ],
 )
-def test_invalid_values_are_reported_by_name(name: str, value: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=said) as caught:
+def test_invalid_values_are_reported_by_name(name: str, value: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason) as caught:
         read(**{name: value})
     assert name.split("_", maxsplit=1)[0] in str(caught.value)
 

@@ -25,8 +25,8 @@ def test_the_example_is_right(text: str, environ: dict[str, str]) -> None:
 
 
 def test_the_example_has_every_key_and_no_other() -> None:
-    said = yaml.safe_load(WHOLE)
-    shown = {f"{section}.{key}" for section, keys in said.items() for key in keys}
+    document = yaml.safe_load(WHOLE)
+    shown = {f"{section}.{key}" for section, keys in document.items() for key in keys}
     assert {key for key in shown if not key.startswith("sources.")} | {"sources"} == set(KEYS)
 
 

@@ -125,9 +125,9 @@ def test_variables_are_filled_in() -> None:
 
 
 def value(text: str, setting: str, **environ: str) -> Any:
-    said = read_instance(text, environ)
-    assert said.problems == []
-    return getattr(Settings.model_validate({"data_url": "file:///x", **said.values}), setting)
+    instance = read_instance(text, environ)
+    assert instance.problems == []
+    return getattr(Settings.model_validate({"data_url": "file:///x", **instance.values}), setting)
 
 
 @pytest.mark.parametrize("text", ["${}", "${A B}", "${A:x}", "${1}", "x ${A", "${A-b}"])
@@ -144,16 +144,16 @@ email: {from: "x${KEY}"}
 sources: {shop: {type: "${KEY}"}}
 schedules: {sync: "${KEY}", sweep: "daily 05:00 ${ZONE}"}
 """
-    told = problems(text, KEY="hunter2 ,b c", ZONE="hunter2")
-    assert len(told) == 10
-    assert "hunter2" not in "".join(told)
-    assert "what ${KEY} stands for is not a valid domain name (expected something like example.com)" in told[0]
+    messages = problems(text, KEY="hunter2 ,b c", ZONE="hunter2")
+    assert len(messages) == 10
+    assert "hunter2" not in "".join(messages)
+    assert "what ${KEY} stands for is not a valid domain name (expected something like example.com)" in messages[0]
 
 
 @pytest.mark.parametrize("config", ["encoding: '${KEY}'", "types: {a: '${KEY}'}", "delimiter: '${KEY}'"])
 def test_a_connector_does_not_show_them_either(config: str) -> None:
-    (told,) = problems(f"sources: {{shop: {{config: {{path: /x, {config}}}}}}}", KEY="¤¤¤")
-    assert told.endswith("what ${KEY} stands for is not valid here")
+    (message,) = problems(f"sources: {{shop: {{config: {{path: /x, {config}}}}}}}", KEY="¤¤¤")
+    assert message.endswith("what ${KEY} stands for is not valid here")
 
 
 def test_secrets_in_the_file_cause_a_warning_and_are_never_shown() -> None:
@@ -168,19 +168,19 @@ sources: {{shop: {{type: external, config: {{storage_token: hunter2, token_env: 
     assert problems(text, OLD=KEY, TOKEN=KEY) == [
         "f:3 server.secret_keys_old[1]: must have at least 32 characters; create one with: openssl rand -hex 32"
     ]
-    told = warnings(text, OLD=KEY, TOKEN=KEY)
-    assert [line.split(":")[1].split()[1] for line in told] == [
+    messages = warnings(text, OLD=KEY, TOKEN=KEY)
+    assert [line.split(":")[1].split()[1] for line in messages] == [
         "server.secret_key",
         "server.secret_keys_old[1]",
         "email.smtp_password",
         "sources.shop.config.storage_token",
     ]
-    assert "write ${SECRET_KEY} here and put the value in that variable" in told[0]
-    assert "hunter2" not in "".join(told)
+    assert "write ${SECRET_KEY} here and put the value in that variable" in messages[0]
+    assert "hunter2" not in "".join(messages)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("a: [", "<stream end>'; check the brackets, quotes and indentation on this line"),
         ("a:\n\t- b", "cannot start any token; indent with spaces instead of tabs"),
@@ -200,8 +200,8 @@ sources: {{shop: {{type: external, config: {{storage_token: hunter2, token_env: 
         ("a: x" * 100_000, "the file is larger than 256 kB"),
     ],
 )
-def test_a_file_without_settings_is_reported(text: str, said: str) -> None:
-    assert any(said in problem for problem in problems(text)), problems(text)
+def test_a_file_without_settings_is_reported(text: str, reason: str) -> None:
+    assert any(reason in problem for problem in problems(text)), problems(text)
 
 
 @pytest.mark.parametrize("text", ["", "~", "# nothing\n", "instance:\nauth: ~\n", "instance: {name: ''}", "\ufeff"])

@@ -142,8 +142,8 @@ class Administration(RuleBasedStateMachine):
 
     @rule(email=emails, role=roles | st.none(), active=st.none() | st.booleans())
     def change_user(self, email: str, role: Role | None, active: bool | None) -> None:
-        said: dict[str, Any] = {"role": role, "active": active}
-        change = UserChange(id=self.id_of(email), **{name: value for name, value in said.items() if value is not None})
+        given: dict[str, Any] = {"role": role, "active": active}
+        change = UserChange(id=self.id_of(email), **{name: value for name, value in given.items() if value is not None})
         person = self.model.people.get(email)
         expected: type[AnalystError] | None = None
         if person is None:
@@ -226,10 +226,10 @@ class Administration(RuleBasedStateMachine):
 
     @rule(table=tables, bucket=buckets, public=st.none() | st.booleans())
     def change_table(self, table: str, bucket: str | None, public: bool | None) -> None:
-        said: dict[str, Any] = {"bucket": bucket, **({} if public is None else {"is_public": public})}
+        fields: dict[str, Any] = {"bucket": bucket, **({} if public is None else {"is_public": public})}
         expected = None if table in self.model.tables else NotFoundError
-        if self.attempt(lambda db, by: update_table(db, by, TableChange(id=table, **said), {}), expected):
-            self.model.tables[table] |= said
+        if self.attempt(lambda db, by: update_table(db, by, TableChange(id=table, **fields), {}), expected):
+            self.model.tables[table] |= fields
 
     @rule(table=tables)
     def remove_table(self, table: str) -> None:

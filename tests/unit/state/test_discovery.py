@@ -25,13 +25,13 @@ def shop(db: DuckDBPyConnection, actor: Actor) -> DuckDBPyConnection:
     return db
 
 
-def discovered(*ids: str, **said: Any) -> list[NewTable]:
-    return [NewTable(id=id_, **said) for id_ in ids]
+def discovered(*ids: str, **fields: Any) -> list[NewTable]:
+    return [NewTable(id=id_, **fields) for id_ in ids]
 
 
 def test_new_tables_are_registered_and_audited(shop: DuckDBPyConnection, actor: Actor) -> None:
-    said = {"source_table": "Orders ř.csv", "primary_key": ("id",), "sync_strategy": "incremental"}
-    made = register_discovered(shop, actor, "shop", discovered("shop.b", "shop.a", **said), public=True)
+    fields = {"source_table": "Orders ř.csv", "primary_key": ("id",), "sync_strategy": "incremental"}
+    made = register_discovered(shop, actor, "shop", discovered("shop.b", "shop.a", **fields), public=True)
     assert list_tables(shop, "shop") == sorted(made, key=lambda table: table.id)
     assert {(table.source_table, table.primary_key, table.is_public) for table in made} == {
         ("Orders ř.csv", ("id",), True)

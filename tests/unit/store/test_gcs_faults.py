@@ -203,13 +203,13 @@ def test_wrong_settings_are_reported_with_the_remedy(gcs: Gcs, client: Any, tmp_
                 call()
             yield str(caught.value)
 
-    assert all("gs://none does not exist; create it" in told for told in refusals(GsStore("none", "", client)))
+    assert all("gs://none does not exist; create it" in text for text in refusals(GsStore("none", "", client)))
     account = Running()
     account.token = "another"
     with gcs.client(account) as stranger:
-        assert all("GOOGLE_APPLICATION" in told for told in refusals(GsStore("bucket", "", stranger, pace=AT_ONCE)))
+        assert all("GOOGLE_APPLICATION" in text for text in refusals(GsStore("bucket", "", stranger, pace=AT_ONCE)))
     gcs.forbidden = True
-    assert all("Storage Object Admin" in told for told in refusals(GsStore("bucket", "", client)))
+    assert all("Storage Object Admin" in text for text in refusals(GsStore("bucket", "", client)))
 
 
 auth: Any = exceptions

@@ -41,8 +41,8 @@ def test_a_signed_url_reads_the_object_under_its_name(store: GsStore) -> None:
     url = store.sign("extracts/shop/data/a b.parquet", expires=60, filename='č "1"%.parquet')
     answer = requests.get(url, timeout=9)
     assert (answer.status_code, answer.content) == (200, b"12345")
-    said = "attachment; filename=\"_ _1__.parquet\"; filename*=UTF-8''%C4%8D%20%221%22%25.parquet"
-    assert answer.headers["Content-Disposition"] == said
+    disposition = "attachment; filename=\"_ _1__.parquet\"; filename*=UTF-8''%C4%8D%20%221%22%25.parquet"
+    assert answer.headers["Content-Disposition"] == disposition
 
 
 def test_a_signed_url_is_given_out_again_while_two_thirds_of_its_life_are_left(gcs: Gcs) -> None:

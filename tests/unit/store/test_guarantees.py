@@ -274,12 +274,12 @@ def ignores_them_at_every_second_address(gateway: Gateway, environ: dict[str, An
 
 
 def answers_200_to_a_failed_condition(gateway: Gateway, environ: dict[str, Any], start: Any) -> Any:
-    told: list[Any] = []
-    body = list(gateway.app(environ, lambda *answer: told.extend(answer)))
-    if told[0].startswith("412"):
+    answered: list[Any] = []
+    body = list(gateway.app(environ, lambda *answer: answered.extend(answer)))
+    if answered[0].startswith("412"):
         start("200 OK", [("ETag", '"1"'), ("Content-Length", "0")])
         return []
-    start(*told)
+    start(*answered)
     return body
 
 
@@ -296,8 +296,8 @@ def answers_412_although_it_wrote(gateway: Gateway, environ: dict[str, Any], sta
 def changed_etags(methods: tuple[str, ...], change: "Callable[[str], str]") -> Any:
     def behave(gateway: Gateway, environ: dict[str, Any], start: Any) -> Any:
         def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            told = [(name, change(value) if name.lower() == "etag" else value) for name, value in headers]
-            return start(status, told, *rest)
+            changed = [(name, change(value) if name.lower() == "etag" else value) for name, value in headers]
+            return start(status, changed, *rest)
 
         return gateway.app(environ, started if environ["REQUEST_METHOD"] in methods else start)
 

@@ -106,8 +106,8 @@ def test_a_signed_url_returns_the_object_under_its_name(server: FaultyS3) -> Non
     assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     with urlopen(url) as answer:
         assert answer.read() == b"PAR1"
-        said = answer.headers["Content-Disposition"]
-    assert said == "attachment; filename=\"orders ___.parquet\"; filename*=UTF-8''orders%20%22%C4%8D%22.parquet"
+        disposition = answer.headers["Content-Disposition"]
+    assert disposition == "attachment; filename=\"orders ___.parquet\"; filename*=UTF-8''orders%20%22%C4%8D%22.parquet"
 
 
 def test_the_same_bytes_after_others_have_their_old_version_again(store: S3Store) -> None:

@@ -71,7 +71,7 @@ class Bucket:
             con.execute("set variable data_root = $root", {"root": self.store.url})
             return con.execute(query).fetchall()
 
-    def told(self, table: str = "orders") -> dict[str, Any]:
+    def seen(self, table: str = "orders") -> dict[str, Any]:
         """Return all that a reader may see of a table but how often it was published, and in which files."""
         extract = self.extracted()
         comments = (

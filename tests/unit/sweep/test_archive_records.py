@@ -126,10 +126,10 @@ def test_a_dry_run_reports_the_same_and_changes_nothing(world: World) -> None:
         world.run()
     world.wait(49)
     before = [(entry.key, entry.version) for entry in world.store.list("")]
-    told = world.sweep(dry_run=True)
-    assert told.gathered == 3
+    report = world.sweep(dry_run=True)
+    assert report.gathered == 3
     assert [(entry.key, entry.version) for entry in world.store.list("")] == before
-    assert world.sweep().model_copy(update={"dry_run": True}) == told
+    assert world.sweep().model_copy(update={"dry_run": True}) == report
 
 
 def test_a_record_that_comes_when_its_day_is_gathered_is_found_and_gathered_too(world: World) -> None:

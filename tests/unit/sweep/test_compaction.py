@@ -32,11 +32,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_many_small_files_become_one_and_nothing_else_changes(bucket: Bucket, source: Pieces) -> None:
-    before, state = bucket.told(), bucket.extracted().state("orders")
+    before, state = bucket.seen(), bucket.extracted().state("orders")
     assert len(bucket.files()) == 5
     answer = bucket.sweep()
     assert [(t.source, t.table, t.files) for t in answer.compacted] == [("shop", "orders", 5)]
-    assert bucket.told() == before
+    assert bucket.seen() == before
     assert len(bucket.files()) == 1
     assert bucket.extracted().state("orders").version == state.version + 1
     assert bucket.asked == ["/rebuild"]
@@ -67,13 +67,13 @@ def test_readers_of_delta_are_told_that_no_row_has_changed(bucket: Bucket, sourc
 def test_a_dry_run_reports_the_same_and_changes_nothing(bucket: Bucket, source: Pieces) -> None:
     assert source.pieces
     before = {entry.key: entry.version for entry in bucket.store.list("")}
-    told = bucket.sweep(dry_run=True)
+    report = bucket.sweep(dry_run=True)
     assert {entry.key: entry.version for entry in bucket.store.list("")} == before
-    assert told.compacted
+    assert report.compacted
     done = bucket.sweep()
     assert done.rebuild
     assert done.rebuild.snapshot == 2
-    assert done.model_copy(update={"dry_run": True, "rebuild": None}) == told
+    assert done.model_copy(update={"dry_run": True, "rebuild": None}) == report
 
 
 def test_a_failed_rebuild_is_reported_and_the_compaction_kept(bucket: Bucket, source: Pieces) -> None:
@@ -150,10 +150,10 @@ def test_files_of_different_partitions_stay_apart(bucket: Bucket) -> None:
     source.grow(8)
     bucket.extract(source)
     bucket.edit("update extract._files set \"partition\" = (stats->>'$.columns.n.min')::int // 5")
-    before = bucket.told()
+    before = bucket.seen()
     assert bucket.compacted() == [("orders", 8)]
     assert [(file.partition, file.rows) for file in bucket.files()] == [("0", 4), ("1", 4)]
-    assert bucket.told() == before
+    assert bucket.seen() == before
 
 
 def test_keyed_tables_are_never_scattered(bucket: Bucket) -> None:
@@ -165,20 +165,20 @@ def test_keyed_tables_are_never_scattered(bucket: Bucket) -> None:
 
 def test_work_beyond_the_limit_is_done_by_the_next_sweep(bucket: Bucket, source: Pieces) -> None:
     bucket.extract(source, name="crm")
-    before, rule = bucket.told(), Rule(fewest=2, batch_files=3, most_tables=1)
+    before, rule = bucket.seen(), Rule(fewest=2, batch_files=3, most_tables=1)
     done = [(table.source, table.files) for _ in range(5) for table in bucket.sweep(rule=rule).compacted]
     assert done == [("crm", 5), ("shop", 5), ("crm", 2), ("shop", 2)]
-    assert (len(bucket.files()), bucket.told()) == (1, before)
+    assert (len(bucket.files()), bucket.seen()) == (1, before)
 
 
 def test_equal_files_have_names_of_their_own(bucket: Bucket) -> None:
     pieces = [f"select unnest({ns}) as n" for ns in ([1, 2], [3], [1], [2, 3])]
     bucket.extract(Pieces("blind", pieces))
-    before = bucket.told()
+    before = bucket.seen()
     assert bucket.compacted(rule=Rule(fewest=3, batch_files=2)) == [("orders", 4)]
     first, second = bucket.files()
     assert (first.sha256, first.path != second.path) == (second.sha256, True)
-    assert bucket.told() == before
+    assert bucket.seen() == before
 
 
 def test_files_of_many_row_groups_keep_their_order(bucket: Bucket) -> None:
@@ -221,7 +221,7 @@ def test_appends_with_compactions_equal_appends_alone(
             compacted.rebuild()
         else:
             source.grow(1, step)
-    assert compacted.told() == plain.told()
+    assert compacted.seen() == plain.seen()
     compacted.rebuild()
     plain.rebuild()
     columns = [bucket.catalog().tables[0].columns for bucket in (compacted, plain)]

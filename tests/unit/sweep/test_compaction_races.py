@@ -28,7 +28,7 @@ def test_an_extract_that_began_before_publishes_upon_the_few(bucket: Bucket, kin
     assert bucket.extract(source) == "ok"
     assert swept == [[("orders", 4)]]
     assert len(bucket.files()) == (5 if kind == "full" else 2)
-    assert [row["n"] for row in bucket.told()["delta"]] == [n for n, _ in bucket.ask("from orders")] == [1, 2, 3, 4, 5]
+    assert [row["n"] for row in bucket.seen()["delta"]] == [n for n, _ in bucket.ask("from orders")] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("kind", ["cursor", "full"])
@@ -44,12 +44,12 @@ def test_a_table_that_moves_meanwhile_is_left_for_the_next_time(bucket: Bucket, 
 
 
 def test_of_two_simultaneous_sweeps_one_is_dropped(bucket: Bucket, source: Pieces) -> None:
-    before = bucket.told()
+    before = bucket.seen()
     other: list[Any] = []
     assert source.pieces
     faulty = FaultyStore(bucket.store, puts=[lambda: other.append(bucket.compacted())])
     assert (bucket.compacted(store=faulty), other) == ([], [[("orders", 5)]])
-    assert bucket.told() == before
+    assert bucket.seen() == before
 
 
 def test_a_table_that_was_dropped_meanwhile_stays_away(bucket: Bucket, source: Pieces) -> None:
@@ -63,9 +63,9 @@ def test_a_table_that_was_dropped_meanwhile_stays_away(bucket: Bucket, source: P
 @pytest.mark.parametrize("fault", Fault)
 def test_an_answer_that_is_lost_publishes_once(bucket: Bucket, source: Pieces, fault: Fault) -> None:
     assert source.pieces
-    before = bucket.told()
+    before = bucket.seen()
     assert bucket.compacted(store=FaultyStore(bucket.store, puts=[None, fault])) == [("orders", 5)]
-    assert bucket.told() == before
+    assert bucket.seen() == before
     assert (bucket.extracted().state("orders").version, len(bucket.files())) == (2, 1)
 
 
@@ -87,7 +87,7 @@ def test_a_sweep_that_dies_anywhere_leaves_the_table_whole_and_the_next_continue
     cloud: Cloud, bucket: Bucket, source: Pieces
 ) -> None:
     assert source.pieces
-    before = bucket.told()
+    before = bucket.seen()
     for step in itertools.count(1):
         crashed = Bucket(cloud.copy().open(), bucket.folder, bucket.now)
         try:
@@ -95,7 +95,7 @@ def test_a_sweep_that_dies_anywhere_leaves_the_table_whole_and_the_next_continue
         except Dead:
             assert crashed.ask("from orders") == before["rows"]
             assert crashed.compacted() in ([], [("orders", 5)])
-            assert (len(crashed.files()), crashed.told()) == (1, before)
+            assert (len(crashed.files()), crashed.seen()) == (1, before)
         else:
             break
     assert step > 6

@@ -14,8 +14,8 @@ RULE = Rule(fewest=3, small_bytes=10, batch_files=5, batch_bytes=30, most_bytes=
 
 def files(*sizes: int | tuple[int, str]) -> list[FileRow]:
     """Make files of these sizes, each with a partition if one is told; they are named by their numbers."""
-    told = [size if isinstance(size, tuple) else (size, None) for size in sizes]
-    return [FileRow(str(number), partition, 1, size, "", None) for number, (size, partition) in enumerate(told)]
+    pairs = [size if isinstance(size, tuple) else (size, None) for size in sizes]
+    return [FileRow(str(number), partition, 1, size, "", None) for number, (size, partition) in enumerate(pairs)]
 
 
 def names(batches: Sequence[Sequence[FileRow]]) -> list[str]:

@@ -72,9 +72,9 @@ def test_a_dry_run_reports_the_same_and_changes_nothing(bucket: Bucket) -> None:
     bucket.rebuild()
     bucket.wait(48)
     before = {entry.key: entry.version for entry in bucket.store.list("")}
-    told = bucket.sweep(dry_run=True)
+    report = bucket.sweep(dry_run=True)
     assert {entry.key: entry.version for entry in bucket.store.list("")} == before
-    assert bucket.sweep().model_copy(update={"dry_run": True}) == told
+    assert bucket.sweep().model_copy(update={"dry_run": True}) == report
 
 
 def test_leftovers_of_a_crashed_publish_are_deleted_and_foreign_files_are_kept(bucket: Bucket) -> None:

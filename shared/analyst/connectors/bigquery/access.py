@@ -50,9 +50,9 @@ class Access:
         except OSError:  # those who use it say so
             return ""
         with suppress(ValueError):
-            said = json.loads(content)
-            if isinstance(said, dict) and isinstance(said.get("client_email"), str):
-                return str(said["client_email"])
+            document = json.loads(content)
+            if isinstance(document, dict) and isinstance(document.get("client_email"), str):
+                return str(document["client_email"])
         return hashlib.sha256(content).hexdigest() if content else ""
 
     def credentials(self) -> Any:

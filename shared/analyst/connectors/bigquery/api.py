@@ -150,8 +150,8 @@ class BigQueryApi:
             RefusedError: the account may not list them.
             UnavailableError: BigQuery does not respond.
         """
-        said = self._pages(f"projects/{self._project}/datasets", "datasets", {})
-        return sorted(str(mapping(one.get("datasetReference")).get("datasetId")) for one in said)
+        pages = self._pages(f"projects/{self._project}/datasets", "datasets", {})
+        return sorted(str(mapping(one.get("datasetReference")).get("datasetId")) for one in pages)
 
     def tables(self, dataset: str) -> list[TableInfo]:
         """List the tables of a dataset, without their schemas; errors as of `datasets`."""
@@ -165,8 +165,8 @@ class BigQueryApi:
             MissingError: it does not exist.
         """
         path = f"projects/{self._project}/datasets/{quote_url(dataset, safe='')}/tables/{quote_url(name, safe='')}"
-        said, seen = self._get(path, {})
-        return _table(self.project, said, seen)
+        document, seen = self._get(path, {})
+        return _table(self.project, document, seen)
 
     @property
     def _project(self) -> str:
@@ -175,9 +175,9 @@ class BigQueryApi:
     def _pages(self, path: str, items: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         token = None
         while True:
-            said, _ = self._get(path, {**query, "maxResults": "1000", **({"pageToken": token} if token else {})})
-            yield from map(mapping, said.get(items) or ())
-            token = said.get("nextPageToken")
+            document, _ = self._get(path, {**query, "maxResults": "1000", **({"pageToken": token} if token else {})})
+            yield from map(mapping, document.get(items) or ())
+            token = document.get("nextPageToken")
             if not token:
                 return
 
@@ -201,10 +201,10 @@ class BigQueryApi:
         if answer.status != HTTPStatus.OK:
             raise _failure(answer, path)
         try:
-            said = orjson.loads(answer.data)
+            document = orjson.loads(answer.data)
         except ValueError:
             raise UnavailableError(f"BigQuery's response to {path} is not valid JSON; try again later") from None
-        return mapping(said), _date(answer)
+        return mapping(document), _date(answer)
 
 
 def _date(answer: "BaseHTTPResponse") -> datetime | None:
@@ -216,36 +216,36 @@ def _date(answer: "BaseHTTPResponse") -> datetime | None:
 
 def _failure(answer: "BaseHTTPResponse", path: str) -> AnalystError:
     try:
-        said = mapping(mapping(orjson.loads(answer.data)).get("error"))
+        error = mapping(mapping(orjson.loads(answer.data)).get("error"))
     except ValueError:
-        said = {}
-    reasons = [str(mapping(one).get("reason")) for one in said.get("errors") or ()]
+        error = {}
+    reasons = [str(mapping(one).get("reason")) for one in error.get("errors") or ()]
     after = answer.headers.get("Retry-After") or ""
     details = {"retry_after": float(after)} if after.isdecimal() else {}
     return failure(
-        answer.status, reasons[0] if reasons else "", str(said.get("message") or "no reason given"), path, **details
+        answer.status, reasons[0] if reasons else "", str(error.get("message") or "no reason given"), path, **details
     )
 
 
 def failure(status: int, reason: str, message: str, what: str, **details: Any) -> AnalystError:
     """Return the error for an answer of BigQuery: what its owner must fix, or try again later."""
-    about = message[:1000]
+    shortened = message[:1000]
     if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.FORBIDDEN and reason in _BUSY):
-        return RateLimitedError(f"BigQuery limits requests, here for {what}: {about}; try again later", **details)
+        return RateLimitedError(f"BigQuery limits requests, here for {what}: {shortened}; try again later", **details)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UnavailableError(f"BigQuery can't serve {what} at the moment ({status}): {about}", **details)
+        return UnavailableError(f"BigQuery can't serve {what} at the moment ({status}): {shortened}", **details)
     if status == HTTPStatus.UNAUTHORIZED:
         return CredentialsError(
-            f"BigQuery rejects the credentials for {what} (401): {about}; set GOOGLE_APPLICATION_CREDENTIALS to a valid key"
+            f"BigQuery rejects the credentials for {what} (401): {shortened}; set GOOGLE_APPLICATION_CREDENTIALS to a valid key"
         )
     if status == HTTPStatus.FORBIDDEN:
         return RefusedError(
-            f"BigQuery denies access to {what} (403): {about}; give the account the roles BigQuery Data Viewer on the data, "
+            f"BigQuery denies access to {what} (403): {shortened}; give the account the roles BigQuery Data Viewer on the data, "
             "and BigQuery Job User and BigQuery Read Session User on the billing project"
         )
     if status == HTTPStatus.NOT_FOUND:
-        return MissingError(f"BigQuery has no {what} that the account can see (404): {about}")
-    return SourceError(f"BigQuery rejects {what} ({status}): {about}")
+        return MissingError(f"BigQuery has no {what} that the account can see (404): {shortened}")
+    return SourceError(f"BigQuery rejects {what} ({status}): {shortened}")
 
 
 def _table(project: str, raw: Mapping[str, Any], seen: datetime | None = None) -> TableInfo:
@@ -255,8 +255,8 @@ def _table(project: str, raw: Mapping[str, Any], seen: datetime | None = None) -
     if time:
         partitioning = Partitioning(time.get("field") or None, str(time.get("type") or "DAY"))
     elif range_:
-        said = mapping(range_.get("range"))
-        start, end, width = (whole(said.get(name)) or 0 for name in ("start", "end", "interval"))
+        bounds = mapping(range_.get("range"))
+        start, end, width = (whole(bounds.get(name)) or 0 for name in ("start", "end", "interval"))
         partitioning = Partitioning(str(range_.get("field")), range=(start, end, width))
     return TableInfo(
         project=str(reference.get("projectId") or project),

@@ -60,8 +60,8 @@ class PlannedColumn:
     @property
     def column(self) -> Column:
         """The column as it is published; its description is BigQuery's, else its own name there."""
-        told = self.field.description or (None if self.field.name == self.name else self.field.name)
-        return Column(name=self.name, type=self.type, description=told)
+        description = self.field.description or (None if self.field.name == self.name else self.field.name)
+        return Column(name=self.name, type=self.type, description=description)
 
 
 def planned_columns(

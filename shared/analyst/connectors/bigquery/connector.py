@@ -64,14 +64,14 @@ class WantedTable:
     problem: str | None = None
     is_remote: bool = False
     """Whether its rows stay in BigQuery, and readers attach it."""
-    told: str = ""
+    given_label: str = ""
     """Its name for people who must not know that at BigQuery."""
 
     @property
     def label(self) -> str:
         """Its name for people."""
-        if self.told:
-            return self.told
+        if self.given_label:
+            return self.given_label
         return self.name if self.options.sql is not None else f"{self.dataset}.{self.table}"
 
 
@@ -160,14 +160,14 @@ class BigQueryConnector:
         """Return how the fingerprint of an incremental table begins: rows of another project, table or filter are not merged."""
         if not wanted.options.is_incremental:
             return ""
-        said = [self.api.project, wanted.dataset, wanted.table, wanted.options.row_filter]
-        return f"{_ORIGIN}{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]} "
+        content = [self.api.project, wanted.dataset, wanted.table, wanted.options.row_filter]
+        return f"{_ORIGIN}{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]} "
 
     def _basis_of(self, wanted: WantedTable) -> str:
         """Return a hash of what decides which rows are read."""
         options = wanted.options.model_dump(mode="json", exclude={"max_bytes_billed", "allow_fewer"})
-        said = [self.api.project, wanted.dataset, wanted.table, options]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        content = [self.api.project, wanted.dataset, wanted.table, options]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
         """Read one table into parquet files: all rows, those from a cursor on, or those of changed partitions.
@@ -528,8 +528,8 @@ def _cursor_of(columns: Sequence[PlannedColumn], options: BigQueryTableOptions, 
 
 
 def _options_mark(options: BigQueryTableOptions, columns: Sequence[PlannedColumn]) -> str:
-    said: list[Any] = [options.row_filter, [[one.name, one.type] for one in columns]]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+    content: list[Any] = [options.row_filter, [[one.name, one.type] for one in columns]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _fingerprint(options: BigQueryTableOptions, info: TableInfo | None, now: datetime) -> str:
@@ -537,8 +537,8 @@ def _fingerprint(options: BigQueryTableOptions, info: TableInfo | None, now: dat
 
     A view, a query, an external table, and a table into which rows are streamed, is read every time.
     """
-    said = options.model_dump(mode="json", by_alias=True, exclude={"max_bytes_billed"})
-    parts: list[Any] = [said]
+    content = options.model_dump(mode="json", by_alias=True, exclude={"max_bytes_billed"})
+    parts: list[Any] = [content]
     if info is None or info.way == "query" or info.is_streaming or info.modified is None:
         parts.append(now.isoformat())
     if info is not None:

@@ -179,7 +179,7 @@ def wanted_table(table: RegisteredTable, label: str = "") -> WantedTable:
             f"{table.id} has no dataset; set its bucket to the dataset of the table, or source_table to dataset.table"
         )
     is_remote = table.query_mode == "remote"
-    return WantedTable(table.name, dataset, name, options, problem, is_remote=is_remote, told=label)
+    return WantedTable(table.name, dataset, name, options, problem, is_remote=is_remote, given_label=label)
 
 
 def _spellings(info: TableInfo) -> list[str]:

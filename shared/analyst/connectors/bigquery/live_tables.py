@@ -68,10 +68,10 @@ class LiveTables:
         source = self._allowed(registered)
         connector = self._connector(self._project(source))
         order = connector.native_order(registered.alias, registered.sql, into, self._limit(_NATIVE_ADVICE))
-        said: dict[str, object] = {"source": source, "name": registered.alias, "sql": registered.sql}
-        self.used.append(said)
+        entry: dict[str, object] = {"source": source, "name": registered.alias, "sql": registered.sql}
+        self.used.append(entry)
         found = _without_secrets(lambda: connector.readers.read(order, patience))
-        said |= {"rows": found.rows, "billed": found.billed, "job": found.job}
+        entry |= {"rows": found.rows, "billed": found.billed, "job": found.job}
         return _rows(found)
 
     def _allowed(self, registered: Registered) -> str:

@@ -108,8 +108,8 @@ class LongReads:
         """Return the id of the job of a query; `None` if the run has no name."""
         if not self.runs:
             return None
-        said = orjson.dumps([self.runs[0], self.checkpoints.source, table, key], option=orjson.OPT_SORT_KEYS)
-        return f"da_{hashlib.sha256(said).hexdigest()[:40]}"
+        content = orjson.dumps([self.runs[0], self.checkpoints.source, table, key], option=orjson.OPT_SORT_KEYS)
+        return f"da_{hashlib.sha256(content).hexdigest()[:40]}"
 
 
 @dataclass(slots=True)
@@ -145,13 +145,13 @@ class _Read:
             order = order.model_copy(update={"opened": self.opened, "reached": reached})
         with ThreadPoolExecutor(_AT_ONCE) as uploads:
 
-            def hear(said: Opened | WrittenFile) -> None:
-                if isinstance(said, Opened):
-                    self.opened = said
-                    if said.result is not None and not self.is_remembered:  # the query was billed
-                        self._remember(said)
+            def hear(event: Opened | WrittenFile) -> None:
+                if isinstance(event, Opened):
+                    self.opened = event
+                    if event.result is not None and not self.is_remembered:  # the query was billed
+                        self._remember(event)
                     return
-                self.written.append(said)
+                self.written.append(event)
                 if time.monotonic() - began >= self.of.soon:
                     self._keep(uploads)
 
@@ -172,15 +172,15 @@ class _Read:
         self.keeping += [uploads.submit(self._kept, one) for one in self.written[len(self.keeping) :]]
 
     def _remember(self, opened: Opened) -> None:
-        about = {**opened.model_dump(mode="json"), "runs": list(self.of.runs)}
+        details = {**opened.model_dump(mode="json"), "runs": list(self.of.runs)}
         if self.since is not None:
-            about["since"] = self.since.isoformat()
-        self.of.jobs.remember(self.table, self.key, self.id, started=self.started, **about)
+            details["since"] = self.since.isoformat()
+        self.of.jobs.remember(self.table, self.key, self.id, started=self.started, **details)
         self.is_remembered = True
 
     def _kept(self, one: WrittenFile) -> Piece:
-        about = {"greatest": one.greatest, "is_last": one.is_last}
-        return self.pieces.keep(one.stream << _ROW_BITS | one.start, [Path(one.path)], one.rows, about)
+        details = {"greatest": one.greatest, "is_last": one.is_last}
+        return self.pieces.keep(one.stream << _ROW_BITS | one.start, [Path(one.path)], one.rows, details)
 
     def _united(self, result: Result, opened: Opened) -> Result:
         """Unite what earlier calls kept with what this one wrote, in the order of the rows."""

@@ -218,7 +218,7 @@ class Reading:
     order: Order
     clients: Clients
     is_cut: Callable[[], bool] = lambda: False
-    report: Callable[[Opened | WrittenFile], None] = lambda said: None  # noqa: ARG005
+    report: Callable[[Opened | WrittenFile], None] = lambda event: None  # noqa: ARG005
     encoders: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_ENCODERS))
     amount: _Amount = field(init=False)
 
@@ -470,11 +470,11 @@ def _explained(error: Exception, label: str) -> AnalystError:  # noqa: PLR0911 -
             f"BigQuery does not respond, here for {label!r}: {_first_line(error.cause)}; try again later"
         )
     if isinstance(error, google_errors.GoogleAPICallError):
-        said: Mapping[str, Any] = error.errors[0] if error.errors and isinstance(error.errors[0], dict) else {}
-        message = str(said.get("message") or error.message)
-        if said.get("reason") == "bytesBilledLimitExceeded":
+        fields: Mapping[str, Any] = error.errors[0] if error.errors and isinstance(error.errors[0], dict) else {}
+        message = str(fields.get("message") or error.message)
+        if fields.get("reason") == "bytesBilledLimitExceeded":
             return BudgetError(f"BigQuery did not run the query of {label!r}: {message}")
-        return failure(int(error.code or 500), str(said.get("reason") or ""), message, repr(label))
+        return failure(int(error.code or 500), str(fields.get("reason") or ""), message, repr(label))
     if isinstance(error, auth_errors.TransportError | auth_errors.TimeoutError):
         return UnavailableError(f"Google returned no token: {_first_line(error)}")
     if isinstance(error, auth_errors.GoogleAuthError):
@@ -511,7 +511,7 @@ def answer(line: str, known: dict[Access, Clients], cut: set[str], output: _Outp
         order,
         known.setdefault(access, Clients(access)),
         lambda: order.id in cut,
-        lambda said: output.write(report_line(order, said)),
+        lambda event: output.write(report_line(order, event)),
     )
     try:
         return {"result": reading.result().model_dump(mode="json")}

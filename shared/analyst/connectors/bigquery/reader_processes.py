@@ -253,15 +253,15 @@ class Readers:
             if not line and process is not None:
                 self._end(process)
             self._free.put(process)
-        said = orjson.loads(line) if line else {}
-        if "result" in said:
-            return Result.model_validate(said["result"])
-        if not said:
+        answer = orjson.loads(line) if line else {}
+        if "result" in answer:
+            return Result.model_validate(answer["result"])
+        if not answer:
             raise UnavailableError(
                 f"the process that reads {order.label!r} died; it may have had too little memory; try again, or set streams "
                 "to a smaller number"
             )
-        kind, message = said["error"]["kind"], said["error"]["message"]
+        kind, message = answer["error"]["kind"], answer["error"]["message"]
         if kind not in _KINDS:
             raise RuntimeError(f"reading {order.label!r} failed: {message}")
         raise _KINDS[kind](message)
@@ -276,10 +276,10 @@ class Readers:
             if patience is not None:
                 _await(read, order, patience)
             while (line := read.readline()).startswith(_REPORT):
-                said = orjson.loads(line)
-                if hear is not None and said["of"] == order.id:  # else of one that failed
-                    kind: type[Opened | WrittenFile] = Opened if "sessions" in said["report"] else WrittenFile
-                    hear(kind.model_validate(said["report"]))
+                event = orjson.loads(line)
+                if hear is not None and event["of"] == order.id:  # else of one that failed
+                    kind: type[Opened | WrittenFile] = Opened if "sessions" in event["report"] else WrittenFile
+                    hear(kind.model_validate(event["report"]))
         except BrokenPipeError:
             return b""
         return line
@@ -348,9 +348,9 @@ def order_to_cut(line: str) -> str | None:
     return line.removeprefix(_CUT).strip() if line.startswith(_CUT) else None
 
 
-def report_line(order: Order, said: Opened | WrittenFile) -> str:
+def report_line(order: Order, event: Opened | WrittenFile) -> str:
     """Return the line that reports something before the result of an order."""
-    return json.dumps({"of": order.id, "report": said.model_dump(mode="json")})
+    return json.dumps({"of": order.id, "report": event.model_dump(mode="json")})
 
 
 def _await(read: IO[bytes], order: Order, patience: Patience) -> None:

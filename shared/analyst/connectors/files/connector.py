@@ -216,7 +216,7 @@ class _Extract:
             _check(item, path)
         return _FORMATS[part.files[0].format].open(self.reading, files)
 
-    def _about(self, part: FilePart, known: Known) -> str:
+    def _record_of(self, part: FilePart, known: Known) -> str:
         return json.dumps(known.to_json() | self.census.about(part), ensure_ascii=False)
 
     @staticmethod
@@ -230,7 +230,7 @@ class _Extract:
         unread = [part for part in read.parts if part.files is None]
         is_incremental = table.sync_strategy == "incremental"
         parts = (
-            contract.Part(one.name, one.mark, self._about(one, part.known), part.files)
+            contract.Part(one.name, one.mark, self._record_of(one, part.known), part.files)
             for one, part in zip(self.parts, read.parts, strict=True)
             if one.name
         )
@@ -254,12 +254,12 @@ _UNKNOWN = Known((), (), {}, Rejected(), 0)
 """A part of which nothing is known but that it was read."""
 
 
-def _known(about: str) -> Known | None:
+def _known(record: str) -> Known | None:
     try:
-        said = json.loads(about)
+        document = json.loads(record)
     except (ValueError, RecursionError):
         return None
-    return Known.from_json(said) if isinstance(said, dict) else None
+    return Known.from_json(document) if isinstance(document, dict) else None
 
 
 def _with_published_names(planned: Planned, table: SourceTable) -> Planned:
@@ -334,8 +334,8 @@ _HOLDS = {
 }
 
 
-def _hash(said: object) -> str:
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _column(name: str, kind: str, original: str) -> Column:

@@ -97,10 +97,10 @@ class Census:
             )
 
 
-def _recorded(about: str) -> tuple[str | None, int]:
+def _recorded(record: str) -> tuple[str | None, int]:
     try:
-        said = json.loads(about)
-        return str(said["place"]), int(said["files"])
+        document = json.loads(record)
+        return str(document["place"]), int(document["files"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None, 0
 
@@ -193,16 +193,16 @@ class Overlaps:
 
     def may_matter(self, known: Known) -> bool:
         """Return whether a part may have rows that are not before the cursor."""
-        said, column = known.marks.get("cursor"), self.increment.column
+        bounds, column = known.marks.get("cursor"), self.increment.column
         kind = self.increment.published.get(column or "")
-        if column is None or kind is None or not isinstance(said, list) or len(said) != 2 or said[1] is not False:  # noqa: PLR2004
+        if column is None or kind is None or not isinstance(bounds, list) or len(bounds) != 2 or bounds[1] is not False:  # noqa: PLR2004
             return True
-        if said[0] is None:
+        if bounds[0] is None:
             return False
         wanted = cursors.not_before("c", kind, self.increment.since, self.increment.lag)
         if wanted is None:
             return True
-        query = f"select {wanted} from (select try_cast({quote_text(str(said[0]))} as {checked_type(kind)}) as c)"
+        query = f"select {wanted} from (select try_cast({quote_text(str(bounds[0]))} as {checked_type(kind)}) as c)"
         return bool(self.con.execute(query).fetchall()[0][0] is not False)
 
     def _ranked(self, parts: Sequence[Known]) -> list[_Range | None]:

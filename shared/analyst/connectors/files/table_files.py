@@ -119,11 +119,11 @@ def plan(wanted: Wanted, files: Iterable[SourceFile]) -> list[Planned]:
     groups: dict[str, dict[str, list[DataFile]]] = {}
     for original, item in _grouped(files, wanted):
         groups.setdefault(_name(original, wanted), {}).setdefault(original, []).append(item)
-    planned = (table for name in groups if wanted.takes(name) for table in _told_apart(name, groups[name], wanted))
+    planned = (table for name in groups if wanted.takes(name) for table in _distinguished(name, groups[name], wanted))
     return sorted(planned, key=lambda table: table.name)
 
 
-def _told_apart(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Iterable[Planned]:
+def _distinguished(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Iterable[Planned]:
     owner = next((one for one in group if source_table(one.rstrip("/")) == wanted.sources.get(name)), None)
     if owner is None:
         yield _planned(name, group, wanted)

@@ -187,15 +187,15 @@ class FieldCatalog:
         """
         found = self.store.read(self.key)
         try:
-            told = [_kept(field) for field in client.fields() if _is_field(field)]
+            fields = [_kept(field) for field in client.fields() if _is_field(field)]
             client.settle()  # an anonymous visitor sees a few fields; the others would be treated as deleted
         except AnalystError:
             return [] if found is None else _fields_in(found.data)
-        told.sort(key=lambda field: str(field["id"]))
-        data = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+        fields.sort(key=lambda field: str(field["id"]))
+        data = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
         if found is None or found.data != data:
             put_once(self.store, self.key, data, if_version=ABSENT if found is None else found.version)
-        return told
+        return fields
 
 
 def _is_catalog_needed(fields: tuple[CustomField, ...]) -> bool:
@@ -205,10 +205,10 @@ def _is_catalog_needed(fields: tuple[CustomField, ...]) -> bool:
 
 def _fields_in(data: bytes) -> list[Any]:
     try:
-        told = orjson.loads(data)
+        fields = orjson.loads(data)
     except orjson.JSONDecodeError:
         return []
-    return told if isinstance(told, list) else []
+    return fields if isinstance(fields, list) else []
 
 
 def _kept(field: dict[str, Any]) -> dict[str, Any]:
@@ -306,11 +306,11 @@ def _options(
 ) -> TransformOptions:
     """Return what rows depend on besides the issues; fields configured by name are looked up."""
     custom = settings.jira_custom_fields
-    told: list[Any] = [] if look_again and client is not None else catalog.read()
-    if client is not None and (look_again or (not told and _is_catalog_needed(custom))):
-        told = catalog.ask(client)
+    fields: list[Any] = [] if look_again and client is not None else catalog.read()
+    if client is not None and (look_again or (not fields and _is_catalog_needed(custom))):
+        fields = catalog.ask(client)
     return TransformOptions.of(
-        settings.jira_domain or "", custom, told, privacy=privacy, projects=settings.jira_projects
+        settings.jira_domain or "", custom, fields, privacy=privacy, projects=settings.jira_projects
     )
 
 

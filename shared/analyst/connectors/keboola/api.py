@@ -119,8 +119,8 @@ class StorageApi:
 
     def verify(self) -> Project:
         """Return what the token is for, which proves that it is valid."""
-        said = mapping(self.connection.get("/v2/storage/tokens/verify"))
-        owner = mapping(said.get("owner"))
+        document = mapping(self.connection.get("/v2/storage/tokens/verify"))
+        owner = mapping(document.get("owner"))
         limits = mapping(owner.get("limits"))
         jobs = mapping(limits.get("storage.jobsParallelism")).get("value")
         features = owner.get("features")
@@ -130,10 +130,10 @@ class StorageApi:
             backend=str(owner.get("defaultBackend") or "snowflake"),
             file_provider=str(owner.get("fileStorageProvider") or "aws"),
             jobs=max(whole(jobs) or DEFAULT_JOBS, 1),
-            buckets={str(key): str(value) for key, value in mapping(said.get("bucketPermissions")).items()},
+            buckets={str(key): str(value) for key, value in mapping(document.get("bucketPermissions")).items()},
             features=frozenset(map(str, features)) if isinstance(features, list) else frozenset(),
-            expires=said.get("expires") or None,
-            sees_all_buckets=bool(said.get("canManageBuckets") or said.get("isMasterToken")),
+            expires=document.get("expires") or None,
+            sees_all_buckets=bool(document.get("canManageBuckets") or document.get("isMasterToken")),
         )
 
     def tables(self) -> list[TableInfo]:
@@ -142,10 +142,10 @@ class StorageApi:
         Raises:
             UnavailableError: the answer is not a list of tables.
         """
-        said = self.connection.get(f"{self._root}/tables", {"include": _LISTED})
-        if not isinstance(said, list):
+        response = self.connection.get(f"{self._root}/tables", {"include": _LISTED})
+        if not isinstance(response, list):
             raise UnavailableError("Keboola's list of tables is not a list; try again later")
-        raw = [one for one in map(mapping, said) if one.get("id")]
+        raw = [one for one in map(mapping, response) if one.get("id")]
         by_id = {str(one["id"]): one for one in raw}
         return [_table(one, by_id) for one in raw]
 
@@ -171,15 +171,15 @@ class StorageApi:
         patience = self.connection.patience
         deadline = patience.monotonic() + patience.job
         for pause in patience.polls():
-            said = mapping(self.connection.get(f"/v2/storage/jobs/{quote_url(job, safe='')}"))
-            status = said.get("status")
+            document = mapping(self.connection.get(f"/v2/storage/jobs/{quote_url(job, safe='')}"))
+            status = document.get("status")
             if status == "success":
-                file = mapping(mapping(said.get("results")).get("file")).get("id")
+                file = mapping(mapping(document.get("results")).get("file")).get("id")
                 if file is None:
                     raise UnavailableError(f"the export of {table!r} (job {job}) has no file; try again later")
                 return str(file)
             if status in ("error", "cancelled", "terminated"):
-                raise self._failed(mapping(said.get("error")), job, table, str(status))
+                raise self._failed(mapping(document.get("error")), job, table, str(status))
             if patience.monotonic() + pause > deadline:
                 raise UnavailableError(
                     f"the export of {table!r} (job {job}) is still {status!r} after {patience.job:.0f} s; the next sync "
@@ -234,12 +234,12 @@ def _table(raw: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]]) -> Ta
 
 
 def _column_metadata(raw: Mapping[str, Any]) -> dict[str, tuple[Entry, ...]]:
-    said = mapping(raw.get("columnMetadata"))
-    return {column: entries for column, listed in said.items() if (entries := tuple(_entries(listed)))}
+    metadata = mapping(raw.get("columnMetadata"))
+    return {column: entries for column, listed in metadata.items() if (entries := tuple(_entries(listed)))}
 
 
-def _entries(said: Any) -> Iterator[Entry]:
-    for one in map(mapping, said if isinstance(said, list) else ()):
+def _entries(listed: Any) -> Iterator[Entry]:
+    for one in map(mapping, listed if isinstance(listed, list) else ()):
         if one.get("key") and one.get("value") is not None:
             yield Entry(
                 str(one["key"]), str(one["value"]), str(one.get("provider") or ""), str(one.get("timestamp") or "")
@@ -257,11 +257,11 @@ def moment_of(text: str | None) -> datetime | None:
 
 def _defined(definition: Mapping[str, Any]) -> Iterator[DefinedColumn]:
     for column in map(mapping, definition.get("columns") or ()):
-        said = mapping(column.get("definition"))
+        fields = mapping(column.get("definition"))
         yield DefinedColumn(
             name=str(column.get("name")),
-            type=str(said.get("type") or column.get("basetype") or ""),
-            length=None if said.get("length") in (None, "") else str(said["length"]),
-            is_nullable=said.get("nullable") in (None, True, 1, "1", "true"),
+            type=str(fields.get("type") or column.get("basetype") or ""),
+            length=None if fields.get("length") in (None, "") else str(fields["length"]),
+            is_nullable=fields.get("nullable") in (None, True, 1, "1", "true"),
             basetype=column.get("basetype") or None,
         )

@@ -89,8 +89,8 @@ class PlannedColumn:
     @property
     def column(self) -> Column:
         """Return the column as it is published; its description is Keboola's, else its own name there."""
-        told = self.description or (None if self.original == self.name else self.original)
-        return Column(name=self.name, type=self.type, description=told)
+        description = self.description or (None if self.original == self.name else self.original)
+        return Column(name=self.name, type=self.type, description=description)
 
 
 def planned_columns(
@@ -135,8 +135,10 @@ def _planned(info: TableInfo, original: str, name: str, chosen: str | None) -> P
             has_nulls=defined.is_nullable,
             description=description,
         )
-    said = _preferred(entries)
-    kind = _type_of(said.get("basetype"), said.get("type", ""), said.get("length"), info.backend, is_typed=False)
+    preferred = _preferred(entries)
+    kind = _type_of(
+        preferred.get("basetype"), preferred.get("type", ""), preferred.get("length"), info.backend, is_typed=False
+    )
     return PlannedColumn(original, name, chosen or kind, description=description)
 
 
@@ -148,7 +150,7 @@ def _preferred(entries: Sequence[Entry]) -> Mapping[str, str]:
         if entry.key.startswith(_DATATYPE):
             found.setdefault(entry.provider, {})[entry.key.removeprefix(_DATATYPE)] = entry.value
             newest[entry.provider] = entry.moment
-    usable = [provider for provider, said in found.items() if said.get("basetype") or said.get("type")]
+    usable = [provider for provider, fields in found.items() if fields.get("basetype") or fields.get("type")]
     ordered = [provider for provider in _PREFERRED if provider in usable]
     best = ordered[0] if ordered else max(usable, key=lambda provider: newest[provider], default=None)
     return {} if best is None else found[best]

@@ -175,19 +175,19 @@ class KeboolaConnector:
     def notes(self) -> tuple[str, ...]:
         """Report that no table is registered."""
         if self.wanted:
-            return self._told_ways()
+            return self._ways_in_words()
         return ("no table is registered; to list those of the project and register them, run: da admin discover",)
 
-    def _told_ways(self) -> tuple[str, ...]:
+    def _ways_in_words(self) -> tuple[str, ...]:
         """Report how many tables were read through the extension, and why others were not."""
         if self.catalog is None or not self._ways:
             return ()
         exported = {name: reason for name, reason in self._ways.items() if reason is not None}
-        told = [f"{len(self._ways) - len(exported):,} tables were read through the DuckDB extension keboola"]
+        parts = [f"{len(self._ways) - len(exported):,} tables were read through the DuckDB extension keboola"]
         for reason in sorted(set(exported.values())):
             names = sorted(name for name, why in exported.items() if why == reason)
-            told.append(f"{len(names):,} were exported because {reason}: {', '.join(names[:_NAMED])}")
-        return ("; ".join(told),)
+            parts.append(f"{len(names):,} were exported because {reason}: {', '.join(names[:_NAMED])}")
+        return ("; ".join(parts),)
 
     def _look_up(self, wanted: Sequence[WantedTable]) -> Mapping[str, TableInfo]:
         if not wanted:
@@ -579,8 +579,8 @@ def _options_mark(options: KeboolaTableOptions, key: Sequence[str]) -> str:
         "partition_by",
         "partition_granularity",
     }
-    said = options.model_dump(mode="json", include=names)
-    return hashlib.sha256(json.dumps([said, list(key)], sort_keys=True).encode()).hexdigest()[:16]
+    content = options.model_dump(mode="json", include=names)
+    return hashlib.sha256(json.dumps([content, list(key)], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _fingerprint(options: KeboolaTableOptions, info: TableInfo, now: datetime) -> str:
@@ -595,6 +595,6 @@ def _fingerprint(options: KeboolaTableOptions, info: TableInfo, now: datetime) -
         if entry.key.startswith("KBC.datatype.")
     ]
     filters = [one.order(now) for one in options.where_filters]
-    said = options.model_dump(mode="json", by_alias=True, exclude={"where_filters", "full_reload", "overlap"})
-    parts = [info.id, info.mark or now.isoformat(), info.rows, info.columns, info.primary_key, types, filters, said]
+    content = options.model_dump(mode="json", by_alias=True, exclude={"where_filters", "full_reload", "overlap"})
+    parts = [info.id, info.mark or now.isoformat(), info.rows, info.columns, info.primary_key, types, filters, content]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

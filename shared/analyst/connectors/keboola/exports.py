@@ -105,5 +105,5 @@ class Exports:
 
 
 def _is_about_parquet(error: InvalidRequestError) -> bool:
-    said = f"{error} {error.details.get('reason')}".lower()
-    return any(word in said for word in ("parquet", "filetype", "file type", "not supported"))
+    message = f"{error} {error.details.get('reason')}".lower()
+    return any(word in message for word in ("parquet", "filetype", "file type", "not supported"))

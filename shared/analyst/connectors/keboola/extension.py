@@ -17,7 +17,7 @@ from analyst.connectors.keboola.http import Connection
 from analyst.connectors.keboola.options import KeboolaTableOptions
 from analyst.connectors.keboola.slices import Written
 from analyst.contract import parquet
-from analyst.duckdb_files import reason_of, told_as
+from analyst.duckdb_files import raised_as, reason_of
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
@@ -52,7 +52,7 @@ class Extension:
         """Load the extension and attach the project."""
         import duckdb
 
-        with told_as(SourceError, "the DuckDB extension keboola can't be loaded: "):
+        with raised_as(SourceError, "the DuckDB extension keboola can't be loaded: "):
             con.execute("load keboola")
         url, token = quote_text(self.connection.url), quote_text(self.connection.token.get_secret_value())
         try:
@@ -99,7 +99,7 @@ def read_catalog(
     with duckdb_files.connect(memory_limit=memory_limit, temp_dir=into.with_name(f"{into.name}-spill")) as con:
         catalog.attach(con)
         scan = f"{quote(ALIAS)}.{quote(info.bucket)}.{quote(info.name)}"
-        with told_as(SourceError, f"{info.id!r} can't be read through the DuckDB extension: "):
+        with raised_as(SourceError, f"{info.id!r} can't be read through the DuckDB extension: "):
             kinds = {str(row[0]): checked_type(str(row[1])) for row in con.execute(f"describe {scan}").fetchall()}
         if missing := [one.original for one in columns if one.original not in kinds]:
             raise SourceError(f"the catalog of {info.id!r} has no column {missing[0]!r}")

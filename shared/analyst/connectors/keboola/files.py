@@ -56,25 +56,25 @@ class Slice:
 class _Detail:
     """The answer to a request for a file; `generation` counts such requests."""
 
-    said: Mapping[str, Any]
+    fields: Mapping[str, Any]
     generation: int
 
     @property
     def provider(self) -> str:
-        return str(self.said.get("provider") or "")
+        return str(self.fields.get("provider") or "")
 
     @property
     def url(self) -> str:
-        return str(self.said.get("url") or "")
+        return str(self.fields.get("url") or "")
 
     @property
     def is_sliced(self) -> bool:
-        return bool(self.said.get("isSliced"))
+        return bool(self.fields.get("isSliced"))
 
     def credentials(self, name: str) -> Mapping[str, Any]:
-        found = self.said.get(name)
+        found = self.fields.get(name)
         if not isinstance(found, dict):
-            raise UnavailableError(f"Keboola gave no credentials for the file {self.said.get('id')}; try again later")
+            raise UnavailableError(f"Keboola gave no credentials for the file {self.fields.get('id')}; try again later")
         return found
 
 
@@ -109,7 +109,7 @@ class ExportedFile:
     @property
     def size_bytes(self) -> int | None:
         """Return the size of all slices together, if Keboola says so."""
-        size = self._current().said.get("sizeBytes")
+        size = self._current().fields.get("sizeBytes")
         return size if isinstance(size, int) and size > 0 else None
 
     def slices(self) -> list[Slice]:
@@ -212,16 +212,16 @@ class ExportedFile:
                 address = f"{self.endpoint or GOOGLE}/storage/v1/b/{place}/o/{quote_url(key, safe='')}?alt=media"
                 return address, {**headers, "Authorization": f"Bearer {token}"}
             case "s3":
-                region = str(detail.said.get("region") or "us-east-1")
+                region = str(detail.fields.get("region") or "us-east-1")
                 base = self.endpoint or f"https://{f'{place}.s3' if '.' not in place else 's3'}.{region}.amazonaws.com"
                 inside = f"{place}/{key}" if self.endpoint or "." in place else key
                 return signed(
                     f"{base}/{quote_url(inside)}", detail.credentials("credentials"), region, self.now(), headers
                 )
             case "azure":
-                said = _connection_string(str(detail.credentials("absCredentials").get("SASConnectionString") or ""))
-                base = said.get("BlobEndpoint", f"https://{place}").rstrip("/")
-                return f"{base}/{quote_url(key)}?{said.get('SharedAccessSignature', '')}", headers
+                fields = _connection_string(str(detail.credentials("absCredentials").get("SASConnectionString") or ""))
+                base = fields.get("BlobEndpoint", f"https://{place}").rstrip("/")
+                return f"{base}/{quote_url(key)}?{fields.get('SharedAccessSignature', '')}", headers
             case "http" | "https":
                 return one.url, headers
             case scheme:

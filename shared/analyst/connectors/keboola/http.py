@@ -169,50 +169,54 @@ class Connection:
 
     def _failure(self, answer: "BaseHTTPResponse", path: str) -> AnalystError:
         """Return the error of a response that is no success. `did_nothing` marks those after which a job can't exist."""
-        status, where, said = answer.status, shown(path), _document(answer)
-        reason = self.hidden(str(said.get("error") or said.get("message") or said.get("reason") or "no reason given"))
-        about = f"{reason} (exception {said['exceptionId']})" if said.get("exceptionId") else reason
+        status, where, document = answer.status, shown(path), _document(answer)
+        reason = self.hidden(
+            str(document.get("error") or document.get("message") or document.get("reason") or "no reason given")
+        )
+        message = f"{reason} (exception {document['exceptionId']})" if document.get("exceptionId") else reason
         details: dict[str, Any] = {} if (after := _after(answer)) is None else {"retry_after": after}
-        if (busy := _busy(status, said, where, about, details)) is not None:
+        if (busy := _busy(status, document, where, message, details)) is not None:
             return busy
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
-            return UnavailableError(f"Keboola can't serve {where} at the moment ({status}): {about}", **details)
+            return UnavailableError(f"Keboola can't serve {where} at the moment ({status}): {message}", **details)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
-            return self._refused(status, where, about)
+            return self._refused(status, where, message)
         if status < HTTPStatus.BAD_REQUEST:
             target = origin(answer.headers.get("Location") or "")
             return SourceError(
                 f"Keboola redirects {where} to {target} ({status}): set KEBOOLA_STACK_URL to that address"
             )
-        return InvalidRequestError(f"Keboola rejects {where} ({status}): {about}", reason=str(said.get("code") or ""))
+        return InvalidRequestError(
+            f"Keboola rejects {where} ({status}): {message}", reason=str(document.get("code") or "")
+        )
 
-    def _refused(self, status: int, where: str, about: str) -> AnalystError:
+    def _refused(self, status: int, where: str, message: str) -> AnalystError:
         if status == HTTPStatus.UNAUTHORIZED:
             return TokenError(
-                f"Keboola rejects the token at {origin(self.url)} (401): {about}; set {self.setting} to a valid token "
+                f"Keboola rejects the token at {origin(self.url)} (401): {message}; set {self.setting} to a valid token "
                 "of this stack"
             )
         if status == HTTPStatus.FORBIDDEN:
             return RefusedError(
-                f"Keboola denies the token of {self.setting} access to {where} (403): {about}; give it access, or use "
+                f"Keboola denies the token of {self.setting} access to {where} (403): {message}; give it access, or use "
                 "another one"
             )
-        return MissingError(f"Keboola has no {where} that the token of {self.setting} can see (404): {about}")
+        return MissingError(f"Keboola has no {where} that the token of {self.setting} can see (404): {message}")
 
 
 def _busy(
-    status: int, said: Mapping[str, Any], where: str, about: str, details: Mapping[str, Any]
+    status: int, document: Mapping[str, Any], where: str, message: str, details: Mapping[str, Any]
 ) -> AnalystError | None:
     """Return the error of a response that says that nothing was done and that the request may be repeated."""
-    if status == HTTPStatus.SERVICE_UNAVAILABLE and said.get("status") == "maintenance":
-        until = f", until about {said['estimatedEndTime']}" if said.get("estimatedEndTime") else ""
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and document.get("status") == "maintenance":
+        until = f", until about {document['estimatedEndTime']}" if document.get("estimatedEndTime") else ""
         return MaintenanceError(
-            f"Keboola is under maintenance{until}: {about}; try again later", did_nothing=True, **details
+            f"Keboola is under maintenance{until}: {message}; try again later", did_nothing=True, **details
         )
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        return BusyError(f"Keboola is busy and rejects {where} ({status}): {about}", did_nothing=True, **details)
-    if status == HTTPStatus.CONFLICT and "versionConflict" in str(said.get("code")):
-        return BusyError(f"Keboola rejects {where} because of a conflict: {about}", did_nothing=True, **details)
+        return BusyError(f"Keboola is busy and rejects {where} ({status}): {message}", did_nothing=True, **details)
+    if status == HTTPStatus.CONFLICT and "versionConflict" in str(document.get("code")):
+        return BusyError(f"Keboola rejects {where} because of a conflict: {message}", did_nothing=True, **details)
     return None
 
 
@@ -223,23 +227,23 @@ def shown(path: str) -> str:
 
 def _document(answer: "BaseHTTPResponse") -> dict[str, Any]:
     try:
-        said = orjson.loads(answer.data)
+        document = orjson.loads(answer.data)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _after(answer: "BaseHTTPResponse") -> float | None:
     """Return the seconds of `Retry-After`; a time is compared with the server's own clock."""
-    told = answer.headers.get("Retry-After")
-    if told is None:
+    value = answer.headers.get("Retry-After")
+    if value is None:
         return None
     try:
-        return max(float(told), 0.0)
+        return max(float(value), 0.0)
     except ValueError:
         pass
     try:
-        until, now = (parsedate_to_datetime(text) for text in (told, answer.headers.get("Date") or told))
+        until, now = (parsedate_to_datetime(text) for text in (value, answer.headers.get("Date") or value))
         return max((until - now).total_seconds(), 0.0)
     except (ValueError, TypeError):
         return None

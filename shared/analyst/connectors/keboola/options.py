@@ -194,8 +194,8 @@ class KeboolaTableOptions(Renamed):
         without = {"full_reload", "overlap", "check_rows", "allow_fewer", "where_filters"}
         filters = [one.order(now) for one in self.where_filters]
         day = None if self.max_history_days is None else now.date().isoformat()
-        said = [place, self.model_dump(mode="json", exclude=without), filters, day]
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        content = [place, self.model_dump(mode="json", exclude=without), filters, day]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def is_incremental(self) -> bool:

@@ -24,7 +24,7 @@ from analyst.connectors.keboola.columns import PlannedColumn, Value, value_of
 from analyst.connectors.keboola.files import ExportedFile, Slice
 from analyst.contract import parquet
 from analyst.contract.checkpoints import Piece, Pieces, TimeUpError
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError, UnavailableError
 from analyst.names import quote, quote_text
 from analyst.types import checked_type
@@ -141,16 +141,22 @@ class Conversion:
     @property
     def mark(self) -> str:
         """Return what the rows depend on, besides the objects."""
-        said = [self.table, list(map(repr, self.columns)), list(map(repr, self.absent)), self.backend, self.file_type]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        content = [
+            self.table,
+            list(map(repr, self.columns)),
+            list(map(repr, self.absent)),
+            self.backend,
+            self.file_type,
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def _damaged(self, error: SourceError) -> SourceError:
-        said = str(error)
-        if _MISFIT in said:
+        message = str(error)
+        if _MISFIT in message:
             return error
         reason = _REASON.search(str(error.__cause__))  # DuckDB shows the whole line before it
-        told = f"{said}: {reason[0]}" if reason else said
-        return SourceError(f"the export of {self.table!r} can't be read as {self.file_type}: {told}")
+        detailed = f"{message}: {reason[0]}" if reason else message
+        return SourceError(f"the export of {self.table!r} can't be read as {self.file_type}: {detailed}")
 
     def _named(self, number: int) -> str:
         return self.columns[number].original if self.file_type == "parquet" else f"c{number}"
@@ -162,7 +168,7 @@ class Conversion:
         listed = ", ".join(quote_text(str(path)) for path in sources)
         if self.file_type == "parquet":
             scan = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
-            with told_as(SourceError, f"the export of {self.table!r} can't be read as parquet: "):
+            with raised_as(SourceError, f"the export of {self.table!r} can't be read as parquet: "):
                 described = con.execute(f"describe from {scan}").fetchall()
             kinds = {str(name): checked_type(str(kind)) for name, kind, *_ in described}
             if missing := [one.original for one in self.columns if one.original not in kinds]:
@@ -221,7 +227,7 @@ class Conversion:
             f"count(*) filter ({misfit}), cast(min({quote(self._named(number))}) filter ({misfit}) as varchar)"
             for number, misfit in found
         )
-        with told_as(SourceError):
+        with raised_as(SourceError):
             row = con.execute(f"select {terms} from {scan}").fetchall()[0]
         counted = {self.columns[number].name: row[2 * place : 2 * place + 2] for place, (number, _) in enumerate(found)}
         return {

@@ -143,13 +143,13 @@ class Materialized:
             when = self.now.isoformat() if table.name in self.has_schedule else self.now.date().isoformat()
         seen = [(each.id, each.hash, [(column.name, column.type) for column in each.columns]) for each in inputs]
         engine = ENGINE if options.engine == "duckdb" else options.connection
-        said = [_FORMAT, engine, options.engine, options.sql, seen, list(gone), when]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        content = [_FORMAT, engine, options.engine, options.sql, seen, list(gone), when]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _basis_of(options: MaterializedOptions) -> str:
-    said = [options.engine, options.connection, options.sql]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+    content = [options.engine, options.connection, options.sql]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

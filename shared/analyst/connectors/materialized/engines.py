@@ -111,7 +111,7 @@ class Spark:
                 timeout=self.seconds,
                 check=False,
             )
-            said = json.loads(done.stdout or b'{"error": "its process ended"}')
+            answer = json.loads(done.stdout or b'{"error": "its process ended"}')
         except subprocess.TimeoutExpired:
             raise SourceError(
                 f"the SQL of {label!r} was stopped at Spark after {self.seconds:g} seconds; filter or aggregate earlier"
@@ -121,14 +121,14 @@ class Spark:
                 f"the Python '{self.python}' can't be started: {error.strerror}; set SPARK_PYTHON to one with pyspark-client"
             ) from None
         except ValueError:
-            said = {"error": "its process wrote something else than an answer"}
-        if said.get("kind") == "missing":
+            answer = {"error": "its process wrote something else than an answer"}
+        if answer.get("kind") == "missing":
             raise SourceError(
-                f"the engine spark needs the package pyspark-client, which '{self.python}' does not have ({said['error']}); install it, "
+                f"the engine spark needs the package pyspark-client, which '{self.python}' does not have ({answer['error']}); install it, "
                 "for example with pip install 'ai-data-analyst[spark]', or set SPARK_PYTHON to a Python that has it"
             )
-        if "error" in said:
-            raise SourceError(f"the SQL of {label!r} failed at Spark: {said['error']}")
+        if "error" in answer:
+            raise SourceError(f"the SQL of {label!r} failed at Spark: {answer['error']}")
 
     def _path(self, key: str) -> str:
         """Return the address of a key of the bucket as Spark writes it."""
@@ -263,7 +263,7 @@ def bigquery_rows(
         ctx.settings, source.name, source.config, tables=(), http=ctx.process.http, environ=ctx.process.environ
     )
     given = BigQueryTableOptions(sql=options.sql, max_bytes_billed=options.max_bytes_billed)
-    wanted = WantedTable(table.name, "", table.name, given, told=table.original)
+    wanted = WantedTable(table.name, "", table.name, given, given_label=table.original)
     with ctx.process.opened("bigquery readers", lambda: Readers(most=1)) as readers:
         long = LongReads(readers, SourceJobs(ctx.store, checkpoints.source, ctx.clock), checkpoints, runs)
         connector = BigQueryConnector(project.api, [wanted], readers, project.limits, now=ctx.clock, long=long)

@@ -35,13 +35,13 @@ def main() -> None:
     order = json.load(sys.stdin)
     try:
         run(order)
-        said = {}
+        answer = {}
     except ImportError as error:
-        said = {"error": str(error), "kind": _MISSING}
+        answer = {"error": str(error), "kind": _MISSING}
     except Exception as error:  # noqa: BLE001 - whatever it is, the other process raises it
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = {"error": lines[0][:1000] if lines else type(error).__name__}
-    print(json.dumps(said), flush=True)  # noqa: T201 - the answer
+        answer = {"error": lines[0][:1000] if lines else type(error).__name__}
+    print(json.dumps(answer), flush=True)  # noqa: T201 - the answer
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ class Refusal(WSGITask):  # type: ignore[misc]
     def execute(self) -> None:
         """Write the response; the connection ends with it."""
         response = refuse(
-            Request(self._environ()), _told(self.request), process(), routes_of(self.channel.server.application)
+            Request(self._environ()), _error_of(self.request), process(), routes_of(self.channel.server.application)
         )
         self.set_close_on_finish()
         self.complete = True
@@ -120,7 +120,7 @@ class Refusal(WSGITask):  # type: ignore[misc]
         return environ
 
 
-def _told(request: Any) -> AnalystError:
+def _error_of(request: Any) -> AnalystError:
     """Convert an error of waitress's parser."""
     error = request.error
     if isinstance(error, AnalystError):

@@ -184,11 +184,11 @@ class Reading:
             """
         )
         lines = file.lines(frozenset(row for _count, row, _misfit in found))
-        told = (
+        examples = (
             f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is not a valid {kind}{_REMEDIES.get(kind, '')}"
             for _count, row, (name, text, kind) in found
         )
-        return Rejected(found[0][0] if found else 0, tuple(told))
+        return Rejected(found[0][0] if found else 0, tuple(examples))
 
     def fetch(self, query: str) -> list[tuple[Any, ...]]:
         """Run a query of the files.

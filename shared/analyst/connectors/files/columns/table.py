@@ -104,16 +104,18 @@ class Known:
         }
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Self | None:
+    def from_json(cls, document: Mapping[str, Any]) -> Self | None:
         """Read what was recorded; `None` if it can't be used, so that the part is read again."""
         try:
             return cls(
-                headers=tuple(Header(str(where), tuple(map(str, originals))) for where, originals in said["headers"]),
-                related=tuple((str(name), tuple(map(str, columns))) for name, columns in said["related"]),
-                columns={str(name): KnownColumn.from_json(column) for name, column in said["columns"].items()},
-                rejected=Rejected(int(said["rejected"][0]), tuple(map(str, said["rejected"][1]))),
-                rows=int(said["rows"]),
-                marks=dict(said["marks"]),
+                headers=tuple(
+                    Header(str(where), tuple(map(str, originals))) for where, originals in document["headers"]
+                ),
+                related=tuple((str(name), tuple(map(str, columns))) for name, columns in document["related"]),
+                columns={str(name): KnownColumn.from_json(column) for name, column in document["columns"].items()},
+                rejected=Rejected(int(document["rejected"][0]), tuple(map(str, document["rejected"][1]))),
+                rows=int(document["rows"]),
+                marks=dict(document["marks"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             return None
@@ -142,13 +144,13 @@ class KnownColumn:
         return [self.original, self.cast, self.type, self.key, self.kind, *evidence]
 
     @classmethod
-    def from_json(cls, said: Sequence[Any]) -> Self:
+    def from_json(cls, values: Sequence[Any]) -> Self:
         """Read what was recorded.
 
         Raises:
             ValueError, TypeError: it can't be read.
         """
-        original, cast, kind, key, content, seen, holds, vague, is_complete = said
+        original, cast, kind, key, content, seen, holds, vague, is_complete = values
         texts = (str(original), str(cast), str(kind), str(key))
         found = (bool(seen), tuple(map(str, holds)), tuple(map(str, vague)), bool(is_complete))
         return cls(*texts, content, *found)
@@ -255,8 +257,8 @@ class Part:
         if self.opened is None or self.opened.is_mended:
             explained = self.opened.explained(reason) if self.opened else reason
             names = [header.where for header in islice(self.headers, 3)]
-            is_told = any(explained.startswith(name) for name in names)
-            raise SourceError(explained if is_told else f"{', '.join(names)}: {explained}")
+            names_column = any(explained.startswith(name) for name in names)
+            raise SourceError(explained if names_column else f"{', '.join(names)}: {explained}")
         self.opened, self._ready = self.opened.mended(), None
 
     def ready(self) -> "_Ready":

@@ -325,12 +325,12 @@ class Texts:
             """
         )
         evidence = {name: Evidence(seen=False, casts=casts, is_complete=True) for name in names}
-        for number, count, told, *said in found:
-            holds, suggests = said[: len(casts)], said[len(casts) :]
+        for number, count, texts_seen, *answers in found:
+            holds, suggests = answers[: len(casts)], answers[len(casts) :]
             evidence[names[number]] = Evidence(
-                seen=told > 0,
+                seen=texts_seen > 0,
                 casts=tuple(
-                    cast for cast, held in zip(casts, holds, strict=True) if held or cast.takes_all or not told
+                    cast for cast, held in zip(casts, holds, strict=True) if held or cast.takes_all or not texts_seen
                 ),
                 vague=frozenset(cast.type for cast, some in zip(suggesting, suggests, strict=True) if not some),
                 is_complete=rows is None or count < rows,

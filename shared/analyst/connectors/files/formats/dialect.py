@@ -306,9 +306,9 @@ def _data_in(first: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str | Non
     if not rows:
         return None
     for value, *below in zip(first, *rows, strict=True):
-        told = [one for one in below if one.strip()]
+        values = [one for one in below if one.strip()]
         for kind, pattern in _DATA.items():
-            if told and pattern.fullmatch(value.strip()) and all(pattern.fullmatch(one.strip()) for one in told):
+            if values and pattern.fullmatch(value.strip()) and all(pattern.fullmatch(one.strip()) for one in values):
                 return f"{kind}, {value.strip()[:40]!r}"
     numbers = all(_INTEGER.fullmatch(value) for row in (first, *rows) for value in row)
     return f"only numbers, such as {first[0]!r}" if numbers and not all(map(_YEAR.fullmatch, first)) else None

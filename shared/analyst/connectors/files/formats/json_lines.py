@@ -379,11 +379,11 @@ def _values(
             group by number
             """
         )
-        told = {
+        values = {
             number: _Values(frozenset(kinds or ()), str(structure), is_tame)
             for number, kinds, structure, is_tame in rows
         }
-        found |= {columns[name]: told.get(number, _Values()) for number, name in enumerate(batch)}
+        found |= {columns[name]: values.get(number, _Values()) for number, name in enumerate(batch)}
     return found
 
 

@@ -12,7 +12,7 @@ from analyst.connectors.files.columns.table import Content, Format
 from analyst.connectors.files.table_files import DataFile
 from analyst.contract.column_names import Header, Names
 from analyst.contract.parquet_input import ParquetInput, as_text, open_parquet, scan, within_years
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import name_of, quote, quote_text
 
@@ -132,7 +132,7 @@ FORMAT = Format(open_part, united)
 
 
 def _described(reading: Reading, one: ParquetInput) -> _File:
-    with told_as(SourceError, f"{one.name} can't be read as parquet: ", hide=one.paths[0]):
+    with raised_as(SourceError, f"{one.name} can't be read as parquet: ", hide=one.paths[0]):
         described = reading.con.execute(f"{one.scan()} limit 0").description or []
     if len(described) != len(one.columns):
         raise SourceError(
@@ -153,7 +153,7 @@ def _common(reading: Reading, name: str, types: Mapping[str, str]) -> str:
             f"the column {name!r} can't be read: it is {where}, which have no common type; make them one type"
         )
     query = " union all ".join(f"select null::{kind} as c" for kind in kinds)
-    with told_as(SourceError, f"the column {name!r} can't be read: it is {where}, which have no common type: "):
+    with raised_as(SourceError, f"the column {name!r} can't be read: it is {where}, which have no common type: "):
         return str(reading.con.execute(f"describe {query}").fetchall()[0][1])
 
 
@@ -183,19 +183,19 @@ def _part(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -
         elif name in reading.options.types:
             term = as_text(quote(column), str(kind))
         else:
-            about = f"{label}: the column {originals[name]!r}"
-            term = within_years(quote(column), kind, about)
-            term = _widened(term, quote(column), str(kind), target, about)
+            where = f"{label}: the column {originals[name]!r}"
+            term = within_years(quote(column), kind, where)
+            term = _widened(term, quote(column), str(kind), target, where)
         terms.append(f"{term} as {quote(name)}")
     return f"select {', '.join(terms)} from ({scan([path for file in files for path in file.input.paths])})"
 
 
-def _widened(term: str, value: str, kind: str, target: str, about: str) -> str:
+def _widened(term: str, value: str, kind: str, target: str, where: str) -> str:
     """Return the SQL of a value in the type that all files share, with a check that it survives."""
     if target in (kind, "VARCHAR"):
         return term if kind == target else f"cast({term} as varchar)"
     kept = f"try_cast(try_cast({value} as {target}) as {kind}) is not distinct from {value}"
-    failure = f"{quote_text(f'{about} holds ')} || cast({value} as varchar) || "
+    failure = f"{quote_text(f'{where} holds ')} || cast({value} as varchar) || "
     reason = quote_text(f", which does not fit {target}, its type in the other files; make them one type")
     return f"case when {kept} then cast({term} as {target}) else error({failure}{reason}) end"
 

@@ -71,11 +71,11 @@ class RemotePlace:
         return posixpath.relpath(path, self.home) if path != self.home else posixpath.basename(path)
 
     def _mark(self, path: str, info: Mapping[str, Any]) -> str:
-        told = {name: str(info[name]) for name in _MARKS if info.get(name) is not None}
-        if not told:
+        marks = {name: str(info[name]) for name in _MARKS if info.get(name) is not None}
+        if not marks:
             with _wrapped(path):
-                told = {"ukey": str(self.filesystem.ukey(path))}
-        return json.dumps({"size": info.get("size"), **told}, sort_keys=True)
+                marks = {"ukey": str(self.filesystem.ukey(path))}
+        return json.dumps({"size": info.get("size"), **marks}, sort_keys=True)
 
 
 def _found(filesystem: Any, home: str) -> Mapping[str, Any]:

@@ -50,14 +50,16 @@ class JiraClient:
         """
         setting = self.connection.credential.name
         try:
-            told = self.connection.get("myself", f"{API}/myself")
+            account = self.connection.get("myself", f"{API}/myself")
         except MissingError as error:
             raise CredentialError(
                 f"Jira does not identify the account of the credential ({error}); check that JIRA_DOMAIN is the "
                 "address of the instance"
             ) from error
         names = ("accountId", "key", "name")
-        if not isinstance(told, dict) or not any(isinstance(told.get(name), str) and told[name] for name in names):
+        if not isinstance(account, dict) or not any(
+            isinstance(account.get(name), str) and account[name] for name in names
+        ):
             raise CredentialError(f"Jira identifies no account for the credential: set {setting} to a new token")
         self.connection.is_proven = True
 
@@ -184,10 +186,10 @@ class JiraClient:
 
     def time(self) -> datetime:
         """Return the time by the instance's clock."""
-        told = times.instant(self._object("server_info", f"{API}/serverInfo").get("serverTime"))
-        if told is None:
+        moment = times.instant(self._object("server_info", f"{API}/serverInfo").get("serverTime"))
+        if moment is None:
             raise UnavailableError("Jira's server information has no valid time")
-        return told
+        return moment
 
     def attachment(self, id_: str, into: Path, most: int) -> int:
         """Copy a file of limited size, and return its size in bytes.
@@ -207,10 +209,10 @@ class JiraClient:
 
     def _all(self, answer: Document, issue_id: str, kind: Kind, path: str, member: str) -> list[Any] | None:
         """Return all things of a kind; None if the issue has no such list, for example because work can't be logged."""
-        told = documents.listed(answer, kind)
-        if told is None:
+        found = documents.listed(answer, kind)
+        if found is None:
             return None
-        things, is_complete = told
+        things, is_complete = found
         if is_complete:
             return _in_order(things)
         try:

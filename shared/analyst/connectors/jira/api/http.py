@@ -91,11 +91,11 @@ def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
             f"Jira no longer offers {where} (410): Atlassian removed this part of the API; "
             "install a newer version of AI Data Analyst"
         )
-    told = {"retry_after": after, "limited": _limited(answer)} if (after := _after(answer)) is not None else {}
+    details = {"retry_after": after, "limited": _limited(answer)} if (after := _after(answer)) is not None else {}
     if status in _BUSY:
-        raise BusyError(f"Jira limits the rate of requests for {where} ({status})", **told)
+        raise BusyError(f"Jira limits the rate of requests for {where} ({status})", **details)
     if status >= _SERVER_ERRORS:
-        raise UnavailableError(f"Jira can't serve {where} at the moment ({status})", **told)
+        raise UnavailableError(f"Jira can't serve {where} at the moment ({status})", **details)
     if status == HTTPStatus.BAD_REQUEST:
         raise QueryError(f"Jira rejects {where} as invalid (400): {_reason(answer)}")
     if target := answer.headers.get("Location"):
@@ -160,27 +160,27 @@ def check_redirect(target: str, path: str, setting: str) -> None:
 
 def _reason(answer: "BaseHTTPResponse") -> str:
     try:
-        told = documents.parse(answer.data)
+        document = documents.parse(answer.data)
     except ValueError:
-        told = None
-    if not isinstance(told, dict):
+        document = None
+    if not isinstance(document, dict):
         return "no reason given"
-    general, named = told.get("errorMessages"), told.get("errors")
+    general, named = document.get("errorMessages"), document.get("errors")
     messages = [*(general if isinstance(general, list) else ()), *(named.values() if isinstance(named, dict) else ())]
     return "; ".join(map(str, messages))[:1000] or "no reason given"
 
 
 def _after(answer: "BaseHTTPResponse") -> float | None:
     """Return the seconds of `Retry-After`; a time is compared with the server's own clock."""
-    told = answer.headers.get("Retry-After")
-    if told is None:
+    value = answer.headers.get("Retry-After")
+    if value is None:
         return None
     try:
-        return max(float(told), 0.0)
+        return max(float(value), 0.0)
     except ValueError:
         pass
     try:
-        until, now = (parsedate_to_datetime(text) for text in (told, answer.headers.get("Date") or told))
+        until, now = (parsedate_to_datetime(text) for text in (value, answer.headers.get("Date") or value))
         return max((until - now).total_seconds(), 0.0)
     except (ValueError, TypeError):
         return None

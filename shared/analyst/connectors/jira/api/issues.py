@@ -48,12 +48,12 @@ class Desk:
         """Get the SLA fields, status, resolution and update time of an issue."""
         return documents.fields(self.client.look(issue_id, (*self.fields, *STATUS, "updated")))
 
-    def is_asked_about(self, document: Document) -> bool:
+    def may_have_slas(self, document: Document) -> bool:
         """Return whether an issue may have SLA fields that the other account does not see."""
         fields = documents.fields(document)
         project = fields.get("project")
         kind = project.get("projectTypeKey") if isinstance(project, dict) else None
-        return kind in {None, "service_desk"} and any(not is_told(fields.get(name)) for name in self.fields)
+        return kind in {None, "service_desk"} and any(not is_sla(fields.get(name)) for name in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,10 @@ class Jira:
             self.client.time()
 
     def _with_slas(self, document: Document) -> Document:
-        if self.desk is not None and self.desk.is_asked_about(document):
+        if self.desk is not None and self.desk.may_have_slas(document):
             document = {**document, "fields": self._asked(self.desk, document)}
         shown = documents.fields(document)
-        untold = [name for name in self.slas if not is_told(shown.get(name))]
+        untold = [name for name in self.slas if not is_sla(shown.get(name))]
         return {**document, _UNTOLD: untold} if untold else document
 
     @staticmethod
@@ -166,7 +166,7 @@ def _project(fields: Document) -> object:
     return project.get("id") if isinstance(project, dict) else None
 
 
-def is_told(value: object) -> bool:
+def is_sla(value: object) -> bool:
     """Return whether the value of an SLA field is an SLA, and not that Jira shows or determines none."""
     return value is not None and not (isinstance(value, dict) and "errorMessage" in value)
 

@@ -81,16 +81,16 @@ def _text(node: Node) -> str:
 
 def _unknown(node: Node) -> str:
     """Return the text of a node of an unknown type, or that of an attribute."""
-    if said := _words(node):
-        return said
+    if text := _words(node):
+        return text
     attributes = node.get("attrs")
     original = attributes.get("originalValue") if isinstance(attributes, dict) else None
     if isinstance(original, dict):
         return "\n".join(_lines({"content": [original]}))
-    said = _attribute(
+    text = _attribute(
         node, "text", *_TITLES, "alt", "name", "value", "shortName", "summary", "displayName"
     ) or _macro_title(node)
-    return _with_address(said, _attribute(node, "url", "href"))
+    return _with_address(text, _attribute(node, "url", "href"))
 
 
 def _with_address(text: str, address: str) -> str:
@@ -113,8 +113,8 @@ def _card(node: Node) -> str:
         or _attribute(described, "url", "@id")
         or _attribute({"attrs": _member(data, "url")}, "@value", "url", "@id", "href")
     )
-    said = _with_address(_attribute(described, "name", "title", "summary"), address)
-    return said or _attribute({"attrs": _member(source, "parameters")}, "jql", "cql", "query")
+    text = _with_address(_attribute(described, "name", "title", "summary"), address)
+    return text or _attribute({"attrs": _member(source, "parameters")}, "jql", "cql", "query")
 
 
 def _member(value: Any, name: str) -> Any:
@@ -144,11 +144,11 @@ def _words(node: Node) -> str:
 
 
 def _date(node: Node) -> str:
-    told = _attribute(node, "timestamp")
+    timestamp = _attribute(node, "timestamp")
     try:
-        return str((EPOCH + timedelta(milliseconds=int(told))).date())
+        return str((EPOCH + timedelta(milliseconds=int(timestamp))).date())
     except (ValueError, OverflowError):
-        return told
+        return timestamp
 
 
 _INLINE: Final[dict[str, Callable[[Node], str]]] = {
@@ -208,16 +208,16 @@ def _titled(node: Node) -> list[str]:
 
 
 def _extended(node: Node) -> list[str]:
-    said = _unknown(node)
-    return [*([said] if said else ()), *_lines(node)]
+    text = _unknown(node)
+    return [*([text] if text else ()), *_lines(node)]
 
 
 def _media(node: Node) -> list[str]:
-    return [said] if (said := _linked(node, _attribute(node, *_FILES))) else []
+    return [text] if (text := _linked(node, _attribute(node, *_FILES))) else []
 
 
 def _carded(node: Node) -> list[str]:
-    return [said] if (said := _card(node)) else []
+    return [text] if (text := _card(node)) else []
 
 
 _BLOCKS: Final[dict[str, Callable[[Node], list[str]]]] = {

@@ -154,8 +154,8 @@ def listed(document: Document, kind: Kind) -> tuple[list[Any], bool] | None:
     if not isinstance(held, dict) or not isinstance(things := held.get(member), list):
         return None
     total = held.get("total")
-    is_told = bool(things) or held.get("maxResults") != 0
-    return things, is_told and isinstance(total, int) and total <= len(things)
+    is_conclusive = bool(things) or held.get("maxResults") != 0
+    return things, is_conclusive and isinstance(total, int) and total <= len(things)
 
 
 def things(listing: list[Any]) -> Iterator[tuple[str, Document]]:

@@ -101,8 +101,8 @@ def _epic(fields: Document, known: Hierarchy) -> str | None:
 
 
 def _is_epic(issue: Document) -> bool:
-    told = issue.get("fields")
-    kind = told.get("issuetype") if isinstance(told, dict) else None
+    fields = issue.get("fields")
+    kind = fields.get("issuetype") if isinstance(fields, dict) else None
     if not isinstance(kind, dict):
         return False
     level = kind.get("hierarchyLevel")
@@ -133,9 +133,9 @@ def _sprints(
 ) -> tuple[str | None, int | None, str | None, str | None]:
     """Return the present or last sprint of an issue, as name, id and state; and the names of all as a JSON list."""
     found: dict[Any, Sprint] = {}
-    is_told = False
+    has_value = False
     for value in _candidates(fields, known):
-        is_told = True
+        has_value = True
         for one in value if isinstance(value, list) else [value]:
             if (read := _sprint(one)) is None:
                 report.count("sprint")
@@ -143,7 +143,7 @@ def _sprints(
                 found[read[0] if read[0] is not None else read[1]] = read
     listed = sorted(found.values(), key=lambda one: (_RANKS.get(one[2] or "", -1), one[0] or 0))
     if not listed:
-        return None, None, None, "[]" if is_told else None
+        return None, None, None, "[]" if has_value else None
     id_, name, state = listed[-1]
     in_order = sorted(found.values(), key=lambda one: one[0] or 0)
     return name, id_, state, values.json([one[1] for one in in_order if one[1] is not None])

@@ -17,11 +17,11 @@ _NAMES: Final = ("alt", "__fileName", "fileName", "id")
 
 def jsd_public(thing: Document) -> bool | None:
     """Return whether customers of a service desk see a comment; None if Jira does not say."""
-    told = thing.get("jsdPublic")
-    if isinstance(told, str):
-        told = {"true": True, "false": False}.get(told.lower())
-    if isinstance(told, bool):
-        return told
+    flag = thing.get("jsdPublic")
+    if isinstance(flag, str):
+        flag = {"true": True, "false": False}.get(flag.lower())
+    if isinstance(flag, bool):
+        return flag
     properties = thing.get("properties")
     for one in properties if isinstance(properties, list) else ():
         if isinstance(one, dict) and one.get("key") == "sd.public.comment":
@@ -44,8 +44,8 @@ def audience_name(visibility: Any, name: str, report: Report) -> str | None:
 
 def is_restricted(thing: Document) -> bool:
     """Return whether a comment or worklog is hidden from some who see the issue; an unknown shape counts as hidden."""
-    told = thing.get("visibility")
-    shown = told.values() if isinstance(told, Mapping) else [told]
+    visibility = thing.get("visibility")
+    shown = visibility.values() if isinstance(visibility, Mapping) else [visibility]
     return any(value not in (None, "", [], {}) for value in shown) or jsd_public(thing) is False
 
 

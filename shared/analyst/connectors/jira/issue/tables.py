@@ -55,9 +55,9 @@ class Table:
     def _values(self) -> tuple[Value, ...]:
         return tuple(column.value for column in self.columns)
 
-    def row(self, about: Any) -> Row:
+    def row(self, subject: Any) -> Row:
         """Return the row of a subject."""
-        return tuple([value(about) for value in self._values])
+        return tuple([value(subject) for value in self._values])
 
     def with_columns(self, added: Mapping[str, Column]) -> "Table":
         """Replace columns by those of the same name, and append the others."""
@@ -132,9 +132,9 @@ class Link:
 def _value(member: str, label: str, usual: type, convert: Callable[[Any, str, Report], Any]) -> Value:
     """Read a member of the document; anything but the usual type is converted, or counted as misshapen under `label`."""
 
-    def value(about: Any) -> Any:
-        found = about.document.get(member)
-        return found if found is None or found.__class__ is usual else convert(found, label, about.issue.report)
+    def value(subject: Any) -> Any:
+        found = subject.document.get(member)
+        return found if found is None or found.__class__ is usual else convert(found, label, subject.issue.report)
 
     return value
 
@@ -145,7 +145,7 @@ def _text(member: str, label: str) -> Value:
 
 def _converted(member: str, label: str, convert: Callable[[Any, str, Report], Any]) -> Value:
     """Convert a member of the document, whatever its type."""
-    return lambda about: convert(about.document.get(member), label, about.issue.report)
+    return lambda subject: convert(subject.document.get(member), label, subject.issue.report)
 
 
 def _whole(member: str, label: str) -> Value:
@@ -153,11 +153,11 @@ def _whole(member: str, label: str) -> Value:
 
 
 def _instant(member: str, label: str) -> Value:
-    def value(about: Any) -> Any:
-        found = about.document.get(member)
+    def value(subject: Any) -> Any:
+        found = subject.document.get(member)
         if found.__class__ is str and (text := times.text(found)) is not None:
             return text
-        return values.instant(found, label, about.issue.report)
+        return values.instant(found, label, subject.issue.report)
 
     return value
 
@@ -169,41 +169,41 @@ def _plain(member: str, label: str) -> Value:
 
 def _as_written(member: str) -> Value:
     """Read rich text with its markup."""
-    return lambda about: values.as_written(about.document.get(member))
+    return lambda subject: values.as_written(subject.document.get(member))
 
 
 def _part(member: str, part: str, label: str) -> Value:
     """Read a text within a member of the document, such as the name of a status."""
 
-    def value(about: Any) -> Any:
-        found = about.document.get(member)
+    def value(subject: Any) -> Any:
+        found = subject.document.get(member)
         if found.__class__ is dict and (text := found.get(part)).__class__ is str:
             return text
-        return values.member(found, part, label, about.issue.report)
+        return values.member(found, part, label, subject.issue.report)
 
     return value
 
 
 def _user(member: str, label: str) -> Value:
-    def value(about: Any) -> Any:
-        found, issue = about.document.get(member), about.issue
+    def value(subject: Any) -> Any:
+        found, issue = subject.document.get(member), subject.issue
         return None if found is None else values.user(found, label, issue.report, emails=issue.emails)
 
     return value
 
 
 def _user_name(member: str) -> Value:
-    return lambda about: values.user_name(about.document.get(member), emails=about.issue.emails)
+    return lambda subject: values.user_name(subject.document.get(member), emails=subject.issue.emails)
 
 
-def _status_category(about: Whole) -> str | None:
-    status = about.document.get("status")
+def _status_category(subject: Whole) -> str | None:
+    status = subject.document.get("status")
     category = status.get("statusCategory") if isinstance(status, dict) else None
-    return values.member(category, "name", "status.statusCategory", about.issue.report)
+    return values.member(category, "name", "status.statusCategory", subject.issue.report)
 
 
-def _security_level(about: Whole) -> str | None:
-    found, report = about.document.get("security"), about.issue.report
+def _security_level(subject: Whole) -> str | None:
+    found, report = subject.document.get("security"), subject.issue.report
     return (
         values.member(found, "name", "security", report)
         if isinstance(found, dict)
@@ -211,33 +211,35 @@ def _security_level(about: Whole) -> str | None:
     )
 
 
-def _local_path(about: Thing) -> str | None:
-    return about.issue.stored.get(about.id)
+def _local_path(subject: Thing) -> str | None:
+    return subject.issue.stored.get(subject.id)
 
 
-def _hierarchical_path(about: Thing) -> str:
-    found = about.document.get("filename")
+def _hierarchical_path(subject: Thing) -> str:
+    found = subject.document.get("filename")
     # the column `filename` has counted it if it is misshapen
     filename = found if found is None or isinstance(found, str) else values.text(found, "", Report())
-    return documents.hierarchical_path(about.issue.key, about.id, filename)
+    return documents.hierarchical_path(subject.issue.key, subject.id, filename)
 
 
-def _linked_summary(about: Link) -> str | None:
+def _linked_summary(subject: Link) -> str | None:
     # where issues with a security level are excluded, the other issue may be one of them
-    if not about.issue.summaries:
+    if not subject.issue.summaries:
         return None
-    return values.text(documents.fields(about.document).get("summary"), "issuelinks.summary", about.issue.report)
+    return values.text(documents.fields(subject.document).get("summary"), "issuelinks.summary", subject.issue.report)
 
 
 def _linked(member: str) -> Value:
     """Read the name of a field of a linked issue."""
     label = f"issuelinks.{member}"
-    return lambda about: values.member(documents.fields(about.document).get(member), "name", label, about.issue.report)
+    return lambda subject: values.member(
+        documents.fields(subject.document).get(member), "name", label, subject.issue.report
+    )
 
 
 def custom_column(name: str, kind: str) -> Column:
     """Return the column of `issues` that a custom field fills."""
-    return Column(name, kind, lambda about: about.custom.get(name))
+    return Column(name, kind, lambda subject: subject.custom.get(name))
 
 
 _ISSUE_KEY: Final = Column("issue_key", TEXT, attrgetter("issue.key"))
@@ -318,7 +320,7 @@ _ISSUES: Final = Table(
         Column("issuelink_count", WHOLE, attrgetter("links")),
         *PRESET.values(),
         Column("_synced_at", INSTANT, attrgetter("as_of")),
-        Column("_raw_file", TEXT, lambda about: f"raw_issues/{about.issue.id}"),
+        Column("_raw_file", TEXT, lambda subject: f"raw_issues/{subject.issue.id}"),
         Column("description_raw", TEXT, _as_written("description")),
         *BUILT_IN.values(),
     ),
@@ -338,7 +340,7 @@ _COMMENTS: Final = Table(
         Column("update_author_email", TEXT, _user("updateAuthor", "comment.updateAuthor")),
         _ISSUE_ID,
         Column("body_raw", TEXT, _as_written("body")),
-        Column("jsd_public", TRUTH, lambda about: restriction.jsd_public(about.document)),
+        Column("jsd_public", TRUTH, lambda subject: restriction.jsd_public(subject.document)),
         Column("visibility_type", TEXT, _converted("visibility", "comment.visibility", restriction.audience)),
         Column("visibility_value", TEXT, _converted("visibility", "comment.visibility", restriction.audience_name)),
     ),

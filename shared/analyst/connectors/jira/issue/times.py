@@ -46,8 +46,8 @@ def _of_text(text: str) -> datetime | None:
 def _of_object(value: dict[str, Any]) -> datetime | None:
     """Parse a time of the service desk: `{"iso8601", "jira", "friendly", "epochMillis"}`."""
     for name in ("epochMillis", "iso8601", "jira"):
-        told = value.get(name)
-        if isinstance(told, str | int) and (moment := instant(told)):
+        part = value.get(name)
+        if isinstance(part, str | int) and (moment := instant(part)):
             return moment
     return None
 

@@ -111,8 +111,8 @@ def user(value: Any, name: str, report: Report, *, emails: bool = True) -> str |
             if isinstance(found := value.get(part), str) and found and (emails or "@" not in found):
                 return found
         if isinstance(url := value.get("self"), str) and (found := _WHO.search(url)):
-            told = unquote_plus(found[1])
-            return told if emails or "@" not in told else None
+            person = unquote_plus(found[1])
+            return person if emails or "@" not in person else None
         if isinstance(value.get("displayName"), str) or not emails:
             return None
     report.count(name)

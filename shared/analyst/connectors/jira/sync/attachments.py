@@ -65,14 +65,14 @@ class Storing:
         with self.job.opened.look() as published:
             columns = "id varchar, issue_id varchar, filename varchar, size bigint, created timestamptz"
             published.con.execute(f"create temp table waiting ({columns})")
-            told = "attachment_id, issue_id, filename, size_bytes, created_at"
+            columns_read = "attachment_id, issue_id, filename, size_bytes, created_at"
             wanted = "local_path is null and regexp_full_match(attachment_id, '[0-9]{1,18}')"
             files = [
                 one
                 for one in published.files("attachments")
                 if one.column_stats.get("local_path", {}).get("nulls") != 0
             ]
-            published.take("attachments", "waiting", told, wanted, files=files)
+            published.take("attachments", "waiting", columns_read, wanted, files=files)
             rows = published.rows("select id, issue_id, filename, size from waiting order by created desc, id desc")
         found = [Attached(id_, issue_id, name or "", size) for id_, issue_id, name, size in rows]
         fitting = [one for one in found if (one.size or 0) <= self.most]

@@ -44,13 +44,13 @@ Rebuild = Callable[[str | None], RebuildOutcome | None]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a batch of events states, joined by issue. `told` are the events with the issues that each is about.
+    """What a batch of events states, joined by issue. `by_event` are the events with the issues that each is about.
 
     `unread` are the members of their bodies that have an unknown shape, by the name of the event.
     """
 
     by_issue: dict[str, IssueState] = field(default_factory=dict)
-    told: list[tuple[Received, frozenset[str]]] = field(default_factory=list)
+    by_event: list[tuple[Received, frozenset[str]]] = field(default_factory=list)
     set_aside: list[Archived] = field(default_factory=list)
     unread: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ class Facts:
             if isinstance(found, SetAside):
                 facts.set_aside.append(Archived(event, found.reason))
                 continue
-            facts.told.append((event, frozenset(fact.issue_id for fact in found.facts)))
+            facts.by_event.append((event, frozenset(fact.issue_id for fact in found.facts)))
             if found.unread:
                 facts.unread[event.name] = found.unread
             for fact in found.facts:
@@ -90,7 +90,7 @@ class Facts:
 
     def about(self, issue_ids: Collection[str]) -> list[Received]:
         """Return the events that are about at least one of these issues."""
-        return [event for event, about in self.told if not about.isdisjoint(issue_ids)]
+        return [event for event, ids in self.by_event if not ids.isdisjoint(issue_ids)]
 
 
 def _read(event: Received) -> Event | SetAside:
@@ -204,7 +204,7 @@ class Folding:
         absorbed = self._publish(facts.changes(fetched), tally)
         failed = fetched.failed | dict.fromkeys(absorbed.withheld, absorbed.doubt or "")
         left = {event.name for event in facts.about(failed)}
-        done = [*facts.set_aside, *(Archived(event) for event, _ in facts.told if event.name not in left)]
+        done = [*facts.set_aside, *(Archived(event) for event, _ in facts.by_event if event.name not in left)]
         # published, archived, removed, in this order: a crash in between repeats an event, and never loses one
         self.archive.put(done)
         self.inbox.remove([one.event.name for one in done])
@@ -323,8 +323,8 @@ def replay(job: Job, since: datetime | None, until: datetime | None, changed: se
     while batch := list(_some(archived)):
         facts = Facts.of(batch)
         changed |= job.absorb(facts.changes()).changed
-        told = {"events": len(batch), "set_aside": len(facts.set_aside), "unread": len(facts.unread)}
-        job.counts.update({name: count for name, count in told.items() if count})
+        counts = {"events": len(batch), "set_aside": len(facts.set_aside), "unread": len(facts.unread)}
+        job.counts.update({name: count for name, count in counts.items() if count})
     if damaged:
         more = f", and {len(damaged) - 1} more are" if damaged[1:] else ""
         raise UnavailableError(f"the archive {damaged[0]!r} is damaged{more}; restore it from a backup, or delete it")

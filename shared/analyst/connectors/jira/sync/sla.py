@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from analyst.connectors.jira.api.http import MissingError
-from analyst.connectors.jira.api.issues import STATUS, Desk, hopeless, is_told, known
+from analyst.connectors.jira.api.issues import STATUS, Desk, hopeless, is_sla, known
 from analyst.connectors.jira.issue import documents
 from analyst.connectors.jira.issue.documents import Document
 from analyst.connectors.jira.issue.state import IssueState
@@ -133,18 +133,18 @@ def _may_run(state: IssueState, desk: Desk) -> bool:
 
 def _cycles(state: IssueState, desk: Desk) -> list[Mapping[str, Any]]:
     """Return what is known of the SLAs of an issue."""
-    told = (documents.fields(state.rest or {}).get(name) for name in desk.fields)
-    return [value for value in told if isinstance(value, Mapping) and is_told(value)]
+    values = (documents.fields(state.rest or {}).get(name) for name in desk.fields)
+    return [value for value in values if isinstance(value, Mapping) and is_sla(value)]
 
 
 def _running(published: Look, columns: Sequence[str]) -> Iterator[str]:
     """Yield the open issues of projects in which some issue has an SLA."""
     if not published.has("issues"):
         return
-    told = " or ".join(f"{quote(column)} is not null" for column in columns)
+    has_sla = " or ".join(f"{quote(column)} is not null" for column in columns)
     published.con.execute("create temp table found (id varchar, project varchar, is_open boolean, has_sla boolean)")
     is_open = "status_category is distinct from 'Done' and resolved_at is null"
-    published.take("issues", "found", f"issue_id, project_key, {is_open}, {told}")
+    published.take("issues", "found", f"issue_id, project_key, {is_open}, {has_sla}")
     query = """
         select id from found
         where is_open and project in (select project from found where has_sla) order by id::bigint

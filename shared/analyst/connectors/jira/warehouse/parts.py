@@ -25,7 +25,7 @@ from analyst.contract import parquet
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import Uploads
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.names import quote, quote_text
 from analyst.store import Store, in_parallel
@@ -122,7 +122,7 @@ class Writer:
         duckdb_files.insert(self.con, "incoming", table.types, rewriting.rows)
         kept = [self._kept(rewriting)] if rewriting.files else []
         query = " union all by name ".join([*kept, "from incoming"])
-        with told_as(ContractError, f"{table.name} of {rewriting.part} can't be rewritten: "):
+        with raised_as(ContractError, f"{table.name} of {rewriting.part} can't be rewritten: "):
             files = self._write(table, f"from ({query})")
         return [replace(file, partition=rewriting.part) for file in files if file.rows]
 
@@ -166,7 +166,7 @@ def documents(
     files = ", ".join(quote_text(str(path)) for path in paths)
     wanted = "" if issue_ids is None else f"where issue_number in ({', '.join(str(int(one)) for one in issue_ids)})"
     query = f"select issue_id, document from read_parquet([{files}], hive_partitioning = false) {wanted}"
-    with told_as(ContractError, f"{RAW} can't be read: "):
+    with raised_as(ContractError, f"{RAW} can't be read: "):
         found = con.execute(query)
         while some := found.fetchmany(BLOCK):
             yield from some
@@ -176,14 +176,16 @@ def deleted(con: "DuckDBPyConnection", paths: Sequence[Path], before: datetime) 
     """Read the ids of issues that were deleted before a time from files of `raw_issues`."""
     files = ", ".join(quote_text(str(path)) for path in paths)
     query = f"select issue_id from read_parquet([{files}], hive_partitioning = false) where deleted_at < ?::timestamptz"
-    with told_as(ContractError, f"{RAW} can't be read: "):
+    with raised_as(ContractError, f"{RAW} can't be read: "):
         return [issue_id for (issue_id,) in con.execute(query, [before.isoformat()]).fetchall()]
 
 
 def may_be_deleted(file: FileRow, before: datetime) -> bool:
     """Return whether a file of `raw_issues` may contain issues deleted before a time, by its statistics."""
-    said = file.column_stats.get("deleted_at", {})
-    return file.rows > 0 and said.get("nulls") != file.rows and said.get("min", "") < before.astimezone(UTC).isoformat()
+    stats = file.column_stats.get("deleted_at", {})
+    return (
+        file.rows > 0 and stats.get("nulls") != file.rows and stats.get("min", "") < before.astimezone(UTC).isoformat()
+    )
 
 
 DOWNLOADS: Final = 8

@@ -36,19 +36,21 @@ class Progress:
     def read(cls, cursor: Cursor) -> "Self | None":
         """Read a cursor; `None` if nothing was read yet, or it is another connector's."""
         try:
-            told = orjson.loads(cursor) if isinstance(cursor, str) else None
-            if told is None:
+            document = orjson.loads(cursor) if isinstance(cursor, str) else None
+            if document is None:
                 return None
-            return cls(told["updated"], told["created"], frozenset(told["failed"]), tuple(told.get("gone", ())))
+            return cls(
+                document["updated"], document["created"], frozenset(document["failed"]), tuple(document.get("gone", ()))
+            )
         except (ValueError, TypeError, KeyError):
             return None
 
     def cursor(self) -> Cursor:
         """Return the progress as a cursor."""
-        told: dict[str, Any] = {"created": self.created, "failed": sorted(self.failed), "updated": self.updated}
+        document: dict[str, Any] = {"created": self.created, "failed": sorted(self.failed), "updated": self.updated}
         if self.gone:
-            told["gone"] = self.gone
-        return orjson.dumps(told).decode()
+            document["gone"] = self.gone
+        return orjson.dumps(document).decode()
 
     def began_at(self) -> int:
         """Return the time from which an increment reads."""

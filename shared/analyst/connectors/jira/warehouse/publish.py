@@ -139,7 +139,7 @@ class Absorbing:
             elif gone:
                 cursor = _with_gone(cursor, len(gone), _millis(began))
             withheld = frozenset(gone if doubt is not None else ())
-            note = self._about_imports() if is_empty and _is_whole(cursor) else None
+            note = self._note_on_imports() if is_empty and _is_whole(cursor) else None
             if not changed and not stale and cursor == known:
                 return Absorbed(self.version, withheld=withheld, doubt=doubt, note=note)
             new = writers.rewritten(self._rewritings(changed, kept, report))
@@ -179,7 +179,7 @@ class Absorbing:
         wanted = [name for name in self.options.tables if name != RAW and name not in self.excluded]
         return [name for name in wanted if is_replaced or not self.base.state(name).is_imported]
 
-    def _about_imports(self) -> str | None:
+    def _note_on_imports(self) -> str | None:
         """Return the note on imported tables that stay because Jira has no issue to replace them with."""
         imported = [name for name in self.options.tables if self.base.state(name).is_imported]
         rows = sum(self.base.meta[name].rows or 0 for name in imported if name in self.base.meta)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analyst import duckdb_files
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.model import Extract, FileRow
-from analyst.duckdb_files import told_as
+from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
 from analyst.names import quote_text
 from analyst.store import Store
@@ -38,8 +38,8 @@ class Look:
 
     def newest(self, table: str, column: str, count: int) -> list[FileRow]:
         """Return the files of a table with the greatest values of a column."""
-        told = [(str(file.column_stats.get(column, {}).get("max") or ""), file) for file in self.files(table)]
-        return [file for _, file in sorted(told, key=lambda one: one[0], reverse=True)[:count]]
+        greatest = [(str(file.column_stats.get(column, {}).get("max") or ""), file) for file in self.files(table)]
+        return [file for _, file in sorted(greatest, key=lambda one: one[0], reverse=True)[:count]]
 
     def take(
         self, table: str, into: str, columns: str, where: str = "true", *, files: Iterable[FileRow] | None = None
@@ -50,7 +50,7 @@ class Look:
             ContractError: one of its files can't be read.
         """
         for file in self.files(table) if files is None else files:
-            with self._local(file) as path, told_as(ContractError, f"{table} can't be read: "):
+            with self._local(file) as path, raised_as(ContractError, f"{table} can't be read: "):
                 scan = f"read_parquet({quote_text(str(path))}, hive_partitioning = false)"
                 self.con.execute(f"insert into {into} select {columns} from {scan} where {where}")
 
