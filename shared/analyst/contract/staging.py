@@ -239,7 +239,8 @@ class Staging:
             left = [parquet.inspect(con, path) for path in kept or ()]
             if kept is None or sum(file.rows for file in left) == sum(row.rows for row in near):
                 left, near = [], ()
-            stay = [row for row in base if row not in near]
+            replaced = {row.path for row in near}
+            stay = [row for row in base if row.path not in replaced]
             made = (*stay, *(file for file in (*left, *(parquet.inspect(con, path) for path in more)) if file.rows))
         self._check_repeated(read, base, made, extracted)
         return made

@@ -260,9 +260,9 @@ def test_the_sweep_removes_profiles_of_tables_that_are_gone_in_time(world: World
 
 
 def test_a_tag_hides_the_values_of_a_column_from_everybody_at_once(world: World, files: Path) -> None:
-    (files / "a.csv").write_text("id,salary\n1,8123\n2,9234\n")
+    (files / "a.csv").write_text("id,salary\n1,8123456\n2,9234567\n")
     extract(world)
-    assert "8123" in world.send("GET", "/api/tables/shop.a/profile").text
+    assert "8123456" in world.send("GET", "/api/tables/shop.a/profile").text
     change = {
         "columns": {"salary": {"tags": ["PII"], "description": "Yearly"}},
         "description": "Pay",
@@ -274,8 +274,8 @@ def test_a_tag_hides_the_values_of_a_column_from_everybody_at_once(world: World,
         world.send("GET", "/api/tables/shop.a/profile").text,
         world.send("POST", "/api/admin/tables/shop.a/profile").text,
     ):
-        assert "8123" not in text
-        assert "9234" not in text
+        assert "8123456" not in text
+        assert "9234567" not in text
         assert '"sensitive": "tag"' in text or '"sensitive":"tag"' in text
     extract(world)
     world.ask("PUT", "/api/admin/tables/shop.a/description", {"description": None})
