@@ -100,24 +100,28 @@ def test_words() -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_tables_are_searched_in_20_ms() -> None:
-    many = snapshot(
-        *(
-            table(f"orders_{number}", *(f"column_{number % 50}_{each}" for each in range(20)))
-            for number in range(10_000)
-        )
-    )
+def test_searching_ten_thousand_tables_takes_less_than_looking_twice_at_the_names_of_their_columns() -> None:
+    """The bound is a ratio, since processors differ: a look at 200,000 names takes 9 ms where the slowest search takes 11 ms."""
+    names = {f"orders_{number}": [f"column_{number % 50}_{each}" for each in range(20)] for number in range(10_000)}
+    many = snapshot(*(table(name, *columns) for name, columns in names.items()))
     rules, search = access(many, *(f"orders_{number}" for number in range(0, 10_000, 2))), CatalogSearch(MemoryStore())
     texts = Texts()
     search.find("orders", many, rules, ANN, texts, limit=50)
+    listed = [f"{name} {column}" for name, columns in names.items() for column in columns]
 
     def taken(text: str) -> float:
         began = time.process_time()
         assert search.find(text, many, rules, ANN, texts, limit=50).hits
         return time.process_time() - began
 
+    def looked_at(text: str) -> float:
+        began = time.process_time()
+        assert sum(word in name for name in listed for word in (text,)) == 0
+        return time.process_time() - began
+
     for text in ("orders 4242", "column 7", "ord"):
-        assert min(taken(text) for _ in range(5)) < 0.02, text
+        pairs = [(taken(text), looked_at("zzz")) for _ in range(5)]
+        assert min(found for found, _ in pairs) < 2 * min(bare for _, bare in pairs), text
 
 
 @pytest.mark.slow
