@@ -346,6 +346,6 @@ def test_everything_works_without_a_script(shop: Served, visit: Callable[..., Vi
     admin.get("/admin/requests")
     asked = admin.driver.find_element("xpath", "//section[contains(., 'nora@example.com')]//button[@value='approve']")
     asked.click()
-    assert "nora@example.com" not in admin.find("main").text
+    admin.until(lambda _driver: [main for main in admin.all("main") if "nora@example.com" not in main.text])
     nora.get("/tables/shop/customers")
     nora.reads("h1", "shop.customers")
