@@ -80,12 +80,13 @@ class Attempts(Generic[T]):
         # presence in `recent` is the only proof that this attempt succeeded.
         began = time.monotonic()
         before = read_pointer(current)
-        lineage.check(self._store, CURRENT, before.recent if before else ())
+        recent = before.recent if before else ()
+        lineage.check(self._store, CURRENT, recent)
         self._published = edit_id = str(ULID())
         with duckdb_files.scratch(self._scratch) as folder:
             path, access = self._attempt(before, edit_id, folder)
             after = _pointer(before, edit_id, path, access)
-            self.recent = (*(before.recent if before else ()), edit_id)
+            self.recent = (*recent, edit_id)
             self.built = after.system, self._writer.written()
             upload_once(self._store, after.system, path, sleep=self._sleep)
         in_parallel(lambda part: put_once(self._store, *part, sleep=self._sleep), access.parts.items())
@@ -267,9 +268,8 @@ class StateReader:
 
     def _newest(self) -> _Opened:
         known = self._opened
-        if known is not None and not duckdb_files.is_up(
-            known.file.con
-        ):  # an edit on the same instance met a fatal error
+        # an edit on the same instance may have met a fatal error
+        if known is not None and not duckdb_files.is_up(known.file.con):
             known = None
         current = self._store.read(CURRENT, unless=known.version if known else None)
         version = current.version if current else None

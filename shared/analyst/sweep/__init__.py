@@ -253,10 +253,8 @@ class Sweep:
         return self._restate_all(sweep, tables, folder).notes
 
     def _restate_all(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> Restated:
-        restated, log = (
-            restate(self.store, sweep.source, tables, now=self.now, folder=folder),
-            DeltaLog(self.store, sweep.source),
-        )
+        restated = restate(self.store, sweep.source, tables, now=self.now, folder=folder)
+        log = DeltaLog(self.store, sweep.source)
         for commit in restated.unread:
             known = sweep.logs.get(commit.table) or Log.of(self.store, commit.table, (), folder)
             known.start_at(log.folder_of(commit.table), commit.version, commit.text)
