@@ -83,7 +83,7 @@ def test_the_keys_are_found_whether_they_are_written_out_or_composed(composed: M
 
 
 @pytest.mark.parametrize("key", ["state/later/a.json", "state/notifications/other.json", "state/x"])
-def test_what_no_rule_knows_of_the_state_is_kept(key: str) -> None:
+def test_keys_of_the_state_that_no_rule_covers_are_kept(key: str) -> None:
     assert kind_of(key) is Kind.ADDED
 
 
@@ -108,5 +108,5 @@ def test_what_no_rule_knows_of_the_state_is_kept(key: str) -> None:
         ("elsewhere/a.json", None),
     ],
 )
-def test_records_of_people_are_kept_and_what_is_under_way_is_not(key: str, kind: Kind | None) -> None:
+def test_records_of_people_are_kept_and_work_in_progress_is_not(key: str, kind: Kind | None) -> None:
     assert kind_of(key) is kind

@@ -345,7 +345,7 @@ MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/", "s
 """Where SQL is put together of templates and constants throughout."""
 
 
-def test_outside_input_becomes_sql_only_through_a_door() -> None:
+def test_outside_input_becomes_sql_only_through_the_checked_functions() -> None:
     strange = {
         path: made - LISTED.get(path, set()) for path, made in found().items() if not path.startswith(MADE_OF_TEMPLATES)
     }
@@ -354,7 +354,7 @@ def test_outside_input_becomes_sql_only_through_a_door() -> None:
     )
 
 
-def test_the_look_finds_what_is_made_by_no_door() -> None:
+def test_the_check_finds_sql_that_bypasses_the_checked_functions() -> None:
     tree = ast.parse(
         "def f(con, kind, name):\n"
         "    con.execute(f'select cast(null as {kind}) as {quote(name)}')\n"
@@ -364,7 +364,7 @@ def test_the_look_finds_what_is_made_by_no_door() -> None:
     assert strange_in(tree) == {"kind", "name"}
 
 
-def test_no_text_or_name_is_quoted_by_hand() -> None:
+def test_no_literal_or_identifier_is_quoted_by_hand() -> None:
     by_hand = [
         f"{path}:{text.lineno}"
         for path, tree in modules()

@@ -117,7 +117,7 @@ def test_the_nearest_name_is_suggested(name: str, meant: str) -> None:
     assert did_you_mean(name, ["shop.orders", "jira.issues"]) == meant
 
 
-def test_nothing_is_suggested_where_there_is_nothing() -> None:
+def test_nothing_is_suggested_if_no_name_is_near() -> None:
     assert did_you_mean("shop.orders", []) == ""
 
 

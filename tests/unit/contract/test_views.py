@@ -132,7 +132,7 @@ def test_views_are_read_by_the_newest_duckdb(bucket: Bucket) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_a_view_of_ours_is_known_again_and_taken_as_it_is(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_view_that_we_wrote_is_recognized_by_its_text(bucket: Bucket, tmp_path: Path) -> None:
     files = read_extract(bucket.store, "toy", tmp_path)[0].files
     stored = [dict(ask(bucket.store, key, VIEWS)) for key in DATABASES]
     assert stored[0] == stored[1]

@@ -45,7 +45,7 @@ def test_rows_are_added_and_columns_change_their_types(store: Store) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, COLUMNS + 1])
-def test_rows_without_a_common_column_are_others(tmp_path: Path, columns: int) -> None:
+def test_rows_without_a_common_column_are_different_rows(tmp_path: Path, columns: int) -> None:
     with duckdb_files.lent() as con:
         old, new = (tmp_path / f"{letter}.parquet" for letter in "ab")
         for path in (old, new):
@@ -55,7 +55,7 @@ def test_rows_without_a_common_column_are_others(tmp_path: Path, columns: int) -
 
 
 @pytest.mark.parametrize("seed", partly(range(6), 2))
-def test_a_row_occurs_as_often_as_where_it_occurs_more_often(tmp_path: Path, seed: int) -> None:
+def test_a_row_is_kept_as_often_as_in_the_version_that_has_more_of_it(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
 
     def written(name: str, more: str = "") -> tuple[Path, Counter[str]]:
@@ -76,7 +76,7 @@ def test_a_row_occurs_as_often_as_where_it_occurs_more_often(tmp_path: Path, see
     assert Counter(f"{n} {shown.get(x, x)}" for n, x in found) == before | now
 
 
-def test_a_table_that_is_too_wide_for_the_memory_grows(tmp_path: Path) -> None:
+def test_a_table_too_wide_for_the_memory_can_grow(tmp_path: Path) -> None:
     paths = list[Path]()
     for begin in (0, 100):
         listed = ["i as n", *(f"(i * {number})::varchar as c{number}" for number in range(700))]

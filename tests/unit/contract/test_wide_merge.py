@@ -35,7 +35,7 @@ def written(folder: Path, rows: list[str], more: str = "", columns: int = COLUMN
 @pytest.mark.parametrize("gone", [(), (1, 3)])
 @pytest.mark.parametrize("clustered_by", [(), ("name",)])
 @pytest.mark.parametrize("has_base", [True, False])
-def test_the_rows_are_those_of_a_merge_of_all_columns_at_once(
+def test_a_merge_in_column_groups_equals_one_of_all_columns_at_once(
     tmp_path: Path, cursor: str | None, gone: tuple[int, ...], clustered_by: tuple[str, ...], *, has_base: bool
 ) -> None:
     base = [written(tmp_path / "base", BASE)] if has_base else []
@@ -75,7 +75,7 @@ def merged(home: Path, memory_limit: str, columns: int) -> tuple[FileRow, ...]:
     return files
 
 
-def test_a_table_that_is_too_wide_for_the_memory_is_merged(tmp_path: Path) -> None:
+def test_a_table_too_wide_for_the_memory_is_merged(tmp_path: Path) -> None:
     (file,) = merged(tmp_path, "90MB", 700)
     with duckdb_files.lent() as con:
         query = f"select count(*), count(distinct key), count(*) filter (c699::bigint = key * 699 + 100) from {merging.scan([Path(file.path)])}"

@@ -52,7 +52,7 @@ def guessed(text: str, decimal_separator: str = ".") -> tuple[str, str]:
         ("2013-02-28T10:00:00-0530", "TIMESTAMP WITH TIME ZONE", "2013-02-28 15:30:00+00"),
     ],
 )
-def test_a_text_becomes_the_narrowest_type_that_stands_for_it(text: str, type_name: str, value: str) -> None:
+def test_a_text_becomes_the_narrowest_type_that_represents_it(text: str, type_name: str, value: str) -> None:
     assert guessed(text) == (type_name, value)
 
 
@@ -187,7 +187,7 @@ def test_only_known_types_can_be_configured(text: str) -> None:
         casts.configured(text)
 
 
-def test_nothing_at_all_fits_every_type_and_is_missing() -> None:
+def test_a_null_fits_every_type_and_stays_null() -> None:
     for cast in casts.candidates():
         with connected() as con:
             assert con.execute(f"select {cast.checked('c', 'x')} from (select null::varchar as c)").fetchone() == (
@@ -195,7 +195,7 @@ def test_nothing_at_all_fits_every_type_and_is_missing() -> None:
             )
 
 
-def test_an_empty_text_is_a_value_where_it_may_not_be_blank() -> None:
+def test_an_empty_text_does_not_fit_a_type_without_blanks() -> None:
     cast = next(cast for cast in casts.candidates() if cast.type == "DATE").without_blanks()
     with connected() as con:
         assert con.execute(f"select {cast.fits_of('c')} from (select '' as c)").fetchone() == (False,)

@@ -70,7 +70,7 @@ def test_a_range_is_copied_to_any_file_system(tmp_path: Path, other: Path | None
         assert not into.exists()
 
 
-def test_a_file_with_quotes_around_all_values_is_cut(folder: Folder) -> None:
+def test_a_file_with_quotes_around_all_values_is_read_in_ranges(folder: Folder) -> None:
     rows = "".join(f'"{n}","a\n""b"\n' for n in range(3_000))
     folder.write("t.csv", '"id","v"\n' + rows)
     extracted = extract(folder, SideBySide(2, 4_000))
@@ -78,7 +78,7 @@ def test_a_file_with_quotes_around_all_values_is_cut(folder: Folder) -> None:
     assert rows_of(extracted) == [(n, 'a\n"b') for n in range(3_000)]
 
 
-def test_a_type_is_widened_by_a_text_in_any_range(folder: Folder) -> None:
+def test_a_text_in_any_range_widens_its_column(folder: Folder) -> None:
     rows = [f"{n}\n" for n in range(30_000)]
     rows[29_000] = "007\n"
     folder.write("t.csv", "id\n" + "".join(rows))

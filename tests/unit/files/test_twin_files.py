@@ -58,7 +58,7 @@ def check(published: Published) -> None:
 
 @given(st.lists(FOLDERS, min_size=1, max_size=4))
 @settings(max_examples=examples(4))
-def test_any_arrangement_of_equal_files_is_read_as_duckdb_reads_them(folders: list[dict[str, str]]) -> None:
+def test_any_arrangement_of_equal_files_is_read_as_duckdb_reads_it(folders: list[dict[str, str]]) -> None:
     with TemporaryDirectory() as home:
         files = Path(home) / "files"
         published = Published(MemoryStore(), Folder(files, Path(home) / "work"))
@@ -86,7 +86,7 @@ def test_equal_files_do_not_fail_the_other_tables_and_keep_their_objects(publish
     assert {file.path for file in published.files()} < {file.path for file in before} | {published.files()[2].path}
 
 
-def test_an_increment_that_equals_what_is_there_is_added(published: Published) -> None:
+def test_an_increment_equal_to_published_rows_is_added(published: Published) -> None:
     published.options = {"sync_strategy": "incremental", "cursor_column": "at"}
     published.write("t/a.csv", "x,at\n1,\n")
     published.sync()
@@ -127,7 +127,7 @@ def mirrored(published: Published, root: Path, query: str) -> list[tuple[Any, ..
         return con.execute(query).fetchall()
 
 
-def test_a_connector_of_somebody_else_may_have_twins_too(quick_store: Store, tmp_path: Path) -> None:
+def test_a_third_party_connector_may_have_twins_too(quick_store: Store, tmp_path: Path) -> None:
     """Its files are copied to names of ours, each to one of its own, and again when they are known already."""
     for round_ in range(2):
         for name in "ab":

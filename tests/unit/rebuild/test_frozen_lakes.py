@@ -222,7 +222,7 @@ def test_a_lake_follows_the_snapshots_and_each_stays_as_it_was(store: FileStore,
     assert shown(fourth)["shop.orders"] == [(1,)]
 
 
-def test_descriptions_are_comments_and_long_ids_are_kept(parts: Parts) -> None:
+def test_descriptions_become_comments_and_long_ids_are_kept(parts: Parts) -> None:
     table = parts.catalog.tables[0]
     first, *others = table.columns
     columns = (first.model_copy(update={"description": 'It\'s the "id"'}), *others)
@@ -250,7 +250,7 @@ def test_replaced_snapshots_get_a_lake_too(store: FileStore) -> None:
     assert {key: data(store, key) for key in written} == before
 
 
-def test_a_snapshot_in_parts_has_one(store: FileStore) -> None:
+def test_a_snapshot_in_parts_has_a_lake(store: FileStore) -> None:
     for source in ("alpha", "beta"):
         extract(store, source, {"t": f"select '{source}' as name"})
     key = published(store, embedded=0, part=900)
@@ -308,7 +308,7 @@ def test_a_lake_that_is_not_ours_is_not_built_on(parts: Parts, spoil: Callable[[
         "[" * 10_000,
     ],
 )
-def test_statistics_that_are_not_certain_are_left_out(parts: Parts, stats: str, tmp_path: Path) -> None:
+def test_uncertain_statistics_are_left_out(parts: Parts, stats: str, tmp_path: Path) -> None:
     path = tmp_path / "x.ducklake"
     lake_file.update(path, parts.catalog, parts.store.url, lambda _tables: dict.fromkeys(parts.statistics, stats))
     with duckdb.connect(path) as con:
@@ -318,7 +318,7 @@ def test_statistics_that_are_not_certain_are_left_out(parts: Parts, stats: str, 
         )
 
 
-def test_tables_that_a_lake_can_not_represent_are_left_out(parts: Parts, tmp_path: Path) -> None:
+def test_tables_that_a_lake_cannot_represent_are_left_out(parts: Parts, tmp_path: Path) -> None:
     table = parts.catalog.tables[0]
 
     def other(name: str, **changes: Any) -> Table:
@@ -336,7 +336,7 @@ def test_tables_that_a_lake_can_not_represent_are_left_out(parts: Parts, tmp_pat
     assert refused["shop.bits"] == "DuckLake has no type for 'id', BIT"
 
 
-def test_a_rebuild_requests_it_and_so_does_a_later_one_without_changes_while_it_is_missing() -> None:
+def test_a_rebuild_requests_a_lake_and_one_without_changes_requests_it_again_while_it_is_missing() -> None:
     clock, ticks = [0.0], count()
     store = ClockedStore(MemoryStore(), clock=lambda: clock[0] + next(ticks) / 1000)
     requested: list[bool] = []
