@@ -67,7 +67,7 @@ def mirror(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         yield mirror
 
 
-def test_a_wrong_definition_shows(mirror: Mirror) -> None:
+def test_a_wrong_definition_fails_its_questions(mirror: Mirror) -> None:
     path = mirror.folder / "config/questions/sales.yml"
     path.write_text(GOOD)
     found = json.loads(mirror.da("test", "--runs", "2", "--json"))

@@ -44,9 +44,7 @@ def test_all_streams_are_read_at_one_moment(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize(("shown", "is_believed"), [(100, True), (98, True), (60, False), (0, False)])
-def test_rows_that_bigquery_hides_while_it_still_counts_them_stay(
-    opened: Opened, shown: int, *, is_believed: bool
-) -> None:
+def test_rows_that_bigquery_still_counts_but_hides_are_kept(opened: Opened, shown: int, *, is_believed: bool) -> None:
     project = Project()
     table = project.table("d.t", FIELDS, [row(number) for number in range(100)])
     bigquery = opened(project)
@@ -124,7 +122,7 @@ def test_an_incremental_table_whose_columns_change_is_read_again(opened: Opened)
     assert bigquery.rows("select distinct more from bq.t") == [("x",)]
 
 
-def test_rows_of_another_filter_or_project_are_not_merged_with_those_that_are_there(opened: Opened) -> None:
+def test_rows_of_another_filter_or_project_are_not_merged_with_published_ones(opened: Opened) -> None:
     project = Project()
     table = project.table("d.t", FIELDS, [row(1, "a"), row(2, "b")])
     project.tick()
@@ -153,7 +151,7 @@ def test_rows_of_another_filter_or_project_are_not_merged_with_those_that_are_th
         ({"options": {"columns": ["idd"]}}, "has no column 'idd'"),
     ],
 )
-def test_a_cursor_that_can_not_be_one_is_explained(opened: Opened, changes: dict[str, Any], reason: str) -> None:
+def test_an_unusable_cursor_is_explained(opened: Opened, changes: dict[str, Any], reason: str) -> None:
     project = Project()
     tags = column("tags", "STRING", "REPEATED")
     table = project.table("d.t", [*FIELDS, tags], [{**row(1), "tags": []}])
@@ -206,7 +204,7 @@ def test_a_partitioned_table_that_is_streamed_into_is_read_whole(opened: Opened)
     assert len(project.sessions) == 2
 
 
-def test_a_table_without_partitions_can_not_be_read_by_them(opened: Opened) -> None:
+def test_a_table_without_partitions_cannot_be_read_by_them(opened: Opened) -> None:
     project = Project()
     project.table("d.t", FIELDS, [row(1)])
     bigquery = opened(project)
@@ -260,7 +258,7 @@ def test_a_query_is_materialized_as_a_table(opened: Opened) -> None:
         ({"bucket": None}, "has no dataset"),
     ],
 )
-def test_a_registration_that_can_not_be_used_is_explained(opened: Opened, more: dict[str, Any], reason: str) -> None:
+def test_a_registration_that_cannot_be_used_is_explained(opened: Opened, more: dict[str, Any], reason: str) -> None:
     project = Project()
     project.table("d.t", FIELDS)
     bigquery = opened(project)
@@ -278,7 +276,7 @@ def test_a_registration_that_can_not_be_used_is_explained(opened: Opened, more: 
         ({"colums": ["a"]}, "did you mean 'columns'"),
     ],
 )
-def test_options_that_can_not_be_used_are_rejected(opened: Opened, options: dict[str, Any], reason: str) -> None:
+def test_options_that_cannot_be_used_are_rejected(opened: Opened, options: dict[str, Any], reason: str) -> None:
     bigquery = opened(Project())
     answer = bigquery.world.send("POST", "/api/admin/tables/bq.t", {"bucket": "d", "options": options})
     assert answer.status_code == 422

@@ -166,7 +166,7 @@ def _until_views(workspace: Workspace, number: int, seen: list[int]) -> None:
     seen.append(found)
 
 
-def test_a_sync_without_news_loads_neither_duckdb_nor_rich(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
+def test_a_sync_without_changes_loads_neither_duckdb_nor_rich(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
     assert logged_in("sync").code == 0
     code = """
 import sys
@@ -198,7 +198,7 @@ def dying_in(
             yield
 
 
-def test_after_a_sync_that_died_the_server_may_go_back_to_what_was_there_before(
+def test_after_a_sync_that_died_the_server_may_return_to_its_earlier_tables(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert logged_in("sync").code == 0

@@ -45,7 +45,7 @@ def parts(workspace: Workspace) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (workspace.root / ".da/tables").iterdir()}
 
 
-def test_a_change_writes_the_part_of_its_source(
+def test_a_change_writes_only_the_part_of_its_source(
     many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     assert logged_in("sync").code == 0
@@ -81,7 +81,7 @@ def test_only_an_added_and_a_removed_source_change(
     assert schemas == {"_da", "new", *(f"s{n:02}" for n in range(20) if n != 3)}
 
 
-def test_a_state_in_one_file_of_an_older_version_is_read(
+def test_the_single_state_file_of_an_older_version_is_read(
     many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     assert logged_in("sync").code == 0
@@ -118,7 +118,7 @@ def test_without_a_part_the_next_sync_compares_everything(
         assert len(workspace.state().tables) == 240
 
 
-def test_a_part_that_is_damaged_within_is_removed(many: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_a_part_with_damaged_content_is_removed(many: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     assert logged_in("sync").code == 0
     path = next((workspace.root / ".da/tables").iterdir())
     path.write_bytes(path.read_bytes()[:-20] + b"x" * 20)
@@ -172,7 +172,7 @@ def test_a_query_waits_for_a_sync_that_is_changing_the_database(
         leaving.join()
 
 
-def test_killed_at_any_point_a_sync_leaves_one_of_both_states(
+def test_a_sync_killed_at_any_point_leaves_the_old_or_the_new_state(
     api: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     api.lists_sources = True
@@ -222,7 +222,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the layout of a lock is that of Linux")
-def test_a_large_database_is_opened_while_its_changes_are_requested_but_not_for_long(
+def test_a_large_database_is_opened_while_its_changes_are_requested_and_soon_closed(
     thousands: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     command, seen = [sys.executable, "-S", "-c", _PROBE, str(workspace.duckdb)], list[str]()
@@ -329,7 +329,7 @@ def test_changes_of_a_large_database_stay_in_its_log_until_it_is_copied(large: P
     assert _asked(large, "select count(*) from _da.tables") == [(2100,)]
 
 
-def test_a_log_that_was_taken_away_before_a_crash_is_put_back(tmp_path: Path) -> None:
+def test_a_log_moved_aside_before_a_crash_is_restored(tmp_path: Path) -> None:
     path = tmp_path / "analytics.duckdb"
     publish(path, [_empty("shop.orders")])
     code = f"""
@@ -359,7 +359,7 @@ def test_writes_of_the_user_during_a_copy_are_kept(tmp_path: Path) -> None:
     assert _asked(path, "select answer, (select count(*) from shop.items) from mine") == [(42, 0)]
 
 
-def test_a_view_of_ours_whose_table_has_another_name_now_is_dropped(tmp_path: Path) -> None:
+def test_a_view_of_ours_is_dropped_when_its_table_has_a_new_name(tmp_path: Path) -> None:
     path = tmp_path / "analytics.duckdb"
     orders = _empty("shop.orders")
     publish(path, [replace(orders, table=replace(orders.table, view="shop_orders")), _empty("crm.people")])
@@ -385,7 +385,7 @@ def test_a_new_database_gets_the_views_of_all_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database at all"])
-def test_only_a_database_is_opened_in_place(tmp_path: Path, content: bytes | None) -> None:
+def test_a_missing_or_invalid_database_is_not_opened_in_place(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "analytics.duckdb"
     if content is not None:
         path.write_bytes(content)

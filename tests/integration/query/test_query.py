@@ -37,7 +37,7 @@ def rows(answer: Any) -> list[list[Any]]:
     return found
 
 
-def test_an_answer_says_what_it_is(shop: Shop) -> None:
+def test_an_answer_describes_its_columns_rows_tables_and_snapshot(shop: Shop) -> None:
     answer = shop.ask("select id, amount, day from shop.orders order by id", limit=2).get_json()
     assert answer["columns"] == [
         {"name": "id", "type": "BIGINT"},
@@ -104,7 +104,7 @@ def test_json_is_exact_and_valid(shop: Shop) -> None:
     ]
 
 
-def test_csv_tells_null_from_an_empty_text(shop: Shop) -> None:
+def test_csv_distinguishes_null_from_an_empty_text(shop: Shop) -> None:
     sql = "select null as a, '' as b, 'x,\"y\"' as c, 'line\nbreak' as \"d,e\", 1.50::decimal(9,2) as f"
     answer = shop.ask(sql, format="csv")
     assert answer.data.decode() == 'a,b,c,"d,e",f\r\n,"","x,""y""","line\nbreak",1.50\r\n'
@@ -126,7 +126,7 @@ def test_a_nan_in_a_parquet_file_is_found_as_the_greatest_number(shop: Shop, tmp
         assert result.filter("value < 'nan'::double").shape == (99, 2)
 
 
-def test_a_whole_result_is_put_into_the_bucket(shop: Shop) -> None:
+def test_a_whole_result_is_stored_in_the_bucket(shop: Shop) -> None:
     answer = shop.ask("select id from orders order by id", full_result=True, limit=3).get_json()
     assert (answer["rows"], answer["row_count"], answer["truncated"]) == (None, 100, False)
     with shop.world.client.get(answer["url"].removeprefix("http://localhost")) as file:
@@ -160,7 +160,7 @@ def test_a_whole_result_is_put_into_the_bucket(shop: Shop) -> None:
         ("select repeat('x', 2000000)", "too_large", "the result is larger than 1 MB", None),
     ],
 )
-def test_an_error_says_what_is_wrong_and_where(
+def test_an_error_has_its_reason_and_position(
     shop: Shop, sql: str, kind: str, says: str, place: tuple[int, int] | None
 ) -> None:
     answer = shop.ask(sql)
@@ -184,11 +184,11 @@ def test_an_error_says_what_is_wrong_and_where(
         {"sql": "select 1", "check": False},
     ],
 )
-def test_a_wrong_request_is_refused(shop: Shop, wrong: dict[str, Any]) -> None:
+def test_an_invalid_request_is_refused(shop: Shop, wrong: dict[str, Any]) -> None:
     assert shop.world.send("POST", "/api/query", wrong, token=shop.analyst).status_code == 422
 
 
-def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_others_are_answered(shop: Shop) -> None:
+def test_an_endless_statement_stops_within_a_second_of_its_deadline_and_delays_no_other(shop: Shop) -> None:
     shop.ask("from orders")
 
     def taken() -> float:
@@ -212,7 +212,7 @@ def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_o
     assert seconds < 3
 
 
-def test_no_place_is_reported_with_when_to_try_again(begun: Begun, tmp_path: Any) -> None:
+def test_without_a_free_worker_the_answer_says_when_to_try_again(begun: Begun, tmp_path: Any) -> None:
     with open_shop(tmp_path, begun, QUERY_WORKERS="1") as each:
         object.__setattr__(each.process.queries.pool._limits, "wait", 0.2)
         with each.process.queries.pool.worker("somebody else"):
@@ -221,7 +221,7 @@ def test_no_place_is_reported_with_when_to_try_again(begun: Begun, tmp_path: Any
         assert rows(each.ask("select 1")) == [[1]]
 
 
-def test_a_worker_that_dies_takes_only_its_statement_with_it(shop: Shop) -> None:
+def test_a_worker_that_dies_fails_only_its_own_statement(shop: Shop) -> None:
     deep = "select " + "(" * 3000 + "1" + ")" * 3000
     long = "select 1" + " union select 1" * 8000
     for sql in (deep, long, "select " + "-" * 1 + "1" * 100_000, "select " + "not " * 20_000 + "true"):
@@ -229,7 +229,7 @@ def test_a_worker_that_dies_takes_only_its_statement_with_it(shop: Shop) -> None
         assert rows(shop.ask("select 1")) == [[1]]
 
 
-def test_an_earlier_snapshot_can_be_asked(shop: Shop) -> None:
+def test_an_earlier_snapshot_can_be_queried(shop: Shop) -> None:
     assert shop.ask("from orders", snapshot=1).get_json()["snapshot"] == 1
     assert shop.ask("from orders", snapshot=999).status_code == 404
 
@@ -241,7 +241,7 @@ def test_a_revoked_grant_ends_at_once(begun: Begun, tmp_path: Any) -> None:
         assert each.ask("from orders").get_json(force=True)["kind"] == "unknown_table"
 
 
-def test_every_query_is_in_the_audit(shop: Shop) -> None:
+def test_every_query_is_audited(shop: Shop) -> None:
     shop.ask("select * from orders limit 3")
     shop.ask("select nope from orders")
     failed, done = shop.world.ask("GET", "/api/admin/audit?action=query&limit=2")["events"]
