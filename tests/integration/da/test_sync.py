@@ -198,9 +198,7 @@ def test_one_table_can_be_synced_alone(shop: FunctionsApi, logged_in: Da, rows: 
     assert rows("select count(*) from customers") == [(2,)]
 
 
-def test_after_one_table_was_synced_alone_the_rest_is_synced_next(
-    shop: FunctionsApi, logged_in: Da, rows: Rows
-) -> None:  # noqa: ARG001
+def test_after_one_table_was_synced_alone_the_rest_follows(shop: FunctionsApi, logged_in: Da, rows: Rows) -> None:  # noqa: ARG001
     logged_in("sync", "--table", "orders")
     assert "Updated shop.customers: 2 files" in logged_in("sync").out
     assert rows("select count(*) from customers") == [(2,)]
