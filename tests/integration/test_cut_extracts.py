@@ -54,4 +54,4 @@ def test_the_parts_of_a_cut_run_have_one_record(world: World) -> None:
     assert set(world.ask("GET", "/api/sync/manifest")["tables"]) == {f"shop.{name}" for name in NAMES}
     began = datetime.fromisoformat(run["started_at"])
     assert began < datetime.now(UTC)
-    assert world.process.task_ledger.has_failures() == 0
+    assert world.process.task_ledger.failure_count() == 0

@@ -148,7 +148,7 @@ def test_refused_tasks_fail_at_once(bench: Bench, status: int) -> None:
     bench.answers = [(status, {"detail": "no such source"})]
     assert bench.run(task) == "failed"
     assert bench.given_up == [(task.id, "no such source")]
-    assert bench.ledger.has_failures() == 1
+    assert bench.ledger.failure_count() == 1
 
 
 def test_a_failed_run_with_a_record_is_not_a_failed_task(bench: Bench) -> None:
@@ -156,7 +156,7 @@ def test_a_failed_run_with_a_record_is_not_a_failed_task(bench: Bench) -> None:
     bench.answers = [(422, {"run_id": "x", "error": "the folder is gone"})]
     assert bench.run(task) == "done"
     assert bench.given_up == [(task.id, "the folder is gone")]
-    assert bench.ledger.has_failures() == 0
+    assert bench.ledger.failure_count() == 0
 
 
 def test_a_function_that_another_process_serves_is_left_to_that_process(bench: Bench) -> None:

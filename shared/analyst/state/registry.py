@@ -193,7 +193,7 @@ def list_tables(db: "DuckDBPyConnection", source: str | None = None) -> list[Reg
 
 
 class TableRow(NamedTuple):
-    """What schedules need to know of a registered table."""
+    """The fields of a registered table that schedules need."""
 
     id: str
     source: str
@@ -299,7 +299,7 @@ def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, ty
 def deregister(db: "DuckDBPyConnection", actor: Actor, table_id: str) -> RegisteredTable:
     """Remove a table and its grants from the registry; discovery ignores it from now on.
 
-    Its data stays: see `analyst.state.withdrawal`.
+    Its data stays; `withdraw` drops that as well.
 
     Raises:
         NotFoundError: it is not registered.

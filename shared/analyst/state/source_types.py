@@ -90,7 +90,7 @@ _WORDS: Final = {
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Say what is wrong with the options of a source or table, for the person who wrote them."""
+    """Describe the problems of the options of a source or table, for the person who wrote them."""
     return [_problem(one, sorted(model.model_fields)) for one in error.errors(include_url=False)]
 
 

@@ -139,7 +139,7 @@ def _described(entry: Entry) -> dict[str, Any]:
 def open_bucket(con: "DuckDBPyConnection", store: Store) -> None:
     """Let a connection read the bucket at the addresses that views contain. A bucket in a folder needs nothing.
 
-    The credentials are those of now and expire: open the bucket for a query, not for the life of a process.
+    The credentials are the current ones and expire: open the bucket for a query, not for the life of a process.
 
     Raises:
         SettingsError: there are no credentials.

@@ -19,7 +19,7 @@ OVER = timedelta(days=2)
 """The age of its youngest record at which a day is over in every time zone. Later records get another archive."""
 
 MOST_RECORDS = 20_000
-"""The most records that one sweep archives."""
+"""The maximum number of records that one sweep archives."""
 
 ARCHIVE_BYTES = 32 * 1024 * 1024
 """The uncompressed size in bytes at which an archive is complete."""

@@ -1,7 +1,7 @@
 """Checkpoints of a Delta log. Readers start from the newest one and need no earlier commit.
 
-DuckDB writes them from the actions of a local copy of the log; no data file is read. A log in which another writer uses what
-we don't know gets none, so its readers read every commit.
+DuckDB writes them from the actions of a local copy of the log; no data file is read. A log in which another writer uses
+features that we don't know gets none, so its readers read every commit.
 
 Source: the Delta transaction log protocol, 'Checkpoints', 'Checkpoint Schema', 'Last Checkpoint File' and 'Action
 Reconciliation'.
@@ -32,7 +32,7 @@ EVERY = 100
 """Commits between checkpoints."""
 
 _PRECISION = 2.0
-"""Seconds; S3 has the ages of objects in whole ones."""
+"""In seconds: S3 reports ages of objects in whole seconds."""
 
 _LAST = "_last_checkpoint"
 _COMMIT = re.compile(r"([0-9]{20})\.json")
@@ -77,9 +77,9 @@ class Log:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether readers may find something else than what was committed.
+        """Whether readers may find something other than what was committed.
 
-        Commits that they need are missing, or one is younger than the next: then it was written again, or copied here.
+        Commits that they need are missing, or one is younger than its successor: it was written again, or copied here.
         """
         start = max(self.checkpoints, default=-1)
         needed = range(start + 1, self.last + 1)
@@ -217,7 +217,7 @@ _COLUMNS: Final = {
 """The columns of a checkpoint."""
 
 _OF_COMMITS: Final = frozenset({"commitInfo", "cdc"})
-"""Actions that are of a commit, not of the state after it."""
+"""Actions that describe a commit, not the state after it."""
 
 _LONGEST: Final = 1 << 27
 
@@ -270,7 +270,7 @@ class _State:
                 raise _UnknownError(f"another writer added the action {kind}")
 
     def actions(self) -> Iterator[Mapping[str, Any]]:
-        """Return the state; of files that were removed long before the last change, nothing is remembered."""
+        """Yield the state as actions, without files that were removed long before the last change."""
         if self.protocol is None or self.metadata is None:
             raise ContractError("a Delta log declares no protocol or no columns")
         yield {"protocol": self.protocol}

@@ -32,10 +32,9 @@ Files = tuple[FileRow, ...]
 class Rule:
     """Which files are compacted, and how many in one sweep.
 
-    They are at least `fewest` consecutive files of one partition, each smaller than `small_bytes`, which do not end by
-    content (`stable_files`). They are rewritten in
-    batches of at most `batch_files` and `batch_bytes`, which bound memory and disk. One sweep rewrites at most
-    `most_tables` and `most_bytes`.
+    They are at least `fewest` consecutive files of one partition, each smaller than `small_bytes`, which were not cut
+    by content (`stable_files`). They are rewritten in batches of at most `batch_files` and `batch_bytes`, which bound
+    memory and disk. One sweep rewrites at most `most_tables` and `most_bytes`.
     """
 
     fewest: int = 32
@@ -54,7 +53,7 @@ class Rule:
                 yield from (batch for batch in self._cut(found) if len(batch) > 1)
 
     def _is_small(self, file: FileRow) -> bool:
-        """Files that end by content stay: joined, all of them would be new, and again after the next full refresh."""
+        """Files that were cut by content stay: merging replaces all of them, now and after each full refresh."""
         return file.size_bytes < self.small_bytes and not stable_cuts.is_marked(file.stats)
 
     def keyed_batches(self, con: "DuckDBPyConnection", files: Files, order: Order) -> Iterator[Files]:
@@ -148,8 +147,8 @@ def is_set_back(newest: "Snapshot", source: str, extract: Extract, version: str 
         return False  # the next rebuild reads the source anyway
     broken = {problem.table for problem in newest.catalog.problems if problem.source == source}
     shown = {table.name: table.version for table in newest.catalog.tables if table.source == source}
-    there = {table: extract.state(table).version for table in extract.meta}
-    return any(shown.get(name) != there.get(name) for name in (shown.keys() | there.keys()) - broken)
+    published = {table: extract.state(table).version for table in extract.meta}
+    return any(shown.get(name) != published.get(name) for name in (shown.keys() | published.keys()) - broken)
 
 
 def _is_ours(source: str, meta: Meta, state: TableState, files: Files) -> bool:

@@ -136,15 +136,15 @@ class _Read:
 
 
 def _read_extract(store: Store, source: str, folder: Path, rule: Rule) -> _Read:
-    path, what = folder / "extract.duckdb", extract_key(source)
+    path, key = folder / "extract.duckdb", extract_key(source)
     try:
-        version = store.download(what, path)
+        version = store.download(key, path)
     except ObjectMissingError:
         return _Read(Extract(), None)
     with duckdb_files.connect(threads=1) as con:
         extract = extract_file.open_extract(con, path, "extract", source=source)
         commits = extract_file.read_commits(con, "extract", source=source)
-        with raised_as(ContractError, f"{what} can't be read: "):
+        with raised_as(ContractError, f"{key} can't be read: "):
             scattered = tuple(find(con, source, extract, rule))
         return _Read(extract, version, commits, scattered)
 

@@ -1,4 +1,4 @@
-"""Replaced snapshots, parts of catalogs and system states, which no pointer leads to any more."""
+"""Replaced snapshots, parts of catalogs and system states, to which no pointer leads any more."""
 
 import re
 from collections.abc import Iterable

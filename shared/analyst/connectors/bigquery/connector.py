@@ -1,7 +1,7 @@
 """The connector of BigQuery: tables through the Storage Read API, views and queries through a job and its result.
 
-A table is read at one moment of BigQuery's clock, which all streams share. What changed is known from `lastModifiedTime`; of
-views and queries BigQuery does not say, so they are read at each sync.
+A table is read at one moment of BigQuery's clock, which all streams share. `lastModifiedTime` shows which tables have
+changed; views and queries have no such time, so they are read at each sync.
 """
 
 import hashlib

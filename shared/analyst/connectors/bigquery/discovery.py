@@ -85,7 +85,7 @@ class Project:
         ]
 
     def detailed(self, found: Sequence[FoundTable]) -> list[FoundTable]:
-        """Look up the schemas of tables, several at a time; one that was deleted meanwhile is left out."""
+        """Look up the schemas of tables, several at a time; tables deleted in the meantime are left out."""
 
         def detail(one: FoundTable) -> FoundTable | None:
             try:

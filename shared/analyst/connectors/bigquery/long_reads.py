@@ -29,7 +29,7 @@ from analyst.errors import AnalystError
 _LASTS: Final = timedelta(hours=5, minutes=30)
 """The age from which on a session is not resumed: it expires after six hours."""
 _SOON: Final = 300.0
-"""Seconds from which on the files of a read are kept: what is kept is stored twice for a day."""
+"""Seconds after which the files of a read are kept; they are stored twice for a day."""
 _AT_ONCE: Final = 4
 _ROW_BITS: Final = 42
 """Bits of the number of a piece that are its first row; those before are its stream."""
@@ -86,7 +86,8 @@ class LongReads:
         except MissingError:
             if order.job is None:
                 raise
-            # An earlier call of this name has run the query, more than a day ago: BigQuery has the job, and not its result.
+            # An earlier call of this name ran the query more than a day ago: BigQuery has the job, but no longer its
+            # result.
             return Found(_Read(self, table, key, order.model_copy(update={"job": None}), str(ULID())).result())
 
     def _left(self, table: str, key: Any, *, may_resume: bool) -> Iterator[tuple[datetime, str, Opened]]:

@@ -14,7 +14,7 @@ from analyst.validation import Renamed
 
 GIB: Final = 1 << 30
 MOST_BILLED: Final = 10 * GIB
-"""The most bytes that a query may bill, unless another cap is set."""
+"""The maximum number of bytes that a query may bill, unless another cap is set."""
 
 _PROJECT: Final = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _KEY_ENV: Final = re.compile(r"(?:BQ|BIGQUERY)(?:_[A-Z0-9]+)*_KEY_FILE")

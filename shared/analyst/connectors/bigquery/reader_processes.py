@@ -62,7 +62,7 @@ class Piece(BaseModel):
 
 
 class ReadLimit(BaseModel):
-    """The most rows, and bytes in memory, that may be read. `advice` is for the person who asked for more."""
+    """The maximum number of rows, and of bytes in memory. `advice` is for the person who requested more."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -185,7 +185,7 @@ class Result(BaseModel):
 
 
 Hear = Callable[[Opened | WrittenFile], None]
-"""Is called with what an order reports before its result."""
+"""Called with each report of an order before its result."""
 
 
 @dataclass(slots=True)
@@ -296,10 +296,10 @@ class Readers:
     def _start(self) -> "subprocess.Popen[bytes]":
         environ = {
             **os.environ,
-            "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",  # it uses pages again, for a sixth less processor time in all
+            "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",  # it reuses pages, for a sixth less processor time in total
             "JE_ARROW_MALLOC_CONF": "narenas:2",  # otherwise each thread that reads a stream keeps memory of its own
             "MALLOC_ARENA_MAX": "2",
-            "MALLOC_MMAP_THRESHOLD_": "262144",  # otherwise what batches leave is kept, and does not fit the next ones
+            "MALLOC_MMAP_THRESHOLD_": "262144",  # otherwise memory of batches is kept, and does not fit the next ones
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         command: Sequence[str] = [sys.executable, "-m", "analyst.connectors.bigquery.reader"]
@@ -310,7 +310,7 @@ class Readers:
 
 @contextmanager
 def _cutting(process: "subprocess.Popen[bytes]", order: Order, is_time_up: Callable[[], bool]) -> Iterator[None]:
-    """Until the block ends, watch the time, and have an order with an id cut when it is up."""
+    """Until the block ends, watch the time, and cut an order with an id when it is up."""
     if not order.id:
         yield
         return
@@ -339,12 +339,12 @@ _CUT: Final = "cut "
 
 
 def cut_line(id_: str) -> str:
-    """Return the line that has an order cut."""
+    """Return the line that requests the cut of an order."""
     return f"{_CUT}{id_}\n"
 
 
 def order_to_cut(line: str) -> str | None:
-    """Return the id of the order that a line has cut; `None` if it is an order itself."""
+    """Return the id of the order that a line requests to cut; `None` if the line is an order itself."""
     return line.removeprefix(_CUT).strip() if line.startswith(_CUT) else None
 
 

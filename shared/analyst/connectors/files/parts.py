@@ -1,6 +1,6 @@
 """The parts of a table: its source files, each with a mark of its own, and which of them an increment must read.
 
-A file is a part, so a folder that gains a file has that one read. A folder of more than `OWN_PARTS` files would be too
+Each file is a part, so only the new file of a folder is read. A folder of more than `OWN_PARTS` files would be too
 many parquet files; then small files next to each other share a part. A hash of the name decides where such a part ends,
 so that the others stay as they are when a file is added.
 """

@@ -37,7 +37,7 @@ _CHUNK: Final = 1 << 20
 _ATTEMPTS: Final = 5
 _GZIP: Final = b"\x1f\x8b"
 _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-"""How the clouds answer expired credentials: S3 with 400 or 403, Google with 401, Azure with 403."""
+"""Statuses for expired credentials: S3 returns 400 or 403, Google 401, Azure 403."""
 
 
 class _ExpiredError(UnavailableError):

@@ -44,7 +44,7 @@ BATCH_BYTES: Final = 64 << 20
 _AHEAD: Final = 8
 """Slices that are downloaded or on the disk before they are converted."""
 _EXPANSION: Final = 5
-"""How many times as large as gzipped CSV its text is, at most as a rule."""
+"""The usual maximum ratio of the size of CSV text to its gzipped size."""
 _USUAL_LINE: Final = 2 << 20
 _LONGEST_LINE: Final = 32 << 20
 _LONG: Final = "maximum line size"

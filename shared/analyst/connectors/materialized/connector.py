@@ -35,7 +35,7 @@ from analyst.state import registry, sources
 from analyst.state.registry import RegisteredTable
 
 _FORMAT: Final = 1
-"""Changes when the same SQL over the same files is to be computed again."""
+"""The version of the computation: if it changes, the same SQL over the same files is computed again."""
 _SECONDS: Final = 3300.0
 """How long the SQL of a table may run: no host lets a function run longer than an hour."""
 _AT_ONCE: Final = 2
@@ -136,7 +136,7 @@ class Materialized:
     ) -> str:
         """Return a hash of what the result depends on; for a volatile statement, that includes the time.
 
-        Such a table runs whenever its own schedule or a person says so, and otherwise once a day.
+        Such a table is computed when it is due or on request, and without a schedule once a day.
         """
         when = None
         if options.is_volatile:

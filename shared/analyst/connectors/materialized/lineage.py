@@ -14,7 +14,7 @@ PATIENCE: Final = timedelta(hours=1)
 
 
 def cycle_through(graph: Graph, table: str) -> tuple[str, ...] | None:
-    """Return a cycle that begins and ends with a table, as the ids on the way from an input to what is computed from it.
+    """Return a cycle that begins and ends with a table, as ids in the order of computation.
 
     `None` if there is none.
     """

@@ -59,7 +59,7 @@ class Opened(Protocol):
         """The malformed rows that were set aside."""
 
     def kinds(self, names: Sequence[Names]) -> Mapping[str, Any]:
-        """Return what decides, together with other parts, how columns are read: JSON, by name."""
+        """Return what this part contributes to the decision how columns are read, as JSON by name."""
 
     def relation(self, names: Sequence[Names], contents: Mapping[str, Content]) -> Relation:
         """Return the rows, with the columns under these names."""
@@ -90,7 +90,7 @@ class Known:
     rows: int
     """The number of rows, including those before the cursor."""
     marks: Mapping[str, Any] = field(default_factory=dict)
-    """What the caller adds, as JSON."""
+    """Data added by the caller, as JSON."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON, which `from_json` reads."""
@@ -233,7 +233,7 @@ class Part:
         return source
 
     def kinds(self, names: Sequence[Names]) -> Mapping[str, Any]:
-        """Return what it says about how columns are read, by name."""
+        """Return what the part contributes to the decision how columns are read, by name."""
         if self.opened is not None:
             return self.opened.kinds(names)
         return {name: column.kind for name, column in self.known.columns.items()} if self.known else {}
@@ -262,7 +262,7 @@ class Part:
         self.opened, self._ready = self.opened.mended(), None
 
     def ready(self) -> "_Ready":
-        """Return it as it was prepared."""
+        """Return what `prepare` built."""
         if self._ready is None:
             raise AssertionError(self.name)
         return self._ready
@@ -305,7 +305,7 @@ class _Ready:
 
 @contextmanager
 def _mending(part: Part) -> Iterator[None]:
-    """Read rows of a part; if DuckDB can't, its files are repaired, and all starts again."""
+    """Read rows of a part; if DuckDB can't, repair its files and start again."""
     try:
         yield
     except UnreadableError as error:
@@ -377,7 +377,7 @@ class Table:
 
     @staticmethod
     def _reopen(parts: Iterable[Part]) -> None:
-        """Open parts that can't stay as they are published; if there are any, all starts again."""
+        """Open parts that can't stay as they are published; if there are any, start again."""
         opened = [part.ensure_open() for part in parts]
         if any(opened):
             raise _AgainError

@@ -196,7 +196,7 @@ class Texts:
     side_by_side: SideBySide = field(default_factory=SideBySide)
 
     def sampled(self) -> dict[str, Evidence]:
-        """Find what the first rows say about the columns whose type is not configured.
+        """Return the evidence of the first rows about the columns whose type is not configured.
 
         Raises:
             UnreadableError: the rows can't be read.
@@ -209,7 +209,7 @@ class Texts:
         return self._gather(_held(evidence), _SAMPLE_ROWS)
 
     def refined(self, evidence: Mapping[str, Evidence], failed: Collection[str]) -> dict[str, Evidence]:
-        """Find what all rows say about the columns whose types have `failed`, and about others that cost little beside.
+        """Return the evidence of all rows about columns whose types have `failed`, and others that are cheap to add.
 
         Raises:
             UnreadableError: the rows can't be read.
@@ -221,7 +221,7 @@ class Texts:
         return {**evidence, **self._gather(open_ones, None)}
 
     def complete(self, evidence: Mapping[str, Evidence], columns: Collection[str]) -> dict[str, Evidence]:
-        """Find what all rows say about some columns.
+        """Return the evidence of all rows about some columns.
 
         Raises:
             UnreadableError: the rows can't be read.

@@ -88,11 +88,11 @@ _MAX_DEPTH = 50
 _NESTED = frozenset({"OBJECT", "ARRAY"})
 _NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
 _BIG_NUMBER = r"(?:^|[:,\[])\s*-?[0-9]{16}"
-"""It may match within a text: then the column is JSON text unnecessarily, but without loss."""
+"""A match within a text only makes the column JSON text unnecessarily, without loss."""
 
 
 _LONG_NUMBER = r"[:,\[]\s*-?(?:[0-9.]{17}|[0-9.]+[eE][+-]?[0-9]{3}|[0-9.]{16}[eE])|^[0-9.]{17}"
-"""It may match within a text: then the file is copied unnecessarily."""
+"""A match within a text only causes an unnecessary copy of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class OpenedJson:
         return [Header(self.files[0].name, tuple(self.values))]
 
     def kinds(self, names: Sequence[Names]) -> dict[str, list[Any]]:
-        """Return what the values of each column are."""
+        """Return the kinds of values of each column."""
         return {name: self.values[original].to_json() for name, original in names[0].items()}
 
     def relation(self, names: Sequence[Names], contents: Mapping[str, Content]) -> Relation:
@@ -361,7 +361,7 @@ def _related(reading: Reading, files: Sequence[JsonFile]) -> tuple[tuple[str, tu
 def _values(
     reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str], mark: str | None
 ) -> dict[str, _Values]:
-    """Find what the values of columns are, by key; texts that start with the `mark` are numbers.
+    """Return the kinds of values of columns, by key; texts that start with the `mark` are numbers.
 
     The columns are stacked into rows, some at a time: separate aggregates for 100 columns took 300 MB.
     """

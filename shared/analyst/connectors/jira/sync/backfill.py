@@ -121,9 +121,9 @@ class Backfill:
 
     def _take(self, batch: Sequence[Document], by: str, progress: Progress | None, tally: Tally) -> Progress | None:
         """Complete the issues of a batch, and publish them with the progress."""
-        there = {} if self.is_forced else self.find([_id(found) for found in batch])
+        known = {} if self.is_forced else self.find([_id(found) for found in batch])
         tally.counts["read"] += len(batch)
-        wanted = [found for found in batch if not _is_known(there.get(_id(found)), found)]
+        wanted = [found for found in batch if not _is_known(known.get(_id(found)), found)]
         tally.counts["known"] += len(batch) - len(wanted)
         changes, failed = self._fetch({_id(found): found for found in wanted}, tally)
         if progress is not None:
@@ -170,7 +170,7 @@ class Backfill:
 
 
 def newer(state: IssueState, *, document: Document) -> IssueState:
-    """Update a state by what was fetched, unless something as new was fetched meanwhile."""
+    """Update a state with a fetched document, unless one at least as new was fetched in the meantime."""
     if state.rest is not None and not state.is_gone and documents.updated(state.rest) >= documents.updated(document):
         return state
     return known(state, document)
@@ -195,7 +195,7 @@ def _is_known(state: IssueState | None, found: Document) -> bool:
 
 
 def _ahead(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
-    """Request the next page while the last one is processed."""
+    """Request the next page while the current one is processed."""
     with ThreadPoolExecutor(1, thread_name_prefix="jira-search") as pool:
         coming = pool.submit(next, pages, None)
         while (page := coming.result()) is not None:
