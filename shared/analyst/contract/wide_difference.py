@@ -78,7 +78,7 @@ def _divide(con: "DuckDBPyConnection", left: Side, right: Side, names: Sequence[
     con.execute(f"""
         create or replace temp table "divided" as
         select "row", min("row") over (partition by "class", {compared}) as "class"
-        from ({sides}) join "classes" using ("row") where "told"
+        from ({sides}) join "classes" using ("row") where "matches"
     """)
     con.execute('drop table "classes"; alter table "divided" rename to "classes"')
 
@@ -87,6 +87,4 @@ def _numbered(side: Side, names: Sequence[str], sign: str) -> str:
     listed = ", ".join(f"{side.terms[name]} as {quote(name)}" for name in names if name in side.terms)
     condition = " and ".join(f"({side.conditions[name]})" for name in names if name in side.conditions) or "true"
     terms = f"{listed}, " if listed else ""
-    return (
-        f'select {terms}{sign}row_number() over () as "row", coalesce({condition}, false) as "told" from ({side.scan})'
-    )
+    return f'select {terms}{sign}row_number() over () as "row", coalesce({condition}, false) as "matches" from ({side.scan})'

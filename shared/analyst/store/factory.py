@@ -52,7 +52,7 @@ def read_configuration(environ: Mapping[str, str], default: Path | None) -> Conf
     """
     made = Configuration.read(environ, default, _read_object)
     for warning in made.warnings:
-        log.warning("%s", warning.told(made.file))
+        log.warning("%s", warning.as_line(made.file))
     return made
 
 

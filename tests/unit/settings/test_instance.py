@@ -25,11 +25,11 @@ def found(text: str, **environ: str) -> Findings:
 
 
 def problems(text: str, **environ: str) -> list[str]:
-    return [problem.told("f") for problem in found(text, **environ).problems]
+    return [problem.as_line("f") for problem in found(text, **environ).problems]
 
 
 def warnings(text: str, **environ: str) -> list[str]:
-    return [warning.told("f") for warning in found(text, **environ).warnings]
+    return [warning.as_line("f") for warning in found(text, **environ).warnings]
 
 
 def read(folder: Path, text: str, **environ: str) -> Settings:
