@@ -499,7 +499,7 @@ def test_every_function_has_a_row_and_every_row_a_function() -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=row)
-def test_every_kind_of_caller_gets_the_answer_of_the_table(people: People, function: HttpFunction) -> None:
+def test_every_kind_of_caller_gets_the_answer_in_the_table_of_rights(people: People, function: HttpFunction) -> None:
     template = function.function.path
     path = template.text.format(**dict.fromkeys(template.names, "a.b"))
     ask = asking(people, function.function.method, path)
@@ -580,7 +580,7 @@ def test_a_token_of_an_administrator_acts_for_others_only_with_the_scope_admin(
 
 
 @pytest.mark.parametrize("scopes", SUBSETS, ids="+".join)
-def test_a_token_may_revoke_itself_and_without_the_scope_admin_no_other(
+def test_a_token_may_revoke_itself_but_without_the_scope_admin_no_other(
     people: People, scopes: tuple[Scope, ...]
 ) -> None:
     leaked, other = (people.token("analyst@example.com", *scopes) for _ in range(2))

@@ -147,7 +147,7 @@ def test_only_known_callers_from_our_origin_are_admitted(shop: Shop) -> None:
     assert send(shop.world, "tools/list", token=shop.analyst, headers={"Origin": "http://localhost"}).status_code == 200
 
 
-def test_tools_are_offered_by_what_the_token_allows(shop: Shop) -> None:
+def test_only_tools_that_the_token_allows_are_offered(shop: Shop) -> None:
     made = shop.world.ask("POST", "/auth/tokens", {"name": "read", "user": "ann@example.com", "scopes": ["read"]})
     names = {tool["name"] for tool in result(shop.world, "tools/list", token=str(made["token"]))["tools"]}
     assert names == {"find", "describe_table", "describe_metric", "changes"}
@@ -173,7 +173,7 @@ def test_every_tool_only_reads(shop: Shop) -> None:
     assert call(shop.world, "query", sql="select count(*) from orders")["rows"] == [[100]]
 
 
-def test_find_lists_and_searches_what_the_user_can_read(shop: Shop) -> None:
+def test_find_lists_and_searches_readable_tables_and_metrics(shop: Shop) -> None:
     everything = call(shop.world, "find", token=shop.analyst)
     assert {hit["id"] for hit in everything["hits"]} == {"shop.orders", "more.wide", "more.long", "total_amount"}
     assert (everything["total"], everything["truncated"], everything["rest"]) == (4, False, None)
@@ -245,7 +245,7 @@ def test_a_truncated_query_reports_the_number_of_rows(
     assert (answer["rest"] is not None) is truncated
 
 
-def test_the_rest_is_read_by_offset(shop: Shop) -> None:
+def test_the_remaining_rows_are_read_by_offset(shop: Shop) -> None:
     sql = "select id from orders order by id"
     seen: list[int] = []
     while True:
@@ -306,7 +306,7 @@ def test_a_whole_result_is_a_file(shop: Shop) -> None:
         ("find", {"kind": "people"}, "must be one of 'all', 'table', 'metric'"),
     ],
 )
-def test_an_error_says_what_to_do(shop: Shop, tool: str, arguments: dict[str, Any], words: str) -> None:
+def test_an_error_explains_what_to_do(shop: Shop, tool: str, arguments: dict[str, Any], words: str) -> None:
     message = refusal(shop.world, tool, token=shop.analyst, **arguments)
     assert words in message
     assert "pay_of_tortoise" not in message

@@ -189,6 +189,6 @@ def test_without_the_server_the_tools_use_the_mirror(laptop: Laptop) -> None:
     cache.write_text(kept)
 
 
-def test_a_folder_without_a_mirror_says_what_to_do(laptop: Laptop, tmp_path: Path) -> None:
+def test_in_a_folder_without_a_mirror_the_tools_explain_what_to_do(laptop: Laptop, tmp_path: Path) -> None:
     found = Laptop(tmp_path, laptop.server, laptop.token, laptop.shop).call([("find", {})])
     assert "da sync" in found[0]["content"][0]["text"]

@@ -178,7 +178,7 @@ def test_a_code_works_once_and_for_its_client_alone(shop: Shop) -> None:
     assert exchange(shop, **form)[1]["error"] == "invalid_grant"
 
 
-def test_a_refresh_token_gives_the_next_tokens(shop: Shop) -> None:
+def test_a_refresh_token_yields_the_next_tokens(shop: Shop) -> None:
     client_id = registered(shop)
     made = tokens(shop, client_id)
     form = {"grant_type": "refresh_token", "refresh_token": made["refresh_token"], "client_id": client_id}
@@ -251,7 +251,7 @@ def test_a_user_who_denies_grants_nothing(shop: Shop) -> None:
     }
 
 
-def test_a_user_who_is_not_signed_in_signs_in_first(shop: Shop) -> None:
+def test_a_user_who_is_not_signed_in_is_asked_to_sign_in_first(shop: Shop) -> None:
     answer = browser(shop).get(f"/oauth/authorize?{urlencode(asked(registered(shop)))}")
     assert (answer.status_code, answer.headers["Location"].startswith("/login?next=%2Foauth%2Fauthorize")) == (
         303,

@@ -83,7 +83,7 @@ def shown(shop: Shop, tool: str, **arguments: Any) -> str:
     return str(found["content"][0]["text"])
 
 
-def test_each_planted_instruction_reaches_an_agent_marked(shop: Shop) -> None:
+def test_each_planted_instruction_is_marked_when_it_reaches_an_agent(shop: Shop) -> None:
     answers = [
         shown(shop, "query", sql="select * from desk.comments order by id"),
         shown(shop, "sample_table", table="desk.comments", rows=20),
@@ -129,7 +129,7 @@ def test_an_error_that_quotes_a_value_is_marked(shop: Shop) -> None:
     assert numbers(unmarked(message)) == set()
 
 
-def test_numbers_and_trusted_tables_stay_as_they_are(shop: Shop) -> None:
+def test_numbers_and_trusted_tables_are_not_marked(shop: Shop) -> None:
     answer = call(
         shop.world,
         "query",

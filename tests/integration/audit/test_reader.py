@@ -207,7 +207,9 @@ class Moving(MemoryStore):
         return super().read(key, unless=unless)
 
 
-def test_events_archived_meanwhile_are_found_once(serve: Serve, bucket: MemoryStore, kept: list[AuditEvent]) -> None:
+def test_events_archived_during_a_search_are_found_once(
+    serve: Serve, bucket: MemoryStore, kept: list[AuditEvent]
+) -> None:
     write(bucket, kept)
     store = Moving(bucket)
     found = [event["id"] for event in serve(store).found(action="data.urls")]

@@ -273,7 +273,7 @@ def test_an_address_stays_with_the_account_that_came_first_until_it_is_released(
     assert client.delete("/api/users/none/identities", headers=root).status_code == 404
 
 
-def test_a_user_who_is_added_again_may_be_another_account(installed: Installation, provider: Provider) -> None:
+def test_a_user_who_is_added_again_may_use_another_account(installed: Installation, provider: Provider) -> None:
     root = {"Authorization": f"Bearer {installed.admin()}"}
     assert sign_in(installed) == "ann@example.com"
     client = Client(installed.app)

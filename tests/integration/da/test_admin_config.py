@@ -51,7 +51,7 @@ def test_warnings_alone_are_not_a_failure(api: FunctionsApi, logged_in: Da, file
     assert (ran.code, ran.out, ran.err) == (0, f"{file}: no problems found.\n", "")
 
 
-def test_programs_read_it_as_json(api: FunctionsApi, logged_in: Da, file: Path) -> None:
+def test_the_result_of_a_check_can_be_printed_as_json(api: FunctionsApi, logged_in: Da, file: Path) -> None:
     document = answering(api, PROBLEM)
     ran = logged_in("admin", "config", "check", str(file), "--json")
     assert (ran.code, json.loads(ran.out), ran.err) == (1, document, "")

@@ -127,7 +127,7 @@ def test_an_invalid_list_is_refused_and_changes_nothing(
     assert rows("select n from shop_orders") == [(1,)]
 
 
-def test_views_of_other_sources_stay_as_they_are(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+def test_views_of_other_sources_are_not_changed(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
     mirrored.put("shop.shop_orders", "select 2 as n", description="Orders of the shop")
     mirrored.put("new.new_orders", "select 5 as n")
     mirrored.withdraw("zoo.zoo_orders")

@@ -117,7 +117,7 @@ def test_an_object_that_replaced_a_view_belongs_to_the_user(
     assert rows("select answer from orders") == [(42,)]
 
 
-def test_a_view_comes_back_when_its_name_is_free_again(
+def test_a_view_is_restored_when_its_name_is_free_again(
     synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
 ) -> None:
     user_runs(workspace, "drop view orders; create table orders as select 42 as answer")
@@ -129,7 +129,7 @@ def test_a_view_comes_back_when_its_name_is_free_again(
     assert rows("select id from orders") == [(7,)]
 
 
-def test_a_view_that_gets_another_name_leaves_none_behind(synced: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+def test_a_renamed_view_leaves_no_old_one_behind(synced: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
     synced.tables["shop.orders"]["view"] = "shop_orders"
     sync()
     assert rows("select view_name from duckdb_views() where schema_name = 'main' and not internal order by 1") == [

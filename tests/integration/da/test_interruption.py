@@ -81,7 +81,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
         return process.communicate()
 
 
-def test_ctrl_c_keeps_what_has_arrived(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_after_ctrl_c_downloaded_files_are_kept(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     with stuck_sync(shop) as process:
         until_arrived(workspace, 2, process)
         process.send_signal(signal.SIGINT)
@@ -106,7 +106,7 @@ def test_a_killed_first_sync_is_resumed(shop: FunctionsApi, logged_in: Da, works
     assert views(workspace) == 3
 
 
-def test_a_killed_sync_leaves_the_mirror_as_it_was(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_a_killed_sync_leaves_the_mirror_unchanged(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     assert logged_in("sync").code == 0
     for name in "abc":
         shop.put(f"shop.{name}", f"select '{name}' as name, id + 1::hugeint as id from ({NUMBERS})")

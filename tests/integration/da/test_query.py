@@ -93,12 +93,12 @@ def test_columns_of_the_same_name_are_distinguished(mirror: Da) -> None:
     assert mirror("query", "select 1 as a, 2 as a", "-f", "csv").out == "a,a_1\n1,2\n"
 
 
-def test_sql_comes_from_a_file(mirror: Da, tmp_path: Path) -> None:
+def test_sql_can_be_read_from_a_file(mirror: Da, tmp_path: Path) -> None:
     (tmp_path / "q.sql").write_text("-- how many\nselect count(*) as n from orders; -- done\n", encoding="utf-8")
     assert mirror("query", "--file", str(tmp_path / "q.sql"), "-f", "csv").out == "n\n1500\n"
 
 
-def test_sql_comes_from_stdin(mirror: Da) -> None:  # noqa: ARG001
+def test_sql_can_be_read_from_stdin(mirror: Da) -> None:  # noqa: ARG001
     for arguments in ([], ["-"]):
         command = [sys.executable, "-m", "da", "query", *arguments, "-f", "csv"]
         ran = subprocess.run(command, input="select 1 as one", capture_output=True, text=True, check=True)

@@ -133,7 +133,7 @@ def number(con: duckdb.DuckDBPyConnection, sql: str) -> float:
     return float(row[0])
 
 
-def test_the_same_seed_gives_the_same_bytes_on_every_machine_and_duckdb(tmp_path: Path) -> None:
+def test_the_same_seed_yields_the_same_bytes_on_every_machine_and_duckdb(tmp_path: Path) -> None:
     generate("xs", 42, "csv", tmp_path)
     assert digest(tmp_path) == BYTES_OF_XS_42
 
@@ -150,7 +150,7 @@ def test_the_number_of_threads_does_not_change_a_byte(tmp_path: Path) -> None:
     assert digest(tmp_path / "many") == digest(tmp_path / "one")
 
 
-def test_another_seed_gives_other_data_of_the_same_size(tmp_path: Path) -> None:
+def test_another_seed_yields_other_data_of_the_same_size(tmp_path: Path) -> None:
     generate("xs", 1, "csv", tmp_path / "1")
     generate("xs", 2, "csv", tmp_path / "2")
     for table in TABLES:

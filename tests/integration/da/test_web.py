@@ -66,7 +66,9 @@ def test_a_port_without_a_server_is_reported(web: Web) -> None:
     ("retry_after", "wait"),
     [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None), ("", None)],
 )
-def test_the_server_says_how_long_to_wait(api: FunctionsApi, web: Web, retry_after: str, wait: float | None) -> None:
+def test_a_refusal_has_the_wait_that_the_server_requests(
+    api: FunctionsApi, web: Web, retry_after: str, wait: float | None
+) -> None:
     api.api_faults.append(Fault(status=429, headers={"Retry-After": retry_after}))
     with web.exchange("GET", f"{api.address}/api/me") as answer:
         refusal: RefusedError = answer.refusal()

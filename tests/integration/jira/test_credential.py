@@ -180,7 +180,7 @@ def test_a_login_page_is_not_stored_as_an_attachment(asking: Jira, service: Serv
     assert run(asking, "attachments")["counts"]["stored"] == 1
 
 
-def test_remote_links_that_are_not_shown_stay_as_they_were(asking: Jira, service: Service, instance: Instance) -> None:
+def test_known_remote_links_are_kept_while_jira_shows_none(asking: Jira, service: Service, instance: Instance) -> None:
     issue = instance.create()
     instance.link_remotely(issue.id, "https://wiki.example.com", "a page")
     run(asking)

@@ -82,7 +82,7 @@ def test_a_search_is_paged_by_tokens_and_each_issue_comes_once(
     assert client.approximate_issue_count("project in (SUP, DEV)") == 30
 
 
-def test_issues_that_change_while_they_are_read_come_again_at_the_end(
+def test_issues_that_change_during_a_search_appear_again_at_its_end(
     service: Service, instance: Instance, client: JIRA
 ) -> None:
     service.page = 2

@@ -217,7 +217,7 @@ def test_events_wait_for_their_source_to_be_registered(cloud: Cloud, tmp_path: P
 
 
 @pytest.mark.parametrize("name", [".keep", "-", "0", "2026-03-01T12-00/.one.json.part", "99/one.json"])
-def test_other_objects_in_the_inbox_block_no_event(jira: Jira, name: str) -> None:
+def test_foreign_objects_in_the_inbox_block_no_event(jira: Jira, name: str) -> None:
     jira.store.put(f"extracts/jira/events/{name}", b"", if_version=ABSENT)
     jira.take(CREATED)
     assert jira.fold()["counts"] == {"events": 1, "issues": 1}

@@ -149,7 +149,7 @@ def test_other_messages_of_people_are_answered_with_help_or_ignored(chat: Chat) 
     assert chat.say("/start", -5, "group") == "I write to private chats only; open one with me and send /start."
 
 
-def test_an_update_that_comes_twice_is_answered_once(chat: Chat) -> None:
+def test_a_repeated_update_is_answered_once(chat: Chat) -> None:
     update = chat.double.write(CHAT, "/help")
     assert chat.update(update) is not None
     assert chat.update(update) is None

@@ -208,7 +208,7 @@ def test_a_form_on_another_site_is_refused_with_a_page(ann: Browser) -> None:
     assert "evil.example/" not in answer.text
 
 
-def test_a_form_of_an_ended_session_comes_back_after_signing_in(ann: Browser) -> None:
+def test_a_form_of_an_ended_session_is_restored_after_signing_in(ann: Browser) -> None:
     ann.client.set_cookie("da_session", "ended")
     headers = {"Accept": HTML, "Origin": "http://localhost", "Referer": "http://localhost/account"}
     answer = ann.client.post("/account/tokens", data={"name": "x"}, headers=headers, base_url="http://localhost")

@@ -9,7 +9,7 @@ from tests.integration.pages.conftest import Browser
 from tests.integration.world import World
 
 
-def test_a_stranger_is_sent_to_sign_in_and_comes_back(browser: Browser) -> None:
+def test_a_stranger_is_sent_to_sign_in_and_then_returned(browser: Browser) -> None:
     answer = browser.get("/catalog?q=orders")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=%2Fcatalog%3Fq%3Dorders")
 

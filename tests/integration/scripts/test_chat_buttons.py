@@ -95,7 +95,7 @@ def test_the_chat_gets_the_result_of_a_run_whatever_it_is(stage: Stage, tess: Ch
     assert (tess.texts[-1], len(stage.town.telegram.photos)) == ("Wanted here\nLook.", photos + 1)
 
 
-def test_an_update_that_comes_twice_starts_one_run(stage: Stage, tess: Chatter) -> None:
+def test_a_repeated_update_starts_one_run(stage: Stage, tess: Chatter) -> None:
     script = stage.push(tess.token, SAYS.format(png=PNG, title="Once"), "once")
     update = stage.town.telegram.press(tess.chat, f"run:{script}")
     for _ in range(3):

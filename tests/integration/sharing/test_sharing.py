@@ -269,7 +269,7 @@ def test_an_invalid_query_is_refused(shop: Shop, body: Any) -> None:
     assert wrong.status_code == 400
 
 
-def test_lists_and_files_come_in_pages(shop: Shop) -> None:
+def test_lists_and_files_are_paged(shop: Shop) -> None:
     seen: list[str] = []
     token = None
     while True:

@@ -134,7 +134,7 @@ def test_a_widened_column_has_one_type_in_all_files(store: Store) -> None:
     assert rows(store) == ours(store) == [{"n": 1, "v": 1.0}, {"n": 2, "v": 2.5}]
 
 
-def test_a_withdrawn_table_is_empty_and_may_come_back(store: Store, tmp_path: Path) -> None:
+def test_a_withdrawn_table_is_empty_and_can_be_published_again(store: Store, tmp_path: Path) -> None:
     extract(store, "select 1 as a")
     drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path)
     assert rows(store) == []

@@ -212,7 +212,7 @@ def test_a_version_number_is_never_assigned_twice(store: Store, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", partly(KINDS[::-1], 2))
-def test_a_run_does_not_bring_back_a_table_that_was_dropped_meanwhile(store: Store, kind: Kind, tmp_path: Path) -> None:
+def test_a_run_does_not_restore_a_table_dropped_during_the_run(store: Store, kind: Kind, tmp_path: Path) -> None:
     clock, ledger = Clock(), Ledger(kind)
     ledger.add()
     extract(store, clock, Reader(ledger))

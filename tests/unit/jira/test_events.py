@@ -177,7 +177,7 @@ def test_unreadable_members_are_reported_beside_readable_ones() -> None:
         (10**18, None),
     ],
 )
-def test_the_time_of_an_event_is_read_as_relays_write_it_too(timestamp: Any, expected: str | None) -> None:
+def test_the_time_of_an_event_may_have_the_format_of_a_relay(timestamp: Any, expected: str | None) -> None:
     found = read_event(json.dumps({"timestamp": timestamp, "webhookEvent": "comment_deleted"}).encode())
     assert found.at == (None if expected is None else datetime.fromisoformat(expected))
 

@@ -119,7 +119,7 @@ def test_files_that_only_restricted_comments_show_are_left_out(body: str) -> Non
     assert len(made(known(attachments=files, comments=[hidden, public]))["attachments"]) == 2
 
 
-def test_issues_with_a_security_level_say_so_and_can_be_left_out() -> None:
+def test_issues_with_a_security_level_are_marked_and_can_be_left_out() -> None:
     secured = known(security={"id": "10", "name": "Staff only"}, comments=[comment(1)], links=[link(3)])
     assert made(secured)["issues"][0]["security_level"] == "Staff only"
     left_out = Privacy(secured=False)

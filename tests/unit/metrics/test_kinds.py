@@ -346,7 +346,7 @@ BROKEN: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_metric_that_cannot_be_compiled_says_why(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_a_metric_that_cannot_be_compiled_is_refused_with_the_reason(con: duckdb.DuckDBPyConnection, name: str) -> None:
     text, message = BROKEN[name]
     definitions = {**known(), **known(text)}
     with pytest.raises((InvalidInputError, DaError), match=message):
@@ -369,7 +369,7 @@ INVALID: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_a_definition_that_is_not_valid_says_why(name: str) -> None:
+def test_an_invalid_definition_is_refused_with_the_reason(name: str) -> None:
     text, message = INVALID[name]
     with pytest.raises(InvalidInputError, match=message):
         list(parse({"name": "x", **load_yaml(text, "")}, "the definition"))
