@@ -190,7 +190,7 @@ def _bigquery(look: _Look) -> list[_Found]:
 
 
 def _offered(look: _Look, found: keboola.FoundTable | bigquery.FoundTable, **more: Any) -> _Found:
-    """Return a table of a project, and how it would be registered; `more` is what is named differently there."""
+    """Return a table of a project, and how it would be registered; `more` are the fields that differ by type."""
     source, info = look.source.name, found.info
     shown = DiscoveredTable(
         id=f"{source}.{found.name}",

@@ -47,7 +47,7 @@ class Access:
         path = self.key_file or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
         try:
             content = Path(path).read_bytes() if path else b""
-        except OSError:  # those who use it say so
+        except OSError:  # the methods that use the file report this
             return ""
         with suppress(ValueError):
             document = json.loads(content)

@@ -98,7 +98,7 @@ class BigQueryConnector:
     alias: str = "bigquery"
     """The name under which readers of remote tables attach the project; no source may have it."""
     long: LongReads | None = None
-    """Keeps what was read of tables that take longer than a request; without it, none is cut."""
+    """Keeps the rows read of tables that take longer than a request; without it, no table is cut."""
     _infos: dict[str, TableInfo] = field(default_factory=dict, init=False)
     _billed: list[tuple[str, int]] = field(default_factory=list, init=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, init=False)

@@ -1,4 +1,4 @@
-"""The registry of a BigQuery source: its connector is made from what is registered, and tables of the project are found."""
+"""The registry of a BigQuery source: makes its connector from registered tables, and lists tables of the project."""
 
 import hashlib
 import os

@@ -79,7 +79,7 @@ class LongReads:
                 is_result = opened.result is not None and not opened.sessions
                 if error.retryable or (is_result and not isinstance(error, MissingError)):
                     raise
-                # The session is gone, or the new one fails as well: then what was kept is found again by a later call.
+                # The session is gone, or the new one fails as well; in that case a later call finds the kept pieces.
                 order = order.model_copy(update={"job": None})
         try:
             return Found(_Read(self, table, key, order, str(ULID())).result())
@@ -167,7 +167,7 @@ class _Read:
         return self._united(result, self.opened) if self.opened is not None and self.chain else result
 
     def _keep(self, uploads: ThreadPoolExecutor) -> None:
-        """Keep the files that are complete, after what was opened for them is remembered."""
+        """Keep the complete files, after recording the sessions that were opened for them."""
         if not self.is_remembered and self.opened is not None:
             self._remember(self.opened)
         self.keeping += [uploads.submit(self._kept, one) for one in self.written[len(self.keeping) :]]

@@ -135,7 +135,7 @@ class _Files:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         if self._waiting:
             self._flush()
         self._end()

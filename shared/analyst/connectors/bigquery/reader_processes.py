@@ -121,11 +121,12 @@ class Order(BaseModel):
     small result instead of writing files, `estimate` only the bytes that a query would process and its columns. `cap` is the
     most bytes that a query may bill; 0 for no cap. `cursor` is the column whose greatest value is returned. `label` names the
     table in messages. A query that was started as the `job` is not started again. Without `columns`, all of the query's are read, with `keeps_names` under BigQuery's own names.
-    `only_select` refuses SQL that is not one SELECT. `limit` says how much may be read, and `enough` how many rows suffice.
+    `only_select` refuses SQL that is not one SELECT. `limit` bounds how much is read, and `enough` is the number of
+    rows that suffice.
 
     An order with an `id` can be cut: what was opened and written is reported before the result, and on demand it ends after
-    the batches that are under way. Another one reads on from what it `opened`, in each stream from the row that was
-    `reached`; streams without one are at their end. Files have `file_bytes` at most, and a batch.
+    the batches in progress. Another order continues with the sessions that it `opened`, in each stream from the row
+    that was `reached`; streams without one are at their end. Files have at most `file_bytes` plus one batch.
     """
 
     model_config = ConfigDict(frozen=True)

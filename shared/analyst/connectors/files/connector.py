@@ -161,7 +161,7 @@ class CsvConnector:
 
 @dataclass(slots=True)
 class _Watched:
-    """A place that notices whether a file that was read has changed meanwhile."""
+    """A place that notices whether a file changed while it was read."""
 
     place: Place
     _marks: dict[str, tuple[SourceFile, str]] = field(default_factory=dict)

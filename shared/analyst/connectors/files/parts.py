@@ -163,7 +163,7 @@ class Overlaps:
         return replace(part.known, marks=marks)
 
     def _range(self, files: Collection[Path], column: str) -> list[str] | None:
-        """Return the least and the greatest value of a column as texts, none of no rows; NULL if they are too long."""
+        """Return the least and greatest value of a column as texts: `[]` without rows, `None` if NULL or too long."""
         found = self.con.execute(
             f"select count(*), cast(min({column}) as varchar), cast(max({column}) as varchar) from ({scan(files)})"
         ).fetchall()

@@ -16,7 +16,7 @@ from analyst.json_values import mapping, whole
 
 _LISTED: Final = "columns,columnMetadata,metadata,buckets"
 DEFAULT_JOBS: Final = 4
-"""Exports at the same time, where the token does not say how many jobs the project runs in parallel."""
+"""The number of simultaneous exports if the token does not show how many jobs the project runs in parallel."""
 
 
 class JobError(SourceError):

@@ -101,7 +101,7 @@ def _stamp(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One table that is being read: what Keboola says about it, and what is wanted."""
+    """One table that is being read: Keboola's description of it, and its registration."""
 
     wanted: WantedTable
     info: TableInfo
@@ -551,7 +551,7 @@ def _key(options: KeboolaTableOptions, info: TableInfo) -> tuple[str, ...]:
 
 
 def _original_key(options: KeboolaTableOptions, info: TableInfo) -> tuple[str, ...]:
-    """Return the columns that are read besides the wanted ones: the key, and the one of the partitions."""
+    """Return the columns that are always read: the key, and the column of the partitions."""
     more = (options.partition_by,) if options.partition_by else ()
     return (*(_key(options, info) if options.is_incremental else ()), *more)
 

@@ -108,7 +108,7 @@ class ExportedFile:
 
     @property
     def size_bytes(self) -> int | None:
-        """Return the size of all slices together, if Keboola says so."""
+        """Return the total size of all slices, if Keboola reports it."""
         size = self._current().fields.get("sizeBytes")
         return size if isinstance(size, int) and size > 0 else None
 

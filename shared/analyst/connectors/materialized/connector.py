@@ -98,7 +98,7 @@ class Materialized:
         options = options_of(registered.id, registered.options)
         if options.engine == "bigquery":
             # Without a schedule, the fingerprint names the day, within which the table is computed once. The parts of a run that
-            # was cut have the run's name in common, even if the schedule is removed meanwhile.
+            # was cut have the run's name in common, even if the schedule is removed in between.
             day = () if table.name in self.has_schedule else (table.fingerprint,)
             runs = (*day, *filter(None, [self.run_id]))
             return bigquery_rows(self.ctx, table, options, into, checkpoints=self.checkpoints, runs=runs)

@@ -1,6 +1,6 @@
 """Other engines for the SQL of materialized tables: a Spark Connect server, and BigQuery.
 
-Both write what they compute as parquet, which is published like the result of any extract. Nothing of them is imported here:
+Both write what they compute as parquet, which is published like the result of any extract. Neither is imported here:
 BigQuery is read by the processes of its connector, Spark by a process of its own, whose Python may be another one.
 """
 
@@ -75,7 +75,7 @@ class Spark:
 
         Raises:
             SourceError: the SQL fails at Spark, or Spark can't be used as it is configured.
-            UnavailableError: an input was published again meanwhile, or the server does not respond.
+            UnavailableError: an input was published again in the meantime, or the server does not respond.
         """
         tables = {table.id: table for table in inputs.values()}
         names = {table_id: f"input_{number}" for number, table_id in enumerate(sorted(tables))}

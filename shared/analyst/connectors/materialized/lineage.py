@@ -10,7 +10,7 @@ Graph = Mapping[str, Sequence[str]]
 """Materialized tables by id, each with the ids of its inputs; inputs that are not in it are ordinary tables."""
 
 PATIENCE: Final = timedelta(hours=1)
-"""How long a table waits for inputs that are out of date themselves, before it is computed from what they are."""
+"""How long a table waits for inputs that are out of date themselves, before it is computed from their current data."""
 
 
 def cycle_through(graph: Graph, table: str) -> tuple[str, ...] | None:

@@ -1,9 +1,9 @@
 """Reading the parts of a table, such as the files of a folder, each into parquet files of its own.
 
-A part that was read before and has not changed is not opened: what was found out about it then (`Known`) stands in for
-it. The names and types of columns depend on all parts and are decided each time. A part whose columns
-would be written otherwise than they are published is read again, so the table is always what reading all of its parts
-at once makes of them.
+A part that was read before and has not changed is not opened: the findings of that time (`Known`) stand in for it. The
+names and types of columns depend on all parts and are decided each time. A part whose columns would be written
+otherwise than they are published is read again, so the table is always what reading all of its parts at once makes of
+them.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -105,7 +105,7 @@ class Known:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self | None:
-        """Read what was recorded; `None` if it can't be used, so that the part is read again."""
+        """Read a recorded document; `None` if it can't be used, so that the part is read again."""
         try:
             return cls(
                 headers=tuple(
@@ -239,7 +239,7 @@ class Part:
         return {name: column.kind for name, column in self.known.columns.items()} if self.known else {}
 
     def is_as_published(self, names: Sequence[Names], contents: Mapping[str, Content]) -> bool:
-        """Return whether its columns are named, and read, as they are published; what is open need not be."""
+        """Return whether its columns are named and read as published; the part need not be open."""
         if self.opened is not None:
             return True
         columns = {name: original for named in reversed(names) for name, original in named.items()}

@@ -107,7 +107,7 @@ class Survey:
     """The result of a scan. A file `is_regular` if its line ends and quotes follow RFC 4180.
 
     `ends_in_delimiter`: some lines end with a delimiter; `repeats`: one of the given lines occurs more than once. Both may
-    refer to text within quotes: a scan does not parse, so what it suspects is decided by a parser.
+    refer to text within quotes: a scan does not parse, so a parser decides about what it suspects.
     """
 
     is_regular: bool

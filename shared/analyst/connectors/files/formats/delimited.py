@@ -131,7 +131,7 @@ _RANGE_BUFFER_BYTES = 2 * MAX_RECORD_BYTES
 
 _READ_AS_THEY_ARE = ("utf-8-sig", "utf-8")
 _NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
-"""A text for NULL that no value has, for files in which nothing means NULL."""
+"""A text for NULL that no value has, for files in which no text means NULL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Reading issues from Jira: all of them once in the order of creation, then what was updated; and again on request.
+"""Reading issues from Jira: all of them once in the order of creation, then updated ones; and again on request.
 
 Jira's index lags, so every increment overlaps with the one before. Bounds are epoch milliseconds of Jira's own clock,
 because JQL interprets other times in the account's time zone, in whole minutes. The progress is published with every
@@ -38,7 +38,7 @@ Absorb = Callable[[Mapping[str, Change], Progress | None], Absorbed]
 """Publishes changes of issues, with the progress of the source if it is given."""
 
 Find = Callable[[Collection[str]], dict[str, IssueState]]
-"""Returns what is known of issues by their ids."""
+"""Returns the known states of issues by their ids."""
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Backfill:
     is_forced: bool = False
 
     def go_on(self, progress: Progress | None, tally: Tally) -> None:
-        """Read what was never read, and what was updated since.
+        """Read issues that were never read, and those updated since.
 
         Raises:
             AnalystError: Jira or the store does not respond; what was published before stays.
@@ -88,12 +88,12 @@ class Backfill:
         self.absorb({}, progress)
 
     def again(self, since: int | None, jql: str | None, tally: Tally) -> None:
-        """Read what was updated since a time, in epoch ms, or what a query finds; the progress stays."""
+        """Read issues updated since a time, in epoch ms, or found by a query; the progress stays."""
         until = self.monotonic() + self.seconds
         self._read(self.query(since, jql), "updated", None, tally, until)
 
     def reread(self, created: int, tally: Tally) -> int:
-        """Read what was created since a time, in epoch ms, and return the creation time that was reached."""
+        """Read issues created since a time, in epoch ms, and return the creation time that was reached."""
         progress = Progress(0, created=created)
         until = self.monotonic() + self.seconds
         return self._read(self.next_query(progress), "created", progress, tally, until).created or created
@@ -142,7 +142,7 @@ class Backfill:
         return _without(progress, self.absorb(changes, progress).withheld) or progress
 
     def _fetch(self, wanted: Mapping[str, Document | None], tally: Tally) -> tuple[dict[str, Change], set[str]]:
-        """Fetch issues, or complete the answer of a search where there is one; return the changes, and what failed.
+        """Fetch issues, or complete answers of a search; return the changes, and the ids of issues that failed.
 
         Raises:
             AnalystError: Jira can't be asked at all any more.
@@ -236,7 +236,7 @@ def _seconds(opened: Opened) -> float:
 
 
 def read_issues(job: Job, since: datetime | None, jql: str | None, tally: Tally) -> None:
-    """Read what was never read and what was updated; with `since` or `jql` only that, and the progress stays.
+    """Read issues that are new or updated; with `since` or `jql` only the selected ones, and the progress stays.
 
     Without a credential nothing is read, and tables whose options changed are rebuilt.
 
@@ -255,7 +255,7 @@ def read_issues(job: Job, since: datetime | None, jql: str | None, tally: Tally)
 
 
 def run(job: Job, since: datetime | None, jql: str | None) -> Tally:
-    """Read issues as `read_issues` does, and note in the job what was done and what failed."""
+    """Read issues like `read_issues`, and note the counts and failures in the job."""
     tally = Tally()
     job.attempt(lambda: read_issues(job, since, jql, tally))
     job.counts += tally.counts

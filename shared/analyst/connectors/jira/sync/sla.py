@@ -132,7 +132,7 @@ def _may_run(state: IssueState, desk: Desk) -> bool:
 
 
 def _cycles(state: IssueState, desk: Desk) -> list[Mapping[str, Any]]:
-    """Return what is known of the SLAs of an issue."""
+    """Return the known SLAs of an issue."""
     values = (documents.fields(state.rest or {}).get(name) for name in desk.fields)
     return [value for value in values if isinstance(value, Mapping) and is_sla(value)]
 
