@@ -354,7 +354,7 @@ def test_outside_input_becomes_sql_only_through_the_checked_functions() -> None:
     )
 
 
-def test_the_check_finds_sql_that_bypasses_the_checked_functions() -> None:
+def test_the_look_finds_what_is_made_by_no_door() -> None:
     tree = ast.parse(
         "def f(con, kind, name):\n"
         "    con.execute(f'select cast(null as {kind}) as {quote(name)}')\n"
