@@ -15,7 +15,7 @@ from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask, refused
 from analyst.names import Name
 from functions.api import sync
-from functions.api.admin import admin_discover, admin_source_life, admin_sources, admin_tables
+from functions.api.admin import admin_discover, admin_source_lifecycle, admin_sources, admin_tables
 
 _DONE: Final = {
     "added": "The source was added. Test it, register its tables, then sync it.",
@@ -119,11 +119,11 @@ def source_page(query: SourceQuery, ctx: Context) -> View:
         "removal": None,
     }
     if query.look == "test":
-        data["test"] = ask(ctx, admin_source_life.test_source, name=query.name)
+        data["test"] = ask(ctx, admin_source_lifecycle.test_source, name=query.name)
     elif query.look == "tables":
         data["discovered"] = ask(ctx, admin_discover.list_discovered_tables, source=query.name)
     elif query.look == "removal":
-        data["removal"] = ask(ctx, admin_source_life.remove, name=query.name, dry_run=True)
+        data["removal"] = ask(ctx, admin_source_lifecycle.remove, name=query.name, dry_run=True)
     extras = {
         "table_fields": table_fields(source.type, {}) if source.type in SOURCE_TYPES else None,
         "section": "/admin/sources",
@@ -179,5 +179,5 @@ def remove_source_form(form: RemoveForm, ctx: Context) -> View | Redirect:
     """Remove a source with its tables, their data and grants."""
     if form.confirm.strip() != form.name:
         raise InvalidInputError(f"type the name of the source, {form.name!r}, to remove it with all its tables")
-    ask(ctx, admin_source_life.remove, name=form.name)
+    ask(ctx, admin_source_lifecycle.remove, name=form.name)
     return Redirect("/admin/sources", 303)

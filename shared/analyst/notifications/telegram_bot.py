@@ -33,7 +33,7 @@ from analyst.notifications.telegram import BotApi
 from analyst.settings import Settings
 from analyst.store import ANY, Store
 from analyst.store.compare_and_swap import put_once
-from analyst.store.port import StoreConflictError
+from analyst.store.interface import StoreConflictError
 
 _CODES: Final = f"{PREFIX}telegram/codes/"
 _CHATS: Final = f"{PREFIX}telegram/chats/"

@@ -23,7 +23,7 @@ from analyst.state.files import Attached, Instance, Writer, attach, fetch_file, 
 from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind, rows_stored
 from analyst.state.rows import execute, fetch_one, insert
 from analyst.state.schema import is_current
-from analyst.store import Object, Store, compare_and_swap, in_parallel, lineage
+from analyst.store import Object, Store, compare_and_swap, in_parallel, lost_edits
 from analyst.store.compare_and_swap import put_once, small_text, swap, upload_once
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Attempts(Generic[T]):
         began = time.monotonic()
         before = read_pointer(current)
         recent = before.recent if before else ()
-        lineage.check(self._store, CURRENT, recent)
+        lost_edits.check(self._store, CURRENT, recent)
         self._published = edit_id = str(ULID())
         with duckdb_files.scratch(self._scratch) as folder:
             path, access = self._attempt(before, edit_id, folder)
@@ -398,7 +398,7 @@ class State:
                 self._published()
                 if attempts.built is not None:
                     self._reader.offer(*attempts.built)
-        lineage.made(self._store, CURRENT, attempts.recent)
+        lost_edits.made(self._store, CURRENT, attempts.recent)
         return attempts.result
 
     def _pauses(self, attempts: Attempts[T]) -> Iterator[float]:

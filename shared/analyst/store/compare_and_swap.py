@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analyst import backoff
 from analyst.errors import UnavailableError
-from analyst.store.port import ABSENT, Condition, Object, Store, StoreConflictError, UnsureWriteError
+from analyst.store.interface import ABSENT, Condition, Object, Store, StoreConflictError, UnsureWriteError
 
 FEW = 5
 """Attempts where a caller waits who is better served by an early error than by a late success."""

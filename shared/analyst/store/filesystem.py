@@ -20,7 +20,7 @@ from fsspec.spec import AbstractFileSystem
 
 from analyst.errors import InvalidInputError
 from analyst.names import quote, quote_text
-from analyst.store.port import DuckdbReadable, Entry, ObjectMissingError, Store
+from analyst.store.interface import DuckdbReadable, Entry, ObjectMissingError, Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

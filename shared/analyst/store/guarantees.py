@@ -4,7 +4,7 @@ AWS and Google document these guarantees. Any other server with their protocol, 
 uses it. The proof for a server is stored in the bucket, so later processes need one read. It is bound to the server's
 address and the bucket, and is renewed after a month, or if its object was not written at the time it states: then the
 bucket was copied from another server. What only a lost condition explains has a server tested again at once; see
-`store.lineage` and `lease`.
+`store.lost_edits` and `lease`.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from typing import Final, Protocol, runtime_checkable
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from analyst.errors import SettingsError
-from analyst.store.port import ABSENT, ANY, Condition, Object, Store, StoreConflictError
+from analyst.store.interface import ABSENT, ANY, Condition, Object, Store, StoreConflictError
 from analyst.store.transfer import FolderLooker
 
 PREFIX: Final = "state/store/"

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from analyst.errors import UnavailableError
-from analyst.store.port import Object, Store
+from analyst.store.interface import Object, Store
 
 D = TypeVar("D", bound=BaseModel)
 

@@ -41,13 +41,13 @@ from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
 from analyst.store import Entry, Store, delete_all, in_parallel
-from analyst.sweep import replaced
+from analyst.sweep import replaced_snapshots
 from analyst.sweep.archive_records import Records
 from analyst.sweep.checkpoints import Log
-from analyst.sweep.compact import Rewriting, Rewritten
+from analyst.sweep.compaction import Rewriting, Rewritten
 from analyst.sweep.compaction_rule import Rule, Scattered, choose, is_set_back
 from analyst.sweep.data_files import SourceSweep
-from analyst.sweep.expired import expired, is_older
+from analyst.sweep.expired_objects import expired, is_older
 
 _DAY: Final = timedelta(days=1)
 
@@ -161,12 +161,12 @@ class Sweep:
         """
         snapshots, found = Snapshots(self.store), _Found()
         records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
-        old = replaced.snapshots(self.store, self.keep)
+        old = replaced_snapshots.snapshots(self.store, self.keep)
         if not dry_run:
             for is_catalog in (True, False):
                 delete_all(self.store, (entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog))
-        found.unneeded += replaced.catalog_parts(self.store, frozenset(entry.key for entry in old))
-        found.unneeded += replaced.states(self.store)
+        found.unneeded += replaced_snapshots.catalog_parts(self.store, frozenset(entry.key for entry in old))
+        found.unneeded += replaced_snapshots.states(self.store)
         found.unneeded += [*expired(self.store), *abandoned(self.store), *left_over(self.store)]
         tables = snapshots.current().catalog.tables
         gone = of_gone_tables(self.store, [table.id for table in tables])

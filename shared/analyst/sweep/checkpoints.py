@@ -24,7 +24,7 @@ from analyst.errors import ContractError
 from analyst.names import quote_text
 from analyst.store import Entry, Store
 from analyst.store.compare_and_swap import swap, upload_once
-from analyst.sweep.expired import is_older
+from analyst.sweep.expired_objects import is_older
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, in_p
 from analyst.store.compare_and_swap import put_once
 from analyst.sweep.checkpoints import Log
 from analyst.sweep.compaction_rule import Rule, Scattered, find
-from analyst.sweep.expired import YOUNG, is_older
+from analyst.sweep.expired_objects import YOUNG, is_older
 
 _DATA_FILE = re.compile(rf"extracts/[^/]+/data/[^/]+/{FILE_NAME}")
 

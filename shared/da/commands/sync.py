@@ -10,7 +10,7 @@ import typer
 
 from da.config import Config
 from da.errors import DaError, UsageError
-from da.mirror.catalog_news import BrokenMetrics
+from da.mirror.catalog_changes import BrokenMetrics
 from da.mirror.plan import Request
 from da.mirror.sync import Report, Sync
 from da.mirror.workspace import Workspace

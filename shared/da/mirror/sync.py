@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from da.errors import DaError, RefusedError
 from da.mirror import snapshots
-from da.mirror.catalog_news import SchemaChange, metric_lines, schema_changes, schema_lines
+from da.mirror.catalog_changes import SchemaChange, metric_lines, schema_changes, schema_lines
 from da.mirror.early_views import LARGE, EarlyViews, Opening
 from da.mirror.manifest import Manifest, SourceList, Table, noticed, source_of
 from da.mirror.pieces import assembly

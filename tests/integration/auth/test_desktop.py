@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from analyst.auth.single_use import USED
+from analyst.auth.single_use_tokens import USED
 from tests.integration.auth.installation import Browser, Installation
 
 VERIFIER = "v" * 64

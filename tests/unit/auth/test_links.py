@@ -8,7 +8,7 @@ import pytest
 from analyst.auth import links
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.links import Link
-from analyst.auth.single_use import use
+from analyst.auth.single_use_tokens import use
 from analyst.errors import UnauthenticatedError
 from analyst.store import Condition, UnsureWriteError
 from tests.doubles.memory_store import MemoryStore

@@ -10,7 +10,7 @@ from analyst.catalog import CURRENT, Catalog, Column, Pointer, Table
 from analyst.http_client import HttpClient
 from analyst.iceberg.catalog import Iceberg, IcebergCatalog, NoSuchTableError, NotServedError
 from analyst.iceberg.schema import UnsupportedTypeError
-from analyst.sharing.statistics import FileStatistics
+from analyst.sharing.served_statistics import FileStatistics
 from analyst.snapshots import Snapshots
 from analyst.store import ABSENT
 from tests.doubles.memory_store import MemoryStore

@@ -8,7 +8,7 @@ import pytest
 
 from analyst.catalog import Column, File, Table
 from analyst.iceberg.metadata import Current, TableRecords, table_metadata
-from analyst.sharing.statistics import FileStatistics
+from analyst.sharing.served_statistics import FileStatistics
 from tests.doubles.memory_store import MemoryStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

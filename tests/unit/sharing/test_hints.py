@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analyst.errors import RateLimitedError
 from analyst.sharing.hints import test_of as made_of
-from analyst.sharing.statistics import Pace
+from analyst.sharing.served_statistics import Pace
 
 STATS = {
     "numRecords": 10,

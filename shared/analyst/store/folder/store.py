@@ -28,8 +28,8 @@ from analyst.store.folder.files import (
     write_all,
 )
 from analyst.store.folder.lock import Stamps, locked, mtime_us
+from analyst.store.interface import ABSENT, Condition, Entry, Object, ObjectMissingError, UnsureWriteError, require
 from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix
-from analyst.store.port import ABSENT, Condition, Entry, Object, ObjectMissingError, UnsureWriteError, require
 
 _STAGING = "staging"
 _NO_KEYS = (OWN_FOLDER, "lost+found")

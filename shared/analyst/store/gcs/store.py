@@ -33,8 +33,7 @@ from analyst.store.gcs.client import (
     signing_credentials,
 )
 from analyst.store.gcs.errors import MissingError, UnchangedError, UnwrittenError, conflict, reading, writing
-from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix, is_part
-from analyst.store.port import (
+from analyst.store.interface import (
     ABSENT,
     ANY,
     Condition,
@@ -44,6 +43,7 @@ from analyst.store.port import (
     StoreConflictError,
     UnsureWriteError,
 )
+from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix, is_part
 from analyst.store.signing import attachment, refuse_state
 
 _TIMEOUT = 60.0

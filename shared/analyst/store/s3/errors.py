@@ -12,7 +12,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from analyst.errors import AnalystError, SettingsError, UnavailableError
-from analyst.store.port import ABSENT, Condition, StoreConflictError, UnsureWriteError
+from analyst.store.interface import ABSENT, Condition, StoreConflictError, UnsureWriteError
 
 FAILURES = (ClientError, BotoCoreError, HTTPError)
 """Everything that a call of the client, or reading its response, may raise."""

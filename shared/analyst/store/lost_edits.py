@@ -13,7 +13,7 @@ from typing import Final
 
 from analyst import logs
 from analyst.store.guarantees import require_again
-from analyst.store.port import Store
+from analyst.store.interface import Store
 
 _LOG = logging.getLogger(f"{logs.ROOT}.store")
 
