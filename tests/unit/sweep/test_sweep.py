@@ -195,6 +195,31 @@ def test_a_long_log_gets_a_checkpoint_and_earlier_commits_expire(
     assert bucket.delta() == [13]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_checkpoint_that_an_interrupted_sweep_did_not_name_is_named_by_the_next(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY", 2)
+    last_checkpoints = []
+    for _ in range(2):
+        bucket.publish()
+        bucket.publish()
+        assert bucket.sweep().checkpoints == 1
+        found = bucket.store.read(f"{ROOT}/_delta_log/_last_checkpoint")
+        assert found is not None
+        last_checkpoints.append(found.data)
+    before, after = last_checkpoints
+    assert before != after
+    if is_there:
+        bucket.store.put(f"{ROOT}/_delta_log/_last_checkpoint", before, if_version=ANY)
+    else:
+        bucket.store.delete(f"{ROOT}/_delta_log/_last_checkpoint")
+    assert bucket.sweep().problems == ()
+    found = bucket.store.read(f"{ROOT}/_delta_log/_last_checkpoint")
+    assert found is not None
+    assert found.data == after
+
+
 def test_a_log_that_lags_is_caught_up_with(bucket: Bucket) -> None:
     bucket.publish()
     bucket.publish()
