@@ -12,7 +12,7 @@ from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask, refused
+from analyst.http.pages import EditForm, Form, ask, refused
 from analyst.names import Name
 from functions.api import sync
 from functions.api.admin import admin_discover, admin_source_life, admin_sources, admin_tables
@@ -52,7 +52,7 @@ class SourceQuery(SourcePath):
     done: Annotated[str, StringConstraints(max_length=20)] | None = None
 
 
-class SourceForm(SourcePath, OptionsForm):
+class SourceForm(SourcePath, EditForm, OptionsForm):
     """The options of a source, in full."""
 
     schedule: _Short | None = None
@@ -128,6 +128,7 @@ def source_page(query: SourceQuery, ctx: Context) -> View:
         "table_fields": table_fields(source.type, {}) if source.type in SOURCE_TYPES else None,
         "section": "/admin/sources",
         "fields": source_fields(source.type, source.config),
+        "seen": SourceForm.fingerprint((source.config, source.sync_schedule)),
         "config": json.dumps(source.config, indent=2, ensure_ascii=False),
         "done": _DONE.get(query.done or ""),
     }
@@ -138,6 +139,7 @@ def source_page(query: SourceQuery, ctx: Context) -> View:
 def change_source_form(form: SourceForm, ctx: Context) -> View | Redirect:
     """Change the options of a source."""
     source = ask(ctx, admin_sources.get_source, name=form.name)
+    form.require_unchanged((source.config, source.sync_schedule))
     changed = {"config": form.config(source.type), "sync_schedule": form.schedule}
     ask(ctx, admin_sources.update_source, name=form.name, **changed)
     return Redirect(f"/admin/sources/{form.name}?done=changed", 303)
