@@ -161,6 +161,23 @@ def test_group_names_are_each_once(shop: Api) -> None:
     assert shop.ask("PUT", "/api/admin/groups/none/members/none")[0] == 404
 
 
+@pytest.mark.parametrize(
+    ("name", "same"), [("sales", "SALES"), ("Caf\u00e9", "Cafe\u0301"), ("stra\u00dfe", "STRASSE")]
+)
+def test_two_groups_can_not_have_names_that_look_the_same(shop: Api, name: str, same: str) -> None:
+    made = shop.make("/api/admin/groups", {"name": name})
+    status, problem = shop.ask("POST", "/api/admin/groups", {"name": same})
+    assert (status, problem["detail"]) == (409, f"a group {name!r} already exists")
+    granted = shop.make("/api/admin/permissions", {"group": same, "source": "shop"})
+    assert granted["principal"] == {"type": "group", "id": made["id"], "name": name}
+
+
+@pytest.mark.parametrize("name", ["\u202eselas", "sales\u200b", "\ufeffsales", "\u2066"])
+def test_the_name_of_a_group_has_no_invisible_characters(shop: Api, name: str) -> None:
+    status, problem = shop.ask("POST", "/api/admin/groups", {"name": name})
+    assert (status, problem["detail"]) == (422, "'name' must be a name without invisible characters")
+
+
 def test_permissions_and_groups_are_audited(shop: Api) -> None:
     ann, _ = shop.user("ann@example.com")
     group = shop.make("/api/admin/groups", {"name": "Sales"})
