@@ -324,6 +324,7 @@ def test_the_api_gives_what_the_owner_may_read(stage: Stage, ann: tuple[str, str
     assert output.startswith("1\n")
     assert [line for line in output.splitlines() if line.startswith("GOT")] == []
     assert output.count("NO ") == 30, output
+    assert "NO 403 DELETE" in output
     assert world.ask("GET", "/api/scripts", token=ann[1])["count"] > 0
     assert "evil" not in str(world.ask("GET", "/api/scripts", token=ann[1]))
     events = world.ask("GET", "/api/admin/audit?action=query&limit=3")["events"]
