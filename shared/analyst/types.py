@@ -30,11 +30,19 @@ _CAST = {
     **dict.fromkeys(("UUID", "TIME", "TIME_NS", "TIME WITH TIME ZONE", "INTERVAL", "BIT", "BIGNUM"), "VARCHAR"),
     '"NULL"': "VARCHAR",
 }
-_REMEDY = "round or correct it at the source, or read the column as text with the option types (VARCHAR)"
+AT_THE_SOURCE = "round or correct it at the source, or read the column as text with the option types (VARCHAR)"
+IN_THE_STATEMENT = "round it in the statement, or cast the column to VARCHAR"
 _CHECKED = {
     **dict.fromkeys(("HUGEINT", "UHUGEINT"), "DECIMAL(38,0)"),
     **dict.fromkeys(("TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMP_MS"), "TIMESTAMP"),
 }
+
+_ARROW = {
+    **dict.fromkeys(("TIME WITH TIME ZONE", "BIT", "BIGNUM", "VARIANT"), "VARCHAR"),
+}
+"""What DuckDB writes to Arrow as something else: without the offset of a time, or as the bytes in its own memory."""
+
+_MOST_HOURS = (2**63 - 1) // 3_600_000_000_000 - 1
 
 _FLOATING = frozenset({"halffloat", "float", "double"})
 
@@ -78,9 +86,35 @@ def portable(name: str, kind: "DuckDBPyType") -> Portable:
     return _Writing(name).value(quote(name), kind, 0)
 
 
+def portable_result(term: str, column: str, kind: "DuckDBPyType") -> str:
+    """Return the SQL that converts a column of a result, given as SQL, as `portable` does.
+
+    Raises:
+        SourceError: the type is not supported.
+    """
+    return _Writing(column, IN_THE_STATEMENT).value(term, kind, 0).expression
+
+
+def arrow_result(term: str, column: str, kind: "DuckDBPyType") -> str:
+    """Return the SQL for a column of a result that is written to Arrow: values that Arrow can't hold become texts.
+
+    A HUGEINT beyond 38 digits fails, as Arrow has no integers of 128 bits and DuckDB would write other digits.
+    """
+    return _Arrow(column, IN_THE_STATEMENT).value(term, kind, 0).expression
+
+
+def named_result(term: str, column: str, kind: "DuckDBPyType") -> str:
+    """Return the SQL for a column of a result whose members without names, as of `row(1, 2)`, are named `_1`, `_2` and so on.
+
+    As objects of JSON they would all have the same, empty name, of which readers keep one.
+    """
+    return _Named(column, IN_THE_STATEMENT).value(term, kind, 0).expression
+
+
 @dataclass(frozen=True, slots=True)
 class _Writing:
     column: str
+    remedy: str = AT_THE_SOURCE
 
     def value(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
         """Return how to write a value, given as SQL. `depth` counts the lambdas around it."""
@@ -94,7 +128,7 @@ class _Writing:
             case "union":
                 return self._union(value, kind, depth)
             case "enum":
-                return Portable("VARCHAR", f"cast({value} as VARCHAR)")
+                return self._enum(value, kind)
             case _:
                 return self._simple(value, str(kind))
 
@@ -113,9 +147,12 @@ class _Writing:
             f"the column {self.column!r} has the type {kind}, which can't be written; cast it to another type"
         )
 
+    def _enum(self, value: str, _kind: "DuckDBPyType") -> Portable:
+        return Portable("VARCHAR", f"cast({value} as VARCHAR)")
+
     def _checked(self, value: str, kind: str, target: str) -> str:
         cast = f"try_cast({value} as {target})"
-        text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || {quote_text(f' does not fit {target}; {_REMEDY}')}"
+        text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || {quote_text(f' does not fit {target}; {self.remedy}')}"
         return f"case when try_cast({cast} as {kind}) is not distinct from {value} then {cast} else error({text}) end"
 
     def _list(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
@@ -156,6 +193,42 @@ class _Writing:
             tag += "_"
         tag_value = Portable("VARCHAR", f"cast(union_tag({value}) as VARCHAR)")
         return _packed(f"union_tag({value}) is null", [tag, *names], [tag_value, *made])
+
+
+class _Named(_Writing):
+    """Only names the members of structs."""
+
+    __slots__ = ()
+
+    def _simple(self, value: str, kind: str) -> Portable:
+        return Portable(kind, value)
+
+    def _enum(self, value: str, kind: "DuckDBPyType") -> Portable:
+        return Portable(str(kind), value)
+
+    def _union(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        members = [self.value("m", child, depth) for _name, child in _children(kind)[1:]]
+        if all(member.expression == "m" for member in members):
+            return Portable(str(kind), value)
+        return _Writing._union(self, value, kind, depth)  # noqa: SLF001 - `super()` needs the class of `slots=True`
+
+
+class _Arrow(_Named):
+    """Also converts what DuckDB writes to Arrow as something else."""
+
+    __slots__ = ()
+
+    def _simple(self, value: str, kind: str) -> Portable:
+        if target := _ARROW.get(kind):
+            return Portable(target, f"cast({value} as {target})")
+        if kind in {"HUGEINT", "UHUGEINT"}:
+            return Portable(_CHECKED[kind], self._checked(value, kind, _CHECKED[kind]))
+        if kind == "INTERVAL":  # Arrow counts nanoseconds, which overflow after 292 years of hours
+            text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || {quote_text(f' is too long for Arrow; {self.remedy}')}"
+            return Portable(
+                kind, f"case when abs(datepart('hour', {value})) > {_MOST_HOURS} then error({text}) else {value} end"
+            )
+        return Portable(kind, value)
 
 
 def with_statistics(schema: "Iterable[ArrowField]") -> list[str]:

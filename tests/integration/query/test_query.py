@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -115,6 +116,66 @@ def test_parquet_keeps_every_type_of_a_result(shop: Shop) -> None:
     answer = shop.ask("select sum(id) as s, 'a'::enum('a') as e, uuid() as u, [1] as l from orders", format="parquet")
     [row] = pa.parquet.read_table(io.BytesIO(answer.data)).to_pylist()
     assert (row["s"], row["e"], row["l"]) == (4950, "a", [1])  # a HUGEINT would become a floating-point number
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("'12:00:00+05:30'::timetz", "12:00:00+05:30"),
+        ("'101'::bit", "101"),
+        ("{'a': ['101'::bit]}", {"a": ["101"]}),
+        ("map {'101'::bit: 1}", [("101", 1)]),
+        ("12345678901234567890123456789::bignum", "12345678901234567890123456789"),
+        ("union_value(k := '101'::bit)", {"tag": "k", "k": "101"}),
+        ("union_value(k := 1)", 1),
+        ("99999999999999999999999999999999999999::uhugeint", Decimal(10**38 - 1)),
+        ("interval '2562046 hours'", pa.MonthDayNano([0, 0, 2_562_046 * 3600 * 10**9])),
+        ("row(1, 'a')", {"_1": 1, "_2": "a"}),
+        ("[null, row(1, row(2, 3))]", [None, {"_1": 1, "_2": {"_1": 2, "_2": 3}}]),
+        ("'a'::enum('a', 'b')", "a"),
+    ],
+)
+def test_arrow_has_the_values_of_a_result(shop: Shop, value: str, found: Any) -> None:
+    answer = shop.ask(f"select {value} as v", format="arrow")
+    assert read(answer.data, "arrow") == [(found,)]
+
+
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_members_without_names_are_not_lost(shop: Shop, form: str) -> None:
+    answer = shop.ask("select max((id, customer)) as last, {'a': [row(1, 2)]} as b from orders", format=form)
+    assert read(answer.data, form) == [({"_1": 99, "_2": "c1"}, {"a": [{"_1": 1, "_2": 2}]})]
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+@pytest.mark.parametrize(
+    "value", ["340282366920938463463374607431768211455::uhugeint", "[170141183460469231731687303715884105727]"]
+)
+def test_a_number_that_does_not_fit_is_refused_with_its_column(shop: Shop, form: str, value: str) -> None:
+    problem = shop.ask(f"select {value} as huge", format=form).get_json(force=True)
+    assert (problem["status"], problem["kind"]) == (422, "execution")
+    assert "column huge: " in problem["detail"]
+    assert problem["detail"].endswith("or cast the column to VARCHAR")
+
+
+def test_arrow_refuses_an_interval_that_would_overflow(shop: Shop) -> None:
+    problem = shop.ask("select interval '-2562048 hours' as v", format="arrow").get_json(force=True)
+    assert (problem["status"], problem["kind"]) == (422, "execution")
+    assert "column v: -2562048:00:00 is too long for Arrow" in problem["detail"]
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, 2**128 - 1, -(2**127)])
+def test_an_integer_parameter_keeps_its_digits(shop: Shop, number: int) -> None:
+    assert rows(shop.ask("select $n as n", parameters={"n": number})) == [[number]]
+    assert rows(shop.ask("select ? as n", parameters=[number])) == [[number]]
+
+
+@pytest.mark.parametrize("parameters", [{"n": 2**128}, {"n": [1]}, [{"a": 1}], 7, {"n": -(2**127) - 1}])
+def test_parameters_that_can_not_be_are_refused_with_one_reason(shop: Shop, parameters: Any) -> None:
+    problem = shop.ask("select 1", parameters=parameters).get_json(force=True)
+    assert problem["status"] == 422
+    assert problem["detail"] == (
+        "'parameters' must be an object or a list of texts, numbers, true, false and null; integers have at most 128 bits"
+    )
 
 
 def test_a_nan_in_a_parquet_file_is_found_as_the_greatest_number(shop: Shop, tmp_path: Path) -> None:
