@@ -296,6 +296,7 @@ LISTED: dict[str, set[str]] = {
         "query",
         "usual",
     },
+    "shared/da/types.py": {"value"},  # SQL of the caller
     "shared/da/imports/old_state.py": {"', '.join(values)"},
     "shared/da/commands/explore.py": {"sql_name"},  # the server's own name of a table, for a statement at the server
     "shared/da/metrics/compilation.py": {

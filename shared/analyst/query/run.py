@@ -17,6 +17,7 @@ from analyst.query.ranges import Parts
 from analyst.query.result_hash import ResultHash, row_digest
 from analyst.query.statement import Json, StatementError, position, refused
 from analyst.types import arrow_result, checked_type, named_result, portable_result, with_statistics
+from da.sql import valid_json
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -33,7 +34,6 @@ _LONGEST_MESSAGE: Final = 8
 """Lines: DuckDB lists dozens of candidates for an operator."""
 _ARROW_ROWS: Final = 1 << 16
 _HEAD: Final = "select * from (\n"
-_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class Run:
         """Write the first part of a JSON answer: its columns, and its rows as arrays; the server adds the rest."""
         shape = f"json_array({', '.join(self._terms(columns, named_result, 'STRUCT('))})"
         head = json.dumps([{"name": name, "type": kind} for name, kind in columns])
-        lines = _Lines(f'{{"columns":{head},"rows":[', ",\n", "", _without_constants)
+        lines = _Lines(f'{{"columns":{head},"rows":[', ",\n", "", valid_json)
         return self._write_lines(self._shaped(columns, f"{shape}, {self._digest(columns)}", self._one_more), lines)
 
     def _write_csv(self, columns: Columns) -> tuple[int, bool]:
@@ -397,13 +397,6 @@ def _out_of_memory() -> StatementError:
         "the statement needs more memory than a query at the server may use; select fewer columns, filter or aggregate earlier",
         "memory",
     )
-
-
-def _without_constants(line: str) -> str:
-    """Replace NaN and infinities, which JSON does not have, by null."""
-    if "NaN" not in line and "Infinity" not in line:
-        return line
-    return _TOKENS.sub(lambda found: found[0] if found[0].startswith('"') else "null", line)
 
 
 def _field(value: str) -> str:

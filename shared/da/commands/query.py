@@ -338,10 +338,12 @@ def _field(value: str | None) -> str:
 def _json(result: "Result", rows: _Counted) -> None:
     import json
 
+    from da.sql import valid_json
+
     names = [column.name for column in result.columns]
     separator = "["
     for row in rows:
-        text = row[0] if result.shaped else json.dumps(dict(zip(names, row, strict=True)))
+        text = valid_json(str(row[0])) if result.shaped else json.dumps(dict(zip(names, row, strict=True)))
         print(f"{separator}\n{escaped(text or '')}", end="")
         separator = ","
     print("[]" if separator == "[" else "\n]")

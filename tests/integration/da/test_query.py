@@ -81,6 +81,25 @@ def test_json_is_exact(mirror: Da) -> None:
     ]
 
 
+def test_json_of_nested_values_is_valid_and_complete(mirror: Da) -> None:
+    sql = """
+        select {'a': 'nan'::double} as struct, ['inf'::float, 1] as list, map {'k': '-inf'::double} as map, 'NaN' as text,
+            row(1, row(2, 'b')) as row, [row(3, 4)] as rows, union_value(u := row(5, 6)) as union
+    """
+    ran = mirror("query", sql, "--format", "json")
+    assert json.loads(ran.out, parse_constant=pytest.fail) == [
+        {
+            "struct": {"a": None},
+            "list": [None, 1],
+            "map": {"k": None},
+            "text": "NaN",
+            "row": {"_1": 1, "_2": {"_1": 2, "_2": "b"}},
+            "rows": [{"_1": 3, "_2": 4}],
+            "union": {"tag": "u", "u": {"_1": 5, "_2": 6}},
+        }
+    ]
+
+
 def test_json_of_no_rows_is_an_empty_list(mirror: Da) -> None:
     assert json.loads(mirror("query", "select 1 where false", "-f", "json").out) == []
 
