@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Files = tuple[FileRow, ...]
 
+_FEWER = 4
+"""Files with the same columns are compacted apart from others if at most a quarter as many remain."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -51,7 +54,7 @@ class Rule:
         for (is_small, _), in_a_row in groupby(files, lambda file: (self._is_small(file), file.partition)):
             found = tuple(in_a_row)
             if is_small and len(found) >= self.fewest:
-                yield from (batch for batch in self._cut(found) if len(batch) > 1)
+                yield from (batch for alike in _alike(found) for batch in self._cut(alike) if len(batch) > 1)
 
     def _is_small(self, file: FileRow) -> bool:
         """Files that end by content stay: joined, all of them would be new, and again after the next full refresh."""
@@ -173,6 +176,15 @@ def _types_stay(con: "DuckDBPyConnection", files: Files) -> bool:
         return all(con.sqltype(portable(name, kind).type) == kind for name, kind in kinds.items())
     except (duckdb.Error, ContractError, SourceError):
         return False
+
+
+def _alike(files: Files) -> list[Files]:
+    """Cut files where their columns change, so that it stays known which rows were read without a column.
+
+    Files whose columns change again and again stay together: apart, they would be as many as before.
+    """
+    runs = [tuple(run) for _, run in groupby(files, lambda file: {column.name for column in columns_of(file)})]
+    return runs if len(runs) * _FEWER <= len(files) else [files]
 
 
 def _size(files: Sequence[FileRow]) -> int:

@@ -304,3 +304,47 @@ def test_a_nan_is_found_as_the_greatest_number(opened: Opened) -> None:
     bigquery.sync()
     assert bigquery.rows("select id from bq.t where value > 100") == [(7,)]
     assert bigquery.rows("select count(*) from bq.t where value < 'nan'::double") == [(8,)]
+
+
+@pytest.mark.parametrize("by_partition", [False, True])
+@pytest.mark.parametrize(
+    ("condition", "is_read"),
+    [
+        ("TIMESTAMP '2026-01-01' < CURRENT_TIMESTAMP", True),
+        ("value <> 'CURRENT_TIMESTAMP' /* CURRENT_TIME */", False),
+    ],
+)
+def test_a_filter_that_depends_on_the_time_is_applied_again_though_the_table_stays(
+    opened: Opened, condition: str, *, is_read: bool, by_partition: bool
+) -> None:
+    project = Project()
+    partitioning = {"type": "DAY", "field": "day"}
+    table = project.table("d.t", FIELDS, [row(1), row(2, day=2)], partitioning=partitioning)
+    table.partition_times |= {f"2026020{day}": project.now for day in (1, 2)}
+    bigquery = opened(project)
+    bigquery.register("d.t", options={"row_filter": condition, "by_partition": by_partition})
+    bigquery.sync()
+    read = len(project.sessions)
+    bigquery.sync()
+    assert len(project.sessions) == (2 * read if is_read else read)
+
+
+@pytest.mark.parametrize("kind", ["filter", "view", "sql"])
+def test_rows_that_are_chosen_by_the_time_may_become_fewer_but_not_none(opened: Opened, kind: str) -> None:
+    project = Project()
+    table = project.table("d.t", FIELDS, [row(number) for number in range(40)])
+    bigquery, condition = opened(project), "TIMESTAMP '2026-01-01' < CURRENT_TIMESTAMP"
+    sql = f"SELECT * FROM `{project.id}.d.t` WHERE {condition}"
+    if kind == "view":
+        project.view("d.v", sql)
+        bigquery.register("d.v", "t")
+    elif kind == "sql":
+        bigquery.register("t", query_mode="materialized", options={"sql": sql})
+    else:
+        bigquery.register("d.t", options={"row_filter": condition})
+    bigquery.sync()
+    for left, status in ((5, 200), (0, 422)):
+        project.tick()
+        project.load(table, [row(number) for number in range(left)])
+        bigquery.sync(status=status)
+        assert len(content(bigquery)) == 5

@@ -51,7 +51,7 @@ def test_rows_without_a_common_column_are_others(tmp_path: Path, columns: int) -
         for path in (old, new):
             listed = ", ".join(f"1 as {path.stem}{number}" for number in range(columns))
             con.execute(f"copy (select {listed}) to {quote_text(str(path))}")
-        assert merging.appended(con, [old], [new], tmp_path) == (None, [new])
+        assert merging.appended(con, [old], [new], tmp_path) == ([old], [new])
 
 
 @pytest.mark.parametrize("seed", partly(range(6), 2))
@@ -69,8 +69,8 @@ def test_a_row_occurs_as_often_as_where_it_occurs_more_often(tmp_path: Path, see
     (old, before), (new, now) = written("old"), written("new", chance.choice(["", ", null::varchar as later"]))
     (tmp_path / "into").mkdir()
     with duckdb_files.lent() as con:
-        kept, more = merging.appended(con, [old], [new], tmp_path / "into")
-        paths = [*([old] if kept is None else kept), *more]
+        stay, more = merging.appended(con, [old], [new], tmp_path / "into")
+        paths = [*stay, *more]
         found = con.execute(f"select n, x::varchar from {merging.scan(paths)}").fetchall()
     shown = {None: "NULL", "nan": "'nan'::double", "0.0": "0.0::double", "-0.0": "0.0::double", "2.0": "2"}
     assert Counter(f"{n} {shown.get(x, x)}" for n, x in found) == before | now
@@ -87,7 +87,7 @@ def test_a_table_that_is_too_wide_for_the_memory_grows(tmp_path: Path) -> None:
             paths += column_groups.write(con, queries, tmp_path / str(begin))
     (tmp_path / "into").mkdir()
     with duckdb_files.lent(memory_limit="60MB") as con:
-        kept, more = merging.appended(con, paths[:1], paths[1:], tmp_path / "into")
-        assert kept is None
+        stay, more = merging.appended(con, paths[:1], paths[1:], tmp_path / "into")
+        assert stay == paths[:1]
         query = f"select count(*), min(n), max(n), count(*) filter (c699::bigint = n * 699) from {merging.scan(more)}"
         assert con.execute(query).fetchall() == [(100, 300, 399, 100)]

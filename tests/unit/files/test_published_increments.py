@@ -2,14 +2,19 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from analyst.contract.extraction import Extraction
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.examples import examples
 from tests.unit.files.folder import Folder
 from tests.unit.files.published import NOW, SOURCE, Published
 
@@ -228,6 +233,77 @@ def test_a_row_without_a_cursor_does_not_win_over_one_that_has_one(published: Pu
     assert published.rows() == [("1", "6.5", "A"), ("2", "5.5", "b"), ("3", None, "C")]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ({"primary_key": ["id"], "cursor_column": "at"}, {"primary_key": ["id"], "cursor_column": "rev"}, 3),
+        ({"primary_key": ["id"], "cursor_column": "rev"}, {"primary_key": ["id", "at"], "cursor_column": "rev"}, 4),
+        ({"primary_key": ["id"], "cursor_column": "rev"}, {"cursor_column": "rev"}, 4),
+        ({"cursor_column": "at"}, {"cursor_column": "rev"}, 4),
+        ({"cursor_column": "at"}, {"primary_key": ["id"], "cursor_column": "rev"}, 3),
+    ],
+)
+def test_a_cursor_that_was_reached_by_another_key_or_column_does_not_hide_rows(
+    published: Published, before: dict[str, Any], after: dict[str, Any], kept: int
+) -> None:
+    published.options = {"sync_strategy": "incremental", **before}
+    published.write("t.csv", "id,at,rev\n1,100,1\n2,200,1\n1,150,2\n")
+    published.sync()
+    published.options = {"sync_strategy": "incremental", **after}
+    published.write("t.csv", "id,at,rev\n1,100,1\n2,200,1\n1,150,2\n3,50,3\n")
+    assert published.sync().rows == kept
+    assert published.state().cursor == "3"
+    published.write("t.csv", "id,at,rev\n1,100,1\n2,200,1\n1,150,2\n3,50,3\n4,60,3\n")
+    assert published.sync().passed_over == 3
+
+
+def test_rows_with_a_key_are_read_again_when_they_are_read_in_another_way(published: Published) -> None:
+    published.options = {**BY_KEY, "cursor_column": "at"}
+    published.write("t.csv", "id,at,v\n1,1,NA\n2,2,x\n")
+    published.sync()
+    assert published.sync(nullstr="NA").rows == 2
+    assert published.rows() == [("1", "1", None), ("2", "2", "x")]
+
+
+def test_a_cursor_that_was_reached_in_another_place_does_not_hide_rows(published: Published) -> None:
+    published.options = BY_CURSOR
+    published.write("old/t.csv", "id,at\n1,5\n")
+    published.write("new/t.csv", "id,at\n1,5\n2,3\n")
+    for name, rows in (("old", 1), ("new", 2)):
+        assert published.sync(path=str(published.folder.path / name)).rows == rows
+
+
+@pytest.mark.parametrize("key", [[], ["id"]])
+@pytest.mark.parametrize("name", ["t.jsonl", "t/{}.jsonl"])
+def test_texts_of_json_keep_the_form_in_which_they_were_published(
+    published: Published, name: str, key: list[str]
+) -> None:
+    published.options = {**BY_CURSOR, "primary_key": key}
+    rows, steps = (
+        list[str](),
+        [['"w"', '"1"'], ["1", "12.50", '{"z": 1}'], ['"y"'], ['{"z": 2}'], ["0.1234567890123456789"]],
+    )
+    for number, values in enumerate(steps):
+        rows += [f'{{"id": {len(rows) + n}, "at": {len(rows) + n}, "a": {value}}}' for n, value in enumerate(values)]
+        content = "\n".join(rows) if name == "t.jsonl" else "\n".join(rows[-len(values) :])
+        published.write(name.format(number), content + "\n")
+        published.sync()
+    texts = ["w", "1", "1", "12.5", '{"z":1}', "y", '{"z":2}', "0.1234567890123456789"]
+    assert published.ask("select a from t order by id") == [(text,) for text in texts]
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t/{}.jsonl"])
+def test_texts_of_json_stay_in_quotes_when_only_texts_are_left(published: Published, name: str) -> None:
+    for number, values in enumerate([['"w"', "1"], ['"x"'], ['{"z": 1}']]):
+        at = number * 10
+        rows = [f'{{"at": {at + n}, "a": {value}}}' for n, value in enumerate(values)]
+        published.write(name.format(number), "\n".join(rows) + "\n")
+        published.sync()
+        if number and name != "t.jsonl":
+            published.remove(name.format(number - 1))
+    assert published.ask('select a from t order by "at"') == [('"w"',), ("1",), ('"x"',), ('{"z":1}',)]
+
+
 def test_a_table_that_becomes_incremental_adds_only_what_it_lacks(published: Published) -> None:
     published.write("t.csv", "id,at\n1,1\n2,2\n")
     published.sync(sync_strategy="full_refresh")
@@ -324,6 +400,62 @@ def test_rows_that_are_read_again_without_a_column_are_not_added_twice(published
         published.write("t.csv", f"at,v\n1,a\n2,b\n,c\n{more}")
         published.sync()
     assert published.rows() == [("1", "a", "p"), ("2", "b", "q"), ("3", "d", None), (None, "c", "r")]
+
+
+COLUMNS = st.lists(st.sets(st.sampled_from("nm")), min_size=2, max_size=5)
+STEPS = st.lists(st.lists(st.tuples(st.integers(0, 2), *[st.sampled_from(["p", "q", ""])] * 2), max_size=2), max_size=5)
+
+
+@given(COLUMNS, STEPS)
+@example([{"n"}, set(), {"n"}], [[(0, "p", "")], [(1, "q", ""), (0, "q", "")]])  # returns
+@example([{"n"}, {"m"}], [[(0, "p", "q")], [(1, "", "q")]])  # another comes as it leaves
+@example([{"m"}, {"n"}, {"m"}], [[(0, "", ""), (1, "", "p")], [(1, "q", ""), (2, "", "q")]])
+@settings(max_examples=examples(2))
+def test_rows_without_a_key_are_added_once_whichever_columns_leave_and_return(
+    columns: list[set[str]], steps: list[list[tuple[int, str, str]]]
+) -> None:
+    with TemporaryDirectory() as folder:
+        published = Published(MemoryStore(), Folder(Path(folder) / "files", Path(folder) / "work"))
+        published.options = {**BY_CURSOR, "cursor_lag": "3"}
+        source, at, since = [{"at": "1", "v": "a", "n": "", "m": ""}], 1, 1
+        known: list[dict[str, str]] = [{}]
+        for number, present in enumerate(columns):
+            for step, n, m in steps[number] if number < len(steps) else []:
+                at += step
+                source.append({"at": str(at), "v": "b", "n": n, "m": m})
+                known.append({})
+            names = ["at", "v", *sorted(present)]
+            published.write(
+                "t.csv", "\n".join(",".join(row[name] for name in names) for row in [_HEADER, *source]) + "\n"
+            )
+            published.sync()
+            for row, seen in zip(source, known, strict=True):
+                if int(row["at"]) >= since - 3:
+                    seen.update({name: row[name] for name in present})
+            since = at
+        terms = ", ".join(name if name in published.types() else "null" for name in "nm")
+        rows = [
+            (int(row["at"]), row["v"], *(seen.get(name) or None for name in "nm"))
+            for row, seen in zip(source, known, strict=True)
+        ]
+        assert sorted(map(str, published.ask(f'select "at", v, {terms} from t'))) == sorted(map(str, rows))
+        assert published.delta() == sorted(file.path for file in published.files())
+
+
+_HEADER = {name: name for name in ("at", "v", "n", "m")}
+
+
+def test_rows_of_one_file_without_a_column_are_not_added_twice(published: Published) -> None:
+    published.options = {**BY_CURSOR, "cursor_lag": "10"}
+    published.write("t/a.csv", "at,v,n\n1,a,p\n2,b,\n")
+    published.write("t/b.csv", "at,v,n\n2,b,q\n")
+    published.sync()
+    published.write("t/a.csv", "at,v,n\n1,a,p\n2,b,\n3,c,r\n")
+    published.write("t/b.csv", "at,v,m\n2,b,s\n3,d,t\n")
+    published.sync()
+    assert [name for name, *_ in published.ask("describe t")] == ["at", "v", "n", "m"]
+    rows = [("1", "a", "p", None), ("2", "b", None, None), ("2", "b", "q", "s"), ("3", "c", "r", None)]
+    assert published.rows() == sorted([*rows, ("3", "d", None, "t")], key=str)
 
 
 def test_a_row_of_another_file_with_a_new_column_is_another_row(published: Published) -> None:

@@ -156,6 +156,23 @@ def test_files_of_different_partitions_stay_apart(bucket: Bucket) -> None:
     assert bucket.seen() == before
 
 
+def test_files_of_different_columns_stay_apart_unless_they_alternate(bucket: Bucket) -> None:
+    source = Pieces()
+    source.grow(4, "select {n} as n, 'a' as t")
+    source.grow(4, "select {n} as n")
+    bucket.extract(source)
+    before = bucket.seen()
+    assert bucket.compacted() == [("orders", 8)]
+    assert [file.rows for file in bucket.files()] == [4, 4]
+    assert bucket.seen() == before
+    for _ in range(3):
+        source.grow(1, "select {n} as n, 'a' as t")
+        source.grow(1, "select {n} as n")
+    bucket.extract(source)
+    assert bucket.compacted() == [("orders", 8)]
+    assert [file.rows for file in bucket.files()] == [14]
+
+
 def test_keyed_tables_are_never_scattered(bucket: Bucket) -> None:
     for number in range(1, 5):
         query = f"select range as n, {number} as t from range({number})"

@@ -107,6 +107,8 @@ class TableInfo:
     clustering: tuple[str, ...] = ()
     is_streaming: bool = False
     location: str | None = None
+    sql: str | None = None
+    """The query of a view."""
 
     @property
     def id(self) -> str:
@@ -273,6 +275,7 @@ def _table(project: str, raw: Mapping[str, Any], seen: datetime | None = None) -
         clustering=tuple(map(str, mapping(raw.get("clustering")).get("fields") or ())),
         is_streaming=bool(raw.get("streamingBuffer")),
         location=raw.get("location") or None,
+        sql=mapping(raw.get("view")).get("query") or mapping(raw.get("materializedView")).get("query") or None,
     )
 
 

@@ -64,7 +64,12 @@ class CsvConnector:
             SourceError: the path may not be read, or leads nowhere.
         """
         return [
-            replace(_source_table(table), basis=_hash([table.reading[1], *self._place_of(table)]))
+            replace(
+                _source_table(table),
+                basis=_hash([table.reading[1], *self._place_of(table)]),
+                # rows that are read in another way replace those with their keys; without a key, they would be others
+                origin=_hash([self._place_of(table), table.reading[1] if table.options.primary_key else None]),
+            )
             for table in self.plan()
         ]
 

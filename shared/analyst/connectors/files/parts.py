@@ -49,8 +49,12 @@ class FilePart:
 
 
 def parts_of(planned: Planned, registration: str | None) -> list[FilePart]:
-    """Divide the files of a table into parts. A table that is one file by its definition has one, without a name."""
-    if not planned.is_folder:
+    """Divide the files of a table into parts.
+
+    A table that is one file by its definition has one. It is recorded, under a name, only if the next read must know how
+    rows were read that stay.
+    """
+    if not planned.is_folder and planned.options.sync_strategy == "full_refresh":
         return [FilePart("", "", planned.files)]
     basis = [planned.reading, sorted(planned.required), registration]
     return [_part(basis, files) for files in _grouped(planned.files)]

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from analyst import duckdb_files
 from analyst.catalog import Input, Table
+from analyst.connectors.bigquery.options import moment_of
 from analyst.connectors.extract_function import extracting
 from analyst.connectors.materialized.engines import bigquery_rows, spark_of
 from analyst.connectors.materialized.lineage import levels, outdated
@@ -77,7 +78,7 @@ class Materialized:
                 problem=problem,
                 # the rows of a volatile statement may go with the time; that of BigQuery is called volatile for another reason
                 allow_fewer=options.allow_fewer or (options.is_volatile and options.engine != "bigquery"),
-                basis=_basis_of(options),
+                basis=_basis_of(options, self.now),
                 inputs=tuple(
                     Input(table=each.id, hash=each.hash, columns=options.columns.get(each.id)) for each in used
                 ),
@@ -147,8 +148,10 @@ class Materialized:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _basis_of(options: MaterializedOptions) -> str:
+def _basis_of(options: MaterializedOptions, now: datetime) -> str:
     content = [options.engine, options.connection, options.sql]
+    if options.engine == "bigquery" and (moment := moment_of(options.sql, now)) is not None:
+        content.append(moment)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -19,11 +19,12 @@ from typing import Any, BinaryIO, Self
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import VARCHAR, Cast
 from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
-from analyst.connectors.files.columns.table import Content, Format
+from analyst.connectors.files.columns.table import Content, Format, Known
 from analyst.connectors.files.columns.text_types import UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, verify
 from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES
 from analyst.connectors.files.formats.json_records import check_array, check_encoding, lines_of, mend
+from analyst.connectors.files.increments import Increment
 from analyst.connectors.files.table_files import DataFile
 from analyst.contract.column_names import Header, Names
 from analyst.errors import SourceError
@@ -257,12 +258,22 @@ def _opened(reading: Reading, files: Sequence[JsonFile], rejected: Rejected, *, 
 def united(reading: Reading, kinds: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, Content]:
     """Decide how each column is read from its values in all parts."""
     found: dict[str, Content] = {}
+    published = _published(reading.increment)
     for name, parts in kinds.items():
         values = _Values.united(reading, parts)
-        shape = _shape(values)
-        candidates = [cast.type for cast in shape.candidates]  # of numbers and of JSON text, only these differ
-        key = hashlib.sha256(repr((shape.value, shape.text, candidates)).encode()).hexdigest()[:16]
-        found[name] = Content(shape.candidates, key, (shape, values.structure))
+        shape = _going_with(published.get(name, set()), _shape(values))
+        found[name] = Content(shape.candidates, _key(shape), (shape, values.structure))
+    return found
+
+
+def _published(increment: Increment) -> dict[str, set[str]]:
+    """Return the keys of the contents with which columns that are text were published, if rows are added to them."""
+    texts, found = {name for name, kind in increment.published.items() if kind == "VARCHAR"}, dict[str, set[str]]()
+    for record in increment.table.records if texts else ():
+        known = Known.from_json(json.loads(record))
+        for name, column in known.columns.items() if known else ():
+            if name in texts:
+                found.setdefault(name, set()).add(column.key)
     return found
 
 
@@ -442,7 +453,7 @@ def _shape(values: _Values) -> Shape:
     if kinds <= _NUMBERS:
         return Shape(_JSON, _without_blanks("BIGINT", "DECIMAL(38,0)", "DOUBLE"))
     if kinds == {"VARCHAR"}:
-        return Shape(_TEXT, _without_blanks("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"))
+        return _TEXTS
     if kinds == {"BOOLEAN"}:
         return Shape(_TEXT, _without_blanks("BOOLEAN"))
     if len(kinds) == 1 and kinds <= _NESTED and values.is_tame and _is_plain(_parsed(values.structure)):
@@ -453,6 +464,23 @@ def _shape(values: _Values) -> Shape:
 def _without_blanks(*types: str) -> tuple[Cast, ...]:
     """Return the casts of types; in JSON, an empty text is a value like any other."""
     return (*(cast.without_blanks() for cast in casts.candidates() if cast.type in types), VARCHAR)
+
+
+_TEXTS = Shape(_TEXT, _without_blanks("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"))
+_AS_TEXT = Shape(_TEXT, (VARCHAR,))
+
+
+def _going_with(published: Collection[str], shape: Shape) -> Shape:
+    """Return the shape whose texts go with published ones: texts as they are, or texts of JSON, which are in quotes."""
+    if _key(_AS_JSON) in published:
+        return _AS_JSON
+    is_text = not published.isdisjoint(map(_key, (_AS_TEXT, _TEXTS)))
+    return _AS_TEXT if is_text and shape.value != _TEXT else shape
+
+
+def _key(shape: Shape) -> str:
+    candidates = [cast.type for cast in shape.candidates]  # of numbers and of JSON text, only these differ
+    return hashlib.sha256(repr((shape.value, shape.text, candidates)).encode()).hexdigest()[:16]
 
 
 def _is_plain(structure: object, depth: int = 0) -> bool:
