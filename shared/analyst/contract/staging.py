@@ -237,7 +237,7 @@ class Staging:
         else:
             near = {self._local(row): row.path for row in self._near(con, new, base)}
             stay, more = merging.appended(con, list(near), new, self._folder())
-            replaced = {key for path, key in near.items() if path not in stay}
+            replaced = {near[path] for path in near.keys() - set(stay)}
             kept = (row for row in base if row.path not in replaced)
             made = (*kept, *(file for file in (parquet.inspect(con, path) for path in more) if file.rows))
         self._check_repeated(read, base, made, extracted)

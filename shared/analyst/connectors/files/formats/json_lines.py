@@ -470,7 +470,7 @@ _TEXTS = Shape(_TEXT, _without_blanks("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME 
 _AS_TEXT = Shape(_TEXT, (VARCHAR,))
 
 
-def _going_with(published: Collection[str], shape: Shape) -> Shape:
+def _going_with(published: set[str], shape: Shape) -> Shape:
     """Return the shape whose texts go with published ones: texts as they are, or texts of JSON, which are in quotes."""
     if _key(_AS_JSON) in published:
         return _AS_JSON
