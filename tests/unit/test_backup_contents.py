@@ -10,6 +10,7 @@ import pytest
 
 from analyst.backup.contents import RULES, Kind, kind_of
 from tests.processes import ROOT
+from tests.source_code import nodes, tree
 
 LIBRARY = ROOT / "shared/analyst"
 ID = "01hx0000000000000000000000"
@@ -22,7 +23,7 @@ _FOLDERS = {"state/", "state/notifications/", "state/memory/", "state/scripts/",
 def constants(path: Path) -> Mapping[str, str]:
     """Return the texts that a module names, those of other modules among them."""
     found: dict[str, str] = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree(path).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analyst"):
             home = ROOT / "shared" / Path(*(node.module or "").split("."))
             for alias in node.names:
@@ -59,7 +60,7 @@ def keys() -> Iterator[tuple[str, str]]:
     """Yield the keys and prefixes that the library composes, with the place of each."""
     for path in sorted(LIBRARY.rglob("*.py")):
         known = constants(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             text = text_of(node, known) if isinstance(node, ast.JoinedStr | ast.Constant) else None
             if text is not None and _KEY.fullmatch(text) and path.name != "contents.py":
                 yield text, str(path.relative_to(ROOT))
