@@ -75,7 +75,7 @@ class GatedThenShut(GatedStore):
 
 
 def test_those_who_come_at_once_share_objects() -> None:
-    gate = Gate(crowd=16, total=800)
+    gate = Gate(crowd=16, total=320)
     store = GatedStore(gate)
     audit = Audit(store, lambda: NOW)
 

@@ -30,6 +30,7 @@ from tests.bucket_contents import data, edited, pointer
 from tests.clouds import KINDS, cloud
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.wrapped_store import ClockedStore
+from tests.examples import examples
 from tests.unit.rebuild.lake import NOW, extract
 
 pytestmark = pytest.mark.slow
@@ -177,7 +178,7 @@ def test_the_whole_table_is_counted(whole: duckdb.DuckDBPyConnection) -> None:
     assert whole.execute(asked.format("lake.shop.t")).fetchall() == whole.execute(asked.format("copied")).fetchall()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     number=st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-1, 40)),
     text=st.one_of(st.text(max_size=3), st.sampled_from(["n00015", "", "a" * 64, "a" * 70, "\U0001f600", "~"])),
