@@ -185,6 +185,7 @@ def test_a_file_that_grows_is_cut(table: Table) -> None:
     table.check()
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_threads(tmp_path: Path) -> None:
     hashes = []
     for threads in (1, 2, 4):
@@ -209,6 +210,15 @@ MANY_TYPES = """
 FEW = "hash(id, 7) % 400 = 0"
 
 
+@pytest.fixture(scope="module")
+def many_types(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileRow, ...]:
+    """The file of a table with columns of many types; merges read it, and write others."""
+    table = Table(tmp_path_factory.mktemp("many"), Order(("id",)), sizes=FileSizes(least=100 << 20))
+    table.merge(MANY_TYPES)
+    return table.files
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -219,23 +229,27 @@ FEW = "hash(id, 7) % 400 = 0"
         "{'a': 1, 'b': {'c': 'new'}} as struct, null::blob as blob",
     ],
 )
-def test_a_file_of_which_few_columns_change_is_that_of_a_new_table(tmp_path: Path, changes: str) -> None:
+def test_a_file_of_which_few_columns_change_is_that_of_a_new_table(
+    tmp_path: Path, many_types: tuple[FileRow, ...], changes: str
+) -> None:
     changed, whole = Table(tmp_path / "changed", Order(("id",))), Table(tmp_path / "whole", Order(("id",)))
     changed.sizes = whole.sizes = FileSizes(least=100 << 20)
-    changed.merge(MANY_TYPES)
+    changed.files = many_types
     replaced = f"select * replace ({changes}) from ({MANY_TYPES}) where {FEW}"
     assert changed.merge(replaced) == 0
     whole.merge(f"from ({replaced}) union all from ({MANY_TYPES}) where not {FEW}")
     assert [file.sha256 for file in changed.files] == [file.sha256 for file in whole.files]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", ["row_group_size 2048", "row_group_size 100000", "compression snappy", "parquet_version v2"]
 )
-def test_files_that_were_written_otherwise_take_changes_too(tmp_path: Path, options: str) -> None:
+def test_files_that_were_written_otherwise_take_changes_too(
+    tmp_path: Path, many_types: tuple[FileRow, ...], options: str
+) -> None:
     table = Table(tmp_path, Order(("id",)), sizes=FileSizes(least=100 << 20))
-    table.merge(MANY_TYPES)
-    (file,) = table.files
+    (file,) = many_types
     with connected() as con:
         other = table.folder() / "other.parquet"
         con.execute(f"copy (from '{file.path}') to '{other}' (format parquet, {options})")

@@ -76,6 +76,7 @@ def test_a_row_occurs_as_often_as_where_it_occurs_more_often(tmp_path: Path, see
     assert Counter(f"{n} {shown.get(x, x)}" for n, x in found) == before | now
 
 
+@pytest.mark.slow
 def test_a_table_that_is_too_wide_for_the_memory_grows(tmp_path: Path) -> None:
     paths = list[Path]()
     for begin in (0, 100):
