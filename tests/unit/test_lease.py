@@ -279,6 +279,7 @@ def test_one_of_fifty_processes_takes_over_from_a_dead_holder(cloud: Cloud) -> N
     dead.release()
 
 
+@pytest.mark.slow
 def test_contenders_in_many_processes_hold_it_one_at_a_time(cloud: Cloud) -> None:
     held = contend(cloud, "turns", "16")
     assert [epoch for epoch, _, _ in held] == list(range(1, 16 + 1))

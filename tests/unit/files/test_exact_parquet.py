@@ -149,6 +149,7 @@ def test_a_footer_is_written_as_it_was_read(tmp_path: Path, file: str) -> None:
     assert footer.with_schema(footer.root) == footer.data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["int96", "instants"])
 def test_each_bit_of_a_footer_may_be_wrong(tmp_path: Path, file: str) -> None:
     whole, path = foreign(file), tmp_path / "t.parquet"

@@ -56,6 +56,7 @@ def check(published: Published) -> None:
     assert (table.rows, [file.path for file in table.files]) == (len(rows), [file.path for file in files])
 
 
+@pytest.mark.slow
 @given(st.lists(FOLDERS, min_size=1, max_size=4))
 @settings(max_examples=examples(4))
 def test_any_arrangement_of_equal_files_is_read_as_duckdb_reads_them(folders: list[dict[str, str]]) -> None:
@@ -96,6 +97,7 @@ def test_an_increment_that_equals_what_is_there_is_added(published: Published) -
     assert published.delta() == sorted(file.path for file in published.files())
 
 
+@pytest.mark.slow
 def test_compaction_and_a_laptop_keep_every_twin(published: Published, tmp_path: Path) -> None:
     published.options = {"sync_strategy": "incremental", "cursor_column": "at"}  # files of a full refresh stay apart
     one, other, twin = "x,at\n1,\n", "x;at\n3;\n", "x\tat\n1\t\n"

@@ -14,6 +14,8 @@ from tests.doubles.memory_store import MemoryStore
 from tests.unit.imports.conftest import PRIVATE, V3, VERSIONS, Take, altered, published, reasons, rows
 from tests.unit.state import legacy
 
+pytestmark = pytest.mark.slow
+
 
 @VERSIONS
 def test_taken_twice_is_taken_once(take: Take, store: MemoryStore, statements: tuple[str, ...]) -> None:

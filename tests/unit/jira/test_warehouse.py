@@ -72,6 +72,7 @@ def _warehouse(store: MemoryStore, registrations: dict[str, str]) -> Warehouse:
     return Warehouse(store, "jira", TransformOptions.of(), lambda: NOON, registrations=registrations)
 
 
+@pytest.mark.slow
 def test_a_large_document_has_a_file_of_its_own_also_where_it_had_none_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
