@@ -131,8 +131,14 @@ class Administration(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        """Begin with what most rules need: of nothing, few random steps lead to a grant that somebody uses."""
         self.add_user("root@x", Role.ADMIN)
+        self.add_user("ann@x", Role.ANALYST)
+        self.add_team("sales")
+        self.change_members("sales", "ann@x", join=True)
         self.add_source("shop")
+        self.add_table("shop.a", "in", public=False)
+        self.add_table("shop.b", None, public=True)
 
     @rule(email=emails, role=roles)
     def add_user(self, email: str, role: Role) -> None:
