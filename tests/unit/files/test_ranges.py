@@ -139,3 +139,22 @@ def test_a_file_is_only_cut_between_rows(pieces: list[str], cut_bytes: int) -> N
         places = [0, *found.cuts, len(data)]
         parts = [records(data[start:end]) for start, end in pairwise(places)]
         assert [record for part in parts for record in part] == records(data)
+
+
+HEADER = "a,bb"
+ROWS = st.lists(st.sampled_from(["a,b", HEADER, "a,bb,", "x,", ",", "\ufeffa", "1,2", '"a","bb"']), max_size=20)
+
+
+@given(ROWS, st.sampled_from(["\n", "\r\n"]), st.integers(4, 20), st.booleans(), st.booleans())
+@settings(max_examples=examples(100))
+def test_a_scan_finds_delimiters_at_line_ends_and_repeated_headers_in_any_piece(
+    rows: list[str], end: str, piece: int, is_marked: bool, is_ended: bool
+) -> None:
+    text = end.join([HEADER, *rows]) + (end if is_ended else "")
+    with TemporaryDirectory() as home:
+        path = Path(home) / "t.csv"
+        path.write_text("\ufeff" * is_marked + text, encoding="utf-8", newline="")
+        found = survey(path, "none", "t.csv", lines={HEADER, '"a","bb"'}, cut_bytes=piece)
+    assert found.is_regular
+    assert found.ends_in_delimiter == any(row.endswith(",") for row in rows)
+    assert found.repeats >= any(row.startswith((HEADER, '"a","bb"')) for row in rows)  # a suspicion more does no harm

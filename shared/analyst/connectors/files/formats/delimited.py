@@ -342,9 +342,9 @@ def _term(name: str, options: CsvOptions) -> str:
     """Return the SQL of a column's text; texts that mean NULL do so within quotes, too."""
     if not options.nullstr:
         return quote(name)
-    # DuckDB's own `nullstr` would drop such a text after the last column
-    nulls = ", ".join(map(quote_text, options.nullstr))
-    return f"case when {quote(name)} in ({nulls}) then null else {quote(name)} end as {quote(name)}"
+    # DuckDB's own `nullstr` would drop such a text after the last column, and `in` would be a join for each column
+    nulls = " ".join(f"when {quote_text(text)} then null" for text in options.nullstr)
+    return f"case {quote(name)} {nulls} else {quote(name)} end as {quote(name)}"
 
 
 def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str | None = None) -> str:
