@@ -78,6 +78,15 @@ def test_a_file_with_quotes_around_all_values_is_cut(folder: Folder) -> None:
     assert rows_of(extracted) == [(n, 'a\n"b') for n in range(3_000)]
 
 
+def test_a_file_with_many_columns_of_fractions_and_booleans_is_cut(folder: Folder) -> None:
+    row = ["0.5", "true"] * 60
+    header = ",".join(f"c{number}" for number in range(120))
+    folder.write("t.csv", f"{header}\n" + f"{','.join(row)}\n" * 100)
+    extracted = extract(folder, SideBySide(2, 10_000))
+    assert len(extracted.files) > 3
+    assert rows_of(extracted) == [(0.5, True) * 60] * 100
+
+
 def test_a_type_is_widened_by_a_text_in_any_range(folder: Folder) -> None:
     rows = [f"{n}\n" for n in range(30_000)]
     rows[29_000] = "007\n"
