@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from da.main import app
+from da.app import app
 from infra.cli_reference import TARGET, reference
 from tests.processes import ROOT
 

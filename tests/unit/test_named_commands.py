@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from da.main import app
+from da.app import app
 
 ROOT = Path(__file__).parents[2]
 COMMAND = typer.main.get_command(app)

@@ -120,7 +120,7 @@ def _files(root: Path) -> dict[str, str]:
     Raises:
         DaError: the text is not the one that the server signed for with its hash.
     """
-    from da.main import COMMANDS
+    from da.app import COMMANDS
     from da.session import session
 
     with session() as server:

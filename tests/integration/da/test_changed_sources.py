@@ -97,7 +97,7 @@ def test_a_damaged_mirror_compares_everything_again(
     (file,) = workspace.folder("zoo.zoo_orders").glob("*.parquet")
     file.unlink()
     assert logged_in("sync").out.startswith("Updated zoo.zoo_orders: 1 file, ")
-    assert asked(mirrored) == {MANIFEST: 1}
+    assert asked(mirrored) == {LIST: 1, MANIFEST: 1}
     assert rows("select n from zoo_orders") == [(1,)]
 
 

@@ -166,13 +166,13 @@ def _until_views(workspace: Workspace, number: int, seen: list[int]) -> None:
     seen.append(found)
 
 
-def test_a_sync_without_news_loads_neither_duckdb_nor_rich(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
+def test_a_sync_without_news_loads_neither_duckdb_nor_rich_nor_the_parser(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
     assert logged_in("sync").code == 0
     code = """
 import sys
 from da.main import execute
 code = execute(["sync"])
-heavy = {"duckdb", "rich", "httpx", "concurrent.futures", "urllib.request"} & set(sys.modules)
+heavy = {"duckdb", "_duckdb", "rich", "typer", "httpx", "concurrent.futures", "urllib.request"} & set(sys.modules)
 assert (code, heavy) == (0, set()), (code, heavy)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 import da
-from da.main import app
+from da.app import app
 from tests.processes import BOOTSTRAP_SECRET, host
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are

@@ -266,6 +266,68 @@ def test_a_large_database_is_opened_while_its_changes_are_requested_but_not_for_
     assert rows("select n from rows_07") == [(4,)]
 
 
+_CATALOG = """
+select schema_name, view_name, sql, comment, column_count, null, null from duckdb_views() where not internal
+union all
+select schema_name, table_name, column_name, comment, column_index, data_type, null from duckdb_columns()
+where not internal and schema_name != '_da' order by all
+"""
+
+
+def test_views_that_were_created_in_memory_are_like_all_others(
+    thousands: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    thousands.put("s07.rows_07", "select 2 as n, 'x' as word")
+    described = [{"name": "n", "type": "INTEGER", "description": "it's a number"}, {"name": "word", "type": "VARCHAR"}]
+    thousands.tables["s07.rows_07"] |= {"description": "changed", "columns": described}
+    thousands.declare("s07.added", columns=described)
+    thousands.withdraw("s07.t07_03")
+    assert logged_in("sync").code == 0
+    assert Path(f"{workspace.duckdb}.wal").exists()
+    copied = rows(_CATALOG)
+    assert {("main", "rows_07", "n", "it's a number", 1, "INTEGER", None)} < {*copied}
+    for path in (workspace.duckdb, Path(f"{workspace.duckdb}.wal")):
+        path.unlink()
+    assert logged_in("sync").code == 0
+    assert rows(_CATALOG) == copied
+
+
+def test_what_cannot_be_created_in_memory_changes_nothing_else(
+    thousands: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    with duckdb.connect(workspace.duckdb) as connection:
+        connection.execute("drop view rows_07; create view rows_07 as select 42 as answer")
+        connection.execute("create schema added; create table added.mine as select 43 as answer")
+    thousands.put("s07.rows_07", "select 2 as n")
+    assert "has no view 'rows_07'" in logged_in("sync").err
+    asked = "select n, (select answer from rows_07) from s07.rows_07"
+    assert rows(asked) == [(2, 42)]
+    thousands.put("s07.rows_07", "select 3 as n")
+    thousands.put("s07.good", "select 4 as n")
+    thousands.put_bytes("s07.bad", b"no parquet at all")
+    ran = logged_in("sync")
+    assert (ran.code, "s07.bad: can't read its files as a table" in ran.err) == (1, True)
+    assert rows(asked) == [(3, 42)]
+    assert rows("select n, (select answer from added.mine) from good") == [(4, 43)]
+    del thousands.tables["s07.bad"]
+    thousands.put("s07.rows_07", "select 5 as n")
+    with read_elsewhere(workspace.duckdb):
+        assert logged_in("sync").code == 0
+    assert rows(asked) == [(5, 42)]
+
+
+def test_a_mirror_that_only_looks_intact_is_compared_as_a_whole(
+    thousands: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    for path in workspace.folder("s06.rows_06").iterdir():
+        path.unlink()
+    thousands.put("s07.rows_07", "select 2 as n")
+    thousands.forget()
+    assert logged_in("sync").code == 0
+    assert (thousands.counts()["GET /api/sync/sources"], thousands.count("/files/")) == (1, 2)
+    assert rows("select n from rows_07 union all select n from s06.rows_06") == [(2,), (1,)]
+
+
 def test_a_sync_that_fails_while_a_large_database_is_opened_closes_it(
     thousands: FunctionsApi, logged_in: Da, workspace: Workspace
 ) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import typer
 
+from da.app import SECTIONS, app
 from da.help import texts_of
-from da.main import SECTIONS, app
 from da.text import has_color, listing, local_day, local_time, painted
 from tests.doubles.functions_api import TOKEN, FunctionsApi
 from tests.integration.da.conftest import Da

@@ -17,8 +17,8 @@ from da import workspace_files
 from da.agents import skills
 from da.agents.protocol import INSTRUCTIONS
 from da.agents.schemas import TOOLS
+from da.app import COMMANDS
 from da.errors import DaError
-from da.main import COMMANDS
 from da.workspace_files import files_of, write
 
 OLD, NEW = "# Old text\n", "# New text\n"
