@@ -7,8 +7,8 @@ from typing import Any
 
 import typer
 
+from da.app import app
 from da.help import texts_of
-from da.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "shared" / "docs" / "cli.md"

@@ -14,7 +14,7 @@ from analyst.catalog import CURRENT, Pointer
 from analyst.names import quote, quote_text
 from analyst.store import ANY, Store
 from analyst.store.filesystem import open_bucket
-from analyst.store.port import DuckdbReadable
+from analyst.store.interface import DuckdbReadable
 
 
 def pointer(store: Store) -> Pointer:

@@ -11,7 +11,8 @@ from typing import Any
 
 import duckdb  # noqa: F401 - most commands import it
 
-from da.main import COMMANDS, run
+from da.app import COMMANDS
+from da.main import run
 
 _CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.utime", "os.link", "shutil.copyfile"}
 

@@ -70,5 +70,5 @@ def _health(ctx: Context) -> dict[str, object]:
         "snapshot": newest.number or None,
         "snapshot_age": None if age is None else max(0, round(age)),
         "held_back": len(newest.catalog.held_back),
-        "failed_tasks": ctx.process.task_ledger.has_failures(),
+        "failed_tasks": ctx.process.task_ledger.failure_count(),
     }

@@ -157,7 +157,7 @@ def collect_from_notes(request: CollectNow, ctx: Context) -> Collected:
         removed = len(memory.undecided()) if request.dry_run else memory.drop_undecided()
     if request.reset and not request.dry_run:
         collector.reset()
-    found = collector.waiting(anew=request.reset)
+    found = collector.waiting(after_reset=request.reset)
     if not request.dry_run:
         ctx.tasks.enqueue("/memory/collect", {}, name="memory")
     ctx.audited(

@@ -10,7 +10,7 @@ from analyst.context import Context
 from analyst.descriptions import Text
 from analyst.glossary import TermName, link_text, parse_link
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask, items_of
+from analyst.http.pages import EditForm, Form, ask, found, items_of
 from functions.api import glossary
 
 _Lines = Annotated[str, StringConstraints(max_length=20_000)]
@@ -40,7 +40,7 @@ class NewTermForm(TermPath):
     definition: Text | None = None
 
 
-class TermForm(TermPath):
+class TermForm(TermPath, EditForm):
     """A term: lists are separated by commas; links have one line each: `shop.orders`, `shop.orders#amount`, `metric:revenue`."""
 
     definition: Text | None = None
@@ -69,6 +69,7 @@ def term_page(query: TermPageQuery, ctx: Context) -> View:
         "can_edit": ctx.caller.includes(Role.KM_ADMIN),
         "links_text": "\n".join(map(link_text, entry.term.links)),
         "url": _url(entry.term.name),
+        "seen": TermForm.fingerprint(entry.term),
         "done": "The term was saved." if query.done else None,
     }
     return View("term.html", entry.term.name, {"term": entry.term, "history": entry.history}, extras, "/glossary")
@@ -86,6 +87,8 @@ def change_term_form(form: TermForm, ctx: Context) -> View | Redirect:
     """Change a term, and go back to its page."""
     lists = {field: items_of(getattr(form, field)) for field in ("synonyms", "related", "tags", "owners")}
     links = [parse_link(line) for line in items_of(form.links, "\n")]
+    if entry := found(ctx, glossary.get_term, name=form.name):
+        form.require_unchanged(entry.term)
     ask(ctx, glossary.change_term, name=form.name, definition=form.definition, links=links, **lists)
     return Redirect(f"{_url(form.name)}?done=saved", 303)
 

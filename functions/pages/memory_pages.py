@@ -8,7 +8,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import AnalystError
 from analyst.http import HttpFunction, Redirect, View, function
-from analyst.http.pages import Form, ask, refused
+from analyst.http.pages import EditForm, Form, ask, found, refused
 from analyst.memory import item_views
 from analyst.memory.governance import ACTIONS, STATUSES, Action, Status
 from analyst.memory.item import CATEGORIES, Category, ItemId
@@ -78,7 +78,7 @@ class DecisionForm(Form):
     status: Status = "pending"
 
 
-class EditForm(Form):
+class CorrectionForm(EditForm):
     """The corrected text of an item."""
 
     id: ItemId
@@ -144,9 +144,11 @@ def decide_form(form: DecisionForm, ctx: Context) -> View | Redirect:
 
 
 @function("POST", "/memory/admin/edit", allow=Role.KM_ADMIN)
-def edit_item_form(form: EditForm, ctx: Context) -> View | Redirect:
+def edit_item_form(form: CorrectionForm, ctx: Context) -> View | Redirect:
     """Correct the text of an item."""
     given = {"id": form.id, "title": form.title, "content": form.content}
+    if item := found(ctx, memory_items.get_item, id=form.id):
+        form.require_unchanged(item)
     return _changed(ctx, "edited", form.status, memory_items.edit_item, **given)
 
 
@@ -204,6 +206,7 @@ def _review(ctx: Context, query: ReviewPageQuery, **values: Any) -> View:
         "categories": CATEGORIES,
         "statuses": STATUSES,
         "actions": ACTIONS,
+        "seen": {each.id: CorrectionForm.fingerprint(each) for each in found.items},
         "has_model": ctx.settings.memory_model is not None,
         "done": _DONE.get(query.done or ""),
         "made": None,

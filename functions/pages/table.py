@@ -11,7 +11,7 @@ from analyst.context import Context
 from analyst.descriptions import Line, Text
 from analyst.errors import AnalystError, NotFoundError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask, found, items_of
+from analyst.http.pages import EditForm, Form, ask, found, items_of
 from analyst.metrics import checked_metrics
 from analyst.metrics.checked_metrics import visible_metrics
 from analyst.metrics.view import summary
@@ -49,7 +49,7 @@ class TablePageQuery(TablePath):
     done: Annotated[str, StringConstraints(max_length=20)] | None = None
 
 
-class DescriptionForm(TablePath):
+class DescriptionForm(TablePath, EditForm):
     """The description of a table: tags and owners are separated by commas, notes by line ends."""
 
     description: Text | None = None
@@ -60,7 +60,7 @@ class DescriptionForm(TablePath):
     notes: _Lines = ""
 
 
-class ColumnForm(TablePath):
+class ColumnForm(TablePath, EditForm):
     """The description of a column."""
 
     column: Name
@@ -101,6 +101,7 @@ def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
     """Change the description of a table, and go back to its page."""
     fields = form.model_dump(include={"description", "tier", "grain"})
     fields |= {"tags": items_of(form.tags), "owners": items_of(form.owners), "notes": items_of(form.notes, "\n")}
+    form.require_unchanged(ask(ctx, descriptions.get_description, id=form.id).said)
     ask(ctx, descriptions.describe_table, id=form.id, **fields)
     return Redirect(f"{form.url}?done=described", 303)
 
@@ -109,6 +110,7 @@ def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
 def describe_column_form(form: ColumnForm, ctx: Context) -> View | Redirect:
     """Change the description of a column, and go back to the table."""
     columns = {form.column: {"description": form.description, "tags": items_of(form.tags)}}
+    form.require_unchanged(ask(ctx, descriptions.get_description, id=form.id).said.columns.get(form.column))
     ask(ctx, descriptions.describe_table, id=form.id, columns=columns)
     return Redirect(f"{form.url}?done=described#column-{form.column}", 303)
 
@@ -154,6 +156,10 @@ def _shown(query: TablePageQuery, ctx: Context) -> View:
     shown = {
         **extras(data, query.page, ctx.caller, ctx.settings),
         "url": query.url,
+        "seen": DescriptionForm.fingerprint(description.said),
+        "seen_columns": {
+            name: ColumnForm.fingerprint(said) for name, said in {"": None, **description.said.columns}.items()
+        },
         "done": _DONE.get(query.done or ""),
     }
     return View("table.html", about.id, data, shown, "/catalog")

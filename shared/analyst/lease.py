@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from analyst.errors import AnalystError, LeaseLostError, UnavailableError
 from analyst.store.compare_and_swap import FEW, swap
 from analyst.store.guarantees import require_again
-from analyst.store.port import Object, Store, StoreConflictError, UnsureWriteError
+from analyst.store.interface import Object, Store, StoreConflictError, UnsureWriteError
 
 GRACE = 5.0
 """Seconds that a lease may be overdue, by the store's clock, before another process may take it over."""

@@ -108,7 +108,7 @@ class Gauges:
             if self._kept is None or self._monotonic() - self._kept[0] >= _READ_EVERY:
                 self._read_runs(now)
                 waiting = sum(1 for _ in self._ledger.waiting())
-                self._kept = self._monotonic(), {"waiting": waiting, "failed": self._ledger.has_failures()}
+                self._kept = self._monotonic(), {"waiting": waiting, "failed": self._ledger.failure_count()}
             tasks = self._kept[1]
             last, good = dict(self._last), dict(self._good)
         newest = self._snapshots.current()

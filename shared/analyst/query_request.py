@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, field_validator
 from analyst.names import Name
 from analyst.query.engine import Format, Query
 from analyst.query.live_rows import Registered
-from analyst.receipts import Value
+from analyst.receipts import Parameters
 from analyst.snapshots import SnapshotNumber
 from analyst.state.fields import Input
 
@@ -32,7 +32,7 @@ class QueryRequest(Input):
     """
 
     sql: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
-    parameters: dict[str, Value] | tuple[Value, ...] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
     limit: Annotated[int, Field(ge=0, le=100_000_000)] | None = 1000
     timeout_s: Annotated[float, Field(gt=0, le=3600)] | None = None
     format: Format = "json"

@@ -14,12 +14,14 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     StringConstraints,
     model_serializer,
 )
+from pydantic_core import PydanticCustomError
 
 from analyst import visible_tables
 from analyst.access import AccessList, Caller
@@ -37,7 +39,25 @@ _ROWS_COMPARED: Final = 10_000
 _ROWS_SHOWN: Final = 10
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Value = str | Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | float | bool | None
+
+
+_LEAST, _MOST = -(2**127), 2**128 - 1
+Value = str | Annotated[int, Field(ge=_LEAST, le=_MOST)] | float | bool | None
+
+
+def _plain(given: Any) -> Any:
+    """Refuse what no parameter can be, with one reason; an integer that is too large would become another number."""
+    values = given.values() if isinstance(given, dict) else given if isinstance(given, list | tuple) else (given, [])
+    for each in values:
+        if not isinstance(each, str | float | None) and not (isinstance(each, int) and _LEAST <= each <= _MOST):
+            raise PydanticCustomError(
+                "parameters",
+                "must be an object or a list of texts, numbers, true, false and null; integers have at most 128 bits",
+            )
+    return tuple(given) if isinstance(given, list) else given
+
+
+Parameters = Annotated[dict[str, Value] | tuple[Value, ...], BeforeValidator(_plain)]
 Text = Annotated[str, StringConstraints(max_length=1000)]
 
 
@@ -89,7 +109,7 @@ class Receipt(_Additions):
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
     statement: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
-    parameters: dict[str, Value] | tuple[Value, ...] = Field(default_factory=dict)
+    parameters: Parameters = Field(default_factory=dict)
     limit: Annotated[int, Field(ge=0, le=100_000_000)] | None
     snapshot: Annotated[int, Field(ge=0, le=999_999_999)]
     tables: Annotated[tuple[ReceiptTable, ...], Field(max_length=1000)]

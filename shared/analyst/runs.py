@@ -18,7 +18,7 @@ from analyst.days import Day, Lines, folder_of
 from analyst.errors import AnalystError, NotFoundError
 from analyst.store import ANY, Store
 from analyst.store.compare_and_swap import put_once
-from analyst.store.port import StoreConflictError, UnsureWriteError
+from analyst.store.interface import StoreConflictError, UnsureWriteError
 
 PREFIX = "state/runs/"
 _PROGRESS = "state/progress/"

@@ -3,12 +3,12 @@
 Source: the Delta protocol, 'Schema Serialization Format', and what DuckDB writes for each type.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from analyst.errors import ContractError, SourceError
 from analyst.names import quote, quote_text
 from da import types as type_names
+from da.types import Portable, Rewriting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,11 +30,19 @@ _CAST = {
     **dict.fromkeys(("UUID", "TIME", "TIME_NS", "TIME WITH TIME ZONE", "INTERVAL", "BIT", "BIGNUM"), "VARCHAR"),
     '"NULL"': "VARCHAR",
 }
-_REMEDY = "round or correct it at the source, or read the column as text with the option types (VARCHAR)"
+AT_THE_SOURCE = "round or correct it at the source, or read the column as text with the option types (VARCHAR)"
+IN_THE_STATEMENT = "round it in the statement, or cast the column to VARCHAR"
 _CHECKED = {
     **dict.fromkeys(("HUGEINT", "UHUGEINT"), "DECIMAL(38,0)"),
     **dict.fromkeys(("TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMP_MS"), "TIMESTAMP"),
 }
+
+_ARROW = {
+    **dict.fromkeys(("TIME WITH TIME ZONE", "BIT", "BIGNUM", "VARIANT"), "VARCHAR"),
+}
+"""What DuckDB writes to Arrow as something else: without the offset of a time, or as the bytes in its own memory."""
+
+_MOST_HOURS = (2**63 - 1) // 3_600_000_000_000 - 1
 
 _FLOATING = frozenset({"halffloat", "float", "double"})
 
@@ -58,14 +66,6 @@ class ArrowField(Protocol):
     type: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Portable:
-    """How a value is written: its type, and the SQL expression that converts it."""
-
-    type: str
-    expression: str
-
-
 def portable(name: str, kind: "DuckDBPyType") -> Portable:
     """Return how a column of a DuckDB type is written; members of nested types are converted one by one.
 
@@ -78,25 +78,49 @@ def portable(name: str, kind: "DuckDBPyType") -> Portable:
     return _Writing(name).value(quote(name), kind, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Writing:
-    column: str
+def portable_result(term: str, column: str, kind: "DuckDBPyType") -> str:
+    """Return the SQL that converts a column of a result, given as SQL, as `portable` does.
 
-    def value(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
-        """Return how to write a value, given as SQL. `depth` counts the lambdas around it."""
-        match kind.id:
-            case "list" | "array":
-                return self._list(value, kind, depth)
-            case "struct":
-                return self._struct(value, kind, depth)
-            case "map":
-                return self._map(value, kind, depth)
-            case "union":
-                return self._union(value, kind, depth)
-            case "enum":
-                return Portable("VARCHAR", f"cast({value} as VARCHAR)")
-            case _:
-                return self._simple(value, str(kind))
+    Raises:
+        SourceError: the type is not supported.
+    """
+    return _Writing(column, IN_THE_STATEMENT).value(term, kind, 0).expression
+
+
+def arrow_result(term: str, column: str, kind: "DuckDBPyType") -> str:
+    """Return the SQL for a column of a result that is written to Arrow: values that Arrow can't hold become texts.
+
+    A HUGEINT beyond 38 digits fails, as Arrow has no integers of 128 bits and DuckDB would write other digits.
+    """
+    return _Arrow(column, IN_THE_STATEMENT).value(term, kind, 0).expression
+
+
+def named_result(term: str, _column: str, kind: "DuckDBPyType") -> str:
+    """Return the SQL for a column of a result whose members without names, as of `row(1, 2)`, are named `_1`, `_2` and so on.
+
+    As objects of JSON they would all have the same, empty name, of which readers keep one.
+    """
+    return Rewriting().value(term, kind, 0).expression
+
+
+class _Checking(Rewriting):
+    """Checks values that may not fit their new type; `remedy` is what to do about one that does not."""
+
+    __slots__ = ("column", "remedy")
+
+    def __init__(self, column: str, remedy: str = AT_THE_SOURCE) -> None:
+        self.column, self.remedy = column, remedy
+
+    def _checked(self, value: str, kind: str, target: str) -> str:
+        cast = f"try_cast({value} as {target})"
+        text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || {quote_text(f' does not fit {target}; {self.remedy}')}"
+        return f"case when try_cast({cast} as {kind}) is not distinct from {value} then {cast} else error({text}) end"
+
+
+class _Writing(_Checking):
+    """Converts what not every reader accepts."""
+
+    __slots__ = ()
 
     def _simple(self, value: str, kind: str) -> Portable:
         if kind in _AS_IT_IS or kind.startswith("DECIMAL("):
@@ -113,49 +137,29 @@ class _Writing:
             f"the column {self.column!r} has the type {kind}, which can't be written; cast it to another type"
         )
 
-    def _checked(self, value: str, kind: str, target: str) -> str:
-        cast = f"try_cast({value} as {target})"
-        text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || {quote_text(f' does not fit {target}; {_REMEDY}')}"
-        return f"case when try_cast({cast} as {kind}) is not distinct from {value} then {cast} else error({text}) end"
-
-    def _list(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
-        item = f"item_{depth}"
-        made = self.value(item, _children(kind)[0][1], depth + 1)
-        if made.expression == item:
-            return Portable(f"{made.type}[]", value)
-        return Portable(f"{made.type}[]", f"list_transform({value}, lambda {item}: {made.expression})")
-
-    def _struct(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
-        names = [name for name, _child in _children(kind)]
-        paths = [
-            f"struct_extract({value}, {quote_text(name)})" if name else f"struct_extract_at({value}, {number})"
-            for number, name in enumerate(names, start=1)
-        ]
-        made = [self.value(path, child, depth) for path, (_name, child) in zip(paths, _children(kind), strict=True)]
-        labels = [name or f"_{number}" for number, name in enumerate(names, start=1)]
-        as_it_is = all(names) and [member.expression for member in made] == paths
-        return _packed(f"{value} is null", labels, made, value if as_it_is else None)
-
-    def _map(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
-        entry = f"item_{depth}"
-        paths = [f"struct_extract({entry}, 'key')", f"struct_extract({entry}, 'value')"]
-        made = [self.value(path, child, depth + 1) for path, (_n, child) in zip(paths, _children(kind), strict=True)]
-        target = f"MAP({made[0].type}, {made[1].type})"
-        if [member.expression for member in made] == paths:
-            return Portable(target, value)
-        pack = f"struct_pack(key := {made[0].expression}, value := {made[1].expression})"
-        entries = f"list_transform(map_entries({value}), lambda {entry}: {pack})"
-        return Portable(target, f"case when {value} is null then null else map_from_entries({entries}) end")
+    def _enum(self, value: str, _kind: "DuckDBPyType") -> Portable:
+        return Portable("VARCHAR", f"cast({value} as VARCHAR)")
 
     def _union(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
-        members = _children(kind)[1:]  # the first is DuckDB's own tag
-        names = [name for name, _child in members]
-        made = [self.value(f"union_extract({value}, {quote_text(name)})", child, depth) for name, child in members]
-        tag = "tag"
-        while tag in {name.lower() for name in names}:
-            tag += "_"
-        tag_value = Portable("VARCHAR", f"cast(union_tag({value}) as VARCHAR)")
-        return _packed(f"union_tag({value}) is null", [tag, *names], [tag_value, *made])
+        return self._as_struct(value, kind, depth)
+
+
+class _Arrow(_Checking):
+    """Converts what DuckDB writes to Arrow as something else."""
+
+    __slots__ = ()
+
+    def _simple(self, value: str, kind: str) -> Portable:
+        if target := _ARROW.get(kind):
+            return Portable(target, f"cast({value} as {target})")
+        if kind in {"HUGEINT", "UHUGEINT"}:
+            return Portable(_CHECKED[kind], self._checked(value, kind, _CHECKED[kind]))
+        if kind == "INTERVAL":  # Arrow counts nanoseconds, which overflow after 292 years of hours
+            text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || {quote_text(f' is too long for Arrow; {self.remedy}')}"
+            return Portable(
+                kind, f"case when abs(datepart('hour', {value})) > {_MOST_HOURS} then error({text}) else {value} end"
+            )
+        return Portable(kind, value)
 
 
 def with_statistics(schema: "Iterable[ArrowField]") -> list[str]:
@@ -165,17 +169,3 @@ def with_statistics(schema: "Iterable[ArrowField]") -> list[str]:
     DuckDB. It would skip a row group for `x > 100` that has a NaN, because its greatest value is less.
     """
     return [field.name for field in schema if field.type.num_fields == 0 and str(field.type) not in _FLOATING]
-
-
-def _children(kind: "DuckDBPyType") -> "list[tuple[str, DuckDBPyType]]":
-    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
-
-
-def _packed(absent: str, names: list[str], made: list[Portable], as_it_is: str | None = None) -> Portable:
-    """Return the STRUCT of converted members, or the original if no member changes."""
-    named = list(zip(names, made, strict=True))
-    target = f"STRUCT({', '.join(f'{quote(name)} {member.type}' for name, member in named)})"
-    if as_it_is is not None:
-        return Portable(target, as_it_is)
-    members = ", ".join(f"{quote(name)} := {member.expression}" for name, member in named)
-    return Portable(target, f"case when {absent} then null else struct_pack({members}) end")

@@ -89,14 +89,18 @@ class Renamed(BaseModel):
 
 def by_current_names(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values by the current names of the fields of a model; they override values by earlier names."""
-    made = dict(values)
-    for name, info in model.model_fields.items():
+    current = {name: current_name(model, name) for name in values}
+    earlier = {current[name]: value for name, value in values.items() if current[name] != name}
+    return {**earlier, **{name: value for name, value in values.items() if current[name] == name}}
+
+
+def current_name(model: type[BaseModel], name: str) -> str:
+    """Return the current name of a field of a model that may be given by an earlier one."""
+    for field, info in model.model_fields.items():
         alias = info.validation_alias
-        for earlier in alias.choices if isinstance(alias, AliasChoices) else ():
-            if earlier != name and earlier in made:
-                value = made.pop(str(earlier))
-                made.setdefault(name, value)
-    return made
+        if isinstance(alias, AliasChoices) and name in alias.choices:
+            return field
+    return name
 
 
 def reason(error: ErrorDetails) -> str:

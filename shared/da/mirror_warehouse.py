@@ -36,8 +36,8 @@ from da.mirror.manifest import File, Table
 from da.mirror.state import State
 from da.mirror.workspace import Workspace
 from da.query.receipts import objects, of_mirror
-from da.query.results import as_array, opened, relations
-from da.sql import quote, quote_path, quote_text
+from da.query.results import as_array, columns_of, opened, relations
+from da.sql import quote, quote_path, quote_text, valid_json
 from da.types import checked_type
 
 if TYPE_CHECKING:
@@ -277,17 +277,14 @@ class MirrorWarehouse:
     ) -> tuple[list[list[Any]], tuple[tuple[str, str], ...]]:
         import duckdb
 
-        from da.query.results import Column
-
         with self._locked_down() as connection:
             if check:
                 _require_query(connection, sql)
             try:
                 text = sql.rstrip().rstrip(";")
-                described = connection.execute(f"describe select * from (\n{text}\n)", parameters or None).fetchall()
-                columns = tuple((str(name), str(kind)) for name, kind, *_ in described)
+                columns = columns_of(connection, text, parameters or None)
                 names = ", ".join(f"c{index}" for index in range(len(columns)))
-                shape = as_array([Column(*each) for each in columns])
+                shape = as_array(columns)
                 most = "" if limit is None else f" limit {limit + 1:d}"
                 found = connection.execute(
                     f"select {shape} from (\n{text}\n) as result({names}){most}", parameters or None
@@ -298,7 +295,7 @@ class MirrorWarehouse:
                 ) from None
             except duckdb.Error as error:
                 raise _StatementError(self._explained(str(error).strip(), connection), is_data=True) from None
-        return [json.loads(row[0]) for row in found], columns
+        return [json.loads(valid_json(row[0])) for row in found], tuple((each.name, each.type) for each in columns)
 
     def _explained(self, message: str, connection: "duckdb.DuckDBPyConnection") -> str:
         if "does not exist" in message and "Table with name" in message:
@@ -386,8 +383,6 @@ class MirrorWarehouse:
     ) -> tuple[list[list[Any]], tuple[tuple[str, str], ...]]:
         import duckdb
 
-        from da.query.results import Column
-
         with duckdb.connect() as connection:
             connection.execute("set TimeZone = 'UTC'; set python_enable_replacements = false")
             for name, (paths, table) in sides.items():
@@ -400,16 +395,15 @@ class MirrorWarehouse:
                 query = f"select {columns} from {source}" if paths else f"select {empty} limit 0"
                 connection.execute(f"create view {quote(name)} as {query}")
             try:
-                described = connection.execute(f"describe {sql}").fetchall()
-                kinds = tuple((str(each[0]), str(each[1])) for each in described)
-                shape = as_array([Column(*each) for each in kinds])
-                names = ", ".join(f"c{index}" for index in range(len(kinds)))
+                made = columns_of(connection, sql)
+                shape = as_array(made)
+                names = ", ".join(f"c{index}" for index in range(len(made)))
                 found = connection.execute(
                     f"select {shape} from (\n{sql}\n) as result({names}) limit {limit + 1:d}"
                 ).fetchall()
             except duckdb.Error as error:
                 raise _StatementError(str(error).strip(), is_data=True) from None
-        return [json.loads(row[0]) for row in found], kinds
+        return [json.loads(valid_json(row[0])) for row in found], tuple((each.name, each.type) for each in made)
 
     def snapshots_kept(self) -> Sequence[tuple[int, str]]:
         """Return the snapshots that the server keeps."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from da.errors import DaError
 
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
+
 
 def quote(identifier: str) -> str:
     """Quote an identifier."""
@@ -25,3 +27,10 @@ def _plain(text: str) -> str:
     if "\x00" in text:
         raise DaError("a name can't contain a NUL character")
     return text
+
+
+def valid_json(text: str) -> str:
+    """Replace NaN and infinities, which JSON does not have, by null in what DuckDB wrote."""
+    if "NaN" not in text and "Infinity" not in text:
+        return text
+    return _TOKENS.sub(lambda found: found[0] if found[0].startswith('"') else "null", text)

@@ -1,10 +1,17 @@
-"""Validation of DuckDB type names from outside before they are used in SQL. The server uses it, too."""
+"""Validation of DuckDB type names from outside before they are used in SQL, and how values of nested types are rewritten.
+
+The server uses both, too.
+"""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-from da.sql import quote
+from da.sql import quote, quote_text
+
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
 
 _LONGEST = 200_000
 _DEEPEST = 32
@@ -113,3 +120,101 @@ class _Grammar:
             raise self.error()
         self.at = found.end()
         return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Portable:
+    """How a value is written: its type, and the SQL expression that converts it."""
+
+    type: str
+    expression: str
+
+
+class Rewriting:
+    """Rewrites values of nested types member by member. This one only names the members of structs that have no names.
+
+    As objects of JSON, the members of `row(1, 2)` would all have the same, empty name, of which readers keep one.
+    """
+
+    __slots__ = ()
+
+    def value(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        """Return how to write a value, given as SQL. `depth` counts the lambdas around it."""
+        match kind.id:
+            case "list" | "array":
+                return self._list(value, kind, depth)
+            case "struct":
+                return self._struct(value, kind, depth)
+            case "map":
+                return self._map(value, kind, depth)
+            case "union":
+                return self._union(value, kind, depth)
+            case "enum":
+                return self._enum(value, kind)
+            case _:
+                return self._simple(value, str(kind))
+
+    def _simple(self, value: str, kind: str) -> Portable:
+        return Portable(kind, value)
+
+    def _enum(self, value: str, kind: "DuckDBPyType") -> Portable:
+        return Portable(str(kind), value)
+
+    def _list(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        item = f"item_{depth}"
+        made = self.value(item, children(kind)[0][1], depth + 1)
+        if made.expression == item:
+            return Portable(f"{made.type}[]", value)
+        return Portable(f"{made.type}[]", f"list_transform({value}, lambda {item}: {made.expression})")
+
+    def _struct(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        names = [name for name, _child in children(kind)]
+        paths = [
+            f"struct_extract({value}, {quote_text(name)})" if name else f"struct_extract_at({value}, {number})"
+            for number, name in enumerate(names, start=1)
+        ]
+        made = [self.value(path, child, depth) for path, (_name, child) in zip(paths, children(kind), strict=True)]
+        labels = [name or f"_{number}" for number, name in enumerate(names, start=1)]
+        as_it_is = all(names) and [member.expression for member in made] == paths
+        return packed(f"{value} is null", labels, made, value if as_it_is else None)
+
+    def _map(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        entry = f"item_{depth}"
+        paths = [f"struct_extract({entry}, 'key')", f"struct_extract({entry}, 'value')"]
+        made = [self.value(path, child, depth + 1) for path, (_n, child) in zip(paths, children(kind), strict=True)]
+        target = f"MAP({made[0].type}, {made[1].type})"
+        if [member.expression for member in made] == paths:
+            return Portable(target, value)
+        pack = f"struct_pack(key := {made[0].expression}, value := {made[1].expression})"
+        entries = f"list_transform(map_entries({value}), lambda {entry}: {pack})"
+        return Portable(target, f"case when {value} is null then null else map_from_entries({entries}) end")
+
+    def _union(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        if all(self.value("m", child, depth).expression == "m" for _name, child in children(kind)[1:]):
+            return Portable(str(kind), value)
+        return self._as_struct(value, kind, depth)
+
+    def _as_struct(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        members = children(kind)[1:]  # the first is DuckDB's own tag
+        names = [name for name, _child in members]
+        made = [self.value(f"union_extract({value}, {quote_text(name)})", child, depth) for name, child in members]
+        tag = "tag"
+        while tag in {name.lower() for name in names}:
+            tag += "_"
+        tag_value = Portable("VARCHAR", f"cast(union_tag({value}) as VARCHAR)")
+        return packed(f"union_tag({value}) is null", [tag, *names], [tag_value, *made])
+
+
+def children(kind: "DuckDBPyType") -> "list[tuple[str, DuckDBPyType]]":
+    """Return the members of a nested type with their names."""
+    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
+
+
+def packed(absent: str, names: list[str], made: list[Portable], as_it_is: str | None = None) -> Portable:
+    """Return the STRUCT of converted members, or the original if no member changes."""
+    named = list(zip(names, made, strict=True))
+    target = f"STRUCT({', '.join(f'{quote(name)} {member.type}' for name, member in named)})"
+    if as_it_is is not None:
+        return Portable(target, as_it_is)
+    members = ", ".join(f"{quote(name)} := {member.expression}" for name, member in named)
+    return Portable(target, f"case when {absent} then null else struct_pack({members}) end")

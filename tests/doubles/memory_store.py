@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analyst.store import signing
+from analyst.store.interface import ABSENT, Condition, Entry, Object, ObjectMissingError, require
 from analyst.store.keys import check_folder, check_key, check_prefix
-from analyst.store.port import ABSENT, Condition, Entry, Object, ObjectMissingError, require
 
 
 @dataclass(frozen=True, slots=True)

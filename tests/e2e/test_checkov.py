@@ -12,7 +12,7 @@ CHECKOV = ROOT / ".venv-checkov/bin/checkov"
 pytestmark = pytest.mark.skipif(not CHECKOV.exists(), reason="checkov is not installed: make .venv-checkov/installed")
 
 
-def test_it_finds_nothing() -> None:
+def test_checkov_finds_nothing() -> None:
     command = [str(CHECKOV), "--config-file", "infra/checkov.yaml", "-d", "infra", "-o", "json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     reports = json.loads(done.stdout)

@@ -128,7 +128,7 @@ def test_an_extract_reaches_the_laptop(project: Project, admin: str, tmp_path: P
     assert found.stdout.split() == ["name", "Ada", "Grace"]
 
 
-def test_extracts_run_beside_what_answers(project: Project, admin: str) -> None:
+def test_extracts_run_in_a_worker_beside_the_app(project: Project, admin: str) -> None:
     assert admin
     project.run("run", "--rm", "extract")
     assert "POST /extract/csv 200" in project.run("logs", "worker").stdout
@@ -248,7 +248,7 @@ def test_the_bucket_outlives_its_containers(project: Project, admin: str, tmp_pa
     assert found.stdout.split()[-1] == "2"
 
 
-def test_the_functions_are_no_root_and_can_not_write_to_the_sources(project: Project) -> None:
+def test_the_functions_do_not_run_as_root_and_cannot_write_to_the_sources(project: Project) -> None:
     inside = ["docker", "exec", project.container()]
     assert subprocess.run([*inside, "id", "-u"], capture_output=True, text=True, check=True).stdout.strip() == "10001"
     assert subprocess.run([*inside, "touch", "/sources/x"], capture_output=True, check=False).returncode != 0
@@ -285,13 +285,13 @@ def test_no_secret_is_in_the_environment_of_a_container(project: Project) -> Non
         assert BOOTSTRAP_SECRET not in variables
 
 
-def test_links_lead_to_the_port_that_is_published(project: Project, admin: str) -> None:
+def test_links_lead_to_the_published_port(project: Project, admin: str) -> None:
     found = project.server.ask("GET", "/api/admin/config", token=admin)[1]["settings"]
     [address] = [each["value"] for each in found if each["name"] == "base_url"]
     assert address == f"http://localhost:{project.port}"
 
 
-def test_the_functions_see_the_folder_of_the_configuration(project: Project) -> None:
+def test_the_functions_can_read_the_configuration_folder(project: Project) -> None:
     seen = [
         "docker",
         "exec",
@@ -310,7 +310,7 @@ def test_the_container_becomes_healthy(project: Project) -> None:
         assert time.monotonic() < deadline
 
 
-def test_the_image_serves_its_pages_and_the_wheel_of_da(project: Project, tmp_path: Path) -> None:
+def test_the_image_serves_pages_and_the_wheel_of_da(project: Project, tmp_path: Path) -> None:
     browser = urllib.request.Request(f"{project.server.url}/cli", headers={"Accept": "text/html"})
     with urllib.request.urlopen(browser, timeout=60) as response:
         assert b"Install da" in response.read()

@@ -100,7 +100,7 @@ def write(project: Project, number: int, rows: int) -> None:
     path.chmod(0o644)
 
 
-def test_nothing_that_was_acknowledged_is_lost(project: Project, tmp_path: Path) -> None:
+def test_no_acknowledged_change_is_lost(project: Project, tmp_path: Path) -> None:
     chance, kept, runs, killed = random.Random(7), set[int](), list[str](), 0
     admin = project.server.bootstrap()
     for number in range(TABLES):

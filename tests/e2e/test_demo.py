@@ -106,7 +106,7 @@ def test_a_broken_file_is_named_and_the_others_are_shown(folder: Path, place: Pa
     assert ran.stderr.strip().startswith("The demo stopped: some files could not be published")
 
 
-def test_when_no_file_can_be_published_it_says_so(folder: Path, place: Path) -> None:
+def test_a_demo_without_a_publishable_file_reports_that(folder: Path, place: Path) -> None:
     (folder / "bad.csv").write_text("id,name\n1,x\n2,y,z,w\n")
     ran = demo(place, "--data", folder)
     assert ran.returncode == 1
@@ -123,7 +123,9 @@ def test_when_no_file_can_be_published_it_says_so(folder: Path, place: Path) -> 
         ("demo/sources", "is not a folder"),
     ],
 )
-def test_a_wrong_turn_gets_one_clear_sentence(tmp_path: Path, place: Path, folder: str, message: str) -> None:
+def test_every_mistake_is_answered_with_one_clear_sentence(
+    tmp_path: Path, place: Path, folder: str, message: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
     (tmp_path / "text/notes.txt").write_text("x")
@@ -134,7 +136,7 @@ def test_a_wrong_turn_gets_one_clear_sentence(tmp_path: Path, place: Path, folde
     assert not place.exists()
 
 
-def test_an_option_that_is_not_known_is_named(folder: Path, place: Path) -> None:
+def test_an_unknown_option_is_named(folder: Path, place: Path) -> None:
     (folder / "a.csv").write_text("id\n1\n")
     ran = demo(place, "--data", folder, "--option", "delimeter=;")
     assert ran.returncode == 1
@@ -142,7 +144,7 @@ def test_an_option_that_is_not_known_is_named(folder: Path, place: Path) -> None
     assert left_running(place) == []
 
 
-def test_a_folder_that_no_demo_has_made_is_not_deleted(place: Path) -> None:
+def test_a_folder_not_made_by_a_demo_is_not_deleted(place: Path) -> None:
     place.mkdir()
     (place / "thesis.txt").write_text("years of work")
     ran = demo(place)
@@ -151,7 +153,7 @@ def test_a_folder_that_no_demo_has_made_is_not_deleted(place: Path) -> None:
     assert (place / "thesis.txt").read_text() == "years of work"
 
 
-def test_files_around_the_demo_are_not_taken_for_ones_own(tmp_path: Path, place: Path) -> None:
+def test_files_around_the_demo_are_not_taken_for_data(tmp_path: Path, place: Path) -> None:
     (tmp_path / "a.csv").write_text("id\n1\n")
     ran = demo(place, "--data", tmp_path)
     assert ran.returncode == 1

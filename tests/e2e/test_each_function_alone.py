@@ -261,7 +261,7 @@ def path_of(spec: FunctionSpec) -> str:
 
 
 @pytest.mark.parametrize("function", left(FUNCTIONS, "process"))
-def test_it_answers_its_contract_alone(function: HttpFunction, bucket: tuple[Path, str]) -> None:
+def test_every_function_fulfils_its_contract_alone(function: HttpFunction, bucket: tuple[Path, str]) -> None:
     home, admin = bucket
     with in_process(function, home) as (running, started):
         check(function, running, admin)
@@ -269,7 +269,9 @@ def test_it_answers_its_contract_alone(function: HttpFunction, bucket: tuple[Pat
 
 
 @pytest.mark.parametrize("function", left(FUNCTIONS if MEASURED else SAMPLES, "container"))
-def test_it_answers_its_contract_in_a_container(function: HttpFunction, bucket: tuple[Path, str], image: str) -> None:
+def test_every_function_fulfils_its_contract_in_a_container(
+    function: HttpFunction, bucket: tuple[Path, str], image: str
+) -> None:
     home, admin = bucket
     with in_container(function, home, image) as (running, started):
         check(function, running, admin)

@@ -74,14 +74,14 @@ def inside(image: str, *command: str) -> str:
     return done.stdout
 
 
-def test_it_is_small(image: str) -> None:
+def test_the_image_is_small(image: str) -> None:
     size = subprocess.run(
         ["docker", "image", "inspect", "-f", "{{.Size}}", image], capture_output=True, text=True, check=True
     )
     assert int(size.stdout) <= MOST_BYTES
 
 
-def test_its_user_is_a_number(image: str) -> None:
+def test_the_user_of_the_image_is_a_number(image: str) -> None:
     """Kubernetes can't start a container with `runAsNonRoot` whose image names its user."""
     found = ["docker", "image", "inspect", "-f", "{{.Config.User}}", image]
     assert subprocess.run(found, capture_output=True, text=True, check=True).stdout.strip() == "10001"
@@ -95,14 +95,14 @@ def test_the_trimmed_libraries_work(image: str) -> None:
     assert inside(image, "python", "-c", LIBRARIES).splitlines()[-1] == "fine"
 
 
-def test_it_has_its_bill_of_materials_and_the_licences(image: str) -> None:
+def test_the_image_has_its_bill_of_materials_and_the_licences(image: str) -> None:
     bill = json.loads(inside(image, "cat", "/venv/share/ai-data-analyst/sbom.cdx.json"))
     assert {"duckdb", "pyarrow", "pydantic", "s3fs"} <= {one["name"] for one in bill["components"]}
     assert "deltalake" not in {one["name"] for one in bill["components"]}
     assert len(inside(image, "cat", "/venv/share/ai-data-analyst/LICENSES.txt")) > 100_000
 
 
-def test_it_runs_the_command_line_and_the_gateway(image: str) -> None:
+def test_the_image_runs_the_command_line_and_the_gateway(image: str) -> None:
     assert "Usage" in inside(image, "da", "--help")
     inside(image, "python", "-c", "import analyst.gateway.server, websockets.asyncio.server")
 

@@ -29,7 +29,7 @@ def shop(cloud: Cloud, tmp_path: Path) -> Iterator[Shop]:
         yield made
 
 
-def test_they_verify_after_many_publishes_or_name_the_table_that_moved(shop: Shop, tmp_path: Path) -> None:
+def test_receipts_verify_after_many_publishes_or_name_the_changed_table(shop: Shop, tmp_path: Path) -> None:
     receipts = []
     for number in range(RECEIPTS):
         sql = STATEMENTS[number % len(STATEMENTS)].format(n=number)

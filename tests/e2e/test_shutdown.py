@@ -44,7 +44,7 @@ def goes_on(home: Path, run_id: str, admin: str, data: Path, of_first: Mapping[P
         second.close()
 
 
-def test_a_stopped_process_answers_and_another_one_continues_with_its_extract(tmp_path: Path) -> None:
+def test_a_stopped_process_answers_pending_requests_and_another_continues_its_extract(tmp_path: Path) -> None:
     files = tmp_path / "sources/shop"
     files.mkdir(parents=True)
     for number in range(TABLES):

@@ -16,7 +16,7 @@ from tests.integration.administration import (
 @pytest.mark.many
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", partly(KINDS, 1))
-def test_nothing_is_lost_or_half_done_and_the_access_list_is_that_of_the_state(kind: str, tmp_path: Path) -> None:
+def test_concurrent_changes_are_complete_and_the_access_list_matches_the_state(kind: str, tmp_path: Path) -> None:
     with cloud(kind, tmp_path) as bucket:
         writers, times = size(3, many=4), size(2, many=3)
         outcome = administrate(bucket, writers=writers, times=times, seconds=300)

@@ -178,7 +178,7 @@ def test_a_copy_acts_by_itself_only_when_it_is_resumed(
         assert [each["source"] for each in new.ask("POST", "/schedule", {})["sources"]] == ["shop"]
 
 
-def test_it_is_the_same_elsewhere(shop: Shop, tmp_path: Path) -> None:
+def test_a_restored_copy_equals_the_original(shop: Shop, tmp_path: Path) -> None:
     new = elsewhere(tmp_path / "new")
     made = backup(shop)
     copy_data(shop.process.store, new.process.store, made)
@@ -295,7 +295,7 @@ def test_a_damaged_or_newer_archive_is_refused(
 @pytest.mark.parametrize(
     "key", ["state/current.json", "locks/rebuild.json", "other/x", "extracts/shop/data/t/x.parquet"]
 )
-def test_an_archive_can_not_write_elsewhere(shop: Shop, tmp_path: Path, key: str) -> None:
+def test_an_archive_cannot_write_keys_that_do_not_belong_to_it(shop: Shop, tmp_path: Path, key: str) -> None:
     path, content = tmp_path / "archive.zip", b"{}"
     made = backup(shop)
     path.write_bytes(archive_of(shop, made))
@@ -329,7 +329,7 @@ def test_data_files_are_stored_only_where_data_is(shop: Shop) -> None:
     assert shop.send("POST", "/api/admin/backup/urls", {"keys": ["state/current.json"]}).status_code == 422
 
 
-def test_every_object_is_of_a_kind(shop: Shop) -> None:
+def test_every_object_of_the_bucket_is_of_a_known_kind(shop: Shop) -> None:
     shop.ask("POST", "/sweep", {})
     unknown = [entry.key for entry in shop.process.store.list("") if kind_of(entry.key) is None]
     assert unknown == []

@@ -76,12 +76,12 @@ def test_a_task_is_a_call_with_an_identity_token_and_a_deadline(queue: Queue) ->
     assert not created.schedule_time
 
 
-def test_a_delay_is_a_schedule_time(queue: Queue) -> None:
+def test_a_delay_becomes_a_schedule_time(queue: Queue) -> None:
     delivery(queue).deliver(added(delay=90), send)
     assert queue.created[0].schedule_time == NOW + timedelta(seconds=90)
 
 
-def test_a_call_that_exists_already_is_no_error_and_a_lost_one_gets_a_new_name(queue: Queue) -> None:
+def test_an_existing_task_is_not_an_error_and_a_lost_one_gets_a_new_name(queue: Queue) -> None:
     task, sent = added(), delivery(queue)
     for _ in range(2):
         sent.deliver(task, send)

@@ -21,7 +21,7 @@ def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
     return world
 
 
-def test_a_cut_run_publishes_what_it_has_and_names_what_is_left(world: World) -> None:
+def test_a_cut_run_publishes_finished_tables_and_names_the_remaining_ones(world: World) -> None:
     world.process.stopping.set()
     run_id = str(ULID())
     answer = world.send("POST", "/extract/csv", {"source": "shop", "run_id": run_id})
@@ -37,7 +37,7 @@ def test_a_cut_run_publishes_what_it_has_and_names_what_is_left(world: World) ->
     assert (task.id, list(task.body["tables"])) == (f"{run_id}-1", result["left"])
 
 
-def test_its_parts_are_one_run_with_one_record(world: World) -> None:
+def test_the_parts_of_a_cut_run_have_one_record(world: World) -> None:
     world.process.stopping.set()
     (triggered,) = world.ask("POST", "/api/sync/trigger", {})["runs"]
     for _ in range(20):  # as another process would, after each time that this one was stopped
@@ -54,4 +54,4 @@ def test_its_parts_are_one_run_with_one_record(world: World) -> None:
     assert set(world.ask("GET", "/api/sync/manifest")["tables"]) == {f"shop.{name}" for name in NAMES}
     began = datetime.fromisoformat(run["started_at"])
     assert began < datetime.now(UTC)
-    assert world.process.task_ledger.has_failures() == 0
+    assert world.process.task_ledger.failure_count() == 0

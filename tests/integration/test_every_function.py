@@ -63,13 +63,13 @@ def send(world: World, function: HttpFunction, suffix: str = "", **sent: Any) ->
 
 
 @each
-def test_it_is_healthy_without_configuration(function: HttpFunction) -> None:
+def test_every_function_is_healthy_without_configuration(function: HttpFunction) -> None:
     answer = Client(app(Process({}), [function])).get("/healthz")
     assert (answer.status_code, answer.json) == (200, {"status": "ok"})
 
 
 @each
-def test_it_refuses_strangers(world: World, function: HttpFunction) -> None:
+def test_every_function_refuses_strangers(world: World, function: HttpFunction) -> None:
     if function.function.allow is Allow.ANYBODY:
         pytest.skip("anybody may")
     for headers in ({}, {"Authorization": "Bearer da_stranger"}, {"Authorization": "Basic YTpi"}):
@@ -79,7 +79,7 @@ def test_it_refuses_strangers(world: World, function: HttpFunction) -> None:
 
 
 @each_page
-def test_a_page_is_a_page_also_when_it_fails(world: World, function: HttpFunction) -> None:
+def test_a_page_is_a_page_even_when_it_fails(world: World, function: HttpFunction) -> None:
     method = function.function.method
     for suffix, headers in (("", {}), ("?no_such_parameter=1", {}), ("", {"Cookie": "da_session=wrong"})):
         answer = world.client.open(path_of(function) + suffix, method=method, headers=headers, buffered=True)
@@ -94,7 +94,7 @@ def test_a_page_is_a_page_also_when_it_fails(world: World, function: HttpFunctio
 
 
 @each_page
-def test_a_page_takes_no_form_of_another_site(world: World, function: HttpFunction) -> None:
+def test_a_page_accepts_no_form_of_another_site(world: World, function: HttpFunction) -> None:
     if function.function.method == "GET":
         pytest.skip("it changes nothing")
     for headers in (
@@ -107,7 +107,7 @@ def test_a_page_takes_no_form_of_another_site(world: World, function: HttpFuncti
 
 
 @each
-def test_it_refuses_the_wrong_method(world: World, function: HttpFunction) -> None:
+def test_every_function_refuses_the_wrong_method(world: World, function: HttpFunction) -> None:
     for method in ("PATCH", "OPTIONS", "TRACE", "BREW"):
         answer = world.client.open(path_of(function), method=method)
         assert (answer.status_code, answer.content_type) == (405, problem(function))
@@ -115,7 +115,7 @@ def test_it_refuses_the_wrong_method(world: World, function: HttpFunction) -> No
 
 
 @each
-def test_it_refuses_what_the_query_can_not_have(world: World, function: HttpFunction) -> None:
+def test_every_function_refuses_an_invalid_query(world: World, function: HttpFunction) -> None:
     if function.function.foreign:
         pytest.skip("another system says what the query has")
     answer = send(world, function, "?no_such_parameter=1", json={} if function.function.takes_body else None)
@@ -125,14 +125,14 @@ def test_it_refuses_what_the_query_can_not_have(world: World, function: HttpFunc
 
 
 @each_with_body
-def test_it_refuses_what_the_body_can_not_have(world: World, function: HttpFunction) -> None:
+def test_every_function_refuses_an_invalid_body(world: World, function: HttpFunction) -> None:
     answer = send(world, function, json={"no_such_field": 1})
     assert (answer.status_code, answer.content_type) == (422, problem(function))
     assert ["body", "no_such_field"] in [error["loc"] for error in answer.get_json(force=True)["errors"]]
 
 
 @each_with_body
-def test_it_refuses_a_body_that_is_no_object(world: World, function: HttpFunction) -> None:
+def test_every_function_refuses_a_body_that_is_not_an_object(world: World, function: HttpFunction) -> None:
     for data, content_type, status in (
         (b"{", "application/json", 400),
         (b'{"a": 1, "a": 2}', "application/json", 400),
@@ -149,7 +149,7 @@ def test_it_refuses_a_body_that_is_no_object(world: World, function: HttpFunctio
 
 
 @each
-def test_it_refuses_a_body_over_its_limit(world: World, function: HttpFunction) -> None:
+def test_every_function_refuses_a_body_over_its_limit(world: World, function: HttpFunction) -> None:
     answer = send(world, function, data=b" " * (function.function.body_limit + 1), content_type="application/json")
     assert (answer.status_code, answer.content_type) == (413, problem(function))
 
@@ -195,7 +195,7 @@ def test_a_bug_does_not_leak_and_is_logged(function: HttpFunction, caplog: pytes
     assert "hunter2" in caplog.text
 
 
-def test_all_are_documented_and_in_the_description_of_the_api() -> None:
+def test_every_function_is_documented_and_in_the_description_of_the_api() -> None:
     for spec in (each.function for each in API):
         summary = spec.description.partition("\n")[0]
         assert summary.endswith((".", "?")), spec.name
@@ -261,7 +261,7 @@ for target in sys.argv[1:]:
 """
 
 
-def test_each_is_deployable_alone_and_all_are_together() -> None:
+def test_functions_can_be_deployed_one_by_one_and_all_together() -> None:
     targets = [f"{sys.modules[item.function.module].__file__}:{item.__name__}" for item in FUNCTIONS]
     host = f"{ROOT / 'functions' / 'host.py'}:host"
     done = subprocess.run(

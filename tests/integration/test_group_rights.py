@@ -118,7 +118,7 @@ def split(tmp_path: Path) -> Iterator[Split]:
             process.close()
 
 
-def test_the_whole_chain_needs_no_other_right(split: Split) -> None:
+def test_from_a_source_to_a_mirror_the_rights_of_the_groups_suffice(split: Split) -> None:
     admin = split.host.bootstrap()
     (split.sources / "shop").mkdir()
     (split.sources / "shop/orders.csv").write_text("id,total\n1,2\n2,3\n")

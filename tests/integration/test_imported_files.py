@@ -182,13 +182,13 @@ def test_parts_that_make_another_file_are_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a//b", "a\\b", "a/", "a\x00", "..", "a/../b", "x" * 256])
-def test_a_path_is_a_relative_one(world: World, path: str) -> None:
+def test_a_path_must_be_relative_and_valid(world: World, path: str) -> None:
     request = wanted(b"x")
     request["tables"][0]["files"][0]["path"] = path
     assert world.send("POST", "/api/admin/import/tables", request).status_code in {400, 422}
 
 
-def test_a_path_leads_nowhere(world: World, parquet: Callable[[str], bytes], tmp_path: Path) -> None:
+def test_a_path_never_leads_out_of_the_import(world: World, parquet: Callable[[str], bytes], tmp_path: Path) -> None:
     data = parquet("select 1 as n")
     send(world, data)
     request = wanted(data)

@@ -35,7 +35,7 @@ def for_people(spec: FunctionSpec) -> bool:
     )
 
 
-def test_every_route_for_people_is_asked_or_excused() -> None:
+def test_every_route_for_people_is_checked_or_excepted_with_a_reason() -> None:
     known = {f"{spec.method} {spec.path.text}" for spec in specs()}
     wanted = {f"{spec.method} {spec.path.text}" for spec in specs() if for_people(spec)}
     assert wanted - routes() - NOT_ASKED.keys() == set(), (
@@ -60,7 +60,7 @@ def test_every_route_for_people_is_asked_or_excused() -> None:
         ("erp.orders", set()),
     ],
 )
-def test_a_text_mentions_tables(text: str, found: set[str]) -> None:
+def test_mentions_of_tables_in_a_text_are_found(text: str, found: set[str]) -> None:
     assert mentioned(text, frozenset({"shop.orders", "shop.items"})) == found
 
 
@@ -108,7 +108,7 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Co
 
 
 @pytest.mark.slow
-def test_nothing_is_found_where_nothing_is_wrong(company: tuple[Host, Company]) -> None:
+def test_nothing_is_found_in_a_system_without_leaks(company: tuple[Host, Company]) -> None:
     host, world = company
     report = check(host, world.admin)
     assert "\n".join(json.dumps(each.to_json()) for each in report.findings) == ""

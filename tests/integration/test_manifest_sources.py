@@ -27,7 +27,7 @@ def publish(world: World, home: Path, source: str, text: str) -> None:
     world.ask("POST", "/extract/csv", {"source": source})
 
 
-def test_a_change_changes_the_etag_of_its_source_and_the_common_one(two: tuple[World, Path]) -> None:
+def test_a_change_changes_the_etag_of_its_source_and_of_the_whole(two: tuple[World, Path]) -> None:
     world, folder = two
     before = world.ask("GET", "/api/sync/sources")
     whole = world.send("GET", "/api/sync/manifest")
@@ -56,7 +56,7 @@ def conditional(world: World, path: str, etag: str) -> int:
 
 
 @pytest.mark.parametrize("sources", ["", "a,", "../x", "a b", "a," * 5000 + "a"])
-def test_names_that_are_none_are_refused(two: tuple[World, Path], sources: str) -> None:
+def test_invalid_names_of_sources_are_refused(two: tuple[World, Path], sources: str) -> None:
     assert two[0].send("GET", f"/api/sync/manifest?sources={sources}").status_code == 422
 
 

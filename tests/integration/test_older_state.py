@@ -66,7 +66,7 @@ def installation() -> Installation:
     return made
 
 
-def test_a_list_of_an_older_version_is_made_anew_from_the_state(installation: Installation) -> None:
+def test_a_list_of_an_older_version_is_rebuilt_from_the_state(installation: Installation) -> None:
     installation.as_an_older_version_wrote_it()
     before = installation.pointer().version
     first, second = installation.open(), installation.open()
@@ -75,9 +75,7 @@ def test_a_list_of_an_older_version_is_made_anew_from_the_state(installation: In
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", None])
-def test_a_list_that_is_damaged_or_gone_is_made_anew_from_the_state(
-    installation: Installation, damage: bytes | None
-) -> None:
+def test_a_damaged_or_missing_list_is_rebuilt_from_the_state(installation: Installation, damage: bytes | None) -> None:
     installation.point(installation.pointer().model_dump_json().encode())
     if damage is None:
         installation.store.delete(installation.pointer().access)
@@ -86,7 +84,7 @@ def test_a_list_that_is_damaged_or_gone_is_made_anew_from_the_state(
     assert installation.get(installation.open()).status_code == 200
 
 
-def test_a_state_of_a_newer_version_says_what_to_upgrade(installation: Installation, tmp_path: Path) -> None:
+def test_a_state_of_a_newer_version_is_refused_with_what_to_upgrade(installation: Installation, tmp_path: Path) -> None:
     path = tmp_path / "newer.duckdb"
     installation.store.download(installation.pointer().system, path)
     with duckdb.connect(path) as con:
@@ -104,7 +102,7 @@ def test_a_state_of_a_newer_version_says_what_to_upgrade(installation: Installat
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"[1]", b"\xff"])
-def test_a_damaged_pointer_is_named_with_its_remedy(installation: Installation, damage: bytes) -> None:
+def test_a_damaged_pointer_is_reported_with_its_remedy(installation: Installation, damage: bytes) -> None:
     installation.store.put(CURRENT, damage, if_version=ANY)
     client = installation.open()
     bootstrap = client.post("/auth/bootstrap", json={"email": "admin@example.com", "secret": SECRET})
@@ -119,7 +117,7 @@ def test_a_damaged_pointer_is_named_with_its_remedy(installation: Installation, 
     assert found.data == damage
 
 
-def test_a_damaged_system_file_is_named_with_its_remedy(installation: Installation) -> None:
+def test_a_damaged_system_file_is_reported_with_its_remedy(installation: Installation) -> None:
     installation.as_an_older_version_wrote_it()  # so that the list must be rebuilt
     system = installation.pointer().system
     installation.store.put(system, b"damaged", if_version=ANY)

@@ -75,7 +75,7 @@ def sources() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("table", FILES)
-def test_the_laptop_has_what_the_file_has(mirror: Path, table: str, sources: dict[str, dict[str, Any]]) -> None:
+def test_the_mirror_has_the_content_of_the_file(mirror: Path, table: str, sources: dict[str, dict[str, Any]]) -> None:
     source = sources[table]
     with duckdb.connect(mirror, read_only=True) as con:
         con.execute("set TimeZone = 'UTC'")
@@ -90,7 +90,7 @@ def test_unchanged_files_are_neither_read_nor_published_again(bucket: Cloud, ser
     assert listed(bucket) == before
 
 
-def test_an_answer_comes_from_the_laptop_alone(mirror: Path) -> None:
+def test_a_query_of_the_mirror_needs_no_server(mirror: Path) -> None:
     with duckdb.connect(mirror, read_only=True) as con:
         (carrier, flights), *_ = con.execute(
             """

@@ -31,12 +31,12 @@ def status(world: World, run_id: str) -> dict[str, Any]:
     return dict(run)
 
 
-def test_it_ends_with_its_record(world: World) -> None:
+def test_a_run_ends_with_its_record(world: World) -> None:
     run = status(world, triggered(world))
     assert (run["status"], run["tables"][0]["rows"]) == ("ok", 1)
 
 
-def test_an_extract_that_can_not_start_leaves_a_record_too(world: World) -> None:
+def test_an_extract_that_cannot_start_leaves_a_record_too(world: World) -> None:
     run_id = str(ULID())
     world.process.task_ledger.add("/extract/csv", {"source": "shop", "tables": ["not a name"], "run_id": run_id})
     world.ask("POST", "/schedule")
@@ -53,7 +53,7 @@ def test_a_run_without_a_heartbeat_is_lost_in_the_end(world: World, age: timedel
     assert ("trigger it again" in (run["error"] or "")) == (expected == "lost")
 
 
-def test_the_registry_of_a_table_takes_effect_at_once_and_overrides_the_extract(world: World) -> None:
+def test_a_change_in_the_registry_takes_effect_at_once_and_overrides_the_extract(world: World) -> None:
     world.ask("POST", "/extract/csv", {"source": "shop"})
 
     def descriptions() -> set[str | None]:

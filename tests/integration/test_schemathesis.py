@@ -83,7 +83,7 @@ def keeps_to_its_description(case: Any, world: World) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", partly(OPERATIONS, 24))
-def test_a_function_keeps_to_its_description(operation: str, world: World) -> None:
+def test_every_function_conforms_to_its_description(operation: str, world: World) -> None:
     """Have the cases made here: `schema.parametrize` makes those of all operations in every process that collects."""
     load_all_checks()
     chosen = described().include(name=operation)

@@ -160,7 +160,7 @@ def shop(opened: tuple[Path, Shop], at_once: None) -> Shop:  # noqa: ARG001
     return Shop(folder, old.cloud.copy(), old)
 
 
-def test_a_table_that_is_registered_anew_has_nothing_of_its_predecessor(shop: Shop) -> None:
+def test_a_table_that_is_registered_again_inherits_nothing(shop: Shop) -> None:
     before = shop.all_see()
     assert {who: seen.rows for who, seen in before.items()} == dict.fromkeys(shop.people, frozenset({1, 2}))
     old = frozenset(shop.paths)
@@ -179,7 +179,7 @@ def test_a_table_that_is_registered_anew_has_nothing_of_its_predecessor(shop: Sh
     assert all(not seen.signed & old for seen in shop.all_see().values())
 
 
-def test_a_bucket_of_before_keeps_working_and_is_as_safe(shop: Shop) -> None:
+def test_a_bucket_of_an_older_version_keeps_working_and_is_as_safe(shop: Shop) -> None:
     shop.forget_registrations()
     assert {who: seen.rows for who, seen in shop.all_see().items()} == dict.fromkeys(shop.people, frozenset({1, 2}))
     old = frozenset(shop.paths)
@@ -194,7 +194,7 @@ def test_a_bucket_of_before_keeps_working_and_is_as_safe(shop: Shop) -> None:
     assert all(not each.signed & old for each in seen.values())
 
 
-def test_a_deletion_that_was_cut_off_leaves_nothing_to_the_successor(shop: Shop) -> None:
+def test_an_interrupted_deletion_leaves_nothing_to_the_successor(shop: Shop) -> None:
     """The process dies between the end of the rights and that of the data, of a table that grows by increments."""
     incremental = {"sync_strategy": "incremental", "primary_key": ["n"], "cursor_column": "n"}
     shop.ask("PUT", f"/api/admin/tables/{ID}", incremental)
@@ -209,7 +209,7 @@ def test_a_deletion_that_was_cut_off_leaves_nothing_to_the_successor(shop: Shop)
     assert {who: seen.rows for who, seen in shop.all_see().items()} == dict.fromkeys(shop.people, frozenset({2}))
 
 
-def test_an_unchanged_source_is_read_anew_for_the_successor(tmp_path: Path, cloud: Cloud) -> None:
+def test_an_unchanged_source_is_read_again_for_the_successor(tmp_path: Path, cloud: Cloud) -> None:
     shop = Shop(tmp_path, cloud)  # a copied file is a changed one
     actor = Actor(None, shop.process.clock())
     shop.process.state.edit(lambda db: registry.deregister(db, actor, ID))
@@ -219,7 +219,7 @@ def test_an_unchanged_source_is_read_anew_for_the_successor(tmp_path: Path, clou
     assert shop.see("admin").rows == {2}
 
 
-def test_a_run_that_began_for_the_predecessor_gives_its_rows_to_nobody(shop: Shop) -> None:
+def test_rows_of_a_run_that_began_for_the_predecessor_reach_nobody(shop: Shop) -> None:
     """It was reading while the table was removed and registered again, before either was ever published."""
     process = shop.process
     (shop.folder / "pay.csv").write_text("salary\n1000\n")
@@ -246,7 +246,7 @@ def shop_call(shop: Shop) -> Any:
     return lambda path, body: dict(shop.ask("POST", path, body))
 
 
-def test_a_source_that_is_added_anew_has_nothing_of_its_predecessor(shop: Shop) -> None:
+def test_a_source_that_is_added_again_inherits_nothing(shop: Shop) -> None:
     old = frozenset(shop.paths)
     assert shop.send("DELETE", f"/api/admin/tables/{ID}").status_code == 204
     assert shop.send("DELETE", "/api/admin/sources/shop").status_code == 204
@@ -296,7 +296,7 @@ def test_later_data_of_a_connector_without_registrations_is_valid(tmp_path: Path
     assert seen() == [3]
 
 
-def test_a_request_for_the_predecessor_is_none_for_the_successor(shop: Shop) -> None:
+def test_a_request_for_the_predecessor_does_not_count_for_the_successor(shop: Shop) -> None:
     shop.ask("POST", "/api/users", {"email": "eve@example.com", "role": "analyst"})
     eve = str(shop.ask("POST", "/auth/tokens", {"name": "t", "user": "eve@example.com"})["token"])
     asked = shop.ask("POST", "/api/access-requests", {"table": ID, "reason": "r"}, token=eve)["id"]
@@ -319,7 +319,7 @@ def test_a_request_for_the_predecessor_is_none_for_the_successor(shop: Shop) -> 
     assert shop.send("POST", f"/api/admin/access-requests/{anew}/approve", {}).status_code == 200
 
 
-def test_a_group_or_user_that_is_made_anew_has_nothing_of_its_predecessor() -> None:
+def test_a_group_or_user_that_is_created_again_inherits_nothing() -> None:
     installed = Installation()
     root = {"Authorization": f"Bearer {installed.admin()}"}
     client = Client(installed.app)

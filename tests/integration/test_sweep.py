@@ -50,7 +50,7 @@ def world(scattered: Shop, tmp_path: Path, at_once: None) -> Shop:  # noqa: ARG0
     return Shop(tmp_path, scattered.cloud.copy(tmp_path), scattered)
 
 
-def test_a_scattered_table_is_told_of_rewritten_and_built(world: Shop) -> None:
+def test_a_scattered_table_is_reported_compacted_and_rebuilt(world: Shop) -> None:
     assert world.files() == 40
     report = world.ask("POST", "/sweep", {"dry_run": True})
     assert [(t["source"], t["table"], t["files"]) for t in report["compacted"]] == [("shop", "orders", 40)]
@@ -63,7 +63,7 @@ def test_a_scattered_table_is_told_of_rewritten_and_built(world: Shop) -> None:
     assert world.ask("POST", "/sweep", {})["compacted"] == []
 
 
-def test_a_way_back_to_an_earlier_snapshot_stays(world: Shop) -> None:
+def test_a_sweep_does_not_compact_a_table_that_was_rolled_back(world: Shop) -> None:
     world.extract(1)
     assert world.ask("POST", "/api/admin/snapshots/1/rollback", {})["snapshot"] == 3
     for dry_run in (True, False):
@@ -80,7 +80,7 @@ def in_three_days(world: Shop) -> Store:
     return AgedStore(world.process.store, 3 * 86400)
 
 
-def test_the_audit_tells_of_what_is_gathered_too(world: Shop) -> None:
+def test_gathered_audit_events_are_reported_too(world: Shop) -> None:
     for dry_run in (True, False):
         world.ask("POST", "/sweep", {"dry_run": dry_run})
     before = world.ask("GET", "/api/admin/audit?action=bucket.sweep")
@@ -94,7 +94,7 @@ def test_the_audit_tells_of_what_is_gathered_too(world: Shop) -> None:
     assert [event["params"]["compacted"] for event in before["events"]] == [1, 1]
 
 
-def test_results_of_archived_runs_are_reported_too(world: Shop) -> None:
+def test_results_of_archived_runs_can_still_be_read(world: Shop) -> None:
     began = datetime.now(UTC) - timedelta(days=4)
     run_id = str(ULID.from_datetime(began))
     record = RunRecord(

@@ -79,7 +79,7 @@ def test_a_choice_leaves_tables_out_of_the_manifest(
     assert world.send("GET", "/api/sync/sources").headers["ETag"] == before
 
 
-def test_a_choice_is_its_owners_alone_and_gives_no_right(world: World, ann: str) -> None:
+def test_a_choice_is_private_to_its_owner_and_grants_no_right(world: World, ann: str) -> None:
     made = choose(world, ann, "explicit", **{"crm__*": True})
     assert (made["mirrored"], made["left_out"], made["unused"]) == (0, 1, ["crm.*"])
     assert left_out(world, ann) == {BOTH[1]: True}
@@ -105,7 +105,7 @@ def test_a_choice_is_its_owners_alone_and_gives_no_right(world: World, ann: str)
         {"user": "eve@example.com"},
     ],
 )
-def test_what_is_no_choice_is_refused(world: World, body: dict[str, Any]) -> None:
+def test_an_invalid_choice_is_refused(world: World, body: dict[str, Any]) -> None:
     assert world.send("POST", PATH, body).status_code == 422
 
 
@@ -123,7 +123,7 @@ def test_people_who_choose_at_the_same_time_lose_nothing(world: World, ann: str)
     assert {name for each in kept for name in each} <= {f"shop.t{number}" for number in range(12)}
 
 
-def test_a_choice_is_made_on_the_page_of_the_account(world: World, ann: str) -> None:
+def test_a_choice_can_be_made_on_the_account_page(world: World, ann: str) -> None:
     form = {"table_mode": "explicit", "only": "shop.* \n shop.gone", "without": "shop.shop_orders"}
     assert page(world, "/account/tables", ann, form) == (303, "/account?done=chosen")
     status, text = page(world, "/account?done=chosen", ann)

@@ -69,7 +69,7 @@ def shop(published: tuple[Path, Shop], at_once: None) -> Shop:  # noqa: ARG001
     return Shop(folder, old.cloud.copy(), old)
 
 
-def test_every_kept_snapshot_is_listed_and_read(shop: Shop) -> None:
+def test_every_kept_snapshot_is_listed_and_can_be_read(shop: Shop) -> None:
     assert shop.snapshots() == [(3, True), (2, False), (1, False)]
     assert [shop.rows_in(number) for number in (1, 2, 3, None)] == [1, 2, 3, 3]
     files = shop.ask("GET", "/api/sync/manifest?snapshot=1")["tables"]["shop.orders"]["files"]
@@ -78,14 +78,14 @@ def test_every_kept_snapshot_is_listed_and_read(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("number", [4, 999_999_999])
-def test_a_snapshot_that_there_is_not_is_not_found(shop: Shop, number: int) -> None:
+def test_an_unknown_snapshot_is_not_found(shop: Shop, number: int) -> None:
     for path in ("/api/sync/manifest", "/api/catalog/tables", "/api/catalog/tables/shop.orders"):
         assert shop.send("GET", f"{path}?snapshot={number}").status_code == 404
     assert shop.send("POST", f"/api/admin/snapshots/{number}/rollback", {}).status_code == 404
     assert shop.send("POST", "/api/admin/snapshots/0/rollback", {}).status_code == 422
 
 
-def test_going_back_stays_until_the_source_publishes_again(shop: Shop) -> None:
+def test_a_rollback_holds_until_the_source_publishes_again(shop: Shop) -> None:
     assert shop.ask("POST", "/api/admin/snapshots/1/rollback", {})["snapshot"] == 4
     assert (shop.rows_in(), shop.queried()) == (1, 1)
     assert shop.ask("POST", "/rebuild", {})["status"] == "unchanged"
@@ -99,7 +99,7 @@ def test_going_back_stays_until_the_source_publishes_again(shop: Shop) -> None:
     assert shop.rows_in(4) == 1
 
 
-def test_only_administrators_go_back_and_it_is_written_down(shop: Shop) -> None:
+def test_rollbacks_are_for_administrators_and_audited(shop: Shop) -> None:
     shop.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"})
     token = shop.ask("POST", "/auth/tokens", {"name": "t", "user": "ann@example.com"})["token"]
     assert shop.send("POST", "/api/admin/snapshots/1/rollback", {}, token=token).status_code == 403
@@ -148,7 +148,7 @@ def test_sources_held_back_by_a_rollback_are_shown_everywhere_and_released(shop:
     assert found == [("source:shop",)]
 
 
-def test_a_snapshot_whose_files_are_gone_is_not_gone_back_to(shop: Shop) -> None:
+def test_a_rollback_to_a_snapshot_without_its_files_is_refused(shop: Shop) -> None:
     (file,) = shop.ask("GET", "/api/sync/manifest?snapshot=1")["tables"]["shop.orders"]["files"]
     shop.store.delete(file["path"])
     answer = shop.send("POST", "/api/admin/snapshots/1/rollback", {})

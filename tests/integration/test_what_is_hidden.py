@@ -98,7 +98,7 @@ def send(world: World, function: HttpFunction, given: Mapping[str, Any], token: 
 ABOUT_TABLES = [function for function in FUNCTIONS if about(function, HIDDEN)]
 
 
-def test_there_are_functions_about_tables() -> None:
+def test_the_list_of_functions_about_tables_contains_the_known_ones() -> None:
     paths = {function.function.path.text for function in ABOUT_TABLES}
     assert paths >= {
         "/api/catalog/tables/{id}",
@@ -114,7 +114,7 @@ def test_there_are_functions_about_tables() -> None:
 
 @pytest.mark.parametrize("role", [*ROLES, None])
 @pytest.mark.parametrize("function", ABOUT_TABLES, ids=lambda function: function.__name__)
-def test_every_function_answers_alike_whether_there_is_a_hidden_table(
+def test_every_function_answers_alike_whether_a_hidden_table_exists(
     hidden: Hidden, function: HttpFunction, role: str | None
 ) -> None:
     token = None if role is None else hidden.people[role]
@@ -129,7 +129,7 @@ def test_every_function_answers_alike_whether_there_is_a_hidden_table(
 
 
 @pytest.mark.parametrize("role", [*ROLES, None])
-def test_no_answer_names_it(hidden: Hidden, role: str | None) -> None:
+def test_no_answer_names_a_hidden_table(hidden: Hidden, role: str | None) -> None:
     token = None if role is None else hidden.silent[role]
     readable = [function.function.path.text for function in FUNCTIONS if function.function.method == "GET"]
     asked = [path for path in [*readable, "/openapi.json", "/docs"] if "{" not in path]
@@ -142,7 +142,7 @@ def test_no_answer_names_it(hidden: Hidden, role: str | None) -> None:
             assert word not in str(answer.headers), path
 
 
-def test_a_search_does_not_count_it(hidden: Hidden) -> None:
+def test_a_search_does_not_count_hidden_tables(hidden: Hidden) -> None:
     def count(text: str, token: str = "") -> Any:
         return hidden.world.ask("GET", f"/api/catalog/tables?q={text}", token=token)["count"]
 
@@ -150,7 +150,7 @@ def test_a_search_does_not_count_it(hidden: Hidden) -> None:
     assert count("shop", hidden.people["analyst"]) == 1
 
 
-def test_its_files_are_not_signed_for_whoever_knows_their_names(hidden: Hidden) -> None:
+def test_files_of_a_hidden_table_are_not_signed_even_if_their_names_are_known(hidden: Hidden) -> None:
     manifest = hidden.world.ask("GET", "/api/sync/manifest")["tables"]
     (path,) = (file["path"] for file in manifest[HIDDEN]["files"])
     for table in (HIDDEN, "shop.open", ABSENT):
@@ -193,7 +193,7 @@ def ticking(tmp_path: Path, cloud: Cloud) -> Ticking:
     return Ticking(tmp_path, cloud)
 
 
-def test_a_revoked_grant_bites_at_once_here_and_within_access_max_age_elsewhere(ticking: Ticking) -> None:
+def test_a_revoked_grant_ends_at_once_here_and_within_access_max_age_elsewhere(ticking: Ticking) -> None:
     assert (ticking.signed(ticking.first).status_code, ticking.signed(ticking.second).status_code) == (307, 307)
     assert ticking.first.send("DELETE", f"/api/admin/permissions/{ticking.grant}").status_code == 204
     assert ticking.signed(ticking.first).status_code == 404
@@ -203,7 +203,7 @@ def test_a_revoked_grant_bites_at_once_here_and_within_access_max_age_elsewhere(
     assert manifest["tables"] == {}
 
 
-def test_a_url_that_was_signed_before_is_dead_after_15_minutes(ticking: Ticking) -> None:
+def test_a_url_signed_earlier_expires_after_15_minutes(ticking: Ticking) -> None:
     if not isinstance(ticking.cloud, FileCloud):
         pytest.skip("a cloud lets its URLs expire by itself")
     url = ticking.signed(ticking.first).headers["Location"]

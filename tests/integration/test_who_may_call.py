@@ -499,7 +499,7 @@ def test_every_function_has_a_row_and_every_row_a_function() -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=row)
-def test_every_kind_of_caller_gets_the_answer_of_the_table(people: People, function: HttpFunction) -> None:
+def test_every_kind_of_caller_gets_the_answer_in_the_table_of_rights(people: People, function: HttpFunction) -> None:
     template = function.function.path
     path = template.text.format(**dict.fromkeys(template.names, "a.b"))
     ask = asking(people, function.function.method, path)
@@ -552,7 +552,7 @@ def asking(people: People, method: str, path: str) -> Callable[[str | None], int
 
 
 @pytest.mark.parametrize("scopes", SUBSETS, ids="+".join)
-def test_a_token_of_an_administrator_acts_for_others_only_if_it_is_for_administrating(
+def test_a_token_of_an_administrator_acts_for_others_only_with_the_scope_admin(
     people: People, scopes: tuple[Scope, ...]
 ) -> None:
     mine = people.headers(str(people.proofs[f"admin with {'+'.join(scopes)}"]))
@@ -580,7 +580,7 @@ def test_a_token_of_an_administrator_acts_for_others_only_if_it_is_for_administr
 
 
 @pytest.mark.parametrize("scopes", SUBSETS, ids="+".join)
-def test_a_token_may_revoke_itself_and_without_the_scope_admin_no_other(
+def test_a_token_may_revoke_itself_but_without_the_scope_admin_no_other(
     people: People, scopes: tuple[Scope, ...]
 ) -> None:
     leaked, other = (people.token("analyst@example.com", *scopes) for _ in range(2))
@@ -591,7 +591,7 @@ def test_a_token_may_revoke_itself_and_without_the_scope_admin_no_other(
     assert people.client.get("/api/me", headers=mine).status_code == 401
 
 
-def test_roles_are_compared_where_scopes_are_looked_at_too() -> None:
+def test_roles_are_compared_where_scopes_are_checked_too() -> None:
     """Nothing but the rules of access compares the role of a caller: what does would forget the scopes of its token."""
     root = Path(__file__).resolve().parents[2]
     sources = [*(root / "functions").rglob("*.py"), *(root / "shared/analyst").rglob("*.py")]

@@ -90,7 +90,7 @@ REQUESTS: dict[str, tuple[str, str, Any]] = {
 
 
 @pytest.mark.parametrize("request_", REQUESTS)
-def test_a_hidden_table_answers_like_none(server: Host, admin: str, request_: str) -> None:
+def test_a_hidden_table_is_answered_like_a_missing_one(server: Host, admin: str, request_: str) -> None:
     _, analyst = server.user(admin, "ann@example.com")
     method, path, body = REQUESTS[request_]
 
@@ -111,7 +111,7 @@ def test_a_file_of_another_table_is_not_signed_for_one_that_is_granted(server: H
     assert server.ask("POST", "/api/data/urls", body, token=analyst)[0] == 404
 
 
-def test_a_revoked_grant_bites_at_once_and_the_next_sync_removes_the_files(
+def test_a_revoked_grant_ends_at_once_and_the_next_sync_removes_the_files(
     server: Host, admin: str, tmp_path: Path
 ) -> None:
     _, analyst = server.user(admin, "ann@example.com")
@@ -126,7 +126,7 @@ def test_a_revoked_grant_bites_at_once_and_the_next_sync_removes_the_files(
     assert da(laptop, "query", "from secret", server=server, token=analyst, check=False).returncode == 1
 
 
-def test_a_server_only_table_is_seen_and_never_handed_out(server: Host, admin: str) -> None:
+def test_a_server_only_table_is_listed_and_never_downloadable(server: Host, admin: str) -> None:
     assert server.ask("PUT", "/api/admin/tables/shop.secret", {"server_only": True}, token=admin)[0] == 200
     table = server.ask("GET", "/api/sync/manifest", token=admin)[1]["tables"]["shop.secret"]
     assert (table["server_only"], table["files"]) == (True, [])
@@ -141,7 +141,7 @@ def test_a_deregistered_table_is_gone_and_does_not_come_back(server: Host, admin
     assert list(server.ask("GET", "/api/sync/manifest", token=admin)[1]["tables"]) == ["shop.open"]
 
 
-def test_a_table_registered_anew_does_not_inherit_grants(server: Host, admin: str) -> None:
+def test_a_table_that_is_registered_again_inherits_no_grants(server: Host, admin: str) -> None:
     _, analyst = server.user(admin, "ann@example.com")
     grant(server, admin, "ann@example.com", "shop.secret")
     assert server.ask("DELETE", "/api/admin/tables/shop.secret", token=admin)[0] == 204
@@ -159,7 +159,7 @@ def test_a_service_extracts_and_reads_nothing(server: Host, admin: str) -> None:
     assert server.ask("POST", "/extract/csv", {"source": "shop"}, token=analyst)[0] == 403
 
 
-def test_an_unchanged_view_of_ones_own_is_a_304_whatever_changes_elsewhere(
+def test_a_reader_whose_tables_are_unchanged_gets_304_whatever_else_changes(
     server: Host, admin: str, files: Path
 ) -> None:
     import urllib.request

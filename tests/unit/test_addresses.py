@@ -29,7 +29,7 @@ INTERNAL = ("127.0.0.1", "10.0.0.1", "169.254.169.254", "168.63.129.16", "192.16
         "2606:4700::5efe:808:808",
     ],
 )
-def test_public_addresses(address: str) -> None:
+def test_addresses_of_the_internet_are_public(address: str) -> None:
     assert is_public(address)
 
 
@@ -83,7 +83,7 @@ def test_public_addresses(address: str) -> None:
         "0x7f000001",
     ],
 )
-def test_addresses_that_are_not_public(address: str) -> None:
+def test_private_reserved_and_malformed_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
@@ -114,7 +114,7 @@ def test_addresses_that_embed_ipv4_are_at_most_as_public(address: ipaddress.IPv4
 
 
 @given(st.integers(0, (1 << 128) - 1).map(ipaddress.IPv6Address), st.integers(0, (1 << 64) - 1))
-def test_attempts_are_counted_by_the_network_that_one_client_has(address: ipaddress.IPv6Address, host: int) -> None:
+def test_attempts_are_counted_by_the_network_of_a_client(address: ipaddress.IPv6Address, host: int) -> None:
     neighbour = ipaddress.IPv6Address(int(address) >> 64 << 64 | host)
     if address.ipv4_mapped is None and neighbour.ipv4_mapped is None:
         assert network_of(str(address)) == network_of(str(neighbour))
@@ -133,7 +133,7 @@ LETTERS = st.text(st.sampled_from(string.ascii_letters + "\u212a\u017f\u0130kKsS
 
 
 @given(LETTERS, LETTERS)
-def test_no_address_becomes_another_one(name: str, domain: str) -> None:
+def test_no_email_address_becomes_another_one(name: str, domain: str) -> None:
     text = f" {name}@{domain}.com "
     for kind in KINDS:
         try:
@@ -149,7 +149,7 @@ def test_no_address_becomes_another_one(name: str, domain: str) -> None:
 @pytest.mark.parametrize(
     "domain", ["e\u212aample.com", "\u017fhop.com", "ex\u0430mple.com", "example.com\u2028", "EXAMPLE.com"]
 )
-def test_a_domain_is_checked_before_it_is_lowered(domain: str) -> None:
+def test_a_domain_is_checked_before_it_is_lowercased(domain: str) -> None:
     if domain.isascii():
         assert TypeAdapter(Domain).validate_python(domain) == "example.com"
     else:

@@ -73,7 +73,7 @@ def test_attempts_are_numbered_and_limited(most: int | None, numbers: list[int])
     assert slept == [0.5, 0.7][: len(numbers) - 1]
 
 
-def test_repeated_requests_are_spaced_and_the_last_one_is_served() -> None:
+def test_repeated_requests_are_spaced_out_and_the_last_one_is_served() -> None:
     now = [100.0]
     pace = Pace(60.0, lambda: now[0])
     pauses = []

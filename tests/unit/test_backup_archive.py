@@ -76,7 +76,7 @@ def test_a_damaged_archive_is_refused(
     ],
     ids=["encrypted", "another compression", "compressed data", "more of it", "the size of the list", "its place"],
 )
-def test_damaged_zip_files_are_errors_of_the_input(
+def test_damaged_zip_files_are_reported_as_invalid_input(
     archive: bytes, tmp_path: Path, place: Callable[[bytes], int], by: int
 ) -> None:
     damaged = bytearray(archive)
@@ -87,7 +87,7 @@ def test_damaged_zip_files_are_errors_of_the_input(
         pass
 
 
-def test_an_error_of_what_is_done_with_an_archive_is_no_damage(archive: bytes, tmp_path: Path) -> None:
+def test_an_error_while_using_an_archive_is_not_reported_as_damage(archive: bytes, tmp_path: Path) -> None:
     path = tmp_path / "backup.zip"
     path.write_bytes(archive)
     with pytest.raises(KeyError, match="of the caller"), opened(path):

@@ -10,6 +10,7 @@ import pytest
 
 from analyst.backup.contents import RULES, Kind, kind_of
 from tests.processes import ROOT
+from tests.source_code import nodes, tree
 
 LIBRARY = ROOT / "shared/analyst"
 ID = "01hx0000000000000000000000"
@@ -22,7 +23,7 @@ _FOLDERS = {"state/", "state/notifications/", "state/memory/", "state/scripts/",
 def constants(path: Path) -> Mapping[str, str]:
     """Return the texts that a module names, those of other modules among them."""
     found: dict[str, str] = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree(path).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analyst"):
             home = ROOT / "shared" / Path(*(node.module or "").split("."))
             for alias in node.names:
@@ -59,7 +60,7 @@ def keys() -> Iterator[tuple[str, str]]:
     """Yield the keys and prefixes that the library composes, with the place of each."""
     for path in sorted(LIBRARY.rglob("*.py")):
         known = constants(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             text = text_of(node, known) if isinstance(node, ast.JoinedStr | ast.Constant) else None
             if text is not None and _KEY.fullmatch(text) and path.name != "contents.py":
                 yield text, str(path.relative_to(ROOT))
@@ -83,7 +84,7 @@ def test_the_keys_are_found_whether_they_are_written_out_or_composed(composed: M
 
 
 @pytest.mark.parametrize("key", ["state/later/a.json", "state/notifications/other.json", "state/x"])
-def test_what_no_rule_knows_of_the_state_is_kept(key: str) -> None:
+def test_keys_of_the_state_that_no_rule_covers_are_kept(key: str) -> None:
     assert kind_of(key) is Kind.ADDED
 
 
@@ -108,5 +109,5 @@ def test_what_no_rule_knows_of_the_state_is_kept(key: str) -> None:
         ("elsewhere/a.json", None),
     ],
 )
-def test_records_of_people_are_kept_and_what_is_under_way_is_not(key: str, kind: Kind | None) -> None:
+def test_records_of_people_are_kept_and_work_in_progress_is_not(key: str, kind: Kind | None) -> None:
     assert kind_of(key) is kind

@@ -35,7 +35,7 @@ SIZES = [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 3 * SEGMENT + 5]
 
 @pytest.mark.parametrize("key", [None, KEY])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_written_file_is_read(size: int, key: bytes | None) -> None:
+def test_a_written_file_can_be_read(size: int, key: bytes | None) -> None:
     content = bytes(range(251)) * (size // 251 + 1)
     content = content[:size]
     data = sealed(content, key)
@@ -45,7 +45,7 @@ def test_a_written_file_is_read(size: int, key: bytes | None) -> None:
 
 @settings(max_examples=examples(30))
 @given(data=st.data(), key=st.sampled_from([None, KEY]))
-def test_no_part_of_it_can_be_changed_cut_swapped_or_added(data: st.DataObject, key: bytes | None) -> None:
+def test_no_part_of_a_file_can_be_changed_cut_swapped_or_added(data: st.DataObject, key: bytes | None) -> None:
     whole = sealed(b"a" * SEGMENT + b"b" * SEGMENT + b"c" * 100, key)
     start = whole.index(b"\n") + 1
     segment = SEGMENT + SEAL
@@ -96,7 +96,7 @@ def test_an_encrypted_file_needs_its_key(key: bytes | None, reason: str) -> None
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_an_unfinished_file_is_cut_off(key: bytes | None) -> None:
+def test_an_unfinished_file_is_reported_as_truncated(key: bytes | None) -> None:
     with pytest.raises(DaError, match="cut off"):
         opened(sealed(b"x" * 3 * SEGMENT, key, is_finished=False), key)
 

@@ -76,13 +76,13 @@ def test_names_come_before_columns_and_texts(text: str, wanted: list[str]) -> No
     assert found(text) == wanted
 
 
-def test_only_what_may_be_read_is_found() -> None:
+def test_only_readable_tables_are_found() -> None:
     assert found("order", ANN, "orders", "customers") == ["orders", "customers"]
     assert found("salary", ANN, "orders") == []
     assert found("secret", ANN) == []
 
 
-def test_descriptions_are_found_at_once() -> None:
+def test_new_descriptions_are_found_at_once() -> None:
     store = MemoryStore()
     search = CatalogSearch(store)
     rules = access(SHOP)
@@ -95,7 +95,7 @@ def test_descriptions_are_found_at_once() -> None:
     assert len(search.find("channel", SHOP, rules, ADMIN, read_texts(store), limit=10).hits) == 1
 
 
-def test_words() -> None:
+def test_texts_are_split_into_lowercase_words_without_accents() -> None:
     assert list(words_of("orderDate order_date Čas-2")) == ["order", "date", "order", "date", "cas", "2"]
 
 

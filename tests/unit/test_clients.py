@@ -30,20 +30,20 @@ PEER = "10.0.0.9"
         ("fe80::1%eth0", 1, "fe80::1"),
     ],
 )
-def test_the_address_is_what_the_first_trusted_proxy_wrote(
+def test_the_address_is_the_one_that_the_first_trusted_proxy_wrote(
     forwarded_for: str | None, trusted_proxies: int, address: str
 ) -> None:
     assert client_address(PEER, forwarded_for, trusted_proxies) == address
 
 
 @given(forged=st.text(alphabet=st.characters(codec="latin-1")), trusted=st.integers(0, 3))
-def test_an_address_can_not_be_forged(forged: str, trusted: int) -> None:
+def test_an_address_cannot_be_forged(forged: str, trusted: int) -> None:
     proxies = ["203.0.113.7", "10.0.0.7", "10.0.0.8"][:trusted]
     expected = "203.0.113.7" if trusted else PEER
     assert client_address(PEER, ", ".join([forged, *proxies]), trusted) == expected
 
 
-def test_a_request_that_came_over_no_network_has_no_address() -> None:
+def test_a_request_without_a_network_has_no_address() -> None:
     assert client_address(None, None, 0) is None
     assert client_address("", None, 0) is None
 
@@ -63,5 +63,5 @@ def test_a_request_that_came_over_no_network_has_no_address() -> None:
         (None, ClientKind.OTHER),
     ],
 )
-def test_the_kind_is_what_the_client_says(user_agent: str | None, kind: ClientKind) -> None:
+def test_the_kind_of_client_is_read_from_its_user_agent(user_agent: str | None, kind: ClientKind) -> None:
     assert client_kind(user_agent) is kind

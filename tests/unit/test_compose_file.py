@@ -57,7 +57,7 @@ def test_services_start_when_those_they_need_are_healthy() -> None:
 
 @pytest.mark.skipif(not PROGRAMS, reason="neither docker-compose nor docker is installed")
 @pytest.mark.parametrize("profile", ["extract", "s3", "full"])
-def test_the_programs_that_are_here_accept_it(profile: str) -> None:
+def test_the_installed_versions_of_compose_accept_the_file(profile: str) -> None:
     environ = {**os.environ, "SERVICE_TOKEN": "s" * 32, "BOOTSTRAP_SECRET": "b" * 32, "COMPOSE_PROFILES": profile}
     for program in PROGRAMS:
         command = [*program, "-f", str(ROOT / "docker-compose.yml"), "config", "-q"]

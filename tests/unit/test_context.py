@@ -29,7 +29,9 @@ def test_settings_are_read_on_first_use() -> None:
         _ = process.settings
 
 
-def test_the_file_of_the_instance_is_read_once_and_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_instance_file_is_read_once_and_its_warnings_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "instance.yaml"
     file.write_text("instance: {name: Example, nmae: x}")
     process = Process({"DATA_DIR": str(tmp_path)}, default_file=file)
@@ -39,7 +41,7 @@ def test_the_file_of_the_instance_is_read_once_and_warned_of(tmp_path: Path, cap
     ]
 
 
-def test_the_file_of_the_instance_can_be_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_instance_file_can_be_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with cloud("s3", tmp_path) as bucket:
         for name, value in bucket.settings.items():
             monkeypatch.setenv(name, value)
@@ -65,7 +67,7 @@ def test_everything_is_made_once_however_many_ask_at_once(tmp_path: Path) -> Non
     process.background.close()
 
 
-def test_given_settings_are_used() -> None:
+def test_settings_that_are_passed_in_are_used() -> None:
     store = MemoryStore()
     assert Process({}, store=store).store is store
 

@@ -107,7 +107,7 @@ def test_the_folder_of_a_host_that_has_ended_is_deleted(tmp_path: Path) -> None:
     assert (left.exists(), here.exists()) == (False, True)
 
 
-def test_a_file_grows_with_its_labels(tmp_path: Path) -> None:
+def test_the_file_of_a_process_grows_with_its_labels(tmp_path: Path) -> None:
     counters = Counters(host_folder(tmp_path, os.getpid()))
     for number in range(3_000):
         counters.add(REQUESTS, (f"function-{number}", "200"))

@@ -78,7 +78,7 @@ def prepared(cloud: Cloud) -> Cloud:
     return cloud
 
 
-def test_a_publish_may_be_cut_anywhere(forks: Forks, prepared: Cloud) -> None:
+def test_a_publish_can_be_interrupted_anywhere(forks: Forks, prepared: Cloud) -> None:
     crashed = crash_everywhere(forks, prepared, "extract", 2)
     assert len(crashed) * STRIDE >= 8
     for store in crashed:
@@ -91,7 +91,7 @@ def test_a_publish_may_be_cut_anywhere(forks: Forks, prepared: Cloud) -> None:
 
 
 @pytest.mark.parametrize(("what", "embedded"), [("rebuild", EMBEDDED), ("rebuild in parts", 0)])
-def test_a_rebuild_may_be_cut_anywhere(forks: Forks, prepared: Cloud, what: str, embedded: int) -> None:
+def test_a_rebuild_can_be_interrupted_anywhere(forks: Forks, prepared: Cloud, what: str, embedded: int) -> None:
     crash_worker.extract(prepared.open(), 2)
     crashed = crash_everywhere(forks, prepared, what, 2)
     assert len(crashed) * STRIDE >= 12

@@ -92,7 +92,7 @@ def manifests(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("service", FOUND, ids=lambda service: service.name)
-def test_a_service_of_knative_is_as_large_as_its_group_and_confined(service: Service) -> None:
+def test_a_knative_service_is_confined_and_as_large_as_its_group(service: Service) -> None:
     knative, account = manifests(service.name)
     spec = knative["spec"]["template"]["spec"]
     (container,) = spec["containers"]

@@ -27,7 +27,7 @@ def test_statements_with_parameters_search_no_folders_for_pandas(monkeypatch: py
     assert "pandas" not in searches.names
 
 
-def test_pandas_is_missing_and_not_taken_for_loaded() -> None:
+def test_a_missing_pandas_is_not_taken_for_a_loaded_one() -> None:
     with duckdb_files.connect(threads=1):
         pass
     with pytest.raises(ModuleNotFoundError, match="pandas"):

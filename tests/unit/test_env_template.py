@@ -19,7 +19,7 @@ def test_the_template_explains_every_setting(name: str) -> None:
     assert re.search(rf"^# .*\n(?:#?\w+=.*\n)*#?{name}=", TEMPLATE, re.MULTILINE)
 
 
-def test_the_template_names_nothing_that_is_not_read() -> None:
+def test_the_template_contains_only_variables_that_are_read() -> None:
     compose = (ROOT / "docker-compose.yml").read_text()
     named = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", TEMPLATE, re.MULTILINE))
     read = set(re.findall(r"\$\{(\w+)", compose)) | {"LOCAL_ADDRESS"}

@@ -15,7 +15,9 @@ names = st.one_of(
 
 
 @given(st.tuples(names, names), st.tuples(names, names))
-def test_folders_are_no_devices_and_no_two_tables_share_one(one: tuple[str, str], other: tuple[str, str]) -> None:
+def test_no_folder_is_named_like_a_device_and_no_two_tables_share_one(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
     workspace = Workspace(Path("/work"))
     folder, second = workspace.folder(".".join(one)), workspace.folder(".".join(other))
     parts = folder.relative_to(workspace.parquet).parts

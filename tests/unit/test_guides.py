@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from da.main import app
+from da.app import app
 from infra.cli_reference import TARGET, reference
 from tests.processes import ROOT
 
@@ -23,20 +23,20 @@ def links(page: Path) -> set[Path]:
     return {(page.parent / target).resolve() for target in targets}
 
 
-def test_the_reference_of_the_command_line_is_what_the_commands_say() -> None:
+def test_the_reference_of_the_command_line_matches_the_commands() -> None:
     assert TARGET.read_text(encoding="utf-8") == reference(), "run `make docs`"
 
 
-def test_every_guide_is_reached_from_the_readme() -> None:
+def test_every_guide_is_linked_from_the_readme() -> None:
     assert {guide.resolve() for guide in GUIDES} <= links(README)
 
 
 @pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda page: page.name)
-def test_links_lead_to_files_that_are_there(page: Path) -> None:
+def test_links_lead_to_existing_files(page: Path) -> None:
     assert [target for target in links(page) if not target.exists()] == []
 
 
-def test_the_readme_is_read_in_one_go() -> None:
+def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 160
 
 

@@ -54,13 +54,11 @@ def test_connections_are_reused(server: ThreadingHTTPServer) -> None:
 
 
 @pytest.mark.parametrize(("redirects", "status"), [(0, 302), (1, 200)])
-def test_a_redirect_is_followed_only_where_it_is_allowed(
-    server: ThreadingHTTPServer, redirects: int, status: int
-) -> None:
+def test_redirects_are_followed_only_where_allowed(server: ThreadingHTTPServer, redirects: int, status: int) -> None:
     assert HttpClient().request("GET", url(server, "/elsewhere"), redirects=redirects).status == status
 
 
-def test_a_response_that_breaks_off_is_unavailable(server: ThreadingHTTPServer) -> None:
+def test_a_truncated_response_is_a_temporary_error(server: ThreadingHTTPServer) -> None:
     with pytest.raises(UnavailableError, match=r"^http://127\.0\.0\.1:\d+ does not answer: \w+$"):
         HttpClient().request("GET", url(server, "/broken"))
 
@@ -79,5 +77,5 @@ def test_an_error_shows_neither_credentials_nor_the_query() -> None:
         ("https://a@b@c/", "https://c"),
     ],
 )
-def test_an_origin_is_scheme_and_server(address: str, shown: str) -> None:
+def test_an_origin_is_a_scheme_and_a_server(address: str, shown: str) -> None:
     assert origin(address) == shown

@@ -24,7 +24,7 @@ def test_sampled_tests_are_marked(path: Path) -> None:
     assert ("pytest.mark.many" in path.read_text()) is bool(names(path) & {"sample", "size"})
 
 
-def test_there_are_such_tests() -> None:
+def test_tests_with_reduced_samples_exist() -> None:
     assert sum(bool(names(path) & {"sample", "size"}) for path in FILES) >= 5
 
 
@@ -43,14 +43,14 @@ def test_tests_left_out_by_one_target_are_run_by_another() -> None:
     assert '-m "hypothesis or many" --hypothesis-profile many' in recipe("e2e")
 
 
-def test_a_change_has_to_pass_both() -> None:
+def test_a_change_has_to_pass_the_short_and_the_long_tests() -> None:
     commands = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line.startswith("make ")]
     assert commands == ["make test", "make test-long"]
     workflow = (ROOT / ".github/workflows/test.yml").read_text()
     assert [line for line in re.findall(r"- run: (make .*)", workflow) if "test" in line] == commands
 
 
-def test_every_marker_is_one_that_a_target_names() -> None:
+def test_every_marker_is_named_by_a_target() -> None:
     markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
     makefile = (ROOT / "Makefile").read_text()
     named = {word for found in re.findall(r'-m "([^"]+)"', makefile) for word in found.split()}

@@ -3,7 +3,7 @@
 from da.errors import is_interrupted
 
 
-def test_an_error_that_ctrl_c_caused_is_recognized() -> None:
+def test_an_error_caused_by_ctrl_c_is_recognized() -> None:
     error = ImportError("initialization failed")
     assert not is_interrupted(error)
     error.__cause__ = KeyboardInterrupt()

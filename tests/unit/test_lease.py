@@ -48,7 +48,7 @@ def world(quick_store: Store) -> World:
     return World(quick_store)
 
 
-def test_one_holds_it_and_the_next_acquires_it_when_it_is_released(world: World) -> None:
+def test_one_process_holds_a_lease_and_the_next_acquires_it_when_it_is_released(world: World) -> None:
     with world.taken() as first:
         assert first.epoch == 1
         assert world.take() is None
@@ -58,7 +58,7 @@ def test_one_holds_it_and_the_next_acquires_it_when_it_is_released(world: World)
     assert world.lock()["released"]
 
 
-def test_the_lock_says_who_holds_it(world: World) -> None:
+def test_the_lock_names_its_holder(world: World) -> None:
     with world.taken(run_id="01J", owner="me", ttl=60.0):
         lock = world.lock()
         assert {name: lock[name] for name in ("owner", "epoch", "ttl_s", "released", "run_id")} == {
@@ -71,14 +71,14 @@ def test_the_lock_says_who_holds_it(world: World) -> None:
         assert lock["host"]
 
 
-def test_leases_of_different_names_do_not_meet(world: World) -> None:
+def test_leases_of_different_names_do_not_interfere(world: World) -> None:
     with world.taken(), ExitStack() as stack:
         other = acquire(world.store, "sweep")
         assert other is not None
         stack.enter_context(other)
 
 
-def test_it_is_taken_over_only_when_it_is_overdue_by_the_stores_clock(world: World) -> None:
+def test_a_lease_is_taken_over_only_when_it_is_overdue_by_the_clock_of_the_store(world: World) -> None:
     with world.taken(ttl=30.0):
         world.time = 1e6
         world.store_time = 35.0
@@ -88,7 +88,7 @@ def test_it_is_taken_over_only_when_it_is_overdue_by_the_stores_clock(world: Wor
             assert second.epoch == 2
 
 
-def test_a_holder_that_lost_it_gets_an_error_and_releases_nothing(world: World) -> None:
+def test_a_holder_that_lost_its_lease_gets_an_error_and_releases_nothing(world: World) -> None:
     first = world.taken()
     world.store_time = 36.0
     with world.taken() as second:
@@ -100,14 +100,14 @@ def test_a_holder_that_lost_it_gets_an_error_and_releases_nothing(world: World) 
         assert world.take() is None
 
 
-def test_a_holder_that_resumed_late_keeps_a_lease_that_nobody_took(world: World) -> None:
+def test_a_holder_that_resumes_late_keeps_a_lease_that_nobody_took(world: World) -> None:
     with world.taken() as lease:
         world.store_time = world.time = 1000.0
         lease.check()
         assert world.take() is None, "the check was a heartbeat"
 
 
-def test_a_holder_that_resumed_late_gets_an_error_before_its_next_heartbeat(world: World) -> None:
+def test_a_holder_that_resumes_late_gets_an_error_before_its_next_heartbeat(world: World) -> None:
     with world.taken() as first:
         world.store_time = world.time = 1000.0
         with world.taken() as second:
@@ -116,7 +116,7 @@ def test_a_holder_that_resumed_late_gets_an_error_before_its_next_heartbeat(worl
             second.check()
 
 
-def test_a_lease_that_was_given_back_is_not_held(world: World) -> None:
+def test_a_released_lease_is_not_held(world: World) -> None:
     lease = world.taken()
     lease.release()
     lease.release()
@@ -153,14 +153,14 @@ def test_an_invalid_lock_is_reported_and_kept(world: World) -> None:
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("again", [None, *Fault])
-def test_a_lease_whose_answer_was_lost_is_held_all_the_same(world: World, fault: Fault, again: Fault | None) -> None:
+def test_a_lease_whose_answer_was_lost_is_still_held(world: World, fault: Fault, again: Fault | None) -> None:
     with world.taken(FaultyStore(world.store, puts=[fault, again])) as lease:
         lease.check()
         assert lease.epoch == world.lock()["epoch"] == 1
         assert world.take() is None
 
 
-def test_it_waits_as_configured(world: World) -> None:
+def test_pauses_between_attempts_are_as_configured(world: World) -> None:
     waits: list[float] = []
     lost = [Fault.NEVER] * 3
     world.taken(FaultyStore(world.store, puts=[*lost, None, *lost]), sleep=waits.append).release()
@@ -188,13 +188,13 @@ def test_a_heartbeat_whose_answer_was_lost_loses_nothing(world: World, fault: Fa
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_a_release_whose_answer_was_lost_is_done(world: World, fault: Fault) -> None:
+def test_a_release_whose_answer_was_lost_has_happened(world: World, fault: Fault) -> None:
     world.taken(FaultyStore(world.store, puts=[None, fault])).release()
     with world.taken() as second:
         assert second.epoch == 2
 
 
-def test_a_release_that_finds_no_store_lets_the_lease_lapse(world: World) -> None:
+def test_a_lease_lapses_if_the_store_is_unavailable_at_its_release(world: World) -> None:
     lease = world.taken(FaultyStore(world.store, puts=[None, *[Fault.NEVER] * 99]))
     lease.release()
     assert world.take() is None
@@ -202,7 +202,7 @@ def test_a_release_that_finds_no_store_lets_the_lease_lapse(world: World) -> Non
     world.taken().release()
 
 
-def test_a_store_that_is_silent_for_a_while_loses_nothing_and_for_a_ttl_all(world: World) -> None:
+def test_a_lease_survives_a_store_that_is_silent_for_a_while_but_not_for_its_ttl(world: World) -> None:
     store = FaultyStore(world.store)
     with world.taken(store) as lease:
         for world.time, silent in ((10.0, True), (29.0, True), (29.5, False), (55.0, True)):
@@ -234,7 +234,7 @@ class Watched(FaultyStore):
         return version
 
 
-def test_it_sends_heartbeats_by_itself_and_none_after_its_end(world: World) -> None:
+def test_a_lease_sends_heartbeats_by_itself_until_it_ends(world: World) -> None:
     store = Watched(world.store, writes=4)
     with world.taken(store, ttl=0.03):
         assert store.reached.wait(30)
@@ -244,7 +244,7 @@ def test_it_sends_heartbeats_by_itself_and_none_after_its_end(world: World) -> N
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lease-")]
 
 
-def test_it_sends_no_heartbeat_once_it_is_lost(world: World) -> None:
+def test_a_lost_lease_sends_no_more_heartbeats(world: World) -> None:
     lease = world.taken(ttl=0.03)
     world.store.put(
         KEY, b'{"owner":"b","epoch":9,"ttl_s":30,"released":false,"run_id":"","host":"b","id":"b"}', if_version=ANY
@@ -279,13 +279,14 @@ def test_one_of_fifty_processes_takes_over_from_a_dead_holder(cloud: Cloud) -> N
     dead.release()
 
 
-def test_contenders_in_many_processes_hold_it_one_at_a_time(cloud: Cloud) -> None:
+@pytest.mark.slow
+def test_contenders_in_many_processes_hold_a_lease_one_at_a_time(cloud: Cloud) -> None:
     held = contend(cloud, "turns", "16")
     assert [epoch for epoch, _, _ in held] == list(range(1, 16 + 1))
     assert all(former[2] <= latter[1] for former, latter in pairwise(held))
 
 
-def test_a_put_of_another_program_in_its_place_is_no_lease(world: World) -> None:
+def test_an_object_of_another_program_in_place_of_a_lock_is_not_a_lease(world: World) -> None:
     world.store.put(KEY, b"not a lock", if_version=ABSENT)
     with pytest.raises(UnavailableError, match="delete it while nothing is running"):
         world.take()

@@ -16,7 +16,7 @@ SETTINGS = "select current_setting('threads'), current_setting('memory_limit'), 
 KEPT = "select current_setting('preserve_insertion_order'), current_setting('enable_external_file_cache')"
 
 
-def test_a_block_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+def test_a_block_leaves_nothing_for_the_next(tmp_path: Path) -> None:
     path = tmp_path / "a.duckdb"
     for _ in range(3):
         with duckdb_files.lent() as con:
@@ -33,7 +33,7 @@ def test_a_block_leaves_nothing_to_the_next(tmp_path: Path) -> None:
         assert con.execute("select count(*) from file.main.rows").fetchall() == [(3,)]
 
 
-def test_a_block_gets_the_limits_that_it_asks_for(tmp_path: Path) -> None:
+def test_a_block_gets_the_limits_that_it_requests(tmp_path: Path) -> None:
     for memory_limit in ("100MiB", "200MiB", "50MiB", "50MiB"):
         folder = tmp_path / memory_limit
         with duckdb_files.lent(memory_limit=memory_limit, temp_dir=folder) as con:
@@ -43,7 +43,7 @@ def test_a_block_gets_the_limits_that_it_asks_for(tmp_path: Path) -> None:
         assert con.execute(SETTINGS).fetchall()[0][2] == ""
 
 
-def test_blocks_at_the_same_time_have_databases_of_their_own() -> None:
+def test_simultaneous_blocks_have_databases_of_their_own() -> None:
     with duckdb_files.lent() as one, duckdb_files.lent() as other, duckdb_files.lent() as third:
         for con in (one, other, third):
             con.execute("attach ':memory:' as same")
@@ -58,7 +58,7 @@ def test_files_are_read_again_by_the_next_block(tmp_path: Path) -> None:
             assert con.execute(f"select n from read_parquet('{path}')").fetchall() == [(number,)]
 
 
-def test_after_an_error_the_next_block_gets_another_one() -> None:
+def test_after_an_error_the_next_block_gets_another_database() -> None:
     def fail() -> None:
         with duckdb_files.lent() as con:
             con.execute("attach ':memory:' as left_over; create table left_over.main.t (n int)")
@@ -86,7 +86,7 @@ def test_a_confined_block_can_access_its_folder_only(tmp_path: Path) -> None:
                 con.execute(statement)
 
 
-def test_a_confined_block_leaves_nothing_to_the_next() -> None:
+def test_a_confined_block_leaves_nothing_for_the_next() -> None:
     before: set[Path] = set()
     for number in range(4):
         with duckdb_files.lent_confined() as (con, home):
@@ -104,7 +104,7 @@ def test_a_confined_block_leaves_nothing_to_the_next() -> None:
             before.add(home)
 
 
-def test_a_confined_block_can_t_log_the_next() -> None:
+def test_a_confined_block_cannot_log_statements_of_the_next() -> None:
     """DuckDB's functions enable its log although the configuration is locked, for all connections of an instance."""
     with duckdb_files.lent_confined() as (con, _):
         con.execute("select * from enable_logging('QueryLog', storage = 'memory')")
@@ -113,7 +113,7 @@ def test_a_confined_block_can_t_log_the_next() -> None:
         assert con.execute("select message from duckdb_logs").fetchall() == []
 
 
-def test_after_an_error_the_next_confined_block_gets_another_one() -> None:
+def test_after_an_error_the_next_confined_block_gets_another_database() -> None:
     def fail() -> Path:
         with duckdb_files.lent_confined() as (con, home):
             seen.append(home)
@@ -129,14 +129,14 @@ def test_after_an_error_the_next_confined_block_gets_another_one() -> None:
         assert con.execute(OWN).fetchall() == [("memory",)]
 
 
-def test_confined_blocks_at_the_same_time_can_t_read_each_other_s_folders() -> None:
+def test_simultaneous_confined_blocks_cannot_read_folders_of_each_other() -> None:
     with duckdb_files.lent_confined() as (_one, home), duckdb_files.lent_confined() as (other, _):
         (home / "a.txt").write_text("a")
         with pytest.raises(duckdb.PermissionException, match="disabled by configuration"):
             other.execute(f"select content from read_text('{home / 'a.txt'}')")
 
 
-def test_a_file_is_known_until_somebody_changes_it(tmp_path: Path) -> None:
+def test_a_file_is_cached_until_somebody_changes_it(tmp_path: Path) -> None:
     path = tmp_path / "a.duckdb"
     with duckdb_files.lent() as con:
         duckdb_files.create(con, path, "file")

@@ -69,7 +69,7 @@ def test_materialized_tables_come_from_their_inputs() -> None:
         ((), set()),
     ],
 )
-def test_nothing_is_connected_through_what_is_hidden(granted: tuple[str, ...], wanted: set[str]) -> None:
+def test_hidden_tables_connect_nothing_in_the_lineage(granted: tuple[str, ...], wanted: set[str]) -> None:
     graph = seen(ANN, *granted)
     assert edges(graph) == wanted
     assert {each.name for each in graph.nodes if "." in each.name} == set(granted)
@@ -83,13 +83,13 @@ def test_a_table_is_out_of_date_once_an_input_has_changed() -> None:
     assert not any(each.is_stale for each in hidden.nodes)
 
 
-def test_a_part_of_the_graph() -> None:
+def test_a_part_of_the_graph_follows_a_direction_and_a_depth() -> None:
     assert edges(around(seen(), "table:marts.daily", "down", 9)) == {"marts.daily > marts.weekly"}
     assert edges(around(seen(), "table:marts.weekly", "up", 1)) == {"marts.daily > marts.weekly"}
     assert len(edges(around(seen(), "table:marts.daily", "both", 9))) == 5
 
 
-def test_how_it_is_drawn() -> None:
+def test_the_graph_is_drawn_as_a_tree() -> None:
     graph = around(seen(), "table:marts.daily", "both", 9).model_dump(mode="json")
     assert tree(graph, "table:marts.daily") == [
         "marts.daily (materialized)",

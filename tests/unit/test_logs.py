@@ -21,7 +21,7 @@ def test_a_record_is_one_line_of_json() -> None:
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def test_a_trace_has_the_names_of_cloud_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_has_the_field_names_of_cloud_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "acme")
     assert trace_fields(TRACE) == {
         "logging.googleapis.com/trace": "projects/acme/traces/4bf92f3577b34da6a3ce929d0e0e4736",

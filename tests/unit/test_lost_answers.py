@@ -69,7 +69,9 @@ def bucket() -> Bucket:
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("deed", DEEDS)
-def test_one_answer_may_be_lost(bucket: Bucket, deed: str, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_single_answer_of_the_store_may_be_lost(
+    bucket: Bucket, deed: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkpoints, "EVERY", 3)
     do, puts = DEEDS[deed]
     for number in range(puts):

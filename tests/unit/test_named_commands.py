@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from da.main import app
+from da.app import app
 
 ROOT = Path(__file__).parents[2]
 COMMAND = typer.main.get_command(app)
@@ -53,7 +53,7 @@ def found(words: str, *, groups: bool = False) -> bool:
     return groups or not hasattr(command, "get_command")
 
 
-def test_every_command_that_a_text_names_exists() -> None:
+def test_every_command_named_in_a_text_exists() -> None:
     named = {(words, place, groups) for place, text, groups in texts() for words in NAMED.findall(text)}
     assert len(named) > 50
     wrong = [f"{place} names 'da {words}'" for words, place, groups in sorted(named) if not found(words, groups=groups)]
@@ -71,7 +71,7 @@ def test_every_command_that_a_text_names_exists() -> None:
         ("--version", True),
     ],
 )
-def test_commands_are_recognized(words: str, exists: bool) -> None:
+def test_commands_in_texts_are_recognized(words: str, exists: bool) -> None:
     assert found(words) is exists
 
 

@@ -22,7 +22,7 @@ def test_a_file_beside_the_code_is_in_the_wheel(path: Path) -> None:
     assert any(fnmatch(path.name, pattern) for pattern in PROJECT["package-data"]["*"])
 
 
-def test_every_package_of_da_is_in_its_wheel() -> None:
+def test_every_package_of_da_is_in_the_wheel() -> None:
     packages = {
         ".".join(("da", *path.parent.relative_to(ROOT / "shared/da").parts))
         for path in (ROOT / "shared/da").rglob("*.py")

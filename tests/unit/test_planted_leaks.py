@@ -4,7 +4,7 @@ from tests.planted_leaks import PATCHES
 from tests.processes import ROOT
 
 
-def test_every_planted_leak_changes_one_place() -> None:
+def test_every_planted_leak_changes_exactly_one_place() -> None:
     counts = {
         (patch.path, patch.old): (ROOT / patch.path).read_text(encoding="utf-8").count(patch.old) for patch in PATCHES
     }

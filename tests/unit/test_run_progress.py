@@ -34,7 +34,7 @@ def wait_until(is_so: Callable[[], object]) -> None:
         pause.wait(0.005)
 
 
-def test_a_run_publishes_what_it_has_read_and_is_reading_and_removes_it_at_the_end(store: MemoryStore) -> None:
+def test_a_run_publishes_its_progress_and_removes_it_at_the_end(store: MemoryStore) -> None:
     run = begun(store)
     following = Following(store, Snapshots(store), datetime.now(UTC))
     with Reading(run, interval=0.005) as reading:
@@ -51,14 +51,14 @@ def test_a_run_publishes_what_it_has_read_and_is_reading_and_removes_it_at_the_e
     assert list(under_way(store, 10)) == []
 
 
-def test_a_run_that_ends_at_once_publishes_nothing(store: MemoryStore) -> None:
+def test_a_run_that_ends_at_once_publishes_no_progress(store: MemoryStore) -> None:
     with Reading(begun(store)) as reading:
         reading.begin("orders")
         reading.end(DONE)
     assert list(store.list("state/progress/")) == []
 
 
-def test_a_store_that_fails_does_not_fail_the_run() -> None:
+def test_a_store_that_cannot_take_progress_does_not_fail_the_run() -> None:
     tried = threading.Event()
 
     class Failing(MemoryStore):
@@ -79,7 +79,7 @@ def test_an_invalid_run_id_has_no_progress(store: MemoryStore) -> None:
     assert progress_of(store, "../../x") is None
 
 
-def test_a_run_without_progress_is_lost_after_a_minute_and_one_with_it_is_not(store: MemoryStore) -> None:
+def test_a_run_without_progress_is_lost_after_a_minute_and_one_with_progress_is_not(store: MemoryStore) -> None:
     run = begun(store)
     later = Following(store, Snapshots(store), datetime.now(UTC) + timedelta(seconds=61))
     assert later.of(run.run_id).runs[0].status == "lost"

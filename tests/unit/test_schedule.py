@@ -58,7 +58,7 @@ def times_after(schedule: Schedule, moment: datetime, count: int) -> list[dateti
 
 @settings(deadline=None)
 @given(schedules, moments)
-def test_times_follow_each_other_and_are_the_same_from_wherever_one_looks(schedule: Schedule, moment: datetime) -> None:
+def test_times_are_in_order_and_do_not_depend_on_the_moment_of_the_query(schedule: Schedule, moment: datetime) -> None:
     found = times_after(schedule, moment, 6)
     assert all(earlier < later for earlier, later in pairwise([moment, *found]))
     for earlier, later in pairwise(found):
@@ -69,7 +69,7 @@ def test_times_follow_each_other_and_are_the_same_from_wherever_one_looks(schedu
 
 @settings(deadline=None)
 @given(schedules, moments, st.lists(st.integers(1, 3000), max_size=30))
-def test_each_time_is_run_once_at_the_first_call_from_then_on(
+def test_each_time_causes_one_run_at_the_first_call_after_it(
     schedule: Schedule, start: datetime, pauses: list[int]
 ) -> None:
     called, ran = start, start
@@ -90,7 +90,7 @@ def changes(zone: ZoneInfo) -> list[datetime]:
 
 
 @pytest.mark.parametrize("name", ZONES)
-def test_a_time_of_day_comes_once_a_day_whatever_clocks_do(name: str) -> None:
+def test_a_time_of_day_occurs_once_a_day_whatever_the_clocks_do(name: str) -> None:
     zone, wanted = ZoneInfo(name), ["00:00", "00:30", "01:45", "02:00", "02:15", "02:30", "03:00", "23:59"]
     schedule = Schedule.parse(f"daily {','.join(wanted)} {name}")
     for change in changes(zone):
@@ -130,7 +130,7 @@ NEXT = [
 
 
 @pytest.mark.parametrize(("text", "due"), NEXT)
-def test_the_next_time_is_as_it_is_written(text: str, due: str | None) -> None:
+def test_the_next_time_is_computed_from_each_syntax(text: str, due: str | None) -> None:
     expected = None if due is None else datetime.fromisoformat(due).replace(tzinfo=UTC)
     assert Schedule.parse(text).next_due(AT_NOON) == expected
     assert re.fullmatch(PATTERN, text)
@@ -151,12 +151,12 @@ DUE = [
 
 
 @pytest.mark.parametrize(("text", "ran", "due"), DUE)
-def test_it_is_due_when_a_time_has_come_since_the_last_run(text: str, ran: str, due: bool) -> None:
+def test_a_schedule_is_due_if_one_of_its_times_has_passed_since_the_last_run(text: str, ran: str, due: bool) -> None:
     last_run = datetime.fromisoformat(f"2026-03-28T{ran}").replace(tzinfo=UTC)
     assert Schedule.parse(text).is_due(last_run, AT_NOON) == due
 
 
-def test_a_first_run_is_due_except_with_never() -> None:
+def test_a_first_run_is_due_unless_the_schedule_is_never() -> None:
     assert Schedule.parse("daily 05:00").is_due(None, AT_NOON)
     assert not Schedule.parse("never").is_due(None, AT_NOON)
 

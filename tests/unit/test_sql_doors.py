@@ -2,10 +2,12 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
 
 from tests.processes import ROOT
+from tests.source_code import tree
 
 DOORS = {"quote", "quote_text", "quote_path", "checked_type", "len", "range", "int", "sum", "max", "min"}
 """The functions that make SQL of what comes from outside, and such as give numbers."""
@@ -17,24 +19,27 @@ _SQL = re.compile(
 )
 
 
+def modules() -> Iterator[tuple[str, Path]]:
+    for folder in ("shared/analyst", "shared/da", "functions"):
+        yield from ((str(path.relative_to(ROOT)), path) for path in sorted((ROOT / folder).rglob("*.py")))
+
+
 @cache
-def modules() -> list[tuple[str, ast.Module]]:
-    paths = (path for folder in ("shared/analyst", "shared/da", "functions") for path in (ROOT / folder).rglob("*.py"))
-    return [(str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in sorted(paths)]
+def strings_of(path: Path) -> list[tuple[ast.AST, ast.JoinedStr]]:
+    return list(strings(tree(path)))
 
 
-def scopes(tree: ast.Module) -> Iterator[ast.AST]:
-    yield tree
-    yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-
-
-def strings(scope: ast.AST) -> Iterator[ast.JoinedStr]:
-    """Find the f-strings of a scope that look like SQL."""
-    for node in ast.walk(scope):
+def strings(module: ast.Module) -> Iterator[tuple[ast.AST, ast.JoinedStr]]:
+    """Find the f-strings of a module that look like SQL, each with the function around it, or the module."""
+    pending: list[tuple[ast.AST, ast.AST]] = [(module, module)]
+    while pending:
+        scope, node = pending.pop()
         if isinstance(node, ast.JoinedStr):
             text = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
             if _SQL.search(text):
-                yield node
+                yield scope, node
+        inner = node if isinstance(node, ast.FunctionDef) else scope
+        pending += [(inner, child) for child in ast.iter_child_nodes(node)]
 
 
 class Scope:
@@ -96,26 +101,15 @@ class Scope:
         return False
 
 
-def strange_in(tree: ast.Module) -> set[str]:
-    """List what goes into SQL in a module and is made by no door."""
-    strange: set[str] = set()
-    for node in scopes(tree) if any(strings(tree)) else ():
-        texts = list(strings(node))
-        if not texts:
-            continue
-        scope = Scope(node)
-        inner = [one for one in ast.walk(node) if one is not node and isinstance(one, ast.FunctionDef)]
-        nested = {id(text) for one in inner for text in strings(one)}
-        for text in texts:
-            if id(text) not in nested:
-                parts = (part.value for part in text.values if isinstance(part, ast.FormattedValue))
-                strange |= {ast.unparse(part) for part in parts if not scope.is_made(part)}
-    return strange
-
-
-def found() -> dict[str, set[str]]:
-    """List what goes into SQL and is made by no door, by module."""
-    return {path: strange_in(tree) for path, tree in modules()}
+def strange_in(found: Iterable[tuple[ast.AST, ast.JoinedStr]]) -> set[str]:
+    """List what goes into SQL and is made by no door."""
+    scope_of = cache(Scope)
+    return {
+        ast.unparse(part.value)
+        for around, text in found
+        for part in text.values
+        if isinstance(part, ast.FormattedValue) and not scope_of(around).is_made(part.value)
+    }
 
 
 LISTED: dict[str, set[str]] = {
@@ -296,6 +290,7 @@ LISTED: dict[str, set[str]] = {
         "query",
         "usual",
     },
+    "shared/da/types.py": {"value"},  # SQL of the caller
     "shared/da/imports/old_state.py": {"', '.join(values)"},
     "shared/da/commands/explore.py": {"sql_name"},  # the server's own name of a table, for a statement at the server
     "shared/da/metrics/compilation.py": {
@@ -345,34 +340,36 @@ MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/", "s
 """Where SQL is put together of templates and constants throughout."""
 
 
-def test_outside_input_becomes_sql_only_through_a_door() -> None:
+def test_outside_input_becomes_sql_only_through_the_checked_functions() -> None:
     strange = {
-        path: made - LISTED.get(path, set()) for path, made in found().items() if not path.startswith(MADE_OF_TEMPLATES)
+        name: strange_in(strings_of(path)) - LISTED.get(name, set())
+        for name, path in modules()
+        if not name.startswith(MADE_OF_TEMPLATES)
     }
-    assert {path: made for path, made in strange.items() if made} == {}, (
+    assert {name: made for name, made in strange.items() if made} == {}, (
         "use quote, quote_text or checked_type; or list it, if it can't come from outside"
     )
 
 
 def test_the_look_finds_what_is_made_by_no_door() -> None:
-    tree = ast.parse(
+    module = ast.parse(
         "def f(con, kind, name):\n"
         "    con.execute(f'select cast(null as {kind}) as {quote(name)}')\n"
         "    con.execute(f'drop view {name}')\n"
         "    con.execute(f'select {checked_type(kind)}')\n"
     )
-    assert strange_in(tree) == {"kind", "name"}
+    assert strange_in(strings(module)) == {"kind", "name"}
 
 
-def test_no_text_or_name_is_quoted_by_hand() -> None:
+def test_no_literal_or_identifier_is_quoted_by_hand() -> None:
     by_hand = [
-        f"{path}:{text.lineno}"
-        for path, tree in modules()
-        if not path.startswith(MADE_OF_TEMPLATES)
-        for text in strings(tree)
+        f"{name}:{text.lineno}"
+        for name, path in modules()
+        if not name.startswith(MADE_OF_TEMPLATES)
+        for _around, text in strings_of(path)
         for before, part, after in zip(text.values, text.values[1:], text.values[2:], strict=False)
         if isinstance(part, ast.FormattedValue) and isinstance(before, ast.Constant) and isinstance(after, ast.Constant)
         if str(before.value)[-1:] in {"'", '"'} and str(after.value)[:1] == str(before.value)[-1:]
-        if not Scope(tree).is_made(part.value)
+        if not Scope(tree(path)).is_made(part.value)
     ]
     assert by_hand == []

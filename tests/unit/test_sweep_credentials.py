@@ -9,7 +9,7 @@ from tests.doubles.memory_store import MemoryStore
 DAY = 86_400.0
 
 
-def test_spent_credentials_are_deleted() -> None:
+def test_used_and_expired_credentials_are_deleted() -> None:
     clock = [0.0]
     store = MemoryStore(lambda: clock[0])
 

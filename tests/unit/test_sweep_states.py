@@ -9,7 +9,7 @@ from analyst.state import Actor, State
 from analyst.state.groups import NewGroup, create_group
 from analyst.store import ABSENT
 from analyst.sweep import Sweep
-from analyst.sweep.replaced import STATES_KEPT
+from analyst.sweep.replaced_snapshots import STATES_KEPT
 from tests.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

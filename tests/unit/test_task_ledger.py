@@ -101,7 +101,7 @@ def test_adding_a_run_twice_adds_one(bench: Bench) -> None:
     assert len(bench.left()) == 1
 
 
-def test_tasks_of_one_name_wait_once(bench: Bench) -> None:
+def test_tasks_of_the_same_name_wait_once(bench: Bench) -> None:
     one, other = bench.add(FOLD, {"source": "jira"}, name="jira"), bench.add(FOLD, {"source": "jira"}, name="jira")
     assert one.id == other.id
     assert bench.run(one) == "done"
@@ -109,7 +109,7 @@ def test_tasks_of_one_name_wait_once(bench: Bench) -> None:
     assert bench.run(bench.add(FOLD, {"source": "jira"}, name="jira")) == "done"
 
 
-def test_a_name_that_is_added_while_it_runs_runs_once_more(bench: Bench) -> None:
+def test_a_named_task_added_while_it_runs_runs_once_more(bench: Bench) -> None:
     task = bench.add(FOLD, name="jira")
     bench.answers = [lambda: [bench.ledger.add(FOLD, {}, name="jira") for _ in range(3)] and None]
     assert bench.run(task) == "done"
@@ -117,7 +117,7 @@ def test_a_name_that_is_added_while_it_runs_runs_once_more(bench: Bench) -> None
     assert [bench.run(task), bench.run(task)] == ["done", "not_here"]
 
 
-def test_a_name_that_is_added_with_a_delay_while_it_runs_waits_for_it(bench: Bench) -> None:
+def test_a_named_task_added_with_a_delay_while_it_runs_waits_for_the_delay(bench: Bench) -> None:
     task = bench.add(FOLD, name="jira")
     bench.answers = [lambda: bench.ledger.add(FOLD, {}, name="jira", delay=40)]
     assert [bench.run(task), bench.run(task)] == ["done", "not_here"]
@@ -126,7 +126,7 @@ def test_a_name_that_is_added_with_a_delay_while_it_runs_waits_for_it(bench: Ben
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 409, 425, 429])
-def test_a_temporary_failure_is_tried_again_after_growing_pauses_and_then_given_up(bench: Bench, status: int) -> None:
+def test_a_temporary_failure_is_retried_after_growing_pauses_and_then_given_up(bench: Bench, status: int) -> None:
     task = bench.add()
     bench.answers = [(status, {"detail": "busy"})] * 9
     pauses = []
@@ -148,18 +148,18 @@ def test_refused_tasks_fail_at_once(bench: Bench, status: int) -> None:
     bench.answers = [(status, {"detail": "no such source"})]
     assert bench.run(task) == "failed"
     assert bench.given_up == [(task.id, "no such source")]
-    assert bench.ledger.has_failures() == 1
+    assert bench.ledger.failure_count() == 1
 
 
-def test_a_run_that_failed_and_has_a_record_is_no_failed_task(bench: Bench) -> None:
+def test_a_failed_run_with_a_record_is_not_a_failed_task(bench: Bench) -> None:
     task = bench.add()
     bench.answers = [(422, {"run_id": "x", "error": "the folder is gone"})]
     assert bench.run(task) == "done"
     assert bench.given_up == [(task.id, "the folder is gone")]
-    assert bench.ledger.has_failures() == 0
+    assert bench.ledger.failure_count() == 0
 
 
-def test_a_function_that_another_process_serves_is_left_to_it(bench: Bench) -> None:
+def test_a_function_that_another_process_serves_is_left_to_that_process(bench: Bench) -> None:
     task = bench.add()
     bench.answers = [None, None]
     assert bench.run(task, is_last=False) == "not_served"
@@ -168,7 +168,7 @@ def test_a_function_that_another_process_serves_is_left_to_it(bench: Bench) -> N
     assert bench.given_up == [(task.id, f"no function is served at {CSV}")]
 
 
-def test_a_task_waits_for_its_time(bench: Bench) -> None:
+def test_a_task_waits_until_it_is_due(bench: Bench) -> None:
     task = bench.add(delay=60)
     assert (bench.run(task), list(bench.ledger.due())) == ("not_here", [])
     bench.now += timedelta(seconds=60)
@@ -241,7 +241,7 @@ def test_lost_answers_of_the_store_lose_no_task(faults: list[Any]) -> None:
     assert bench.left() == []
 
 
-def test_four_processes_run_a_task_once(bench: Bench) -> None:
+def test_four_processes_run_each_task_once(bench: Bench) -> None:
     task, together = bench.add(), threading.Barrier(4)
     ran: list[str] = []
 

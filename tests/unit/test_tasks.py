@@ -45,7 +45,7 @@ def test_functions_of_one_process_call_each_other_under_one_request_id() -> None
     assert client.post("/count", json={"left": 2}, headers=headers).json == {"ids": ["abc"] * 3}
 
 
-def test_a_refusal_of_another_function_keeps_its_kind() -> None:
+def test_a_refusal_by_another_function_keeps_its_kind() -> None:
     @function("POST", "/outer", allow=Allow.ANYBODY)
     def outer(ctx: Context) -> None:
         with pytest.raises(InvalidInputError, match="'left' must be greater"):
@@ -120,19 +120,19 @@ def test_a_function_elsewhere_is_called_with_the_service_token(elsewhere: Elsewh
     assert (headers["Authorization"], headers["X-Request-Id"]) == (f"Bearer {TOKEN}", "abc")
 
 
-def test_a_function_is_called_in_this_process_where_it_is_served(elsewhere: Elsewhere) -> None:
+def test_a_function_that_this_process_serves_is_called_directly(elsewhere: Elsewhere) -> None:
     assert tasks(elsewhere.url, here=(200, b'{"here": true}')).call("/rebuild", {}) == {"here": True}
     assert elsewhere.asked == []
 
 
-def test_tasks_run_where_they_are_said_to(elsewhere: Elsewhere) -> None:
+def test_tasks_run_at_the_configured_url(elsewhere: Elsewhere) -> None:
     elsewhere.answers = [(200, {"here": False})]
     sent = tasks("https://data.invalid", here=(200, b'{"here": true}'), TASKS_URL=elsewhere.url + "/")
     assert sent.call("/rebuild", {}) == {"here": False}
     assert [path for path, _, _ in elsewhere.asked] == ["/rebuild"]
 
 
-def test_a_busy_function_is_called_again(elsewhere: Elsewhere, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_busy_function_is_retried(elsewhere: Elsewhere, caplog: pytest.LogCaptureFixture) -> None:
     elsewhere.answers = [(503, {}), (429, {}), (200, {"ok": True})]
     assert tasks(elsewhere.url).call("/rebuild", {}) == {"ok": True}
     assert [vars(record)["fields"]["reason"] for record in caplog.records] == [
@@ -174,7 +174,7 @@ def test_without_a_token_nothing_is_called(elsewhere: Elsewhere) -> None:
         tasks(None, TASKS_URL=elsewhere.url, SERVICE_TOKEN="").call("/rebuild", {})
 
 
-def test_a_task_of_another_process_is_sent_to_it_by_its_id(elsewhere: Elsewhere) -> None:
+def test_a_task_for_another_process_is_sent_there_by_its_id(elsewhere: Elsewhere) -> None:
     elsewhere.answers = [(200, {"task": "done"}), (409, {"task": "running"}), (503, {})]
     background = Background(workers=1)
     sent = tasks(None, background=background, TASKS_URL=elsewhere.url)
@@ -216,7 +216,7 @@ def test_a_task_runs_once_in_the_process_that_serves_it_however_often_it_is_deli
     assert not ran.acquire(blocking=False)
 
 
-def test_a_trace_goes_through_calls_and_tasks(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_trace_is_passed_on_through_calls_and_tasks(caplog: pytest.LogCaptureFixture) -> None:
     traces: list[str | None] = []
 
     @function("POST", "/inner", allow=Allow.SERVICE)
@@ -250,7 +250,7 @@ def test_more_tasks_than_there_is_room_for_are_refused() -> None:
     background.close()
 
 
-def test_a_task_that_ends_makes_room() -> None:
+def test_a_finished_task_makes_room() -> None:
     background = Background(workers=1, room=1)
     for _ in range(3):
         background.run(lambda: None)

@@ -80,7 +80,7 @@ def wrong(path: str, body: Mapping[str, Any], block: Mapping[str, Any]) -> Itera
 
 
 @pytest.mark.parametrize("version", SCHEMAS)
-def test_every_argument_exists_in_the_versions_of_the_provider_that_are_allowed(version: str) -> None:
+def test_every_argument_exists_in_the_allowed_versions_of_the_provider(version: str) -> None:
     found = [
         problem
         for (kind, name), body in resources().items()
@@ -91,7 +91,7 @@ def test_every_argument_exists_in_the_versions_of_the_provider_that_are_allowed(
     assert found == []
 
 
-def test_the_versions_of_the_provider_that_are_checked_are_the_oldest_and_every_major_one() -> None:
+def test_the_checked_versions_of_the_provider_are_the_oldest_and_each_major_one() -> None:
     ((required,),) = [block["required_providers"] for block in parsed()["terraform"]]
     lowest, highest = re.findall(r"[\d.]+", required["google"]["version"])
     checked = [tuple(map(int, version.removeprefix("google-").split("."))) for version in SCHEMAS]
@@ -99,7 +99,7 @@ def test_the_versions_of_the_provider_that_are_checked_are_the_oldest_and_every_
     assert [major for major, *_ in checked] == list(range(checked[0][0], int(highest.split(".")[0])))
 
 
-def test_everything_that_is_referred_to_is_there() -> None:
+def test_every_reference_has_a_target() -> None:
     assert set(re.findall(r"\bvar\.(\w+)", TEXT)) == names("variable")
     assert set(re.findall(r"\blocal\.(\w+)", TEXT)) <= names("locals")
     known = {f"{kind}.{name}" for kind, name in resources()}
@@ -136,7 +136,7 @@ def test_every_resource_waits_for_the_apis() -> None:
         "google_storage_bucket",
     ],
 )
-def test_it_has_each_kind_of_resource(kind: str) -> None:
+def test_the_configuration_has_each_kind_of_resource(kind: str) -> None:
     assert kind in {found for found, _ in resources()}
 
 
@@ -156,7 +156,7 @@ def test_processors_are_billed_by_request() -> None:
     assert service["ingress"] == "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
 
 
-def test_the_only_project_role_is_to_read_bigquery_if_a_variable_says_so() -> None:
+def test_the_only_project_role_is_to_read_bigquery_if_a_variable_enables_it() -> None:
     assert [key for key in resources() if key[0].startswith("google_project_iam")] == [
         ("google_project_iam_member", "bigquery")
     ]
@@ -166,7 +166,7 @@ def test_the_only_project_role_is_to_read_bigquery_if_a_variable_says_so() -> No
     assert variable["default"] == []
 
 
-def test_the_services_that_read_bigquery_are_those_whose_functions_do() -> None:
+def test_the_right_to_read_bigquery_is_limited_to_the_services_that_read_it() -> None:
     """Extracts and discovery, and queries over remote tables; an engine of a materialized table is an extract, too."""
     reading = {"functions.extract.bigquery", "functions.extract.materialized", "functions.api.query"}
     expected = {service.name for service in FOUND if reading & {*service.modules}}
@@ -194,13 +194,13 @@ def test_only_groups_that_add_tasks_may_create_them() -> None:
     }
 
 
-def test_the_routes_are_those_of_the_functions_and_valid_templates() -> None:
+def test_the_routes_are_valid_templates_of_the_functions() -> None:
     assert [(route["path"], route["service"]) for route in GENERATED["routes"]] == routes(FOUND)
     for route in GENERATED["routes"]:
         assert re.fullmatch(r"(/[A-Za-z0-9._~-]+|/\*)+(/\*\*)?", route["path"]), route
     assert len(GENERATED["routes"]) <= 200  # the rules that a path matcher may have
 
 
-def test_a_timeout_leaves_room_for_the_cut_of_an_extract() -> None:
+def test_timeouts_leave_time_to_cut_an_extract() -> None:
     extract = GENERATED["groups"]["extract"]
     assert int(extract["variables"]["TASK_SECONDS"]) < 1800 < extract["timeout"] <= 3600

@@ -22,7 +22,7 @@ def pause_after(schedule: str, failures: int) -> timedelta:
 
 @settings(deadline=None)
 @given(schedules, st.integers(1, 10_000))
-def test_it_is_never_tried_at_once_and_never_given_up(schedule: str, failures: int) -> None:
+def test_a_failing_table_is_never_retried_at_once_and_never_given_up(schedule: str, failures: int) -> None:
     pause = pause_after(schedule, failures)
     assert timedelta(minutes=5) <= pause <= timedelta(days=1)
     assert pause <= pause_after(schedule, failures + 1)
@@ -30,7 +30,7 @@ def test_it_is_never_tried_at_once_and_never_given_up(schedule: str, failures: i
 
 @settings(deadline=None)
 @given(schedules, st.integers(1, 20))
-def test_a_time_that_comes_an_hour_later_is_kept(schedule: str, failures: int) -> None:
+def test_a_pause_never_exceeds_the_time_until_the_next_run_or_an_hour(schedule: str, failures: int) -> None:
     time = Schedule.parse(schedule).next_due(AT)
     assert time is not None
     assert pause_after(schedule, failures) <= max(time - AT, timedelta(hours=1))
@@ -46,7 +46,7 @@ def test_a_time_that_comes_an_hour_later_is_kept(schedule: str, failures: int) -
         ("cron 0 5 1 1 *", [5, 10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]),
     ],
 )
-def test_pauses_double(schedule: str, minutes: list[int]) -> None:
+def test_pauses_after_failures_double(schedule: str, minutes: list[int]) -> None:
     pauses = [pause_after(schedule, failures) for failures in range(1, len(minutes) + 1)]
     assert pauses == [timedelta(minutes=pause) for pause in minutes]
 

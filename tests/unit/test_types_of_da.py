@@ -56,7 +56,7 @@ def test_the_spelling_of_a_rebuilt_type_is_final(text: str) -> None:
 
 
 @given(st.one_of(damaged(), st.text(max_size=30)))
-def test_nothing_outside_quotes_ends_a_type(text: str) -> None:
+def test_no_text_outside_quotes_ends_a_type(text: str) -> None:
     rebuilt = checked(text)
     if rebuilt is not None:
         bare = re.sub(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"", "", rebuilt)
@@ -65,11 +65,11 @@ def test_nothing_outside_quotes_ends_a_type(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_simple_name_stays_as_it_is(name: str) -> None:
+def test_a_simple_type_name_is_unchanged(name: str) -> None:
     assert checked(name) == name
 
 
-def test_the_server_knows_how_to_write_types_of_the_grammar_alone() -> None:
+def test_the_server_writes_types_of_the_grammar_only() -> None:
     server = pytest.importorskip("analyst.types", reason="the server's library is not installed beside `da`")
     assert server._AS_IT_IS | server._CHECKED.keys() | (server._CAST.keys() - {'"NULL"'}) <= grammar._SIMPLE
     with pytest.raises(server.ContractError, match="is not a type"):

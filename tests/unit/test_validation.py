@@ -84,7 +84,7 @@ class Thing(BaseModel):
         ({"raw": "A", "some": 1}, "some: must be a list; raw: has the wrong format"),
     ],
 )
-def test_a_reason_says_where_and_what_is_expected(document: Any, expected: str) -> None:
+def test_a_reason_names_the_place_and_what_is_expected(document: Any, expected: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Thing.model_validate(document)
     found = "; ".join(f"{'.'.join(map(str, one['loc']))}: {reason(one)}" for one in caught.value.errors())
@@ -117,7 +117,7 @@ def test_the_nearest_name_is_suggested(name: str, meant: str) -> None:
     assert did_you_mean(name, ["shop.orders", "jira.issues"]) == meant
 
 
-def test_nothing_is_suggested_where_there_is_nothing() -> None:
+def test_nothing_is_suggested_if_no_name_is_near() -> None:
     assert did_you_mean("shop.orders", []) == ""
 
 

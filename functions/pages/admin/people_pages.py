@@ -10,7 +10,7 @@ from analyst.context import Context
 from analyst.errors import InvalidInputError, NotFoundError
 from analyst.http import Redirect, View, function
 from analyst.http.admission import own_eyes, view_as
-from analyst.http.pages import Form, ask
+from analyst.http.pages import EditForm, Form, ask
 from analyst.state import tokens
 from analyst.state.fields import Email, Id, Line
 from analyst.state.users import User
@@ -52,7 +52,7 @@ class PersonQuery(PersonPath):
     done: Annotated[str, StringConstraints(max_length=20)] | None = None
 
 
-class PersonChangeForm(PersonPath):
+class PersonChangeForm(PersonPath, EditForm):
     """The name, role and state of a person."""
 
     name: Line | None = None
@@ -127,6 +127,7 @@ def person_page(query: PersonQuery, ctx: Context) -> View:
 @function("POST", "/admin/people/{id}", allow=Role.ADMIN)
 def change_person_form(form: PersonChangeForm, ctx: Context) -> View | Redirect:
     """Change the name, the role or the state of a person."""
+    form.require_unchanged(_user(ctx, form.id))
     ask(ctx, users.update_user, id=form.id, name=form.name, role=form.role, active=form.active)
     return Redirect(f"/admin/people/{form.id}?done=changed", 303)
 
@@ -210,7 +211,8 @@ def _person(ctx: Context, id_: str, **extras: Any) -> View:
         "access": report,
         "tokens": with_last_use(ctx.store, owned),
     }
-    return View("admin_person.html", user.email, data, {**_EXTRAS, "invitation": None, **extras}, "/admin")
+    shown = {**_EXTRAS, "seen": PersonChangeForm.fingerprint(user), "invitation": None, **extras}
+    return View("admin_person.html", user.email, data, shown, "/admin")
 
 
 def _user(ctx: Context, id_: str) -> User:

@@ -12,10 +12,10 @@ from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask, refused
+from analyst.http.pages import EditForm, Form, ask, refused
 from analyst.names import Name
 from functions.api import sync
-from functions.api.admin import admin_discover, admin_source_life, admin_sources, admin_tables
+from functions.api.admin import admin_discover, admin_source_lifecycle, admin_sources, admin_tables
 
 _DONE: Final = {
     "added": "The source was added. Test it, register its tables, then sync it.",
@@ -52,7 +52,7 @@ class SourceQuery(SourcePath):
     done: Annotated[str, StringConstraints(max_length=20)] | None = None
 
 
-class SourceForm(SourcePath, OptionsForm):
+class SourceForm(SourcePath, EditForm, OptionsForm):
     """The options of a source, in full."""
 
     schedule: _Short | None = None
@@ -119,15 +119,16 @@ def source_page(query: SourceQuery, ctx: Context) -> View:
         "removal": None,
     }
     if query.look == "test":
-        data["test"] = ask(ctx, admin_source_life.test_source, name=query.name)
+        data["test"] = ask(ctx, admin_source_lifecycle.test_source, name=query.name)
     elif query.look == "tables":
         data["discovered"] = ask(ctx, admin_discover.list_discovered_tables, source=query.name)
     elif query.look == "removal":
-        data["removal"] = ask(ctx, admin_source_life.remove, name=query.name, dry_run=True)
+        data["removal"] = ask(ctx, admin_source_lifecycle.remove, name=query.name, dry_run=True)
     extras = {
         "table_fields": table_fields(source.type, {}) if source.type in SOURCE_TYPES else None,
         "section": "/admin/sources",
         "fields": source_fields(source.type, source.config),
+        "seen": SourceForm.fingerprint((source.config, source.sync_schedule)),
         "config": json.dumps(source.config, indent=2, ensure_ascii=False),
         "done": _DONE.get(query.done or ""),
     }
@@ -138,6 +139,7 @@ def source_page(query: SourceQuery, ctx: Context) -> View:
 def change_source_form(form: SourceForm, ctx: Context) -> View | Redirect:
     """Change the options of a source."""
     source = ask(ctx, admin_sources.get_source, name=form.name)
+    form.require_unchanged((source.config, source.sync_schedule))
     changed = {"config": form.config(source.type), "sync_schedule": form.schedule}
     ask(ctx, admin_sources.update_source, name=form.name, **changed)
     return Redirect(f"/admin/sources/{form.name}?done=changed", 303)
@@ -179,5 +181,5 @@ def remove_source_form(form: RemoveForm, ctx: Context) -> View | Redirect:
     """Remove a source with its tables, their data and grants."""
     if form.confirm.strip() != form.name:
         raise InvalidInputError(f"type the name of the source, {form.name!r}, to remove it with all its tables")
-    ask(ctx, admin_source_life.remove, name=form.name)
+    ask(ctx, admin_source_lifecycle.remove, name=form.name)
     return Redirect("/admin/sources", 303)

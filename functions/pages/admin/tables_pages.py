@@ -10,7 +10,7 @@ from analyst.connectors.source_forms import OptionsForm, table_fields
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
-from analyst.http.pages import Form, ask, found, items_of, refused
+from analyst.http.pages import EditForm, Form, ask, found, items_of, refused
 from analyst.names import Name
 from functions.api import access, permissions
 from functions.api.admin import admin_sources, admin_tables
@@ -40,7 +40,7 @@ class AdminTablePath(Form):
         return f"{self.source}.{self.name}"
 
 
-class AdminTableForm(AdminTablePath):
+class AdminTableForm(AdminTablePath, EditForm):
     """How a table is synced, and who may have it."""
 
     description: Annotated[str, StringConstraints(max_length=10_000)] | None = None
@@ -53,7 +53,7 @@ class AdminTableForm(AdminTablePath):
     profile_after_sync: bool = False
 
 
-class TableOptionsForm(AdminTablePath, OptionsForm):
+class TableOptionsForm(AdminTablePath, EditForm, OptionsForm):
     """The options of a table, in full."""
 
 
@@ -97,6 +97,8 @@ def admin_table_page(query: AdminTablePath, ctx: Context) -> View:
     extras = {
         "section": "/admin/tables",
         "done": query.done,
+        "seen": AdminTableForm.fingerprint(data["table"]),
+        "seen_options": TableOptionsForm.fingerprint(data["table"].options),
         "fields": table_fields(type_, data["table"].options),
         "is_materialized": type_ == TYPE,
     }
@@ -107,7 +109,8 @@ def admin_table_page(query: AdminTablePath, ctx: Context) -> View:
 def change_table_form(form: AdminTableForm, ctx: Context) -> View | Redirect:
     """Change how a table is synced, and who may have it."""
     keys = tuple(items_of(form.primary_key))
-    values = form.model_dump(exclude={"source", "name", "done", "primary_key"})
+    values = form.model_dump(exclude={"source", "name", "done", "primary_key", "seen"})
+    form.require_unchanged(ask(ctx, admin_tables.get_registered_table, id=form.id))
     ask(ctx, admin_tables.update_table, id=form.id, primary_key=keys or None, **values)
     return Redirect(f"/admin/tables/{form.source}/{form.name}?done=changed", 303)
 
@@ -116,6 +119,7 @@ def change_table_form(form: AdminTableForm, ctx: Context) -> View | Redirect:
 def table_options_form(form: TableOptionsForm, ctx: Context) -> View | Redirect:
     """Change the options of a table; the form stays as it was if they are refused."""
     try:
+        form.require_unchanged(ask(ctx, admin_tables.get_registered_table, id=form.id).options)
         options = form.table_options(found_type(ctx, form.source))
         ask(ctx, admin_tables.update_table, id=form.id, options=options)
     except AnalystError as error:

@@ -30,10 +30,12 @@ class Rule:
     side: Callable[[AuditEvent], Hashable]
 
 
-UNCHANGED: Final = Rule("unchanged", 1, 3600, lambda it: (it.caller, it.user_id, it.token_id, it.action, it.resources))
+UNCHANGED: Final = Rule(
+    "unchanged", 1, 3600, lambda event: (event.caller, event.user_id, event.token_id, event.action, event.resources)
+)
 """Responses that report no change: one for each caller, resource and hour."""
 
-DENIED: Final = Rule("denied", 30, 60, lambda it: (it.client_address, it.caller, it.user_id, it.action))
+DENIED: Final = Rule("denied", 30, 60, lambda event: (event.client_address, event.caller, event.user_id, event.action))
 """Failed authorizations: limited per address, user if known, and attempted resource, in a minute."""
 
 
@@ -291,7 +293,7 @@ def _put(store: Store, key: str, data: bytes) -> None:
 def _parts(events: Iterable[AuditEvent]) -> Iterator[list[AuditEvent]]:
     """Group events that may be in one object, in order."""
     part: list[AuditEvent] = []
-    for event in sorted(events, key=lambda it: it.place):
+    for event in sorted(events, key=lambda each: each.place):
         if part and (event.at - part[0].at > SPREAD or event.at.date() != part[0].at.date()):
             yield part
             part = []

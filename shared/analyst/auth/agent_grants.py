@@ -17,7 +17,7 @@ from analyst.access import AccessList, AccessReader, Caller, Scope
 from analyst.auth import sessions
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.sessions import Session
-from analyst.auth.single_use import use
+from analyst.auth.single_use_tokens import use
 from analyst.errors import UnauthenticatedError
 from analyst.store import Store
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit, Limits
-from analyst.auth.single_use import use
+from analyst.auth.single_use_tokens import use
 from analyst.errors import UnauthenticatedError
 from analyst.store import Store
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from analyst.access import AccessList, AccessReader, Caller
 from analyst.auth.keys import Keys, Purpose
-from analyst.auth.single_use import use
+from analyst.auth.single_use_tokens import use
 from analyst.errors import UnauthenticatedError
 from analyst.store import Store
 

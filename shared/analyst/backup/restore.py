@@ -198,12 +198,12 @@ class Restoring:
                 upload_once(self.store, file.key, path)
 
     def _plan(self, archive: Archive, state: Path, folder: Path, *, resume: bool) -> _Plan:
-        there = {
+        sizes = {
             entry.key: entry.size
             for source in sorted({file.key.split("/")[1] for file in archive.index.data})
             for entry in self.store.list(f"extracts/{source}/")
         }
-        missing = tuple(file for file in archive.index.data if there.get(file.key) != file.size)
+        missing = tuple(file for file in archive.index.data if sizes.get(file.key) != file.size)
         put, removed, objects = self._documents(archive)
         before = self._rows_now()
         in_use = any(kind in ("table", "source") for kind, _ in before) or self.store.head(CURRENT) is not None

@@ -74,13 +74,13 @@ class Discovered(BaseModel):
 
 
 class DiscoveryOrder(Input):
-    """The source to look at; all sources whose tables can be listed if it is not given."""
+    """The source to list; by default, all sources whose tables can be listed."""
 
     source: Name | None = None
 
 
 class RegistrationOrder(DiscoveryOrder):
-    """Which discovered tables to register, by name; all that are new if none is named. A `dry_run` only lists them."""
+    """Which discovered tables to register, by name; by default, all new ones. A `dry_run` only lists them."""
 
     tables: tuple[Name, ...] | None = Field(default=None, max_length=10_000)
     dry_run: bool = False
@@ -105,7 +105,7 @@ class _Look:
         return frozenset(table.name for table in self.registered)
 
     def project(self, of: Callable[..., Project]) -> Project:
-        """Return the project that a source of tables is."""
+        """Return the project of the source, made with `of`."""
         source, ctx = self.source, self.ctx
         return of(
             ctx.settings,
@@ -190,7 +190,7 @@ def _bigquery(look: _Look) -> list[_Found]:
 
 
 def _offered(look: _Look, found: keboola.FoundTable | bigquery.FoundTable, **more: Any) -> _Found:
-    """Return a table of a project, and how it would be registered; `more` is what is named differently there."""
+    """Return a table of a project, and how it would be registered; `more` are the fields that differ by type."""
     source, info = look.source.name, found.info
     shown = DiscoveredTable(
         id=f"{source}.{found.name}",
@@ -214,7 +214,7 @@ _LISTED: Final[Mapping[str, Callable[[_Look], list[_Found]]]] = MappingProxyType
 def discover(ctx: Context, request: DiscoveryRequest) -> Discovered:
     """List the tables of one source or of all, and register those that are new if the request says so.
 
-    A source that can't be listed does not keep the others from being listed.
+    A source that can't be listed does not affect the others.
 
     Raises:
         NotFoundError: no such source exists.

@@ -1,4 +1,4 @@
-"""What the extract functions of all connectors share: how they are declared, what they run with, and how they answer."""
+"""What the extract functions of all connectors share: their declaration, environment and answers."""
 
 from typing import Final
 
@@ -26,7 +26,7 @@ def extracting(
     fan_out: FanOut | None = None,
     side_by_side: int = SIDE_BY_SIDE,
 ) -> Extracting:
-    """Return what the extract function at `path` runs its connector with; the next part of a run is a call of it, too."""
+    """Return the environment in which the extract function at `path` runs its connector; it also runs the next part."""
     settings = ctx.settings
     return Extracting(
         ctx.store,
@@ -46,19 +46,19 @@ def extracting(
 
 
 def profile_later(ctx: Context) -> ProfileLater | None:
-    """Return what has tables profiled after the answer; `None` if the instance does not profile after a sync."""
+    """Return the function that requests profiles after the answer; `None` if the instance makes none after a sync."""
     if not ctx.settings.profile_after_sync:
         return None
     return lambda body: ctx.tasks.enqueue("/profile", body)
 
 
 def audited(ctx: Context, request: ExtractRequest) -> None:
-    """Note for the audit which source is extracted, and which of its tables."""
+    """Note the extracted source and tables for the audit log."""
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
 
 
 def answered(ctx: Context, answer: ExtractAnswer) -> Answer[ExtractAnswer]:
-    """Note the result for the audit, have people notified of what failed, and answer."""
+    """Note the result for the audit log, request notifications of failures, and return the answer."""
     ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
     if answer.status in ("failed", "partial") and not answer.left:
         ctx.notify_later()

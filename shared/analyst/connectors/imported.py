@@ -1,4 +1,4 @@
-"""The connector of an older system's tables: each consists of Parquet files, with columns that only paths contain."""
+"""The connector of an older system's tables: each consists of Parquet files; some columns are only in their paths."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -135,8 +135,8 @@ def _keys(partitions: Iterable[str]) -> list[str]:
 
 def _scan(paths: Iterable[Path], *, partitioned: bool) -> str:
     listed = ", ".join(quote_text(_PATTERN.sub(r"[\g<0>]", str(path))) for path in paths)
-    how = "true, hive_types_autocast = false" if partitioned else "false"
-    return f"select * from read_parquet([{listed}], union_by_name = true, hive_partitioning = {how})"
+    partitioning = "true, hive_types_autocast = false" if partitioned else "false"
+    return f"select * from read_parquet([{listed}], union_by_name = true, hive_partitioning = {partitioning})"
 
 
 @dataclass(frozen=True, slots=True)

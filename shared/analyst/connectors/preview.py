@@ -49,7 +49,7 @@ else:
     from backports import zstd
 
 _SECONDS: Final = 20.0
-"""Tables that are reached later have no columns in a preview, so that a folder of many large files is answered in time."""
+"""Seconds after which tables are listed without columns, so that a preview of many large files is answered in time."""
 _FILES: Final = 20
 _SAMPLED_FROM: Final = 16 << 20
 _SAMPLE: Final = 2 << 20
@@ -267,7 +267,7 @@ def _files(asked: _Asked) -> SourcePreview:
 
 
 def _sources_within(asked: _Asked, connector: CsvConnector) -> list[str]:
-    """List other sources whose files are in a folder below that of this one."""
+    """List other sources whose folder is below that of this one."""
     place = open_place(str(asked.config["path"]), connector.roots)
     if not isinstance(place, LocalPlace) or place.pattern is not None:
         return []
@@ -307,7 +307,8 @@ def _read(connector: CsvConnector, table: Planned, found: FoundTable) -> FoundTa
     size = found.size_bytes
     is_sampled = size is None or size > _SAMPLED_FROM or len(table.files) > _FILES
     if is_sampled:
-        # the cut may go through a quoted value, which is no fault of the file: malformed rows don't count in a sample
+        # the cut may go through a quoted value, which is not an error of the file: malformed rows of a sample are
+        # ignored
         options = table.options.model_copy(update={"on_error": "collect"})
         table = replace(table, files=table.files[:_FILES], options=options)
         if any((item.file.size or 0) > _LARGEST_COPY and "://" in item.file.path for item in table.files):
@@ -503,7 +504,7 @@ def _bigquery(asked: _Asked) -> SourcePreview:
 
 
 def _published(asked: _Asked) -> SourcePreview:
-    """Preview a source that this version does not read: the tables that were imported, or that somebody else writes."""
+    """Preview a source that this version does not read: its imported tables, or those of an external process."""
     ctx, source = asked.ctx, asked.request.source
     with duckdb_files.scratch(ctx.settings.scratch_dir) as folder:
         extract, version = read_extract(ctx.store, source, folder)

@@ -58,7 +58,7 @@ class RegisteredSource:
 
 
 def read_model(model: type[M], values: dict[str, Any], what: str) -> M:
-    """Read what a source or a table is registered with; `what` names it in the message.
+    """Read the registered config or options of a source or table; `what` names it in messages.
 
     Raises:
         InvalidInputError: it can't be used; the message lists the reasons.

@@ -12,7 +12,7 @@ _KEPT: Final = {
     "attachments/": "stored attachments",
     "checks/": "reports of consistency checks",
 }
-"""What lies below `extracts/<source>/` besides tables, by prefix. It can't be made again, so a removal keeps it."""
+"""Data below `extracts/<source>/` besides tables, by prefix. It can't be recreated, so a removal keeps it."""
 
 
 class Removal(BaseModel):
@@ -31,7 +31,7 @@ class Removal(BaseModel):
 
 
 def remove_source(ctx: Context, name: str, *, dry_run: bool) -> Removal:
-    """Remove the tables of a source, then the source. If it is interrupted, the next removal takes away the rest.
+    """Remove the tables of a source, then the source. If it is interrupted, the next removal deletes the rest.
 
     Raises:
         NotFoundError: no such source exists.

@@ -1,4 +1,4 @@
-"""The forms of sources and of their tables: inputs for the options of a type, and the values of what was sent."""
+"""The forms of sources and of their tables: inputs for the options of a type, and the values that were submitted."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final

@@ -38,7 +38,7 @@ def check_connector(type_: str) -> None:
     """Reject a type of source that this version can't read.
 
     Raises:
-        InvalidInputError: there is no connector for it, and nobody else writes its extract either.
+        InvalidInputError: there is no connector for it, and no external process writes its extract.
     """
     if type_ not in SOURCE_TYPES and type_ != EXTERNAL:
         near = difflib.get_close_matches(type_, [*SOURCE_TYPES, EXTERNAL], 1)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from analyst.iceberg.catalog import Iceberg
     from analyst.query.engine import Engine
     from analyst.scheduling.ledger import LedgerReader
-    from analyst.sharing.statistics import Sharing
+    from analyst.sharing.served_statistics import Sharing
     from analyst.state import State
 
 
@@ -319,7 +319,7 @@ class Process:
         return LedgerReader(self.store)
 
     def _make_sharing(self) -> "Sharing":
-        from analyst.sharing.statistics import Sharing
+        from analyst.sharing.served_statistics import Sharing
 
         return Sharing.over(self.store)
 

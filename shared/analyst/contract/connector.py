@@ -1,5 +1,7 @@
 """The interface of a connector, which knows its tables, their exact types, paging and increments, but not the bucket."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +13,7 @@ from analyst.catalog import Column, Input
 SyncStrategy = Literal["full_refresh", "incremental"]
 
 _BASIS: Final = " basis:"
+_GROWTH: Final = " growth:"
 
 Cursor = str | int | float | None
 """The greatest value of the cursor column published so far; a JSON scalar."""
@@ -69,30 +72,48 @@ class SourceTable:
     """A column with dates or times, and the periods by which a table with a key is stored: each in files of its own."""
     parts: tuple[Part, ...] = ()
     """The parts whose rows are published, as of the last time that they were read; set before the table is read."""
+    records: tuple[str, ...] = ()
+    """What the connector recorded of the published parts (`Part.about`), though all of them are to be read."""
     allow_fewer: bool = False
     """Whether it may lose more rows at once than is believable (`da.absence.believable_rows`)."""
     basis: str = ""
     """What decides which rows it has, besides the content of the source: its query, filters and place. It is published with
     the fingerprint. After a change of it, rows are expected to go, though not all."""
+    origin: str = ""
+    """Where an incremental table is read, if a cursor that was reached elsewhere says nothing about it."""
     before: tuple[Column, ...] = ()
     """All columns of the published rows, whatever the strategy; set before the table is read."""
     inputs: tuple[Input, ...] = ()
     """The published tables from which it is computed, if its source is the snapshot itself."""
 
+    @property
+    def growth(self) -> str:
+        """A hash of what decides which rows of an incremental table are new; after a change of it, all are read once."""
+        if self.sync_strategy != "incremental":
+            return ""
+        content = [self.origin, self.primary_key, self.cursor_column]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
     def mark(self, *, is_complete: bool = True) -> str:
         """Return the fingerprint to publish; that of an incomplete table never equals the next one."""
         incomplete = "" if is_complete else ": incomplete"
-        return (
-            f"{self.fingerprint}{incomplete}{_BASIS}{self.basis}" if self.basis else f"{self.fingerprint}{incomplete}"
-        )
+        return f"{self.fingerprint}{incomplete}{self._basis}{_GROWTH if self.growth else ''}{self.growth}"
 
     def is_as(self, published: str | None) -> bool:
-        """Return whether the table is as it was published with this mark; earlier versions published no basis."""
-        return published in (self.fingerprint, self.mark())
+        """Return whether the table is as it was published with this mark; earlier versions published no basis or growth."""
+        return published in (self.fingerprint, f"{self.fingerprint}{self._basis}", self.mark())
 
     def has_basis_of(self, published: str | None) -> bool:
         """Return whether nothing but the content of the source has changed since it was published with this mark."""
-        return (published or "").partition(_BASIS)[2] in ("", self.basis)
+        return (published or "").partition(_GROWTH)[0].partition(_BASIS)[2] in ("", self.basis)
+
+    def grows_like(self, published: str | None) -> bool:
+        """Return whether the cursor that was published with this mark says how far this table was read."""
+        return (published or "").partition(_GROWTH)[2] in ("", self.growth)
+
+    @property
+    def _basis(self) -> str:
+        return f"{_BASIS}{self.basis}" if self.basis else ""
 
 
 @dataclass(frozen=True, slots=True)

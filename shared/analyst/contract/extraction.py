@@ -196,7 +196,8 @@ class Extraction:
             if not state.is_imported:  # the names of another system say nothing about the source
                 table = replace(table, originals=base.originals.get(table.name, {}))
             listed = base.own_parts(table.name, is_replaced=table.sync_strategy == "full_refresh")
-            table = replace(table, parts=tuple(Part(part.name, part.mark, part.about) for part in listed))
+            parts = tuple(Part(part.name, part.mark, part.about) for part in listed)
+            table = replace(table, parts=parts, records=tuple(part.about for part in parts))
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             is_replaced = table.sync_strategy == "full_refresh" and table.name in base.refused
@@ -311,13 +312,17 @@ def _staged(
 ) -> tuple[Extracted, NewTable]:
     """Read and stage one table; if published values do not fit a column's new type, read it again as text.
 
-    It is also read again, in full, if rows that equal published ones may be others, or if the merged table has another
-    number of rows than the source, because rows were deleted there.
+    All rows are read if the published cursor was reached in another place, or by another key or column. They are read again
+    if rows that equal published ones may be others, or if the merged table has another number of rows than the source,
+    because rows were deleted there.
     """
-    table = replace(staging.table, before=_all_columns(files), fingerprint_before=state.fingerprint)
+    table, since = replace(staging.table, before=_all_columns(files), fingerprint_before=state.fingerprint), None
     if _is_incremental(table):
         table = replace(table, published=_published(files), lacks_cursors=staging.lacks_cursors(files))
-    since = state.cursor if table.sync_strategy == "incremental" else None
+        if table.grows_like(state.fingerprint):
+            since = state.cursor
+        else:
+            table = replace(table, parts=())
     for attempt in range(_ATTEMPTS):
         extracted = connector.extract(table, since, _new_folder(staging.home, f"new-{attempt}"))
         try:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _AT_ONCE = 200
 """Columns that are compared by one query: each opens the files again, which takes long where they are wide."""
 
+_PAIRS = 64
+"""Old and new files are compared by the columns that they have if there are no more combinations, as each takes a pass."""
+
 _ANEW = "remove the table from the registry and add it again to read all of it"
 
 
@@ -147,20 +150,81 @@ def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[
 
 def appended(
     con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path
-) -> tuple[Sequence[Path] | None, Sequence[Path]]:
-    """Return the rows of the base that stay (`None`: all of them) and the new rows to add, in files in an empty folder.
+) -> tuple[Sequence[Path], Sequence[Path]]:
+    """Return the files of the base that stay, and files of all other rows, in an empty folder.
 
-    A new row is added if it is missing in the base, or occurs less often there. Only the columns that both have identify a
-    row. If rows that are read again have values in a column that the base lacks, the new rows replace them: a row that
-    stayed as it was would be taken for another one by the next increment. Without a common column, all new rows are added.
+    A new row is added if it is missing in the base, or occurs less often there. Only the columns that both files have
+    identify a row: a column may come, go and return. If rows that are read again have values in a column that a file of
+    the base lacks, these rows get them, and keep those of columns that are gone: a row that stayed as it was would be
+    taken for another one by the next increment. Without a common column, all new rows are added.
     """
-    columns = _common(con, base, new) if base else []
-    if not columns:
-        return None, new
-    later = [name for name in column_types(con, new) if name not in columns]
-    if later and _have_values(con, base, new, columns, later):
-        return _lacking(con, base, new, columns, _folder(into / "kept")), new
-    return None, _lacking(con, new, base, columns, _folder(into / "added"))
+    old, read = _by_columns(con, base), _by_columns(con, new)
+    if len(old) * len(read) > _PAIRS:
+        old, read = ({frozenset(column_types(con, paths)): paths} for paths in (base, new))
+    pairs = sorted(((was, now) for was in old for now in read if was & now), key=lambda pair: -len(pair[0] & pair[1]))
+    if len(old) == len(read) == 1 and pairs and (added := _only_added(con, base, new, into)) is not None:
+        return base, added
+    left, matches = dict(old), dict[frozenset[str], list[_Match]]()
+    for number, (was, now) in enumerate(pairs):
+        match = _Match.of(con, left[was], read[now])
+        matches.setdefault(was, []).append(match)
+        left[was] = _lacking(con, match.base, match.new, match.shared, _folder(into / f"left{number}"))
+        read[now] = _lacking(con, match.new, match.base, match.shared, _folder(into / f"new{number}"))
+    stay, more = list[Path](), list[Path]()
+    for number, (was, paths) in enumerate(old.items()):
+        joined = _joined(con, matches.get(was, ()), into / f"joined{number}")
+        if joined:
+            more += [*left[was], *joined]
+        else:
+            stay += paths
+    return stay, [*more, *(path for paths in read.values() for path in paths)]
+
+
+def _only_added(
+    con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path
+) -> Sequence[Path] | None:
+    """Return the rows to add; `None` if rows of the base get values in other columns."""
+    match = _Match.of(con, base, new)
+    return None if match.later else _lacking(con, new, base, match.shared, _folder(into / "added"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """Files of the base and new ones, the columns that both have, and `later` ones in which rows of both have new values."""
+
+    base: Sequence[Path]
+    new: Sequence[Path]
+    shared: Sequence[str]
+    later: Sequence[str]
+
+    @classmethod
+    def of(cls, con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path]) -> "_Match":
+        columns, known = column_types(con, new), column_types(con, base)
+        shared, later = ([name for name in columns if (name in known) == is_known] for is_known in (True, False))
+        return cls(base, new, shared, later if later and _have_values(con, base, new, shared, later) else ())
+
+
+def _joined(con: "DuckDBPyConnection", matches: Sequence[_Match], into: Path) -> list[Path]:
+    """Write the rows of the base that are among the new ones, if some of them get values in later columns."""
+    if not any(match.later for match in matches):
+        return []
+    made = list[Path]()
+    for number, match in enumerate(matches):
+        terms = {name: quote(name) for name in match.shared}
+        left, right = (Side(f"from {scan(paths)}", terms, {}) for paths in (match.base, match.new))
+        columns = (list(column_types(con, match.base)), match.later)
+        made += wide_difference.write_joined(con, left, right, columns, _folder(into / str(number)))
+    with raised_as(SourceError):
+        found = con.execute(f"select 1 from {scan(made)} limit 1").fetchall()
+    return made if found else []
+
+
+def _by_columns(con: "DuckDBPyConnection", paths: Sequence[Path]) -> dict[frozenset[str], Sequence[Path]]:
+    """Return files by the columns that they have."""
+    found = dict[frozenset[str], list[Path]]()
+    for path in paths:
+        found.setdefault(frozenset(column_types(con, [path])), []).append(path)
+    return {**found}
 
 
 def _have_values(
@@ -259,8 +323,11 @@ def _without_empty_columns(
         empty += [name for name, count in zip(names, counts.fetchall()[0], strict=True) if count == 0]
     if not empty:
         return base
-    typed = {name: f"cast(null as {checked_type(now[name])})" for name in empty}
-    return column_groups.select(con, {name: typed.get(name, quote(name)) for name in old}, scan(base), _folder(into))
+    typed, made = {name: f"cast(null as {checked_type(now[name])})" for name in empty}, list[Path]()
+    for number, (own, alike) in enumerate(_by_columns(con, base).items()):
+        terms = {name: typed.get(name, quote(name)) for name in old if name in own}
+        made += column_groups.select(con, terms, scan(alike), _folder(into / str(number)))
+    return made
 
 
 def _not_read_again(
@@ -338,7 +405,7 @@ def _minus(left: str, right: str, columns: Sequence[str], *, each: bool = True) 
             from (
                 select *, true as "is left", row_number() over () as "row number" from ({left})
                 union all by name
-                select *, false as "is left", 0 as "row number" from ({right})
+                select {same}, false as "is left", 0 as "row number" from ({right})
             )
         )
         where "is left" and {'"nth" > "others"' if each else '"others" = 0'}
@@ -355,6 +422,15 @@ def united(con: "DuckDBPyConnection", paths: Sequence[Path], into: Path) -> list
     """Rewrite the rows of files to an empty folder, with one type for each column."""
     columns = column_types(con, paths)
     return column_groups.select(con, {name: quote(name) for name in columns}, scan(paths), into)
+
+
+def united_apart(con: "DuckDBPyConnection", paths: Sequence[Path], into: Path) -> list[Path]:
+    """Rewrite the rows of files like `united`, but those of files with other columns to other files."""
+    types, made = column_types(con, paths), list[Path]()
+    for number, (names, alike) in enumerate(_by_columns(con, paths).items()):
+        terms = {name: f"cast({quote(name)} as {kind})" for name, kind in types.items() if name in names}
+        made += column_groups.select(con, terms, scan(alike), _folder(into / str(number)))
+    return made
 
 
 def sorted_by(

@@ -156,7 +156,7 @@ class FileRow:
 
     @property
     def column_stats(self) -> Mapping[str, Mapping[str, Any]]:
-        """The statistics of each column; see `analyst.contract.statistics`. Types are checked.
+        """The statistics of each column; see `analyst.contract.column_statistics`. Types are checked.
 
         Raises:
             ContractError: `stats` is malformed.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst.catalog import Column
-from analyst.contract.statistics import statistics
+from analyst.contract.column_statistics import statistics
 from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -39,7 +39,7 @@ _ENDED_AT = MAX_FILE_BYTES - _ROW_GROUP_BYTES - 4 * 1024 * 1024
 class ParquetFile:
     """One local parquet file.
 
-    `stats` is the value of `_files.stats`; see `analyst.contract.statistics`. `partition` names the part of the table, if
+    `stats` is the value of `_files.stats`; see `analyst.contract.column_statistics`. `partition` names the part of the table, if
     the table has parts.
     """
 

@@ -157,7 +157,8 @@ class Staging:
         else:
             with self._connect() as con:
                 merged = Merged(self._added(con, read, base, extracted), 0)
-        cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
+        before = state.cursor if self.table.grows_like(state.fingerprint) else None
+        cursor = cursors.later(self._cursor_type(read), before, extracted.cursor)
 
         def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable | None:
             if self._is_outdated(extracted, moved):
@@ -230,18 +231,15 @@ class Staging:
         if listed_twice or _differ([columns_of(row) for row in base], [file.columns for file in read]):
             local = [self._local(row) for row in base]
             old = merging.going_with(con, local, new, self._folder(), is_whole=extracted.is_whole)
-            kept, more = merging.appended(con, old, new, self._folder())
-            paths = merging.united(con, [*(old if kept is None else kept), *more], self._folder())
-            made: Files = tuple(parquet.inspect(con, path) for path in paths)
+            stay, more = merging.appended(con, old, new, self._folder())
+            united = merging.united_apart(con, [*stay, *more], self._folder())
+            made: Files = tuple(file for file in (parquet.inspect(con, path) for path in united) if file.rows)
         else:
-            near = self._near(con, new, base)
-            kept, more = merging.appended(con, [self._local(row) for row in near], new, self._folder())
-            left = [parquet.inspect(con, path) for path in kept or ()]
-            if kept is None or sum(file.rows for file in left) == sum(row.rows for row in near):
-                left, near = [], ()
-            replaced = {row.path for row in near}
-            stay = [row for row in base if row.path not in replaced]
-            made = (*stay, *(file for file in (*left, *(parquet.inspect(con, path) for path in more)) if file.rows))
+            near = {self._local(row): row.path for row in self._near(con, new, base)}
+            stay, more = merging.appended(con, list(near), new, self._folder())
+            replaced = {near[path] for path in near.keys() - set(stay)}
+            kept = (row for row in base if row.path not in replaced)
+            made = (*kept, *(file for file in (parquet.inspect(con, path) for path in more) if file.rows))
         self._check_repeated(read, base, made, extracted)
         return made
 

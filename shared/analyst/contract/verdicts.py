@@ -69,10 +69,16 @@ class Verdicts:
             base = base.without_predecessors({table: registration})
             before = {column.name: column for file in base.files.get(table, ()) for column in columns_of(file)}
             meta = base.meta.get(table)
-            there = columns or {column.name: column for file in files for column in columns_of(file)}.values()
+            current = columns or {column.name: column for file in files for column in columns_of(file)}.values()
             verdict = self.check(
                 Candidate(
-                    table, registration, files, [*there], [*before.values()], None if meta is None else meta.rows, home
+                    table,
+                    registration,
+                    files,
+                    [*current],
+                    [*before.values()],
+                    None if meta is None else meta.rows,
+                    home,
                 )
             )
             known = self._known[table] = (paths, verdict)

@@ -42,16 +42,8 @@ def write(
     Raises:
         SourceError: types are incompatible.
     """
+    _classify(con, left, right)
     with raised_as(SourceError):
-        con.execute("set threads = 1; set preserve_insertion_order = true")  # or the numbers of rows would differ
-        con.execute(f"""
-            create or replace temp table "classes" as
-            select row_number() over () as "row", 0::bigint as "class" from ({left.scan})
-            union all select -row_number() over () as "row", 0::bigint as "class" from ({right.scan})
-        """)
-        names = list(left.terms)
-        for start in range(0, len(names), column_groups.GROUP):
-            _divide(con, left, right, names[start : start + column_groups.GROUP])
         con.execute(f"""
             create or replace temp table "kept" as select "row" from (
                 select "row", row_number() over (partition by "class", "row" > 0 order by "row") as "nth",
@@ -71,6 +63,54 @@ def write(
         con.execute('drop table if exists "kept"')
 
 
+def write_joined(
+    con: "DuckDBPyConnection", left: Side, right: Side, columns: tuple[Sequence[str], Sequence[str]], into: Path
+) -> list[Path]:
+    """Write the rows of `left` that have an equal one of their own in `right`, in order, to an empty folder.
+
+    They have the first `columns` of `left` and the others of the equal row. The connection has one thread afterwards.
+
+    Raises:
+        SourceError: types are incompatible.
+    """
+    _classify(con, left, right)
+    with raised_as(SourceError):
+        con.execute("""
+            create or replace temp table "pairs" as select l."row" as "left", r."row" as "right" from (
+                select "class", "row", row_number() over (partition by "class" order by "row") as "nth"
+                from "classes" where "row" > 0
+            ) l join (
+                select "class", -"row" as "row", row_number() over (partition by "class" order by -"row") as "nth"
+                from "classes" where "row" < 0
+            ) r using ("class", "nth")
+        """)
+        con.execute('drop table "classes"')
+    queries = []
+    for side, scan, names in (("left", left.scan, columns[0]), ("right", right.scan, columns[1])):
+        for start in range(0, len(names), column_groups.GROUP):
+            listed = ", ".join(map(quote, names[start : start + column_groups.GROUP]))
+            numbered = f'select {listed}, row_number() over () as "{side}" from ({scan})'
+            queries.append(f'select {listed} from ({numbered}) join "pairs" using ("{side}") order by "left"')
+    try:
+        return column_groups.write(con, queries, into)
+    finally:
+        con.execute('drop table if exists "pairs"')
+
+
+def _classify(con: "DuckDBPyConnection", left: Side, right: Side) -> None:
+    """Make the table of rows with their classes; those on the right have negative numbers."""
+    with raised_as(SourceError):
+        con.execute("set threads = 1; set preserve_insertion_order = true")  # or the numbers of rows would differ
+        con.execute(f"""
+            create or replace temp table "classes" as
+            select row_number() over () as "row", 0::bigint as "class" from ({left.scan})
+            union all select -row_number() over () as "row", 0::bigint as "class" from ({right.scan})
+        """)
+        names = list(left.terms)
+        for start in range(0, len(names), column_groups.GROUP):
+            _divide(con, left, right, names[start : start + column_groups.GROUP])
+
+
 def _divide(con: "DuckDBPyConnection", left: Side, right: Side, names: Sequence[str]) -> None:
     """Divide the classes of rows by a group of columns; each is named by its first row."""
     compared = ", ".join(map(quote, names))
@@ -78,7 +118,7 @@ def _divide(con: "DuckDBPyConnection", left: Side, right: Side, names: Sequence[
     con.execute(f"""
         create or replace temp table "divided" as
         select "row", min("row") over (partition by "class", {compared}) as "class"
-        from ({sides}) join "classes" using ("row") where "told"
+        from ({sides}) join "classes" using ("row") where "matches"
     """)
     con.execute('drop table "classes"; alter table "divided" rename to "classes"')
 
@@ -87,6 +127,4 @@ def _numbered(side: Side, names: Sequence[str], sign: str) -> str:
     listed = ", ".join(f"{side.terms[name]} as {quote(name)}" for name in names if name in side.terms)
     condition = " and ".join(f"({side.conditions[name]})" for name in names if name in side.conditions) or "true"
     terms = f"{listed}, " if listed else ""
-    return (
-        f'select {terms}{sign}row_number() over () as "row", coalesce({condition}, false) as "told" from ({side.scan})'
-    )
+    return f'select {terms}{sign}row_number() over () as "row", coalesce({condition}, false) as "matches" from ({side.scan})'

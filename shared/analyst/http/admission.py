@@ -73,7 +73,7 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
     if isinstance(least, Role) and caller.lacks_scope_for(least):
         raise ForbiddenError(_LACKS.format(scope=Scope.ADMIN))
     if not _may(caller, spec.allow):
-        raise ForbiddenError(f"this requires {_whom(spec.allow)}")
+        raise ForbiddenError(f"this requires {_allowed_callers(spec.allow)}")
     if not caller.is_service and spec.scope is not None and spec.scope not in caller.scopes:
         raise ForbiddenError(_LACKS.format(scope=spec.scope))
 
@@ -193,7 +193,7 @@ def _may(caller: Caller, allow: Role | Allow) -> bool:
     return allow is Allow.CALLER or caller.is_service or caller.includes(Role.ADMIN)
 
 
-def _whom(allow: Role | Allow) -> str:
+def _allowed_callers(allow: Role | Allow) -> str:
     if allow is Allow.SERVICE:
         return "the service token, or the role admin"
     if allow is Role.VIEWER:

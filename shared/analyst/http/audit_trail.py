@@ -67,7 +67,7 @@ def _event(spec: FunctionSpec, exchange: Exchange, status: int, process: Process
         at=now,
         action=note.action or _action(spec, exchange, status),
         outcome=_outcome(status),
-        **_who(exchange),
+        **_caller_fields(exchange),
         resources=note.resources[:_MOST_RESOURCES] or _asked_for(spec, exchange, status),
         params={**_shown(exchange, status), **_uncounted(note), **redacted(note.params)},
         status=status,
@@ -90,7 +90,7 @@ def _outcome(status: int) -> Outcome:
     return Outcome.OK if status < HTTPStatus.BAD_REQUEST else Outcome.FAILED
 
 
-def _who(exchange: Exchange) -> dict[str, Any]:
+def _caller_fields(exchange: Exchange) -> dict[str, Any]:
     caller, note = exchange.caller, exchange.note
     if caller is None:
         kind = CallerKind.ANONYMOUS if note.user_id is None else CallerKind.USER

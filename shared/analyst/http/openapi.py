@@ -262,7 +262,8 @@ def _operation(spec: FunctionSpec, operation_id: str, schemas: Schemas) -> Json:
         media_type = "*/*" if spec.foreign else BINARY
         operation["requestBody"] = {"required": True, "content": {media_type: {"schema": {"format": "binary"}}}}
     operation["responses"] = {
-        str(outcome.status): outcome.describe(schemas) for outcome in sorted(outcomes(spec), key=lambda it: it.status)
+        str(outcome.status): outcome.describe(schemas)
+        for outcome in sorted(outcomes(spec), key=lambda outcome: outcome.status)
     }
     return operation
 
@@ -279,10 +280,14 @@ def _parameters(spec: FunctionSpec, schemas: Schemas) -> list[Json]:
     if spec.input is None:
         return []
     parameters = schemas.parameters(spec.input)
-    in_path = [{**it, "in": "path", "required": True} for it in parameters if it["name"] in spec.path.names]
+    in_path = [{**field, "in": "path", "required": True} for field in parameters if field["name"] in spec.path.names]
     for parameter in in_path:
         schemas.limit_to_segment(parameter["schema"], spans=parameter["name"] in spec.path.spanning)
-    return in_path if spec.takes_body else [*in_path, *(it for it in parameters if it["name"] not in spec.path.names)]
+    return (
+        in_path
+        if spec.takes_body
+        else [*in_path, *(field for field in parameters if field["name"] not in spec.path.names)]
+    )
 
 
 def _operation_ids(functions: Sequence[FunctionSpec]) -> dict[int, str]:

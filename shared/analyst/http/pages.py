@@ -4,15 +4,15 @@ import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 from pydantic_core import to_json
 from werkzeug.wrappers import Request
 
 from analyst.access import Caller, Role
 from analyst.context import Context, Process
-from analyst.errors import AnalystError, InvalidInputError, NotFoundError
+from analyst.errors import AnalystError, ConflictError, InvalidInputError, NotFoundError
 from analyst.http.admission import authorize, viewed_by
 from analyst.http.answers import Cookie, Encoded, Page, View
 from analyst.pages import Reader, Site, render
@@ -34,6 +34,33 @@ class Form(BaseModel):
             return given
         filled = {name: value for name, value in given.items() if value not in ("", [""])}
         return {name: tuple(value) if isinstance(value, list) else value for name, value in filled.items()}
+
+
+class EditForm(Form):
+    """A form that replaces all that its page showed: it sends back the fingerprint of that.
+
+    Without it, somebody who saves a page that was opened before another person's change would undo that change.
+    """
+
+    seen: Annotated[str, StringConstraints(max_length=64)] | None = None
+
+    @classmethod
+    def fingerprint(cls, shown: Any) -> str:
+        """Return the fingerprint of what the form shows: of a model, the fields that the form has too."""
+        values = shown.model_dump(include=set(cls.model_fields)) if isinstance(shown, BaseModel) else shown
+        return hashlib.sha256(to_json(values)).hexdigest()[:16]
+
+    def require_unchanged(self, now: Any) -> None:
+        """Refuse the form if somebody changed what it replaces after its page was opened.
+
+        Raises:
+            ConflictError: somebody did.
+        """
+        if self.seen is not None and self.seen != self.fingerprint(now):
+            raise ConflictError(
+                "somebody changed this after you opened the page, so nothing was saved; "
+                "go back, copy what you entered, reload the page and enter it again"
+            )
 
 
 def page(

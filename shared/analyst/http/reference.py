@@ -19,9 +19,9 @@ Json = Mapping[str, Any]
 def curl(method: str, path: str, operation: Json, document: Json) -> str:
     """Write an example call; the reader fills in `$SERVER`, `$TOKEN`, `$FILE` and the parts in braces."""
     query = "&".join(
-        f"{it['name']}={{{it['name']}}}"
-        for it in operation.get("parameters", ())
-        if it["in"] == "query" and it["required"]
+        f"{parameter['name']}={{{parameter['name']}}}"
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query" and parameter["required"]
     )
     lines = [f'curl "$SERVER{path}{"?" if query else ""}{query}"']
     if method not in {"GET", "POST"} or (method == "POST" and not body_schema(operation)):
@@ -119,7 +119,9 @@ def render(document: Json, site: Site) -> str:
         info=document["info"],
         site=site,
         logo=site.shown_logo,
-        groups=[(tag, [it for it in operations if it.tag == tag["name"]]) for tag in document["tags"]],
+        groups=[
+            (tag, [operation for operation in operations if operation.tag == tag["name"]]) for tag in document["tags"]
+        ],
         models={
             name: (schema.get("description", ""), _fields(schema, document), kind_of(schema))
             for name, schema in document["components"]["schemas"].items()
@@ -182,9 +184,16 @@ def _operations(document: Json) -> Iterable[Operation]:
 
 
 def _parameters(operation: Json) -> Iterable[Field]:
-    for it in operation.get("parameters", ()):
-        schema = it["schema"]
-        yield Field(it["name"], kind_of(schema), it["in"], it["required"], it.get("description", ""), _default(schema))
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"]
+        yield Field(
+            parameter["name"],
+            kind_of(schema),
+            parameter["in"],
+            parameter["required"],
+            parameter.get("description", ""),
+            _default(schema),
+        )
 
 
 def _fields(schema: Json, document: Json, place: str = "") -> list[Field]:

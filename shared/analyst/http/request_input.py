@@ -103,11 +103,11 @@ def _unknown(name: str, fields: tuple[str, ...], *, is_listed: bool) -> str:
     """Return the message about an unknown field, with the fields that exist in its place."""
     near = difflib.get_close_matches(name[:_LONGEST_NAME].lower(), fields, 1)
     near = near or [field for field in fields if name.lower() in field.split("_")]
-    meant = f"; did you mean {near[0]!r}?" if near else ""
+    suggestion = f"; did you mean {near[0]!r}?" if near else ""
     if is_listed:
-        return _EXTRA + meant
+        return _EXTRA + suggestion
     listing = f"the fields are {', '.join(map(repr, fields))}" if fields else "there are no fields"
-    return f"{_EXTRA}{meant or ';'} {listing[:1].upper() + listing[1:] if meant else listing}"
+    return f"{_EXTRA}{suggestion or ';'} {listing[:1].upper() + listing[1:] if suggestion else listing}"
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:

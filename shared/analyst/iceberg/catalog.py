@@ -24,8 +24,8 @@ from analyst.iceberg.schema import Json
 from analyst.names import did_you_mean
 from analyst.query.ranges import Ranges
 from analyst.sharing.requests import SharingError, page_of, whole
+from analyst.sharing.served_statistics import FileStatistics, Hidden, Pace
 from analyst.sharing.shares import table_id
-from analyst.sharing.statistics import FileStatistics, Hidden, Pace
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 

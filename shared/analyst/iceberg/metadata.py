@@ -23,8 +23,8 @@ from analyst.catalog import Table
 from analyst.errors import UnavailableError
 from analyst.iceberg.manifests import Numbered, manifest, manifest_list
 from analyst.iceberg.schema import Json, UnsupportedTypeError, is_retyped, name_mapping, schema_fields, with_docs
+from analyst.sharing.served_statistics import FileStatistics, Hidden
 from analyst.sharing.shares import table_id
-from analyst.sharing.statistics import FileStatistics, Hidden
 from analyst.store import ABSENT, Entry, Store, StoreConflictError
 from analyst.store.compare_and_swap import put_once
 

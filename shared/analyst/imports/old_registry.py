@@ -179,8 +179,8 @@ def combine(
 
 def _describe(tables: dict[str, OldTable], description: Description) -> set[str]:
     """Fill the gaps of the registry and add missing tables; return the ids of these."""
-    by_place = {_place(it): it.id for it in tables.values() if it.bucket}
-    by_name = {it.name: it.id for it in tables.values() if not it.bucket}
+    by_place = {_place(table): table.id for table in tables.values() if table.bucket}
+    by_name = {table.name: table.id for table in tables.values() if not table.bucket}
     added = set[str]()
     for described in description.tables:
         table = described.model_copy(
@@ -226,10 +226,10 @@ class _Placing:
 
     def _own(self, found: FoundTable, way: int) -> list[OldTable]:
         home = _plain(found.source or "")
-        return [it for it in self._free(found, way) if it.source_type and _plain(it.source_type) == home]
+        return [table for table in self._free(found, way) if table.source_type and _plain(table.source_type) == home]
 
     def _sourceless(self, found: FoundTable, way: int) -> list[OldTable]:
-        return [it for it in self._free(found, way) if not it.source_type]
+        return [table for table in self._free(found, way) if not table.source_type]
 
     def _elsewhere(self, found: FoundTable, way: int) -> list[OldTable]:
         return self._free(found, way)

@@ -57,8 +57,8 @@ class Parts:
 
     def missing(self, wanted: Iterable[str]) -> list[str]:
         """Return the missing parts, in order and without duplicates."""
-        there = {entry.key.removeprefix(PREFIX) for entry in self.store.list(PREFIX)}
-        return [sha256 for sha256 in dict.fromkeys(wanted) if sha256 not in there]
+        stored = {entry.key.removeprefix(PREFIX) for entry in self.store.list(PREFIX)}
+        return [sha256 for sha256 in dict.fromkeys(wanted) if sha256 not in stored]
 
     def join(self, parts: Sequence[str], sha256: str, path: Path) -> None:
         """Assemble a local file from its parts.

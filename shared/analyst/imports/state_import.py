@@ -171,7 +171,7 @@ _NOT_TAKEN = "its table is not imported"
 
 def take_grants(memory: Memory, old: Migrated, users: Mapping[str, Row], tables: TakenTables) -> None:
     """Add grants on existing tables. The report lists permissions without a target."""
-    same = {_what(row) for row in fetch(memory.db, "from grants where user_id is not null")}
+    same = {_granted(row) for row in fetch(memory.db, "from grants where user_id is not null")}
     buckets = {(row["source"], row["bucket"]) for row in tables.here.values()}
     names = {row["uuid"]: row["id"] for row in old.tables}
     added: list[Row] = []
@@ -186,10 +186,10 @@ def take_grants(memory: Memory, old: Migrated, users: Mapping[str, Row], tables:
         else:
             uuid = None if table is None else table["uuid"]
             row = {"user_id": user["id"], "table_uuid": uuid, "source": grant["source"], "bucket": grant["bucket"]}
-            if memory.admits("grant", name, is_there=_what(row) in same):
+            if memory.admits("grant", name, is_there=_granted(row) in same):
                 made = {"created_at": memory.actor.at, "created_by": memory.actor.user_id}
                 added.append({"id": str(uuid4()), **row, **made})
-                same.add(_what(row))
+                same.add(_granted(row))
     insert_all(memory.db, "grants", added)
     record_all(memory.db, memory.actor, "grant.create", {f"grant:{row['id']}": _audited_right(row) for row in added})
     for row in old.meaningless:
@@ -220,7 +220,7 @@ def take_requests(memory: Memory, old: Migrated, users: Mapping[str, Row], table
     insert_all(memory.db, "access_requests", added)
 
 
-def _what(row: Row) -> Sequence[str | None]:
+def _granted(row: Row) -> Sequence[str | None]:
     return tuple(row[name] for name in ("user_id", "table_uuid", "source", "bucket"))
 
 

@@ -175,9 +175,9 @@ class Collector:
 
         swap(self.store, COLLECTED, nothing, done=lambda current: edit in _parsed(current).recent)
 
-    def waiting(self, *, anew: bool = False) -> Collected:
-        """Return what a run would send, `anew` after a reset, and send nothing."""
-        self._done = {} if anew else dict(self._read().done)
+    def waiting(self, *, after_reset: bool = False) -> Collected:
+        """Return what a run would send, now or `after_reset`, without sending anything."""
+        self._done = {} if after_reset else dict(self._read().done)
         owners, notes, parts = set[str](), 0, list[str]()
         for owner, note in self._notes():
             owners.add(owner.user_id or "")

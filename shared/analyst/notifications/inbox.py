@@ -40,18 +40,18 @@ class InboxNotification(BaseModel):
     @classmethod
     def of(cls, shown: Shown) -> "InboxNotification":
         """Return a notification as the API shows it."""
-        it = shown.notification
+        notification = shown.notification
         return cls(
-            id=it.id,
-            at=it.at,
-            kind=it.kind,
-            title=it.headline,
-            text=it.text,
-            items=it.items,
-            url=it.url,
+            id=notification.id,
+            at=notification.at,
+            kind=notification.kind,
+            title=notification.headline,
+            text=notification.text,
+            items=notification.items,
+            url=notification.url,
             read=shown.read,
-            script=it.script,
-            picture=f"/api/notifications/{it.id}/picture" if it.picture else None,
+            script=notification.script,
+            picture=f"/api/notifications/{notification.id}/picture" if notification.picture else None,
         )
 
 

@@ -33,7 +33,7 @@ from analyst.notifications.telegram import BotApi
 from analyst.settings import Settings
 from analyst.store import ANY, Store
 from analyst.store.compare_and_swap import put_once
-from analyst.store.port import StoreConflictError
+from analyst.store.interface import StoreConflictError
 
 _CODES: Final = f"{PREFIX}telegram/codes/"
 _CHATS: Final = f"{PREFIX}telegram/chats/"
@@ -219,13 +219,13 @@ class Links:
 
     def _add(self, code: str, content: _Code, unless_valid: datetime | None = None) -> str | None:
         key, data = _code_key(code), content.model_dump_json().encode()
-        there = self.store.read(key) if unless_valid is not None else None
-        if there is None:
+        existing = self.store.read(key) if unless_valid is not None else None
+        if existing is None:
             return key if put_once(self.store, key, data) else None
-        old = _parsed_code(there.data)
+        old = _parsed_code(existing.data)
         if unless_valid is not None and old is not None and not old.used and old.expires > unless_valid:
             return None  # another chat shows this code
-        return key if put_once(self.store, key, data, if_version=there.version) else None
+        return key if put_once(self.store, key, data, if_version=existing.version) else None
 
     def _use(self, code: str, now: datetime) -> _Code | None:
         """Use up a code; the swap decides between two who try at the same time."""
@@ -388,12 +388,14 @@ class Bot:
 
     def _press(self, query: Mapping[str, Any], key: str, now: datetime) -> Reply | None:
         """Answer a button, which any person may press who was ever sent it, and whose data any client may make up."""
-        chat, pressed, who = _chat_of(query.get("message")), query.get("id"), query.get("from")
+        chat, pressed, sender = _chat_of(query.get("message")), query.get("id"), query.get("from")
         if chat is None or not isinstance(pressed, str):
             return None
         chat_id, is_private = chat
         user_id = (
-            self._person(chat_id) if is_private and isinstance(who, Mapping) and who.get("id") == chat_id else None
+            self._person(chat_id)
+            if is_private and isinstance(sender, Mapping) and sender.get("id") == chat_id
+            else None
         )
         if user_id is None:
             return Reply(chat_id, _UNLINKED, pressed=pressed)

@@ -272,12 +272,12 @@ class Profiling:
         try:
             place = quote_text(str(path).translate(_LITERAL))
             described = con.execute(f"describe select * from read_parquet({place})").fetchall()
-            there = {name: kind for name, kind, *_ in described}
-            is_numbered = _ROW_NUMBER not in there
+            in_file = {name: kind for name, kind, *_ in described}
+            is_numbered = _ROW_NUMBER not in in_file
             number = f"{_ROW_NUMBER} = true" if is_numbered else "union_by_name = false"
             read = f"read_parquet({place}, {number})"
-            shared = {name: kind for name, kind in how.columns.items() if name in there}
-            if any(there[name] != kind for name, kind in shared.items()):
+            shared = {name: kind for name, kind in how.columns.items() if name in in_file}
+            if any(in_file[name] != kind for name, kind in shared.items()):
                 casts = [
                     f"cast({quote(name)} as {checked_type(kind)}) as {quote(name)}" for name, kind in shared.items()
                 ]
@@ -363,9 +363,9 @@ def _is_profiled(table: Table, registered: Registered) -> bool:
 
 def _in_order(whole: Scanned, columns: Sequence[Column]) -> Scanned:
     """Return sketches with the columns in the order of the table; one that no file has is empty."""
-    there = whole.columns
+    scanned = whole.columns
     ordered = {
-        column.name: there.get(column.name) or absent(kind_of(column.type), column.type, whole.rows)
+        column.name: scanned.get(column.name) or absent(kind_of(column.type), column.type, whole.rows)
         for column in columns
     }
     return replace(whole, columns=ordered)

@@ -163,9 +163,9 @@ class Pool:
                 self._waiting -= 1
                 self._counters.add(WAITING, value=-1)
             if not started:
-                whose = "your queries" if self._running.total() < most else f"all {most} queries that run at a time"
+                occupied = "your queries" if self._running.total() < most else f"all {most} queries that run at a time"
                 raise UnavailableError(
-                    f"the query did not start, because {whose} are still running; try again in a few seconds",
+                    f"the query did not start, because {occupied} are still running; try again in a few seconds",
                     retry_after=2,
                 )
             self._running[person] += 1

@@ -26,7 +26,7 @@ LARGEST: Final = 2_000_000
 """The size in bytes of the largest result that is kept."""
 
 _IN_MEMORY: Final = 32_000_000
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 ENGINE: Final = f"DuckDB {version('duckdb')}"
 
 

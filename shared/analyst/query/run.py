@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
 
-from analyst.errors import AnalystError
+from analyst.errors import AnalystError, ContractError
 from analyst.names import quote, quote_text
 from analyst.query.ranges import Parts
 from analyst.query.result_hash import ResultHash, row_digest
 from analyst.query.statement import Json, StatementError, position, refused
-from analyst.types import checked_type, portable, with_statistics
+from analyst.types import arrow_result, checked_type, named_result, portable_result, with_statistics
+from da.sql import valid_json
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+    from duckdb.sqltypes import DuckDBPyType
 
 Columns = Sequence[tuple[str, str]]
 """Names and types of columns."""
@@ -32,7 +34,6 @@ _LONGEST_MESSAGE: Final = 8
 """Lines: DuckDB lists dozens of candidates for an operator."""
 _ARROW_ROWS: Final = 1 << 16
 _HEAD: Final = "select * from (\n"
-_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +185,9 @@ class Run:
 
     def _write_json(self, columns: Columns) -> tuple[int, bool]:
         """Write the first part of a JSON answer: its columns, and its rows as arrays; the server adds the rest."""
-        shape = f"json_array({', '.join(f'c{number}' for number in range(len(columns)))})"
+        shape = f"json_array({', '.join(self._terms(columns, named_result, 'STRUCT('))})"
         head = json.dumps([{"name": name, "type": kind} for name, kind in columns])
-        lines = _Lines(f'{{"columns":{head},"rows":[', ",\n", "", _without_constants)
+        lines = _Lines(f'{{"columns":{head},"rows":[', ",\n", "", valid_json)
         return self._write_lines(self._shaped(columns, f"{shape}, {self._digest(columns)}", self._one_more), lines)
 
     def _write_csv(self, columns: Columns) -> tuple[int, bool]:
@@ -222,17 +223,14 @@ class Run:
     def _write_arrow(self, columns: Columns) -> tuple[int, bool]:
         import pyarrow as pa
 
-        terms = [f"cast(c{n} as varchar)" if "VARIANT" in kind else f"c{n}" for n, (_name, kind) in enumerate(columns)]
+        terms = self._terms(columns, arrow_result)
         with self._target.open("wb") as file:
             return self._write_batches(columns, terms, file, lambda schema: pa.ipc.new_stream(file, schema))
 
     def _write_parquet(self, columns: Columns) -> tuple[int, bool]:
         from pyarrow.parquet import ParquetWriter
 
-        described = self._con.execute(
-            f"select {', '.join(f'null::{_type(kind)}' for _name, kind in columns)}"
-        ).description
-        terms = [portable(f"c{number}", kind[1]).expression for number, kind in enumerate(described or ())]
+        terms = self._terms(columns, portable_result)
         with self._target.open("wb") as file:
             return self._write_batches(
                 columns,
@@ -281,6 +279,18 @@ class Run:
                 if kept.num_rows < batch.num_rows:
                     return rows, True
         return rows, False
+
+    def _terms(self, columns: Columns, written: Callable[[str, str, "DuckDBPyType"], str], only: str = "") -> list[str]:
+        """Return the SQL that writes each column; those whose type does not contain a text are written as they are."""
+        plain = [f"c{number}" for number in range(len(columns))]
+        if not any(only in kind for _name, kind in columns):
+            return plain
+        try:
+            sample = self._con.execute(f"select {', '.join(f'null::{_type(kind)}' for _name, kind in columns)}")
+        except ContractError:  # members without names: only the statement itself can state its types
+            sample = self._execute(f"{_HEAD}{self._sql}\n) limit 0")
+        types = [each[1] for each in sample.description or ()]
+        return [written(term, name, kind) for term, (name, _), kind in zip(plain, columns, types, strict=True)]
 
     def _digest(self, columns: Columns) -> str:
         """Return the SQL for the digest of a row, if the result is to be hashed."""
@@ -387,13 +397,6 @@ def _out_of_memory() -> StatementError:
         "the statement needs more memory than a query at the server may use; select fewer columns, filter or aggregate earlier",
         "memory",
     )
-
-
-def _without_constants(line: str) -> str:
-    """Replace NaN and infinities, which JSON does not have, by null."""
-    if "NaN" not in line and "Infinity" not in line:
-        return line
-    return _TOKENS.sub(lambda found: found[0] if found[0].startswith('"') else "null", line)
 
 
 def _field(value: str) -> str:

@@ -56,16 +56,16 @@ class Batching:
         stay open until `take`.
         """
         found = zip(sources, in_parallel(self._download, sources, DOWNLOADS_AT_ONCE), strict=True)
-        there: dict[str, Path] = {}
+        paths: dict[str, Path] = {}
         refused: list[Problem] = []
         for name, one in found:
             if isinstance(one, Problem):
                 refused.append(one)
             elif one is not None:
-                there[name] = one
-        count = max(-(-len(there) // SIZE), -(-sum(path.stat().st_size for path in there.values()) // SIZE_BYTES))
-        count = min(count, len(there))
-        parts = [dict(list(there.items())[number::count]) for number in range(count)]
+                paths[name] = one
+        count = max(-(-len(paths) // SIZE), -(-sum(path.stat().st_size for path in paths.values()) // SIZE_BYTES))
+        count = min(count, len(paths))
+        parts = [dict(list(paths.items())[number::count]) for number in range(count)]
         opened = in_parallel(lambda part: list(self._opened(part, known)), parts, SIDE_BY_SIDE)
         outcomes = [one for some in opened for one in some if isinstance(one, Outcome)]
         batches = [one for some in opened for one in some if isinstance(one, Batch)]

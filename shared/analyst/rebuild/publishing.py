@@ -13,7 +13,7 @@ from analyst.contract.parquet import sha256_of
 from analyst.errors import LeaseLostError, UnavailableError
 from analyst.rebuild.contents import Contents, salvaged
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, current_listed, read_listed, read_pointer
-from analyst.store import ABSENT, Object, Store, StoreConflictError, UnsureWriteError, lineage
+from analyst.store import ABSENT, Object, Store, StoreConflictError, UnsureWriteError, lost_edits
 from analyst.store.compare_and_swap import FEW, attempts, put_once, small_text, swap
 
 COPY = "analytics/analytics.duckdb"
@@ -55,7 +55,7 @@ def read_last(store: Store, known: Mapping[str, Contents]) -> Last:
     found = store.read(CURRENT)
     pointer = read_pointer(found) if found else None
     if pointer is not None:
-        lineage.check(store, CURRENT, pointer.recent)
+        lost_edits.check(store, CURRENT, pointer.recent)
         with suppress(DamagedError):
             contents = known.get(pointer.catalog) or Contents.of(store, _listed(store, pointer))
             is_whole = not has_own_file(pointer) or store.head(pointer.duckdb) is not None
@@ -138,14 +138,14 @@ def point(store: Store, seen: Pointer | None, new: Pointer) -> None:
 
     def change(current: Object | None) -> bytes:
         found = read_pointer(current) if current else None
-        lineage.check(store, CURRENT, found.recent if found else ())
+        lost_edits.check(store, CURRENT, found.recent if found else ())
         if found != seen or (found and found.epoch > new.epoch):
             raise LeaseLostError("another builder has published a snapshot in the meantime; start again")
         recent = (*(found.recent if found else ()), edit)[-RECENT_KEPT:]
         return new.model_copy(update={"recent": recent}).model_dump_json().encode()
 
     swap(store, CURRENT, change, done=lambda current: edit in read_pointer(current).recent)
-    lineage.made(store, CURRENT, (*(seen.recent if seen else ()), edit))
+    lost_edits.made(store, CURRENT, (*(seen.recent if seen else ()), edit))
 
 
 def carry_over(store: Store, source: str, before: str | None, now: str, epoch: int) -> None:

@@ -194,10 +194,10 @@ def _published(catalog: Catalog) -> Mapping[str, dict[str, str]]:
 
 def _require_whole(store: Store, catalog: Catalog, number: int) -> None:
     """Check that all files of a snapshot exist, with one listing for each source."""
-    there = {
+    existing = {
         entry.key for source in {t.source for t in catalog.tables} for entry in store.list(f"extracts/{source}/data/")
     }
-    gone = Counter(table.id for table in catalog.tables for file in table.files if file.path not in there)
+    gone = Counter(table.id for table in catalog.tables for file in table.files if file.path not in existing)
     if gone:
         tables = ", ".join(f"{table} ({count})" for table, count in gone.most_common(5))
         raise ConflictError(

@@ -180,8 +180,8 @@ class Source:
             require_distinct(label, files)
             is_proven = bound is None and not has_foreign_names(files)
         if bound is not None:
-            there = {column for file in files for column in file.column_stats}
-            columns = [column for column in bound.get((self.attached, name), ()) if column.name in there]
+            with_statistics = {column for file in files for column in file.column_stats}
+            columns = [column for column in bound.get((self.attached, name), ()) if column.name in with_statistics]
             write_view(con, self.alias, name, files, columns, data_url=self.store.url, home=taking.home)
         if not is_proven:  # last: errors in the rows of `_files` cost no request
             verify(self.store, con, label, files, sizes=taking.sizes(self), known=known, folder=taking.home)

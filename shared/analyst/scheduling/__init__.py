@@ -45,8 +45,8 @@ class Scheduler:
         """Start what is due. Missed times are caught up once.
 
         Raises:
-            UnavailableError: the store does not respond, the ledger is damaged, or tasks can't be added. Runs that were started continue, and a later
-                call starts the rest.
+            UnavailableError: the store does not respond, the ledger is damaged, or tasks can't be added. Runs that were
+                started continue; a later call starts the rest.
         """
         # Marked first, started second: a process that dies in between leaves a mark that a later call acts upon. In the
         # other order, two concurrent calls would both start the same extract.
@@ -88,7 +88,7 @@ class Scheduler:
 
 
 def note(store: Store, extracts: Sequence[Extract], at: datetime) -> None:
-    """Record extracts that were started on demand: the scheduler skips their sources meanwhile, and counts them.
+    """Record extracts that were started on demand: the scheduler counts them, and skips their sources while they run.
 
     Raises:
         UnavailableError: the store does not respond, or the ledger is damaged.

@@ -1,4 +1,4 @@
-"""The decisions of the scheduler: what it starts, and what became of earlier starts, as pure functions."""
+"""The decisions of the scheduler: what it starts, and how earlier starts ended, as pure functions."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _LOST = "the run was lost: it left no record and sent no heartbeat, so its proce
 _LONGEST_ERROR = 500
 _CLOCKS_DIFFER = timedelta(minutes=10)
 _FORGOTTEN_AFTER = timedelta(hours=1)
-"""How long a mark is kept whose source is gone, or of a job that nobody started again."""
+"""How long a mark is kept if its source is gone, or if nobody started its job again."""
 
 T = TypeVar("T", Attempt, Start)
 
@@ -52,7 +52,9 @@ def folded(
 
 def _believed(noted: Mapping[str, T], now: datetime, keys: Collection[str] | None = None) -> dict[str, T]:
     """Drop entries that are not among the keys, and entries from the future, which a wrong clock has written."""
-    return {key: it for key, it in noted.items() if (keys is None or key in keys) and it.at <= now + _CLOCKS_DIFFER}
+    return {
+        key: entry for key, entry in noted.items() if (keys is None or key in keys) and entry.at <= now + _CLOCKS_DIFFER
+    }
 
 
 def _has_ended(start: Start, names: Collection[str], now: datetime, lost: Collection[str]) -> bool:
@@ -149,7 +151,7 @@ class Decision:
 def decide(
     registry: Registry, ledger: Ledger, sweep_schedule: str, now: datetime, new_run_id: Callable[[], str]
 ) -> tuple[Ledger, Decision]:
-    """Mark in the ledger what to start. Sources with the oldest attempts come first."""
+    """Return the ledger with marks of what to start, and the decision. Sources with the oldest attempts come first."""
     starts = dict(ledger.starts)
     outcomes: list[SourceOutcome] = []
     for found in sorted(entries(registry, ledger).values(), key=lambda found: _last(found[0].last)):

@@ -11,13 +11,13 @@ from analyst.sync_runs import TriggeredRun, record_failure
 from analyst.tasks import Task
 
 JOB: Final = "job "
-"""Before the id of a job of a source, the name of its task."""
+"""The start of the name of a job's task; the id of the job follows."""
 SWEEP: Final = "sweep"
 """The name of the task of a scheduled sweep."""
 
 
 def note_failure(store: Store, task: Task, reason: str, now: datetime) -> None:
-    """Note that a task failed and is not tried again, where people and the scheduler look for its result.
+    """Record that a task failed for good, where people and the scheduler look for its result.
 
     Raises:
         UnavailableError: the store does not respond.

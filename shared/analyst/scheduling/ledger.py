@@ -53,7 +53,7 @@ class Start(_Value):
 
     @property
     def is_extract(self) -> bool:
-        """Return whether it leaves a record that is looked up."""
+        """Whether this is an extract, which leaves a record with its results."""
         return self.source is not None and self.job is None
 
 
@@ -73,7 +73,7 @@ class Ledger(_Value):
 
 
 def read(store: Store) -> Ledger:
-    """Read the ledger; there is none before the first start.
+    """Read the ledger; it is empty before the first start.
 
     Raises:
         UnavailableError: it is damaged, or the store does not respond.

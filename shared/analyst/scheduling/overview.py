@@ -90,7 +90,7 @@ class SchedulePage(ScheduleView):
 
 
 State = Literal["due", "failing", "running"]
-"""Which entries are wanted of a timetable."""
+"""The state by which entries are filtered."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Forward a request."""
         self._forward()
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - the API says what it refuses
 
     def _forward(self) -> None:
         length = self.headers.get("Content-Length") or "0"

@@ -177,8 +177,8 @@ class Runner:
             )
         if ended.exit_code != 0:
             last = next((line for line in reversed(ended.stderr.strip().splitlines()) if line.strip()), "")
-            how = f"signal {-ended.exit_code}" if ended.exit_code < 0 else f"exit code {ended.exit_code}"
-            raise InvalidInputError(f"it ended with {how}" + (f": {redacted(last).text[:300]}" if last else ""))
+            ending = f"signal {-ended.exit_code}" if ended.exit_code < 0 else f"exit code {ended.exit_code}"
+            raise InvalidInputError(f"it ended with {ending}" + (f": {redacted(last).text[:300]}" if last else ""))
         output = output_of(ended.stdout)
         if output.notify and output.image_path is not None:
             problem = ended.picture_problem or checked_picture(ended.picture, LARGEST_PICTURE)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analyst.errors import SettingsError
-from analyst.settings.findings import Finding, Said, dotted, errors_of, wording
+from analyst.settings.findings import FileContent, Finding, dotted, errors_of, wording
 from analyst.settings.instance import variable
 from analyst.settings.model import FILE_ONLY, KEYS, SECRETS, VARIABLES, Settings
 
@@ -79,7 +79,7 @@ class Configuration:
             here = {**_published(environ), **here}
         problems = [*_wrong(here), *file.problems, *_missing(file, here)]
         if problems:
-            lines = "\n".join(f"  {problem.told(name)}" for problem in problems)
+            lines = "\n".join(f"  {problem.as_line(name)}" for problem in problems)
             raise SettingsError(f"The settings are invalid:\n{lines}")
         origins: dict[str, Origin] = {**dict.fromkeys(file.values, "file"), **dict.fromkeys(here, "environment")}
         settings = Settings.model_validate({**file.values, **here})
@@ -124,9 +124,9 @@ def _file(environ: Mapping[str, str], default: Path | None, fetch: Fetch | None)
 
 def _in_file(
     text: str, environ: Mapping[str, str], configs: Mapping[str, type[BaseModel]] = MappingProxyType({})
-) -> Said:
+) -> FileContent:
     if not text:
-        return Said()
+        return FileContent()
     from analyst.settings.instance import read_instance
 
     return read_instance(text, environ, configs)
@@ -167,22 +167,24 @@ def _of_a_variable(error: Any) -> Finding:
     return Finding(path=dotted([setting.upper(), *inside]), message=wording(error, default=default, hidden=hidden))
 
 
-def _missing(file: Said, here: Mapping[str, str]) -> list[Finding]:
+def _missing(file: FileContent, here: Mapping[str, str]) -> list[Finding]:
     """Find required settings that are missing, in general or because of other settings."""
     found, named = [], {*file.lines, *here}
     if "data_url" not in named:
         found.append(
             Finding(path="DATA_URL", message="is not set; set it to the address of the bucket, such as file:///data")
         )
-    found += [_lonely(there, missing, file) for there, missing in _NEEDS if there in named and missing not in named]
+    found += [
+        _lonely(present, missing, file) for present, missing in _NEEDS if present in named and missing not in named
+    ]
     return found
 
 
-def _lonely(there: str, missing: str, file: Said) -> Finding:
-    if there not in file.lines:
-        return Finding(path=missing.upper(), message=f"is not set, but {there.upper()} requires it")
-    message = f"is not set, but {_KEY_OF[there]} requires it"
-    return Finding(path=_KEY_OF[missing], line=file.lines[there], message=message)
+def _lonely(present: str, missing: str, file: FileContent) -> Finding:
+    if present not in file.lines:
+        return Finding(path=missing.upper(), message=f"is not set, but {present.upper()} requires it")
+    message = f"is not set, but {_KEY_OF[present]} requires it"
+    return Finding(path=_KEY_OF[missing], line=file.lines[present], message=message)
 
 
 class ShownSetting(BaseModel):

@@ -27,14 +27,14 @@ class Finding(BaseModel):
     line: int | None = None
     message: str
 
-    def told(self, file: str | None = None) -> str:
-        """Return it as one line, with its place in the file."""
+    def as_line(self, file: str | None = None) -> str:
+        """Return the finding as one line, with its place in the file."""
         place = f"{file}:{self.line} " if file and self.line else ""
         return f"{place}{self.path}: {self.message}" if self.path else f"{place}{self.message}"
 
 
 @dataclass(slots=True)
-class Said:
+class FileContent:
     """The content of a file: the `values` and `lines` of settings, problems and warnings."""
 
     values: dict[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from analyst.errors import InvalidInputError, SettingsError
-from analyst.settings.findings import Finding, Path, Said, dotted, errors_of, wording
+from analyst.settings.findings import FileContent, Finding, Path, dotted, errors_of, wording
 from analyst.settings.model import KEYS, SECRETS, Settings
 
 _LONGEST: Final = 256 * 1024
@@ -237,22 +237,22 @@ Configs = Mapping[str, type[BaseModel]]
 """The schemas of a source's config, by kind; a kind without one accepts anything."""
 
 
-def read_instance(text: str, environ: Mapping[str, str], configs: Configs = MappingProxyType({})) -> Said:
+def read_instance(text: str, environ: Mapping[str, str], configs: Configs = MappingProxyType({})) -> FileContent:
     """Read a file, fill in its variables, and check each setting by itself."""
     document = parse(text)
-    reading = _Reading(document, fill_in(document, environ), Said(problems=document.problems))
+    reading = _Reading(document, fill_in(document, environ), FileContent(problems=document.problems))
     reading.section(reading.filled.values, ())
     reading.check()
     reading.check_sources(configs)
-    reading.said.problems.sort(key=lambda problem: problem.line or 0)
-    return reading.said
+    reading.content.problems.sort(key=lambda problem: problem.line or 0)
+    return reading.content
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
     document: Document
     filled: Filled
-    said: Said
+    content: FileContent
 
     def section(self, values: Mapping[str, Any], path: Path) -> None:
         for key, value in values.items():
@@ -270,10 +270,10 @@ class _Reading:
     def setting(self, setting: str, value: Any, path: Path) -> None:
         if value in (None, "") and path not in self.filled.lacking:
             return
-        self.said.lines[setting] = self.document.line(path)
+        self.content.lines[setting] = self.document.line(path)
         if path in self.filled.lacking:
             return
-        self.said.values[setting] = value
+        self.content.values[setting] = value
         if setting in SECRETS:
             for place in _texts(value, path):
                 if _is_literal(self.filled.written.get(place)):
@@ -306,11 +306,11 @@ class _Reading:
                 self.warn(place, "looks like a secret, which all administrators would see; refer to a variable instead")
 
     def warn(self, path: Path, message: str) -> None:
-        self.said.warnings.append(Finding(path=dotted(path), line=self.document.line(path), message=message))
+        self.content.warnings.append(Finding(path=dotted(path), line=self.document.line(path), message=message))
 
     def check(self) -> None:
         try:
-            Settings.model_validate({"data_url": _PLACEHOLDER, **self.said.values})
+            Settings.model_validate({"data_url": _PLACEHOLDER, **self.content.values})
         except ValidationError as error:
             for each in errors_of(error):
                 setting = str(each["loc"][0])
@@ -319,9 +319,9 @@ class _Reading:
                 self.problem(path, wording(each, default=default, hidden=self.hidden(setting, path)))
 
     def check_sources(self, configs: Configs) -> None:
-        sources = self.said.values.get("sources")
+        sources = self.content.values.get("sources")
         for name, source in sources.items() if isinstance(sources, dict) else ():
-            kind, config = _kind_and_config(source, self.said.values.get("data_source"))
+            kind, config = _kind_and_config(source, self.content.values.get("data_source"))
             if kind in configs and isinstance(config, dict):
                 self.check_config(configs[kind], config, ("sources", name, "config"))
 
@@ -348,8 +348,8 @@ class _Reading:
         """Return the replacement for a value that is a secret, or contains or is part of a variable's value."""
         if setting in SECRETS:
             return "this"
-        near = (it for it in self.filled.written if it[: len(path)] == path or path[: len(it)] == it)
-        return next((f"what {self.filled.written[it]} stands for" for it in near), None)
+        near = (place for place in self.filled.written if place[: len(path)] == path or path[: len(place)] == place)
+        return next((f"what {self.filled.written[place]} stands for" for place in near), None)
 
 
 def _kind_and_config(source: Any, kind: Any) -> tuple[str, Any]:
@@ -377,8 +377,8 @@ def _is_literal(written: str | None) -> bool:
 def _did_you_mean(path: Path) -> str:
     """Suggest the nearest known key, in the same section or anywhere."""
     section, _, key = dotted(path).rpartition(".")
-    for known in ([it for it in _KNOWN if it.rpartition(".")[0] == section], _KNOWN):
-        last = {it.rpartition(".")[2]: it for it in known}
+    for known in ([name for name in _KNOWN if name.rpartition(".")[0] == section], _KNOWN):
+        last = {name.rpartition(".")[2]: name for name in known}
         if near := difflib.get_close_matches(key, last, 1, 0.7):
             return f"; did you mean {last[near[0]]}?"
     nearest = difflib.get_close_matches(dotted(path), _KNOWN, 1, 0.6)

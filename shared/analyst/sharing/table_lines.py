@@ -18,8 +18,8 @@ from analyst.contract.delta import PLAIN, WITH_TIMESTAMP_NTZ
 from analyst.sharing.hints import test_of
 from analyst.sharing.requests import Asked, Capabilities, Json, SharingError, Span, Token, parse_time
 from analyst.sharing.schema import has_ntz, schema_text
+from analyst.sharing.served_statistics import FileStatistics, Hidden, stats_of
 from analyst.sharing.shares import Share, table_id
-from analyst.sharing.statistics import FileStatistics, Hidden, stats_of
 from analyst.snapshots import Snapshots
 
 MOST_FILES: Final = 10_000

@@ -28,7 +28,7 @@ EVENTS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The author of an edit, with time, request and client. Without a user, it is a service or this program itself.
+    """The author of an edit, with time, request and client.
 
     Without a user, it is the service, or this program itself. `began` is the start of the request by
     `time.perf_counter`.
@@ -79,8 +79,8 @@ def actor(request: Request) -> Actor:
     client = (request.client_address, request.client_kind, request.began)
     if caller is None:
         return Actor(None, request.now, request.request_id, CallerKind.ANONYMOUS, None, None, *client)
-    who = (caller.kind, caller.email, caller.token_id)
-    return Actor(caller.user_id, request.now, request.request_id, *who, *client)
+    identity = (caller.kind, caller.email, caller.token_id)
+    return Actor(caller.user_id, request.now, request.request_id, *identity, *client)
 
 
 def record(db: "DuckDBPyConnection", actor: Actor, action: str, resource: str, **params: Any) -> None:

@@ -23,7 +23,7 @@ from analyst.state.files import Attached, Instance, Writer, attach, fetch_file, 
 from analyst.state.projection import LARGEST_WHOLE, project, project_parts, rows_behind, rows_stored
 from analyst.state.rows import execute, fetch_one, insert
 from analyst.state.schema import is_current
-from analyst.store import Object, Store, compare_and_swap, in_parallel, lineage
+from analyst.store import Object, Store, compare_and_swap, in_parallel, lost_edits
 from analyst.store.compare_and_swap import put_once, small_text, swap, upload_once
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Attempts(Generic[T]):
         began = time.monotonic()
         before = read_pointer(current)
         recent = before.recent if before else ()
-        lineage.check(self._store, CURRENT, recent)
+        lost_edits.check(self._store, CURRENT, recent)
         self._published = edit_id = str(ULID())
         with duckdb_files.scratch(self._scratch) as folder:
             path, access = self._attempt(before, edit_id, folder)
@@ -133,7 +133,7 @@ class Attempts(Generic[T]):
 
 
 def _forget_edits(db: "DuckDBPyConnection") -> None:
-    """Delete all but the last edits, if there are more: to find that out takes a tenth of the time."""
+    """Delete all but the last edits, if there are more: checking that takes a tenth of the time of deleting."""
     counted = fetch_one(db, "select count(*) as edits from _edits")
     if counted is not None and counted["edits"] > _RECENT:
         execute(db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT])
@@ -164,7 +164,7 @@ class _Lists:
     def of(self, db: "DuckDBPyConnection", now: datetime, before: StatePointer | None, edit_id: str) -> _Access:
         version = _version(before)
         stored = rows_stored(db)
-        if sum(stored.values()) <= self.largest_whole:  # no more than that, so no need to count which of them
+        if sum(stored.values()) <= self.largest_whole:  # an upper bound: no need to count exactly
             return _Access(project(db, version, now, stored), "access", {})
         rows = rows_behind(db, now)
         if sum(rows.values()) <= self.largest_whole:
@@ -237,7 +237,7 @@ class StateReader:
     def offer(self, key: str, file: Attached) -> None:
         """Use a file of this instance if the object that was written from it is the current state.
 
-        To fetch it, compare its hash and attach it again would take as long as half of an edit.
+        Fetching it, comparing its hash and attaching it again would take half as long as an edit.
         """
         with self._lock:
             self._offered = (key, file)
@@ -351,7 +351,7 @@ class State:
         `make` is a function of a module, which reads only the state, and its result is not changed.
 
         Raises:
-            UnavailableError: as `read`; and `StateTooNewError`.
+            UnavailableError, StateTooNewError: see `read`.
         """
         return self._reader.derived(make)
 
@@ -372,7 +372,7 @@ class State:
         """Publish the state and all of its access list again; an older state is migrated to the current schema.
 
         Raises:
-            UnavailableError: as `edit`; and `UnsureWriteError`, `StateTooNewError`.
+            UnavailableError, UnsureWriteError, StateTooNewError: see `edit`.
         """
         self._publish(lambda _db: None, in_full=True)
 
@@ -398,7 +398,7 @@ class State:
                 self._published()
                 if attempts.built is not None:
                     self._reader.offer(*attempts.built)
-        lineage.made(self._store, CURRENT, attempts.recent)
+        lost_edits.made(self._store, CURRENT, attempts.recent)
         return attempts.result
 
     def _pauses(self, attempts: Attempts[T]) -> Iterator[float]:

@@ -204,7 +204,7 @@ class _File:
         duckdb_files.detach(self.con, self.alias)
 
     def is_let_go(self) -> bool:
-        """Undo what is not committed and detach the file after an error; return whether the instance is as before."""
+        """Roll back and detach the file after an error; return whether the instance is usable as before."""
         import duckdb
 
         try:

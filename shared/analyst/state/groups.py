@@ -1,14 +1,15 @@
 """Groups of users, for grants to many at once."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 from analyst.errors import ConflictError, NotFoundError
-from analyst.names import did_you_mean
+from analyst.names import did_you_mean, identity
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Input, Line, Output
 from analyst.state.rows import execute, fetch, fetch_one, insert
+from analyst.validation import Matching
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -21,6 +22,8 @@ _SELECT = """
     from groups g left join group_members m on m.group_id = g.id left join users u on u.id = m.user_id
 """
 _GROUPED = "group by all order by g.name"
+_VISIBLE = "^[^\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]+$"
+"""Without marks of direction and spaces of no width, with which two names look the same."""
 
 
 class Member(Output):
@@ -42,7 +45,7 @@ class Group(Output):
 class NewGroup(Input):
     """A new group."""
 
-    name: Line
+    name: Annotated[Line, Matching(_VISIBLE, "a name without invisible characters")]
 
 
 def list_groups(db: "DuckDBPyConnection") -> tuple[Group, ...]:
@@ -51,14 +54,16 @@ def list_groups(db: "DuckDBPyConnection") -> tuple[Group, ...]:
 
 
 def get_group(db: "DuckDBPyConnection", group: str) -> Group:
-    """Return a group by id or name.
+    """Return a group by id or name; the case of the name and the encoding of its accents do not matter.
 
     Raises:
         NotFoundError: it does not exist.
     """
     rows = fetch(db, f"{_SELECT} where g.id = $group or g.name = $group {_GROUPED}", {"group": group})
     if not rows:
-        known = (row["name"] for row in fetch(db, "select name from groups order by name"))
+        known = _names(db)
+        if same := [name for name in known if identity(name) == identity(group)]:
+            return get_group(db, same[0])
         raise NotFoundError(f"there is no group {group!r}{did_you_mean(group, known)}")
     return Group.model_validate(next((row for row in rows if row["id"] == group), rows[0]))
 
@@ -67,14 +72,19 @@ def create_group(db: "DuckDBPyConnection", actor: Actor, new: NewGroup) -> Group
     """Add a group.
 
     Raises:
-        ConflictError: a group with this name exists.
+        ConflictError: a group exists whose name is the same but for case or the encoding of accents: rules that name
+            groups, such as `native_sql`, don't distinguish them, and neither do people.
     """
-    if fetch_one(db, "from groups where name = ?", [new.name]):
-        raise ConflictError(f"a group {new.name!r} already exists")
+    if same := [name for name in _names(db) if identity(name) == identity(new.name)]:
+        raise ConflictError(f"a group {same[0]!r} already exists")
     id_ = str(uuid4())
     insert(db, "groups", {"id": id_, "name": new.name, "created_at": actor.at, "created_by": actor.user_id})
     record(db, actor, "group.create", f"group:{id_}", name=new.name)
     return get_group(db, id_)
+
+
+def _names(db: "DuckDBPyConnection") -> list[str]:
+    return [str(row["name"]) for row in fetch(db, "select name from groups order by name")]
 
 
 def delete_group(db: "DuckDBPyConnection", actor: Actor, group_id: str) -> None:

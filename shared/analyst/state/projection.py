@@ -21,7 +21,7 @@ LARGEST_WHOLE: Final = 2_000
 """Rows of the state up to which the access list is one object, which takes a few milliseconds to write and to read."""
 
 _FORMAT: Final = 1
-"""The version of what a part contains: with another one, all parts are written again."""
+"""The version of the format of parts: if it changes, all parts are written again."""
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _WITHDRAWN_KEPT: Final = timedelta(days=400)
@@ -32,8 +32,9 @@ _WITHDRAWN_KEPT: Final = timedelta(days=400)
 class _Member:
     """A member of the access list (`grants.users` is nested).
 
-    It has no entry without a row in `table`. `rows` selects `key` and `value` of its entries, and the `{number}` of the part to which each belongs by its `owner`;
-    `{wanted}` limits them to some parts where DuckDB can apply it before it aggregates.
+    Without a row in `table`, it has no entry. `rows` selects `key` and `value` of its entries, and the `{number}` of
+    the part to which each belongs by its `owner`; `{wanted}` limits them to some parts where DuckDB can apply it before
+    it aggregates.
     """
 
     name: str
@@ -182,7 +183,7 @@ def project(db: "DuckDBPyConnection", version: int, now: datetime, stored: Mappi
     filled = {table for table, rows in (stored or rows_stored(db)).items() if rows}
     members = [
         member for member in _MEMBERS if member.table in filled
-    ]  # a query about nothing takes a millisecond, too
+    ]  # even a query that matches nothing takes a millisecond
     entries = {member.name: _entries(db, member, now, 1, [0]).get(0, "") for member in members}
     return _written({member.name: entries.get(member.name, "") for member in _MEMBERS}, version=version)
 

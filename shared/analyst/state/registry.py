@@ -18,7 +18,7 @@ from analyst.state.audit import Actor, record, record_all
 from analyst.state.database import State
 from analyst.state.fields import Columns, Input, Line, Output, Schedule, Text, check_schedule, unset
 from analyst.state.rows import execute, fetch, fetch_one, insert, insert_all, update
-from analyst.state.source_types import SourceTypes, check_options
+from analyst.state.source_types import SourceTypes, by_current_names, check_options
 from analyst.state.sources import Source, exclude, get_source
 from analyst.store import Store
 
@@ -193,7 +193,7 @@ def list_tables(db: "DuckDBPyConnection", source: str | None = None) -> list[Reg
 
 
 class TableRow(NamedTuple):
-    """What schedules need to know of a registered table."""
+    """The fields of a registered table that schedules need."""
 
     id: str
     source: str
@@ -255,6 +255,7 @@ def register(
         raise ConflictError(f"{new.id} is registered already")
     table = coherent(_new_table(actor, new, public=public))
     check_options(types, source.type, table.options)
+    table = table.model_copy(update={"options": by_current_names(types, source.type, table.options)})
     check_schedule(table.sync_schedule)
     _add(db, actor, [table])
     exclude(db, source, set(source.excluded) - {name})
@@ -288,8 +289,10 @@ def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, ty
     after = changed(before, change)
     if after == before:
         return before
-    after = after.model_copy(update={"updated_at": actor.at})
-    check_options(types, get_source(db, after.source).type, after.options)
+    type_ = get_source(db, after.source).type
+    check_options(types, type_, after.options)
+    options = by_current_names(types, type_, after.options, before.options)
+    after = after.model_copy(update={"updated_at": actor.at, "options": options})
     check_schedule(change.sync_schedule)
     update(db, "table_registry", {"id": after.id}, _differences(before, after))
     record(db, actor, "table.update", f"table:{after.id}", uuid=after.uuid, **_audited(before, after))
@@ -299,7 +302,7 @@ def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, ty
 def deregister(db: "DuckDBPyConnection", actor: Actor, table_id: str) -> RegisteredTable:
     """Remove a table and its grants from the registry; discovery ignores it from now on.
 
-    Its data stays: see `analyst.state.withdrawal`.
+    Its data stays; `withdraw` drops that as well.
 
     Raises:
         NotFoundError: it is not registered.

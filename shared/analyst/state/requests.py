@@ -135,7 +135,7 @@ def approve(db: "DuckDBPyConnection", actor: Actor, approval: Approval) -> Revie
     Raises:
         NotFoundError: the request or group does not exist.
         ConflictError: it was decided before, there is no such table, it was removed since and another one has its id
-            now, or the grant would not reach who asked.
+            now, or the grant would not reach the requester.
     """
     request = _pending(db, approval.id)
     if request.outdated and find_table(db, request.table) is not None:

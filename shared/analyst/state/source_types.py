@@ -7,11 +7,13 @@ accepts any JSON object.
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from analyst import validation
 from analyst.errors import InvalidInputError
 from analyst.settings.kinds import SourceKind
 from analyst.validation import reason
@@ -73,6 +75,22 @@ def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) ->
         _check(types[type_].options, options, f"the options of the table, of a '{type_}' source, are")
 
 
+def by_current_names(
+    types: SourceTypes, type_: str, options: Mapping[str, Any], before: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the options of a table by their current names.
+
+    An earlier name whose value was overridden `before` by the current one is left out: it must not take effect when the
+    current one is removed.
+    """
+    if type_ not in types:
+        return dict(options)
+    model = types[type_].options
+    overridden = {name for name in before if validation.current_name(model, name) in before.keys() - {name}}
+    kept = {name: value for name, value in options.items() if name not in overridden}
+    return validation.by_current_names(model, kept)
+
+
 def _check(model: type[BaseModel], values: Mapping[str, Any], what: str) -> None:
     try:
         model.model_validate(values)
@@ -90,7 +108,7 @@ _WORDS: Final = {
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Say what is wrong with the options of a source or table, for the person who wrote them."""
+    """Describe the problems of the options of a source or table, for the person who wrote them."""
     return [_problem(one, sorted(model.model_fields)) for one in error.errors(include_url=False)]
 
 

@@ -1,6 +1,6 @@
 """Access to the bucket, whatever it is stored on. `port` defines what a store does."""
 
-from analyst.store.port import (
+from analyst.store.interface import (
     ABSENT,
     ANY,
     Condition,

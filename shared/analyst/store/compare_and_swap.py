@@ -9,10 +9,10 @@ from pathlib import Path
 
 from analyst import backoff
 from analyst.errors import UnavailableError
-from analyst.store.port import ABSENT, Condition, Object, Store, StoreConflictError, UnsureWriteError
+from analyst.store.interface import ABSENT, Condition, Object, Store, StoreConflictError, UnsureWriteError
 
 FEW = 5
-"""Attempts where a caller waits who is better served by an early error than by a late success."""
+"""The number of attempts for callers that prefer an early error to a late success."""
 
 _PATIENCE = 60.0
 _SMALL = 65_536
@@ -48,7 +48,7 @@ def swap(
     unsure: UnsureWriteError | None = None
     for _ in attempts(store, most, pauses=pauses, sleep=sleep):
         current = _read_back(store, key, unsure)
-        # A write without a response may have succeeded. Without this look at the body, the retry would fail its own
+        # A write without a response may have succeeded. Without this check of the body, the retry would fail its own
         # condition, apply the change a second time to its own result, and report success once for two changes.
         if unsure is not None and current is not None and done(current):
             return current.version

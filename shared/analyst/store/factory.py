@@ -13,7 +13,7 @@ from analyst.errors import SettingsError
 from analyst.settings import Configuration, Settings, read_settings
 from analyst.store.compare_and_swap import put_once
 from analyst.store.folder.store import FileStore
-from analyst.store.port import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
+from analyst.store.interface import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def read_configuration(environ: Mapping[str, str], default: Path | None) -> Conf
     """
     made = Configuration.read(environ, default, _read_object)
     for warning in made.warnings:
-        log.warning("%s", warning.told(made.file))
+        log.warning("%s", warning.as_line(made.file))
     return made
 
 

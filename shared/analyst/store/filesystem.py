@@ -20,7 +20,7 @@ from fsspec.spec import AbstractFileSystem
 
 from analyst.errors import InvalidInputError
 from analyst.names import quote, quote_text
-from analyst.store.port import DuckdbReadable, Entry, ObjectMissingError, Store
+from analyst.store.interface import DuckdbReadable, Entry, ObjectMissingError, Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -139,7 +139,7 @@ def _described(entry: Entry) -> dict[str, Any]:
 def open_bucket(con: "DuckDBPyConnection", store: Store) -> None:
     """Let a connection read the bucket at the addresses that views contain. A bucket in a folder needs nothing.
 
-    The credentials are those of now and expire: open the bucket for a query, not for the life of a process.
+    The credentials are the current ones and expire: open the bucket for a query, not for the life of a process.
 
     Raises:
         SettingsError: there are no credentials.

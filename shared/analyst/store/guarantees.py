@@ -3,8 +3,8 @@
 AWS and Google document these guarantees. Any other server with their protocol, and any folder, is tested before a process
 uses it. The proof for a server is stored in the bucket, so later processes need one read. It is bound to the server's
 address and the bucket, and is renewed after a month, or if its object was not written at the time it states: then the
-bucket was copied from another server. What only a lost condition explains has a server tested again at once; see
-`store.lineage` and `lease`.
+bucket was copied from another server. A state that only a lost condition explains triggers a new test of the server at
+once; see `store.lost_edits` and `lease`.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from typing import Final, Protocol, runtime_checkable
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from analyst.errors import SettingsError
-from analyst.store.port import ABSENT, ANY, Condition, Object, Store, StoreConflictError
+from analyst.store.interface import ABSENT, ANY, Condition, Object, Store, StoreConflictError
 from analyst.store.transfer import FolderLooker
 
 PREFIX: Final = "state/store/"
@@ -95,7 +95,7 @@ def require_guarantees(store: Store, new_id: Callable[[], str], now: Callable[[]
 
 
 def require_again(store: Store) -> None:
-    """Check the guarantees of a bucket that seems not to keep them, although it did; a proof that is wrong is deleted.
+    """Check again the guarantees of a bucket that seems to break them, although it passed before; delete a wrong proof.
 
     Raises:
         SettingsError: one is not kept.
@@ -243,8 +243,8 @@ class _Test:
 
     def _refuses(self, key: str, condition: str | Condition, missing: str, body: bytes = b"refused") -> None:
         if self._try(key, condition, body) is not None:
-            how = _HEADERS.get((self.store.url.partition(":")[0], condition is ABSENT), "the condition")
-            raise _MissingError(f"{missing} (it ignores {how})")
+            ignored = _HEADERS.get((self.store.url.partition(":")[0], condition is ABSENT), "the condition")
+            raise _MissingError(f"{missing} (it ignores {ignored})")
 
 
 _OTHER_VERSION: Final = (

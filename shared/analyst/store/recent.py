@@ -1,4 +1,4 @@
-"""JSON documents of the bucket as a process knows them, for what every request needs and that rarely changes."""
+"""JSON documents of the bucket that every request needs and that rarely change, cached in each process."""
 
 import threading
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from analyst.errors import UnavailableError
-from analyst.store.port import Object, Store
+from analyst.store.interface import Object, Store
 
 D = TypeVar("D", bound=BaseModel)
 
@@ -24,7 +24,7 @@ class Recent:
     _read: dict[str, tuple[float, str | None, BaseModel]] = field(default_factory=dict)
 
     def read(self, kind: type[D], key: str) -> D:
-        """Return a document, which has its defaults if there is none; the same object as long as nothing has changed.
+        """Return a document, with its defaults if the object does not exist; the same instance until it changes.
 
         Raises:
             UnavailableError: the store does not respond, or the document is damaged.

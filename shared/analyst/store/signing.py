@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 from urllib.parse import quote, urlencode
 
 from analyst.errors import ForbiddenError, NotFoundError
-from analyst.store.port import Store
+from analyst.store.interface import Store
 
 PATH = "/files/"
 """The start of the path of every signed URL; the key follows."""

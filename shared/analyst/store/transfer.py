@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from analyst.errors import InvalidInputError
-from analyst.store.port import Entry, Store
+from analyst.store.interface import Entry, Store
 
 T = TypeVar("T")
 R = TypeVar("R")

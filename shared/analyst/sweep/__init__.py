@@ -12,7 +12,7 @@ Two orders make this safe against everything that runs at the same time:
 - Expired snapshots are deleted before the references are read, catalogs first. So every snapshot that can be listed is
   complete and may be rolled back to, and a rollback that published one of them in between is found as a new snapshot.
 
-Delta logs get checkpoints (`checkpoints`), tables of many small files are compacted (`compaction`, `compact`), and records
+Delta logs get checkpoints (`checkpoints`), tables of many small files are compacted (`compaction_rule`, `compaction`), and records
 of past days are archived (`archive_records`, `analyst.audit.archives`).
 """
 
@@ -41,13 +41,13 @@ from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
 from analyst.store import Entry, Store, delete_all, in_parallel
-from analyst.sweep import replaced
+from analyst.sweep import replaced_snapshots
 from analyst.sweep.archive_records import Records
-from analyst.sweep.checkpoints import Log
-from analyst.sweep.compact import Rewriting, Rewritten
+from analyst.sweep.checkpoints import Log, Named
+from analyst.sweep.compaction import Rewriting, Rewritten
 from analyst.sweep.compaction_rule import Rule, Scattered, choose, is_set_back
 from analyst.sweep.data_files import SourceSweep
-from analyst.sweep.expired import expired, is_older
+from analyst.sweep.expired_objects import expired, is_older
 
 _DAY: Final = timedelta(days=1)
 
@@ -98,7 +98,7 @@ _IMPOSSIBLE = (
     "another writer has put commits into a Delta log whose numbers none can follow, so they are deleted: {names}"
 )
 _MISLEADING = (
-    "{key} named no checkpoint, or not the newest, so it is deleted; readers of the Delta table list its log instead"
+    "{key} named no checkpoint that is there, so it is deleted; readers of the Delta table list its log instead"
 )
 KEPT_BY_DAY: Mapping[str, timedelta | None] = {runs.PREFIX: timedelta(days=90)}
 """The prefixes of records that are stored by day, and how long each is kept (`None`: permanently)."""
@@ -161,12 +161,12 @@ class Sweep:
         """
         snapshots, found = Snapshots(self.store), _Found()
         records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
-        old = replaced.snapshots(self.store, self.keep)
+        old = replaced_snapshots.snapshots(self.store, self.keep)
         if not dry_run:
             for is_catalog in (True, False):
                 delete_all(self.store, (entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog))
-        found.unneeded += replaced.catalog_parts(self.store, frozenset(entry.key for entry in old))
-        found.unneeded += replaced.states(self.store)
+        found.unneeded += replaced_snapshots.catalog_parts(self.store, frozenset(entry.key for entry in old))
+        found.unneeded += replaced_snapshots.states(self.store)
         found.unneeded += [*expired(self.store), *abandoned(self.store), *left_over(self.store)]
         tables = snapshots.current().catalog.tables
         gone = of_gone_tables(self.store, [table.id for table in tables])
@@ -223,15 +223,19 @@ class Sweep:
     def _look_at_logs(self, sweep: SourceSweep, foreign: frozenset[str], found: _Found, *, dry_run: bool) -> None:
         """Write due checkpoints and find what older ones cover, except for logs that were just restated."""
         logs = {table: log for table, log in sweep.logs.items() if table not in foreign}
-        misleading = in_parallel(lambda log: log.misleads(), logs.values())
-        for (table, log), misleads in zip(logs.items(), misleading, strict=True):
+        named = in_parallel(_named, logs.values())
+        for (table, log), checkpoint in zip(logs.items(), named, strict=True):
             with found.trouble(sweep.source, f"{table}: "):
                 if log.impossible:
                     names = ", ".join(entry.key for entry in log.impossible[:3])
                     found.unneeded += log.impossible
                     found.problems.append(SweepProblem(source=sweep.source, message=_IMPOSSIBLE.format(names=names)))
+                if isinstance(checkpoint, AnalystError):
+                    raise checkpoint
                 written = 0 if dry_run else log.checkpoint()
-                if misleads and not written and log.last_checkpoint is not None:
+                if checkpoint is Named.OLDER and not written and not dry_run:
+                    log.name_newest()
+                if checkpoint is Named.NONE and not written and log.last_checkpoint is not None:
                     found.unneeded.append(log.last_checkpoint)
                     message = _MISLEADING.format(key=log.last_checkpoint.key)
                     found.problems.append(SweepProblem(source=sweep.source, message=message))
@@ -303,6 +307,13 @@ class Sweep:
             with found.trouble(one.table.source, f"{one.table.meta.table} can't be compacted: "):
                 done += [one.table] if rewriting.publish(one) else []
         return done
+
+
+def _named(log: Log) -> Named | AnalystError:
+    try:
+        return log.named()
+    except AnalystError as error:
+        return error
 
 
 def _gather(prefix: str, kind: _Gathering, found: _Found, *, dry_run: bool) -> None:

@@ -13,13 +13,13 @@ from typing import Self
 from analyst.days import Day, is_record, pack, split
 from analyst.store import Entry, Store, delete_all, in_parallel
 from analyst.store.compare_and_swap import put_once
-from analyst.sweep.expired import is_older
+from analyst.sweep.expired_objects import is_older
 
 OVER = timedelta(days=2)
 """The age of its youngest record at which a day is over in every time zone. Later records get another archive."""
 
 MOST_RECORDS = 20_000
-"""The most records that one sweep archives."""
+"""The maximum number of records that one sweep archives."""
 
 ARCHIVE_BYTES = 32 * 1024 * 1024
 """The uncompressed size in bytes at which an archive is complete."""

@@ -1,7 +1,7 @@
 """Checkpoints of a Delta log. Readers start from the newest one and need no earlier commit.
 
-DuckDB writes them from the actions of a local copy of the log; no data file is read. A log in which another writer uses what
-we don't know gets none, so its readers read every commit.
+DuckDB writes them from the actions of a local copy of the log; no data file is read. A log in which another writer uses
+features that we don't know gets none, so its readers read every commit.
 
 Source: the Delta transaction log protocol, 'Checkpoints', 'Checkpoint Schema', 'Last Checkpoint File' and 'Action
 Reconciliation'.
@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import Enum, auto
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
@@ -24,7 +25,7 @@ from analyst.errors import ContractError
 from analyst.names import quote_text
 from analyst.store import Entry, Store
 from analyst.store.compare_and_swap import swap, upload_once
-from analyst.sweep.expired import is_older
+from analyst.sweep.expired_objects import is_older
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +33,22 @@ EVERY = 100
 """Commits between checkpoints."""
 
 _PRECISION = 2.0
-"""Seconds; S3 has the ages of objects in whole ones."""
+"""In seconds: S3 reports ages of objects in whole seconds."""
 
 _LAST = "_last_checkpoint"
 _COMMIT = re.compile(r"([0-9]{20})\.json")
 _CHECKPOINT = re.compile(r"([0-9]{20})\.checkpoint\.parquet")
 _NUMBERED = re.compile(r"([0-9]{20})\.")
+
+
+class Named(Enum):
+    """Which checkpoint a log's `_last_checkpoint` names."""
+
+    NEWEST = auto()
+    OLDER = auto()
+    """One that is still there; the sweep that wrote the newest was interrupted."""
+    NONE = auto()
+    """One that isn't there, or it is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +88,9 @@ class Log:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether readers may find something else than what was committed.
+        """Whether readers may find something other than what was committed.
 
-        Commits that they need are missing, or one is younger than the next: then it was written again, or copied here.
+        Commits that they need are missing, or one is younger than its successor: it was written again, or copied here.
         """
         start = max(self.checkpoints, default=-1)
         needed = range(start + 1, self.last + 1)
@@ -119,31 +130,51 @@ class Log:
 
     def _publish(self, home: str, version: int, made: Path, size: int) -> None:
         upload_once(self.store, f"{home}/{made.name}", made)  # another sweep would write the same
+        self._name(home, version, size)
+
+    def _name(self, home: str, version: int, size: int) -> None:
         last_checkpoint = json.dumps({"version": version, "size": size}).encode()
         swap(self.store, f"{home}/{_LAST}", lambda _: last_checkpoint, done=lambda found: found.data == last_checkpoint)
 
-    def misleads(self) -> bool:
-        """Return whether `_last_checkpoint` names no checkpoint, or not the newest, whose predecessors may be deleted.
-
-        Without it, readers list the log.
-        """
+    def named(self) -> "Named":
+        """Return which checkpoint `_last_checkpoint` names. Without it, readers list the log."""
         if self.last_checkpoint is None:
-            return False
+            return Named.OLDER if self.checkpoints else Named.NEWEST
         found = self.store.read(self.last_checkpoint.key)
         if found is None:
-            return False
+            return Named.NEWEST  # another sweep has just deleted it
         try:
             content = json.loads(found.data)
             version, parts = int(content["version"]), content.get("parts")
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-            return True
-        if not max(self.checkpoints, default=0) <= version <= MOST:
-            return True
+            return Named.NONE
         if version in self.checkpoints and parts is None:
-            return False
+            return Named.NEWEST if version == max(self.checkpoints) else Named.OLDER
+        if not max(self.checkpoints, default=0) <= version <= MOST:
+            return Named.NONE
         stem = f"{self.last_checkpoint.key.removesuffix(_LAST)}{version:020}.checkpoint."
         names = [entry.key for entry in self.store.list(stem)]
-        return len(names) != parts if parts is not None else not names
+        is_there = len(names) == parts if parts is not None else bool(names)
+        return Named.NEWEST if is_there else Named.NONE
+
+    def name_newest(self) -> None:
+        """Have `_last_checkpoint` name the newest checkpoint, as a sweep would have done that was interrupted before that.
+
+        Raises:
+            ContractError: the checkpoint can't be read.
+        """
+        newest = max(self.checkpoints)
+        folder = self.folder / "newest" / self.table
+        folder.mkdir(parents=True)
+        file = folder / f"{newest:020}.checkpoint.parquet"
+        self.store.download(self.checkpoints[newest].key, file)
+        with (
+            raised_as(ContractError, f"a checkpoint of the Delta log of {self.table!r} can't be read: ", hide=file),
+            duckdb_files.connect() as con,
+        ):
+            duckdb_files.confine(con, folder)
+            (size,) = con.execute("select count(*) from read_parquet(?)", [str(file)]).fetchone() or (0,)
+        self._name(self.checkpoints[newest].key.rsplit("/", 1)[0], newest, size)
 
     def covered(self, delta_keep: timedelta) -> list[Entry]:
         """List the commits and checkpoints before the newest checkpoint that is older than `delta_keep`.
@@ -217,7 +248,7 @@ _COLUMNS: Final = {
 """The columns of a checkpoint."""
 
 _OF_COMMITS: Final = frozenset({"commitInfo", "cdc"})
-"""Actions that are of a commit, not of the state after it."""
+"""Actions that describe a commit, not the state after it."""
 
 _LONGEST: Final = 1 << 27
 
@@ -270,7 +301,7 @@ class _State:
                 raise _UnknownError(f"another writer added the action {kind}")
 
     def actions(self) -> Iterator[Mapping[str, Any]]:
-        """Return the state; of files that were removed long before the last change, nothing is remembered."""
+        """Yield the state as actions, without files that were removed long before the last change."""
         if self.protocol is None or self.metadata is None:
             raise ContractError("a Delta log declares no protocol or no columns")
         yield {"protocol": self.protocol}

@@ -27,15 +27,17 @@ if TYPE_CHECKING:
 
 Files = tuple[FileRow, ...]
 
+_FEWER = 4
+"""Files with the same columns are compacted apart from others if at most a quarter as many remain."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Which files are compacted, and how many in one sweep.
 
-    They are at least `fewest` consecutive files of one partition, each smaller than `small_bytes`, which do not end by
-    content (`stable_files`). They are rewritten in
-    batches of at most `batch_files` and `batch_bytes`, which bound memory and disk. One sweep rewrites at most
-    `most_tables` and `most_bytes`.
+    They are at least `fewest` consecutive files of one partition, each smaller than `small_bytes`, which were not cut
+    by content (`stable_files`). They are rewritten in batches of at most `batch_files` and `batch_bytes`, which bound
+    memory and disk. One sweep rewrites at most `most_tables` and `most_bytes`.
     """
 
     fewest: int = 32
@@ -51,10 +53,10 @@ class Rule:
         for (is_small, _), in_a_row in groupby(files, lambda file: (self._is_small(file), file.partition)):
             found = tuple(in_a_row)
             if is_small and len(found) >= self.fewest:
-                yield from (batch for batch in self._cut(found) if len(batch) > 1)
+                yield from (batch for alike in _alike(found) for batch in self._cut(alike) if len(batch) > 1)
 
     def _is_small(self, file: FileRow) -> bool:
-        """Files that end by content stay: joined, all of them would be new, and again after the next full refresh."""
+        """Files that were cut by content stay: merging replaces all of them, now and after each full refresh."""
         return file.size_bytes < self.small_bytes and not stable_cuts.is_marked(file.stats)
 
     def keyed_batches(self, con: "DuckDBPyConnection", files: Files, order: Order) -> Iterator[Files]:
@@ -148,8 +150,8 @@ def is_set_back(newest: "Snapshot", source: str, extract: Extract, version: str 
         return False  # the next rebuild reads the source anyway
     broken = {problem.table for problem in newest.catalog.problems if problem.source == source}
     shown = {table.name: table.version for table in newest.catalog.tables if table.source == source}
-    there = {table: extract.state(table).version for table in extract.meta}
-    return any(shown.get(name) != there.get(name) for name in (shown.keys() | there.keys()) - broken)
+    published = {table: extract.state(table).version for table in extract.meta}
+    return any(shown.get(name) != published.get(name) for name in (shown.keys() | published.keys()) - broken)
 
 
 def _is_ours(source: str, meta: Meta, state: TableState, files: Files) -> bool:
@@ -173,6 +175,15 @@ def _types_stay(con: "DuckDBPyConnection", files: Files) -> bool:
         return all(con.sqltype(portable(name, kind).type) == kind for name, kind in kinds.items())
     except (duckdb.Error, ContractError, SourceError):
         return False
+
+
+def _alike(files: Files) -> list[Files]:
+    """Cut files where their columns change, so that it stays known which rows were read without a column.
+
+    Files whose columns change again and again stay together: apart, they would be as many as before.
+    """
+    runs = [tuple(run) for _, run in groupby(files, lambda file: {column.name for column in columns_of(file)})]
+    return runs if len(runs) * _FEWER <= len(files) else [files]
 
 
 def _size(files: Sequence[FileRow]) -> int:

@@ -20,7 +20,7 @@ from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, in_p
 from analyst.store.compare_and_swap import put_once
 from analyst.sweep.checkpoints import Log
 from analyst.sweep.compaction_rule import Rule, Scattered, find
-from analyst.sweep.expired import YOUNG, is_older
+from analyst.sweep.expired_objects import YOUNG, is_older
 
 _DATA_FILE = re.compile(rf"extracts/[^/]+/data/[^/]+/{FILE_NAME}")
 
@@ -136,15 +136,15 @@ class _Read:
 
 
 def _read_extract(store: Store, source: str, folder: Path, rule: Rule) -> _Read:
-    path, what = folder / "extract.duckdb", extract_key(source)
+    path, key = folder / "extract.duckdb", extract_key(source)
     try:
-        version = store.download(what, path)
+        version = store.download(key, path)
     except ObjectMissingError:
         return _Read(Extract(), None)
     with duckdb_files.connect(threads=1) as con:
         extract = extract_file.open_extract(con, path, "extract", source=source)
         commits = extract_file.read_commits(con, "extract", source=source)
-        with raised_as(ContractError, f"{what} can't be read: "):
+        with raised_as(ContractError, f"{key} can't be read: "):
             scattered = tuple(find(con, source, extract, rule))
         return _Read(extract, version, commits, scattered)
 

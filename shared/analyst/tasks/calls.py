@@ -42,7 +42,7 @@ REQUEST_ID: Final = "X-Request-Id"
 TRACE: Final = "traceparent"
 _BUSY: Final = frozenset({429, 502, 503, 504})
 _LONGEST_CALL: Final = 3600.0
-"""Seconds: extracts and rebuilds respond only when they have ended."""
+"""In seconds; extracts and rebuilds respond only when they have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Tasks:
     ledger: Callable[[], TaskLedger]
     delivery: Callable[[], Delivery]
     gave_up: Callable[[Task, str], object] = lambda _task, _reason: None
-    """Is called with a task that is not tried again although it failed, and the reason."""
+    """Called with a task that failed for good, and the reason."""
     trace: str | None = None
     """The `traceparent` of the request."""
     pauses: Callable[[], Iterable[float]] = lambda: islice(growing(0.25, 5.0), 4)
@@ -78,7 +78,7 @@ class Tasks:
         While a task of the same `name` waits, nothing is added; while one runs, it will run once more.
 
         Raises:
-            UnavailableError: the ledger, or in a cloud its queue, does not respond. The task may run all the same.
+            UnavailableError: the ledger, or in a cloud its queue, does not respond. The task may still run.
         """
         ledger = self.ledger()
         added = ledger.add(path, body, name=name, delay=delay, request_id=self.request_id, trace=self.trace)
@@ -86,7 +86,7 @@ class Tasks:
             self.delivery().deliver(added, self.send)
 
     def redeliver(self) -> int:
-        """Have all tasks run that are due and that nobody runs; return their number.
+        """Deliver all due tasks that nobody runs; return their number.
 
         Raises:
             UnavailableError: the ledger, or in a cloud its queue, does not respond.
@@ -138,7 +138,7 @@ class Tasks:
             raise UnavailableError(document_of(answer).get("detail") or f"{task.path} answered {status}")
 
     def runner(self) -> Runner:
-        """Return what runs tasks in this process."""
+        """Return the runner of tasks in this process."""
         return Runner(self.ledger(), self.local, lambda task: self.delivery().deliver(task, self.send), self.gave_up)
 
     @property

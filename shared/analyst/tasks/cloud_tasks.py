@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from google.cloud.tasks_v2 import CloudTasksClient
 
 LONGEST_CALL: Final = 1800
-"""Seconds: the longest deadline that Cloud Tasks allows; afterwards it calls again."""
+"""In seconds: the longest deadline that Cloud Tasks allows; afterwards it calls again."""
 _EPOCH: Final = 600
-"""Seconds. A lost call is made again under a new name; at most once in this time, however many processes notice."""
+"""In seconds. A lost call is made again under a new name, at most once in this time, however many processes notice."""
 
 
 class CloudTasks:

@@ -1,7 +1,8 @@
 """Delivery: how a task of the ledger gets to the process that runs it, on one host.
 
-The process that adds a task calls its function at once, from a thread, and whatever that loses (the thread, the process,
-the function's process) a later call of the scheduler finds in the ledger. In a cloud, `analyst.tasks.cloud_tasks` does this.
+The process that adds a task calls its function at once, from a thread. If the thread, the process or that of the
+function dies, a later call of the scheduler finds the task in the ledger. In a cloud, `analyst.tasks.cloud_tasks` does
+this.
 """
 
 import logging
@@ -21,17 +22,17 @@ Send = Callable[[Task], object]
 """Runs a task in the process that serves its function, and returns when that has ended."""
 
 _AT_ONCE: Final = 2
-"""Tasks of a lane that one process has running at the same time."""
+"""The maximum number of tasks of a lane that one process runs at the same time."""
 
 
 class Delivery(Protocol):
-    """Has tasks run that are in the ledger."""
+    """Delivers tasks of the ledger to the processes that run them."""
 
     def deliver(self, task: Task, send: Send) -> None:
-        """Have a task run when it is due; return at once."""
+        """Deliver a task when it is due; return at once."""
 
     def redeliver(self, task: Task, send: Send) -> None:
-        """Have a task run that is due and that nobody runs, though it was delivered before."""
+        """Deliver a due task again, because nobody runs it."""
 
 
 class Background:

@@ -1,8 +1,8 @@
 """The ledger of tasks: what functions were asked to do after an answer, kept in the bucket until it is done.
 
-A task is the object `state/tasks/<lane>/<id>.json`, which changes by compare-and-swap. Who runs it holds the lease
-`locks/tasks/<id>.json`, so a process that dies is noticed when its lease ends. A task that failed for good is moved to
-`state/tasks/failed/`.
+A task is the object `state/tasks/<lane>/<id>.json`, which changes by compare-and-swap. The process that runs it holds
+the lease `locks/tasks/<id>.json`, so a process that dies is noticed when its lease ends. A task that failed for good is
+moved to `state/tasks/failed/`.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _FAILED: Final = f"{PREFIX}failed/"
 LEASE_TTL: Final = 30.0
 """Seconds without a heartbeat after which another process may run the task."""
 LEASE_ENDS: Final = LEASE_TTL + GRACE + 5.0
-"""Seconds after which a process that died holds no lease any more."""
+"""Seconds after which the lease of a dead process has ended."""
 MOST_ATTEMPTS: Final = 5
 LONGEST_WAIT: Final = timedelta(days=1)
 """The time after which a task that nobody has finished counts as failed for good."""
@@ -257,12 +257,12 @@ class TaskLedger:
             if task is not None:
                 yield task
 
-    def has_failures(self) -> int:
+    def failure_count(self) -> int:
         """Count the tasks that failed for good, without reading them."""
         return sum(1 for _ in self.store.list(_FAILED))
 
     def retry(self, task_id: str) -> Task | None:
-        """Add a task that failed for good once more, as a new run; see `add`.
+        """Add a failed task again, as a new run; see `add`.
 
         Raises:
             NotFoundError: no task with this id has failed.

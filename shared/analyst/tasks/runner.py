@@ -18,7 +18,7 @@ _AGAIN_STATUSES: Final = frozenset({408, 409, 425, 429})
 """Statuses below 500 with which a function asks for another attempt."""
 
 Ran = Literal["done", "failed", "retried", "running", "not_here", "not_served"]
-"""What became of an attempt. No attempt was made if another process is `running` it, if it has ended or is not due yet
+"""The outcome of an attempt. No attempt was made if another process is `running` it, if it has ended or is not due yet
 (`not_here`), or if this process does not serve the function."""
 
 LocalCall = Callable[[str, bytes, str], tuple[int, bytes] | None]
@@ -32,8 +32,8 @@ class Runner:
     Args:
         ledger: the ledger.
         call: calls a function of this process.
-        deliver: has a task run that is due again.
-        gave_up: is called with a task that is not tried again although it failed, and the reason.
+        deliver: delivers a task that is to run again.
+        gave_up: called with a task that failed for good, and the reason.
     """
 
     ledger: TaskLedger

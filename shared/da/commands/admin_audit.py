@@ -22,7 +22,7 @@ Resource = Annotated[
     str | None, typer.Option(metavar="KIND:NAME", help="Only events about this, such as table:shop.orders.")
 ]
 Ended = Annotated[
-    Literal["ok", "denied", "failed"] | None, typer.Option("--outcome", help="Only events that ended so.")
+    Literal["ok", "denied", "failed"] | None, typer.Option("--outcome", help="Only events with this outcome.")
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Maximum number of events.")]
 

@@ -33,12 +33,12 @@ _SHOWN: Final = 20
 
 
 def backup(output: Output = None, with_data: WithData = False, key_file: KeyFile = None, json: Json = False) -> None:
-    """Save the state of the server, and what its tables consist of, to a file.
+    """Save the server's state and the metadata of its tables to a file.
 
-    The file contains users, grants, tokens, sources, schedules, descriptions, the audit log, the current version of every
-    table's metadata, and the generated signing key. Without --with-data it names the files of the tables but does not
-    contain them: restore it where they still are. Nothing has to be stopped. The file is as secret as the server: encrypt
-    it with --key-file, and keep the key elsewhere.
+    The file contains users, grants, tokens, sources, schedules, descriptions, the audit log, the current version of
+    every table's metadata, and the generated signing key. Without --with-data, it lists the files of the tables but
+    does not contain them: restore it only where they still exist. Nothing has to be stopped. Keep the file as secret as
+    the server: encrypt it with --key-file, and keep the key elsewhere.
 
     Examples:
       da admin backup --key-file backup.key
@@ -77,7 +77,7 @@ def restore(
 ) -> None:
     """Restore a backup into an empty bucket, or with --replace into one that is in use.
 
-    The whole backup is verified first. Files of tables are sent only if the bucket does not have them. A source of which
+    The whole backup is verified first. Files of tables are sent only if the bucket does not have them. A source whose
     files are missing has no rows until it is extracted again. All sessions end, and tokens that were revoked since the
     backup stay revoked. If the restore is interrupted, run it again.
 

@@ -30,9 +30,9 @@ def discover(
 ) -> None:
     """List the tables that a source offers, and register them.
 
-    Shows the id that each table has or would get: tables with equal names in different buckets get names with their
-    bucket. With --register, all tables that are new are registered, or those that you name. Exits with 1 if a source
-    can't be listed.
+    Shows the id that each table has or would get: if several buckets have a table of the same name, the bucket is added
+    to the name. With --register, all new tables are registered, or only those given with --table. Exits with 1 if a
+    source can't be listed.
 
     Examples:
       da admin discover kbc

@@ -21,7 +21,7 @@ Each = Annotated[
     typer.Option(
         "--each",
         min=1,
-        help="Minimum number of tables, readable and not, for which each surface is asked as each user.",
+        help="Minimum number of readable and of hidden tables for which each surface is called as each user.",
     ),
 ]
 _SHOWN = 50
@@ -30,10 +30,11 @@ _SHOWN = 50
 def leak_check(user: User = None, each: Each = 2, json: Json = False) -> None:
     """Check as every user that each surface shows the tables that they may read, and no others.
 
-    What a user may read is computed from grants, groups and the registry, independently of the server. Lists are asked
-    as a whole, also of the oldest snapshot; surfaces that take a table are asked for every table as somebody who may not
-    read it, and as each user for several. For this, every user gets an access token that only reads, which is revoked at the end; the
-    audit log records both, and all requests. Exits with 1 if something differs.
+    What a user may read is computed from grants, groups and the registry, independently of the server. A surface is
+    anything that shows data, such as a list, a page or the tools of agents. Those that list tables are called once per
+    user, and once more for the oldest snapshot if they can show it. Those that take a table are called for every table
+    as somebody who may not read it, and as each user for several tables. Every user gets a read-only access token,
+    which is revoked at the end; the audit log records the tokens and all requests. Exits with 1 if something differs.
 
     Examples:
       da admin leak-check

@@ -21,7 +21,7 @@ Table = Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="ID of the ta
 Description = Annotated[str | None, typer.Option(help="Description of the table.")]
 Public = Annotated[bool | None, typer.Option("--public/--private", help="Whether every user can read it.")]
 Engine = Annotated[str | None, typer.Option(help="What runs the SQL: duckdb, the server itself (default), or spark.")]
-Run = Annotated[bool, typer.Option("--run/--no-run", help="Compute the table now, and wait for it unless with --json.")]
+Run = Annotated[bool, typer.Option("--run/--no-run", help="Compute the table now; wait for it unless --json is given.")]
 
 
 @app.command("add", cls=SqlCommand)
@@ -39,11 +39,11 @@ def add(
 ) -> None:
     """Add a table that is computed with SQL.
 
-    The SQL is one query over tables of any sources, named source.table. The result is published as any other table; its
-    source is created if necessary. Without a schedule, the table is computed after its inputs: whenever one of them has
-    other data. If no input has changed, nothing is computed.
+    The SQL is one query over tables of any sources, named source.table. The result is published like any other table;
+    its source is created if necessary. Without a schedule, the table is computed after its inputs, whenever the data of
+    one of them has changed. If no input has changed, nothing is computed.
 
-    The SQL may read every table. Who may read the result is decided by grants on it, not by those on its inputs.
+    The SQL may read every table. Grants on the result decide who may read it, not those on its inputs.
 
     Examples:
       da admin materialized add marts.revenue "select day, sum(total) as total from shop.orders group by day"
@@ -77,7 +77,7 @@ def update(
     run: Run = True,
     json: Json = False,
 ) -> None:
-    """Change the SQL of a table, or how it is registered. What you do not name stays.
+    """Change the SQL of a table, or how it is registered. What you omit stays unchanged.
 
     Examples:
       da admin materialized update marts.revenue --file revenue.sql

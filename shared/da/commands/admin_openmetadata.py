@@ -24,7 +24,7 @@ _SAFE: Final = re.compile(r"(?:metrics|tables)/(?:[a-z0-9_]+/)?[a-z0-9_]+\.yml")
 Losses = Annotated[
     int | None,
     typer.Option(
-        "--losses", metavar="N", help="How many may be gone there; by default a fifth, up to 10, or 1 % of many."
+        "--losses", metavar="N", help="How many may be missing there; by default a fifth, up to 10, or 1 % if more."
     ),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that gets metrics/ and tables/.")]
@@ -53,7 +53,7 @@ def status(json: Json = False) -> None:
 def import_(losses: Losses = None, json: Json = False) -> None:
     """Import descriptions, tags, owners and tiers of tables.
 
-    If OpenMetadata no longer has many of the tables that it described, the last import stays.
+    If many of the tables that OpenMetadata described are missing there, the last import stays.
 
     Examples:
       da admin openmetadata import

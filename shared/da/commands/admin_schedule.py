@@ -16,7 +16,7 @@ def schedule(
     start: Annotated[
         bool, typer.Option("--start", help="Start everything that is due, as a scheduler does, and list it.")
     ] = False,
-    pause: Annotated[bool, typer.Option("--pause", help="Start nothing by schedule, and send people nothing.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Pause scheduled runs and messages to people.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="End a pause.")] = False,
     json: Json = False,
 ) -> None:

@@ -192,8 +192,8 @@ def update(
 def remove(name: Name, dry_run: DryRun = False, yes: Yes = False, json: Json = False) -> None:
     """Remove a source, with its tables and the grants on them.
 
-    Its own files, the audit log, and earlier snapshots until they expire stay. Laptops drop the tables at their next
-    sync.
+    Its own files and the audit log stay, and so do earlier snapshots until they expire. Laptops drop the tables at
+    their next sync.
 
     Examples:
       da admin sources remove shop --dry-run
@@ -228,7 +228,7 @@ def preview(
     """Show what a source contains, without changing anything.
 
     Lists tables with their columns and types, and what is ignored and why. With --path or --option, it shows the effect
-    of that config; the source need not exist then. Exits with 1 if the source can't be read.
+    of that config, even if the source does not exist yet. Exits with 1 if the source can't be read.
 
     Examples:
       da admin sources preview shop

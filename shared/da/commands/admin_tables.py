@@ -56,8 +56,8 @@ def register_table(
 ) -> None:
     """Register a table of a source.
 
-    The next sync of the source publishes the table. Discovery registers the files of a csv source by itself; a table that
-    was removed is read again once it is registered.
+    The next sync of the source publishes the table. Discovery registers the files of a csv source automatically; a
+    table that was removed is read again once it is registered.
 
     Examples:
       da admin tables add shop.orders --primary-key order_id
@@ -167,7 +167,7 @@ def update_table(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Change how a table is registered. What you do not name stays.
+    """Change how a table is registered. What you omit stays unchanged.
 
     Examples:
       da admin tables update shop.orders --description 'One row per order'

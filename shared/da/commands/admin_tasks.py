@@ -40,7 +40,7 @@ def list_tasks(json: Json = False) -> None:
 
 @app.command("retry")
 def retry(task: Id, json: Json = False) -> None:
-    """Run a task that failed for good once more. An extract gets a new run id.
+    """Retry a task that failed for good. An extract gets a new run id.
 
     Examples:
       da admin tasks retry 01KMQ000000000000000000000

@@ -178,7 +178,7 @@ Name = Annotated[
 ]
 Direction = Annotated[
     Literal["up", "down", "both"],
-    typer.Option("--direction", help="Where it comes from (up), what is made of it (down)."),
+    typer.Option("--direction", help="Where it comes from (up), or what is derived from it (down)."),
 ]
 Depth = Annotated[int, typer.Option("--depth", min=1, max=100, help="Maximum number of steps.")]
 Mermaid = Annotated[bool, typer.Option("--mermaid", help="Print a Mermaid flowchart.")]

@@ -17,14 +17,14 @@ About = Annotated[
 Text = Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What is wrong, in your words.")]
 On = Annotated[
     Literal["table", "metric", "receipt"] | None,
-    typer.Option("--on", help="Kind of what it is about; a table by default."),
+    typer.Option("--on", help="What it is about; a table by default."),
 ]
 
 
 def feedback(about: About = None, text: Text = None, on: On = None, json: Json = False) -> None:
     """Report a problem with a table, a metric or an answer.
 
-    Its owners and the administrators see it. Without arguments, your messages and those about what you own are listed.
+    Its owners and the administrators see it. Without arguments, lists your messages and those about what you own.
 
     Examples:
       da feedback

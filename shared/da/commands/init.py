@@ -30,8 +30,8 @@ def init(folder: Folder = Path(), *, no_sync: NoSync = False, json: Json = False
     """Set up a folder as a workspace for AI agents: Claude Code, Codex, Cursor and others.
 
     It writes AGENTS.md, CLAUDE.md, .mcp.json, .cursor/mcp.json, .claude/settings.json, .claude/skills/ and
-    .duckdb-skills/state.sql, and mirrors the tables. Files that exist already, and are not from da, are left as they are.
-    It is safe to repeat. To undo it, delete these files.
+    .duckdb-skills/state.sql, and mirrors the tables. Existing files that da did not write stay as they are. You can run
+    it again at any time. To undo it, delete these files.
 
     Examples:
       da init analysis
@@ -120,7 +120,7 @@ def _files(root: Path) -> dict[str, str]:
     Raises:
         DaError: the text is not the one that the server signed for with its hash.
     """
-    from da.main import COMMANDS
+    from da.app import COMMANDS
     from da.session import session
 
     with session() as server:

@@ -20,8 +20,8 @@ _LONGEST = 10_000_000
 def mcp(list_: ListOnly = False, json: Json = False) -> None:
     """Serve the mirror to an AI agent: an MCP server on stdin and stdout, which clients such as Claude Code start.
 
-    The agent can search the catalog, run read-only SQL and compute metrics, offline. It reads the mirror and no other
-    file of this machine. The server has the same tools at /mcp.
+    The agent can search the catalog, run read-only SQL and compute metrics, offline. It can read the mirror, and no
+    other file on this machine. The server has the same tools at /mcp.
 
     Examples:
       claude mcp add da -- da mcp

@@ -42,7 +42,7 @@ All = Annotated[bool, typer.Option("--all", help="All items that wait.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; a mandatory item needs it.")]
 Audience = Annotated[str | None, typer.Option("--audience", help="all, or group:NAME.")]
 Dry = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would change; change nothing.")]
-Reset = Annotated[bool, typer.Option("--reset", help="Read all notes again, and first remove what nobody decided on.")]
+Reset = Annotated[bool, typer.Option("--reset", help="Remove undecided items from notes, and read all notes again.")]
 Into = Annotated[str, typer.Argument(metavar="INTO", help="The item that remains.")]
 NewTitle = Annotated[str | None, typer.Option("--title", help="New title of the item that remains.")]
 NewText = Annotated[str | None, typer.Option("--text", help="New text of the item that remains.")]
@@ -140,7 +140,7 @@ def propose(
 def vote(item_id: Id, way: Way, json: Json = False) -> None:
     """Vote for or against an item that is approved or mandatory.
 
-    Where the server distributes what people vote for, an approved item that you vote for becomes one of your rules.
+    Unless the server is configured otherwise, an approved item that you vote for becomes one of your rules.
 
     Examples:
       da memory vote km_0123456789ab up
@@ -165,7 +165,7 @@ def review(
 ) -> None:
     """List the items that wait for a decision, or decide on items.
 
-    Each item is decided on by itself: one that can't be changed is listed with the reason, and the rest is changed.
+    Each item is decided on separately: one that can't be changed is listed with the reason, and the others are changed.
 
     Examples:
       da admin memory review
@@ -221,10 +221,10 @@ def merge(item_id: Id, into: Into, title: NewTitle = None, text: NewText = None,
 
 @admin_app.command("collect")
 def collect(dry_run: Dry = False, reset: Reset = False, yes: Yes = False, json: Json = False) -> None:
-    """Have the server's language model read new notes now, which it does once an hour otherwise.
+    """Have the server's language model read new notes now, instead of at its next hourly run.
 
-    With --dry-run, nothing is sent to the model. With --reset, it reads all notes again, and the items from notes on which
-    nobody has decided are removed first; decisions, votes, and what people proposed themselves stay.
+    With --dry-run, nothing is sent to the model. With --reset, undecided items from notes are removed first, and all
+    notes are read again; decisions, votes and people's own proposals stay.
 
     Examples:
       da admin memory collect --dry-run

@@ -22,10 +22,11 @@ Everything = Annotated[bool, typer.Option("--all", help="All tables that you can
 
 
 def mirror(*, only: Only = None, without: Without = None, everything: Everything = False, json: Json = False) -> None:
-    """Choose which of your tables are mirrored; without options, show it.
+    """Choose which of your tables are mirrored; without options, show the choice.
 
-    The choice is kept at the server, so each machine on which you run da sync follows it. Tables that are left out can still
-    be queried at the server. An option replaces what you chose before; the ID of a table counts more than its source.
+    The choice is kept on the server, and applies to every machine on which you run da sync. Tables that are left out
+    can still be queried on the server. Options replace the previous choice; the ID of a table takes precedence over its
+    source.
 
     Examples:
       da mirror

@@ -11,7 +11,7 @@ from da.output import print_json, print_table, respond, say
 from da.session import doing
 from da.text import local_time
 
-app = Commands("Read your notifications, and choose what you hear of.")
+app = Commands("Read your notifications, and choose what you are notified of.")
 
 Channel = Literal["page", "gateway", "email", "telegram", "slack"]
 Unread = Annotated[bool, typer.Option("--unread", "-u", help="Only unread notifications.")]
@@ -23,7 +23,7 @@ Channels = Annotated[
 ]
 Tables = Annotated[list[str], typer.Argument(metavar="TABLE...", help="Tables, such as shop.orders or 'shop.*'.")]
 Stop = Annotated[bool, typer.Option("--stop", help="No longer watch these tables.")]
-Mute = Annotated[bool, typer.Option("--mute", help="Hear nothing of these tables, even if you use them.")]
+Mute = Annotated[bool, typer.Option("--mute", help="Send no notifications about these tables, even if you use them.")]
 Name = Annotated[Literal["telegram", "slack"], typer.Argument(metavar="CHANNEL", help="telegram or slack.")]
 Value = Annotated[
     str | None, typer.Argument(metavar="[WEBHOOK|CODE]", help="Address of a webhook of Slack, or the code of the bot.")
@@ -78,7 +78,7 @@ def mark_read(ids: Ids = None, json: Json = False) -> None:
 
 @app.command("settings")
 def settings(kind: Kind = None, channels: Channels = None, json: Json = False) -> None:
-    """Show what you hear of and where, or choose the channels of a kind.
+    """Show what you are notified of and where, or choose the channels of a kind.
 
     Examples:
       da notifications settings
@@ -130,7 +130,7 @@ def watch(tables: Tables, stop: Stop = False, mute: Mute = False, json: Json = F
 
 @app.command("link")
 def link(channel: Name, value: Value = None, json: Json = False) -> None:
-    """Set up a channel: a chat of Telegram, or an incoming webhook of Slack.
+    """Set up a channel: a Telegram chat, or an incoming webhook in Slack.
 
     For Telegram, run it without a code for a link that opens the bot, or with the code that the bot shows after /start.
 

@@ -69,10 +69,10 @@ def push(
 ) -> None:
     """Hand in notes, from which the company's memory is made.
 
-    Secrets, such as passwords and tokens, are replaced before a text leaves this machine. What is between
-    <!-- private --> and <!-- /private --> stays here. A text that the server has already is not sent again. Of sessions, only
-    what you and the model said is handed in, without results of tools: the last megabyte of each of the last 50. Pictures,
-    PDF, Parquet, ZIP and Office files are kept for you alone; secrets in them are not recognized.
+    Secrets, such as passwords and tokens, are replaced before a text leaves this machine. What is between <!-- private
+    --> and <!-- /private --> stays here. A text that the server already has is not sent again. Of sessions, only what
+    you and the model said is handed in, without the results of tools: the last megabyte of each of the last 50.
+    Pictures, PDF, Parquet, ZIP and Office files are stored for you alone; secrets in them are not recognized.
 
     Examples:
       da push --dry-run

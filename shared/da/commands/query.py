@@ -39,7 +39,7 @@ Register = Annotated[
         "--register",
         metavar="ALIAS=SQL",
         help="Name the result of native SQL of BigQuery, which the query can use like a table; with several sources,"
-        " ALIAS:SOURCE=SQL. Runs at the server. Repeatable.",
+        " ALIAS:SOURCE=SQL. Runs on the server. Repeatable.",
     ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Maximum number of rows to print; 0 prints all.")]
@@ -78,12 +78,12 @@ def query(
 ) -> None:
     """Run SQL on the mirror, offline, or on the server, over tables that are not mirrored.
 
-    With --scope auto, the default, SQL runs on the mirror if all of its tables are there, and at the server if one is not.
-    If it also names tables of your own or snapshots, the rows of the others are fetched, as far as the SQL may read them,
-    and it runs here. --scope local never asks the server.
+    With --scope auto, the default, SQL runs on the mirror if all of its tables are there, otherwise on the server. If
+    it also names your own tables or snapshots, it runs here, and the rows that it needs of the server's tables are
+    downloaded. --scope local never asks the server.
 
-    A table has the short name that da tables lists, and a full name: source.table. Times with a time zone are shown in UTC. If the result has
-    more rows than the limit, a note is printed to stderr.
+    A table has a short name, which da tables lists, and a full name: source.table. Times with a time zone are shown in
+    UTC. If the result has more rows than the limit, a note is printed to stderr.
 
     Examples:
       da query "select count(*) from orders"
@@ -338,10 +338,12 @@ def _field(value: str | None) -> str:
 def _json(result: "Result", rows: _Counted) -> None:
     import json
 
+    from da.sql import valid_json
+
     names = [column.name for column in result.columns]
     separator = "["
     for row in rows:
-        text = row[0] if result.shaped else json.dumps(dict(zip(names, row, strict=True)))
+        text = valid_json(str(row[0])) if result.shaped else json.dumps(dict(zip(names, row, strict=True)))
         print(f"{separator}\n{escaped(text or '')}", end="")
         separator = ","
     print("[]" if separator == "[" else "\n]")

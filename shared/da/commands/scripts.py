@@ -33,7 +33,7 @@ ScriptOrFile = Annotated[
 ]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Maximum number of runs.")]
 Example = Annotated[str | None, typer.Option("--example", metavar="NAME", help="The example to start from.")]
-Timeout = Annotated[int, typer.Option(min=1, help="Of a file: seconds to wait for the end of the run.")]
+Timeout = Annotated[int, typer.Option(min=1, help="For a file: seconds to wait for the run to end.")]
 
 _EXAMPLE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _MISSING = "to list your scripts, run: da scripts list"
@@ -43,8 +43,8 @@ _MISSING = "to list your scripts, run: da scripts list"
 def push_script(file: File, *, schedule: When = None, name: Name = None, json: Json = False) -> None:
     """Add a script, or replace the one with this name.
 
-    It runs at the server with your rights, reads only, and reaches nothing but the API. A new script without a schedule runs
-    on demand.
+    It runs on the server with your rights, can only read, and can reach nothing but the API. A new script without a
+    schedule runs on demand.
 
     Examples:
       da scripts push orders-drop.py --schedule "daily 07:00 Europe/Prague"
@@ -61,7 +61,7 @@ def push_script(file: File, *, schedule: When = None, name: Name = None, json: J
 
 @app.command("list")
 def list_scripts(json: Json = False) -> None:
-    """List your scripts; administrators see those of all.
+    """List your scripts; administrators see all scripts.
 
     Examples:
       da scripts list
@@ -115,7 +115,7 @@ def show_script(script: Script, json: Json = False) -> None:
 
 @app.command("new")
 def new_script(*, example: Example = None, json: Json = False) -> None:
-    """Write an example of a script to this folder; without --example, list the examples.
+    """Write an example script to this folder; without --example, list the examples.
 
     Examples:
       da scripts new
@@ -152,7 +152,7 @@ def new_script(*, example: Example = None, json: Json = False) -> None:
 def run_script(script: ScriptOrFile, timeout: Timeout = 300, json: Json = False) -> None:
     """Run one of your scripts now. Its notification reaches you as usual.
 
-    A file is run once at the server, without being saved there, and what it wrote is printed. Exits with 1 if it failed.
+    A file is run once on the server, without being saved there, and its output is printed. Exits with 1 if it failed.
 
     Examples:
       da scripts run orders-drop
@@ -218,7 +218,7 @@ def pause_script(script: Script, json: Json = False) -> None:
 
 @app.command("resume")
 def resume_script(script: Script, json: Json = False) -> None:
-    """Resume a script. Runs that it missed are not made up for.
+    """Resume a script. Missed runs are not caught up.
 
     Examples:
       da scripts resume orders-drop

@@ -46,8 +46,9 @@ def setup(
     and mirrors it to this machine. If it is interrupted, run it again: it resumes where it stopped. Exits with 1 if
     something failed.
 
-    For a Keboola project it asks for the stack, the Storage API token (KEBOOLA_STORAGE_TOKEN) and the buckets to mirror;
-    for BigQuery, for the project and the datasets, whose credentials are Google's own (GOOGLE_APPLICATION_CREDENTIALS).
+    For a Keboola project it asks for the stack, the Storage API token (KEBOOLA_STORAGE_TOKEN) and the buckets to
+    mirror; for BigQuery, it asks for the project and the datasets. Credentials for BigQuery are Google's own
+    (GOOGLE_APPLICATION_CREDENTIALS).
 
     Examples:
       da setup

@@ -22,7 +22,7 @@ app = Commands("Keep results from the server as local tables.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the snapshot.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Snapshots; all if omitted.")]
 Sql = Annotated[
-    str | None, typer.Option("--sql", metavar="SQL", help="SQL to run at the server; - reads it from stdin.")
+    str | None, typer.Option("--sql", metavar="SQL", help="SQL to run on the server; - reads it from stdin.")
 ]
 File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help="Read the SQL from a file.")]
 
@@ -31,7 +31,7 @@ File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help=
 def create(name: Name, *, sql: Sql = None, file: File = None, json: Json = False) -> None:
     """Run SQL on the server, and keep its whole result as a local table.
 
-    The table is named NAME and snapshots.NAME in SQL. It stays as it is until you refresh or drop it, also when da sync
+    The table is named NAME and snapshots.NAME in SQL. It stays as it is until you refresh or drop it, even if da sync
     updates the mirror. Its receipt is kept with it: da verify user/snapshots/NAME.json computes it again.
 
     Examples:
@@ -84,7 +84,7 @@ def list_snapshots(json: Json = False) -> None:
 def refresh(names: Names = None, *, json: Json = False) -> None:
     """Compute snapshots again, over the current tables of the server.
 
-    One that fails stays as it is. Exits with 1 if one failed.
+    A snapshot that fails stays as it is. Exits with 1 if one failed.
 
     Examples:
       da snapshot refresh clicks_2026

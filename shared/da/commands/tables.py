@@ -27,8 +27,8 @@ OfServer = Annotated[bool, typer.Option("--snapshots", help="List the snapshots 
 def tables(name: Name = None, snapshots: OfServer = False, json: Json = False) -> None:
     """List tables, or the columns of one table.
 
-    Shows the state at the last sync: mirrored tables, and tables that can only be queried on the server; and your snapshots,
-    which da snapshot makes.
+    Shows the state at the last sync: mirrored tables, tables that can only be queried on the server, and your snapshots
+    (see da snapshot).
 
     Examples:
       da tables

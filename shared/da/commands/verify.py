@@ -19,8 +19,8 @@ _GOOD = {"equal", "equal_other_engine"}
 def verify(receipt: Receipt, offline: Offline = False, json: Json = False) -> None:
     """Verify the receipt of a result by computing the result again.
 
-    The server checks the signature, and computes the result over the data of its time if that is still kept. Exit codes:
-    0 if the result is the same, 1 if it is not or its tables have changed since.
+    The server checks the signature, and computes the result from the original data if that is still kept. Exit codes: 0
+    if the result is the same, 1 if it is not or its tables have changed since.
 
     Examples:
       da query "select count(*) from orders" --receipt orders.json

@@ -17,12 +17,20 @@ from typing import Self
 import duckdb
 
 from da.errors import DaError, cause_of
-from da.mirror.views import Existing, Mirrored, Published, add_views, give_views, is_new, recorded_views, relations
+from da.mirror.opening import MOST_IN_PLACE, SETTINGS, clean_up, fresh_of, head_of, is_database, log_aside, log_of
+from da.mirror.views import (
+    Existing,
+    Mirrored,
+    Published,
+    Stage,
+    add_views,
+    give_views,
+    is_new,
+    recorded_views,
+    relations,
+)
 from da.mirror.workspace import is_read, stamp
 from da.sql import quote_text
-
-MOST_IN_PLACE = 500
-"""Tables that are changed in place: while that lasts, up to half a second, no other program can open the database."""
 
 _MANY_VIEWS = 4000
 _LONGEST_LOG = 1 << 20
@@ -73,32 +81,31 @@ class InPlace:
     A crash at any point leaves the state before or after it, because DuckDB writes a transaction to its log first.
     """
 
-    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, *, is_large: bool = False) -> None:
+    def __init__(self, link: Path, connection: duckdb.DuckDBPyConnection, stage: Stage | None = None) -> None:
         self.published = Published()
-        self.is_large = is_large
-        """Whether its changes stay in its log."""
-        self._path = path
+        self._path = path = Path(os.path.realpath(link))
         self._connection = connection
+        self._stage = stage
+        # A checkpoint writes the whole catalog: half a second for 20,000 views. The log takes changes of these in
+        # milliseconds. Every program that opens the database applies it, and a writer merges it into the file; but DuckDB finds it by
+        # the name by which the database is opened.
+        recorded = recorded_views(connection)
+        self._is_new = recorded is None
+        self.is_large = (recorded or 0) > _MANY_VIEWS and _size(log_of(path)) < _LONGEST_LOG and not link.is_symlink()
+        """Whether its changes stay in its log."""
+        connection.execute(f"pragma {'disable' if self.is_large else 'enable'}_checkpoint_on_shutdown")
 
     @classmethod
     def of(cls, link: Path) -> Self | None:
         """Open the database; `None` if that is not possible, for a reason that making a copy will explain."""
         path = Path(os.path.realpath(link))
         try:
-            # DuckDB would make a database of an empty file, and a device may never end.
-            if not path.is_file() or _head(path)[8:12] != b"DUCK":
+            if not is_database(path):
                 return None
-            _clean_up(path)
-            connection = _connected(path)
+            clean_up(path)
+            return cls(link, _connected(path))
         except (OSError, duckdb.Error):
             return None
-        # A checkpoint writes the whole catalog: half a second for 20,000 views. The log takes changes of these in
-        # milliseconds. Every program that opens the database applies it, and a writer merges it into the file; but DuckDB finds it by
-        # the name by which the database is opened.
-        many = (recorded_views(connection) or 0) > _MANY_VIEWS
-        if is_large := many and _size(_log(path)) < _LONGEST_LOG and not link.is_symlink():
-            connection.execute("pragma disable_checkpoint_on_shutdown")
-        return cls(path, connection, is_large=is_large)
 
     def finish(
         self,
@@ -108,14 +115,19 @@ class InPlace:
         others: Callable[[], Sequence[Mirrored]],
     ) -> bool:
         """Make the views match these tables; return whether it is done. If not, a copy will show the reason."""
+        if self._is_new and changed is not None:
+            tables, changed = [*tables, *others()], None
+        name = self._path.stem.lower()
         try:
-            _update(self._connection, self._path, self.published, tables, changed=changed, others=others)
+            give_views(self._connection, list(tables), self.published, name, changed, stage=self._stage)
         except duckdb.Error:
             return False
         return True
 
     def close(self) -> None:
         """Close the database."""
+        if self._stage:
+            self._stage.close()
         self._connection.close()
 
 
@@ -130,9 +142,9 @@ class Draft:
         self.published = Published()
         self._path = Path(os.path.realpath(path))
         # In the same folder, so that the rename is atomic.
-        self._fresh = _fresh(self._path)
+        self._fresh = fresh_of(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        _clean_up(self._path)
+        clean_up(self._path)
         found = stamp(self._path)
         _copy(self._path, self._fresh, self.published, path)
         self._stamp = found if self._path.exists() else None
@@ -155,7 +167,7 @@ class Draft:
         """Make the views match these tables, and replace the database; return whether nobody has changed it meanwhile."""
         if self._is_new and changed is not None:
             tables, changed = [*tables, *others()], None
-        _update(self._connection, self._path, self.published, tables, changed=changed, others=others)
+        give_views(self._connection, list(tables), self.published, self._path.stem.lower(), changed)
         self.close()
         if stamp(self._path) != self._stamp:
             return False
@@ -165,29 +177,6 @@ class Draft:
     def close(self) -> None:
         """Close the copy."""
         self._connection.close()
-
-
-def _update(
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    published: Published,
-    tables: Sequence[Mirrored],
-    *,
-    changed: Collection[str] | None,
-    others: Callable[[], Sequence[Mirrored]],
-) -> None:
-    if is_new(connection) and changed is not None:
-        tables, changed = [*tables, *others()], None
-    give_views(connection, list(tables), published, path.stem.lower(), changed)
-
-
-def _log(path: Path) -> Path:
-    return Path(f"{path}.wal")
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(84)
 
 
 def _size(path: Path) -> int:
@@ -217,18 +206,18 @@ def _copy(path: Path, fresh: Path, published: Published, link: Path) -> None:
         return
     if not path.is_file():
         raise DaError(f"'{path}' is not a regular file; move it away and run da sync again")
-    log = _log(path)
+    log = log_of(path)
     try:
         with duckdb.connect(path, read_only=True):  # no other program can write to it while this is open
             shutil.copy(path, fresh)
             if log.exists():
-                shutil.copy(log, _log(fresh))
-        if _log(fresh).exists():  # merge it into the copy, which has to be one file when it replaces the database
+                shutil.copy(log, log_of(fresh))
+        if log_of(fresh).exists():  # merge it into the copy, which has to be one file when it replaces the database
             with duckdb.connect(fresh) as connection:
                 connection.execute("checkpoint")
     except duckdb.Error as error:
         _explain(path, link, str(error))
-        for half in (fresh, _log(fresh)):
+        for half in (fresh, log_of(fresh)):
             half.unlink(missing_ok=True)
         published.notes.append(_moved_aside(path, str(error)))
         _copy(path, fresh, published, link)
@@ -252,7 +241,8 @@ def _explain(path: Path, link: Path, reason: str) -> None:
 
 
 def _is_locked(reason: str) -> bool:
-    return "Could not set lock" in reason or "being used by another process" in reason
+    signs = ("Could not set lock", "being used by another process", "Unique file handle conflict")
+    return any(sign in reason for sign in signs)
 
 
 def _moved_aside(path: Path, reason: str) -> str:
@@ -262,8 +252,8 @@ def _moved_aside(path: Path, reason: str) -> str:
     names = (path.with_name(f"{path.stem}.{word}-{stamp}{n}{path.suffix}") for n in ("", *(f"-{i}" for i in range(99))))
     aside = next(name for name in names if not name.exists())
     path.replace(aside)
-    if (log := _log(path)).exists():
-        log.replace(_log(aside))
+    if (log := log_of(path)).exists():
+        log.replace(log_of(aside))
     if newer:
         what = f"was written by {newer}, which is newer than the installed DuckDB {duckdb.__version__}"
         how = "open that file with the newer DuckDB"
@@ -281,7 +271,7 @@ def _newer_version(path: Path, reason: str) -> str | None:
     A database starts with a checksum of 8 bytes, `DUCK`, the version of the format (8 bytes, little endian) and, at
     byte 52, the version of the library.
     """
-    head = _head(path)
+    head = head_of(path)
     if head[8:12] != b"DUCK" or len(head) < 84:  # noqa: PLR2004
         return None
     library = head[52:84].rstrip(b"\0").decode("ascii", "replace")
@@ -302,9 +292,7 @@ def _newest_format() -> int:
 
 def _connected(path: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(path)
-    connection.execute("set TimeZone = 'UTC'; set parquet_metadata_cache = true")  # each file has two views
-    # For thousands of small statements, other threads would only be woken up, and nothing of them can be optimized.
-    connection.execute("set threads = 1; pragma disable_optimizer")
+    connection.execute(SETTINGS)
     return connection
 
 
@@ -318,35 +306,17 @@ def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
             os.link(path, aside)
     # A log belongs to its database, and would be applied to the new one, too. It goes first, under a name by which it can
     # be put back if this process dies before the rename.
-    log, log_aside = _log(path), _log_aside(path)
+    log, aside_log = log_of(path), log_aside(path)
     if log.exists():
-        log.replace(log_aside)
+        log.replace(aside_log)
     try:
         fresh.replace(path)
     except PermissionError:  # Windows does not replace what somebody has open
         raise DaError(f"can't replace '{path}': another program has it open; close it and run da sync again") from None
     finally:
-        log_aside.unlink(missing_ok=True)
+        aside_log.unlink(missing_ok=True)
         # Checked only after the rename: until then, a new reader could still open the old file.
         if aside and not is_read(aside):
             aside.unlink(missing_ok=True)
             with suppress(OSError):
                 aside.parent.rmdir()
-
-
-def _log_aside(path: Path) -> Path:
-    found = path.stat() if path.exists() else None
-    return path.with_name(f".{path.name}.{found.st_size}-{found.st_mtime_ns}.wal" if found else f".{path.name}.0.wal")
-
-
-def _fresh(path: Path) -> Path:
-    return path.with_name(f".{path.name}.new")
-
-
-def _clean_up(path: Path) -> None:
-    """Remove what a sync that died left beside the database, and put the log back that it had taken away."""
-    log, log_aside = _log(path), _log_aside(path)
-    if log_aside.exists() and not log.exists():
-        log_aside.replace(log)
-    for stale in (_fresh(path), *path.parent.glob(f".{path.name}.*.wal")):
-        stale.unlink(missing_ok=True)

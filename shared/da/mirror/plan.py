@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
@@ -84,6 +83,8 @@ def choose(
             raise DaError(f"{name}: {refused[name]}")
         table = tables.get(name) or views.get(name)
         if table is None:
+            from difflib import get_close_matches
+
             near = get_close_matches(name.lower(), [*tables, *views], n=2, cutoff=0.6)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "to list your tables, run: da tables"
             raise DaError(f"there is no table '{name}', or you do not have access to it; {hint}")

@@ -5,6 +5,7 @@ So whatever is interrupted, the description names a file that is there. `da sync
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
-from uuid import uuid4
 
 from da.atomic import write_atomically
 from da.errors import DaError
@@ -153,7 +153,7 @@ class Snapshots:
             DaError: the server refuses the SQL, or the result can't be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = f"{name}-{uuid4().hex}.parquet"
+        file = f"{name}-{os.urandom(16).hex()}.parquet"
         answer = fetch(server, sql, self.folder / file)
         made = Snapshot(
             name=name,

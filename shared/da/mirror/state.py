@@ -198,17 +198,16 @@ class State:
     """The ETags of the manifests of sources that were applied completely."""
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a state; one that is not there or can't be read counts as empty."""
+    def of(cls, saved: "Saved") -> Self:
+        """Read the rest of a saved state; one that can't be read counts as empty."""
+        document = saved.document
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
             match document["version"]:
                 case 1:
                     entries = document["tables"].items()
                     tables = Tables.of({table_id: Table.from_json(table_id, entry) for table_id, entry in entries})
                 case 2:
-                    files = {int(name[:2]): _folder(path) / name for name in document["parts"]}
-                    tables = Tables({number: Part.read(file) for number, file in files.items()})
+                    tables = Tables({number: Part.read(file) for number, file in saved.parts().items()})
                 case _:
                     return cls()
             return cls._from_json(document, tables)
@@ -241,7 +240,7 @@ class State:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             names = {part.save(folder, number) for number, part in self.tables.parts.items()}
-            document |= {"version": _IN_PARTS, "parts": sorted(names)}
+            document |= {"version": _IN_PARTS, "parts": sorted(names), "count": len(self.tables)}
         write_atomically(path, json.dumps(document, separators=(",", ":")))
         if folder.is_dir():
             for each in os.scandir(folder):
@@ -250,6 +249,27 @@ class State:
                     Path(each.path).unlink(missing_ok=True)
             with suppress(OSError):
                 folder.rmdir()
+
+
+class Saved:
+    """What `state.json` says, before the tables of a large mirror are read; nothing if it is not there or can't be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.document: Mapping[str, Any] = {}
+        with suppress(OSError, ValueError, RecursionError):
+            found = json.loads(path.read_text(encoding="utf-8"))
+            self.document = found if isinstance(found, dict) else {}
+
+    def parts(self) -> dict[int, Path]:
+        """Return the files of the parts by number."""
+        return {int(name[:2]): _folder(self._path) / name for name in self.document["parts"]}
+
+    def count(self, sources: Collection[str]) -> int:
+        """Count the tables of some sources, by the parts that they are in."""
+        parts = self.parts()
+        indexes = [Part.read(parts[number]).index for number in {*map(_number, sources)} & parts.keys()]
+        return sum(source_of(table_id) in sources for index in indexes for table_id in index)
 
 
 def _folder(path: Path) -> Path:

@@ -20,10 +20,11 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from da.errors import DaError, RefusedError
+from da.errors import DaError
 from da.mirror import snapshots
-from da.mirror.catalog_news import SchemaChange, metric_lines, schema_changes, schema_lines
-from da.mirror.early_views import LARGE, EarlyViews, Opening
+from da.mirror.ahead import Ahead, OlderServerError, listed_sources
+from da.mirror.catalog_changes import SchemaChange, metric_lines, schema_changes, schema_lines
+from da.mirror.early_views import EarlyViews
 from da.mirror.manifest import Manifest, SourceList, Table, noticed, source_of
 from da.mirror.pieces import assembly
 from da.mirror.plan import Plan, Request, choose, plan
@@ -35,7 +36,6 @@ from da.text import bytes_text, clean, count_text, seconds_text
 from da.web import Web
 
 if TYPE_CHECKING:
-    from da.mirror.database import Draft, InPlace
     from da.mirror.download import Outcome
     from da.mirror.views import Mirrored, Published
 
@@ -45,12 +45,6 @@ _NAMED = 5
 _MOST_CHANGED = 500
 _AT_ONCE = 100
 """Changed sources from which on the whole manifest is fetched, and sources in one request."""
-
-_NOT_FOUND = 404
-
-
-class _OlderServerError(Exception):
-    """The server has no list of sources."""
 
 
 @dataclass(slots=True)
@@ -150,14 +144,22 @@ class Sync:
     """One run of `da sync`, in a workspace that is locked for it."""
 
     def __init__(
-        self, workspace: Workspace, server: Server, web: Web, bar: Bar, backoff: Backoff | None = None
+        self,
+        workspace: Workspace,
+        server: Server,
+        web: Web,
+        bar: Bar,
+        backoff: Backoff | None = None,
+        *,
+        ahead: Ahead | None = None,
     ) -> None:
         self._workspace = workspace
         self._server = server
         self._web = web
         self._bar = bar
         self._backoff = backoff or Backoff()
-        self._before = workspace.state()
+        self._ahead = ahead
+        self._before = State.of(ahead.saved if ahead else workspace.saved())
         self._scope: frozenset[str] | None = None
         """The sources that may differ from the mirror; `None` if all may. Everything below is limited to them."""
         self._known: Mapping[str, Table] = {}
@@ -167,17 +169,17 @@ class Sync:
         self._shown: set[Path] = set()
         """The files of the views that this run has published already."""
         self._early: EarlyViews | None = None
-        self._opening: Opening | None = None
+        self._opening = ahead.opening if ahead else None
         self._leaving: Thread | None = None
         self._report = Report(str(workspace.root))
 
-    def run(self, request: Request) -> Report:
-        """Run the sync.
+    def run(self, request: Request, *, is_last: bool = False) -> Report:
+        """Run the sync. If it `is_last`, the process ends next, and need not wait until a large database is closed.
 
         Raises:
             DaError: the manifest can't be read (nothing was changed), or the database can't be replaced.
         """
-        began = monotonic()
+        began = self._ahead.began if self._ahead else monotonic()
         self._report.dry_run = request.dry_run
         if self._before.server not in {"", self._server.address}:
             note = f"this workspace was a mirror of {self._before.server}; it is now a mirror of {self._server.address}"
@@ -189,9 +191,12 @@ class Sync:
             else:
                 self._take_over(*found, request)
         finally:  # a process that ends while a thread is in DuckDB's code crashes
-            for unused in (self._early and self._early.finished(), self._opening and self._opening.opened()):
-                if unused:
-                    unused.close()
+            if self._early and (unused := self._early.finished()):
+                unused.close()
+            if self._opening:
+                self._opening.close()
+            if self._leaving and not is_last:
+                self._leaving.join()
         self._report.seconds = monotonic() - began
         self._report.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         return self._report
@@ -204,14 +209,17 @@ class Sync:
         before = self._before
         etag = before.etag if (is_intact := self._is_intact(request)) else None
         if is_intact and before.sources:
-            with suppress(_OlderServerError):
-                return self._changes(etag, request)
+            with suppress(OlderServerError):
+                return self._changes(etag)
+        if self._opening:
+            self._opening.close()
+            self._opening = None
         answer = self._server.manifest(etag)
         return None if answer is None else (Manifest.from_json(answer[1]), answer[0])
 
-    def _changes(self, etag: str | None, request: Request) -> tuple[Manifest, str | None] | None:
+    def _changes(self, etag: str | None) -> tuple[Manifest, str | None] | None:
         before = self._before
-        answer = self._listed(etag)
+        answer = self._ahead.listed(etag) if self._ahead else listed_sources(self._server, etag)
         if answer is None:
             return None
         listed = SourceList.from_json(answer[1])
@@ -219,32 +227,12 @@ class Sync:
         if len(changed) > _MOST_CHANGED:
             whole = self._server.manifest(None)
             return whole and (Manifest.from_json(whole[1]), whole[0])
-        if changed and not request.dry_run and not request.only:
-            self._open_early(changed)
         batches = [changed[start : start + _AT_ONCE] for start in range(0, len(changed), _AT_ONCE)]
         documents = [self._server.manifest_of(batch) for batch in batches]
         known = ((table_id, entry.view) for table_id, entry in before.tables.index())
         manifest = Manifest.of_changes(listed, documents, known, changed)
         # What is published between two requests makes them disagree: the next sync compares again.
         return manifest, answer[0] if manifest.sources == listed.sources else None
-
-    def _open_early(self, changed: Collection[str]) -> None:
-        """Begin to open the database if it is a large one that nobody else has changed, for the changes of some sources."""
-        before = self._before
-        if len(before.tables) <= LARGE or self._workspace.database_stamp() != before.database:
-            return
-        from da.mirror.database import MOST_IN_PLACE
-
-        if sum(source_of(table_id) in changed for table_id, _ in before.tables.index()) <= MOST_IN_PLACE:
-            self._opening = Opening(self._workspace.duckdb)
-
-    def _listed(self, etag: str | None) -> tuple[str, Any] | None:
-        try:
-            return self._server.sources(etag)
-        except RefusedError as error:
-            if error.status == _NOT_FOUND:
-                raise _OlderServerError from None
-            raise
 
     def _is_intact(self, request: Request) -> bool:
         """Return whether the mirror has what the last sync left there, and it was one with this server."""
@@ -325,22 +313,26 @@ class Sync:
         """Download the wanted files; return the tables that are still incomplete."""
         todo, unfitting = self._fitting(todo)
         missing = Counter(each.table_id for each in todo.wanted)
-        if missing:
+        early = self._early = EarlyViews(self._workspace.duckdb, todo, len(self._before.tables), self._opening)
+        if self._opening:
+            changed = [each for key, each in todo.chosen.items() if not missing[key] and self._known.get(key) != each]
+            early.add(self._mirrored(changed))
+        if +missing:
             self._check_space(todo)
             try:
                 with self._bar(todo.size_bytes, len(todo.wanted)) as progress:
-                    self._download(todo, progress, missing)
+                    self._download(todo, progress, missing, early)
             except KeyboardInterrupt:
                 self._report.interrupted = True
+        elif self._opening:
+            early.start()
         return unfitting | {
             each for each in +missing if each in self._report.failed or not self._workspace.holds(todo.chosen[each])
         }
 
-    def _download(self, todo: Plan, progress: Progress, missing: Counter[str]) -> None:
+    def _download(self, todo: Plan, progress: Progress, missing: Counter[str], early: EarlyViews) -> None:
         from da.mirror.download import Downloads, SignedUrls
 
-        mirrored = len(self._before.tables)
-        early = self._early = EarlyViews(self._workspace.duckdb, todo, mirrored, self._opening)
         downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._backoff)
         published_at, pause = monotonic(), CHECKPOINT
         for outcome in downloads.run(todo.wanted, meanwhile=early.start):
@@ -349,7 +341,7 @@ class Sync:
                 early.add(self._mirrored([todo.chosen[table_id]]))
             if (began := monotonic()) - published_at > pause:
                 self._checkpoint(todo, set(+missing))
-                early = self._early = EarlyViews(self._workspace.duckdb, todo, mirrored, None)
+                early = self._early = EarlyViews(self._workspace.duckdb, todo, len(self._before.tables), None)
                 early.start()
                 published_at = monotonic()
                 pause = CHECKPOINT * max(1.0, (published_at - began) / _QUICK_CHECKPOINT)
@@ -382,11 +374,9 @@ class Sync:
         return tables, broken
 
     def _publish_views(self, tables: Mapping[str, Table]) -> "Published":
-        begun: InPlace | Draft | None = None
-        if self._early:
-            begun = self._early.finished()
-        elif self._opening:
-            begun = self._opening.opened()
+        begun = self._early.finished() if self._early else None
+        if self._opening:
+            self._opening.close()  # unless it was begun with
         self._early = self._opening = None
         if self._leaving:
             self._leaving.join()
@@ -414,7 +404,7 @@ class Sync:
 
         It is no daemon, because Python would break it off in the middle of DuckDB's code, and crash.
         """
-        self._leaving = Thread(target=close)
+        self._leaving = Thread(target=close, name="closing")
         self._leaving.start()
 
     def _mirrored(self, tables: Iterable[Table]) -> "list[Mirrored]":

@@ -77,6 +77,7 @@ select row->>0, row->>1, row->>2, row->>3, row->>4 from (select unnest(cast(? as
 _RESERVED = frozenset({"main", "temp", "system", "information_schema", "pg_catalog", "_da"})
 """Names that mean something else in DuckDB; a source of such a name gets no schema."""
 
+_STAGE = "_da_stage"
 _AT_ONCE = 500
 _DIGEST = 32
 """Characters of the digest of a definition."""
@@ -174,6 +175,59 @@ class Existing:
         return cls(catalog, there, ours, _schemas(connection), noted)
 
 
+class Stage:
+    """Views that are created in memory while the database is still being opened, and then copied into it.
+
+    Copying binds nothing, and writes each view with its comments at once: of 100 tables, 0.03 s instead of 0.15 s. What can't
+    be created here is left to who creates the other views.
+    """
+
+    def __init__(self, memory: duckdb.DuckDBPyConnection) -> None:
+        self._connection = memory
+        self._connection.execute(f"attach ':memory:' as {_STAGE}")
+        self._digests: dict[Name, str] = {}
+
+    def add(self, tables: Sequence[Mirrored], catalog: str) -> None:
+        """Create the views of some tables, which are to be copied into a database of a name."""
+        wanted = _names(tables, catalog.lower())
+        schemas = sorted({schema for schema, _ in wanted})
+        self._connection.execute("begin")
+        try:
+            digests = {name: _digest(text) for name, text in _definitions(catalog, wanted).items()}
+            self._connection.execute(
+                ";".join(f"create schema if not exists {_STAGE}.{quote(schema)}" for schema in schemas)
+            )
+            _create_at_once(self._connection, _definitions(_STAGE, wanted))
+        except (_BatchError, _ViewError):
+            self._connection.execute("rollback")
+        else:
+            self._connection.execute("commit")
+            self._digests |= digests
+
+    def copy(
+        self, connection: duckdb.DuckDBPyConnection, existing: "Existing", definitions: Mapping[Name, str]
+    ) -> set[Name]:
+        """Copy the views of these definitions (digests by name) that are here into a database; return their names."""
+        here = {name for name, digest in self._digests.items() if definitions.get(name) == digest}
+        if not here:
+            return here
+        unneeded = [f"drop view {_STAGE}.{quote(schema)}.{quote(view)}" for schema, view in self._digests.keys() - here]
+        schemas = {schema for schema, _ in self._digests} - {schema for schema, _ in here} - {"main"}
+        unneeded += [f"drop schema {_STAGE}.{quote(schema)}" for schema in schemas]
+        self._connection.execute(";".join(unneeded))
+        catalog = quote(existing.catalog)
+        replaced = [
+            f"drop view {catalog}.{quote(schema)}.{quote(view)}" for schema, view in here & existing.ours.keys()
+        ]
+        connection.execute(";".join([*replaced, f"copy from database {_STAGE} to {catalog} (schema)"]))
+        self._digests = {}
+        return here
+
+    def close(self) -> None:
+        """Close the memory."""
+        self._connection.close()
+
+
 def add_views(
     connection: duckdb.DuckDBPyConnection, tables: Sequence[Mirrored], database: str, existing: Existing
 ) -> None:
@@ -201,6 +255,8 @@ def give_views(
     published: Published,
     database: str,
     changed: Collection[str] | None,
+    *,
+    stage: Stage | None = None,
 ) -> None:
     """Update all views in one transaction; if a view can't be created, start again without its table."""
     at_once = True
@@ -208,7 +264,7 @@ def give_views(
         notes: list[str] = []
         connection.execute("begin")
         try:
-            _write(connection, _names(tables, database), notes, changed, at_once=at_once)
+            _write(connection, _names(tables, database), notes, changed, stage if at_once else None, at_once=at_once)
         except _ViewError as error:
             connection.execute("rollback")
             published.failed[error.table_id] = str(error)
@@ -248,6 +304,7 @@ def _write(
     all_wanted: Mapping[Name, Mirrored],
     notes: list[str],
     sources: Collection[str] | None,
+    stage: Stage | None,
     *,
     at_once: bool,
 ) -> None:
@@ -258,7 +315,7 @@ def _write(
     for schema, view in existing.ours.keys() - wanted.keys():
         connection.execute(f"drop view {quote(catalog)}.{quote(schema)}.{quote(view)}")
     needed = {schema for schema, _ in all_wanted}
-    definitions = _create_missing(connection, wanted, existing, at_once=at_once, schemas=needed)
+    definitions = _create_missing(connection, wanted, existing, at_once=at_once, schemas=needed, stage=stage)
     notes += _taken_notes(wanted, wanted.keys() - definitions.keys())
     created = (existing.recorded & existing.schemas) | (needed - existing.schemas)
     unwanted = created - needed
@@ -276,6 +333,7 @@ def _create_missing(
     *,
     at_once: bool,
     schemas: Collection[str] | None = None,
+    stage: Stage | None = None,
 ) -> dict[Name, str]:
     """Create the wanted views that differ from what exists; return digests of all definitions, without names that are taken.
 
@@ -289,6 +347,9 @@ def _create_missing(
     definitions = _definitions(catalog, {name: each for name, each in wanted.items() if name not in taken})
     digests = {name: _digest(text) for name, text in definitions.items()}
     changed = {name: text for name, text in definitions.items() if digests[name] != existing.ours.get(name)}
+    if stage:
+        copied = stage.copy(connection, existing, {name: digests[name] for name in changed})
+        changed = {name: text for name, text in changed.items() if name not in copied}
     if at_once:
         _create_at_once(connection, changed)
     else:

@@ -22,7 +22,7 @@ from da.atomic import write_atomically
 from da.config import Config
 from da.errors import DaError, cause_of
 from da.mirror.manifest import File, Table
-from da.mirror.state import State, Tables
+from da.mirror.state import Saved, State, Tables
 
 LAYOUT = 2
 """Of the database: 2 has a schema per source."""
@@ -105,7 +105,11 @@ class Workspace:
 
     def state(self) -> State:
         """Read the state of the last sync; an unreadable state counts as empty, and the next sync finds the files again."""
-        return State.read(self._state_path)
+        return State.of(self.saved())
+
+    def saved(self) -> Saved:
+        """Read the state of the last sync without its tables."""
+        return Saved(self._state_path)
 
     def save(self, state: State) -> None:
         """Save the state."""

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from da.errors import DaError
 from da.mirror.workspace import Workspace
 from da.sql import quote_text
+from da.types import Rewriting, checked_type
 
 Row = Sequence[str | None]
 
@@ -22,10 +24,11 @@ _BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a result. `type` is the name of a DuckDB type."""
+    """A column of a result. `type` is the name of a DuckDB type; `term` is the SQL for its values in JSON, if it needs one."""
 
     name: str
     type: str
+    term: str | None = None
 
     @property
     def is_number(self) -> bool:
@@ -99,23 +102,39 @@ def as_text(columns: Sequence[Column]) -> str:
 
 
 def as_json(columns: Sequence[Column]) -> str:
-    """Select a row as the text of one JSON object; infinities and NaN become null."""
-    members = []
-    for index, column in enumerate(columns):
-        value = f"c{index}"
-        if column.type in {"FLOAT", "DOUBLE"}:
-            value = f"case when isfinite({value}) then {value} end"
-        members.append(f"{quote_text(column.name)}, {value}")
+    """Select a row as the text of one JSON object, for `valid_json`."""
+    members = (f"{quote_text(column.name)}, {column.term or f'c{index}'}" for index, column in enumerate(columns))
     return f"json_object({', '.join(members)})"
 
 
 def as_array(columns: Sequence[Column]) -> str:
-    """Select a row as the text of one JSON array; infinities and NaN become null."""
-    values = (
-        f"case when isfinite(c{index}) then c{index} end" if column.type in {"FLOAT", "DOUBLE"} else f"c{index}"
-        for index, column in enumerate(columns)
-    )
+    """Select a row as the text of one JSON array, for `valid_json`."""
+    values = (column.term or f"c{index}" for index, column in enumerate(columns))
     return f"cast(json_array({', '.join(values)}) as varchar)"
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, query: str, parameters: Any = None) -> tuple[Column, ...]:
+    """Describe the result of a query."""
+    described = connection.execute(f"describe select * from (\n{query}\n)", parameters).fetchall()
+    kinds = [(str(name), str(kind)) for name, kind, *_ in described]
+    if not any(_has_unnamed(kind) for _name, kind in kinds):
+        return tuple(Column(*each) for each in kinds)
+    sample = connection.execute(f"select * from (\n{query}\n) limit 0", parameters).description or ()
+    return tuple(
+        Column(*each, Rewriting().value(f"c{index}", shown[1], 0).expression)
+        for index, (each, shown) in enumerate(zip(kinds, sample, strict=True))
+    )
+
+
+def _has_unnamed(kind: str) -> bool:
+    """Return whether a type may have members without names, as that of `row(1, 2)`: its text is then not one of SQL."""
+    if "STRUCT(" not in kind:
+        return False
+    try:
+        checked_type(kind)
+    except ValueError:
+        return True
+    return False
 
 
 def run(connection: duckdb.DuckDBPyConnection, sql: str, shape: Shape) -> Result:
@@ -140,12 +159,11 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str, shape: Shape) -> Result
 def _last(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, shape: Shape) -> Result:
     query = _END.sub("", statement.query)
     try:
-        described = connection.execute(f"describe select * from (\n{query}\n)").fetchall()
+        columns = columns_of(connection, query)
     except duckdb.Error:  # not a query, or invalid: DuckDB then reports it for the user's own text
         connection.execute(statement)
         columns = tuple(Column(each[0], str(each[1])) for each in connection.description or ())
         return Result(columns, _unshaped(connection), shaped=False)
-    columns = tuple(Column(name, kind) for name, kind, *_ in described)
     names = ", ".join(f"c{index}" for index in range(len(columns)))
     try:
         connection.execute(f"select {shape(columns)} from (\n{query}\n) as result({names})")

@@ -256,7 +256,7 @@ def mirror(company: Company) -> Iterator[Callable[[str, dict[str, Any]], dict[st
 
 
 @pytest.mark.parametrize("place", ["server", "mirror"])
-def test_thirty_questions_are_answered_right_with_few_calls(
+def test_thirty_questions_are_answered_correctly_with_few_calls(
     company: Company, place: str, request: pytest.FixtureRequest
 ) -> None:
     call = company.at_the_server if place == "server" else request.getfixturevalue("mirror")

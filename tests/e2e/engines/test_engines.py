@@ -124,7 +124,7 @@ def check(bucket: Bucket, readers: Readers, engine: str, name: str, version: int
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("name", "version"), VERSIONS)
-def test_every_row_of_every_version_is_what_the_view_says(
+def test_every_row_of_every_version_equals_that_of_the_view(
     bucket: Bucket, readers: Readers, engine: str, name: str, version: int | None
 ) -> None:
     check(bucket, readers, engine, name, version, query="select * from t")
@@ -140,7 +140,7 @@ def test_each_engine_counts_sums_and_compares_as_the_view_does(
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("name", "condition"), [(name, one) for name, several in FILTERS.items() for one in several])
-def test_statistics_make_no_engine_leave_out_a_row(
+def test_statistics_cause_no_engine_to_skip_a_matching_row(
     bucket: Bucket, readers: Readers, engine: str, name: str, condition: str
 ) -> None:
     check(bucket, readers, engine, name, None, query=f"select id from t where {condition}")

@@ -42,7 +42,7 @@ print(json.dumps({"version": duckdb.__version__, "every": every, "some": some, "
 """
 
 
-def test_the_newest_duckdb_finds_the_rows_and_can_leave_out_files(tmp_path: Path) -> None:
+def test_the_newest_duckdb_finds_the_rows_and_can_skip_files(tmp_path: Path) -> None:
     if not PYTHON.exists():
         pytest.skip("needs .venv-da, which make test creates")
     (tmp_path / "bucket").mkdir()

@@ -10,7 +10,7 @@ from analyst.access import CURRENT as STATE
 from analyst.catalog import CURRENT, Pointer
 from analyst.rebuild.publishing import COPY
 from analyst.snapshots import PREFIX
-from analyst.store import Store
+from analyst.store import Store, lost_edits
 from tests.e2e.faults.actors import BACK_TO, DEEDS, Moving, edit, publish, rebuild, sweep
 from tests.e2e.faults.fates import FATES, Fate, FatedStore, Touches
 from tests.e2e.faults.places import Place
@@ -43,8 +43,20 @@ class Scene:
     def begin(self) -> Moving:
         """Set the place back, and give the source."""
         self.place.restore(self.saved)
+        if self._notice():
+            self.place.restore(self.saved)
         self.written = []
         return Moving(self.generation)
+
+    def _notice(self) -> bool:
+        """Have this process notice that earlier edits of its own are gone, or one of the actors would; return whether they are."""
+        store = self.place.open()
+        before = self.left()
+        for key in (CURRENT, STATE):
+            found = store.read(key)
+            assert found is not None
+            lost_edits.check(store, key, json.loads(found.data)["recent"])
+        return self.left() != before
 
     def store(self, touches: Touches | None = None) -> FatedStore:
         """Open the place for the actor whose deed it is."""

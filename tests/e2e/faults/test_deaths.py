@@ -37,7 +37,7 @@ def _job(scene: Scene, point: int, fate: Fate) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_a_process_may_die_at_any_touch(place: Place, deed: str, forks: Forks) -> None:
+def test_a_process_may_die_at_any_access_to_the_store(place: Place, deed: str, forks: Forks) -> None:
     scene = prepare(deed, place)
     wrong: list[str] = []
     for fate in DEATHS:

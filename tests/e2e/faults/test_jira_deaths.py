@@ -20,7 +20,7 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.mark.parametrize("fate", [fate for fate in FATES if fate.name.startswith("KILLED")])
-def test_a_fold_may_die_at_any_touch(scene: Scene, forks: Forks, fate: Fate) -> None:
+def test_a_fold_may_die_at_any_access_to_the_store(scene: Scene, forks: Forks, fate: Fate) -> None:
     points = scene.points()
     found: list[str] = []
     job: dict[str, Any] = {

@@ -34,7 +34,7 @@ def scene(installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("fate", DEATHS)
-def test_an_extract_may_die_at_any_touch(scene: Reading, forks: Forks, fate: Fate) -> None:
+def test_an_extract_may_die_at_any_access_to_the_store(scene: Reading, forks: Forks, fate: Fate) -> None:
     points, after = scene.points()
     able = [number for number, (what, _) in enumerate(points, 1) if what in CHANGES]
     found: list[str] = []

@@ -19,7 +19,7 @@ def take(store: Store, monotonic: Callable[[], float] = time.monotonic) -> Lease
 
 
 @pytest.mark.parametrize("ahead", [-600.0, 600.0])
-def test_a_stores_clock_may_be_wrong(place: Place, ahead: float) -> None:
+def test_a_lease_works_even_if_the_clock_of_the_store_is_wrong(place: Place, ahead: float) -> None:
     """What counts is the difference of two times, both of which are the store's."""
     first = take(place.open(ahead))
     assert first is not None

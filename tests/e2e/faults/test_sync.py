@@ -37,7 +37,7 @@ def syncs() -> Iterator[Forks]:
         yield forks
 
 
-def test_any_single_access_to_the_hosts_store_may_fail(mirroring: Mirroring) -> None:
+def test_any_single_access_of_the_host_to_its_store_may_fail(mirroring: Mirroring) -> None:
     for fate in FAULTS:
         for point in mirroring.points(fate):
             mirroring.begin()
@@ -47,7 +47,7 @@ def test_any_single_access_to_the_hosts_store_may_fail(mirroring: Mirroring) -> 
             mirroring.laptop.look_at_own()
 
 
-def test_a_host_may_die_at_any_touch(mirroring: Mirroring, hosts: Forks) -> None:
+def test_a_host_may_die_at_any_access_to_its_store(mirroring: Mirroring, hosts: Forks) -> None:
     for point in mirroring.points():
         mirroring.begin()
         place = mirroring.place
@@ -84,7 +84,9 @@ def publish_and_sweep(store: Store) -> bool:
 
 
 @pytest.mark.parametrize(("meanwhile", "generation"), [(publish_and_sweep, 3), (take_back, 1)])
-def test_others_may_publish_at_any_touch(mirroring: Mirroring, meanwhile: Meanwhile, generation: int) -> None:
+def test_others_may_publish_at_any_access_to_the_store(
+    mirroring: Mirroring, meanwhile: Meanwhile, generation: int
+) -> None:
     for point in mirroring.points():
         mirroring.begin()
         done: list[bool] = []

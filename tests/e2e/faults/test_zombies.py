@@ -59,7 +59,7 @@ def pauses(
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_a_process_that_resumes_late_overtakes_no_other(place: Place, deed: str) -> None:
+def test_a_process_that_resumes_late_overwrites_no_newer_result(place: Place, deed: str) -> None:
     scene = prepare(deed, place)
     for source, left, acknowledged in pauses(scene, overtake):
         assert {*left.extracted.values(), *left.shown.values()} == {source.generation}
@@ -95,7 +95,7 @@ def test_changes_made_during_another_rebuild_are_published(place: Place, deed: s
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_a_sweep_at_any_moment_deletes_nothing_that_is_needed(place: Place, deed: str) -> None:
+def test_a_sweep_at_any_moment_deletes_nothing_needed(place: Place, deed: str) -> None:
     scene = prepare(deed, place)
     for source, left, acknowledged in pauses(scene, sweep_all):
         assert acknowledged
@@ -104,7 +104,7 @@ def test_a_sweep_at_any_moment_deletes_nothing_that_is_needed(place: Place, deed
         scene.look(after)
 
 
-def test_a_sweep_may_take_away_what_is_being_gone_back_to(place: Place) -> None:
+def test_a_sweep_may_delete_the_target_of_a_rollback_which_then_succeeds_or_changes_nothing(place: Place) -> None:
     """It is kept no more: who goes back has it by then, or is told so, and nothing has changed."""
     scene = prepare("rollback", place)
     scene.old = everything(place.open())

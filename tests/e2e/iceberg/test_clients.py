@@ -167,7 +167,7 @@ def test_a_hidden_table_does_not_exist(served: Served) -> None:
     assert "secrets" not in gone["error"]
 
 
-def test_a_token_that_is_wrong_is_refused(served: Served) -> None:
+def test_a_wrong_token_is_refused(served: Served) -> None:
     script = Path(__file__).with_name("client.py")
     if not PYTHON.exists():
         pytest.skip(".venv-iceberg is not there; make e2e makes it")

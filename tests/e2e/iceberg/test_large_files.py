@@ -146,7 +146,7 @@ def test_a_whole_file_takes_little_memory_however_slowly_it_is_read(large: Large
         ("bytes=30000000-", slice(30_000_000, None)),
     ],
 )
-def test_ranges_of_a_large_file(large: Large, wanted: str, part: slice) -> None:
+def test_ranges_of_a_large_file_are_served(large: Large, wanted: str, part: slice) -> None:
     data = large.data
     start, stop, _ = part.indices(len(data))
     with large.get(Range=wanted) as answer:
@@ -155,7 +155,7 @@ def test_ranges_of_a_large_file(large: Large, wanted: str, part: slice) -> None:
         assert answer.read() == data[part]
 
 
-def test_engines_read_all_of_it(large: Large) -> None:
+def test_engines_read_a_large_file_completely(large: Large) -> None:
     local = large.served.files / "large.parquet"
     expected = [str(each) for each in duckdb.sql(f"{SUMS} '{local}'").fetchall()[0]]
     scanned, by_duckdb, by_polars = large.served.ask(

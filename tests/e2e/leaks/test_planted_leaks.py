@@ -52,7 +52,7 @@ def checked(company: Company, code: Path, home: Path) -> Report:
         return check(running, company.admin)
 
 
-def test_nothing_is_planted_in_a_plain_copy(company: Company, copy: Path, tmp_path: Path) -> None:
+def test_a_copy_without_planted_leaks_passes(company: Company, copy: Path, tmp_path: Path) -> None:
     assert [each.to_json() for each in checked(company, copy, tmp_path / "plain").findings] == []
 
 
@@ -69,7 +69,7 @@ def test_a_planted_leak_is_found(patch: Patch, company: Company, copy: Path, tmp
     assert report.findings
 
 
-def test_twenty_people_and_a_hundred_tables_take_a_minute_at_most(tmp_path: Path) -> None:
+def test_a_check_of_twenty_people_and_a_hundred_tables_takes_a_minute_at_most(tmp_path: Path) -> None:
     world = Company(tmp_path, FileCloud(tmp_path / "bucket"))
     world.fill(tmp_path, people=20, tables=100)
     world.process.close()

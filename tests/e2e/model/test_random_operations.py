@@ -429,7 +429,7 @@ class Model:
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_nothing_acknowledged_is_lost_and_all_that_is_listed_is_whole(
+def test_no_acknowledged_change_is_lost_and_everything_listed_is_whole(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "EVERY", 3)

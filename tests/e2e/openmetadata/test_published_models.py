@@ -37,7 +37,7 @@ def problems(*documents: tuple[str, Any]) -> list[str]:
     return found
 
 
-def test_the_double_answers_what_the_schemas_say_and_our_client_asks_for_it() -> None:
+def test_answers_of_the_double_and_requests_of_our_client_match_the_schemas() -> None:
     with openmetadata() as double:
         double.tables, double.metrics = [ORDERS], [METRIC, MEASURED]
         client = OpenMetadata(double.url, TOKEN, HttpClient())
@@ -58,7 +58,7 @@ def test_the_double_answers_what_the_schemas_say_and_our_client_asks_for_it() ->
     assert problems(*checked) == []
 
 
-def test_the_fields_of_our_profiles_that_it_has_are_of_its_types(tmp_path: Path) -> None:
+def test_fields_of_our_profiles_have_the_types_of_openmetadata(tmp_path: Path) -> None:
     sql = """
         select i as id, i / 7 as amount, 'C' || i % 9 as name, date '2026-01-01' + i::int as day, i % 2 = 0 as flag,
             [i] as list, now()::timestamp as at, null::int as nothing, 'a' || i || '@example.com' as mail
@@ -86,7 +86,7 @@ SHARED = {
 """The figures of a column that OpenMetadata has too, under the same names."""
 
 
-def test_the_check_finds_what_does_not_fit() -> None:
+def test_the_check_finds_mismatches() -> None:
     strange = {**ORDERS, "owner": "eve", "columns": [{"name": "x", "dataType": "TEXTUAL"}]}
     found = problems((TABLE, strange), (TABLE, ["columns", "column"]))
     assert len(found) == 3, found

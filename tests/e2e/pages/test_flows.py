@@ -18,7 +18,7 @@ setTimeout(() => document.querySelector("[data-run]").click(), 0);
 TAB, ENTER, ESCAPE, CTRL = "\ue004", "\ue007", "\ue00c", "\ue009"
 
 
-def test_an_invitation_and_a_password(shop: Served, visit: VISIT) -> None:
+def test_an_invited_user_chooses_a_password(shop: Served, visit: VISIT) -> None:
     """A person is added and invited by mail, sets a password, signs out and in, and comes back to where they were."""
     admin, iris = visit("admin"), visit("-")
     admin.get("/admin/people")
@@ -117,7 +117,7 @@ def test_a_session_ends_in_the_middle_of_a_form(visit: VISIT) -> None:
     kim.shows("section[aria-labelledby=about]", "it is the day in UTC")
 
 
-def test_going_back_to_a_result_and_two_tabs(visit: VISIT) -> None:
+def test_each_tab_keeps_its_statement_when_one_goes_back_or_reloads(visit: VISIT) -> None:
     """The statement is there again when one comes back from a table or reloads, and each tab keeps its own."""
     ann = visit("ann")
     ann.get("/query")
@@ -189,7 +189,7 @@ def test_a_result_is_downloaded_and_a_query_shared(visit: VISIT, tmp_path: Path)
     assert bob.complaints(besides="status of 4") == []
 
 
-def test_items_of_the_memory_are_chosen_together_and_corrected(shop: Served, visit: VISIT) -> None:
+def test_items_of_the_memory_are_selected_and_corrected_together(shop: Served, visit: VISIT) -> None:
     for number in range(2):
         item = {"title": f"Chosen {number}", "content": "Amounts are net.", "category": "debugging", "tags": []}
         shop.world.ask("POST", "/api/memory", item)
@@ -214,7 +214,7 @@ def test_items_of_the_memory_are_chosen_together_and_corrected(shop: Served, vis
     kim.shows("main", "Amounts are net of tax.")
 
 
-def test_the_review_is_gone_through_with_keys_which_decide_nothing_by_themselves(shop: Served, visit: VISIT) -> None:
+def test_the_review_can_be_navigated_with_keys_which_decide_nothing_by_themselves(shop: Served, visit: VISIT) -> None:
     from selenium.webdriver import ActionChains
 
     for number in range(3):
@@ -373,7 +373,7 @@ def test_a_rollback_is_previewed_and_the_audit_searched(visit: VISIT) -> None:
     assert {each.text for each in admin.all("td[data-label=Action] .badge")} <= {"failed"}
 
 
-def test_the_keyboard_suffices(visit: VISIT) -> None:
+def test_pages_and_the_editor_can_be_used_with_the_keyboard(visit: VISIT) -> None:
     """The skip link leads to the content, the focus is visible, and the editor is left with Tab and Escape."""
     ann = visit("ann")
     ann.show(1440, "light")
@@ -407,7 +407,7 @@ def test_the_number_of_hits_is_announced(visit: VISIT) -> None:
     assert ann.driver.execute_script("return document.activeElement.name") == "q"
 
 
-def test_errors_lead_on(visit: VISIT) -> None:
+def test_every_error_page_has_a_way_on(visit: VISIT) -> None:
     """Each page about an error has a navigation and a way on, for a stranger too."""
     stranger, ann = visit("-"), visit("ann")
     for browser, path, title in (

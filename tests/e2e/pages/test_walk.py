@@ -137,7 +137,7 @@ def statuses(who: str, address: str) -> set[int]:
     return {200} if is_login else REFUSED.get(address, {200})
 
 
-def test_every_page_has_an_address() -> None:
+def test_the_walk_knows_an_address_of_every_page() -> None:
     assert [
         address for address in pages() if "{" in re.sub(r"\{(link|invitation|person|run|shared|script)\}", "", address)
     ] == []
@@ -247,7 +247,7 @@ def _picture(browser: Visit, folder: Path, name: str, width: int, theme: str) ->
     browser.driver.save_screenshot(str(folder / f"{file}-{width}-{theme}.png"))
 
 
-def test_nothing_runs_that_data_say(shop: Served, visit: Callable[..., Visit]) -> None:
+def test_no_text_in_the_data_runs_as_a_script(shop: Served, visit: Callable[..., Visit]) -> None:
     """Payloads are in names, descriptions, cells, statements, errors and addresses: none runs, and the policy blocks none."""
     browser = visit("admin", before=WATCH)
 
@@ -279,7 +279,7 @@ def test_nothing_runs_that_data_say(shop: Served, visit: Callable[..., Visit]) -
     assert browser.find("section[aria-labelledby=past]").text.count("alert(1)") > 10
 
 
-def test_the_script_helps(visit: Callable[..., Visit]) -> None:
+def test_the_script_makes_pages_interactive(visit: Callable[..., Visit]) -> None:
     browser = visit("ann")
     browser.show(1440, "light")
     browser.get("/catalog")

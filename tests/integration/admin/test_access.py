@@ -90,7 +90,7 @@ def test_unknown_users_and_tables_are_reported(shop: Api, query: str) -> None:
     assert shop.ask("GET", f"/api/admin/access?{query}")[0] == 404
 
 
-def test_it_is_for_administrators(shop: Api) -> None:
+def test_the_access_report_is_for_administrators(shop: Api) -> None:
     _, eve = shop.user("eve@example.com", "km_admin")
     for query in ("", "?table=shop.pay", "?table=shop.none"):
         assert eve.ask("GET", f"/api/admin/access{query}")[0] == 403

@@ -119,14 +119,14 @@ def test_a_request_for_a_readable_table_is_refused(shop: Api, ann: Api) -> None:
     assert ann.make("/api/access-requests", {**body, "table": "shop.absent"})["status"] == "pending"
 
 
-def test_so_many_wait_at_once_and_no_more(shop: Api, ann: Api) -> None:
+def test_the_number_of_pending_requests_is_limited(shop: Api, ann: Api) -> None:
     ids = [asking(ann, f"shop.t{number}") for number in range(20)]
     assert ann.ask("POST", "/api/access-requests", {"table": "shop.hidden", "reason": WHY})[0] == 409
     assert shop.ask("POST", f"/api/admin/access-requests/{ids[0]}/deny", {})[0] == 200
     asking(ann)
 
 
-def test_it_can_be_granted_to_a_group_of_the_requester(shop: Api, ann: Api) -> None:
+def test_a_request_can_be_granted_to_a_group_of_the_requester(shop: Api, ann: Api) -> None:
     id_ = asking(ann)
     group = shop.make("/api/admin/groups", {"name": "Sales"})["id"]
     approve = f"/api/admin/access-requests/{id_}/approve"
@@ -141,14 +141,14 @@ def test_it_can_be_granted_to_a_group_of_the_requester(shop: Api, ann: Api) -> N
     assert permission["principal"]["name"] == "Sales"
 
 
-def test_a_table_granted_meanwhile_is_not_granted_twice(shop: Api, ann: Api) -> None:
+def test_a_table_granted_in_the_meantime_is_not_granted_twice(shop: Api, ann: Api) -> None:
     id_ = asking(ann)
     shop.make("/api/admin/permissions", {"user": "ann@example.com", "table": "shop.hidden"})
     assert shop.ask("POST", f"/api/admin/access-requests/{id_}/approve", {})[0] == 200
     assert len(shop.get("/api/admin/permissions")["permissions"]) == 1
 
 
-def test_an_administrator_is_told_that_there_is_no_such_table(shop: Api, ann: Api) -> None:
+def test_an_administrator_sees_that_a_requested_table_does_not_exist(shop: Api, ann: Api) -> None:
     id_ = asking(ann, "shop.absent")
     assert [each["registered"] for each in pending(shop)] == [False]
     status, problem = shop.ask("POST", f"/api/admin/access-requests/{id_}/approve", {})
@@ -191,7 +191,7 @@ def test_a_viewer_may_ask_and_a_service_may_not(shop: Api) -> None:
     "wrong",
     [{}, {"table": "shop.hidden"}, {"reason": WHY}, {"table": "hidden", "reason": WHY}, {"table": "a.b", "reason": ""}],
 )
-def test_it_requires_a_table_and_a_reason(ann: Api, wrong: dict[str, str]) -> None:
+def test_a_request_requires_a_table_and_a_reason(ann: Api, wrong: dict[str, str]) -> None:
     assert ann.ask("POST", "/api/access-requests", wrong)[0] == 422
 
 

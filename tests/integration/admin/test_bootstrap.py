@@ -12,7 +12,7 @@ from tests.unit.state import legacy
 REQUEST = {"email": " Root@Example.com ", "secret": BOOTSTRAP_SECRET}
 
 
-def test_it_creates_an_administrator_with_a_session(anybody: Api) -> None:
+def test_a_bootstrap_creates_an_administrator_with_a_session(anybody: Api) -> None:
     made = anybody.make("/auth/bootstrap", REQUEST)
     assert (made["user"]["email"], made["user"]["role"], made["user"]["active"]) == ("root@example.com", "admin", True)
     me = anybody.having(made["token"]).get("/api/me")
@@ -20,7 +20,7 @@ def test_it_creates_an_administrator_with_a_session(anybody: Api) -> None:
     assert me["token"]["id"] == made["token_id"]
 
 
-def test_it_works_once(anybody: Api) -> None:
+def test_a_bootstrap_works_once(anybody: Api) -> None:
     anybody.make("/auth/bootstrap", REQUEST)
     assert anybody.ask("POST", "/auth/bootstrap", REQUEST)[0] == 409
     assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "email": "eve@example.com"})[0] == 409
@@ -66,7 +66,7 @@ class TestWithoutASecret:
         return {"DATA_URL": "file:///nowhere"}
 
     @pytest.mark.parametrize("secret", ["", "None", "null"])
-    def test_there_is_no_bootstrap(self, anybody: Api, secret: str) -> None:
+    def test_without_a_secret_there_is_no_bootstrap(self, anybody: Api, secret: str) -> None:
         assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "secret": secret})[0] == 403
 
 
@@ -93,7 +93,7 @@ def test_bad_input_is_named(anybody: Api, wrong: dict[str, Any]) -> None:
     assert BOOTSTRAP_SECRET not in str(answer)
 
 
-def test_it_is_audited_without_secrets(anybody: Api) -> None:
+def test_a_bootstrap_is_audited_without_secrets(anybody: Api) -> None:
     made = anybody.make("/auth/bootstrap", REQUEST)
     ((_, resource, params),) = anybody.audited("auth.bootstrap")
     assert (resource, params) == (f"user:{made['user']['id']}", {"email": "root@example.com"})
@@ -103,7 +103,7 @@ def test_it_is_audited_without_secrets(anybody: Api) -> None:
     assert BOOTSTRAP_SECRET not in log
 
 
-def test_in_a_state_taken_over_it_raises_whom_it_names(anybody: Api, store: Store, tmp_path: Any) -> None:
+def test_in_a_migrated_state_a_bootstrap_promotes_the_user_it_names(anybody: Api, store: Store, tmp_path: Any) -> None:
     old = legacy.make(tmp_path / "system.duckdb", legacy.V2, legacy.PEOPLE)
     store.put("state/system.duckdb", old.read_bytes(), if_version=ABSENT)
     made = anybody.make("/auth/bootstrap", {**REQUEST, "email": "EVE@example.com"})
@@ -121,6 +121,6 @@ class TestWithASeed:
         roles = {user["email"]: user["role"] for user in admin.get("/api/users")["users"]}
         assert roles == {"root@example.com": "admin", "seed@example.com": "admin"}
 
-    def test_they_may_be_the_first_administrator(self, anybody: Api) -> None:
+    def test_a_user_named_in_the_settings_may_be_the_first_administrator(self, anybody: Api) -> None:
         made = anybody.make("/auth/bootstrap", {**REQUEST, "email": "seed@example.com"})
         assert len(anybody.having(made["token"]).get("/api/users")["users"]) == 1

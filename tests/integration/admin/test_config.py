@@ -90,7 +90,7 @@ def test_a_check_reveals_no_values_of_variables(admin: Api) -> None:
     assert BOOTSTRAP_SECRET not in str(answer)
 
 
-def test_declared_sources_are_taken_over_and_none_is_taken_away(
+def test_declared_sources_are_applied_and_no_other_is_removed(
     admin: Api, store: MemoryStore, environ: dict[str, str], file: Path
 ) -> None:
     admin.make("/api/admin/sources/other", {"type": "external"})
@@ -116,7 +116,7 @@ def applied(admin: Api) -> dict[str, str]:
         ("sources: {ok: {type: external}, shop: {type: jira}}", "409 sources.shop: .*deregister"),
     ],
 )
-def test_a_source_that_can_not_be_taken_over_is_named_and_none_is(
+def test_a_source_that_cannot_be_applied_is_named_and_nothing_is_applied(
     admin: Api, store: MemoryStore, environ: dict[str, str], text: str, refusal: str
 ) -> None:
     applied(admin)
@@ -128,7 +128,7 @@ def test_a_source_that_can_not_be_taken_over_is_named_and_none_is(
     assert len(again.get("/api/admin/sources")["sources"]) == 2
 
 
-def test_it_is_for_administrators(admin: Api) -> None:
+def test_the_configuration_is_for_administrators(admin: Api) -> None:
     _, manager = admin.user("km@example.com", "km_admin")
     for method, path in (("GET", ""), ("POST", "/check"), ("POST", "/apply")):
         body = {"text": ""} if path == "/check" else None

@@ -35,7 +35,9 @@ GRANTS = [
 
 
 @pytest.mark.parametrize(("target", "seen"), GRANTS)
-def test_a_user_sees_what_is_granted_until_it_is_taken_back(shop: Api, target: dict[str, str], seen: set[str]) -> None:
+def test_a_user_sees_granted_tables_until_the_grant_is_revoked(
+    shop: Api, target: dict[str, str], seen: set[str]
+) -> None:
     id_, ann = shop.user("ann@example.com")
     assert readable(ann) == set()
     made = shop.make("/api/admin/permissions", {"user": "Ann@example.com", **target})
@@ -48,7 +50,7 @@ def test_a_user_sees_what_is_granted_until_it_is_taken_back(shop: Api, target: d
 
 
 @pytest.mark.parametrize(("target", "seen"), GRANTS)
-def test_a_group_passes_on_what_it_is_granted(shop: Api, target: dict[str, str], seen: set[str]) -> None:
+def test_members_of_a_group_have_its_grants(shop: Api, target: dict[str, str], seen: set[str]) -> None:
     id_, ann = shop.user("ann@example.com")
     group = shop.make("/api/admin/groups", {"name": "Sales"})
     shop.make("/api/admin/permissions", {"group": "Sales", **target})
@@ -85,7 +87,7 @@ def test_removing_a_table_removes_its_grants(shop: Api) -> None:
     assert shop.get("/api/admin/permissions")["permissions"] == []
 
 
-def test_a_grant_on_a_source_covers_what_is_registered_later(shop: Api) -> None:
+def test_a_grant_on_a_source_covers_tables_registered_later(shop: Api) -> None:
     _, ann = shop.user("ann@example.com")
     shop.make("/api/admin/permissions", {"user": "ann@example.com", "source": "crm"})
     shop.make("/api/admin/tables/crm.deals", {})
@@ -128,11 +130,11 @@ def test_unknown_tables_are_not_granted(shop: Api, unknown: dict[str, str]) -> N
         {"user": "root@example.com", "table": "shop.orders", "access": "none"},
     ],
 )
-def test_a_grant_says_whom_and_what_each_once(shop: Api, wrong: dict[str, str]) -> None:
+def test_a_grant_names_exactly_one_principal_and_one_object(shop: Api, wrong: dict[str, str]) -> None:
     assert shop.ask("POST", "/api/admin/permissions", wrong)[0] == 422
 
 
-def test_permissions_are_listed_by_whom_they_reach_and_what_they_cover(shop: Api) -> None:
+def test_permissions_can_be_filtered_by_user_and_by_table(shop: Api) -> None:
     ann, _ = shop.user("ann@example.com")
     shop.user("bob@example.com")
     group = shop.make("/api/admin/groups", {"name": "Sales"})
@@ -154,11 +156,28 @@ def test_permissions_are_listed_by_whom_they_reach_and_what_they_cover(shop: Api
     assert shop.ask("GET", "/api/admin/permissions?user=nobody@example.com")[0] == 404
 
 
-def test_group_names_are_each_once(shop: Api) -> None:
+def test_group_names_are_unique(shop: Api) -> None:
     shop.make("/api/admin/groups", {"name": "Sales"})
     assert shop.ask("POST", "/api/admin/groups", {"name": "Sales"})[0] == 409
     assert shop.ask("DELETE", "/api/admin/groups/Sales")[0] == 404
     assert shop.ask("PUT", "/api/admin/groups/none/members/none")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "same"), [("sales", "SALES"), ("Caf\u00e9", "Cafe\u0301"), ("stra\u00dfe", "STRASSE")]
+)
+def test_two_groups_can_not_have_names_that_look_the_same(shop: Api, name: str, same: str) -> None:
+    made = shop.make("/api/admin/groups", {"name": name})
+    status, problem = shop.ask("POST", "/api/admin/groups", {"name": same})
+    assert (status, problem["detail"]) == (409, f"a group {name!r} already exists")
+    granted = shop.make("/api/admin/permissions", {"group": same, "source": "shop"})
+    assert granted["principal"] == {"type": "group", "id": made["id"], "name": name}
+
+
+@pytest.mark.parametrize("name", ["\u202eselas", "sales\u200b", "\ufeffsales", "\u2066"])
+def test_the_name_of_a_group_has_no_invisible_characters(shop: Api, name: str) -> None:
+    status, problem = shop.ask("POST", "/api/admin/groups", {"name": name})
+    assert (status, problem["detail"]) == (422, "'name' must be a name without invisible characters")
 
 
 def test_permissions_and_groups_are_audited(shop: Api) -> None:

@@ -51,18 +51,18 @@ def test_sources_are_added_changed_and_removed(admin: Api) -> None:
         ({"type": "csv", "config": {"path": "x"}, "sync_schedule": "daily 05:00 Mars"}, "no time zone 'Mars'"),
     ],
 )
-def test_a_source_that_could_not_work_is_refused(admin: Api, wrong: dict[str, Any], reason: str) -> None:
+def test_an_invalid_source_is_refused_with_the_reason(admin: Api, wrong: dict[str, Any], reason: str) -> None:
     status, answer = admin.ask("POST", "/api/admin/sources/shop", wrong)
     assert status == 422
     assert reason in answer["detail"]
 
 
 @pytest.mark.parametrize("name", ["Shop", "1shop", "a.b", "a-b", "x" * 64, "%C3%A9"])
-def test_a_source_has_a_name_that_every_system_accepts(admin: Api, name: str) -> None:
+def test_the_name_of_a_source_is_one_that_every_system_accepts(admin: Api, name: str) -> None:
     assert admin.ask("POST", f"/api/admin/sources/{name}", {"type": "external"})[0] == 422
 
 
-def test_a_source_with_tables_stays(shop: Api) -> None:
+def test_a_source_with_tables_cannot_be_removed_or_change_its_type(shop: Api) -> None:
     shop.make("/api/admin/tables/shop.orders", {})
     status, answer = shop.ask("DELETE", "/api/admin/sources/shop")
     assert status == 409
@@ -135,13 +135,13 @@ FULL = {
 }
 
 
-def test_everything_that_is_said_of_a_table_is_kept(shop: Api) -> None:
+def test_all_fields_of_a_registration_are_kept(shop: Api) -> None:
     shop.make("/api/admin/tables/shop.orders", FULL)
     kept = shop.get("/api/admin/tables/shop.orders")
     assert {name: kept[name] for name in FULL} == FULL
 
 
-def test_only_what_is_named_changes(shop: Api) -> None:
+def test_an_edit_changes_only_the_named_fields(shop: Api) -> None:
     before = shop.make("/api/admin/tables/shop.orders", FULL)
     for name, value in {"description": "new", "is_public": False, "options": {"header": False}}.items():
         after = shop.change("/api/admin/tables/shop.orders", **{name: value})
@@ -156,7 +156,7 @@ def test_changes_without_effect_are_not_audited(shop: Api) -> None:
     assert shop.audited("table.update") == shop.audited("source.update") == []
 
 
-def test_null_clears(shop: Api) -> None:
+def test_null_clears_a_field(shop: Api) -> None:
     before = shop.make("/api/admin/tables/shop.orders", FULL)
     cleared: dict[str, object] = {
         "source_table": "orders",
@@ -171,7 +171,7 @@ def test_null_clears(shop: Api) -> None:
 
 
 @pytest.mark.parametrize("name", ["query_mode", "sync_strategy", "profile_after_sync", "is_public", "server_only"])
-def test_required_fields_can_not_be_cleared(shop: Api, name: str) -> None:
+def test_required_fields_cannot_be_cleared(shop: Api, name: str) -> None:
     shop.make("/api/admin/tables/shop.orders", FULL)
     status, answer = shop.ask("PUT", "/api/admin/tables/shop.orders", {name: None})
     assert status == 422
@@ -206,7 +206,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("wrong", "reason"), WRONG)
-def test_a_table_that_could_not_work_is_refused(shop: Api, wrong: dict[str, Any], reason: str) -> None:
+def test_an_invalid_table_is_refused_with_the_reason(shop: Api, wrong: dict[str, Any], reason: str) -> None:
     shop.make("/api/admin/tables/shop.visits", {})
     for method, table in (("POST", "orders"), ("PUT", "visits")):
         status, answer = shop.ask(method, f"/api/admin/tables/shop.{table}", wrong)
@@ -214,7 +214,7 @@ def test_a_table_that_could_not_work_is_refused(shop: Api, wrong: dict[str, Any]
         assert reason in answer["detail"]
 
 
-def test_a_change_that_would_contradict_what_is_there_is_refused(shop: Api) -> None:
+def test_a_change_that_contradicts_the_registration_is_refused(shop: Api) -> None:
     shop.make("/api/admin/tables/shop.orders", {"sync_strategy": "incremental", "primary_key": ["id"]})
     assert shop.ask("PUT", "/api/admin/tables/shop.orders", {"primary_key": None})[0] == 422
     shop.change("/api/admin/tables/shop.orders", primary_key=None, cursor_column="day")
@@ -226,7 +226,7 @@ def test_a_table_id_is_a_source_and_a_name(shop: Api, id_: str) -> None:
     assert shop.ask("POST", f"/api/admin/tables/{id_}", {})[0] == 422
 
 
-def test_a_table_that_was_taken_out_is_left_alone_until_it_is_registered_again(shop: Api) -> None:
+def test_a_deregistered_table_is_left_alone_until_it_is_registered_again(shop: Api) -> None:
     first = shop.make("/api/admin/tables/shop.orders", {})
     shop.remove("/api/admin/tables/shop.orders")
     assert shop.get("/api/admin/sources/shop")["excluded"] == ["orders"]
@@ -236,12 +236,12 @@ def test_a_table_that_was_taken_out_is_left_alone_until_it_is_registered_again(s
     assert shop.get("/api/admin/sources/shop")["excluded"] == []
 
 
-def test_taking_out_what_is_not_there_is_not_found(shop: Api) -> None:
+def test_deregistering_an_unknown_table_is_not_found(shop: Api) -> None:
     assert shop.ask("DELETE", "/api/admin/tables/shop.none")[0] == 404
     assert shop.ask("DELETE", "/api/admin/tables/none.none")[0] == 404
 
 
-def test_rights_end_even_when_the_data_can_not_be_dropped(shop: Api, store: Store) -> None:
+def test_rights_end_even_if_the_data_cannot_be_dropped(shop: Api, store: Store) -> None:
     shop.make("/api/admin/tables/shop.orders", {"is_public": True})
     store.put(extract_key("shop"), b"no database", if_version=ABSENT)
     assert shop.ask("DELETE", "/api/admin/tables/shop.orders")[0] == 422
@@ -253,6 +253,6 @@ class TestPublicByDefault:
     def environ(self, environ: dict[str, str]) -> dict[str, str]:
         return {**environ, "TABLES_PUBLIC": "true"}
 
-    def test_the_instance_says_whether_new_tables_are_public(self, shop: Api) -> None:
+    def test_the_instance_decides_whether_new_tables_are_public(self, shop: Api) -> None:
         assert shop.make("/api/admin/tables/shop.orders", {})["is_public"] is True
         assert shop.make("/api/admin/tables/shop.visits", {"is_public": False})["is_public"] is False

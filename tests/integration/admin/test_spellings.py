@@ -44,12 +44,12 @@ def test_a_lookalike_address_belongs_to_nobody(prepare: Prepare, asked: tuple[st
     "environ",
     [{"ALLOWED_DOMAINS": "e\u212aample.com"}, {"SEED_ADMIN_EMAIL": LIKE_KATE}, {"SERVICE_ACCOUNT_EMAILS": LIKE_KATE}],
 )
-def test_settings_are_no_way_round(environ: dict[str, str]) -> None:
+def test_lookalike_addresses_in_settings_are_refused(environ: dict[str, str]) -> None:
     with pytest.raises(SettingsError):
         _ = Installation(**environ).process.settings
 
 
-def test_an_older_state_that_has_both_keeps_them_apart(anybody: Api, store: Any, tmp_path: Any) -> None:
+def test_an_older_state_with_both_spellings_keeps_them_apart(anybody: Api, store: Any, tmp_path: Any) -> None:
     from analyst.store import ABSENT
     from tests.unit.state import legacy
 

@@ -31,7 +31,7 @@ def test_failed_tasks_are_listed_retried_and_dropped(world: World) -> None:
     assert world.send("DELETE", f"/api/admin/tasks/{failed[1]['id']}").status_code == 404
 
 
-def test_each_has_a_record_of_its_run(world: World) -> None:
+def test_each_failed_task_has_a_record_of_its_run(world: World) -> None:
     (task, *_) = (one for one in world.ask("GET", "/api/admin/tasks")["tasks"] if one["status"] == "failed")
     (run,) = world.ask("GET", f"/api/sync/status?run={task['run_id']}")["runs"]
     assert (run["status"], run["error"]) == ("failed", task["error"])

@@ -28,7 +28,7 @@ def test_a_token_is_valid_for_the_requested_time(admin: Api) -> None:
 
 
 @pytest.mark.parametrize("days", [8, 365, 3650])
-def test_a_token_makes_none_that_outlives_it(admin: Api, days: int) -> None:
+def test_a_token_creates_no_token_that_outlives_it(admin: Api, days: int) -> None:
     admin.user("ann@example.com", "admin")
     wanted = {"name": "x", "scopes": ["read", "admin"], "expires_in_days": 7}
     first = admin.make("/auth/tokens", wanted)
@@ -66,7 +66,7 @@ def test_users_list_and_revoke_their_own_tokens(admin: Api) -> None:
     assert ann.ask("GET", "/api/me")[0] == 401
 
 
-def test_revoking_is_for_good_and_once_more_is_no_error(admin: Api) -> None:
+def test_revoking_is_final_and_can_be_repeated(admin: Api) -> None:
     made = admin.make("/auth/tokens", {"name": "lost"})
     admin.remove(f"/auth/tokens/{made['id']}")
     admin.remove(f"/auth/tokens/{made['id']}")
@@ -85,7 +85,7 @@ def test_a_token_of_somebody_else_does_not_exist(admin: Api) -> None:
     assert hidden[1]["detail"].replace(token["id"], "none") == none[1]["detail"]
 
 
-def test_other_users_are_hidden_from_users_who_are_not_administrators(admin: Api) -> None:
+def test_only_administrators_may_ask_about_tokens_of_others(admin: Api) -> None:
     _, ann = admin.user("ann@example.com")
     known = ann.ask("GET", "/auth/tokens?user=root@example.com")
     unknown = ann.ask("GET", "/auth/tokens?user=nobody@example.com")
@@ -96,7 +96,7 @@ def test_other_users_are_hidden_from_users_who_are_not_administrators(admin: Api
     assert ann.ask("GET", "/auth/tokens?user=all")[0] == 403
 
 
-def test_an_administrator_lists_and_makes_them_for_others(admin: Api) -> None:
+def test_an_administrator_lists_and_creates_tokens_for_others(admin: Api) -> None:
     _, ann = admin.user("ann@example.com")
     assert {token["email"] for token in admin.get("/auth/tokens?user=all")["tokens"]} == {
         "root@example.com",
@@ -151,7 +151,7 @@ def test_me_identifies_a_service(admin: Api) -> None:
     assert (me["service"], me["user_id"], me["token"]) == (True, None, None)
 
 
-def test_a_token_does_what_its_scopes_name(admin: Api) -> None:
+def test_a_token_has_only_the_rights_of_its_scopes(admin: Api) -> None:
     made = admin.make("/auth/tokens", {"name": "agent", "scopes": ["read"]})
     agent = admin.having(made["token"])
     assert made["scopes"] == ["read"]
@@ -182,7 +182,7 @@ def test_a_token_without_the_scope_admin_manages_no_credentials(admin: Api, scop
     assert leaked.ask("GET", "/auth/tokens")[0] == (200 if "read" in scopes else 403)
 
 
-def test_an_unknown_field_is_answered_with_the_fields_there_are(admin: Api) -> None:
+def test_an_unknown_field_is_refused_with_the_known_ones(admin: Api) -> None:
     status, problem = admin.ask("POST", "/auth/tokens", {"name": "x", "days": 7, "scope": ["read"]})
     assert status == 422
     first, second = (error["msg"] for error in problem["errors"])

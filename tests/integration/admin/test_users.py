@@ -19,7 +19,7 @@ def test_users_are_added_listed_changed_and_removed(admin: Api) -> None:
     assert admin.ask("PUT", f"/api/users/{made['id']}", {"name": "Ann"})[0] == 404
 
 
-def test_an_email_is_taken_in_any_spelling(admin: Api) -> None:
+def test_an_email_is_accepted_in_any_spelling(admin: Api) -> None:
     assert admin.ask("POST", "/api/users", {"email": "ROOT@example.com"})[0] == 409
 
 
@@ -40,7 +40,7 @@ def test_invalid_changes_are_refused(admin: Api, wrong: dict[str, object]) -> No
     assert next(iter(wrong)) in answer["detail"]
 
 
-def test_the_last_administrator_stays_one(admin: Api) -> None:
+def test_the_last_administrator_cannot_be_demoted_or_removed(admin: Api) -> None:
     id_ = admin.get("/api/me")["user_id"]
     for change in ({"role": "km_admin"}, {"active": False}):
         assert admin.ask("PUT", f"/api/users/{id_}", change)[0] == 409
@@ -54,7 +54,7 @@ def test_the_last_administrator_stays_one(admin: Api) -> None:
     assert admin.ask("GET", "/api/users")[0] == 403
 
 
-def test_a_deactivated_user_is_out_at_once_and_old_tokens_stay_dead(admin: Api) -> None:
+def test_a_deactivated_user_is_locked_out_at_once_and_old_tokens_stay_invalid(admin: Api) -> None:
     id_, ann = admin.user("ann@example.com")
     assert ann.ask("GET", "/api/me")[0] == 200
     admin.change(f"/api/users/{id_}", active=False)
@@ -83,7 +83,7 @@ def valid_from(admin: Api, user: str) -> Any:
     return admin.process.access.current().users[user].sessions_valid_from
 
 
-def test_a_removed_user_is_out_at_once_and_does_not_come_back_with_the_address(admin: Api) -> None:
+def test_a_removed_user_is_locked_out_at_once_and_a_new_user_with_the_address_is_another_one(admin: Api) -> None:
     id_, ann = admin.user("ann@example.com")
     admin.make("/api/admin/sources/shop", {"type": "external"})
     admin.make("/api/admin/tables/shop.orders", {})
@@ -95,14 +95,14 @@ def test_a_removed_user_is_out_at_once_and_does_not_come_back_with_the_address(a
     assert admin.get("/api/admin/permissions")["permissions"] == []
 
 
-def test_a_role_counts_from_the_next_request_on(admin: Api) -> None:
+def test_a_new_role_applies_from_the_next_request_on(admin: Api) -> None:
     id_, ann = admin.user("ann@example.com")
     assert ann.ask("GET", "/api/users")[0] == 403
     admin.change(f"/api/users/{id_}", role="admin")
     assert ann.ask("GET", "/api/users")[0] == 200
 
 
-def test_changes_are_audited_with_what_they_changed(admin: Api) -> None:
+def test_changes_are_audited_with_the_changed_fields(admin: Api) -> None:
     id_, _ = admin.user("ann@example.com")
     admin.change(f"/api/users/{id_}", role="viewer", active=True)
     ((who, resource, params),) = admin.audited("user.update")

@@ -92,7 +92,7 @@ def test_without_a_key_versions_are_compared_as_multisets(changed: Changed) -> N
     assert "has no key" in " ".join(answer["notes"])
 
 
-def test_a_summary_names_the_tables(changed: Changed) -> None:
+def test_a_summary_names_the_changed_tables(changed: Changed) -> None:
     assert {each["table"] for each in changed.da("diff", "--since", str(changed.since), "--json")["tables"]} == {
         "stock.items",
         "stock.moves",

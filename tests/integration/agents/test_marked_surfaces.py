@@ -170,7 +170,7 @@ def named(name: str, given: dict[str, Any]) -> str:
     return f"{name} {json.dumps(given)}"
 
 
-def test_every_tool_of_the_server(planted: Field) -> None:
+def test_every_tool_of_the_server_marks_text_of_outsiders(planted: Field) -> None:
     assert {name for name, _ in planted.calls()} == BY_NAME.keys()
     assert "marts.bodies" in planted.shop.process.snapshots.current().by_id
     answers = {}
@@ -180,7 +180,7 @@ def test_every_tool_of_the_server(planted: Field) -> None:
     check(planted, answers)
 
 
-def test_every_tool_of_the_mirror(planted: Field) -> None:
+def test_every_tool_of_the_mirror_marks_text_of_outsiders(planted: Field) -> None:
     calls = planted.calls()
     found = planted.laptop.call(calls)
     check(
@@ -192,7 +192,7 @@ def test_every_tool_of_the_mirror(planted: Field) -> None:
     )
 
 
-def test_every_resource_and_prompt(planted: Field) -> None:
+def test_every_resource_and_prompt_marks_text_of_outsiders(planted: Field) -> None:
     world = planted.shop.world
     uris = [each["uri"] for each in result(world, "resources/list")["resources"]]
     answers = {uri: result(world, "resources/read", {"uri": uri})["contents"][0]["text"] for uri in uris}
@@ -219,7 +219,7 @@ def test_every_resource_and_prompt(planted: Field) -> None:
     check(planted, answers)
 
 
-def test_every_page_and_file_for_agents(planted: Field) -> None:
+def test_every_page_and_file_for_agents_marks_text_of_outsiders(planted: Field) -> None:
     world = planted.shop.world
     paths = (
         "/llms.txt",

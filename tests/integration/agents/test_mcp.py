@@ -119,12 +119,12 @@ def test_messages_that_the_protocol_forbids_are_refused(  # noqa: PLR0917
         (b'{"id":1,"method":"ping","params":[]}', 400, -32602),
     ],
 )
-def test_a_body_that_is_no_message_is_refused(shop: Shop, body: bytes, status: int, code: int) -> None:
+def test_a_body_that_is_not_a_message_is_refused(shop: Shop, body: bytes, status: int, code: int) -> None:
     answer = shop.world.client.post("/mcp", data=body, headers={"Authorization": f"Bearer {shop.analyst}"})
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (status, code)
 
 
-def test_each_message_of_a_batch_is_answered_also_what_is_none(shop: Shop) -> None:
+def test_each_element_of_a_batch_is_answered_even_if_it_is_not_a_message(shop: Shop) -> None:
     def ask(batch: list[Any]) -> Any:
         return shop.world.client.post("/mcp", json=batch, headers={"Authorization": f"Bearer {shop.analyst}"})
 
@@ -137,7 +137,7 @@ def test_each_message_of_a_batch_is_answered_also_what_is_none(shop: Shop) -> No
     assert ask([[], [5]]).status_code == 400
 
 
-def test_only_a_caller_of_ours_gets_in(shop: Shop) -> None:
+def test_only_known_callers_from_our_origin_are_admitted(shop: Shop) -> None:
     assert send(shop.world, "tools/list", token=None).status_code == 401
     assert send(shop.world, "tools/list", token="da_wrong").status_code == 401
     assert shop.world.client.get("/mcp").status_code == 405
@@ -147,7 +147,7 @@ def test_only_a_caller_of_ours_gets_in(shop: Shop) -> None:
     assert send(shop.world, "tools/list", token=shop.analyst, headers={"Origin": "http://localhost"}).status_code == 200
 
 
-def test_tools_are_offered_by_what_the_token_allows(shop: Shop) -> None:
+def test_only_tools_that_the_token_allows_are_offered(shop: Shop) -> None:
     made = shop.world.ask("POST", "/auth/tokens", {"name": "read", "user": "ann@example.com", "scopes": ["read"]})
     names = {tool["name"] for tool in result(shop.world, "tools/list", token=str(made["token"]))["tools"]}
     assert names == {"find", "describe_table", "describe_metric", "changes"}
@@ -173,7 +173,7 @@ def test_every_tool_only_reads(shop: Shop) -> None:
     assert call(shop.world, "query", sql="select count(*) from orders")["rows"] == [[100]]
 
 
-def test_find_lists_and_searches_what_the_user_can_read(shop: Shop) -> None:
+def test_find_lists_and_searches_readable_tables_and_metrics(shop: Shop) -> None:
     everything = call(shop.world, "find", token=shop.analyst)
     assert {hit["id"] for hit in everything["hits"]} == {"shop.orders", "more.wide", "more.long", "total_amount"}
     assert (everything["total"], everything["truncated"], everything["rest"]) == (4, False, None)
@@ -189,7 +189,7 @@ def test_find_lists_and_searches_what_the_user_can_read(shop: Shop) -> None:
     assert call(shop.world, "find", text="salaries")["total"] >= 1
 
 
-def test_describe_table_says_what_is_known(shop: Shop) -> None:
+def test_describe_table_returns_all_that_is_known_of_a_table(shop: Shop) -> None:
     columns = {"amount": {"description": "In crowns."}}
     shop.world.ask("PUT", "/api/admin/tables/shop.orders/description", {"grain": "An order", "columns": columns})
     shop.world.ask("POST", "/api/admin/tables/shop.orders/profile", {})
@@ -217,7 +217,7 @@ def test_describe_table_pages_through_many_columns(shop: Shop) -> None:
     assert seen == [f"c{n}" for n in range(300)]
 
 
-def test_a_query_answers_with_facts_and_a_receipt_that_verifies(shop: Shop) -> None:
+def test_a_query_returns_facts_and_a_valid_receipt(shop: Shop) -> None:
     answer = call(
         shop.world, "query", sql="select customer, sum(amount) as s from shop.orders group by 1 order by 1",
         token=shop.analyst,
@@ -236,7 +236,7 @@ def test_a_query_answers_with_facts_and_a_receipt_that_verifies(shop: Shop) -> N
 @pytest.mark.parametrize(
     ("limit", "shown", "total", "truncated"), [(10, 10, 100, True), (100, 100, 100, False), (0, 0, 100, True)]
 )
-def test_a_truncated_query_says_how_many_rows_there_are(
+def test_a_truncated_query_reports_the_number_of_rows(
     shop: Shop, limit: int, shown: int, total: int, truncated: bool
 ) -> None:
     sql = "select id from orders order by id"
@@ -245,7 +245,7 @@ def test_a_truncated_query_says_how_many_rows_there_are(
     assert (answer["rest"] is not None) is truncated
 
 
-def test_the_rest_is_read_by_offset(shop: Shop) -> None:
+def test_the_remaining_rows_are_read_by_offset(shop: Shop) -> None:
     sql = "select id from orders order by id"
     seen: list[int] = []
     while True:
@@ -258,7 +258,7 @@ def test_the_rest_is_read_by_offset(shop: Shop) -> None:
     assert seen == list(range(100))
 
 
-def test_an_answer_fits_the_budget_and_says_what_is_cut(shop: Shop) -> None:
+def test_an_answer_fits_the_budget_and_lists_what_was_cut(shop: Shop) -> None:
     long = call(shop.world, "query", sql="select * from more.long", token=shop.analyst)
     assert long["rows"][0][1].endswith("… [+7000]")
     assert "1 values are cut" in " ".join(long["notes"])
@@ -306,7 +306,7 @@ def test_a_whole_result_is_a_file(shop: Shop) -> None:
         ("find", {"kind": "people"}, "must be one of 'all', 'table', 'metric'"),
     ],
 )
-def test_an_error_says_what_to_do(shop: Shop, tool: str, arguments: dict[str, Any], words: str) -> None:
+def test_an_error_explains_what_to_do(shop: Shop, tool: str, arguments: dict[str, Any], words: str) -> None:
     message = refusal(shop.world, tool, token=shop.analyst, **arguments)
     assert words in message
     assert "pay_of_tortoise" not in message
@@ -372,7 +372,7 @@ def test_resources_and_prompts_are_the_catalog_of_the_caller(shop: Shop) -> None
     assert "shop.orders" in explored["messages"][0]["content"]["text"]
 
 
-def test_no_answer_knows_of_hidden_tables(shop: Shop) -> None:
+def test_no_answer_mentions_hidden_tables(shop: Shop) -> None:
     for tool, arguments in (
         ("find", {}),
         ("find", {"text": "pay"}),
@@ -396,7 +396,7 @@ def test_calls_are_audited_with_their_tables(shop: Shop) -> None:
     assert any("table:shop.orders" in event["resources"] and event["params"].get("tool") == "query" for event in events)
 
 
-def test_a_question_finds_what_has_some_of_its_words_with_all_that_sql_needs(shop: Shop) -> None:
+def test_a_question_finds_matches_of_some_of_its_words_with_everything_sql_needs(shop: Shop) -> None:
     found = call(shop.world, "find", token=shop.analyst, text="How much did the customers order, in which amounts?")
     assert "nothing has all of these words; these have some of them, the best first" in found["notes"]
     hits = {hit["id"]: hit for hit in found["hits"]}
@@ -410,7 +410,7 @@ def test_a_question_finds_what_has_some_of_its_words_with_all_that_sql_needs(sho
 
 
 @pytest.mark.parametrize("text", ["which of the", "?", "xyzzy", "salaries", "How high are the salaries of all?"])
-def test_a_question_about_nothing_that_the_caller_can_read_finds_nothing(shop: Shop, text: str) -> None:
+def test_a_question_about_unreadable_tables_finds_nothing(shop: Shop, text: str) -> None:
     found = call(shop.world, "find", token=shop.analyst, text=text)
     assert [hit["id"] for hit in found["hits"] if "salar" in json.dumps(hit)] == []
     if "salar" in text or text == "xyzzy":

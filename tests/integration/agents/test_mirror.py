@@ -86,7 +86,7 @@ def laptop(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
         yield Laptop(folder / "laptop", server, made.analyst, made)
 
 
-def test_it_answers_both_revisions_and_ends_with_its_input(laptop: Laptop) -> None:
+def test_the_mirror_speaks_both_revisions_and_ends_with_its_input(laptop: Laptop) -> None:
     modern = {"jsonrpc": "2.0", "id": "a", "method": "server/discover", "params": {"_meta": META}}
     older = {"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {"protocolVersion": "2025-06-18"}}
     noted = {"jsonrpc": "2.0", "method": "notifications/initialized"}
@@ -100,7 +100,7 @@ def test_it_answers_both_revisions_and_ends_with_its_input(laptop: Laptop) -> No
     assert len(found) == 3
 
 
-def test_the_tools_are_those_of_the_server(laptop: Laptop) -> None:
+def test_the_mirror_has_the_tools_of_the_server(laptop: Laptop) -> None:
     listed = laptop.speak(json.dumps({"id": 1, "method": "tools/list", "params": {"_meta": META}}).encode() + b"\n")
     assert [tool["name"] for tool in listed[0]["result"]["tools"]] == [tool.name for tool in TOOLS]
 
@@ -166,7 +166,7 @@ def test_a_statement_reads_the_mirror_and_nothing_else(laptop: Laptop, sql: str)
     assert sorted(path.name for path in laptop.folder.rglob("*")) == before
 
 
-def test_without_the_server_it_uses_what_it_knows(laptop: Laptop) -> None:
+def test_without_the_server_the_tools_use_the_mirror(laptop: Laptop) -> None:
     nowhere = {"server": "http://127.0.0.1:9"}
     laptop.call([("find", {})])
     described, changes, old = laptop.call(
@@ -189,6 +189,6 @@ def test_without_the_server_it_uses_what_it_knows(laptop: Laptop) -> None:
     cache.write_text(kept)
 
 
-def test_a_folder_without_a_mirror_says_what_to_do(laptop: Laptop, tmp_path: Path) -> None:
+def test_in_a_folder_without_a_mirror_the_tools_explain_what_to_do(laptop: Laptop, tmp_path: Path) -> None:
     found = Laptop(tmp_path, laptop.server, laptop.token, laptop.shop).call([("find", {})])
     assert "da sync" in found[0]["content"][0]["text"]

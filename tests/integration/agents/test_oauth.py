@@ -178,7 +178,7 @@ def test_a_code_works_once_and_for_its_client_alone(shop: Shop) -> None:
     assert exchange(shop, **form)[1]["error"] == "invalid_grant"
 
 
-def test_a_refresh_token_gives_the_next_tokens(shop: Shop) -> None:
+def test_a_refresh_token_yields_the_next_tokens(shop: Shop) -> None:
     client_id = registered(shop)
     made = tokens(shop, client_id)
     form = {"grant_type": "refresh_token", "refresh_token": made["refresh_token"], "client_id": client_id}
@@ -251,7 +251,7 @@ def test_a_user_who_denies_grants_nothing(shop: Shop) -> None:
     }
 
 
-def test_a_user_who_is_not_signed_in_signs_in_first(shop: Shop) -> None:
+def test_a_user_who_is_not_signed_in_is_asked_to_sign_in_first(shop: Shop) -> None:
     answer = browser(shop).get(f"/oauth/authorize?{urlencode(asked(registered(shop)))}")
     assert (answer.status_code, answer.headers["Location"].startswith("/login?next=%2Foauth%2Fauthorize")) == (
         303,
@@ -259,7 +259,7 @@ def test_a_user_who_is_not_signed_in_signs_in_first(shop: Shop) -> None:
     )
 
 
-def test_an_access_token_can_not_connect_an_agent(shop: Shop) -> None:
+def test_an_access_token_cannot_connect_an_agent(shop: Shop) -> None:
     form = {"client_id": registered(shop), "redirect_uri": BACK, "code_challenge": CHALLENGE, "decision": "allow"}
     answer = browser(shop).post("/oauth/authorize", data=form, headers={"Authorization": f"Bearer {shop.analyst}"})
     assert answer.status_code == 403
@@ -274,7 +274,7 @@ def test_an_access_token_can_not_connect_an_agent(shop: Shop) -> None:
         ({"resource": "https://elsewhere.example/mcp"}, "invalid_target"),
     ],
 )
-def test_a_wrong_request_goes_back_to_the_client(shop: Shop, more: dict[str, Any], error: str) -> None:
+def test_a_wrong_request_is_reported_to_the_client(shop: Shop, more: dict[str, Any], error: str) -> None:
     query = urlencode(asked(registered(shop), **more))
     answer = browser(shop).get(f"/oauth/authorize?{query}", headers={"Cookie": cookie(shop, "ann@example.com")})
     assert answer.status_code == 303
@@ -302,7 +302,7 @@ def test_nothing_is_sent_to_an_address_that_is_not_registered(shop: Shop, more: 
     assert "Location" not in answer.headers
 
 
-def test_any_port_of_this_machine_will_do(shop: Shop) -> None:
+def test_any_port_of_this_machine_is_accepted(shop: Shop) -> None:
     client = oauth_clients.Client("x", "x", ("http://127.0.0.1/callback", "https://app.example/cb", "cursor://x.y/cb"))
     assert client.allows("http://127.0.0.1:4711/callback")
     assert client.allows("cursor://x.y/cb")
@@ -327,7 +327,7 @@ def test_a_registration_with_a_dangerous_address_is_refused(shop: Shop, uris: An
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'"x"'])
-def test_a_registration_that_is_no_object_is_refused(shop: Shop, body: bytes) -> None:
+def test_a_registration_that_is_not_an_object_is_refused(shop: Shop, body: bytes) -> None:
     answer = shop.world.client.post("/oauth/register", data=body)
     assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_client_metadata")
 

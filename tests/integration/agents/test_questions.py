@@ -67,7 +67,7 @@ def mirror(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         yield mirror
 
 
-def test_a_wrong_definition_shows(mirror: Mirror) -> None:
+def test_a_wrong_definition_fails_its_questions(mirror: Mirror) -> None:
     path = mirror.folder / "config/questions/sales.yml"
     path.write_text(GOOD)
     found = json.loads(mirror.da("test", "--runs", "2", "--json"))
@@ -106,7 +106,7 @@ def test_a_file_that_is_not_valid_is_named(tmp_path: Path, text: str, problem: s
     assert "bad.yml" in str(error.value)
 
 
-def test_a_folder_without_questions_says_what_to_do(tmp_path: Path) -> None:
+def test_in_a_folder_without_questions_da_explains_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DaError, match=r"there are no questions .*sales\.yml"):
         questions.read(tmp_path)
 

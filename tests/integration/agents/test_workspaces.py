@@ -40,7 +40,7 @@ def da(hosted: tuple[Shop, Host], folder: Path, *arguments: str, **more: str | N
     return found
 
 
-def test_a_folder_becomes_a_workspace_and_stays_one(hosted: tuple[Shop, Host], tmp_path: Path) -> None:
+def test_a_folder_becomes_a_workspace_and_can_be_set_up_again(hosted: tuple[Shop, Host], tmp_path: Path) -> None:
     made = da(hosted, tmp_path, "init", "my analysis")
     root = tmp_path / "my analysis"
     assert "AGENTS.md" in made["written"]

@@ -110,7 +110,7 @@ def test_late_events_are_archived_later(store: CutOff, clock: Clock, written: li
     assert archived(store, tmp_path) == Counter(one.id for one in [*written, late])
 
 
-def test_a_batch_that_is_damaged_stays(store: CutOff, clock: Clock, tmp_path: Path) -> None:
+def test_a_damaged_batch_is_kept(store: CutOff, clock: Clock, tmp_path: Path) -> None:
     key = next(entry.key for entry in store.list("state/audit/"))
     found = store.read(key)
     assert found is not None

@@ -43,7 +43,7 @@ def test_counted_events_have_the_start_of_their_count(api: Api) -> None:
     assert event["request_id"] is None
 
 
-def test_a_manifest_with_something_in_it_is_never_only_counted(api: Api) -> None:
+def test_a_manifest_with_content_is_never_only_counted(api: Api) -> None:
     for _ in range(3):
         assert api.send("ann", "GET", "/api/sync/manifest").status_code == 200
     assert manifests(api) == [("ann", 1)] * 3
@@ -61,7 +61,7 @@ def test_a_process_that_has_done_nothing_ends_without_settings() -> None:
     Process({}).close()
 
 
-def test_extracts_of_nothing_new_are_counted_by_source(api: Api) -> None:
+def test_extracts_without_changes_are_counted_by_source(api: Api) -> None:
     for _ in range(3):
         assert api.send("service", "POST", "/extract/csv", {"source": "shop"}).status_code == 200
     api.process.close()
@@ -89,7 +89,7 @@ def test_a_flood_ends_with_its_minute(api: Api) -> None:
     assert sorted(event.get("count", 1) for event in api.written()) == [1] * (DENIED.at_once + 1) + [10]
 
 
-def test_many_addresses_take_no_more_memory_than_some() -> None:
+def test_many_addresses_take_bounded_memory() -> None:
     tally = Tally(most=10)
     events = [event(client_address=f"192.0.2.{number}", outcome="denied") for number in range(100) for _ in range(2)]
     written = sum(not tally.count(one, DENIED) for one in events)
@@ -99,7 +99,7 @@ def test_many_addresses_take_no_more_memory_than_some() -> None:
     assert {one.client_address for one in counted} <= {None}
 
 
-def test_events_that_can_not_be_written_take_bounded_memory() -> None:
+def test_events_that_cannot_be_written_take_bounded_memory() -> None:
     tally = Tally(most=10)
     for number in range(100):
         tally.put_back([event(resources=[f"table:a.{number}"])])

@@ -70,7 +70,7 @@ def shut(bucket: MemoryStore) -> Shut:
         ("nobody", "GET", "/api/users"),
     ],
 )
-def test_requests_that_can_not_be_audited_fail(serve: Serve, shut: Shut, request_: tuple[Any, ...]) -> None:
+def test_requests_that_cannot_be_audited_fail(serve: Serve, shut: Shut, request_: tuple[Any, ...]) -> None:
     answer = serve(shut).send(*request_)
     assert (answer.status_code, answer.get_json()["code"]) == (503, "unavailable")
     assert "audit" in answer.get_json()["detail"]
@@ -83,7 +83,7 @@ def test_requests_that_are_not_audited_need_no_store(serve: Serve, shut: Shut) -
     assert serve(shut).send(None, "GET", "/api/users").status_code == 401
 
 
-def test_the_first_unchanged_manifest_that_is_answered_is_written(serve: Serve, shut: Shut) -> None:
+def test_the_first_unchanged_manifest_is_written_at_once(serve: Serve, shut: Shut) -> None:
     api = serve(shut)
     assert api.send("ann", "GET", "/api/sync/manifest", **ETAG).status_code == 503
     shut.is_open = True

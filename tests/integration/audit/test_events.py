@@ -158,7 +158,7 @@ def test_everything_done_for_one_request_has_its_id(api: Api) -> None:
     }
 
 
-def test_no_secret_is_ever_in_it(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_event_contains_a_secret(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     password = "correct horse battery staple"
     caplog.set_level(logging.INFO, "analyst")
     made = api.make("ann", "POST", "/auth/tokens", {"name": "laptop"})["token"]

@@ -167,7 +167,7 @@ def test_new_events_do_not_shift_the_pages(api: Api, everything: list[AuditEvent
     assert [id_ for id_ in found if id_ in {event.id for event in everything}] == [event.id for event in everything]
 
 
-def test_a_page_takes_no_longer_than_it_may(serve: Serve, api: Api, everything: list[AuditEvent]) -> None:
+def test_a_page_takes_no_longer_than_its_limit(serve: Serve, api: Api, everything: list[AuditEvent]) -> None:
     """A clock that leaps makes every page end as soon as it can: all pages together are all there is."""
     leaps = itertools.count(0, 7)
     hasty = serve(api.store, monotonic=lambda: float(next(leaps)))
@@ -207,7 +207,9 @@ class Moving(MemoryStore):
         return super().read(key, unless=unless)
 
 
-def test_events_archived_meanwhile_are_found_once(serve: Serve, bucket: MemoryStore, kept: list[AuditEvent]) -> None:
+def test_events_archived_during_a_search_are_found_once(
+    serve: Serve, bucket: MemoryStore, kept: list[AuditEvent]
+) -> None:
     write(bucket, kept)
     store = Moving(bucket)
     found = [event["id"] for event in serve(store).found(action="data.urls")]
@@ -230,7 +232,7 @@ def test_an_invalid_search_is_refused(api: Api, query: str) -> None:
     assert api.send("admin", "GET", f"/api/admin/audit?{query}").status_code == 422
 
 
-def test_reading_it_is_for_administrators_and_audited(api: Api) -> None:
+def test_reading_the_audit_log_is_for_administrators_and_audited(api: Api) -> None:
     assert api.send("ann", "GET", "/api/admin/audit").status_code == 403
     api.page(user="ann@example.com", limit=1)
     assert [(event["action"], event["outcome"]) for event in api.written()[-2:]] == [
@@ -240,7 +242,7 @@ def test_reading_it_is_for_administrators_and_audited(api: Api) -> None:
     assert api.written()[-1]["params"] == {"user": "ann@example.com"}
 
 
-def test_a_batch_that_is_damaged_is_named(api: Api) -> None:
+def test_a_damaged_batch_is_named(api: Api) -> None:
     key = "state/audit/date=2026-03-01/01KJMP10A0CMJ0BS78WMDMA7N7.jsonl"
     api.store.put(key, b"{]\n", if_version=ABSENT)
     answer = api.send("admin", "GET", "/api/admin/audit")

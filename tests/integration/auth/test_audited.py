@@ -83,7 +83,7 @@ def test_wrong_and_right_passwords_are_audited_and_none_is_stored(installed: Ins
         assert secret not in str(found)
 
 
-def test_guessing_is_audited_even_when_it_is_too_fast(installed: Installation) -> None:
+def test_guesses_are_audited_even_if_the_rate_limit_refuses_them(installed: Installation) -> None:
     statuses = [sign_in(installed.browser(), f"{OTHER} {number}", "ann@example.com") for number in range(20)]
     assert 429 in statuses
     assert [event["status"] for event in events(installed)] == statuses

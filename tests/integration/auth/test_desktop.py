@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from analyst.auth.single_use import USED
+from analyst.auth.single_use_tokens import USED
 from tests.integration.auth.installation import Browser, Installation
 
 VERIFIER = "v" * 64
@@ -47,7 +47,7 @@ def test_the_page_shows_eight_characters_that_are_hard_to_confuse(browser: Brows
     assert all(re.fullmatch("[0-9A-HJKMNP-TV-Z]{8}", code) for code in codes)
 
 
-def test_they_sign_da_in_once(installed: Installation, browser: Browser) -> None:
+def test_a_code_signs_da_in_once(installed: Installation, browser: Browser) -> None:
     code = shown(browser)
     status, text = take(installed, code)
     assert (status, "refresh_token" in text) == (200, True)
@@ -60,38 +60,42 @@ def test_they_sign_da_in_once(installed: Installation, browser: Browser) -> None
     [str.lower, lambda code: f" {code[:4]} {code[4:]}\n", lambda code: f"{code[:4]}-{code[4:]}"],
     ids=["lower case", "spaces", "a hyphen"],
 )
-def test_they_may_be_typed_as_people_do(installed: Installation, browser: Browser, typed: object) -> None:
+def test_a_code_may_be_typed_with_spaces_and_in_any_case(
+    installed: Installation, browser: Browser, typed: object
+) -> None:
     assert callable(typed)
     assert take(installed, typed(shown(browser)))[0] == 200
 
 
-def test_letters_that_look_like_digits_count_as_these(installed: Installation, browser: Browser) -> None:
+def test_letters_that_look_like_digits_are_read_as_digits(installed: Installation, browser: Browser) -> None:
     code = shown(browser)
     while not set("01") & set(code):
         code = shown(browser)
     assert take(installed, code.replace("0", "o").replace("1", "l"))[0] == 200
 
 
-def test_they_are_useless_without_the_secret(installed: Installation, browser: Browser) -> None:
+def test_a_code_is_useless_without_the_secret(installed: Installation, browser: Browser) -> None:
     code = shown(browser)
     status, text = take(installed, code, "w" * 64)
     assert (status, "another `da login`" in text or "belongs to" in text) == (401, True)
     assert take(installed, code)[0] == 200
 
 
-def test_they_expire(installed: Installation, browser: Browser) -> None:
+def test_a_code_expires(installed: Installation, browser: Browser) -> None:
     code = shown(browser)
     installed.now += timedelta(minutes=6)
     assert take(installed, code)[0] == 401
 
 
 @pytest.mark.parametrize("code", ["ABCD2345", "0" * 8, "ABC", "made.up.code", "é" * 8, "U" * 8])
-def test_made_up_ones_are_refused(installed: Installation, code: str) -> None:
+def test_invented_codes_are_refused(installed: Installation, code: str) -> None:
     status, text = take(installed, code)
     assert (status, "Traceback" in text) == (401, False)
 
 
-def test_they_are_kept_where_the_sweep_looks_and_not_by_their_name(installed: Installation, browser: Browser) -> None:
+def test_codes_are_stored_where_the_sweep_finds_them_and_not_in_plain_text(
+    installed: Installation, browser: Browser
+) -> None:
     code = shown(browser)
     keys = [entry.key for entry in installed.store.list("state/")]
     assert any(key.startswith(USED) for key in keys)

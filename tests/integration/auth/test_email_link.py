@@ -111,19 +111,19 @@ def test_in_development_the_link_is_in_the_log(caplog: pytest.LogCaptureFixture)
     assert confirm(browser, link_in(caplog.text)) == 303
 
 
-def test_without_a_mail_server_there_is_no_such_way_in() -> None:
+def test_without_a_mail_server_email_links_are_not_offered() -> None:
     browser = Installation(ALLOWED_DOMAINS="example.com").browser()
     assert "/auth/email" not in browser.send("GET", "/login").text
     assert browser.send("POST", "/auth/email", data={"email": "ann@example.com"}).status_code == 404
     assert "email" not in str(browser.send("GET", "/auth/providers").get_json())
 
 
-def test_a_way_in_can_be_disabled() -> None:
+def test_a_sign_in_method_can_be_disabled() -> None:
     installed = Installation(ALLOWED_DOMAINS="example.com", ENVIRONMENT="development", DISABLED_AUTH_PROVIDERS="email")
     assert installed.browser().send("GET", "/auth/email").status_code == 404
 
 
-def test_disabling_a_way_in_that_does_not_exist_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+def test_disabling_an_unknown_sign_in_method_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
     installed = Installation(ALLOWED_DOMAINS="example.com", ENVIRONMENT="development", DISABLED_AUTH_PROVIDERS="mail")
     assert installed.browser().send("GET", "/auth/email").status_code == 500
     assert "DISABLED_AUTH_PROVIDERS: there is no sign-in method 'mail'; there are desktop, email," in caplog.text

@@ -87,14 +87,14 @@ def test_a_user_signs_in_with_google(installed: Installation) -> None:
     assert browser.send("GET", "/api/me").get_json()["name"] == "Ann Ax"
 
 
-def test_a_way_back_is_gone_once(installed: Installation) -> None:
+def test_a_callback_works_once(installed: Installation) -> None:
     browser = installed.browser()
     back = visit(depart(browser))
     assert come_back(browser, back).status_code == 303
     assert come_back(browser, back).status_code == 401
 
 
-def test_another_browser_can_not_come_back_for_one(installed: Installation) -> None:
+def test_a_callback_works_only_in_the_browser_that_began_the_sign_in(installed: Installation) -> None:
     ann, eve = installed.browser(), installed.browser()
     back = visit(depart(ann))
     assert come_back(eve, back).status_code == 401
@@ -159,7 +159,7 @@ def test_a_sign_in_expires_after_ten_minutes(installed: Installation) -> None:
         ({"azp": CLIENT_ID, "hd": "example.com"}, 303),
     ],
 )
-def test_only_what_proves_it_is_taken(
+def test_only_claims_that_prove_the_identity_are_accepted(
     installed: Installation, provider: Provider, claims: dict[str, Any], status: int
 ) -> None:
     provider.claims = claims
@@ -170,14 +170,14 @@ def test_only_what_proves_it_is_taken(
     assert (browser.who() == 401) == (status != 303)
 
 
-def test_a_user_who_declines_there_is_told_what_to_do(installed: Installation, provider: Provider) -> None:
+def test_a_user_who_declines_at_google_gets_a_next_step(installed: Installation, provider: Provider) -> None:
     provider.user = {}
     browser = installed.browser()
     answer = come_back(browser, visit(depart(browser)))
     assert (answer.status_code, "/login" in answer.text) == (401, True)
 
 
-def test_codes_of_others_are_not_taken(installed: Installation) -> None:
+def test_invented_codes_are_refused(installed: Installation) -> None:
     browser = installed.browser()
     state = parse_qs(urlsplit(depart(browser)).query)["state"][0]
     answer = browser.send("GET", f"/auth/google/callback?code=made-up&state={state}")
@@ -191,7 +191,7 @@ def test_a_stolen_code_is_of_no_use_without_the_verifier(installed: Installation
     assert eve.send("GET", f"/auth/google/callback?code={code}&state={state}").status_code == 401
 
 
-def test_a_provider_that_is_down_is_said_to_be(installed: Installation, provider: Provider) -> None:
+def test_an_unreachable_provider_is_reported(installed: Installation, provider: Provider) -> None:
     browser = installed.browser()
     provider.down = True
     answer = browser.send("GET", "/auth/google")
@@ -202,7 +202,7 @@ def test_a_provider_that_is_down_is_said_to_be(installed: Installation, provider
     assert come_back(browser, back).status_code == 503
 
 
-def test_its_keys_may_rotate(installed: Installation, provider: Provider) -> None:
+def test_the_keys_of_the_provider_may_rotate(installed: Installation, provider: Provider) -> None:
     installed.tick_by_its_clock()
     for _ in range(2):
         browser = installed.browser()
@@ -211,7 +211,7 @@ def test_its_keys_may_rotate(installed: Installation, provider: Provider) -> Non
         installed.now += timedelta(minutes=2)
 
 
-def test_without_a_client_there_is_no_such_way_in() -> None:
+def test_without_a_client_google_is_not_offered() -> None:
     browser = Installation(ALLOWED_DOMAINS="example.com").browser()
     assert browser.send("GET", "/auth/google").status_code == 404
     assert "google" not in str(browser.send("GET", "/auth/providers").get_json())
@@ -273,7 +273,7 @@ def test_an_address_stays_with_the_account_that_came_first_until_it_is_released(
     assert client.delete("/api/users/none/identities", headers=root).status_code == 404
 
 
-def test_a_user_who_is_added_again_may_be_another_account(installed: Installation, provider: Provider) -> None:
+def test_a_user_who_is_added_again_may_use_another_account(installed: Installation, provider: Provider) -> None:
     root = {"Authorization": f"Bearer {installed.admin()}"}
     assert sign_in(installed) == "ann@example.com"
     client = Client(installed.app)
@@ -292,7 +292,7 @@ def test_a_user_who_is_added_again_may_be_another_account(installed: Installatio
         ({}, False, 403),
     ],
 )
-def test_an_issuer_that_never_says_verified_can_be_trusted(
+def test_an_issuer_without_verified_claims_can_be_trusted_by_setting(
     provider: Provider, claims: dict[str, Any], trusted: bool, status: Any
 ) -> None:
     provider.user = {"email": "ann@example.com"}
@@ -326,7 +326,7 @@ def test_the_answer_of_another_issuer_is_refused(installed: Installation, provid
         ({"email": "bob@gmail.com"}, "example.com", True),
     ],
 )
-def test_with_google_the_organisation_of_the_account_counts(
+def test_with_google_the_organization_of_the_account_decides(
     claims: dict[str, Any], allowed: str, welcome: bool
 ) -> None:
     payload = {"sub": "1", "email": "ann@example.com", "email_verified": True, **claims}

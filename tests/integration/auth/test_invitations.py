@@ -44,7 +44,7 @@ def sending(box: Mailbox) -> Administration:
     )
 
 
-def test_the_link_is_mailed_and_nobody_else_gets_it(box: Mailbox) -> None:
+def test_the_link_is_mailed_and_shown_to_nobody_else(box: Mailbox) -> None:
     admin = sending(box)
     status, invitation = admin.invite()
     assert (status, invitation["mailed"], invitation["url"], invitation["code"], invitation["email"]) == (
@@ -61,7 +61,7 @@ def test_the_link_is_mailed_and_nobody_else_gets_it(box: Mailbox) -> None:
 
 
 @pytest.mark.parametrize("with_mail", [True, False])
-def test_without_mail_the_link_is_handed_over(box: Mailbox, with_mail: bool) -> None:
+def test_without_mail_the_link_is_returned_to_the_administrator(box: Mailbox, with_mail: bool) -> None:
     admin = sending(box) if with_mail else Administration()
     _, invitation = admin.invite(**({"mail": False} if with_mail else {}))
     lasts = datetime.fromisoformat(invitation["expires_at"]) - admin.installed.now
@@ -70,7 +70,7 @@ def test_without_mail_the_link_is_handed_over(box: Mailbox, with_mail: bool) -> 
     assert admin.choose(invitation["url"], invitation["code"]) == 401
 
 
-def test_a_link_is_of_no_use_after_a_day() -> None:
+def test_a_link_expires_after_a_day() -> None:
     admin = Administration()
     _, invitation = admin.invite()
     admin.installed.now += timedelta(hours=24)

@@ -20,7 +20,7 @@ def last_used(installed: Installation) -> object:
     return token["last_used_on"]
 
 
-def test_the_last_use_is_a_day() -> None:
+def test_the_last_use_is_recorded_as_a_day() -> None:
     installed = Installation()
     installed.admin()
     last_used(installed)
@@ -39,7 +39,7 @@ def test_a_refused_call_counts_as_use_and_an_unknown_token_does_not() -> None:
     assert list(installed.store.list(USES)) == []
 
 
-def test_it_is_written_when_the_process_ends() -> None:
+def test_the_last_use_is_written_when_the_process_ends() -> None:
     installed = Installation()
     token = installed.admin()
     assert Client(installed.app).get("/api/me", headers={"Authorization": f"Bearer {token}"}).status_code == 200
@@ -48,7 +48,7 @@ def test_it_is_written_when_the_process_ends() -> None:
     assert len(list(installed.store.list(USES))) == 1
 
 
-def test_uses_of_some_seconds_are_written_together_and_each_once_a_day() -> None:
+def test_uses_of_a_few_seconds_are_written_together_and_each_once_a_day() -> None:
     waiting: list[Callable[[], None]] = []
     store, now = MemoryStore(), datetime(2026, 3, 1, 23, 59, tzinfo=UTC)
     uses = LastUses(store, later=lambda _, work: waiting.append(work))
@@ -87,7 +87,7 @@ def test_the_end_of_a_process_waits_for_uses_that_are_being_written() -> None:
     assert not ending.is_alive()
 
 
-def test_without_another_thread_it_is_written_at_once() -> None:
+def test_without_another_thread_the_last_use_is_written_at_once() -> None:
     def fail(seconds: float, work: Callable[[], None]) -> None:
         raise RuntimeError(f"can't start new thread for {work} in {seconds} s")
 

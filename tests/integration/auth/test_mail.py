@@ -28,14 +28,14 @@ def settings(box: Mailbox, security: str, **more: str) -> Settings:
 
 
 @pytest.mark.parametrize("security", ["starttls", "ssl", "none"])
-def test_a_mail_arrives(security: Security, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_is_delivered(security: Security, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with mailbox(security, certificate) as box:
         send(settings(box, security), "ann@example.com", "Grüße", "Ein Satz.\n" * 3)
         assert (box.mails[0]["Subject"], box.last()) == ("Grüße", "Ein Satz.\n" * 3)
 
 
-def test_the_mail_server_is_told_the_sender(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mail_server_gets_the_sender(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with mailbox("starttls", certificate, "pass word") as box:
         send(settings(box, "starttls", SMTP_USER="sender", SMTP_PASSWORD="pass word"), "a@b.c", "x", "y")
@@ -46,7 +46,7 @@ def test_the_mail_server_is_told_the_sender(certificate: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("security", ["starttls", "ssl"])
-def test_a_server_that_can_not_prove_itself_gets_nothing(security: Security, certificate: Path) -> None:
+def test_a_server_with_an_untrusted_certificate_gets_nothing(security: Security, certificate: Path) -> None:
     with mailbox(security, certificate) as box:
         with pytest.raises(UnavailableError, match="certificate"):
             send(settings(box, security, SMTP_USER="sender", SMTP_PASSWORD="pass word"), "a@b.c", "x", "y")

@@ -85,7 +85,7 @@ def test_a_link_sets_one_password(installed: Installation) -> None:
         assert installed.browser().send("GET", f"/auth/password/set?token={token[0]}").status_code == 401
 
 
-def test_a_poor_password_is_refused_and_the_link_still_good(installed: Installation) -> None:
+def test_a_weak_password_is_refused_and_the_link_stays_valid(installed: Installation) -> None:
     token, browser = set_up(installed), installed.browser()
     for poor in ("short", "password123", "annpartner1", "ann@partner.org", "aaaaaaaaaaaa", "x" * 201):
         answer = choose(browser, token, poor)
@@ -100,7 +100,9 @@ def test_a_set_up_link_lasts_a_day(installed: Installation) -> None:
     assert choose(installed.browser(), token).status_code == 401
 
 
-def test_a_user_who_forgot_it_gets_a_link_that_ends_every_session(installed: Installation, box: Mailbox) -> None:
+def test_a_user_who_forgot_the_password_gets_a_link_that_ends_every_session(
+    installed: Installation, box: Mailbox
+) -> None:
     here, there = installed.browser(), installed.browser()
     choose(here, set_up(installed))
     installed.now += timedelta(seconds=1)
@@ -160,7 +162,7 @@ def test_a_thousand_guesses_from_twenty_addresses_are_stopped(installed: Install
     assert sign_in(installed.browser(), GOOD) == 303
 
 
-def test_no_password_and_no_link_is_kept(installed: Installation, store_text: Any) -> None:
+def test_no_password_or_link_is_stored(installed: Installation, store_text: Any) -> None:
     token = set_up(installed)
     choose(installed.browser(), token)
     everything = store_text(installed.store)
@@ -188,7 +190,7 @@ def test_an_old_hash_is_renewed(installed: Installation, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-def test_a_known_and_an_unknown_e_mail_take_as_long(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_and_unknown_emails_take_equally_long(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = PasswordHasher(time_cost=3, memory_cost=16_384, parallelism=1)  # compared with all else of a sign-in
     monkeypatch.setattr(passwords, "_hasher", lambda: slow)
     passwords._nobodys_hash.cache_clear()

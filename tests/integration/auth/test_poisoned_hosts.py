@@ -121,7 +121,7 @@ def test_links_lead_to_the_configured_address(settings: dict[str, str], box: Mai
     assert "redirect_uri=https%3A%2F%2Fdata.example.com%2Fda%2Fauth%2Fgoogle%2Fcallback" in departed
 
 
-def test_without_an_address_nothing_is_mailed_or_handed_out_and_the_answer_says_why(
+def test_without_a_configured_address_no_link_is_mailed_or_returned_and_the_answer_explains_why(
     settings: dict[str, str], box: Mailbox
 ) -> None:
     attacker = attack(**settings, BASE_URL="")

@@ -84,7 +84,7 @@ def mailed(request: pytest.FixtureRequest, running: Mailbox) -> Mailed:
     return Mailed(request.param, running)
 
 
-def test_a_scanner_that_submits_forms_gets_nothing_and_leaves_the_link_good(mailed: Mailed) -> None:
+def test_a_scanner_that_submits_forms_gets_nothing_and_leaves_the_link_valid(mailed: Mailed) -> None:
     for code in ("", "Test", "scanner@example.com", "12345", "1234567", "١٢٣٤٥٦"):
         scanner = mailed.installed.browser()
         assert (mailed.submit(scanner, code=code), scanner.who()) == (401, 401), code
@@ -101,7 +101,7 @@ def test_the_browser_that_requested_the_link_needs_no_code(running: Mailbox) -> 
         assert (mailed.submit(mailed.asker), mailed.asker.who()) == (303, EMAIL)
 
 
-def test_codes_can_not_be_guessed(mailed: Mailed) -> None:
+def test_codes_cannot_be_guessed(mailed: Mailed) -> None:
     wrong = [f"{(int(mailed.code) + step) % 1_000_000:06}" for step in range(1, 7)]
     statuses = [mailed.submit(mailed.installed.browser(), code=code) for code in wrong]
     assert statuses == [401] * 5 + [429]
@@ -122,7 +122,7 @@ def test_neither_the_link_nor_its_page_contains_the_code_or_the_cookie(mailed: M
         assert mailed.code not in mailed.mail
 
 
-def test_a_cookie_or_code_of_another_link_is_of_no_use(running: Mailbox) -> None:
+def test_a_cookie_or_code_of_another_link_does_not_work(running: Mailbox) -> None:
     mailed = Mailed("sign-in", running)
     eve = mailed.installed.browser()
     code = code_in(eve.send("POST", "/auth/email", data={"email": "eve@example.com"}).text)
@@ -144,14 +144,14 @@ def test_a_weak_password_uses_no_attempt_and_keeps_the_code(running: Mailbox) ->
     assert mailed.submit(browser, code=mailed.code) == 303
 
 
-def test_a_code_is_good_while_keys_rotate(running: Mailbox) -> None:
+def test_a_code_stays_valid_while_keys_rotate(running: Mailbox) -> None:
     mailed = Mailed("invitation", running)
     environ = {"SMTP_HOST": "localhost", "SMTP_PORT": str(running.port), "SMTP_FROM": "data@example.com"}
     mailed.installed.start(SECRET_KEY="n" * 32, SECRET_KEYS_OLD="s" * 32, SMTP_SECURITY="none", **environ)
     assert mailed.submit(mailed.installed.browser(), code=mailed.code) == 303
 
 
-def test_links_of_before_they_were_bound_work_to_their_end(running: Mailbox) -> None:
+def test_links_made_before_links_were_bound_work_until_they_expire(running: Mailbox) -> None:
     from analyst.auth import links
     from analyst.auth.keys import Purpose
 

@@ -41,7 +41,7 @@ def ask(installed: Installation, token: str, path: str = "/api/sync/status") -> 
     return Client(installed.app).get(path, headers={"Authorization": f"Bearer {token}"}).status_code
 
 
-def test_a_scheduler_calls_what_is_for_services(installed: Installation, provider: Provider) -> None:
+def test_a_scheduler_may_call_functions_for_services(installed: Installation, provider: Provider) -> None:
     token = provider.token(AUDIENCE, email=SCHEDULER, email_verified=True)
     assert ask(installed, token) == 200
     assert ask(installed, token, "/api/catalog/tables") == 403
@@ -50,7 +50,7 @@ def test_a_scheduler_calls_what_is_for_services(installed: Installation, provide
     assert (me["service"], me["user_id"]) == (True, None)
 
 
-def test_its_keys_are_fetched_once(installed: Installation, provider: Provider) -> None:
+def test_the_keys_of_the_issuer_are_fetched_once(installed: Installation, provider: Provider) -> None:
     for _ in range(5):
         assert ask(installed, provider.token(AUDIENCE, email=SCHEDULER, email_verified=True)) == 200
     assert provider.requests == ["/.well-known/openid-configuration", "/keys"]
@@ -93,7 +93,7 @@ def test_other_tokens_of_the_issuer_are_refused(
     assert ask(installed, token) == 401
 
 
-def test_made_up_tokens_are_refused_and_send_us_nowhere(installed: Installation, provider: Provider) -> None:
+def test_forged_tokens_are_refused_without_a_request_elsewhere(installed: Installation, provider: Provider) -> None:
     token = provider.token(AUDIENCE, email=SCHEDULER, email_verified=True)
     header, payload, signature = token.split(".")
 
@@ -115,7 +115,7 @@ def test_made_up_tokens_are_refused_and_send_us_nowhere(installed: Installation,
     assert len(provider.requests) <= 4
 
 
-def test_a_person_is_no_service_and_a_service_no_person(installed: Installation, provider: Provider) -> None:
+def test_a_person_is_not_a_service_and_a_service_is_not_a_person(installed: Installation, provider: Provider) -> None:
     installed.admin()
     browser = installed.browser()
     answer = browser.sign_in("ann@example.com")

@@ -30,7 +30,7 @@ def test_a_person_of_an_allowed_domain_becomes_a_user(installed: Installation) -
     assert "ann@example.com" in page
 
 
-def test_others_are_turned_away_and_leave_no_trace(installed: Installation) -> None:
+def test_people_of_other_domains_are_refused_and_leave_no_trace(installed: Installation) -> None:
     installed.admin()
 
     def state() -> list[tuple[str, str]]:
@@ -44,7 +44,7 @@ def test_others_are_turned_away_and_leave_no_trace(installed: Installation) -> N
     assert state() == before
 
 
-def test_whom_an_administrator_added_comes_in_from_any_domain(installed: Installation) -> None:
+def test_a_user_added_by_an_administrator_signs_in_from_any_domain(installed: Installation) -> None:
     headers = {"Authorization": f"Bearer {installed.admin()}"}
     made = Client(installed.app).post("/api/users", json={"email": "guest@partner.org"}, headers=headers)
     browser = installed.browser()
@@ -56,14 +56,14 @@ def test_whom_an_administrator_added_comes_in_from_any_domain(installed: Install
     assert browser.sign_in("guest@partner.org").status_code == 403
 
 
-def test_the_seed_administrator_is_one_from_the_first_time_on(installed: Installation) -> None:
+def test_the_seed_administrator_has_the_role_from_the_first_sign_in_on(installed: Installation) -> None:
     browser = installed.browser()
     browser.sign_in("boss@elsewhere.org")
     assert browser.send("GET", "/api/me").get_json()["role"] == Role.ADMIN
     assert browser.send("GET", "/api/users").status_code == 200
 
 
-def test_the_seed_administrator_is_raised_once_also_when_they_were_there_before(installed: Installation) -> None:
+def test_an_existing_user_who_becomes_the_seed_administrator_is_promoted_once(installed: Installation) -> None:
     headers = {"Authorization": f"Bearer {installed.admin()}"}
     client = Client(installed.app)
     boss = next(
@@ -76,7 +76,7 @@ def test_the_seed_administrator_is_raised_once_also_when_they_were_there_before(
     assert browser.send("GET", "/api/me").get_json()["role"] == "viewer"
 
 
-def test_a_user_whom_the_settings_come_to_name_is_raised_by_signing_in(installed: Installation) -> None:
+def test_a_user_later_named_in_the_settings_is_promoted_by_signing_in(installed: Installation) -> None:
     for settings, role in (({}, Role.ANALYST), ({"SEED_ADMIN_EMAIL": "boss@elsewhere.org"}, Role.ADMIN)):
         installed.start(ALLOWED_DOMAINS="elsewhere.org", **settings)
         browser = installed.browser()
@@ -110,7 +110,9 @@ def test_below_a_path_the_cookie_is_sent_to_no_other_application_of_the_host() -
     ],
 )
 @pytest.mark.parametrize("address", ["http://localhost/", "https://evil.example/"])
-def test_the_cookie_is_out_of_reach(address: str, base_url: str, name: str, secure: bool) -> None:
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
+    address: str, base_url: str, name: str, secure: bool
+) -> None:
     installed = Installation(ALLOWED_DOMAINS="example.com", BASE_URL=base_url)
     cookie = installed.browser(address).sign_in("ann@example.com").headers["Set-Cookie"]
     assert cookie.startswith(f"{name}=")
@@ -118,7 +120,7 @@ def test_the_cookie_is_out_of_reach(address: str, base_url: str, name: str, secu
     assert ("Secure" in cookie.split("; "), "Domain" in cookie) == (secure, False)
 
 
-def test_a_session_ends_with_its_time(installed: Installation) -> None:
+def test_a_session_expires(installed: Installation) -> None:
     browser = installed.browser()
     token = browser.sign_in("ann@example.com").headers["Set-Cookie"].partition("=")[2].partition(";")[0]
     installed.now += timedelta(hours=11)
@@ -128,7 +130,7 @@ def test_a_session_ends_with_its_time(installed: Installation) -> None:
     assert who_has(token, installed.app) == 401
 
 
-def test_signing_out_ends_this_session_everywhere_it_was_copied_to(installed: Installation) -> None:
+def test_signing_out_ends_the_session_wherever_its_cookie_was_copied(installed: Installation) -> None:
     here, there = installed.browser(), installed.browser()
     token = here.sign_in("ann@example.com").headers["Set-Cookie"].partition("=")[2].partition(";")[0]
     there.sign_in("ann@example.com")
@@ -140,7 +142,7 @@ def test_signing_out_ends_this_session_everywhere_it_was_copied_to(installed: In
     assert Client(installed.app).get("/api/me", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
-def test_signing_out_everywhere_ends_all_and_a_new_one_begins(installed: Installation) -> None:
+def test_signing_out_everywhere_ends_all_sessions_and_a_new_one_can_begin(installed: Installation) -> None:
     here, there = installed.browser(), installed.browser()
     here.sign_in("ann@example.com")
     there.sign_in("ann@example.com")
@@ -177,7 +179,7 @@ def test_a_program_signs_out_without_a_page(installed: Installation) -> None:
         ({}, 403),
     ],
 )
-def test_another_site_changes_nothing_with_our_cookie(
+def test_another_site_cannot_use_our_cookie_to_change_anything(
     installed: Installation, headers: dict[str, str], status: int
 ) -> None:
     browser = installed.browser()

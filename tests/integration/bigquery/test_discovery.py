@@ -34,7 +34,7 @@ def test_equal_names_in_different_datasets_get_names_of_their_own(opened: Opened
     assert (orders["rows"], orders["columns"], orders["bucket"]) == (2, ["id"], "erp")
 
 
-def test_registered_tables_keep_their_names_and_descriptions_come_along(opened: Opened) -> None:
+def test_registered_tables_keep_their_names_and_get_descriptions(opened: Opened) -> None:
     bigquery = opened(project())
     bigquery.register("crm.contacts", "people")
     made = bigquery.world.ask("POST", "/api/admin/discover-tables", {"source": "bq"})
@@ -53,7 +53,7 @@ def test_registered_tables_keep_their_names_and_descriptions_come_along(opened: 
     }
 
 
-def test_a_source_that_discovers_registers_what_is_new_at_each_sync(opened: Opened) -> None:
+def test_a_source_with_discovery_registers_new_tables_at_each_sync(opened: Opened) -> None:
     bigquery = opened(project(), discover=True, datasets=["crm"])
     assert set(bigquery.sync()) == {"contacts"}
     bigquery.project.table("crm.more", [column("id", "INTEGER")], [{"id": 1}])
@@ -76,7 +76,7 @@ def test_a_preview_checks_the_credentials_and_shows_the_columns(opened: Opened) 
 
 
 @pytest.mark.slow
-def test_da_adds_discovers_and_mirrors(opened: Opened, tmp_path: Path) -> None:
+def test_da_adds_a_source_discovers_its_tables_and_mirrors_them(opened: Opened, tmp_path: Path) -> None:
     bigquery = opened(project(), base_url="")
     with served(bigquery.world.app) as host:
 

@@ -94,7 +94,7 @@ def test_a_missing_table_does_not_stop_the_others(opened: Opened) -> None:
     assert len(bigquery.rows("from bq.other")) == 1
 
 
-def test_without_credentials_google_is_not_asked(
+def test_without_credentials_no_request_is_sent_to_google(
     opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bigquery = opened(Project())
@@ -123,7 +123,7 @@ def test_without_credentials_google_is_not_asked(
         ({"streams": 0}, "streams"),
     ],
 )
-def test_a_config_that_can_not_be_used_is_explained(opened: Opened, config: dict[str, Any], reason: str) -> None:
+def test_a_config_that_cannot_be_used_is_explained(opened: Opened, config: dict[str, Any], reason: str) -> None:
     bigquery = opened(Project())
     answer = bigquery.world.send("POST", "/api/admin/sources/new/preview", {"type": "bigquery", "config": config})
     assert answer.status_code == 422

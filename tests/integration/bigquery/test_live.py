@@ -253,7 +253,7 @@ def test_the_cap_counts_the_rows_that_arrive(live: Live) -> None:
     assert live.rows("select count(*) from visits where id >= 8") == [[11]]
 
 
-def test_a_statement_that_can_not_run_reads_nothing(live: Live) -> None:
+def test_a_statement_that_cannot_run_reads_nothing(live: Live) -> None:
     for sql, kind in (
         ("select nothing from visits", "unknown_column"),
         ("select id + name from visits", "binding"),
@@ -277,7 +277,7 @@ def test_a_view_is_read_by_a_query(live: Live) -> None:
     assert [job.sql for job in live.project.jobs.values()][-1].endswith("LIMIT 2")
 
 
-def test_rows_are_of_the_moment_and_the_receipt_says_so(live: Live) -> None:
+def test_rows_are_of_one_moment_which_the_receipt_names(live: Live) -> None:
     sql = "select id, price from visits where id < 3 order by id"
     first = live.ask(sql).get_json()
     again = live.ask(sql).get_json()
@@ -323,7 +323,7 @@ def test_details_of_the_project_stay_on_the_server(live: Live) -> None:
 
 
 @pytest.mark.parametrize("format_", ["csv", "arrow", "parquet"])
-def test_every_format_has_live_rows(live: Live, format_: str) -> None:
+def test_live_rows_are_returned_in_every_format(live: Live, format_: str) -> None:
     answer = live.ask("select id from visits where id = 3", format=format_)
     assert answer.status_code == 200
     facts = json.loads(answer.headers["X-Query"])
@@ -335,7 +335,7 @@ def test_a_whole_result_of_live_rows_is_kept_for_download(live: Live) -> None:
     assert (answer["row_count"], answer["rows"]) == (3, None)
 
 
-def test_the_audit_has_the_table(live: Live) -> None:
+def test_the_audit_log_names_the_remote_table(live: Live) -> None:
     live.rows("select id from visits where id = 3")
     entry = live.audited()
     assert "table:bq.visits" in entry["resources"]
@@ -377,7 +377,7 @@ def test_native_sql_is_joined_with_published_and_remote_tables(live: Live) -> No
         ("SELECT id FROM `shop-123456.d.Visits`", "more than 15 rows of 'sums' are needed"),
     ],
 )
-def test_native_sql_that_is_no_query_or_too_large_is_refused(live: Live, native: str, reason: str) -> None:
+def test_native_sql_that_is_not_a_query_or_too_large_is_refused(live: Live, native: str, reason: str) -> None:
     answer = live.ask("from sums", register={"sums": native})
     assert answer.status_code == 422, answer.text
     assert reason in answer.get_json(force=True)["detail"]
@@ -408,12 +408,12 @@ def test_native_sql_that_costs_too_much_is_not_run(live: Live) -> None:
         ({f"n{number}": NATIVE for number in range(9)}, 422),
     ],
 )
-def test_a_registration_that_can_not_be_used_runs_nothing(live: Live, register: Any, status: int) -> None:
+def test_a_registration_that_cannot_be_used_runs_nothing(live: Live, register: Any, status: int) -> None:
     assert live.ask("from sums", register=register).status_code == status
     assert live.project.jobs == {}
 
 
-def test_only_whom_an_administrator_lets_may_run_native_sql(live: Live) -> None:
+def test_native_sql_is_for_users_admitted_by_an_administrator(live: Live) -> None:
     world = live.bigquery.world
     token = world.ask("POST", "/auth/tokens", {"name": "bob", "user": "bob@example.com"})["token"]
     for who in (str(token), world.admin):
@@ -444,13 +444,13 @@ def test_a_statement_stops_at_its_deadline_while_bigquery_is_read(live: Live) ->
     assert live.rows("select id from visits where id = 1") == [[1]]
 
 
-def test_there_are_enough_hostile_statements() -> None:
+def test_there_are_at_least_130_hostile_statements() -> None:
     assert len({*hostile.INJECTIONS, *hostile.TRAPS, *hostile.LEAKS}) >= 130
 
 
 @pytest.mark.many
 @pytest.mark.parametrize("statements", [hostile.INJECTIONS, hostile.TRAPS], ids=["injections", "traps"])
-def test_a_hostile_statement_has_the_rows_that_duckdb_finds(live: Live, statements: tuple[str, ...]) -> None:
+def test_a_hostile_statement_returns_the_rows_that_duckdb_finds(live: Live, statements: tuple[str, ...]) -> None:
     wrong: list[tuple[object, ...]] = []
     for sql in sample(statements, len(statements)):
         answer = live.ask(sql)
@@ -478,7 +478,7 @@ def shown_by_duckdb(sql: str) -> list[str]:
     return [json.dumps(json.loads(text)) for (text,) in rows]
 
 
-def test_a_hostile_statement_shows_nothing_else(live: Live) -> None:
+def test_a_hostile_statement_reveals_nothing_else(live: Live) -> None:
     store = live.bigquery.store.url.removeprefix("file://")
     secrets = (
         "4711",
@@ -535,7 +535,7 @@ def test_bigquery_computes_a_materialized_table(marts: Live) -> None:
     assert world.ask("POST", "/api/query", {"sql": "select count(*) from marts.names"})["rows"] == [[4]]
 
 
-def test_a_materialized_table_that_is_cut_goes_on_from_where_it_was_left(marts: Live) -> None:
+def test_a_materialized_table_that_is_cut_resumes_where_it_stopped(marts: Live) -> None:
     """Its SQL is billed once, whatever cuts or kills its tasks."""
     world, project = marts.bigquery.world, marts.project
     options = {"sql": "SELECT id, day FROM `shop-123456.d.Visits`", "engine": "bigquery", "connection": "bq"}
@@ -572,7 +572,7 @@ def test_a_materialized_table_that_is_cut_goes_on_from_where_it_was_left(marts: 
         ({"sql": "select id from visits"}, "is remote: its rows stay in its source"),
     ],
 )
-def test_options_of_engines_that_can_not_be_used_are_explained(
+def test_options_of_engines_that_cannot_be_used_are_explained(
     marts: Live, options: dict[str, Any], reason: str
 ) -> None:
     body = {"options": {"sql": "select id from shop.orders", **options}}
@@ -581,7 +581,7 @@ def test_options_of_engines_that_can_not_be_used_are_explained(
     assert reason in answer.get_json(force=True)["detail"]
 
 
-def test_the_engine_spark_says_what_it_lacks(marts: Live) -> None:
+def test_the_spark_engine_reports_what_it_lacks(marts: Live) -> None:
     options = {"sql": "select id from shop.orders", "engine": "spark"}
     marts.bigquery.world.ask("POST", "/api/admin/tables/marts.sparked", {"options": options})
     assert "set SPARK_REMOTE to its address" in computed(marts, "sparked")["error"]

@@ -44,9 +44,7 @@ def test_all_streams_are_read_at_one_moment(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize(("shown", "is_believed"), [(100, True), (98, True), (60, False), (0, False)])
-def test_rows_that_bigquery_hides_while_it_still_counts_them_stay(
-    opened: Opened, shown: int, *, is_believed: bool
-) -> None:
+def test_rows_that_bigquery_still_counts_but_hides_are_kept(opened: Opened, shown: int, *, is_believed: bool) -> None:
     project = Project()
     table = project.table("d.t", FIELDS, [row(number) for number in range(100)])
     bigquery = opened(project)
@@ -124,7 +122,7 @@ def test_an_incremental_table_whose_columns_change_is_read_again(opened: Opened)
     assert bigquery.rows("select distinct more from bq.t") == [("x",)]
 
 
-def test_rows_of_another_filter_or_project_are_not_merged_with_those_that_are_there(opened: Opened) -> None:
+def test_rows_of_another_filter_or_project_are_not_merged_with_published_ones(opened: Opened) -> None:
     project = Project()
     table = project.table("d.t", FIELDS, [row(1, "a"), row(2, "b")])
     project.tick()
@@ -153,7 +151,7 @@ def test_rows_of_another_filter_or_project_are_not_merged_with_those_that_are_th
         ({"options": {"columns": ["idd"]}}, "has no column 'idd'"),
     ],
 )
-def test_a_cursor_that_can_not_be_one_is_explained(opened: Opened, changes: dict[str, Any], reason: str) -> None:
+def test_an_unusable_cursor_is_explained(opened: Opened, changes: dict[str, Any], reason: str) -> None:
     project = Project()
     tags = column("tags", "STRING", "REPEATED")
     table = project.table("d.t", [*FIELDS, tags], [{**row(1), "tags": []}])
@@ -206,7 +204,7 @@ def test_a_partitioned_table_that_is_streamed_into_is_read_whole(opened: Opened)
     assert len(project.sessions) == 2
 
 
-def test_a_table_without_partitions_can_not_be_read_by_them(opened: Opened) -> None:
+def test_a_table_without_partitions_cannot_be_read_by_them(opened: Opened) -> None:
     project = Project()
     project.table("d.t", FIELDS, [row(1)])
     bigquery = opened(project)
@@ -260,7 +258,7 @@ def test_a_query_is_materialized_as_a_table(opened: Opened) -> None:
         ({"bucket": None}, "has no dataset"),
     ],
 )
-def test_a_registration_that_can_not_be_used_is_explained(opened: Opened, more: dict[str, Any], reason: str) -> None:
+def test_a_registration_that_cannot_be_used_is_explained(opened: Opened, more: dict[str, Any], reason: str) -> None:
     project = Project()
     project.table("d.t", FIELDS)
     bigquery = opened(project)
@@ -278,7 +276,7 @@ def test_a_registration_that_can_not_be_used_is_explained(opened: Opened, more: 
         ({"colums": ["a"]}, "did you mean 'columns'"),
     ],
 )
-def test_options_that_can_not_be_used_are_rejected(opened: Opened, options: dict[str, Any], reason: str) -> None:
+def test_options_that_cannot_be_used_are_rejected(opened: Opened, options: dict[str, Any], reason: str) -> None:
     bigquery = opened(Project())
     answer = bigquery.world.send("POST", "/api/admin/tables/bq.t", {"bucket": "d", "options": options})
     assert answer.status_code == 422
@@ -304,3 +302,47 @@ def test_a_nan_is_found_as_the_greatest_number(opened: Opened) -> None:
     bigquery.sync()
     assert bigquery.rows("select id from bq.t where value > 100") == [(7,)]
     assert bigquery.rows("select count(*) from bq.t where value < 'nan'::double") == [(8,)]
+
+
+@pytest.mark.parametrize("by_partition", [False, True])
+@pytest.mark.parametrize(
+    ("condition", "is_read"),
+    [
+        ("TIMESTAMP '2026-01-01' < CURRENT_TIMESTAMP", True),
+        ("value <> 'CURRENT_TIMESTAMP' /* CURRENT_TIME */", False),
+    ],
+)
+def test_a_filter_that_depends_on_the_time_is_applied_again_though_the_table_stays(
+    opened: Opened, condition: str, *, is_read: bool, by_partition: bool
+) -> None:
+    project = Project()
+    partitioning = {"type": "DAY", "field": "day"}
+    table = project.table("d.t", FIELDS, [row(1), row(2, day=2)], partitioning=partitioning)
+    table.partition_times |= {f"2026020{day}": project.now for day in (1, 2)}
+    bigquery = opened(project)
+    bigquery.register("d.t", options={"row_filter": condition, "by_partition": by_partition})
+    bigquery.sync()
+    read = len(project.sessions)
+    bigquery.sync()
+    assert len(project.sessions) == (2 * read if is_read else read)
+
+
+@pytest.mark.parametrize("kind", ["filter", "view", "sql"])
+def test_rows_that_are_chosen_by_the_time_may_become_fewer_but_not_none(opened: Opened, kind: str) -> None:
+    project = Project()
+    table = project.table("d.t", FIELDS, [row(number) for number in range(40)])
+    bigquery, condition = opened(project), "TIMESTAMP '2026-01-01' < CURRENT_TIMESTAMP"
+    sql = f"SELECT * FROM `{project.id}.d.t` WHERE {condition}"
+    if kind == "view":
+        project.view("d.v", sql)
+        bigquery.register("d.v", "t")
+    elif kind == "sql":
+        bigquery.register("t", query_mode="materialized", options={"sql": sql})
+    else:
+        bigquery.register("d.t", options={"row_filter": condition})
+    bigquery.sync()
+    for left, status in ((5, 200), (0, 422)):
+        project.tick()
+        project.load(table, [row(number) for number in range(left)])
+        bigquery.sync(status=status)
+        assert len(content(bigquery)) == 5

@@ -23,7 +23,7 @@ def attached(con: Any) -> None:
     con.execute("create table bq_bigquery.d.Visits as select 1::bigint as id, time '08:00' as hour, ['a'] as tags")
 
 
-def test_a_remote_table_is_a_view_of_what_readers_attach(opened: Opened, tmp_path: Path) -> None:
+def test_a_remote_table_becomes_a_view_and_an_attachment_for_readers(opened: Opened, tmp_path: Path) -> None:
     project = Project()
     table = project.table("d.Visits", FIELDS, [{"id": 1, "hour": time(8), "tags": ["a"]}], description="Who came")
     bigquery = opened(project, billing_project="other-project")

@@ -67,7 +67,7 @@ UNMET: list[tuple[dict[str, Any], str]] = [
 BAD = "id,kind,total,email,at\n1,a,1.5,ann@example.com,2024-01-01\n2,b,2.5,bob@example.com,2024-01-02\n2,c,99,C-7,2024-01-02\n4,,1,x@y.z,2024-01-03\n"
 
 
-def test_a_table_that_meets_them_is_published(world: World, tmp_path: Path) -> None:
+def test_a_table_that_meets_its_expectations_is_published(world: World, tmp_path: Path) -> None:
     expect(world, *({**each, "severity": "block"} for each in MET))
     (tmp_path / "sources/shop/t.csv").write_text(GOOD + "3,a,3.5,c@example.com,2024-01-03\n")
     assert extract(world)["tables"][0]["status"] == "ok"
@@ -75,7 +75,7 @@ def test_a_table_that_meets_them_is_published(world: World, tmp_path: Path) -> N
     assert (check["rows"], check["published"], {each["passed"] for each in check["results"]}) == (3, True, {True})
 
 
-def test_warnings_show_in_answer_catalog_manifest_and_history_until_they_end(world: World, tmp_path: Path) -> None:
+def test_warnings_appear_in_answer_catalog_manifest_and_history_until_they_end(world: World, tmp_path: Path) -> None:
     expect(world, *(each for each, _ in UNMET))
     (tmp_path / "sources/shop/t.csv").write_text(BAD)
     (table,) = extract(world)["tables"]
@@ -136,14 +136,14 @@ def test_changes_of_columns_are_recorded(world: World, tmp_path: Path) -> None:
         ({"kind": "not_null", "columns": ["id"], "max_share": 2}, "max_share"),
     ],
 )
-def test_an_expectation_that_can_not_be_checked_is_refused(
+def test_an_expectation_that_cannot_be_checked_is_refused(
     world: World, expectation: dict[str, Any], message: str
 ) -> None:
     answer = world.send("PUT", "/api/admin/tables/shop.t/expectations", {"expectations": [expectation]})
     assert (answer.status_code, message in answer.text) == (422, True)
 
 
-def test_they_are_shown_only_to_those_who_may_read_the_table(world: World) -> None:
+def test_expectations_are_shown_only_to_readers_of_the_table(world: World) -> None:
     world.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"})
     token = world.ask("POST", "/auth/tokens", {"name": "x", "user": "ann@example.com"})["token"]
     assert world.send("GET", "/api/tables/shop.t/expectations", token=token).status_code == 404

@@ -63,7 +63,7 @@ def test_a_term_is_found_by_its_synonyms_and_links_to_tables_and_metrics(world: 
     assert world.ask("GET", "/api/glossary?q=nothing")["terms"] == []
 
 
-def test_nothing_hidden_shows_in_a_term(world: World) -> None:
+def test_a_term_does_not_reveal_hidden_tables(world: World) -> None:
     ann = viewer(world, "shop.orders")
     world.ask("PUT", "/api/admin/glossary/turnover", {"definition": "Sold", "links": LINKS})
     world.ask("PUT", "/api/admin/glossary/turnover", {"links": LINKS[:3]})
@@ -108,7 +108,7 @@ def test_changes_keep_a_history_and_a_removed_term_is_gone(world: World) -> None
         ({"nothing": 1}, 422, ""),
     ],
 )
-def test_a_term_that_can_not_be(world: World, body: dict[str, Any], status: int, reason: str) -> None:
+def test_an_invalid_term_is_refused(world: World, body: dict[str, Any], status: int, reason: str) -> None:
     answer = world.send("PUT", "/api/admin/glossary/term", body)
     assert (answer.status_code, reason in answer.text) == (status, True)
     assert world.ask("GET", "/api/glossary")["terms"] == []
@@ -118,7 +118,7 @@ def edges(graph: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(each["source"], each["target"]) for each in graph["edges"]}
 
 
-def test_lineage_leads_from_sources_to_tables_to_metrics(world: World) -> None:
+def test_lineage_connects_sources_tables_and_metrics(world: World) -> None:
     everything = {
         ("source:shop", "table:shop.orders"),
         ("source:shop", "table:shop.payroll"),
@@ -185,7 +185,7 @@ def test_descriptions_appear_in_catalog_and_manifest_and_survive_a_new_extract(w
     assert world.ask("GET", "/api/catalog/tables/shop.orders")["description"] is None
 
 
-def test_foreign_keys_of_people(world: World) -> None:
+def test_declared_foreign_keys_are_checked_and_hide_hidden_tables(world: World) -> None:
     ann = viewer(world, "shop.orders")
     key = {"columns": ["id"], "table": "shop.payroll", "references": ["id"]}
     path = "/api/admin/tables/shop.orders/description"

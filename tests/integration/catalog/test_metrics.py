@@ -112,7 +112,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def test_a_broken_metric_says_why(world: World, tmp_path: Path) -> None:
+def test_a_broken_metric_has_a_reason(world: World, tmp_path: Path) -> None:
     for what, (change, _) in BROKEN.items():
         definition = {**REVENUE, **change, "name": named(what)}
         write(tmp_path, f"{named(what)}.yml", {key: value for key, value in definition.items() if value is not None})
@@ -140,7 +140,7 @@ INVALID: dict[str, tuple[str, str]] = {
 }
 
 
-def test_a_file_that_can_not_be_used_is_reported_and_the_others_count(world: World, tmp_path: Path) -> None:
+def test_an_invalid_file_is_reported_and_the_others_are_used(world: World, tmp_path: Path) -> None:
     messages = {f"{named(what)}.yml": message for what, (_, message) in INVALID.items()}
     for what, (text, _) in INVALID.items():
         write(tmp_path, f"{named(what)}.yml", text)
@@ -180,7 +180,7 @@ def test_the_registry_overrides_files(world: World, tmp_path: Path) -> None:
     assert world.send("DELETE", "/api/admin/metrics/nothing").status_code == 404
 
 
-def test_only_those_who_may_read_all_tables_see_a_metric(world: World, tmp_path: Path) -> None:
+def test_a_metric_is_visible_only_to_readers_of_all_its_tables(world: World, tmp_path: Path) -> None:
     write(tmp_path, "a.yml", REVENUE)
     write(tmp_path, "b.yml", {"name": "payroll", "table": "pay", "expression": "sum(salary)"})
     join = {"table": "pay", "on": "orders.id = pay.id"}
@@ -205,7 +205,7 @@ def test_only_those_who_may_read_all_tables_see_a_metric(world: World, tmp_path:
     assert world.send("PUT", "/api/admin/metrics/x", {"definition": REVENUE}, token=token).status_code == 403
 
 
-def test_synonyms_and_questions_are_found(world: World, tmp_path: Path) -> None:
+def test_metrics_are_found_by_synonyms_and_questions(world: World, tmp_path: Path) -> None:
     write(tmp_path, "a.yml", {**REVENUE, "synonyms": ["turnover"], "questions": ["How much did we sell?"]})
     extract(world)
     for text, count in (("turnover", 1), ("SELL much", 1), ("nothing", 0)):
@@ -233,7 +233,7 @@ FULL: dict[str, Any] = {
 }
 
 
-def test_the_structured_view_has_everything(world: World, tmp_path: Path) -> None:
+def test_the_structured_view_has_every_field_of_a_metric(world: World, tmp_path: Path) -> None:
     write(tmp_path, "a.yml", FULL)
     extract(world)
     found = world.ask("GET", "/api/metrics/revenue")
@@ -266,7 +266,7 @@ def test_a_round_trip_through_another_format_keeps_every_field(world: World, tmp
     assert world.ask("GET", "/api/metrics/revenue")["definition"] == FULL
 
 
-def test_the_metrics_of_the_sample_shop_are_whole() -> None:
+def test_the_metrics_of_the_sample_shop_are_complete() -> None:
     paths = sorted((ROOT / "config/metrics.example").rglob("*.yml"))
     found = [
         MetricDefinition.model_validate(each)
@@ -354,7 +354,7 @@ def test_documents_of_other_tools_are_imported() -> None:
         ("yaml", "{name: a}", "has no 'expression'"),
     ],
 )
-def test_a_document_that_can_not_be_imported_is_explained(world: World, form: str, text: str, message: str) -> None:
+def test_a_document_that_cannot_be_imported_is_explained(world: World, form: str, text: str, message: str) -> None:
     answer = world.send("POST", "/api/admin/metrics/import", {"format": form, "text": text})
     assert (answer.status_code, message in answer.get_json()["detail"]) == (422, True), answer.text
 

@@ -48,7 +48,7 @@ ORDERS = table(
 )
 
 
-def test_imported_descriptions_are_overridden_by_those_of_people(world: World, catalog: OpenMetadataDouble) -> None:
+def test_descriptions_by_people_override_imported_ones(world: World, catalog: OpenMetadataDouble) -> None:
     catalog.tables = [table(f"bigquery.company.other.t{n}") for n in range(25)] + [ORDERS]
     catalog.largest = 10
     made = world.ask("POST", "/api/admin/openmetadata/import", {})
@@ -69,7 +69,7 @@ def test_imported_descriptions_are_overridden_by_those_of_people(world: World, c
     assert TOKEN not in str(status)
 
 
-def test_its_tags_hide_values(world: World, catalog: OpenMetadataDouble) -> None:
+def test_tags_of_openmetadata_hide_values(world: World, catalog: OpenMetadataDouble) -> None:
     column = {"name": "nick", "dataType": "STRING", "tags": [label("PII.Sensitive")]}
     catalog.tables = [table("x.y.shop.people", columns=[column])]
     assert "planted" in world.send("GET", "/api/tables/shop.people/profile").text
@@ -77,7 +77,7 @@ def test_its_tags_hide_values(world: World, catalog: OpenMetadataDouble) -> None
     assert "planted" not in world.send("GET", "/api/tables/shop.people/profile").text
 
 
-def test_a_name_that_fits_several_tables_is_left_out(world: World, catalog: OpenMetadataDouble) -> None:
+def test_a_name_that_matches_several_tables_is_skipped(world: World, catalog: OpenMetadataDouble) -> None:
     catalog.tables = [table("a.b.c.orders"), table("a.b.d.orders"), table("a.b.c.people")]
     assert world.ask("POST", "/api/admin/openmetadata/import", {})["ambiguous"] == ["shop.orders"]
 
@@ -119,7 +119,7 @@ PEOPLE = table("x.y.shop.people", columns=[{"name": "nick", "dataType": "STRING"
     ],
     ids=["nothing", "nothing of ours", "no tags"],
 )
-def test_a_bot_that_is_shown_less_does_not_end_what_tags_hide(
+def test_values_stay_hidden_when_a_bot_loses_sight_of_their_tags(
     world: World, catalog: OpenMetadataDouble, left: list[Any]
 ) -> None:
     """A bot that lost a right gets an answer like that of a server from which everything was removed."""
@@ -165,7 +165,7 @@ MEASURED: dict[str, Any] = {
 """A metric of dbt, with a measure in place of an expression."""
 
 
-def test_a_measure_is_an_expression_and_a_dimension_of_time_its_time() -> None:
+def test_a_measure_becomes_an_expression_and_a_time_dimension_the_time_column() -> None:
     made = metric_of(MEASURED, "http://om")
     definition = MetricDefinition.model_validate(made)
     assert (definition.type, definition.expression, definition.time_column) == ("sum", "cost + tax", "paid_at")
@@ -176,9 +176,7 @@ def test_a_measure_is_an_expression_and_a_dimension_of_time_its_time() -> None:
     assert (definition.table, definition.filters) == ("spending", ("cost > 0",))
 
 
-def test_exported_metrics_are_definitions_that_can_be_read(
-    world: World, catalog: OpenMetadataDouble, tmp_path: Path
-) -> None:
+def test_exported_metrics_can_be_read_as_definitions(world: World, catalog: OpenMetadataDouble, tmp_path: Path) -> None:
     catalog.metrics = [METRIC, {**METRIC, "name": "net-revenue", "id": id_of("m2")}]
     made = world.ask("POST", "/api/admin/openmetadata/export", {})
     assert set(made["files"]) == {
@@ -206,7 +204,7 @@ def test_exported_metrics_are_definitions_that_can_be_read(
     assert yaml.safe_load(text)[0]["description"] == "Sold"
 
 
-def test_files_of_people_are_kept_and_stale_ones_removed(tmp_path: Path) -> None:
+def test_files_written_by_people_are_kept_and_stale_exports_removed(tmp_path: Path) -> None:
     mark = "# AUTO-GENERATED from OpenMetadata\n"
     old = {"metrics/a/one.yml": mark, "metrics/a/two.yml": mark, "tables/orders.yml": mark}
     assert write(tmp_path, old) == {"written": sorted(old), "removed": [], "kept": []}
@@ -245,11 +243,11 @@ def test_files_of_people_are_kept_and_stale_ones_removed(tmp_path: Path) -> None
         ("  \n ", None),
     ],
 )
-def test_descriptions_lose_their_html(html: object, wanted: str | None) -> None:
+def test_html_is_removed_from_descriptions(html: object, wanted: str | None) -> None:
     assert text_of(html) == wanted
 
 
-def test_a_metric_without_anything_is_still_one() -> None:
+def test_a_metric_without_details_is_exported_too() -> None:
     assert metric_of({"name": "x"}, "http://om") == {
         "name": "x",
         "display_name": "x",

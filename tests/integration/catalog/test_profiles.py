@@ -100,7 +100,7 @@ class Unreadable(Around):
         return None
 
 
-def test_a_profile_that_fails_for_now_is_tried_again(begun: Begun, tmp_path: Path) -> None:
+def test_a_profile_that_fails_temporarily_is_retried(begun: Begun, tmp_path: Path) -> None:
     stores: list[Unreadable] = []
 
     def process(environ: Mapping[str, str], store: Store) -> Process:
@@ -178,7 +178,7 @@ def test_a_profile_is_made_on_demand(world: World, files: Path) -> None:
     assert not profile(world, "shop.a")["is_stale"]
 
 
-def test_the_instance_can_turn_profiles_off(begun: Begun, tmp_path: Path) -> None:
+def test_profiles_can_be_disabled_for_the_instance(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path, profiles=False)
     world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
     (tmp_path / "sources/a.csv").write_text("id\n1\n")
@@ -187,7 +187,7 @@ def test_the_instance_can_turn_profiles_off(begun: Begun, tmp_path: Path) -> Non
     assert (answer.status_code, "has no profile yet" in answer.text) == (404, True)
 
 
-def test_only_those_who_may_read_a_table_see_its_profile(world: World, files: Path) -> None:
+def test_a_profile_is_visible_only_to_readers_of_its_table(world: World, files: Path) -> None:
     (files / "a.csv").write_text("id\n1\n")
     (files / "b.csv").write_text("secret_word\nhush\n")
     extract(world)
@@ -227,7 +227,7 @@ def test_values_of_people_are_stored_and_shown_nowhere_in_a_profile(world: World
     assert shown == {"id": False, "email": True, "note": True}
 
 
-def test_a_table_whose_files_can_not_be_read_fails_alone_and_reveals_no_value(
+def test_a_table_whose_files_cannot_be_read_fails_alone_and_reveals_no_value(
     world: World, files: Path, tmp_path: Path
 ) -> None:
     (files / "a.csv").write_text("id\n1\n")
@@ -293,7 +293,7 @@ DATA = ROOT.parent / "shared/data/nycflights13"
 
 @pytest.mark.long
 @pytest.mark.skipif(not DATA.is_dir(), reason="the flights are not there")
-def test_figures_of_the_flights_are_those_of_sql(begun: Begun, tmp_path: Path) -> None:
+def test_figures_of_the_flights_equal_those_of_sql(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path, profiles=True)
     for path in DATA.glob("*.csv*"):
         (tmp_path / "sources" / path.name).write_bytes(path.read_bytes())

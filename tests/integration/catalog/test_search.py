@@ -25,7 +25,7 @@ def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
     return made
 
 
-def test_only_what_may_be_read_is_found(world: World) -> None:
+def test_a_search_finds_only_readable_tables(world: World) -> None:
     world.ask("POST", "/api/users", {"email": "ann@example.com", "role": "viewer"})
     world.ask("POST", "/api/admin/permissions", {"user": "ann@example.com", "table": "shop.open"})
     ann = world.ask("POST", "/auth/tokens", {"name": "x", "user": "ann@example.com"})["token"]

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -90,6 +91,9 @@ def da(
     def run(*arguments: str) -> Ran:
         capsys.readouterr()
         code = execute(arguments)
+        for thread in threading.enumerate():
+            if thread.name == "closing":  # the database, for which the end of a process does not wait
+                thread.join()
         printed = capsys.readouterr()
         if is_real and code == 0 and "--json" in arguments:
             require_documented(arguments, printed.out)

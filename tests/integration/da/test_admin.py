@@ -36,7 +36,7 @@ def test_a_source_is_added_with_its_options(
 
 
 @pytest.mark.parametrize("path", ["shop", "sources/shop", "/sources/shop", "s3://bucket/shop"])
-def test_a_path_below_the_folder_of_sources_is_left_to_the_server(api: FunctionsApi, logged_in: Da, path: str) -> None:
+def test_a_path_below_the_folder_of_sources_is_sent_unchanged(api: FunctionsApi, logged_in: Da, path: str) -> None:
     api.answers["GET", "/api/admin/sources"] = [(200, {"sources": []})]
     api.answers["POST", "/api/admin/sources/shop"] = [(201, {"name": "shop"})]
     assert logged_in("admin", "add-source", "shop", "--no-check", "--path", path).code == 0
@@ -44,7 +44,7 @@ def test_a_path_below_the_folder_of_sources_is_left_to_the_server(api: Functions
 
 
 @pytest.mark.parametrize("option", ["nothing", "=x", "types={", "list=[1,"])
-def test_a_strange_option_is_a_usage_error(api: FunctionsApi, logged_in: Da, option: str) -> None:
+def test_a_malformed_option_is_a_usage_error(api: FunctionsApi, logged_in: Da, option: str) -> None:
     assert logged_in("admin", "add-source", "shop", "--path", "/x", "--option", option).code == 2
     assert api.requests == []
 
@@ -66,7 +66,7 @@ def test_sources_are_listed(api: FunctionsApi, logged_in: Da) -> None:
     assert json.loads(logged_in("admin", "list-sources", "--json").out) == sources
 
 
-def test_a_table_is_registered_with_what_was_said(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_table_is_registered_with_the_given_options(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["POST", "/api/admin/tables/shop.orders"] = [(201, {"id": "shop.orders", "is_public": True})]
     arguments = ["--public", "--primary-key", "id, line", "--sync-strategy", "incremental", "-o", "files=o-*.csv"]
     ran = logged_in("admin", "register-table", "shop.orders", *arguments)
@@ -119,7 +119,7 @@ def test_sources_and_tables_can_be_synced_together(api: FunctionsApi, logged_in:
     assert api.bodies == [{"sources": ["shop"]}, {"tables": ["web.visits", "web.hits"]}]
 
 
-def test_a_run_that_does_not_end_is_not_waited_for_for_ever(api: FunctionsApi, logged_in: Da) -> None:
+def test_waiting_for_a_run_that_does_not_end_has_a_limit(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
     api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("pending")]})]
     ran = logged_in("admin", "sync", "--timeout", "1")

@@ -43,7 +43,7 @@ def test_problems_of_a_file_are_reported_with_their_line(api: FunctionsApi, logg
     assert api.bodies == [{"text": "instance: {name: Čapek}\n"}]
 
 
-def test_warnings_alone_are_no_failure(api: FunctionsApi, logged_in: Da, file: Path) -> None:
+def test_warnings_alone_are_not_a_failure(api: FunctionsApi, logged_in: Da, file: Path) -> None:
     answering(api, warnings=(WARNING,))
     assert logged_in("admin", "config", "check", str(file)).code == 0
     answering(api)
@@ -51,20 +51,20 @@ def test_warnings_alone_are_no_failure(api: FunctionsApi, logged_in: Da, file: P
     assert (ran.code, ran.out, ran.err) == (0, f"{file}: no problems found.\n", "")
 
 
-def test_programs_read_it_as_json(api: FunctionsApi, logged_in: Da, file: Path) -> None:
+def test_the_result_of_a_check_can_be_printed_as_json(api: FunctionsApi, logged_in: Da, file: Path) -> None:
     document = answering(api, PROBLEM)
     ran = logged_in("admin", "config", "check", str(file), "--json")
     assert (ran.code, json.loads(ran.out), ran.err) == (1, document, "")
 
 
-def test_the_file_may_come_over_stdin(api: FunctionsApi, logged_in: Da, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_can_be_read_from_stdin(api: FunctionsApi, logged_in: Da, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(api)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a: b")))
     assert logged_in("admin", "config", "check", "-").out == "stdin: no problems found.\n"
     assert api.bodies[-1] == {"text": "a: b"}
 
 
-def test_a_file_that_can_not_be_read_is_reported(api: FunctionsApi, logged_in: Da, file: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(api: FunctionsApi, logged_in: Da, file: Path) -> None:
     assert "no such file" in logged_in("admin", "config", "check", str(file.parent / "no.yaml")).err
     file.write_bytes(b"\xff")
     ran = logged_in("admin", "config", "check", str(file))
@@ -93,7 +93,7 @@ def test_the_settings_are_listed_with_their_origins(api: FunctionsApi, logged_in
     assert json.loads(logged_in("admin", "config", "check", "--json").out) == document
 
 
-def test_declared_sources_are_taken_over(api: FunctionsApi, logged_in: Da) -> None:
+def test_declared_sources_are_applied(api: FunctionsApi, logged_in: Da) -> None:
     sources = [{"name": "shop", "type": "csv", "outcome": "created"}]
     api.answers["POST", "/api/admin/config/apply"] = [(200, {"sources": sources}), (200, {"sources": []})]
     assert logged_in("admin", "config", "apply").out == "shop (csv): created\n"

@@ -52,7 +52,7 @@ STATUS = {
 }
 
 
-def test_a_backfill_is_asked_for_until_it_is_complete(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_backfill_is_requested_until_it_is_complete(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["POST", BACKFILL] = [(200, {**RAN, "is_complete": False}), (200, RAN)]
     ran = logged_in("admin", "jira", "backfill", "--parallel", "8")
     assert (ran.code, ran.out.splitlines()) == (
@@ -76,7 +76,7 @@ def test_a_backfill_of_a_query_can_be_counted_and_reports_failures(api: Function
     assert api.bodies[1] == {"since": "2026-01-01T00:00:00Z", "jql": "project = SUP", "parallel": 4, "dry_run": False}
 
 
-def test_a_check_ends_with_1_when_its_level_is_error(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_check_exits_with_1_if_its_level_is_error(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["POST", "/api/admin/jira/check"] = [(200, CHECKED), (200, {**CHECKED, "level": "ERROR"})]
     ran = logged_in("admin", "jira", "check", "--max-age-days", "30", "--no-repair")
     assert (ran.code, ran.out) == (
@@ -88,7 +88,7 @@ def test_a_check_ends_with_1_when_its_level_is_error(api: FunctionsApi, logged_i
     assert (ran.code, json.loads(ran.out)["level"]) == (1, "ERROR")
 
 
-def test_issues_are_read_anew_until_all_were(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_refresh_is_requested_until_all_issues_have_been_read(api: FunctionsApi, logged_in: Da) -> None:
     path = "/api/admin/jira/refresh"
     first: dict[str, Any] = {"counts": {"fetched": 500, "changed": 3}, "notes": [], "error": None, "is_complete": False}
     last = {**first, "counts": {"fetched": 20, "changed": 1}, "is_complete": True, "next_from": None}

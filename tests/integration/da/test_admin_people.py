@@ -39,7 +39,7 @@ def test_a_user_can_be_added_without_a_token(api: FunctionsApi, logged_in: Da) -
     assert api.count("/auth/tokens") == 0
 
 
-def test_a_role_that_there_is_not_is_a_usage_error(logged_in: Da, api: FunctionsApi) -> None:
+def test_an_unknown_role_is_a_usage_error(logged_in: Da, api: FunctionsApi) -> None:
     ran = logged_in("admin", "users", "add", "bob@example.com", "--role", "boss")
     assert ran.code == 2
     assert "boss" in ran.err
@@ -82,12 +82,12 @@ def test_an_existing_grant_is_not_an_error(api: FunctionsApi, logged_in: Da) -> 
 @pytest.mark.parametrize(
     "what", ["shop", "shop.", ".orders", "", "shop.b.orders", "shop..*", ".*", "shop.b.* --bucket c"]
 )
-def test_an_invalid_table_can_not_be_granted(api: FunctionsApi, logged_in: Da, what: str) -> None:
+def test_an_invalid_table_cannot_be_granted(api: FunctionsApi, logged_in: Da, what: str) -> None:
     assert logged_in("admin", "grants", "add", "bob@example.com", *what.split(" ")).code == 2
     assert api.requests == []
 
 
-def test_only_the_very_grant_is_revoked(api: FunctionsApi, logged_in: Da) -> None:
+def test_only_the_named_grant_is_revoked(api: FunctionsApi, logged_in: Da) -> None:
     to_group = {"principal": {"type": "group", "id": "g1", "name": "finance"}}
     api.answers["GET", "/api/admin/permissions"] = [
         (
@@ -109,14 +109,14 @@ def test_only_the_very_grant_is_revoked(api: FunctionsApi, logged_in: Da) -> Non
     assert api.requests[0][1] == "/api/admin/permissions?user=bob%40example.com"
 
 
-def test_a_grant_that_there_is_not_can_not_be_revoked(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_missing_grant_cannot_be_revoked(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/admin/permissions"] = [(200, {"permissions": []})]
     ran = logged_in("admin", "grants", "remove", "bob@example.com", "shop.orders")
     assert ran.code == 1
     assert "can't revoke 'shop.orders' from 'bob@example.com': there is no such grant" in ran.err
 
 
-def test_a_missing_role_is_reported(api: FunctionsApi, logged_in: Da) -> None:
+def test_a_missing_right_of_the_caller_is_reported(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/users"] = [(403, {"detail": "this is for administrators", "code": "forbidden"})]
     ran = logged_in("admin", "users", "list")
     advice = "to see your role, run: da auth whoami; an administrator can change it"

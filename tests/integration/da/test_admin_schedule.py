@@ -78,7 +78,7 @@ def test_a_server_is_paused_and_resumed(api: FunctionsApi, logged_in: Da) -> Non
         (["shop"], "sources/shop", "inherited from the instance"),
     ],
 )
-def test_a_source_or_table_is_given_its_schedule(
+def test_a_schedule_is_set_for_a_source_or_table(
     api: FunctionsApi, logged_in: Da, arguments: list[str], path: str, schedule: str
 ) -> None:
     api.answers["PUT", f"/api/admin/{path}"] = [(200, {})]

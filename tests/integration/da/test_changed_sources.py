@@ -53,7 +53,7 @@ def test_only_the_source_that_changed_is_requested(mirrored: FunctionsApi, logge
     assert mirrored.counts() == {LIST: 1}
 
 
-def test_a_source_that_is_gone_leaves_the_mirror(mirrored: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_a_removed_source_leaves_the_mirror(mirrored: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     mirrored.withdraw("zoo.zoo_orders")
     assert logged_in("sync").out.startswith("Removed zoo.zoo_orders; 2 tables unchanged.")
     assert not workspace.folder("zoo.zoo_orders").exists()
@@ -79,7 +79,7 @@ def test_tables_published_between_the_requests_arrive_with_the_next_sync(
     assert rows("select n from shop_orders union all select n from crm_orders order by n") == [(3,), (4,)]
 
 
-def test_a_sync_that_failed_for_a_table_compares_everything_again(
+def test_after_a_failed_table_the_next_sync_compares_everything(
     mirrored: FunctionsApi, logged_in: Da, rows: Rows
 ) -> None:
     mirrored.put_bytes("shop.shop_orders", b"this is no parquet at all")
@@ -91,13 +91,13 @@ def test_a_sync_that_failed_for_a_table_compares_everything_again(
     assert rows("select n from shop_orders") == [(2,)]
 
 
-def test_a_damaged_mirror_compares_everything_again(
+def test_in_a_damaged_mirror_a_sync_compares_everything(
     mirrored: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     (file,) = workspace.folder("zoo.zoo_orders").glob("*.parquet")
     file.unlink()
     assert logged_in("sync").out.startswith("Updated zoo.zoo_orders: 1 file, ")
-    assert asked(mirrored) == {MANIFEST: 1}
+    assert asked(mirrored) == {LIST: 1, MANIFEST: 1}
     assert rows("select n from zoo_orders") == [(1,)]
 
 
@@ -107,7 +107,7 @@ def test_a_name_that_moves_to_another_source_is_still_one_view(mirrored: Functio
     assert (ran.code, "its view name 'zoo_orders' is already used by zoo.zoo_orders" in ran.err) == (1, True)
 
 
-def test_an_older_server_is_asked_for_everything(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+def test_the_whole_manifest_of_an_older_server_is_requested(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
     mirrored.lists_sources = False
     mirrored.put("shop.shop_orders", "select 2 as n, 'shop' as origin")
     assert logged_in("sync").out.startswith("Updated shop.shop_orders: 1 file, ")
@@ -118,7 +118,7 @@ def test_an_older_server_is_asked_for_everything(mirrored: FunctionsApi, logged_
 
 
 @pytest.mark.parametrize("document", ['{"snapshot": 4}', '{"snapshot": -1, "sources": {}}', "[]"])
-def test_a_list_that_is_none_is_refused_and_changes_nothing(
+def test_an_invalid_list_is_refused_and_changes_nothing(
     mirrored: FunctionsApi, logged_in: Da, rows: Rows, document: str
 ) -> None:
     mirrored.answers["GET", "/api/sync/sources"] = [(200, json.loads(document))]
@@ -127,7 +127,7 @@ def test_a_list_that_is_none_is_refused_and_changes_nothing(
     assert rows("select n from shop_orders") == [(1,)]
 
 
-def test_views_of_other_sources_stay_as_they_are(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+def test_views_of_other_sources_are_not_changed(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
     mirrored.put("shop.shop_orders", "select 2 as n", description="Orders of the shop")
     mirrored.put("new.new_orders", "select 5 as n")
     mirrored.withdraw("zoo.zoo_orders")
@@ -150,7 +150,7 @@ COMMENTS = {
 }
 
 
-def test_a_database_that_the_user_changed_is_compared_as_a_whole(
+def test_a_database_that_the_user_changed_is_compared_completely(
     mirrored: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     with duckdb.connect(workspace.duckdb) as connection:

@@ -7,8 +7,9 @@ import pytest
 import typer
 
 from da import options
+from da.app import COMMANDS
 from da.commands import admin
-from da.main import COMMANDS, execute
+from da.main import execute
 from da.mirror.manifest import Table
 from da.mirror.state import State, Tables
 from da.mirror.workspace import Workspace
@@ -41,7 +42,7 @@ def test_without_a_command_the_help_is_shown(da: Da, command: list[str]) -> None
 @pytest.mark.parametrize(
     "arguments", [["nothing"], ["sync", "--nothing"], ["query", "a", "b"], ["query", "-n", "many"]]
 )
-def test_a_wrong_call_is_a_usage_error(da: Da, arguments: list[str]) -> None:
+def test_a_wrong_invocation_is_a_usage_error(da: Da, arguments: list[str]) -> None:
     ran = da(*arguments)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("da: ")
@@ -102,10 +103,10 @@ def test_the_version_is_shown(da: Da) -> None:
     assert da("--version").out.startswith("da 0.")
 
 
-def test_a_fault_of_our_own_shows_no_traceback(da: Da, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(COMMANDS, "sync", "da.nowhere:sync")
-    ran = da("sync")
+def test_an_internal_error_shows_no_traceback(da: Da, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "status", "da.nowhere:status")
+    ran = da("status")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == "da: something went wrong inside da; run the command again with -v and report what it prints\n"
     with pytest.raises(ModuleNotFoundError):
-        da("-v", "sync")
+        da("-v", "status")

@@ -62,7 +62,7 @@ print(c.execute('select count(*) from orders').fetchone(), flush=True)
         assert process.stdout.readline() == "(1,)\n"
 
 
-def test_the_users_own_things_stay(synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace) -> None:
+def test_objects_of_the_user_are_kept(synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace) -> None:
     user_runs(
         workspace,
         """
@@ -80,7 +80,7 @@ def test_the_users_own_things_stay(synced: FunctionsApi, sync: SyncRun, rows: Ro
     ]
 
 
-def test_a_table_of_the_users_keeps_its_name(
+def test_a_table_of_the_user_keeps_its_name(
     synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
 ) -> None:
     user_runs(workspace, 'create table "Refunds" as select 42 as answer')
@@ -117,7 +117,7 @@ def test_an_object_that_replaced_a_view_belongs_to_the_user(
     assert rows("select answer from orders") == [(42,)]
 
 
-def test_a_view_comes_back_when_its_name_is_free_again(
+def test_a_view_is_restored_when_its_name_is_free_again(
     synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
 ) -> None:
     user_runs(workspace, "drop view orders; create table orders as select 42 as answer")
@@ -129,7 +129,7 @@ def test_a_view_comes_back_when_its_name_is_free_again(
     assert rows("select id from orders") == [(7,)]
 
 
-def test_a_view_that_gets_another_name_leaves_none_behind(synced: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+def test_a_renamed_view_leaves_no_old_one_behind(synced: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
     synced.tables["shop.orders"]["view"] = "shop_orders"
     sync()
     assert rows("select view_name from duckdb_views() where schema_name = 'main' and not internal order by 1") == [
@@ -138,7 +138,7 @@ def test_a_view_that_gets_another_name_leaves_none_behind(synced: FunctionsApi, 
     ]
 
 
-def test_two_views_can_change_places(synced: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+def test_two_views_can_swap_names(synced: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
     synced.put("shop.orders", "select 'orders' as name")
     synced.put("shop.customers", "select 'customers' as name")
     synced.tables["shop.orders"]["view"], synced.tables["shop.customers"]["view"] = "customers", "orders"
@@ -192,7 +192,9 @@ os._exit(0)
     assert [path.name for path in workspace.duckdb.parent.iterdir()] == ["analytics.duckdb"]
 
 
-def test_a_damaged_database_is_put_aside(synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace) -> None:
+def test_a_damaged_database_is_moved_aside(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
+) -> None:
     workspace.duckdb.write_bytes(b"this is no database" * 1000)
     synced.put("shop.orders", "select 7 as id")
     report = sync()
@@ -202,7 +204,7 @@ def test_a_damaged_database_is_put_aside(synced: FunctionsApi, sync: SyncRun, ro
     assert len(list(workspace.duckdb.parent.glob("analytics.broken-*.duckdb"))) == 1
 
 
-def test_a_database_that_is_a_link_stays_one(
+def test_a_database_that_is_a_link_stays_a_link(
     synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere.duckdb"
@@ -214,7 +216,7 @@ def test_a_database_that_is_a_link_stays_one(
     assert rows("select id from orders") == [(7,)]
 
 
-def test_leftovers_of_an_interrupted_run_are_cleaned_up(
+def test_leftovers_of_an_interrupted_sync_are_cleaned_up(
     synced: FunctionsApi, sync: SyncRun, workspace: Workspace
 ) -> None:
     (workspace.duckdb.parent / ".analytics.duckdb.new").write_bytes(b"half")
@@ -224,7 +226,7 @@ def test_leftovers_of_an_interrupted_run_are_cleaned_up(
     assert [path.name for path in workspace.duckdb.parent.iterdir()] == ["analytics.duckdb"]
 
 
-def test_a_view_that_can_not_be_made_does_not_hurt_the_others(tmp_path: Path) -> None:
+def test_a_view_that_cannot_be_created_does_not_affect_the_others(tmp_path: Path) -> None:
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(b"no parquet")
     columns = ({"name": "id", "type": "INTEGER"},)
@@ -280,7 +282,7 @@ Damage = tuple[Callable[[Path], object], str]
         (lambda path: path.unlink(), ""),
     ],
 )
-def test_a_sync_without_news_notices_a_database_that_is_not_sound(
+def test_a_sync_without_changes_notices_a_damaged_database(
     synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace, damage: Damage
 ) -> None:
     inflict, note = damage
@@ -310,7 +312,7 @@ def test_the_log_of_a_damaged_database_is_moved_aside_with_it(
     assert log.read_bytes() == b"what a program had written"
 
 
-def test_a_database_that_the_user_changed_is_looked_into_once(
+def test_a_database_that_the_user_changed_is_checked_once(
     synced: FunctionsApi, sync: SyncRun, workspace: Workspace
 ) -> None:
     user_runs(workspace, "create table mine as select 42 as answer")
@@ -349,7 +351,7 @@ def test_revoked_files_are_deleted_even_while_they_are_read(
 
 
 @pytest.mark.parametrize("content", [b"root:x:0:0:root", b""])
-def test_a_link_to_a_file_of_somebody_else_is_not_followed(
+def test_a_link_to_a_foreign_file_is_not_followed(
     synced: FunctionsApi, sync: SyncRun, workspace: Workspace, tmp_path: Path, content: bytes
 ) -> None:
     other = tmp_path / "other"
@@ -374,7 +376,7 @@ def test_an_entry_that_is_not_a_file_is_named(
         sync()
 
 
-def test_a_macro_of_the_user_does_not_hide_what_views_read(
+def test_a_macro_of_the_user_does_not_shadow_what_views_read(
     synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
 ) -> None:
     user_runs(workspace, "create macro read_parquet(x, union_by_name := true) as table select 42 as answer")

@@ -38,7 +38,7 @@ FILE = {"path": "x", "sha256": SHA, "size_bytes": 12}
         "sh\\op.x",
     ],
 )
-def test_a_table_of_a_strange_name_is_refused(
+def test_a_table_with_an_invalid_name_is_refused(
     api: FunctionsApi, sync: SyncRun, workspace: Workspace, rows: Rows, table_id: str
 ) -> None:
     api.put("shop.customers", "select 1 as id")
@@ -82,7 +82,7 @@ def test_a_table_of_a_strange_name_is_refused(
         {"description": "\udfff"},
     ],
 )
-def test_a_table_with_something_strange_is_refused(api: FunctionsApi, sync: SyncRun, rows: Rows, entry: Any) -> None:
+def test_a_table_with_an_invalid_entry_is_refused(api: FunctionsApi, sync: SyncRun, rows: Rows, entry: Any) -> None:
     api.put("shop.customers", "select 1 as id")
     api.declare("shop.orders").update(entry)
     report = sync()
@@ -99,16 +99,14 @@ def test_a_refused_table_keeps_its_last_state(api: FunctionsApi, sync: SyncRun, 
     assert rows("select id from orders") == [(1,)]
 
 
-def test_two_tables_can_not_have_one_view(api: FunctionsApi, sync: SyncRun) -> None:
+def test_two_tables_cannot_share_a_view(api: FunctionsApi, sync: SyncRun) -> None:
     api.put("a.orders", "select 1 as id")
     api.put("b.orders", "select 2 as id")
     assert sync().failed == {"b.orders": "its view name 'orders' is already used by a.orders"}
 
 
 @pytest.mark.parametrize("view", ["main", "information_schema", "temp", "system", "select", "_tables", "con", "nul"])
-def test_a_view_of_a_name_that_means_something_is_only_a_view(
-    api: FunctionsApi, sync: SyncRun, rows: Rows, view: str
-) -> None:
+def test_a_view_with_a_reserved_name_is_only_a_view(api: FunctionsApi, sync: SyncRun, rows: Rows, view: str) -> None:
     api.put(f"{view}.{view}", "select 1 as id")
     assert sync().failed == {}
     assert rows(f'select id from main."{view}"') == [(1,)]
@@ -123,7 +121,7 @@ def test_a_table_declared_larger_than_the_disk_blocks_no_other(api: FunctionsApi
     assert rows("select id from customers") == [(1,)]
 
 
-def test_a_manifest_without_an_end_is_no_manifest(api: FunctionsApi, sync: SyncRun) -> None:
+def test_a_deeply_nested_manifest_is_refused(api: FunctionsApi, sync: SyncRun) -> None:
     api.answers["GET", "/api/sync/manifest"] = [(200, "[" * 200_000)]
     with pytest.raises(DaError):
         sync()
@@ -142,7 +140,7 @@ def test_a_manifest_without_an_end_is_no_manifest(api: FunctionsApi, sync: SyncR
         "STRUCT(a " * 100 + "INTEGER" + ")" * 100,
     ],
 )
-def test_a_strange_type_is_no_sql(api: FunctionsApi, sync: SyncRun, rows: Rows, kind: str) -> None:
+def test_a_strange_type_is_not_executed_as_sql(api: FunctionsApi, sync: SyncRun, rows: Rows, kind: str) -> None:
     api.put("shop.customers", "select 1 as id")
     api.declare("shop.empty", columns=[{"name": "a", "type": kind, "description": None}])
     assert list(sync().failed) == ["shop.empty"]
@@ -160,7 +158,7 @@ def test_odd_descriptions_and_column_names_are_only_text(api: FunctionsApi, sync
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http:///x", "http://127.0.0.1:x/"])
-def test_only_http_addresses_are_fetched_from(api: FunctionsApi, sync: SyncRun, url: str) -> None:
+def test_only_http_urls_are_fetched(api: FunctionsApi, sync: SyncRun, url: str) -> None:
     (file,) = api.put("shop.orders", "select 1 as id")["files"]
     api.answers["POST", "/api/data/urls"] = [(200, {"urls": {file["path"]: url}, "expires_in": 900})]
     report = sync()
@@ -172,7 +170,7 @@ def test_the_token_is_not_sent_with_signed_urls(api: FunctionsApi, sync: SyncRun
     assert sync().exit_code == 0
 
 
-def test_texts_of_the_server_can_not_control_the_terminal(api: FunctionsApi, logged_in: Da) -> None:
+def test_texts_of_the_server_cannot_control_the_terminal(api: FunctionsApi, logged_in: Da) -> None:
     api.put("shop.orders", "select 1 as id", description="\x1b[2Jgone\nnext")
     logged_in("sync")
     ran = logged_in("tables")

@@ -36,7 +36,7 @@ def test_a_broken_download_resumes(api: FunctionsApi, sync: SyncRun, rows: Rows)
     assert rows("select count(*) from orders") == [(50000,)]
 
 
-def test_files_of_an_earlier_run_are_not_fetched_again(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+def test_files_of_an_earlier_sync_are_not_fetched_again(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
     (file,) = api.put("shop.orders", NUMBERS)["files"]
     part = workspace.folder("shop.orders") / f"{file['sha256'][:32]}.part"
     part.parent.mkdir(parents=True)
@@ -46,7 +46,7 @@ def test_files_of_an_earlier_run_are_not_fetched_again(api: FunctionsApi, sync: 
     assert not part.exists()
 
 
-def test_a_complete_part_is_not_fetched_at_all(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+def test_a_complete_partial_file_is_not_fetched_again(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
     (file,) = api.put("shop.orders", NUMBERS)["files"]
     part = workspace.folder("shop.orders") / f"{file['sha256'][:32]}.part"
     part.parent.mkdir(parents=True)
@@ -56,7 +56,7 @@ def test_a_complete_part_is_not_fetched_at_all(api: FunctionsApi, sync: SyncRun,
 
 
 @pytest.mark.parametrize("left", [b"x" * 1000, b"x" * 1_000_000], ids=["little", "much"])
-def test_a_damaged_part_is_thrown_away(
+def test_a_damaged_partial_file_is_discarded(
     api: FunctionsApi, sync: SyncRun, workspace: Workspace, rows: Rows, left: bytes
 ) -> None:
     (file,) = api.put("shop.orders", NUMBERS)["files"]
@@ -67,7 +67,9 @@ def test_a_damaged_part_is_thrown_away(
     assert rows("select count(*) from orders") == [(50000,)]
 
 
-def test_a_server_that_knows_no_ranges_is_read_from_the_start(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+def test_from_a_server_without_ranges_files_are_read_from_the_start(
+    api: FunctionsApi, sync: SyncRun, rows: Rows
+) -> None:
     api.put("shop.orders", NUMBERS)
     api.ranged = False
     api.faults.append(Fault(cut=100_000))
@@ -86,7 +88,7 @@ def test_damaged_content_never_appears(api: FunctionsApi, sync: SyncRun, workspa
     assert not list(workspace.parquet.rglob("*.parquet"))
 
 
-def test_content_that_was_damaged_once_is_fetched_again(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+def test_content_damaged_in_transit_is_fetched_again(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
     api.put("shop.orders", NUMBERS)
     api.faults.append(Fault(flip=True))
     assert sync().exit_code == 0
@@ -94,7 +96,7 @@ def test_content_that_was_damaged_once_is_fetched_again(api: FunctionsApi, sync:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_busy_server_is_asked_again(api: FunctionsApi, sync: SyncRun, status: int) -> None:
+def test_a_request_to_a_busy_server_is_retried(api: FunctionsApi, sync: SyncRun, status: int) -> None:
     api.put("shop.orders", NUMBERS)
     api.faults += [Fault(status=status, headers={"Retry-After": "0"})] * 3
     assert sync().exit_code == 0
@@ -109,13 +111,13 @@ def test_a_server_that_stays_busy_fails_the_table(api: FunctionsApi, sync: SyncR
     assert api.count("/files/") == 4
 
 
-def test_a_server_that_asks_to_wait_for_hours_is_not_waited_for(api: FunctionsApi, sync: SyncRun) -> None:
+def test_a_server_that_asks_for_hours_of_waiting_fails_the_sync(api: FunctionsApi, sync: SyncRun) -> None:
     api.put("shop.orders", NUMBERS)
     api.faults.append(Fault(status=429, headers={"Retry-After": "7200"}))
     assert list(sync().failed) == ["shop.orders"]
 
 
-def test_the_manifest_and_the_urls_are_asked_for_again(api: FunctionsApi, sync: SyncRun) -> None:
+def test_requests_for_the_manifest_and_for_urls_are_retried(api: FunctionsApi, sync: SyncRun) -> None:
     api.put("shop.orders", NUMBERS)
     api.api_faults += [Fault(status=503), Fault(cut=0), Fault(status=429, headers={"Retry-After": "0"})]
     assert sync().exit_code == 0
@@ -161,7 +163,7 @@ def test_a_failed_table_is_tried_again_by_the_next_sync(api: FunctionsApi, sync:
     ]
 
 
-def test_a_table_that_is_not_handed_out_fails_alone(api: FunctionsApi, sync: SyncRun) -> None:
+def test_a_table_without_urls_fails_alone(api: FunctionsApi, sync: SyncRun) -> None:
     api.put("shop.orders", NUMBERS)
     api.put("shop.customers", "select 1 as id")
     api.withheld.add("shop.orders")
@@ -169,7 +171,7 @@ def test_a_table_that_is_not_handed_out_fails_alone(api: FunctionsApi, sync: Syn
     assert (list(report.failed), report.updated) == (["shop.orders"], ["shop.customers"])
 
 
-def test_files_that_are_no_parquet_fail_their_table_only(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+def test_files_that_are_not_parquet_fail_only_their_table(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
     api.put("shop.customers", "select 1 as id")
     api.put("shop.orders", NUMBERS)
     sync()
@@ -193,7 +195,7 @@ def test_a_large_file_is_fetched_in_pieces(api: FunctionsApi, sync: SyncRun, row
     assert [path.suffix for path in workspace.folder("shop.large").iterdir()] == [".parquet"]
 
 
-def test_pieces_that_an_earlier_run_left_are_not_fetched_again(
+def test_pieces_left_by_an_earlier_sync_are_not_fetched_again(
     api: FunctionsApi, sync: SyncRun, workspace: Workspace
 ) -> None:
     (file,) = api.put_bytes("shop.large", os.urandom(3 * pieces.PIECE))["files"]
@@ -223,7 +225,7 @@ def test_urls_are_requested_in_batches_and_again_before_they_expire(api: Functio
     assert len(api.bodies) == 4
 
 
-def test_tables_that_are_all_gone_are_asked_for_once(api: FunctionsApi, sync: SyncRun) -> None:
+def test_urls_of_tables_that_are_all_gone_are_requested_once(api: FunctionsApi, sync: SyncRun) -> None:
     for name in "abcdefgh":
         api.put(f"shop.{name}", "select 1 as id")
         api.withheld.add(f"shop.{name}")
@@ -232,7 +234,7 @@ def test_tables_that_are_all_gone_are_asked_for_once(api: FunctionsApi, sync: Sy
     assert api.count("/api/data/urls") == 1
 
 
-def test_a_fault_of_our_own_ends_the_sync_too(api: FunctionsApi, workspace: Workspace) -> None:
+def test_an_internal_error_ends_the_sync_too(api: FunctionsApi, workspace: Workspace) -> None:
     class Broken:
         def add(self, size: int) -> None:
             raise ZeroDivisionError(size)
@@ -245,7 +247,7 @@ def test_a_fault_of_our_own_ends_the_sync_too(api: FunctionsApi, workspace: Work
     assert str(error).startswith("internal error: ZeroDivisionError")
 
 
-def test_a_disk_that_can_not_be_written_to_is_reported(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+def test_a_disk_that_cannot_be_written_to_is_reported(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
     api.put("shop.orders", NUMBERS)
     workspace.parquet.mkdir(parents=True)
     (workspace.parquet / "shop").write_text("in the way")
@@ -275,7 +277,7 @@ def test_a_stalled_store_does_not_block_a_sync(
     assert "nothing arrived for" in report.failed["shop.orders"]
 
 
-def test_a_folder_in_the_place_of_a_file_is_named(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+def test_a_folder_in_place_of_a_file_is_named(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
     api.put("shop.orders", NUMBERS)
     sync()
     (file,) = workspace.folder("shop.orders").iterdir()

@@ -50,7 +50,7 @@ def elsewhere() -> Iterator[str]:
         ("admin", "There are no tables yet. To add a source, run: da admin sources add NAME --path FOLDER\n"),
     ],
 )
-def test_a_first_sync_without_tables_says_how_to_get_some(
+def test_a_first_sync_without_tables_explains_how_to_get_some(
     api: FunctionsApi, logged_in: Da, role: str, message: str
 ) -> None:
     api.answers["GET", "/api/me"] = [(200, {"email": "ann@example.com", "role": role})]
@@ -78,7 +78,7 @@ def test_a_first_sync_without_tables_says_how_to_get_some(
         ("create table x as select 1", "da query only reads. For tables of your own, open '"),
     ],
 )
-def test_a_table_that_is_not_there_is_answered_with_the_nearest(
+def test_for_an_unknown_table_the_nearest_is_suggested(
     shop: FunctionsApi, logged_in: Da, sql: str, message: str
 ) -> None:
     shop.declare("events.clicks", query_mode="remote")
@@ -91,13 +91,13 @@ def test_a_table_that_is_not_there_is_answered_with_the_nearest(
 
 
 @pytest.mark.parametrize("command", [["tables", "ordrs"], ["sync", "--table", "ordrs"]])
-def test_commands_name_the_nearest_table(shop: FunctionsApi, logged_in: Da, command: list[str]) -> None:
+def test_commands_suggest_the_nearest_table(shop: FunctionsApi, logged_in: Da, command: list[str]) -> None:
     assert shop.tables
     assert logged_in("sync").code == 0
     assert "did you mean 'orders'" in logged_in(*command).err
 
 
-def test_another_web_server_is_not_taken_for_ours(da: Da, elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_web_server_is_not_mistaken_for_ours(da: Da, elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
     message = f"da: '{elsewhere}' is a web server, but not an AI Data Analyst server; check the address and its port\n"
     assert da("login", "--server", elsewhere, "--token", "x") == Ran(1, "", message)
     monkeypatch.setenv("DA_SERVER", elsewhere)
@@ -124,14 +124,14 @@ def test_a_path_where_nothing_is_served_is_named(da: Da, elsewhere: str) -> None
         ("", "no server is configured"),
     ],
 )
-def test_an_address_that_is_none_is_explained(da: Da, address: str, message: str) -> None:
+def test_an_invalid_address_is_explained(da: Da, address: str, message: str) -> None:
     ran = da("login", "--server", address, "--token", "x")
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err
 
 
 @pytest.mark.parametrize("variable", ["DA_TOKEN", "DA_TOKEN_FILE"])
-def test_a_revoked_token_of_the_environment_is_named(
+def test_a_revoked_token_in_the_environment_is_reported(
     logged_in: Da, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
     (tmp_path / "token").write_text("da_revoked")
@@ -153,7 +153,7 @@ def test_a_server_with_broken_settings_is_explained(logged_in: Da, api: Function
 
 
 @pytest.mark.parametrize("content", ["{bad", "[" * 100_000, "\x00"])
-def test_a_damaged_configuration_is_named(da: Da, config_dir: Path, content: str) -> None:
+def test_a_damaged_configuration_file_is_named(da: Da, config_dir: Path, content: str) -> None:
     config_dir.mkdir()
     (config_dir / "config.json").write_text(content)
     ran = da("sync")
@@ -213,7 +213,7 @@ def test_settings_survive_a_login_and_a_login_survives_settings(logged_in: Da, a
     assert Config.read().login().token == TOKEN
 
 
-def test_logging_out_says_that_a_token_is_still_set(logged_in: Da, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logging_out_mentions_a_token_that_is_still_set(logged_in: Da, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DA_TOKEN", "x")
     assert logged_in("logout").out == "Logged out. DA_TOKEN is still set, and da uses the token in it.\n"
     assert json.loads(logged_in("logout", "--json").out) == {"was_logged_in": False}
@@ -259,7 +259,7 @@ def test_tables_are_printed_while_a_sync_of_the_server_runs(api: FunctionsApi, l
 
 
 @pytest.mark.slow
-def test_ctrl_c_says_what_continues_on_the_server(api: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_ctrl_c_reports_what_continues_on_the_server(api: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     assert logged_in("tables").code == 1
     runs = [{"source": "shop", "run_id": "r1"}, {"source": "crm", "run_id": "r2"}]
     orders = {"table": "orders", "status": "ok", "rows": 2, "size_bytes": 300}
@@ -277,7 +277,7 @@ def test_ctrl_c_says_what_continues_on_the_server(api: FunctionsApi, logged_in: 
         assert syncing.returncode == 130
 
 
-def test_runs_are_listed_with_what_came_of_them(api: FunctionsApi, logged_in: Da) -> None:
+def test_runs_are_listed_with_their_results(api: FunctionsApi, logged_in: Da) -> None:
     base = {"kind": "extract", "source": "shop", "started_at": "2026-03-27T12:00:00Z"}
     ended = {"finished_at": "2026-03-27T12:01:30Z"}
     api.answers["GET", "/api/sync/status"] = [

@@ -56,7 +56,7 @@ def test_both_names_of_a_table_read_it(give: Give, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("source", ["main", "temp", "system", "information_schema", "pg_catalog", "_da"])
-def test_a_source_named_as_something_of_duckdb_has_short_names_only(give: Give, ask: Ask, source: str) -> None:
+def test_a_source_named_like_a_schema_of_duckdb_has_short_names_only(give: Give, ask: Ask, source: str) -> None:
     assert give(**{f"{source}__orders": "orders"}) == []
     assert ask("select id from orders") == [(f"{source}.orders",)]
     assert ask("select 1 from information_schema.tables limit 1") == [(1,)]
@@ -94,7 +94,7 @@ def test_an_object_of_the_user_with_this_name_is_kept(give: Give, ask: Ask, thei
     assert ask("select id from shop.orders") == [(42,)]
 
 
-def test_a_schema_leaves_with_its_last_table_unless_the_user_uses_it(give: Give, ask: Ask) -> None:
+def test_a_schema_is_dropped_with_its_last_table_unless_the_user_uses_it(give: Give, ask: Ask) -> None:
     schemas = "select schema_name from duckdb_schemas() where database_name = 'analytics' order by 1"
     give(shop__orders="orders", crm__orders="crm_orders", erp__x="x")
     ask("create table crm.mine as select 1 as id")
@@ -141,7 +141,7 @@ def test_a_database_without_a_full_name_is_repaired(
     assert rows("select count(*) from shop.orders") == [(1000,)]
 
 
-def test_a_table_that_can_not_be_read_leaves_no_name_and_hurts_no_other(
+def test_a_table_that_cannot_be_read_leaves_no_name_and_affects_no_other(
     shop: FunctionsApi, sync: SyncRun, rows: Rows
 ) -> None:
     shop.put_bytes("shop.broken", b"no parquet at all")

@@ -115,7 +115,7 @@ def statuses(report: dict[str, Any]) -> dict[str, str]:
 TABLES = ("jira.issues", "keboola.orders", "keboola.salaries", "local.files")
 
 
-def test_an_older_system_moves_in_with_its_rights_and_data(
+def test_an_older_system_is_imported_with_its_rights_and_data(
     server: Host, admin: str, move: Move, old: Path, store: "Store"
 ) -> None:
     lying = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
@@ -185,7 +185,7 @@ def test_damaged_files_are_reported(move: Move, old: Path, store: "Store") -> No
     assert "would both be called 'a_b'" in error
 
 
-def test_newer_files_replace_older_ones_and_an_extract_of_the_source_replaces_both(
+def test_imported_files_are_replaced_by_newer_ones_and_by_an_extract(
     server: Host, admin: str, move: Move, old: Path, tmp_path: Path
 ) -> None:
     move()

@@ -90,7 +90,7 @@ VERSIONS = {
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("make", [legacy.make, legacy.make_unclosed])
-def test_each_version_is_read(root: Path, read: Read, version: int, make: Callable[..., Path]) -> None:
+def test_a_state_of_each_version_is_read(root: Path, read: Read, version: int, make: Callable[..., Path]) -> None:
     make(root / "state/system.duckdb", *VERSIONS[version])
     state = read().state
     assert state.version == version
@@ -106,7 +106,7 @@ def test_times_are_written_in_a_portable_form(root: Path, read: Read) -> None:
     assert row["registered_at"] == "2025-01-02T03:04:05.678000"
 
 
-def test_secrets_stay_where_they_are(root: Path, read: Read) -> None:
+def test_secrets_are_not_exported(root: Path, read: Read) -> None:
     tokens = "update users set reset_token = 'hunter2', setup_token = 'hunter2' where id = 'u-bob'"
     codes = "insert into pending_codes values ('hunter2', 1, now())"
     legacy.make(root / "state/system.duckdb", legacy.V2, legacy.PEOPLE, tokens, codes)
@@ -120,7 +120,7 @@ def test_secrets_stay_where_they_are(root: Path, read: Read) -> None:
     }
 
 
-def test_a_text_contains_nothing_that_json_can_not(root: Path, read: Read) -> None:
+def test_texts_contain_nothing_that_json_cannot_represent(root: Path, read: Read) -> None:
     legacy.make(
         root / "state/system.duckdb",
         legacy.V2,
@@ -157,7 +157,7 @@ def test_a_state_that_is_being_written_is_refused(root: Path, monkeypatch: pytes
         read_state(path)
 
 
-def test_a_folder_of_something_else_is_refused(read: Read) -> None:
+def test_a_folder_without_an_older_system_is_refused(read: Read) -> None:
     with pytest.raises(DaError, match="give the older system's DATA_DIR"):
         read()
 
@@ -270,7 +270,7 @@ def test_other_files_are_reported(root: Path, read: Read) -> None:
 
 
 @pytest.mark.parametrize(("size", "parts"), [(0, 1), (1, 1), (9, 1), (10, 1), (11, 2), (20, 2), (25, 3)])
-def test_a_file_is_the_sum_of_its_parts(tmp_path: Path, size: int, parts: int) -> None:
+def test_a_file_is_the_concatenation_of_its_parts(tmp_path: Path, size: int, parts: int) -> None:
     path = tmp_path / "a"
     path.write_bytes(bytes(range(size)))
     cut = in_parts(path, tmp_path, 10)

@@ -81,7 +81,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
         return process.communicate()
 
 
-def test_ctrl_c_keeps_what_has_arrived(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_after_ctrl_c_downloaded_files_are_kept(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     with stuck_sync(shop) as process:
         until_arrived(workspace, 2, process)
         process.send_signal(signal.SIGINT)
@@ -106,7 +106,7 @@ def test_a_killed_first_sync_is_resumed(shop: FunctionsApi, logged_in: Da, works
     assert views(workspace) == 3
 
 
-def test_a_killed_sync_leaves_the_mirror_as_it_was(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_a_killed_sync_leaves_the_mirror_unchanged(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     assert logged_in("sync").code == 0
     for name in "abc":
         shop.put(f"shop.{name}", f"select '{name}' as name, id + 1::hugeint as id from ({NUMBERS})")
@@ -166,13 +166,13 @@ def _until_views(workspace: Workspace, number: int, seen: list[int]) -> None:
     seen.append(found)
 
 
-def test_a_sync_without_news_loads_neither_duckdb_nor_rich(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
+def test_a_sync_without_changes_loads_neither_duckdb_nor_rich_nor_the_parser(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
     assert logged_in("sync").code == 0
     code = """
 import sys
 from da.main import execute
 code = execute(["sync"])
-heavy = {"duckdb", "rich", "httpx", "concurrent.futures", "urllib.request"} & set(sys.modules)
+heavy = {"duckdb", "_duckdb", "rich", "typer", "httpx", "concurrent.futures", "urllib.request"} & set(sys.modules)
 assert (code, heavy) == (0, set()), (code, heavy)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -198,7 +198,7 @@ def dying_in(
             yield
 
 
-def test_after_a_sync_that_died_the_server_may_go_back_to_what_was_there_before(
+def test_after_a_sync_that_died_the_server_may_return_to_its_earlier_tables(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert logged_in("sync").code == 0

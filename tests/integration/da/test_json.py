@@ -9,7 +9,7 @@ import pytest
 import typer
 
 import da
-from da.main import app
+from da.app import app
 from tests.processes import BOOTSTRAP_SECRET, host
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
@@ -50,14 +50,14 @@ ROOT = typer.main.get_command(app)
 ALL = dict(commands(ROOT, ROOT.make_context("da", [], resilient_parsing=True)))
 
 
-def test_every_command_has_json_and_a_schema_and_no_schema_is_left_over() -> None:
+def test_every_command_with_json_has_a_schema_and_no_schema_is_unused() -> None:
     speaking = {name for name, command in ALL.items() if any("--json" in each.opts for each in command.params)}
     assert set(ALL) - speaking == {"help"}
     assert speaking - FORMER == set(SCHEMAS)
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
-def test_every_schema_is_one(name: str) -> None:
+def test_every_schema_is_valid(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
     assert SCHEMAS[name]["title"] == f"da {name.replace('.', ' ')} --json"
     assert set(SCHEMAS[name]) & {"type", "$ref", "anyOf", "oneOf", "allOf"}
@@ -82,7 +82,7 @@ class Checked:
 @pytest.mark.long
 @pytest.mark.server
 @pytest.mark.slow
-def test_the_output_of_commands_fits_their_schemas(
+def test_the_output_of_commands_matches_their_schemas(
     da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = tmp_path / "files"
@@ -139,7 +139,7 @@ def test_the_output_of_commands_fits_their_schemas(
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_the_output_of_jira_commands_fits_their_schemas(
+def test_the_output_of_jira_commands_matches_their_schemas(
     da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.doubles.jira.server import serving

@@ -45,7 +45,7 @@ def parts(workspace: Workspace) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (workspace.root / ".da/tables").iterdir()}
 
 
-def test_a_change_writes_the_part_of_its_source(
+def test_a_change_writes_only_the_part_of_its_source(
     many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     assert logged_in("sync").code == 0
@@ -81,7 +81,7 @@ def test_only_an_added_and_a_removed_source_change(
     assert schemas == {"_da", "new", *(f"s{n:02}" for n in range(20) if n != 3)}
 
 
-def test_a_state_in_one_file_of_an_older_version_is_read(
+def test_the_single_state_file_of_an_older_version_is_read(
     many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     assert logged_in("sync").code == 0
@@ -118,7 +118,7 @@ def test_without_a_part_the_next_sync_compares_everything(
         assert len(workspace.state().tables) == 240
 
 
-def test_a_part_that_is_damaged_within_is_removed(many: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_a_part_with_damaged_content_is_removed(many: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     assert logged_in("sync").code == 0
     path = next((workspace.root / ".da/tables").iterdir())
     path.write_bytes(path.read_bytes()[:-20] + b"x" * 20)
@@ -172,7 +172,7 @@ def test_a_query_waits_for_a_sync_that_is_changing_the_database(
         leaving.join()
 
 
-def test_killed_at_any_point_a_sync_leaves_one_of_both_states(
+def test_a_sync_killed_at_any_point_leaves_the_old_or_the_new_state(
     api: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     api.lists_sources = True
@@ -222,7 +222,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the layout of a lock is that of Linux")
-def test_a_large_database_is_opened_while_its_changes_are_requested_but_not_for_long(
+def test_a_large_database_is_opened_while_its_changes_are_requested_and_soon_closed(
     thousands: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     command, seen = [sys.executable, "-S", "-c", _PROBE, str(workspace.duckdb)], list[str]()
@@ -264,6 +264,68 @@ def test_a_large_database_is_opened_while_its_changes_are_requested_but_not_for_
     thousands.withheld.clear()
     assert logged_in("sync").code == 0
     assert rows("select n from rows_07") == [(4,)]
+
+
+_CATALOG = """
+select schema_name, view_name, sql, comment, column_count, null, null from duckdb_views() where not internal
+union all
+select schema_name, table_name, column_name, comment, column_index, data_type, null from duckdb_columns()
+where not internal and schema_name != '_da' order by all
+"""
+
+
+def test_views_that_were_created_in_memory_are_like_all_others(
+    thousands: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    thousands.put("s07.rows_07", "select 2 as n, 'x' as word")
+    described = [{"name": "n", "type": "INTEGER", "description": "it's a number"}, {"name": "word", "type": "VARCHAR"}]
+    thousands.tables["s07.rows_07"] |= {"description": "changed", "columns": described}
+    thousands.declare("s07.added", columns=described)
+    thousands.withdraw("s07.t07_03")
+    assert logged_in("sync").code == 0
+    assert Path(f"{workspace.duckdb}.wal").exists()
+    copied = rows(_CATALOG)
+    assert {("main", "rows_07", "n", "it's a number", 1, "INTEGER", None)} < {*copied}
+    for path in (workspace.duckdb, Path(f"{workspace.duckdb}.wal")):
+        path.unlink()
+    assert logged_in("sync").code == 0
+    assert rows(_CATALOG) == copied
+
+
+def test_what_cannot_be_created_in_memory_changes_nothing_else(
+    thousands: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    with duckdb.connect(workspace.duckdb) as connection:
+        connection.execute("drop view rows_07; create view rows_07 as select 42 as answer")
+        connection.execute("create schema added; create table added.mine as select 43 as answer")
+    thousands.put("s07.rows_07", "select 2 as n")
+    assert "has no view 'rows_07'" in logged_in("sync").err
+    asked = "select n, (select answer from rows_07) from s07.rows_07"
+    assert rows(asked) == [(2, 42)]
+    thousands.put("s07.rows_07", "select 3 as n")
+    thousands.put("s07.good", "select 4 as n")
+    thousands.put_bytes("s07.bad", b"no parquet at all")
+    ran = logged_in("sync")
+    assert (ran.code, "s07.bad: can't read its files as a table" in ran.err) == (1, True)
+    assert rows(asked) == [(3, 42)]
+    assert rows("select n, (select answer from added.mine) from good") == [(4, 43)]
+    del thousands.tables["s07.bad"]
+    thousands.put("s07.rows_07", "select 5 as n")
+    with read_elsewhere(workspace.duckdb):
+        assert logged_in("sync").code == 0
+    assert rows(asked) == [(5, 42)]
+
+
+def test_a_mirror_that_only_looks_intact_is_compared_as_a_whole(
+    thousands: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    for path in workspace.folder("s06.rows_06").iterdir():
+        path.unlink()
+    thousands.put("s07.rows_07", "select 2 as n")
+    thousands.forget()
+    assert logged_in("sync").code == 0
+    assert (thousands.counts()["GET /api/sync/sources"], thousands.count("/files/")) == (1, 2)
+    assert rows("select n from rows_07 union all select n from s06.rows_06") == [(2,), (1,)]
 
 
 def test_a_sync_that_fails_while_a_large_database_is_opened_closes_it(
@@ -329,7 +391,7 @@ def test_changes_of_a_large_database_stay_in_its_log_until_it_is_copied(large: P
     assert _asked(large, "select count(*) from _da.tables") == [(2100,)]
 
 
-def test_a_log_that_was_taken_away_before_a_crash_is_put_back(tmp_path: Path) -> None:
+def test_a_log_moved_aside_before_a_crash_is_restored(tmp_path: Path) -> None:
     path = tmp_path / "analytics.duckdb"
     publish(path, [_empty("shop.orders")])
     code = f"""
@@ -359,7 +421,7 @@ def test_writes_of_the_user_during_a_copy_are_kept(tmp_path: Path) -> None:
     assert _asked(path, "select answer, (select count(*) from shop.items) from mine") == [(42, 0)]
 
 
-def test_a_view_of_ours_whose_table_has_another_name_now_is_dropped(tmp_path: Path) -> None:
+def test_a_view_of_ours_is_dropped_when_its_table_has_a_new_name(tmp_path: Path) -> None:
     path = tmp_path / "analytics.duckdb"
     orders = _empty("shop.orders")
     publish(path, [replace(orders, table=replace(orders.table, view="shop_orders")), _empty("crm.people")])
@@ -385,7 +447,7 @@ def test_a_new_database_gets_the_views_of_all_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database at all"])
-def test_only_a_database_is_opened_in_place(tmp_path: Path, content: bytes | None) -> None:
+def test_a_missing_or_invalid_database_is_not_opened_in_place(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "analytics.duckdb"
     if content is not None:
         path.write_bytes(content)

@@ -105,7 +105,7 @@ def test_a_user_logs_in_with_a_code_from_another_machine(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "made.up.code\n", "x\n", "ABCD2345\n"])
-def test_a_wrong_code_logs_nobody_in(desk: Desk, code: str) -> None:
+def test_a_wrong_code_is_refused(desk: Desk, code: str) -> None:
     done = desk.da("login", "--server", desk.server.url, "--no-browser", stdin=code)
     assert done.returncode == 1
     assert "code" in done.stderr
@@ -123,7 +123,7 @@ def test_a_session_is_renewed_by_itself(desk: Desk) -> None:
     assert desk.da("auth", "whoami").returncode == 0  # as who missed the answer
 
 
-def test_a_session_that_ended_says_what_to_do(desk: Desk) -> None:
+def test_after_the_end_of_a_session_da_explains_what_to_do(desk: Desk) -> None:
     desk.da("login", "--server", desk.server.url, "--browser")
     desk.save(expires_at=0.0, refresh_token="worn.out.token")
     done = desk.da("auth", "whoami")
@@ -131,7 +131,7 @@ def test_a_session_that_ended_says_what_to_do(desk: Desk) -> None:
     assert re.search(r"session at \S+ has expired; run: da login", done.stderr)
 
 
-def test_logging_out_ends_the_session_at_the_server(desk: Desk) -> None:
+def test_logging_out_ends_the_session_on_the_server(desk: Desk) -> None:
     desk.da("login", "--server", desk.server.url, "--browser")
     kept = desk.saved
     assert desk.da("auth", "logout").stdout == "Logged out.\n"

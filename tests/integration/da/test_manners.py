@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import typer
 
+from da.app import SECTIONS, app
 from da.help import texts_of
-from da.main import SECTIONS, app
 from da.text import has_color, listing, local_day, local_time, painted
 from tests.doubles.functions_api import TOKEN, FunctionsApi
 from tests.integration.da.conftest import Da
@@ -34,7 +34,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("path", [path for path, _ in ALL], ids=" ".join)
-def test_every_command_has_a_sentence_examples_and_help_on_each_option(path: tuple[str, ...]) -> None:
+def test_every_command_has_a_summary_examples_and_help_for_each_option(path: tuple[str, ...]) -> None:
     command = dict(ALL)[path]
     text, examples = texts_of(command)
     assert text.partition("\n\n")[0].endswith(".")
@@ -63,7 +63,7 @@ def test_help_is_grouped_by_task(da: Da) -> None:
 
 
 @pytest.mark.parametrize("path", [[], ["sync"], ["admin"], ["admin", "grants", "add"]])
-def test_h_help_and_the_command_help_are_the_same(da: Da, path: list[str]) -> None:
+def test_dash_h_dash_dash_help_and_the_command_help_are_the_same(da: Da, path: list[str]) -> None:
     assert da(*path, "-h").out == da(*path, "--help").out == da("help", *path).out
 
 
@@ -101,7 +101,7 @@ def test_defaults_are_shown(da: Da) -> None:
         ("admin audit --since yesterday", "'yesterday' is not a valid time (expected something like 2h, 7d"),
     ],
 )
-def test_a_wrong_call_says_what_is_meant(logged_in: Da, typed: str, message: str) -> None:
+def test_a_wrong_invocation_suggests_what_may_be_meant(logged_in: Da, typed: str, message: str) -> None:
     ran = logged_in(*typed.split())
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err
@@ -158,7 +158,7 @@ def test_a_list_fits_and_keeps_all_text(width: int) -> None:
     assert len("".join("".join(lines).split())) >= 3 * len("".join(text.split()))
 
 
-def test_a_list_on_no_terminal_has_one_line_per_row() -> None:
+def test_a_list_without_a_terminal_has_one_line_per_row() -> None:
     lines, hidden = listing(["a", "b"], [["x" * 300, "y z " * 100]], optional=["a"])
     assert (len(lines), hidden) == (3, [])
 
@@ -191,7 +191,7 @@ def test_v_prints_requests_without_secrets(logged_in: Da, api: FunctionsApi) -> 
     assert "GET" not in logged_in("-v", "tables").err + logged_in("status").err
 
 
-def test_every_module_of_a_command_is_there() -> None:
+def test_every_listed_command_exists() -> None:
     for commands in SECTIONS.values():
         for target in commands.values():
             module, _, name = target.partition(":")

@@ -84,7 +84,7 @@ def test_a_choice_follows_a_person_to_another_laptop(
         (("--only", "shop"), 1, "the id of a table such as shop.orders"),
     ],
 )
-def test_what_is_no_choice_is_refused(
+def test_an_invalid_choice_is_refused(
     da: Da, running: tuple[Host, str], arguments: tuple[str, ...], code: int, text: str
 ) -> None:
     assert da("login", "--server", running[0].url, "--token", running[1]).code == 0

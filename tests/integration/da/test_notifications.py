@@ -19,7 +19,7 @@ SCHEMAS = Path(package.__file__).parent / "schemas"
 
 
 @pytest.mark.server
-def test_channels_are_set_up_and_tried(
+def test_channels_are_set_up_and_tested(
     da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tests.doubles.chats import TOKEN, slack, telegram

@@ -63,7 +63,7 @@ def ann(da: Da, server: Host, eve: Person) -> Iterator[Person]:
     eve("admin", "users", "remove", "ann@example.com", "--yes")
 
 
-def test_a_user_is_changed_shut_out_and_let_in(eve: Person, ann: Person) -> None:
+def test_a_user_is_changed_deactivated_and_reactivated(eve: Person, ann: Person) -> None:
     assert (
         eve("admin", "users", "set-role", "Ann@example.com", "viewer") == "ann@example.com now has the role viewer.\n"
     )
@@ -77,7 +77,7 @@ def test_a_user_is_changed_shut_out_and_let_in(eve: Person, ann: Person) -> None
     assert eve.json("admin", "users", "activate", "ann@example.com")["active"]
 
 
-def test_the_last_administrator_stays(eve: Person) -> None:
+def test_the_last_administrator_cannot_be_removed(eve: Person) -> None:
     for arguments in (["set-role", "eve@example.com", "viewer"], ["deactivate", "eve@example.com"]):
         assert "give another user the role admin first" in eve("admin", "users", *arguments, code=1)
     assert "give another user the role admin first" in eve(
@@ -85,7 +85,7 @@ def test_the_last_administrator_stays(eve: Person) -> None:
     )
 
 
-def test_an_invitation_is_printed_where_no_mails_are_sent(eve: Person, server: Host, ann: Person) -> None:
+def test_an_invitation_is_printed_if_no_mail_can_be_sent(eve: Person, server: Host, ann: Person) -> None:
     assert f"  {server.url}/auth/password/set?token=" in eve("admin", "users", "invite", "ann@example.com")
     invited = eve.json("admin", "users", "add", "bob@example.com", "--invite")
     assert (invited["token"], invited["invitation"]["mailed"]) == (None, False)
@@ -93,7 +93,7 @@ def test_an_invitation_is_printed_where_no_mails_are_sent(eve: Person, server: H
     assert "ann@example.com" in ann("auth", "whoami")
 
 
-def test_groups_pass_on_what_they_are_granted_and_access_is_explained(eve: Person, ann: Person) -> None:
+def test_groups_pass_on_their_grants_and_access_is_explained(eve: Person, ann: Person) -> None:
     eve("admin", "groups", "add", "sales")
     assert eve("admin", "groups", "join", "sales", "ann@example.com") == "ann@example.com is now a member of sales.\n"
     eve("admin", "grants", "add", "sales", "shop.in.c-main.*", "--group")
@@ -116,7 +116,7 @@ def test_groups_pass_on_what_they_are_granted_and_access_is_explained(eve: Perso
     assert "an administrator can change it" in ann("admin", "access", code=1)
 
 
-def test_access_is_asked_for_and_granted_or_denied(eve: Person, ann: Person) -> None:
+def test_access_is_requested_and_granted_or_denied(eve: Person, ann: Person) -> None:
     for table in ("shop.orders", "shop.none"):
         assert (
             ann("request", table, "--reason", "the report")
@@ -150,7 +150,7 @@ def test_tokens_of_others_are_listed_and_revoked(eve: Person) -> None:
     assert all(each["revoked_at"] for each in eve.json("admin", "tokens", "list", "-u", "ann@example.com"))
 
 
-def test_earlier_names_still_work(eve: Person, ann: Person) -> None:
+def test_earlier_names_of_commands_still_work(eve: Person, ann: Person) -> None:
     assert "ann@example.com" in eve("admin", "list-users")
     assert eve.json("admin", "grant", "ann@example.com", "shop.orders")["table"] == "shop.orders"
     assert ann("sync").startswith("Updated shop.orders")

@@ -48,7 +48,7 @@ def test_the_page_is_self_contained_and_escaped(da: Da, here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz", "t.json", "t.jsonl", "t.parquet"])
-def test_formats(da: Da, here: Path, name: str) -> None:
+def test_files_of_every_format_are_profiled(da: Da, here: Path, name: str) -> None:
     options = {
         "csv": "csv, header",
         "tsv": "csv, header, delimiter '\t'",

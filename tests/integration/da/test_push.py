@@ -20,7 +20,7 @@ SCHEMA = Path(package.__file__).parent / "schemas/push.json"
 
 
 @pytest.mark.server
-def test_notes_are_handed_in_once_without_secrets(
+def test_notes_are_submitted_once_without_secrets(
     da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(*arguments: str, code: int = 0) -> Any:

@@ -46,7 +46,7 @@ def test_the_limit_is_exact(mirror: Da, limit: str, shown: int, truncated: bool)
     assert bool(ran.err) is truncated
 
 
-def test_csv_is_what_others_read(mirror: Da) -> None:
+def test_csv_can_be_read_by_other_programs(mirror: Da) -> None:
     ran = mirror(
         "query",
         """select 'a,"b"' as "odd, name", null as n, '' as e, 'x\ny' as lines, now() is null as no, 1.50::decimal(9,2) as d""",
@@ -81,24 +81,43 @@ def test_json_is_exact(mirror: Da) -> None:
     ]
 
 
+def test_json_of_nested_values_is_valid_and_complete(mirror: Da) -> None:
+    sql = """
+        select {'a': 'nan'::double} as struct, ['inf'::float, 1] as list, map {'k': '-inf'::double} as map, 'NaN' as text,
+            row(1, row(2, 'b')) as row, [row(3, 4)] as rows, union_value(u := row(5, 6)) as union
+    """
+    ran = mirror("query", sql, "--format", "json")
+    assert json.loads(ran.out, parse_constant=pytest.fail) == [
+        {
+            "struct": {"a": None},
+            "list": [None, 1],
+            "map": {"k": None},
+            "text": "NaN",
+            "row": {"_1": 1, "_2": {"_1": 2, "_2": "b"}},
+            "rows": [{"_1": 3, "_2": 4}],
+            "union": {"tag": "u", "u": {"_1": 5, "_2": 6}},
+        }
+    ]
+
+
 def test_json_of_no_rows_is_an_empty_list(mirror: Da) -> None:
     assert json.loads(mirror("query", "select 1 where false", "-f", "json").out) == []
 
 
-def test_times_with_a_zone_show_in_utc(mirror: Da) -> None:
+def test_times_with_a_zone_are_shown_in_utc(mirror: Da) -> None:
     assert "2026-06-01 10:00:00+00" in mirror("query", "select '2026-06-01 12:00:00+02'::timestamptz as t").out
 
 
-def test_columns_of_one_name_are_told_apart(mirror: Da) -> None:
+def test_columns_of_the_same_name_are_distinguished(mirror: Da) -> None:
     assert mirror("query", "select 1 as a, 2 as a", "-f", "csv").out == "a,a_1\n1,2\n"
 
 
-def test_sql_comes_from_a_file(mirror: Da, tmp_path: Path) -> None:
+def test_sql_can_be_read_from_a_file(mirror: Da, tmp_path: Path) -> None:
     (tmp_path / "q.sql").write_text("-- how many\nselect count(*) as n from orders; -- done\n", encoding="utf-8")
     assert mirror("query", "--file", str(tmp_path / "q.sql"), "-f", "csv").out == "n\n1500\n"
 
 
-def test_sql_comes_from_stdin(mirror: Da) -> None:  # noqa: ARG001
+def test_sql_can_be_read_from_stdin(mirror: Da) -> None:  # noqa: ARG001
     for arguments in ([], ["-"]):
         command = [sys.executable, "-m", "da", "query", *arguments, "-f", "csv"]
         ran = subprocess.run(command, input="select 1 as one", capture_output=True, text=True, check=True)
@@ -166,13 +185,13 @@ def test_an_error_in_the_middle_of_the_rows_is_reported(mirror: Da) -> None:
     assert "late" in ran.err
 
 
-def test_without_a_mirror_it_says_what_to_do(da: Da, workspace: Workspace) -> None:
+def test_without_a_mirror_a_query_explains_what_to_do(da: Da, workspace: Workspace) -> None:
     ran = da("query", "select 1")
     assert ran.code == 1
     assert ran.err == f"da: there is no mirror in '{workspace.root}' yet; to create it, run: da sync\n"
 
 
-def test_sql_and_a_file_are_too_much(mirror: Da) -> None:
+def test_sql_together_with_a_file_is_a_usage_error(mirror: Da) -> None:
     assert mirror("query", "select 1", "--file", "x.sql").code == 2
 
 
@@ -184,13 +203,13 @@ def test_a_missing_file_is_reported(mirror: Da) -> None:
     )
 
 
-def test_a_closed_pipe_is_not_an_error(mirror: Da) -> None:  # noqa: ARG001
+def test_a_pipe_closed_in_the_middle_of_rows_is_not_an_error(mirror: Da) -> None:  # noqa: ARG001
     command = f"{sys.executable} -m da query 'select * from range(1000000)' -n 0 -f csv | head -n 2"
     ran = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "range\n0\n", "")
 
 
-def test_missing_files_of_the_mirror_are_explained(mirror: Da, workspace: Workspace) -> None:
+def test_an_error_about_missing_files_of_the_mirror_explains_what_to_do(mirror: Da, workspace: Workspace) -> None:
     shutil.rmtree(workspace.parquet)
     ran = mirror("query", "from orders")
     assert ran.code == 1
@@ -207,7 +226,7 @@ def test_files_are_read_as_editors_and_powershell_write_them(
     assert json.loads(mirror("query", "--json", "--file", str(tmp_path / "žofie.sql")).out) == [{"name": "Žofie"}]
 
 
-def test_a_file_that_is_no_text_is_named(mirror: Da, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_named(mirror: Da, tmp_path: Path) -> None:
     (tmp_path / "x.sql").write_bytes(b"\x80")
     ran = mirror("query", "--file", str(tmp_path / "x.sql"))
     assert ran.err == f"da: can't read the SQL in '{tmp_path / 'x.sql'}': it is not UTF-8 text; save it as UTF-8\n"
@@ -224,14 +243,14 @@ def test_output_that_does_not_fit_is_an_error(mirror: Da) -> None:  # noqa: ARG0
 
 
 @pytest.mark.parametrize("command", ["", "--help", "sync -h", "query 'from range(100000)' -n 0"])
-def test_a_closed_pipe_is_no_error(mirror: Da, command: str) -> None:  # noqa: ARG001
+def test_a_pipe_closed_at_once_is_not_an_error(mirror: Da, command: str) -> None:  # noqa: ARG001
     line = f"{sys.executable} -m da {command} | true; echo ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     assert (ran.stdout.splitlines()[-1] in {"0", "2"}, ran.stderr) == (True, "")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows passes arguments as text")
-def test_sql_is_understood_in_a_locale_of_ascii(mirror: Da) -> None:  # noqa: ARG001
+def test_sql_of_any_letters_works_in_an_ascii_locale(mirror: Da) -> None:  # noqa: ARG001
     command = [sys.executable, "-X", "utf8=0", "-m", "da", "query", "select 'Žofie → ✓' as x", "--format", "csv"]
     environ = {**os.environ, "LC_ALL": "C"}
     ran = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=environ)

@@ -39,7 +39,7 @@ class Company:
 
 
 @pytest.mark.server
-def test_rules_come_and_go(  # noqa: PLR0915 - one story on one server
+def test_rules_of_the_server_appear_and_disappear_in_the_workspace(  # noqa: PLR0915 - one story on one server
     da: "Da", cloud: "Cloud", tmp_path: Path, config_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)

@@ -133,7 +133,7 @@ def number(con: duckdb.DuckDBPyConnection, sql: str) -> float:
     return float(row[0])
 
 
-def test_the_same_seed_gives_the_same_bytes_on_every_machine_and_duckdb(tmp_path: Path) -> None:
+def test_the_same_seed_yields_the_same_bytes_on_every_machine_and_duckdb(tmp_path: Path) -> None:
     generate("xs", 42, "csv", tmp_path)
     assert digest(tmp_path) == BYTES_OF_XS_42
 
@@ -150,7 +150,7 @@ def test_the_number_of_threads_does_not_change_a_byte(tmp_path: Path) -> None:
     assert digest(tmp_path / "many") == digest(tmp_path / "one")
 
 
-def test_another_seed_gives_other_data_of_the_same_size(tmp_path: Path) -> None:
+def test_another_seed_yields_other_data_of_the_same_size(tmp_path: Path) -> None:
     generate("xs", 1, "csv", tmp_path / "1")
     generate("xs", 2, "csv", tmp_path / "2")
     for table in TABLES:
@@ -205,7 +205,7 @@ def test_foreign_keys_hold(shop: duckdb.DuckDBPyConnection, table: str, column: 
 
 
 @pytest.mark.parametrize("wrong", NOT_AS_IT_SHOULD_BE)
-def test_nothing_contradicts_itself(shop: duckdb.DuckDBPyConnection, wrong: str) -> None:
+def test_the_data_is_consistent(shop: duckdb.DuckDBPyConnection, wrong: str) -> None:
     assert number(shop, f"select count(*) from (select 1 {NOT_AS_IT_SHOULD_BE[wrong]})") == 0
 
 
@@ -222,7 +222,7 @@ def test_new_sample_data_replaces_old(tmp_path: Path) -> None:
     assert digest(tmp_path) == BYTES_OF_XS_42
 
 
-def test_a_file_that_is_no_sample_data_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_sample_data_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("mine")
     with pytest.raises(FileExistsError, match=r"orders\.csv' exists and is not sample data"):
         generate("xs", 42, "csv", tmp_path)
@@ -230,7 +230,7 @@ def test_a_file_that_is_no_sample_data_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "orders.csv").read_text() == "mine"
 
 
-def test_a_folder_with_a_quote_in_its_name_is_written_to(tmp_path: Path) -> None:
+def test_sample_data_can_be_written_to_a_folder_with_a_quote_in_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "o'hara; drop"
     generate("xs", 42, "csv", folder)
     assert digest(folder) == BYTES_OF_XS_42

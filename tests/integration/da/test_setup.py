@@ -63,7 +63,9 @@ def env(project: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
-def test_from_the_first_question_to_the_mirrored_table(typed: Typed, ready: FunctionsApi, project: Path) -> None:
+def test_setup_leads_from_the_first_question_to_the_mirrored_table(
+    typed: Typed, ready: FunctionsApi, project: Path
+) -> None:
     ran = typed("Example.com", "", "Ann@Example.com", "", "sources/shop", "", ready.address)
     assert (ran.code, ran.err) == (0, "")
     assert "Created the first administrator ann@example.com and logged in." in ran.out
@@ -72,7 +74,7 @@ def test_from_the_first_question_to_the_mirrored_table(typed: Typed, ready: Func
     assert len(list((project / "analysis/server/parquet/shop/orders").iterdir())) == 1
 
 
-def test_the_files_say_what_was_answered(da: Da, project: Path) -> None:
+def test_the_files_contain_the_answers(da: Da, project: Path) -> None:
     da("setup", *options("http://127.0.0.1:1", name='Ex. ${A} "Č"'))
     text = (project / "config/instance.yaml").read_text()
     assert 'name: "Ex. $${A} \\"Č\\""' in text
@@ -135,7 +137,7 @@ def test_after_a_lost_bootstrap_answer_the_same_token_is_requested(da: Da, ready
     assert json.loads((project / ".setup.json").read_text())["token"] is None
 
 
-def test_files_that_say_something_else_stay(da: Da, project: Path) -> None:
+def test_files_that_contradict_the_answers_are_kept(da: Da, project: Path) -> None:
     (project / ".env").write_text("SOURCES=/elsewhere\n")
     ran = da("setup", *options("http://127.0.0.1:1"))
     assert (ran.code, "--force" in ran.err, ran.err.count("\n")) == (1, True, 1)
@@ -143,7 +145,7 @@ def test_files_that_say_something_else_stay(da: Da, project: Path) -> None:
     assert (project / ".env").read_text() == "SOURCES=/elsewhere\n"
 
 
-def test_a_file_that_says_nothing_else_is_completed(da: Da, project: Path) -> None:
+def test_a_file_that_does_not_contradict_the_answers_is_completed(da: Da, project: Path) -> None:
     """As `make configure` has written it."""
     (project / ".env").write_text("# ours\nSECRET_KEY=old\nSOURCES=\nPORT=\nSMTP_HOST=smtp.example.com\n# end")
     da("setup", *options("http://127.0.0.1:1"))
@@ -162,7 +164,7 @@ def test_a_file_that_says_nothing_else_is_completed(da: Da, project: Path) -> No
     assert (project / ".env").read_bytes() == before
 
 
-def test_other_answers_need_force_which_keeps_secrets_and_a_backup(da: Da, project: Path) -> None:
+def test_changed_answers_need_force_which_keeps_secrets_and_a_backup(da: Da, project: Path) -> None:
     da("setup", *options("http://127.0.0.1:1"))
     before, text = env(project), (project / "config/instance.yaml").read_text()
     with (project / ".env").open("a") as file:
@@ -178,7 +180,7 @@ def test_other_answers_need_force_which_keeps_secrets_and_a_backup(da: Da, proje
     assert env(project) == {**before, "SMTP_HOST": "smtp.example.com # ours"}
 
 
-def test_a_folder_elsewhere_leaves_room_for_others_beside_it(da: Da, project: Path, tmp_path: Path) -> None:
+def test_for_a_folder_elsewhere_its_parent_becomes_the_folder_of_sources(da: Da, project: Path, tmp_path: Path) -> None:
     (tmp_path / "exports" / "erp").mkdir(parents=True)
     (tmp_path / "exports" / "erp" / "invoices.csv").write_text("id\n1\n")
     da("setup", *options("http://127.0.0.1:1", data=str(tmp_path / "exports" / "erp")))
@@ -224,14 +226,14 @@ def test_without_a_terminal_missing_answers_are_errors(da: Da, project: Path) ->
     assert (ran.code, ran.err) == (2, "da: --yes needs answers without a default: give --domain, --email\n")
 
 
-def test_elsewhere_than_in_the_project_it_does_nothing(da: Da, project: Path) -> None:
+def test_outside_the_project_setup_does_nothing(da: Da, project: Path) -> None:
     (project / "docker-compose.yml").unlink()
     ran = da("setup", *options("http://127.0.0.1:1"))
     assert (ran.code, "change to the project folder first" in ran.err) == (2, True)
     assert [path.name for path in project.iterdir()] == ["sources"]
 
 
-def test_a_server_that_is_not_there_yet_is_to_be_started(da: Da, project: Path) -> None:
+def test_for_a_server_that_is_not_running_setup_explains_how_to_start_it(da: Da, project: Path) -> None:
     ran = da("setup", *options("http://127.0.0.1:1"))
     assert ran.code == 1
     assert f"in {project}:\n  docker compose up --build -d" in ran.err
@@ -259,7 +261,7 @@ TURNS: dict[str, tuple[tuple[str, str], tuple[int, Any], str]] = {
 
 
 @pytest.mark.parametrize("turn", TURNS)
-def test_a_wrong_turn_gets_a_clear_next_step(da: Da, ready: FunctionsApi, project: Path, turn: str) -> None:
+def test_every_mistake_gets_a_clear_next_step(da: Da, ready: FunctionsApi, project: Path, turn: str) -> None:
     assert project
     asked, answer, message = TURNS[turn]
     if turn == "not admin":
@@ -287,7 +289,7 @@ def test_a_damaged_progress_file_is_reported(da: Da, project: Path) -> None:
 
 
 @pytest.mark.server
-def test_the_kinds_of_sources_are_those_that_there_are() -> None:
+def test_every_type_of_source_is_offered() -> None:
     from analyst.connectors.source_types import SOURCE_TYPES
 
     assert {*AVAILABLE, *AFTERWARDS} == set(SOURCE_TYPES)

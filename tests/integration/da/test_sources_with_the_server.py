@@ -78,7 +78,7 @@ def test_a_source_that_cannot_work_is_not_added(eve: Laptop, files: Path, wrong:
     assert all(source["name"] != "new" for source in json.loads(eve.da("admin", "sources", "list", "--json")))
 
 
-def test_adding_shows_tables_types_and_what_is_ignored(eve: Laptop, files: Path) -> None:
+def test_adding_a_source_shows_tables_types_and_ignored_files(eve: Laptop, files: Path) -> None:
     printed = eve.da("admin", "sources", "add", "odd", "--path", f"{files}/odd")
     assert "failed: broken.csv:2: has 3 values where the header has 2" in printed
     assert "a BIGINT" in printed
@@ -93,7 +93,7 @@ def test_adding_shows_tables_types_and_what_is_ignored(eve: Laptop, files: Path)
     eve.da("admin", "sources", "remove", "odd", "--yes")
 
 
-def test_a_source_lives(eve: Laptop, files: Path) -> None:
+def test_a_source_is_added_previewed_changed_and_removed(eve: Laptop, files: Path) -> None:
     sources = ("admin", "sources")
     eve.da(*sources, "add", "shop", "--path", f"{files}/shop", "-o", "nullstr=NA")
     eve.da("admin", "sync", "shop")
@@ -133,7 +133,7 @@ def test_a_source_lives(eve: Laptop, files: Path) -> None:
     assert "did you mean" not in eve.da(*sources, "preview", "shop", code=1)
 
 
-def test_a_table_lives(eve: Laptop, files: Path) -> None:
+def test_a_table_is_registered_changed_and_removed(eve: Laptop, files: Path) -> None:
     eve.da("admin", "sources", "add", "till", "--path", f"{files}/shop")
     eve.da("admin", "sync", "till")
     tables = ("admin", "tables")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.duckdb
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
-def test_the_first_sync_brings_all_tables(shop: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+def test_the_first_sync_fetches_all_tables(shop: FunctionsApi, logged_in: Da, rows: Rows) -> None:
     ran = logged_in("sync")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("Updated shop.customers, shop.orders: 3 files, ")
@@ -26,7 +26,7 @@ def test_the_first_sync_brings_all_tables(shop: FunctionsApi, logged_in: Da, row
     assert shop.count("/api/data/urls") == 1
 
 
-def test_a_sync_without_news_is_one_request(shop: FunctionsApi, logged_in: Da) -> None:
+def test_a_sync_without_changes_is_one_request(shop: FunctionsApi, logged_in: Da) -> None:
     logged_in("sync")
     shop.forget()
     ran = logged_in("sync")
@@ -60,7 +60,7 @@ def test_replaced_files_are_deleted_one_sync_later(
     assert {path.parent.name for path in left} == {"customers"}
 
 
-def test_a_withdrawn_table_leaves_with_its_files(
+def test_a_withdrawn_table_is_removed_with_its_files(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
 ) -> None:
     logged_in("sync")
@@ -71,7 +71,7 @@ def test_a_withdrawn_table_leaves_with_its_files(
     assert rows("select view_name from duckdb_views() where schema_name = 'main' and not internal") == [("customers",)]
 
 
-def test_a_table_that_becomes_remote_leaves_with_its_files(
+def test_a_table_that_becomes_remote_is_removed_with_its_files(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace
 ) -> None:
     logged_in("sync")
@@ -103,7 +103,9 @@ def test_a_table_without_files_has_its_columns(api: FunctionsApi, logged_in: Da,
     assert rows("select count(*) from empty") == [(0,)]
 
 
-def test_descriptions_become_comments(api: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows) -> None:
+def test_descriptions_become_comments_in_the_database(
+    api: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
     entry = api.put("shop.orders", ORDERS, description="Ann's orders")
     entry["columns"][0]["description"] = "The key"
     logged_in("sync")
@@ -144,20 +146,20 @@ def test_columns_that_only_some_files_have_are_null_elsewhere(api: FunctionsApi,
 
 
 @pytest.mark.parametrize("name", ["select", "table", "con", "_", "a" * 63])
-def test_every_name_that_a_table_may_have_is_one_here(api: FunctionsApi, logged_in: Da, rows: Rows, name: str) -> None:
+def test_every_valid_table_name_works_in_a_mirror(api: FunctionsApi, logged_in: Da, rows: Rows, name: str) -> None:
     api.put(f"{name}.{name}", "select 1 as id")
     assert logged_in("sync").code == 0
     assert rows(f'select id from "{name}"') == [(1,)]
 
 
-def test_a_file_that_a_table_lists_twice_counts_twice(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+def test_a_file_listed_twice_counts_twice(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
     api.put("shop.twice", "select 1 as id", "select 1 as id")
     ran = logged_in("sync")
     assert (ran.code, api.count("/files/")) == (0, 1)
     assert rows("select count(*) from twice") == [(2,)]
 
 
-def test_json_says_what_was_done(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_json_reports_what_was_done(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     report = json.loads(logged_in("sync", "--json").out)
     assert report["updated"] == ["shop.customers", "shop.orders"]
     assert (report["files"], report["snapshot"], report["failed"]) == (3, shop.snapshot, [])
@@ -196,13 +198,13 @@ def test_one_table_can_be_synced_alone(shop: FunctionsApi, logged_in: Da, rows: 
     assert rows("select count(*) from customers") == [(2,)]
 
 
-def test_after_a_table_was_synced_alone_the_rest_follows(shop: FunctionsApi, logged_in: Da, rows: Rows) -> None:  # noqa: ARG001
+def test_after_one_table_was_synced_alone_the_rest_follows(shop: FunctionsApi, logged_in: Da, rows: Rows) -> None:  # noqa: ARG001
     logged_in("sync", "--table", "orders")
     assert "Updated shop.customers: 2 files" in logged_in("sync").out
     assert rows("select count(*) from customers") == [(2,)]
 
 
-def test_a_table_that_there_is_not_can_not_be_synced(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
+def test_an_unknown_table_cannot_be_synced(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
     for _ in range(2):
         ran = logged_in("sync", "--table", "shop.nothing")
         assert ran.code == 1
@@ -216,7 +218,7 @@ def test_files_appear_under_the_hash_of_their_content(shop: FunctionsApi, logged
         assert hashlib.sha256(path.read_bytes()).hexdigest()[:32] == path.stem
 
 
-def test_the_database_stays_one_that_old_clients_open(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_the_database_can_be_opened_by_old_clients(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     logged_in("sync")
     shop.put("shop.orders", "select 7 as id")
     logged_in("sync")

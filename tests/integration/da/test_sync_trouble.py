@@ -23,7 +23,7 @@ HOSTILE = "\x1b\x07\x9b\x7f\u202e"
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
-def test_a_mirror_that_lost_a_file_is_made_whole(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_a_mirror_that_lost_a_file_is_repaired(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     logged_in("sync")
     shop.forget()
     parquet(workspace)[1].unlink()
@@ -31,7 +31,7 @@ def test_a_mirror_that_lost_a_file_is_made_whole(shop: FunctionsApi, logged_in: 
     assert shop.count("/files/") == 1
 
 
-def test_a_mirror_that_lost_its_database_is_made_whole(
+def test_a_mirror_that_lost_its_database_is_repaired(
     shop: FunctionsApi, logged_in: Da, rows: Rows, workspace: Workspace
 ) -> None:
     logged_in("sync")
@@ -43,7 +43,7 @@ def test_a_mirror_that_lost_its_database_is_made_whole(
 
 
 @pytest.mark.parametrize("damage", ["{ damaged", "[" * 100_000])
-def test_a_mirror_that_lost_its_state_is_found_again(
+def test_a_mirror_that_lost_its_state_is_recognized_by_its_files(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, damage: str
 ) -> None:
     logged_in("sync")
@@ -104,7 +104,7 @@ def test_an_invalid_manifest_deletes_nothing(
     assert parquet(workspace) == before
 
 
-def test_an_expired_token_says_to_log_in_again(shop: FunctionsApi, logged_in: Da) -> None:
+def test_with_an_expired_token_da_asks_to_log_in_again(shop: FunctionsApi, logged_in: Da) -> None:
     shop.tokens.clear()
     ran = logged_in("sync")
     assert ran.code == 1
@@ -114,7 +114,9 @@ def test_an_expired_token_says_to_log_in_again(shop: FunctionsApi, logged_in: Da
     )
 
 
-def test_a_second_sync_in_a_workspace_leaves(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_a_second_simultaneous_sync_in_a_workspace_does_nothing(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace
+) -> None:
     with workspace.locked():
         ran = logged_in("sync")
     assert ran.code == 1
@@ -122,7 +124,9 @@ def test_a_second_sync_in_a_workspace_leaves(shop: FunctionsApi, logged_in: Da, 
     assert shop.requests == []
 
 
-def test_a_workspace_that_changes_servers_says_so(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+def test_a_change_of_the_server_of_a_workspace_is_reported(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace
+) -> None:
     logged_in("sync")
     state = json.loads((workspace.root / ".da" / "state.json").read_text())
     (workspace.root / ".da" / "state.json").write_text(json.dumps({**state, "server": "https://elsewhere"}))
@@ -146,7 +150,7 @@ def test_foreign_files_in_the_mirror_are_left_alone(shop: FunctionsApi, logged_i
     assert (outside / f"{'0' * 32}.parquet").exists()
 
 
-def test_a_moved_mirror_says_so(
+def test_a_moved_mirror_is_reported(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged_in("sync")
@@ -161,7 +165,7 @@ def test_a_moved_mirror_says_so(
     assert logged_in("status").code == 0
 
 
-def test_a_copied_mirror_says_so(
+def test_a_copied_mirror_is_reported(
     shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert shop.tables
@@ -185,7 +189,9 @@ def test_a_cause_is_reported_once_however_many_tables_it_affects(api: FunctionsA
     assert " and 25 more): can't reach '127.0.0.1:1'" in line
 
 
-def test_files_are_not_tried_one_by_one_when_the_store_is_away(api: FunctionsApi, sync: Callable[..., Report]) -> None:
+def test_files_are_not_tried_one_by_one_if_the_store_is_unavailable(
+    api: FunctionsApi, sync: Callable[..., Report]
+) -> None:
     urls, tried = {}, []
     page = Fault(status=200, headers={"Content-Type": "text/html"}, before=lambda: tried.append(1))
     for number in range(100):
@@ -214,7 +220,7 @@ def test_no_escape_sequence_of_a_server_reaches_the_terminal(api: FunctionsApi, 
     assert name == HOSTILE
 
 
-def test_all_that_is_printed_passes_one_door() -> None:
+def test_everything_printed_passes_through_one_function() -> None:
     """Only `output` prints; beside it `query`, which writes rows exactly as they are where no terminal is, and `mcp`, whose
     lines are JSON in ASCII.
     """

@@ -21,7 +21,7 @@ def mirror(api: FunctionsApi, logged_in: Da) -> Da:
     return logged_in
 
 
-def test_tables_are_listed_with_where_they_are(mirror: Da) -> None:
+def test_tables_are_listed_with_their_location(mirror: Da) -> None:
     head, _, *lines = mirror("tables").out.splitlines()
     assert head.split() == ["view", "table", "where", "rows", "size", "updated", "description"]
     assert [line.split()[:3] for line in lines] == [
@@ -48,7 +48,7 @@ def test_notices_of_a_table_are_shown_everywhere(api: FunctionsApi, logged_in: D
     assert [table["notice"] for table in json.loads(logged_in("tables", "--json").out)] == [None, entry["notice"]]
 
 
-def test_tables_as_json_say_where_the_files_are(mirror: Da, workspace: Workspace) -> None:
+def test_tables_as_json_have_the_paths_of_their_files(mirror: Da, workspace: Workspace) -> None:
     clicks, _, orders = json.loads(mirror("tables", "--json").out)
     assert (clicks["where"], clicks["folder"]) == ("remote", None)
     assert (orders["id"], orders["view"], orders["rows"]) == ("shop.orders", "orders", 1500)
@@ -81,13 +81,13 @@ def test_the_snapshots_of_the_server_are_listed(logged_in: Da, api: FunctionsApi
     assert json.loads(logged_in("tables", "--snapshots", "--json").out) == listed
 
 
-def test_an_administrator_goes_back_to_an_earlier_one(logged_in: Da, api: FunctionsApi) -> None:
+def test_an_administrator_rolls_back_to_an_earlier_snapshot(logged_in: Da, api: FunctionsApi) -> None:
     api.answers["POST", "/api/admin/snapshots/11/rollback"] = [(200, {"snapshot": 13, "status": "published"})]
     assert logged_in("admin", "rollback", "11").out == "Restored the tables of snapshot 11 as snapshot 13.\n"
     assert logged_in("admin", "rollback", "0").code == 2
 
 
-def test_an_administrator_is_told_what_is_held_back_and_releases_it(logged_in: Da, api: FunctionsApi) -> None:
+def test_an_administrator_sees_held_back_sources_and_releases_them(logged_in: Da, api: FunctionsApi) -> None:
     report = {"snapshot": 12, "status": "unchanged", "tables": 2, "missing": ["crm.people"], "held_back": ["shop"]}
     report["changes"] = [
         {"table": "crm.people", "change": "removed", "rows_before": 1200, "rows_after": None},
@@ -113,7 +113,7 @@ def test_an_administrator_is_told_what_is_held_back_and_releases_it(logged_in: D
 SWEPT = {"dry_run": False, "deleted": 2, "deleted_bytes": 1500, "waiting": 1, "problems": []}
 
 
-def test_an_administrator_has_the_bucket_swept(logged_in: Da, api: FunctionsApi) -> None:
+def test_an_administrator_sweeps_the_bucket(logged_in: Da, api: FunctionsApi) -> None:
     api.answers["POST", "/sweep"] = [(200, SWEPT), (200, SWEPT)]
     assert logged_in("admin", "sweep").out == "Deleted 2 objects (1.5 kB); 1 file due for deletion later.\n"
     assert (
@@ -166,7 +166,7 @@ def test_before_the_first_sync_there_are_no_tables(da: Da) -> None:
     assert "there is no mirror in" in ran.err
 
 
-def test_a_mirror_that_is_up_to_date_says_so(mirror: Da, api: FunctionsApi, workspace: Workspace) -> None:
+def test_an_up_to_date_mirror_is_reported_as_such(mirror: Da, api: FunctionsApi, workspace: Workspace) -> None:
     api.forget()
     ran = mirror("status")
     lines = dict(line.split(maxsplit=1) for line in ran.out.replace("last sync", "last_sync").splitlines())
@@ -179,7 +179,7 @@ def test_a_mirror_that_is_up_to_date_says_so(mirror: Da, api: FunctionsApi, work
     assert api.counts() == {"GET /api/sync/manifest": 1}
 
 
-def test_a_mirror_that_is_behind_says_by_what(mirror: Da, api: FunctionsApi) -> None:
+def test_a_mirror_that_is_behind_is_reported_with_what_is_missing(mirror: Da, api: FunctionsApi) -> None:
     api.withdraw("shop.orders")
     api.put("shop.customers", "select 1 as id")
     status = json.loads((ran := mirror("status", "--json")).out)
@@ -204,7 +204,9 @@ def test_a_mirror_with_a_failed_table_is_behind(mirror: Da, api: FunctionsApi) -
     assert "behind: 1 table to fetch" in ran.out
 
 
-def test_offline_it_says_what_it_knows(mirror: Da, api: FunctionsApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_the_status_shows_what_is_known_locally(
+    mirror: Da, api: FunctionsApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DA_SERVER", "http://127.0.0.1:1")
     monkeypatch.setenv("DA_TOKEN", "x")
     ran = mirror("status")
@@ -214,14 +216,14 @@ def test_offline_it_says_what_it_knows(mirror: Da, api: FunctionsApi, monkeypatc
     assert f"snapshot {api.snapshot}, synced just now" in ran.out
 
 
-def test_logged_out_it_says_what_it_knows(mirror: Da) -> None:
+def test_logged_out_the_status_shows_what_is_known_locally(mirror: Da) -> None:
     mirror("auth", "logout")
     ran = mirror("status")
     assert ran.code == 4
     assert "unknown: you are not logged in" in ran.out
 
 
-def test_before_the_first_sync_it_says_so(logged_in: Da) -> None:
+def test_before_the_first_sync_the_status_says_that(logged_in: Da) -> None:
     ran = logged_in("status")
     assert ran.code == 3
     assert "never synced: run da sync" in ran.out

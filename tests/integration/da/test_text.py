@@ -14,14 +14,14 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
     ("size", "text"),
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (999_999, "1.0 MB"), (1.5e12, "1.5 TB")],
 )
-def test_sizes(size: float, text: str) -> None:
+def test_sizes_are_written_for_people(size: float, text: str) -> None:
     assert bytes_text(size) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (59.99, "60.0 s"), (200, "3 min 20 s")]
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_are_written_for_people(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
 
 
@@ -29,11 +29,11 @@ def test_durations(seconds: float, text: str) -> None:
     ("seconds", "text"),
     [(-5, "just now"), (59, "just now"), (60, "1 minute ago"), (7200, "2 hours ago"), (86400 * 3, "3 days ago")],
 )
-def test_times(seconds: float, text: str) -> None:
+def test_times_are_written_for_people(seconds: float, text: str) -> None:
     assert ago_text(NOW - timedelta(seconds=seconds), NOW) == text
 
 
-def test_nothing_drives_the_terminal() -> None:
+def test_control_characters_are_replaced() -> None:
     assert clean("a\x1b[31m\nb\tc\u202ed") == "a\ufffd[31m b c\ufffdd"
 
 
@@ -42,7 +42,7 @@ def test_without_a_terminal_nothing_is_cut() -> None:
     assert text.lines[2] == "x" * 500 + "  NULL"
 
 
-def test_columns_that_have_no_room_are_counted() -> None:
+def test_columns_without_room_are_counted() -> None:
     text = layout([f"column{n}" for n in range(20)], [["value"] * 20], width=40)
     assert text.lines[0] == "column0  column1  …  column18  column19"
     assert text.hidden == 16
@@ -50,7 +50,7 @@ def test_columns_that_have_no_room_are_counted() -> None:
 
 
 @pytest.mark.parametrize("width", range(1, 120, 7))
-def test_the_first_column_is_always_there(width: int) -> None:
+def test_the_first_column_is_always_shown(width: int) -> None:
     text = layout(["first", "second", "third"], [["a" * 30, "b" * 30, "c" * 30]], width=width)
     assert text.lines[0].startswith("first")
     assert width < 40 or max(map(len, text.lines)) <= width

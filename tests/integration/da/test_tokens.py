@@ -25,7 +25,7 @@ def run(server: tuple[Any, str], folder: Path, *arguments: str, token: str | Non
     return da(folder, *arguments, server=server[0], token=token or server[1], check=check)
 
 
-def test_a_token_is_made_shown_once_used_and_revoked(server: tuple[Any, str], tmp_path: Path) -> None:
+def test_a_token_is_created_shown_once_used_and_revoked(server: tuple[Any, str], tmp_path: Path) -> None:
     made = run(server, tmp_path, "auth", "tokens", "create", "agent", "--scope", "read", "--days", "7").stdout
     token = re.search(r"da_\S+", made)
     assert token is not None
@@ -41,7 +41,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(server: tuple[Any, str], tm
     assert run(server, tmp_path, "auth", "whoami", token=token.group(), check=False).returncode == 1
 
 
-def test_a_token_that_expires_earlier_than_asked_is_created_with_a_note(
+def test_a_token_that_expires_earlier_than_requested_is_created_with_a_note(
     server: tuple[Any, str], tmp_path: Path
 ) -> None:
     for command in (("auth", "tokens", "create", "early"), ("admin", "tokens", "create", "admin@example.com", "early")):
@@ -74,7 +74,7 @@ def test_failures_are_reported_with_the_remedy(server: tuple[Any, str], tmp_path
     assert "delete" not in done.stdout
 
 
-def test_without_a_server_it_says_where_to_begin(server: tuple[Any, str], tmp_path: Path) -> None:
+def test_without_a_server_the_check_explains_where_to_begin(server: tuple[Any, str], tmp_path: Path) -> None:
     from dataclasses import replace
 
     gone = replace(server[0], url="http://127.0.0.1:9")

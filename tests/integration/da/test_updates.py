@@ -27,7 +27,7 @@ def test_the_same_version_is_not_mentioned(shop: FunctionsApi, logged_in: Da) ->
     assert "version" not in logged_in("sync").err
 
 
-def test_an_error_comes_with_the_version(shop: FunctionsApi, logged_in: Da) -> None:
+def test_an_error_is_printed_with_the_version_of_the_server(shop: FunctionsApi, logged_in: Da) -> None:
     shop.version = "9.1.0"
     ran = logged_in("admin", "users", "list")
     assert ran.code == 1
@@ -47,6 +47,8 @@ def test_equivalent_versions_are_not_mentioned(version: str) -> None:
         ("/home/ann/analysis/.venv", f"{sys.executable} -m pip install --upgrade {WHEEL}"),
     ],
 )
-def test_the_command_fits_how_da_was_installed(monkeypatch: pytest.MonkeyPatch, prefix: str, command: str) -> None:
+def test_the_suggested_command_fits_the_way_da_was_installed(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, command: str
+) -> None:
     monkeypatch.setattr(sys, "prefix", prefix)
     assert update_command("9.1.0", SERVER) == command

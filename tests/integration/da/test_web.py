@@ -30,7 +30,7 @@ def ask(web: Web, api: FunctionsApi, method: str = "GET") -> int:
         return answer.status
 
 
-def test_a_connection_is_used_again(api: FunctionsApi, web: Web) -> None:
+def test_a_connection_is_reused(api: FunctionsApi, web: Web) -> None:
     assert [ask(web, api) for _ in range(3)] == [401] * 3
     assert len(api.peers) == 1
 
@@ -42,7 +42,7 @@ def test_a_connection_that_the_server_closed_is_replaced(api: FunctionsApi, web:
     assert len(api.peers) == 2
 
 
-def test_requests_that_can_not_be_repeated_use_a_new_connection(api: FunctionsApi, web: Web) -> None:
+def test_requests_that_cannot_be_repeated_use_a_new_connection(api: FunctionsApi, web: Web) -> None:
     ask(web, api)
     api.api_faults.append(Fault(cut=0))
     with pytest.raises(BrokenError):
@@ -50,7 +50,7 @@ def test_requests_that_can_not_be_repeated_use_a_new_connection(api: FunctionsAp
     assert api.counts() == {"GET /api/me": 1, "POST /api/me": 1}
 
 
-def test_an_answer_that_is_not_read_to_its_end_closes_its_connection(api: FunctionsApi, web: Web) -> None:
+def test_an_answer_that_is_not_read_completely_closes_its_connection(api: FunctionsApi, web: Web) -> None:
     with web.exchange("GET", f"{api.address}/api/me"):
         pass
     ask(web, api)
@@ -66,7 +66,9 @@ def test_a_port_without_a_server_is_reported(web: Web) -> None:
     ("retry_after", "wait"),
     [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None), ("", None)],
 )
-def test_the_server_says_how_long_to_wait(api: FunctionsApi, web: Web, retry_after: str, wait: float | None) -> None:
+def test_a_refusal_has_the_wait_that_the_server_requests(
+    api: FunctionsApi, web: Web, retry_after: str, wait: float | None
+) -> None:
     api.api_faults.append(Fault(status=429, headers={"Retry-After": retry_after}))
     with web.exchange("GET", f"{api.address}/api/me") as answer:
         refusal: RefusedError = answer.refusal()
@@ -127,7 +129,7 @@ LONG = b'{"name": "' + b"x" * 300_000 + b'"}'
         ("gzip", lambda data: gzip.compress(data[:5]) + gzip.compress(data[5:])),
     ],
 )
-def test_encodings_that_something_on_the_way_adds_are_undone(
+def test_encodings_added_by_intermediaries_are_decoded(
     encoding: str, pack: Callable[[bytes], bytes], document: bytes
 ) -> None:
     with answering((200, {"Content-Encoding": encoding}, pack(document))) as address:
@@ -163,7 +165,7 @@ SIGN_IN = r"If this network requires a sign-in .* sign in with a browser and try
         ((200, {}, b"hello"), "not JSON; check the address of the server"),
     ],
 )
-def test_a_network_that_wants_a_sign_in_is_recognised(answer: Answer, message: str) -> None:
+def test_a_network_that_requires_a_sign_in_is_recognized(answer: Answer, message: str) -> None:
     with answering(answer) as address, pytest.raises((BrokenError, RefusedError), match=message):
         me(address)
 
@@ -250,7 +252,7 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
         ("ann:s3cret@", 407, r"the proxy '127.0.0.1:\d+' rejected the user name and password"),
     ],
 )
-def test_a_proxy_that_wants_a_sign_in_is_named(
+def test_a_proxy_that_requires_a_sign_in_is_named(
     proxied: Callable[[str], None], scheme: str, user: str, status: int, message: str
 ) -> None:
     with answering((status, {"Proxy-Authenticate": "Basic"}, PORTAL)) as address:
@@ -260,7 +262,7 @@ def test_a_proxy_that_wants_a_sign_in_is_named(
     assert "s3cret" not in str(raised.value)
 
 
-def test_a_proxy_that_refuses_and_one_that_is_away_are_named(proxied: Callable[[str], None]) -> None:
+def test_a_proxy_that_refuses_or_does_not_answer_is_named(proxied: Callable[[str], None]) -> None:
     with answering((403, {}, b"")) as address:
         proxied(address)
         with pytest.raises(UnreachableError, match=r"the proxy '127.0.0.1:\d+' rejected the connection \(403\)"):
@@ -271,7 +273,7 @@ def test_a_proxy_that_refuses_and_one_that_is_away_are_named(proxied: Callable[[
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
-def test_an_encoded_download_is_read_as_it_was_meant(web: Web, pack: Callable[[bytes], bytes]) -> None:
+def test_an_encoded_download_is_decoded(web: Web, pack: Callable[[bytes], bytes]) -> None:
     content = bytes(range(256)) * 5000
     encoding = "gzip" if pack is gzip.compress else "deflate"
     with (
@@ -286,7 +288,7 @@ def test_an_encoded_download_is_read_as_it_was_meant(web: Web, pack: Callable[[b
 
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("pack", [None, gzip.compress])
-def test_an_answer_larger_than_any_of_the_api_is_not_read(
+def test_an_answer_larger_than_any_of_the_api_is_refused(
     status: int, pack: Callable[[bytes], bytes] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("da.web._LARGEST", 1 << 20)
@@ -303,12 +305,12 @@ def test_an_answer_larger_than_any_of_the_api_is_not_read(
     assert len(asked) == 1
 
 
-def test_an_answer_without_an_end_is_not_read_for_ever() -> None:
+def test_an_endless_answer_is_refused() -> None:
     with chunks_without_end() as address, pytest.raises(DaError, match="is larger than 64 MB"):
         me(address)
 
 
-def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_arrives_too_slowly_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("da.web._GRACE", 0.05)
     with (
         chunks_without_end(pause=0.02, size=1) as address,

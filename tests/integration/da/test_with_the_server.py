@@ -129,7 +129,7 @@ def test_an_analyst_mirrors_granted_tables_and_loses_revoked_ones(admin: Laptop,
     assert "there is no such grant" in admin.da("admin", "revoke", "ann@example.com", "shop.orders", code=1)
 
 
-def test_an_analyst_does_not_administer(ann: Laptop) -> None:
+def test_an_analyst_may_not_use_administration_commands(ann: Laptop) -> None:
     for arguments in (["list-users"], ["list-tables"], ["sync"], ["rebuild"], ["grant", "ann@example.com", "shop.*"]):
         ann.da("admin", *arguments, code=1)
 
@@ -146,7 +146,7 @@ def test_only_the_changed_table_is_fetched_again(admin: Laptop, tmp_path: Path) 
     assert admin.rows("select count(*) from orders") == [(3,)]
 
 
-def test_expectations_that_are_not_met_show_in_a_sync(admin: Laptop, tmp_path: Path) -> None:
+def test_unmet_expectations_are_shown_by_a_sync(admin: Laptop, tmp_path: Path) -> None:
     admin.da("sync")
     expected = tmp_path / "expected.json"
     expected.write_text(json.dumps([{"kind": "row_count", "max": 2}]))
@@ -161,7 +161,7 @@ def test_expectations_that_are_not_met_show_in_a_sync(admin: Laptop, tmp_path: P
     assert "expectations" not in admin.da("sync")
 
 
-def test_a_broken_file_fails_its_table_only(admin: Laptop, tmp_path: Path) -> None:
+def test_a_broken_file_fails_only_its_table(admin: Laptop, tmp_path: Path) -> None:
     admin.da("sync")
     (tmp_path / "files/orders.csv").write_text('Order ID,total\n1,"1.50\n')
     (tmp_path / "files/customers.csv").write_text("id,name\n1,Ann\n2,Bob\n")

@@ -75,7 +75,7 @@ def test_unchanged_files_are_not_read_and_nothing_is_written(world: World, files
     assert (listed(world.cloud), edits(world)) == (before, edited)
 
 
-def test_a_table_whose_file_is_gone_is_named_in_answer_run_catalog_and_manifest(world: World, files: Path) -> None:
+def test_a_table_whose_file_is_gone_is_reported_in_answer_run_catalog_and_manifest(world: World, files: Path) -> None:
     (files / "a.csv").write_text("x\n1\n")
     (files / "b.csv").write_text("x\n1\n")
     configure(world, files)
@@ -134,7 +134,7 @@ def test_files_that_clash_or_have_no_name_are_reported_and_not_registered(world:
     assert set(registered(world)) == {"good"}
 
 
-def test_a_table_that_was_deregistered_stays_away_until_it_is_registered_again(world: World, files: Path) -> None:
+def test_a_deregistered_table_is_not_extracted_until_it_is_registered_again(world: World, files: Path) -> None:
     (files / "a.csv").write_text("x\n1\n")
     (files / "b.csv").write_text("x\n1\n")
     configure(world, files)
@@ -168,7 +168,7 @@ def test_an_incremental_table_is_merged_by_its_key(world: World, files: Path) ->
     assert world.ask("GET", "/api/catalog/tables/shop.t")["rows"] == 3
 
 
-def test_an_incremental_table_widens_with_its_file(world: World, files: Path) -> None:
+def test_types_of_an_incremental_table_widen_with_its_file(world: World, files: Path) -> None:
     configure(world, files)
     world.ask("POST", "/api/admin/tables/shop.t", {"sync_strategy": "incremental", "primary_key": ["id"]})
     (files / "t.csv").write_text("id,x,y\n1,1,2024-01-01\n2,2,2024-01-01\n")
@@ -193,7 +193,7 @@ def test_rows_that_were_set_aside_are_counted_in_the_answer(world: World, files:
     ("path", "message"),
     [("../secret", "SOURCE_ROOTS"), ("nothing", "no such file or folder")],
 )
-def test_a_source_that_can_not_be_listed_fails_with_the_reason(
+def test_a_source_that_cannot_be_listed_fails_with_the_reason(
     world: World, files: Path, path: str, message: str
 ) -> None:
     configure(world, files / path)
@@ -202,7 +202,7 @@ def test_a_source_that_can_not_be_listed_fails_with_the_reason(
     assert message in answer["error"]
 
 
-def test_a_source_of_another_type_or_none_fails_with_the_reason(world: World) -> None:
+def test_a_source_of_another_type_or_an_unknown_one_fails_with_the_reason(world: World) -> None:
     assert "no source 'shop'" in extract(world, status=404)["detail"]
     world.ask("POST", "/api/admin/sources/shop", {"type": "external", "config": {}})
     assert "is of type 'external'" in extract(world, status=422)["error"]
@@ -219,6 +219,6 @@ def test_a_source_of_another_type_or_none_fails_with_the_reason(world: World) ->
         {"path": "/x", "on_error": "ignore"},
     ],
 )
-def test_a_config_that_means_nothing_is_refused_when_it_is_made(world: World, config: dict[str, Any]) -> None:
+def test_an_invalid_config_is_refused_when_it_is_saved(world: World, config: dict[str, Any]) -> None:
     answer = world.send("POST", "/api/admin/sources/shop", {"type": "csv", "config": config})
     assert answer.status_code == 422, answer.text

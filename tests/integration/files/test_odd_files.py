@@ -41,7 +41,7 @@ def errors(answer: dict[str, Any]) -> dict[str, str]:
     return {table["table"]: table["error"] for table in answer["tables"] if table["error"]}
 
 
-def test_an_odd_file_is_the_trouble_of_its_own_table(world: World, files: Path) -> None:
+def test_an_odd_file_affects_only_its_own_table(world: World, files: Path) -> None:
     (files / "good.csv").write_text("x\n1\n")
     for name in (f"{'n' * 250}.csv", "new\nline.csv", 'it\'s "so".csv', "\U0001f600.csv", "\u65e5\u672c.csv"):
         (files / name).write_text("x\n1\n")
@@ -87,7 +87,7 @@ def test_files_that_are_not_read_are_listed_in_the_answer_and_in_the_record(worl
         assert run["notes"] == answer["notes"]
 
 
-def test_columns_are_united_by_what_the_files_call_them(world: World, files: Path) -> None:
+def test_columns_are_matched_by_the_names_in_the_files(world: World, files: Path) -> None:
     (files / "people").mkdir()
     (files / "people/a.csv").write_text(f"{NAME},{CITY}\n{IVAN},{MOSCOW}\n")
     (files / "people/b.csv").write_text(f"{CITY},{NAME}\n{KIEV},{OLEG}\n")
@@ -114,7 +114,7 @@ def test_files_of_one_table_without_a_common_column_are_noted(world: World, file
     assert notes["related"] == []
 
 
-def test_a_name_stays_with_its_original_over_syncs(world: World, files: Path) -> None:
+def test_a_name_stays_with_its_original_across_syncs(world: World, files: Path) -> None:
     settings = {"sync_strategy": "incremental", "primary_key": ["id"]}
     world.ask("POST", "/api/admin/tables/shop.t", settings)
     (files / "t.csv").write_text(f"id,{NAME},a b\n1,x,1\n")
@@ -143,7 +143,7 @@ def test_a_header_that_takes_the_name_of_another_is_noted_where_all_rows_are_new
     )
 
 
-def test_a_new_file_that_would_take_the_name_of_a_table_is_its_own_trouble(world: World, files: Path) -> None:
+def test_a_new_file_that_would_take_the_name_of_a_table_affects_no_other(world: World, files: Path) -> None:
     (files / "a-b.csv").write_text("x\n1\n")
     assert extract(world)["status"] == "ok"
     (files / "a_b.csv").write_text("x\n9\n")

@@ -41,7 +41,7 @@ def columns(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_it_shows_tables_types_and_problems_and_changes_nothing(world: World, files: Path, cloud: Cloud) -> None:
+def test_a_preview_shows_tables_types_and_problems_and_changes_nothing(world: World, files: Path, cloud: Cloud) -> None:
     (files / "Orders.csv").write_text("Id,Paid At\n1,2024-01-01\n")
     (files / "events").mkdir()
     (files / "events/1.jsonl").write_text('{"id": 1, "ok": true}\n')
@@ -114,7 +114,7 @@ def test_another_config_shows_what_would_no_longer_be_read(world: World, files: 
         ({"type": "jira", "config": {"jql": "a order by b"}}, "the option 'jql'"),
     ],
 )
-def test_a_config_that_cannot_be_used_is_refused_in_words(world: World, body: dict[str, Any], message: str) -> None:
+def test_an_unusable_config_is_refused_with_an_explanation(world: World, body: dict[str, Any], message: str) -> None:
     detail = preview(world, 422, **body)["detail"]
     assert message in detail
     assert not any(word in detail for word in ("Input should", "function-after", "^["))
@@ -157,7 +157,7 @@ def test_removing_a_source_removes_its_tables_and_grants(world: World, files: Pa
     assert (files / "a.csv").exists()
 
 
-def test_an_extract_of_somebody_else_is_previewed_as_it_is_published(world: World) -> None:
+def test_an_external_extract_is_previewed_as_it_is_published(world: World) -> None:
     found = preview(world, type="external", config={})
     assert (found["tables"], found["checks"][0]["ok"]) == ([], False)
     assert found["checks"][0]["message"] == "'extracts/shop/extract.duckdb' does not exist; write it to the bucket"

@@ -63,7 +63,7 @@ def test_a_text_of_an_old_script_reaches_the_chat(desk: Desk) -> None:
     assert len(desk.bot.texts(7)[5]) == 4096
 
 
-def test_a_message_for_somebody_who_left_reaches_no_namesake(desk: Desk) -> None:
+def test_a_message_for_a_removed_user_reaches_no_namesake(desk: Desk) -> None:
     namesake = desk.office.world.ask("POST", "/api/users", {"email": "bob@partner.example", "role": "analyst"})
     token = desk.office.world.ask("POST", "/auth/tokens", {"name": "x", "user": namesake["email"]})["token"]
     link(desk.office, token, desk.bot, 8)
@@ -79,7 +79,7 @@ def test_a_picture_of_an_old_script_reaches_the_chat(desk: Desk, tmp_path: Path)
     assert len(desk.bot.texts(7)[0]) == 1024
 
 
-def test_only_a_picture_leaves_the_host(desk: Desk, tmp_path: Path) -> None:
+def test_only_pictures_leave_the_host(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_text("password=hunter2")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "large.png").write_bytes(PNG + bytes(6 << 20))
@@ -89,7 +89,7 @@ def test_only_a_picture_leaves_the_host(desk: Desk, tmp_path: Path) -> None:
     assert desk.bot.sent == []
 
 
-def test_who_has_no_chat_or_wants_nothing_there_is_sent_nothing(desk: Desk) -> None:
+def test_users_without_a_chat_or_with_messages_disabled_get_nothing(desk: Desk) -> None:
     office = desk.office
     office.person("bob")
     office.world.ask("POST", "/api/users", {"email": "ann@other.example", "role": "analyst"})
@@ -101,7 +101,7 @@ def test_who_has_no_chat_or_wants_nothing_there_is_sent_nothing(desk: Desk) -> N
     assert desk.bot.sent == []
 
 
-def test_what_telegram_refuses_is_told(desk: Desk) -> None:
+def test_refusals_by_telegram_are_reported(desk: Desk) -> None:
     desk.bot.blocked.add(7)
     status, answer = desk.post("/send", user="ann", text="x")
     assert (status, "blocked" in answer["error"], TOKEN in answer["error"]) == (502, True, False)
@@ -125,7 +125,7 @@ def test_what_telegram_refuses_is_told(desk: Desk) -> None:
         ("/send_photo", {"user": "ann", "photo_path": 7}),
     ],
 )
-def test_what_is_no_message_is_refused(desk: Desk, place: str, body: dict[str, Any]) -> None:
+def test_an_invalid_message_is_refused(desk: Desk, place: str, body: dict[str, Any]) -> None:
     status, answer = desk.post(place, **body)
     assert (status, "is not valid" in answer["error"]) == (400, True)
 
@@ -140,7 +140,7 @@ def test_without_a_bot_nothing_is_sent(office: Office, tmp_path: Path) -> None:
     assert (status, "TELEGRAM_BOT_TOKEN" in answer["error"]) == (502, True)
 
 
-def test_a_silent_telegram_keeps_nobody_from_connecting(office: Office, tmp_path: Path) -> None:
+def test_a_telegram_that_does_not_answer_blocks_no_connection(office: Office, tmp_path: Path) -> None:
     path, answers, asked = tmp_path / "send.sock", threading.Event(), threading.Semaphore(0)
 
     class Silent(BaseHTTPRequestHandler):

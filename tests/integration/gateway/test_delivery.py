@@ -23,7 +23,7 @@ from tests.integration.gateway.conftest import POLL, Office, Running, gateway, h
 from tests.processes import free_port
 
 
-def test_several_instances_pass_on_what_is_new_to_every_connection(office: Office) -> None:
+def test_several_instances_deliver_new_events_to_every_connection(office: Office) -> None:
     ann, bob = office.person("ann"), office.person("bob")
     with ExitStack() as stack:
         instances = [stack.enter_context(gateway(office.environ)) for _ in range(2)]
@@ -80,7 +80,7 @@ def test_events_in_the_buffers_of_a_dying_connection_are_sent_again(office: Offi
             assert received(socket)["title"] == "This is a test message."
 
 
-def test_a_notification_says_what_may_be_seen_when_it_is_sent(office: Office) -> None:
+def test_a_notification_shows_what_its_reader_may_see_when_it_is_sent(office: Office) -> None:
     world = office.world
     folder = Path(str(world.process.settings.source_roots[0])) / "shop"
     folder.mkdir()
@@ -166,7 +166,7 @@ def masked(text: bytes) -> bytes:
     return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text
 
 
-def test_an_instance_of_its_own_starts_serves_and_stops_on_sigterm(office: Office, tmp_path: Path) -> None:
+def test_a_standalone_instance_starts_serves_and_stops_on_sigterm(office: Office, tmp_path: Path) -> None:
     ann, port = office.person("ann"), free_port()
     environ = {**os.environ, **office.environ, "WS_GATEWAY_PORT": str(port)}
     command = [sys.executable, "-m", "analyst.gateway"]
@@ -206,7 +206,7 @@ def started(port: int, child: "subprocess.Popen[bytes]") -> Running:
         ({"WS_DISPATCH_SOCKET": "/nowhere/d.sock"}, 1, "can't run"),
     ],
 )
-def test_an_instance_that_can_not_start_says_why(
+def test_an_instance_that_cannot_start_reports_the_reason(
     office: Office, variables: dict[str, Any], status: int, message: str
 ) -> None:
     environ = {**os.environ, **office.environ, **variables}
@@ -216,7 +216,7 @@ def test_an_instance_that_can_not_start_says_why(
     assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (status, True, False), done.stderr
 
 
-def test_without_its_package_an_instance_says_what_to_install() -> None:
+def test_without_its_package_an_instance_names_what_to_install() -> None:
     code = "import sys; sys.modules['websockets'] = None; from analyst.gateway.__main__ import main; raise SystemExit(main())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "ai-data-analyst[gateway]" in done.stderr) == (2, True), done.stderr

@@ -118,7 +118,7 @@ REFUSED: list[tuple[bytes, int, str]] = [
 ]
 
 
-def test_bad_requests_say_what_is_wrong_and_end_nothing(office: Office, tmp_path: Path) -> None:
+def test_invalid_requests_are_explained_and_leave_the_connection_open(office: Office, tmp_path: Path) -> None:
     path, ann = tmp_path / "d.sock", office.person("ann")
     with sockets.socket(sockets.AF_UNIX) as stale:
         stale.bind(str(path))  # left by a process that was killed
@@ -134,7 +134,7 @@ def test_bad_requests_say_what_is_wrong_and_end_nothing(office: Office, tmp_path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_other_users_of_the_host_can_not_hand_in_anything(office: Office) -> None:
+def test_other_users_of_the_host_cannot_submit_anything(office: Office) -> None:
     office.person("ann")
     path = Path(f"/tmp/da-dispatch-{os.getpid()}.sock")  # where everybody may look
     with gateway(office.environ, QUICK, path):
@@ -153,7 +153,7 @@ def test_other_users_of_the_host_can_not_hand_in_anything(office: Office) -> Non
     assert "PermissionError" in other.stderr
 
 
-def test_people_choose_whether_programs_hear_of_something(office: Office) -> None:
+def test_people_choose_which_events_reach_programs(office: Office) -> None:
     world, ann = office.world, office.person("ann")
     user = world.ask("GET", "/api/me", token=ann)["user_id"]
 
@@ -223,7 +223,7 @@ def titles(socket: ClientConnection) -> Iterator[str]:
         yield str(received(socket)["title"])
 
 
-def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_socket_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "d.sock"
     path.write_text("mine")
 
@@ -236,14 +236,14 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_a_test_message_goes_to_programs(office: Office) -> None:
+def test_a_test_message_reaches_programs(office: Office) -> None:
     ann = office.person("ann")
     with gateway(office.environ) as running, signed_in(running, ann) as socket:
         office.world.ask("POST", "/api/notifications/test", {"channel": "gateway"}, token=ann)
         assert received(socket)["title"] == "This is a test message."
 
 
-def test_a_process_that_ends_leaves_the_socket_of_the_next(tmp_path: Path) -> None:
+def test_a_process_that_ends_does_not_remove_the_socket_of_the_next(tmp_path: Path) -> None:
     """While an instance is replaced, both run for a moment."""
     path = tmp_path / "dispatch.sock"
 

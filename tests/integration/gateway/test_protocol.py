@@ -119,7 +119,7 @@ def test_a_message_that_is_too_large_ends_the_connection(office: Office, running
         ended(socket, 1009)
 
 
-def test_a_person_has_a_few_connections_at_the_same_time(office: Office, running: Running) -> None:
+def test_the_simultaneous_connections_of_a_person_are_limited(office: Office, running: Running) -> None:
     ann, bob = office.person("ann"), office.person("bob")
     with ExitStack() as stack:
         sockets = [stack.enter_context(signed_in(running, ann)) for _ in range(QUICK.per_person)]
@@ -133,7 +133,7 @@ def test_a_person_has_a_few_connections_at_the_same_time(office: Office, running
         stack.enter_context(signed_in(running, ann))
 
 
-def test_an_instance_has_a_limit_and_no_other_paths(office: Office) -> None:
+def test_an_instance_has_a_limit_of_connections_and_no_other_paths(office: Office) -> None:
     token = office.person("ann")
     with gateway(office.environ, Limits(connections=1)) as running:
         with pytest.raises(InvalidStatus, match="404"), connect(running.url + "other"):
@@ -144,7 +144,7 @@ def test_an_instance_has_a_limit_and_no_other_paths(office: Office) -> None:
             pass
 
 
-def test_a_proxy_may_leave_the_path_of_the_address(office: Office) -> None:
+def test_a_proxy_may_pass_on_the_path_of_the_public_url(office: Office) -> None:
     token = office.person("ann")
     with gateway({**office.environ, "BASE_URL": "https://example.com/team/data"}) as running:
         for path in ("ws/notifications", "team/data/ws/notifications", "team/data/", "team/data"):
@@ -189,7 +189,7 @@ def test_a_token_that_ends_ends_its_connections(office: Office, running: Running
         assert received(stays)["type"] == "notification"
 
 
-def test_the_end_of_an_instance_says_so(office: Office, running: Running) -> None:
+def test_an_instance_that_stops_announces_it(office: Office, running: Running) -> None:
     with signed_in(running, office.person("ann")) as socket:
         running.stop()
         ended(socket, 1001, "stopping")

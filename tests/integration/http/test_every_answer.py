@@ -72,7 +72,7 @@ def server(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_has_the_headers_and_a_line_in_the_log(server: tuple[Host, Path], name: str) -> None:
+def test_every_answer_has_the_headers_and_a_line_in_the_log(server: tuple[Host, Path], name: str) -> None:
     running, log = server
     case = CASES[name]
     request_id = b"case-" + name.replace(" ", "-").encode()
@@ -108,7 +108,7 @@ def test_the_docs_show_their_own_style_and_nothing_else(server: tuple[Host, Path
     assert not re.search(rb"<script|<img|<link|<iframe|\son\w+=|\sstyle=|javascript:", page)
 
 
-def test_a_function_deployed_alone_answers_likewise(tmp_path: Path, cloud: Cloud) -> None:
+def test_a_function_deployed_alone_answers_in_the_same_way(tmp_path: Path, cloud: Cloud) -> None:
     source = str(ROOT / "functions/api/catalog.py")
     with host(tmp_path, cloud, FUNCTION_SOURCE=source, FUNCTION_TARGET="list_tables") as running:
         for path in (b"/robots.txt", b"/favicon.ico", b"/nowhere", b"/api/health"):

@@ -158,14 +158,14 @@ def test_a_signed_url_returns_the_file_whole_and_in_ranges(server: Host, folder:
 
 
 @pytest.mark.parametrize("change", ["&expires=9999999999", "&signature=00", "&more=1"])
-def test_a_signed_url_works_only_as_it_was_given_out(server: Host, folder: FileCloud, change: str) -> None:
+def test_a_signed_url_works_only_unchanged(server: Host, folder: FileCloud, change: str) -> None:
     store = FileStore(folder.folder, lambda: b"another secret" * 3)
     url = store.sign("extracts/a.parquet", expires=60, filename="a")
     assert server.ask("GET", url)[0] == 403
     assert server.ask("GET", url + change)[0] == 422
 
 
-def test_many_first_requests_at_once_find_one_process(tmp_path: Path, cloud: Cloud) -> None:
+def test_simultaneous_first_requests_share_one_process(tmp_path: Path, cloud: Cloud) -> None:
     with host(tmp_path, cloud, fork=True) as running, ThreadPoolExecutor(16) as pool:
         start = threading.Barrier(16)
 
@@ -186,7 +186,7 @@ def test_each_request_is_one_json_line_on_standard_output(tmp_path: Path, cloud:
     assert "hunter2" not in (tmp_path / "host.log").read_text()
 
 
-def test_a_host_may_serve_some_functions_only(tmp_path: Path, cloud: Cloud) -> None:
+def test_a_host_may_serve_only_some_functions(tmp_path: Path, cloud: Cloud) -> None:
     with host(tmp_path, cloud, FUNCTIONS="functions.api.health, functions.api.files", fork=True) as running:
         assert running.ask("GET", "/api/health")[0] == 200
         assert running.ask("POST", "/auth/bootstrap", {})[0] == 404

@@ -72,7 +72,7 @@ def nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.usefixtures("nowhere_else")
-def test_broken_settings_are_reported_before_anything_is_promised(
+def test_broken_settings_are_reported_before_any_other_output(
     tmp_path: Path, env: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / ".env").write_text(env)
@@ -82,12 +82,12 @@ def test_broken_settings_are_reported_before_anything_is_promised(
 
 
 @pytest.mark.parametrize(("port", "reason"), [("abc", "'abc' is not a port"), ("0", "0 is not a port")])
-def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str, reason: str) -> None:
+def test_an_invalid_port_is_refused(tmp_path: Path, port: str, reason: str) -> None:
     with pytest.raises(DevError, match=reason):
         Dev(port_of(port), tmp_path / "dev", "json").run()
 
 
-def test_what_is_wrong_is_reported_without_a_traceback(tmp_path: Path) -> None:
+def test_problems_are_reported_without_a_traceback(tmp_path: Path) -> None:
     command = [sys.executable, str(DEV), "--port", "abc", "--place", str(tmp_path / "dev")]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -119,7 +119,7 @@ def test_a_damaged_file_of_secrets_is_named(tmp_path: Path) -> None:
         Dev(free_port(), tmp_path / "dev", "json").run()
 
 
-def test_people_are_told_how_to_log_in_and_read_logs_and_stop_it_cleanly(tmp_path: Path) -> None:
+def test_people_see_how_to_log_in_and_read_logs_and_can_stop_it_cleanly(tmp_path: Path) -> None:
     """By the state of the instance, with the commands as they stand. Its bucket and its secrets stay when it starts again."""
     secrets = []
     port = free_port()

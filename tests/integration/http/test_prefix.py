@@ -179,7 +179,7 @@ def test_refusals_of_the_server_have_the_prefix_too(begun: Begun, tmp_path: Path
     world.process.close()
 
 
-def test_a_path_that_looks_like_another_host_is_no_link_to_it(begun: Begun, tmp_path: Path) -> None:
+def test_a_path_that_looks_like_another_host_does_not_become_a_link_to_it(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path, base_url=f"http://localhost{PREFIX}")
     request = EnvironBuilder(f"{PREFIX}//elsewhere.example.com/", headers=[("Accept", HTML)]).get_request()
     page = refuse(request, UnavailableError("busy"), world.process, ROUTES).get_data(as_text=True)
@@ -263,7 +263,7 @@ def test_refusals_of_the_server_have_the_error_shape_of_their_path(mounted: Moun
     assert documents[0] == documents[1]
 
 
-def test_a_path_whose_prefix_the_proxy_says_it_removed_is_not_shortened_again(mounted: Mounted) -> None:
+def test_a_path_whose_prefix_the_proxy_removed_is_not_shortened_again(mounted: Mounted) -> None:
     """Or `/data/data/login` would lead past the rules of the proxy for `/data/login`."""
     client = Client(mounted.world.app)
     for prefix, status in ((PREFIX, 404), (f"{PREFIX}/", 404), ("/other", 200)):
@@ -272,7 +272,7 @@ def test_a_path_whose_prefix_the_proxy_says_it_removed_is_not_shortened_again(mo
         assert client.get("/login", headers=headers).status_code == 200
 
 
-def test_a_prefix_that_is_also_a_path_of_the_server(begun: Begun, tmp_path: Path) -> None:
+def test_a_prefix_may_also_be_a_path_of_the_server(begun: Begun, tmp_path: Path) -> None:
     """Where a function has the path of a request, the proxy has removed the prefix."""
     world = begun.world(tmp_path, base_url="http://localhost/api")
     client = Client(world.app)

@@ -94,14 +94,14 @@ def test_waiting_and_failed_tasks_are_counted(world: World) -> None:
     ("token", "status"),
     [(TOKEN, 200), (SERVICE_TOKEN, 200), ("", 200), (None, 401), ("x" * 40, 401), (TOKEN[:-1], 401)],
 )
-def test_its_own_token_the_service_token_and_administrators_may_read(
+def test_metrics_are_readable_with_their_own_token_the_service_token_or_as_an_administrator(
     world: World, token: str | None, status: int
 ) -> None:
     assert world.send("GET", "/prometheus", token=token).status_code == status
 
 
 @pytest.mark.parametrize("path", ["/api/sync/manifest", "/api/admin/health", "/api/catalog/tables", "/schedule"])
-def test_its_token_is_valid_for_nothing_else(world: World, path: str) -> None:
+def test_the_metrics_token_is_valid_for_nothing_else(world: World, path: str) -> None:
     method = "POST" if path == "/schedule" else "GET"
     assert world.send(method, path, {} if method == "POST" else None, token=TOKEN).status_code == 401
 
@@ -112,7 +112,7 @@ def test_by_default_nothing_is_counted(begun: Begun, tmp_path: Path) -> None:
     assert world.process.counters is None
 
 
-def test_an_analyst_may_not_read_it(world: World) -> None:
+def test_an_analyst_may_not_read_metrics(world: World) -> None:
     world.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"})
     token = world.ask("POST", "/auth/tokens", {"name": "t", "user": "ann@example.com"})["token"]
     assert world.send("GET", "/prometheus", token=str(token)).status_code == 403
@@ -125,7 +125,9 @@ def scrape(running: Host) -> Samples:
 
 
 @pytest.mark.slow
-def test_the_processes_of_a_host_are_added_up_whichever_answers(shared_cloud: Cloud, tmp_path: Path) -> None:
+def test_counts_of_all_processes_of_a_host_are_added_up_whichever_process_answers(
+    shared_cloud: Cloud, tmp_path: Path
+) -> None:
     """Every connection is a new one, so either of two workers may accept it; each counts in a file of its own."""
     scratch = tmp_path / "scratch"
     settings: dict[str, Any] = {"WORKERS": "2", "PROMETHEUS": "true", "PROMETHEUS_TOKEN": TOKEN, "fork": True}

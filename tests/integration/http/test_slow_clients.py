@@ -94,14 +94,16 @@ def server(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Ite
         bodies_that_are_announced_and_awaited,
     ],
 )
-def test_others_are_answered_meanwhile(server: Host, attack: Held) -> None:
+def test_other_clients_are_answered_while_one_is_slow(server: Host, attack: Held) -> None:
     with ExitStack() as stack:
         for held in attack(port(server)):
             stack.enter_context(held)
         assert is_quick(port(server))
 
 
-def test_others_are_answered_while_large_files_are_not_read(server: Host, shared_cloud: Cloud, tmp_path: Path) -> None:
+def test_other_clients_are_answered_while_large_files_wait_to_be_read(
+    server: Host, shared_cloud: Cloud, tmp_path: Path
+) -> None:
     if not isinstance(shared_cloud, FileCloud):
         pytest.skip("a cloud hands its files out itself")
     store = shared_cloud.open()
@@ -236,7 +238,7 @@ def test_a_slow_upload_that_makes_progress_is_accepted() -> None:
         assert read(slow).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_a_client_that_stops_reading_is_let_go_and_its_thread_is_free_at_once() -> None:
+def test_a_client_that_stops_reading_is_dropped_and_its_thread_is_free_at_once() -> None:
     with served() as running, ExitStack() as stack:
         stuck = [stack.enter_context(connect(running.number, b"GET /30000000 HTTP/1.1\r\n\r\n")) for _ in range(8)]
         with connect(running.number, ASKED) as other:

@@ -123,12 +123,12 @@ def test_a_collector_that_fails_changes_no_answer(
     "environ",
     [{}, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a", "OTEL_SDK_DISABLED": "true"}],
 )
-def test_by_default_there_are_none(environ: dict[str, str]) -> None:
+def test_by_default_no_spans_are_made(environ: dict[str, str]) -> None:
     assert isinstance(spans_of(environ), NoSpans)
     assert isinstance(Process(environ).spans, NoSpans)
 
 
-def test_nothing_of_opentelemetry_is_imported_unless_it_is_used(tmp_path: Path) -> None:
+def test_opentelemetry_is_imported_only_if_it_is_used(tmp_path: Path) -> None:
     code = f"""
 import os, sys
 os.environ["DATA_URL"] = "{tmp_path.as_uri()}"

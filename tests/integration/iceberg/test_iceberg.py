@@ -104,7 +104,7 @@ def test_lists_are_paged_on_request(reader: Reader) -> None:
         assert (answer.status_code, json.loads(answer.text)["error"]["type"]) == (400, "BadRequestException")
 
 
-def test_a_table_has_its_versions(reader: Reader) -> None:
+def test_the_versions_of_a_table_are_snapshots_with_their_own_schemas(reader: Reader) -> None:
     found = loaded(reader)
     metadata = found["metadata"]
     assert (metadata["format-version"], metadata["current-snapshot-id"]) == (2, 4)
@@ -147,7 +147,7 @@ def test_the_metadata_stays_the_same_in_every_process(reader: Reader) -> None:
     assert json.loads(document.data) == first["metadata"]
 
 
-def test_the_door_serves_files_whole_and_in_ranges(reader: Reader) -> None:
+def test_files_are_served_whole_and_in_ranges(reader: Reader) -> None:
     found = loaded(reader)
     config = found["config"]
     [file, *_] = manifest_of(reader, found, found["metadata"]["snapshots"][-1])
@@ -350,7 +350,7 @@ def test_nothing_can_be_written(reader: Reader, method: str, path: str) -> None:
     assert "can only be read" in error["message"]
 
 
-def test_clients_that_want_oauth_tokens_are_told_what_to_use(reader: Reader) -> None:
+def test_clients_that_request_oauth_tokens_are_referred_to_access_tokens(reader: Reader) -> None:
     answer = reader.answer("POST", "/iceberg/v1/oauth/tokens", b"grant_type=client_credentials", token=None)
     error = json.loads(answer.text)
     assert (answer.status_code, error["error"]) == (400, "unsupported_grant_type")
@@ -358,7 +358,7 @@ def test_clients_that_want_oauth_tokens_are_told_what_to_use(reader: Reader) -> 
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html", "*/*"])
-def test_failures_have_the_form_of_their_protocol(reader: Reader, accept: str) -> None:
+def test_errors_have_the_format_of_the_protocol(reader: Reader, accept: str) -> None:
     def ask(method: str, path: str, token: str | None) -> TestResponse:
         headers = {"Accept": accept} | ({} if token is None else {"Authorization": f"Bearer {token}"})
         return reader.world.client.open(path, method=method, headers=headers, buffered=True)

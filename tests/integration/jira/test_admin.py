@@ -5,7 +5,9 @@ from tests.doubles.jira.service import TOKEN, Service
 from tests.integration.jira.conftest import Jira
 
 
-def test_an_administrator_reads_compares_and_looks(asking: Jira, service: Service, instance: Instance) -> None:
+def test_an_administrator_runs_a_backfill_a_check_and_a_replay_and_sees_the_status(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
     world = asking.world
     before = world.ask("GET", "/api/admin/jira/status")
     assert (before["read_until"], before["reading_from"], before["check"]) == (None, None, None)

@@ -21,7 +21,7 @@ def retelling(installed: Installed, pytestconfig: pytest.Config, tmp_path_factor
 
 @settings(max_examples=examples(1), derandomize=True)
 @given(seed=st.integers(0, 2**32))
-def test_any_order_and_number_of_events_makes_the_same_files(retelling: Retelling, seed: int) -> None:
+def test_events_in_any_order_and_number_give_the_same_files(retelling: Retelling, seed: int) -> None:
     random = Random(seed)
     events = History(random).go_on(20)
     expected = retelling.in_order(events).files()

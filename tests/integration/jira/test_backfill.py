@@ -52,7 +52,7 @@ def test_nothing_is_published_when_nothing_has_changed(asking: Jira, service: Se
     assert service.counts == {"search": 1, "field": 1, "myself": 2}
 
 
-def test_an_increment_reads_what_was_updated_and_what_the_index_knew_too_late(
+def test_an_increment_reads_updated_issues_and_those_that_were_indexed_late(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     first = instance.create()
@@ -71,7 +71,7 @@ def test_an_increment_reads_what_was_updated_and_what_the_index_knew_too_late(
     assert service.counts["remotelink"] == 1
 
 
-def test_a_run_that_is_cut_off_resumes_where_it_was(
+def test_an_interrupted_run_resumes_where_it_stopped(
     asking: Jira, service: Service, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 10)
@@ -89,7 +89,7 @@ def test_a_run_that_is_cut_off_resumes_where_it_was(
     assert service.counts["remotelink"] == 15
 
 
-def test_a_run_out_of_time_leaves_the_rest_to_the_next(
+def test_a_run_out_of_time_leaves_the_rest_for_the_next(
     asking: Jira, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 10)
@@ -102,7 +102,7 @@ def test_a_run_out_of_time_leaves_the_rest_to_the_next(
     assert len(issues(asking)) == 15
 
 
-def test_an_issue_that_can_not_be_fetched_blocks_no_other_and_is_retried(
+def test_an_issue_that_cannot_be_fetched_blocks_no_other_and_is_retried(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     for _ in range(3):
@@ -132,7 +132,7 @@ def test_an_issue_that_is_deleted_while_it_is_read_has_no_rows(
     assert issues(asking) == [(kept.key,)]
 
 
-def test_a_query_or_a_time_reads_again_what_it_finds(asking: Jira, instance: Instance) -> None:
+def test_a_query_or_a_time_selects_issues_to_read_again(asking: Jira, instance: Instance) -> None:
     first, second = instance.create(), instance.create("DEV")
     before = asking.files()
     counted = extract(asking, jql="project = DEV", dry_run=True)
@@ -152,7 +152,7 @@ def test_a_query_or_a_time_reads_again_what_it_finds(asking: Jira, instance: Ins
     assert second.updated < START + 10_000
 
 
-def test_a_source_may_be_a_query_and_some_projects(asking: Jira, instance: Instance) -> None:
+def test_a_source_may_be_limited_to_a_query_and_some_projects(asking: Jira, instance: Instance) -> None:
     instance.create()
     instance.create("DEV")
     refused = asking.world.send("PUT", "/api/admin/sources/jira", {"config": {"jql": "project = DEV order by key"}})
@@ -184,7 +184,7 @@ def test_sla_fields_come_from_the_account_of_the_service_desk(
     assert issues(asking, "summary, time_to_resolution_goal_millis") == [("other", 5_000)]
 
 
-def test_without_a_credential_jira_is_not_asked_and_that_is_no_failure(jira: Jira) -> None:
+def test_without_a_credential_jira_is_not_queried_and_the_run_succeeds(jira: Jira) -> None:
     answer = extract(jira)
     assert answer["status"] == "unchanged"
     assert answer["notes"] == ["nothing was requested from Jira: JIRA_API_TOKEN is not set"]

@@ -69,7 +69,7 @@ TOLD = """
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_tables_become_what_is_there(
+def test_the_tables_converge_to_the_content_of_the_instance(
     asking: Jira, service: Service, instance: Instance, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 6)
@@ -87,7 +87,7 @@ def test_the_tables_become_what_is_there(
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_webhooks_in_any_order_and_twice_make_of_the_tables_what_is_there(
+def test_webhooks_in_any_order_and_twice_make_the_tables_equal_the_instance(
     asking: Jira, service: Service, instance: Instance, seed: int
 ) -> None:
     people = People(service, seed)

@@ -126,9 +126,7 @@ def test_a_search_goes_through_all_pages(service: Service, instance: Instance, c
     assert client.count(jql) == 25
 
 
-def test_a_search_is_right_about_the_issues_that_it_is_asked_to_reconcile(
-    instance: Instance, client: JiraClient
-) -> None:
+def test_a_search_is_correct_for_issues_that_it_is_asked_to_reconcile(instance: Instance, client: JiraClient) -> None:
     instance.is_lagging = True
     issue = instance.create()
     assert keys(client, "project = SUP") == []
@@ -169,7 +167,9 @@ def test_temporary_failures_are_retried(service: Service, client: JiraClient, cl
     assert clock.waits == [0.25]
 
 
-def test_half_a_minute_without_jira_is_waited_out(service: Service, client: JiraClient, clock: Clock) -> None:
+def test_the_client_waits_half_a_minute_for_an_unavailable_jira(
+    service: Service, client: JiraClient, clock: Clock
+) -> None:
     service.down_until = 30.0
     assert client.fields()
     assert clock.waits == sorted(clock.waits)
@@ -182,7 +182,7 @@ def test_no_request_is_made_before_the_time_that_jira_names(service: Service, cl
     assert 17 <= clock.at < 18
 
 
-def test_a_date_is_as_good_as_seconds(service: Service, client: JiraClient, clock: Clock) -> None:
+def test_a_retry_time_may_be_a_date_or_seconds(service: Service, client: JiraClient, clock: Clock) -> None:
     at = {"Retry-After": "Wed, 21 Oct 2099 07:28:30 GMT"}
     service.faults.append(Fault("field", 429, at))
     with pytest.raises(BusyError) as raised:
@@ -191,7 +191,7 @@ def test_a_date_is_as_good_as_seconds(service: Service, client: JiraClient, cloc
     assert clock.waits == []
 
 
-def test_nothing_is_waited_for_beyond_the_deadline(service: Service, client: JiraClient, clock: Clock) -> None:
+def test_the_client_never_waits_beyond_the_deadline(service: Service, client: JiraClient, clock: Clock) -> None:
     service.down_until = 1e9
     with pytest.raises(UnavailableError, match=r"/rest/api/3/field at the moment \(503\)"):
         client.fields()
@@ -207,7 +207,9 @@ def test_nothing_is_waited_for_beyond_the_deadline(service: Service, client: Jir
     assert (clock.at, service.counts["field"] > 2) == (before, True)
 
 
-def test_a_limit_slows_only_what_it_names(service: Service, client: JiraClient, clock: Clock) -> None:
+def test_a_rate_limit_delays_only_the_requests_that_it_names(
+    service: Service, client: JiraClient, clock: Clock
+) -> None:
     service.faults.append(Fault("field", 429, {"Retry-After": "500", "RateLimit-Reason": "jira-burst-based"}))
     with pytest.raises(BusyError):
         client.fields()
@@ -217,7 +219,9 @@ def test_a_limit_slows_only_what_it_names(service: Service, client: JiraClient, 
     assert 90 <= clock.at < 91
 
 
-def test_a_burst_of_many_threads_gets_through(service: Service, instance: Instance, clock: Clock) -> None:
+def test_requests_of_many_threads_succeed_despite_a_burst_limit(
+    service: Service, instance: Instance, clock: Clock
+) -> None:
     client = asking(service, Patience(1e9, clock.now, clock.sleep))
     service.limits = {"issue": 3}
     ids = [instance.create().id for _ in range(12)]
@@ -240,7 +244,7 @@ def test_a_file_comes_from_a_host_that_is_not_shown_the_credential(
     assert service.credentials == [None]
 
 
-def test_a_file_that_is_too_large_or_breaks_off_is_an_error(
+def test_a_file_that_is_too_large_or_truncated_is_an_error(
     service: Service, instance: Instance, client: JiraClient, tmp_path: Path
 ) -> None:
     issue = instance.create()
@@ -282,9 +286,7 @@ def test_an_unreachable_address_is_reported(clock: Clock) -> None:
         client.fields()
 
 
-def test_the_proxy_of_the_environment_is_asked_instead(
-    service: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_proxy_of_the_environment_is_used(service: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", service.instance.url)
     monkeypatch.setenv("no_proxy", "localhost")
     patience = Patience(1.0, clock.now, clock.sleep, steady)
@@ -329,7 +331,7 @@ CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https
         (Fault("myself", 404), "check that JIRA_DOMAIN is the address"),
     ],
 )
-def test_a_proxy_before_jira_is_named_with_a_remedy(
+def test_a_failing_proxy_before_jira_is_named_with_a_remedy(
     service: Service, client: JiraClient, clock: Clock, fault: Fault, reason: str
 ) -> None:
     service.faults = [replace(fault, times=10**6)]
@@ -338,7 +340,7 @@ def test_a_proxy_before_jira_is_named_with_a_remedy(
     assert (reason in str(raised.value), TOKEN in str(raised.value), clock.waits) == (True, False, [])
 
 
-def test_a_token_is_followed_although_the_page_says_that_it_is_the_last(
+def test_a_page_token_is_followed_even_on_a_page_marked_as_the_last(
     service: Service, instance: Instance, client: JiraClient
 ) -> None:
     service.page, service.repeats_last = 5, True
@@ -356,7 +358,7 @@ def test_a_token_is_followed_although_the_page_says_that_it_is_the_last(
         ('{"isLast": true}', "no list of issues"),
     ],
 )
-def test_a_search_that_contradicts_itself_is_not_believed(
+def test_a_search_that_contradicts_itself_is_an_error(
     service: Service, client: JiraClient, page: str, reason: str
 ) -> None:
     service.faults = [Fault("search", 200, body=page, times=10**6)]

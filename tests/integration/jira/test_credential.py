@@ -26,7 +26,7 @@ def fold(jira: Jira, status: int = 200) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("expired", ["told", "silent"])
-def test_an_expired_token_deletes_nothing_and_every_job_fails_with_what_to_do(
+def test_an_expired_token_deletes_nothing_and_every_job_explains_what_to_do(
     asking: Jira, service: Service, instance: Instance, expired: Expired
 ) -> None:
     for _ in range(3):
@@ -78,7 +78,7 @@ def test_a_token_that_expires_in_the_middle_of_a_run_deletes_nothing(
     assert len(issues(asking)) == 8
 
 
-def test_a_search_that_ends_early_since_the_token_expired_is_no_end(
+def test_a_search_cut_short_by_an_expired_token_is_not_taken_for_complete(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     service.page = 5
@@ -98,7 +98,7 @@ def test_a_search_that_ends_early_since_the_token_expired_is_no_end(
     assert len(issues(asking)) == 12
 
 
-def test_fields_of_an_anonymous_response_do_not_replace_known_ones(
+def test_fields_of_an_anonymous_answer_do_not_replace_known_ones(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     instance.create(customfield_10004={"value": "high"})
@@ -154,9 +154,7 @@ def test_deletions_that_jira_reports_are_believed_however_many(asking: Jira, ins
     assert issues(asking) == []
 
 
-def test_an_issue_that_vanishes_while_it_is_read_anew_is_tried_again(
-    asking: Jira, service: Service, instance: Instance
-) -> None:
+def test_an_issue_that_vanishes_during_a_refresh_is_retried(asking: Jira, service: Service, instance: Instance) -> None:
     ids = [instance.create().id for _ in range(4)]
     run(asking)
     for id_ in ids:
@@ -171,7 +169,7 @@ def test_an_issue_that_vanishes_while_it_is_read_anew_is_tried_again(
 PAGE = "<!DOCTYPE html><html><title>Log in</title></html>"
 
 
-def test_a_login_page_is_no_attachment(asking: Jira, service: Service, instance: Instance) -> None:
+def test_a_login_page_is_not_stored_as_an_attachment(asking: Jira, service: Service, instance: Instance) -> None:
     instance.attach(instance.create().id, "a.txt", b"data")
     run(asking)
     service.faults = [Fault("content", 302, {"Location": f"{instance.url}/login.jsp?os_destination=x"}, times=9)]
@@ -182,7 +180,7 @@ def test_a_login_page_is_no_attachment(asking: Jira, service: Service, instance:
     assert run(asking, "attachments")["counts"]["stored"] == 1
 
 
-def test_remote_links_that_are_not_shown_stay_as_they_were(asking: Jira, service: Service, instance: Instance) -> None:
+def test_known_remote_links_are_kept_while_jira_shows_none(asking: Jira, service: Service, instance: Instance) -> None:
     issue = instance.create()
     instance.link_remotely(issue.id, "https://wiki.example.com", "a page")
     run(asking)

@@ -31,7 +31,7 @@ def scene(installed: Installed, store_kind: str, tmp_path_factory: pytest.TempPa
         yield prepare(place, installed, folder)
 
 
-def test_a_fold_may_die_at_any_touch(scene: Scene, forks: Forks) -> None:
+def test_a_fold_may_die_at_any_access_to_the_store(scene: Scene, forks: Forks) -> None:
     points = scene.points()
     found: list[str] = []
     for point in scene.chosen(points, Fate.KILLED_AFTER)[::STRIDE]:

@@ -36,7 +36,7 @@ def refused(service: Service, client: JIRA, jql: str) -> str:
     return str(error.value.text)
 
 
-def test_the_client_reads_all_that_people_wrote(instance: Instance, client: JIRA) -> None:
+def test_a_real_client_reads_everything_that_people_wrote(instance: Instance, client: JIRA) -> None:
     issue, other = instance.create(description="one\ntwo"), instance.create("DEV")
     instance.transition(issue.id, "In Progress")
     instance.comment(issue.id, "first")
@@ -82,7 +82,7 @@ def test_a_search_is_paged_by_tokens_and_each_issue_comes_once(
     assert client.approximate_issue_count("project in (SUP, DEV)") == 30
 
 
-def test_issues_that_change_while_they_are_read_come_again_at_the_end(
+def test_issues_that_change_during_a_search_appear_again_at_its_end(
     service: Service, instance: Instance, client: JIRA
 ) -> None:
     service.page = 2
@@ -95,7 +95,9 @@ def test_issues_that_change_while_they_are_read_come_again_at_the_end(
     assert [issue.id for issue in [*first, *rest]] == [ids[0], ids[1], ids[2], ids[3], ids[0]]
 
 
-def test_epoch_ms_are_exact_and_written_times_are_of_the_account_zone(instance: Instance, client: JIRA) -> None:
+def test_epoch_times_are_exact_and_written_times_are_in_the_zone_of_the_account(
+    instance: Instance, client: JIRA
+) -> None:
     instance.zone = timezone(timedelta(hours=-7))
     keys = [instance.create().key for _ in range(3)]
     assert found(client, f"created >= {START + 2000} order by created asc") == keys[1:]
@@ -117,7 +119,7 @@ def test_epoch_ms_are_exact_and_written_times_are_of_the_account_zone(instance: 
         ("created >= -1d and project not in (SUP)", ["DEV-1"]),
     ],
 )
-def test_queries_find_what_they_say(instance: Instance, client: JIRA, jql: str, keys: list[str]) -> None:
+def test_queries_return_matching_issues(instance: Instance, client: JIRA, jql: str, keys: list[str]) -> None:
     done, *_ = instance.create(), instance.create(), instance.create("DEV")
     instance.transition(done.id, "Done")
     assert found(client, jql) == keys
@@ -133,9 +135,7 @@ def test_queries_that_jira_refuses_are_refused(service: Service, instance: Insta
         client._get_json("search", {"jql": "project = SUP"})
 
 
-def test_an_index_that_lags_is_right_about_issues_that_it_is_asked_to_reconcile(
-    instance: Instance, client: JIRA
-) -> None:
+def test_a_lagging_index_is_correct_for_issues_that_it_is_asked_to_reconcile(instance: Instance, client: JIRA) -> None:
     first = instance.create()
     instance.is_lagging = True
     second = instance.create()
@@ -165,7 +165,7 @@ def test_faults_are_answered_as_configured(service: Service, client: JIRA, statu
     assert client.myself()["emailAddress"] == EMAIL
 
 
-def test_too_many_requests_within_a_second_are_told_when_to_come_again(service: Service, client: JIRA) -> None:
+def test_too_many_requests_within_a_second_are_refused_with_a_retry_time(service: Service, client: JIRA) -> None:
     now = [0.0]
     service.now, service.limits = lambda: now[0], {"myself": 2}
     client.myself()
@@ -183,14 +183,14 @@ def test_too_many_requests_within_a_second_are_told_when_to_come_again(service: 
     assert client.myself()
 
 
-def test_an_account_without_its_token_is_nobody(service: Service, client: JIRA) -> None:
+def test_a_request_without_the_token_of_the_account_is_anonymous(service: Service, client: JIRA) -> None:
     service.accounts.clear()
     with pytest.raises(JIRAError) as error:
         client.myself()
     assert error.value.status_code == 401
 
 
-def test_slas_are_for_the_service_account_at_the_address_of_the_cloud(service: Service, client: JIRA) -> None:
+def test_slas_are_shown_to_the_service_account_at_the_cloud_address_only(service: Service, client: JIRA) -> None:
     issue = service.instance.create(customfield_10161=Sla("Time to resolution", START, 60_000))
     service.sla_is_hidden = True
     assert client.issue(issue.id).fields.customfield_10161 is None
@@ -210,7 +210,7 @@ def test_fields_are_described_with_their_types(client: JIRA) -> None:
     ]
 
 
-def test_webhooks_tell_what_happened_in_documents_of_v2(instance: Instance) -> None:
+def test_webhooks_report_events_as_documents_of_v2(instance: Instance) -> None:
     issue = instance.create(description="text")
     comment = instance.comment(issue.id, "hello")
     instance.delete_comment(issue.id, comment)
@@ -238,7 +238,7 @@ def test_webhooks_tell_what_happened_in_documents_of_v2(instance: Instance) -> N
     assert headers["x-hub-signature"] == sign(instance.webhooks[0].body, SECRET)
 
 
-def test_signatures_are_those_of_the_documentation() -> None:
+def test_signatures_match_the_documentation() -> None:
     assert sign(b"Hello World!") == "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"
 
 

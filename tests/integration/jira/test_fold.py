@@ -42,7 +42,7 @@ def fold(jira: Jira, status: int) -> Mapping[str, Any]:
     return found
 
 
-def test_each_issue_is_fetched_once_and_known_whole(
+def test_each_issue_is_fetched_once_and_completely(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery
 ) -> None:
     first, second = instance.create(summary="One"), instance.create()
@@ -59,7 +59,7 @@ def test_each_issue_is_fetched_once_and_known_whole(
     assert asking.rows("select count(*) from issuelinks") == [(2,)]
 
 
-def test_a_token_that_expires_leaves_events_in_the_inbox_until_there_is_another(
+def test_events_stay_in_the_inbox_from_the_expiry_of_a_token_until_there_is_another(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery
 ) -> None:
     for _ in range(3):
@@ -82,7 +82,7 @@ def test_a_token_that_expires_leaves_events_in_the_inbox_until_there_is_another(
     assert asking.waiting() == []
 
 
-def test_one_issue_that_can_not_be_fetched_blocks_no_other(
+def test_one_issue_that_cannot_be_fetched_blocks_no_other(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery
 ) -> None:
     first, second = instance.create(), instance.create()
@@ -112,7 +112,7 @@ def test_unreadable_parts_of_an_event_are_reported_by_its_fold(
     )
 
 
-def test_jira_is_asked_no_more_while_it_is_down(
+def test_no_further_requests_are_sent_while_jira_is_down(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analyst.connectors.jira.api.issues.Patience", lambda: Patience(0.0))
@@ -144,7 +144,7 @@ def test_while_jira_is_down_no_more_than_a_batch_is_read(
     assert fold(asking, 200)["counts"] == {"events": 6, "issues": 6}
 
 
-def test_many_issues_that_can_not_be_fetched_hold_up_no_other(
+def test_many_issues_that_cannot_be_fetched_do_not_delay_the_others(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery
 ) -> None:
     for _ in range(7):
@@ -156,7 +156,7 @@ def test_many_issues_that_can_not_be_fetched_hold_up_no_other(
     assert fold(asking, 200)["counts"]["events"] == 6
 
 
-def test_an_issue_that_jira_does_not_have_has_no_rows_until_it_has(
+def test_an_issue_unknown_to_jira_has_no_rows_until_jira_knows_it(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery
 ) -> None:
     issue = instance.create()
@@ -204,7 +204,7 @@ def test_deletions_of_a_month_ago_are_forgotten(jira: Jira) -> None:
     assert jira.world.ask("POST", "/extract/jira/tidy", {}, token=SERVICE_TOKEN)["forgotten"] == 0
 
 
-def test_the_archive_of_an_hour_that_is_over_becomes_one_object(jira: Jira) -> None:
+def test_the_archive_of_a_past_hour_becomes_one_object(jira: Jira) -> None:
     for number in range(3):
         jira.take(event("project_created", number=number))
         jira.fold()
@@ -216,7 +216,7 @@ def test_the_archive_of_an_hour_that_is_over_becomes_one_object(jira: Jira) -> N
     assert jira.world.ask("POST", "/extract/jira/replay", {}, token=SERVICE_TOKEN)["events"] == 3
 
 
-def test_a_replay_passes_over_what_is_damaged_and_tells_it(jira: Jira) -> None:
+def test_a_replay_skips_and_reports_damaged_events(jira: Jira) -> None:
     for number in range(2):
         jira.take(event("jira:issue_created", issue={"id": str(number), "key": f"A-{number}", "fields": {}}))
         jira.fold()
@@ -257,7 +257,7 @@ def test_expectations_hold_back_a_fold_and_its_events_wait(asking: Jira, instanc
     assert asking.waiting() == []
 
 
-def test_expectations_that_warn_show_with_the_table_of_a_fold(
+def test_expectations_that_warn_are_shown_with_the_tables_of_a_fold(
     asking: Jira, instance: Instance, deliver: Delivery
 ) -> None:
     instance.create(summary="One")

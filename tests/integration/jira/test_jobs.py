@@ -91,7 +91,7 @@ def test_too_many_differences_are_an_error_and_deletions_are_not_believed(
     assert (found["level"], found["totals"]["stale"], found["left"]) == ("INFO", 1, 0)
 
 
-def test_only_what_was_created_within_the_window_is_compared_on_both_sides(asking: Jira, instance: Instance) -> None:
+def test_only_issues_created_within_the_window_are_compared_on_both_sides(asking: Jira, instance: Instance) -> None:
     old = instance.create()
     run(asking)
     instance.clock += 40 * 24 * HOUR
@@ -104,23 +104,21 @@ def test_only_what_was_created_within_the_window_is_compared_on_both_sides(askin
     assert issues(asking, "summary") == [("other",), ("It does not work",)]
 
 
-def test_before_all_issues_were_read_once_nothing_is_missing(asking: Jira, instance: Instance) -> None:
+def test_before_the_first_complete_read_no_issue_is_reported_as_missing(asking: Jira, instance: Instance) -> None:
     instance.create()
     instance.clock += HOUR
     found = run(asking, "check")
     assert (found["totals"]["missing"], found["notes"][0].startswith("the backfill has not finished")) == (0, True)
 
 
-def test_a_check_that_can_not_ask_is_an_error_that_is_reported(asking: Jira, service: Service) -> None:
+def test_a_check_that_cannot_query_jira_is_reported_as_an_error(asking: Jira, service: Service) -> None:
     service.accounts.pop(TOKEN)
     found = run(asking, "check", status=422)
     assert (found["level"], "set JIRA_API_TOKEN to" in found["error"]) == ("ERROR", True)
     assert asking.store.read(found["report"]) is not None
 
 
-def test_a_token_that_expires_while_issues_are_mended_stops_that(
-    asking: Jira, service: Service, instance: Instance
-) -> None:
+def test_a_token_that_expires_stops_a_repair(asking: Jira, service: Service, instance: Instance) -> None:
     run(asking)
     ids = [instance.create().id for _ in range(30)]
     instance.clock += HOUR
@@ -131,7 +129,7 @@ def test_a_token_that_expires_while_issues_are_mended_stops_that(
     assert run(asking, "check")["totals"]["missing"] == 28
 
 
-def test_slas_of_open_issues_run_on_and_what_was_updated_unnoticed_is_healed(
+def test_a_poll_updates_slas_of_open_issues_and_issues_with_missed_updates(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     service.sla_is_hidden = True
@@ -186,7 +184,7 @@ def test_an_account_that_is_no_longer_an_agent_does_not_end_slas(
 
 @pytest.mark.parametrize("has_desk", [True, False])
 @pytest.mark.parametrize("unseen", [None, {"errorMessage": "You are not an agent"}])
-def test_neither_events_nor_a_backfill_end_slas_that_an_account_is_no_longer_shown(
+def test_neither_events_nor_a_backfill_end_slas_hidden_from_the_account(
     asking: Jira, service: Service, instance: Instance, unseen: object, *, has_desk: bool
 ) -> None:
     service.sla_is_hidden, service.unseen_sla = has_desk, unseen
@@ -205,7 +203,7 @@ def test_neither_events_nor_a_backfill_end_slas_that_an_account_is_no_longer_sho
     assert issues(asking, "time_to_resolution_goal_millis") == [(HOUR,)] * 3
 
 
-def test_an_slas_end_is_believed_where_the_issue_moved_to_another_project(
+def test_an_sla_ends_when_its_issue_moved_to_another_project(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     issue = instance.create(customfield_10161=Sla("Time to resolution", START, HOUR))
@@ -217,7 +215,7 @@ def test_an_slas_end_is_believed_where_the_issue_moved_to_another_project(
     assert issues(asking, "project_key, time_to_resolution_goal_millis") == [("DEV", None)]
 
 
-def test_attachments_are_stored_once_and_the_table_tells_where(
+def test_attachments_are_stored_once_and_the_table_has_their_paths(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     issue = instance.create()
@@ -241,7 +239,7 @@ def test_attachments_are_stored_once_and_the_table_tells_where(
     assert asking.rows(f"select local_path from attachments where attachment_id = '{small}'") == [(key,)]
 
 
-def test_an_attachment_that_can_not_be_fetched_blocks_no_other(
+def test_an_attachment_that_cannot_be_fetched_blocks_no_other(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     issue = instance.create()
@@ -275,7 +273,7 @@ def test_the_jobs_are_scheduled(asking: Jira) -> None:
 
 
 @pytest.mark.parametrize("job", ["sla", "check", "attachments"])
-def test_without_a_credential_nothing_is_asked_and_that_is_no_failure(jira: Jira, job: str) -> None:
+def test_without_a_credential_no_request_is_sent_and_jobs_succeed(jira: Jira, job: str) -> None:
     answer = run(jira, job)
     assert (answer["status"], answer["notes"]) == (
         "unchanged",

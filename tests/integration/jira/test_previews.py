@@ -12,7 +12,7 @@ def preview(jira: Jira, **body: Any) -> dict[str, Any]:
     return dict(jira.world.ask("POST", "/api/admin/sources/jira/preview", body))
 
 
-def test_it_shows_issues_tables_and_custom_fields(asking: Jira, instance: Instance) -> None:
+def test_a_preview_shows_issues_tables_and_custom_fields(asking: Jira, instance: Instance) -> None:
     for _ in range(3):
         instance.create()
     found = preview(asking)
@@ -27,7 +27,7 @@ def test_it_shows_issues_tables_and_custom_fields(asking: Jira, instance: Instan
     assert {"severity", "time_to_resolution_breached"} <= set(columns["issues"])
 
 
-def test_a_credential_that_does_not_work_is_the_problem(asking: Jira, service: Service) -> None:
+def test_an_invalid_credential_is_reported_as_the_problem(asking: Jira, service: Service) -> None:
     run(asking)
     service.expired = "silent"
     found = preview(asking)

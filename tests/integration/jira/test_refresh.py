@@ -17,7 +17,7 @@ def rename(instance: Instance) -> None:
         renamed.fields["project"] = {**renamed.fields["project"], "name": "Renamed"}
 
 
-def test_issues_are_read_anew_by_their_keys(asking: Jira, service: Service, instance: Instance) -> None:
+def test_issues_are_read_again_by_their_keys(asking: Jira, service: Service, instance: Instance) -> None:
     first, second, gone = instance.create(), instance.create(), instance.create()
     run(asking)
     rename(instance)
@@ -31,9 +31,7 @@ def test_issues_are_read_anew_by_their_keys(asking: Jira, service: Service, inst
     assert (record["job"], record["status"]) == ("refresh", "ok")
 
 
-def test_all_issues_are_read_anew_a_part_at_a_time(
-    asking: Jira, instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_issues_are_read_again_in_parts(asking: Jira, instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         instance.create()
     run(asking)
@@ -81,7 +79,7 @@ def test_the_restriction_options_of_a_source_rebuild_its_tables(jira: Jira) -> N
     assert (refused.status_code, "'exclude' or 'include'" in refused.text) == (422, True)
 
 
-def test_webhooks_of_other_projects_are_not_taken_into_the_tables(installed: Installed, tmp_path: Path) -> None:
+def test_webhooks_of_other_projects_do_not_reach_the_tables(installed: Installed, tmp_path: Path) -> None:
     jira = installed.serve(tmp_path, JIRA_PROJECTS="ABC")
     assert jira.take(event("jira:issue_created", issue=issue(1)))["outcome"] == "kept"
     response = jira.take(event("jira:issue_created", issue=issue(2, key="DEV-2", project={"key": "DEV"})))
@@ -112,7 +110,7 @@ def test_issues_of_other_projects_are_not_fetched(
     assert service.counts["issue"] == 1
 
 
-def test_a_token_with_scopes_asks_at_the_gateway_and_people_open_the_site(
+def test_a_token_with_scopes_uses_the_gateway_and_links_lead_to_the_site(
     installed: Installed, tmp_path: Path, service: Service, instance: Instance
 ) -> None:
     settings = settings_for(service, tmp_path) | {"JIRA_DOMAIN": "acme.example"}

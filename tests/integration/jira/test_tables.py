@@ -30,7 +30,7 @@ def manifest(jira: Jira) -> dict[str, dict[str | None, str]]:
     return {id_: {file["partition"]: file["sha256"] for file in table["files"]} for id_, table in tables.items()}
 
 
-def test_after_one_changed_issue_only_its_month_has_other_files(jira: Jira) -> None:
+def test_a_changed_issue_changes_only_the_files_of_its_month(jira: Jira) -> None:
     tell(jira, *(issue(number, created=NOON - number * MONTH) for number in range(1, 4)))
     before = manifest(jira)
     assert sorted(before["jira.issues"], key=str) == ["2025-11", "2025-12", "2026-01", None]
@@ -43,7 +43,7 @@ def test_after_one_changed_issue_only_its_month_has_other_files(jira: Jira) -> N
     assert after.keys() == before.keys()
 
 
-def test_an_issue_that_was_created_in_another_month_than_was_known_leaves_the_old_one(jira: Jira) -> None:
+def test_an_issue_whose_creation_month_turns_out_different_leaves_the_old_month(jira: Jira) -> None:
     tell(jira, issue(1, created=NOON), issue(2, created=NOON))
     tell(jira, issue(1, created=NOON - MONTH, updated=NOON + DAY))
     found = jira.rows(
@@ -67,7 +67,7 @@ def test_an_issue_that_moved_to_another_project_has_its_new_key_everywhere(jira:
     ]
 
 
-def test_options_that_change_make_all_tables_anew_of_what_is_known(jira: Jira, tmp_path: Path) -> None:
+def test_changed_options_rebuild_all_tables_from_stored_issues(jira: Jira, tmp_path: Path) -> None:
     issues = [
         issue(number, created=NOON - number % 3 * MONTH, customfield_10004={"value": "high"}) for number in range(1, 9)
     ]
@@ -84,7 +84,7 @@ def test_options_that_change_make_all_tables_anew_of_what_is_known(jira: Jira, t
     assert other.rows("select count(severity), count(team), count(*) from issues") == [(7, 1, 8)]
 
 
-def test_a_table_that_was_taken_out_is_not_made_until_it_is_added_again(jira: Jira) -> None:
+def test_a_deregistered_table_is_not_written_until_it_is_added_again(jira: Jira) -> None:
     tell(jira, issue(1))
     jira.world.ask("DELETE", "/api/admin/tables/jira.issues")
     tell(jira, issue(2))
@@ -103,7 +103,7 @@ def test_without_the_documents_everything_is_read_again(jira: Jira) -> None:
     assert jira.rows("select issue_id from issues order by 1") == [("1",), ("2",)]
 
 
-def test_the_documents_are_for_the_server_alone_whatever_the_instance_says(cloud: Cloud, tmp_path: Path) -> None:
+def test_the_documents_are_server_only_whatever_the_settings(cloud: Cloud, tmp_path: Path) -> None:
     jira = serve(cloud, tmp_path, TABLES_PUBLIC="true")
     jira.world.ask("POST", "/api/admin/sources/jira", {"type": "jira"})
     jira.fold()
@@ -112,7 +112,7 @@ def test_the_documents_are_for_the_server_alone_whatever_the_instance_says(cloud
     assert (tables["issues"]["server_only"], tables["issues"]["is_public"]) == (False, True)
 
 
-def test_files_of_months_and_blocks_are_left_in_peace_by_the_sweep(jira: Jira) -> None:
+def test_files_of_months_and_blocks_are_not_compacted_by_the_sweep(jira: Jira) -> None:
     tell(jira, *(issue(number * BLOCK, created=NOON - number * MONTH) for number in range(40)))
     before = jira.files()
     assert len([part for table, part in before if table == "raw_issues"]) == 41
@@ -123,7 +123,7 @@ def test_files_of_months_and_blocks_are_left_in_peace_by_the_sweep(jira: Jira) -
 
 
 @pytest.mark.parametrize("config", [{"jql": 1}, {"project": "ABC"}])
-def test_a_config_that_can_not_be_meant_is_refused(jira: Jira, config: dict[str, Any]) -> None:
+def test_an_invalid_config_is_refused(jira: Jira, config: dict[str, Any]) -> None:
     answer = jira.world.send("PUT", "/api/admin/sources/jira", {"config": config})
     assert answer.status_code == 422
 

@@ -46,7 +46,7 @@ def test_a_repeated_event_changes_nothing(jira: Jira) -> None:
     assert jira.rows("select version from _state") == before
 
 
-def test_two_events_of_one_name_are_both_kept(jira: Jira) -> None:
+def test_two_events_with_the_same_name_are_both_kept(jira: Jira) -> None:
     jira.take(CREATED, "one")
     assert jira.take(event("jira:issue_created", issue=issue(2)), "one")["outcome"] == "kept"
     assert jira.take(event("jira:issue_created", issue=issue(2)), "one")["outcome"] == "known"
@@ -54,13 +54,13 @@ def test_two_events_of_one_name_are_both_kept(jira: Jira) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "", "../one", "a/b", ".hidden", "x" * 300, "Ú"])
-def test_an_event_without_a_name_that_can_be_used_is_named_by_its_content(jira: Jira, name: str | None) -> None:
+def test_an_event_without_a_usable_name_is_named_by_its_content(jira: Jira, name: str | None) -> None:
     assert [jira.take(CREATED, name)["outcome"] for _ in range(2)] == ["kept", "known"]
     (key,) = jira.waiting()
     assert len(key.rpartition("/")[2]) == 64 + len(".json")
 
 
-def test_a_time_that_can_not_be_is_replaced_by_now(jira: Jira) -> None:
+def test_an_impossible_time_is_replaced_by_now(jira: Jira) -> None:
     for timestamp in (-1, 10**18, "soon", None):
         jira.take({**CREATED, "timestamp": timestamp})
     minutes = {key.split("/")[3] for key in jira.waiting()}
@@ -68,7 +68,7 @@ def test_a_time_that_can_not_be_is_replaced_by_now(jira: Jira) -> None:
     assert minutes <= {f"{at:%Y-%m-%dT%H-%M}" for at in (now, now - timedelta(minutes=1))}
 
 
-def test_either_header_and_form_of_a_signature_will_do(jira: Jira) -> None:
+def test_either_header_and_either_format_of_a_signature_is_accepted(jira: Jira) -> None:
     made = signature(b"Hello World!")
     assert made == "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"
     for header in ("X-Hub-Signature", "X-Hub-Signature-256"):
@@ -97,7 +97,7 @@ def test_unsigned_events_are_refused_and_not_stored(jira: Jira, headers: dict[st
     assert jira.waiting() == []
 
 
-def test_without_a_secret_no_webhook_is_taken() -> None:
+def test_without_a_secret_no_webhook_is_accepted() -> None:
     client = Client(app(Process({"DATA_URL": "file:///nowhere"}, store=MemoryStore()), FUNCTIONS))
     answer = client.post("/webhooks/jira", data=b"{}", headers={"X-Hub-Signature": signature(b"{}", "")})
     assert (answer.status_code, "JIRA_WEBHOOK_SECRET" in answer.get_json()["detail"]) == (503, True)
@@ -114,13 +114,13 @@ def test_events_that_are_not_json_are_refused_stored_and_set_aside(jira: Jira, b
     assert jira.waiting() == []
 
 
-def test_an_event_of_no_issue_is_kept_and_set_aside_with_the_reason(jira: Jira) -> None:
+def test_an_event_without_an_issue_is_kept_and_set_aside_with_the_reason(jira: Jira) -> None:
     answer = jira.take(event("project_created", project={"id": 1}), "p")
     assert (answer["outcome"], answer["reason"]) == ("ignored", "project_created names no issue")
     assert jira.fold()["notes"] == ["2026-03-01T12-00/p.json could not be read: project_created names no issue"]
 
 
-def test_a_part_that_cannot_be_read_is_told_beside_the_issue_that_can(jira: Jira) -> None:
+def test_an_unreadable_part_is_reported_and_the_readable_issue_is_folded(jira: Jira) -> None:
     broken = event("jira:issue_updated", issue=issue(1), comment=["no comment"], changelog={"items": 1})
     jira.take(CREATED, "whole")
     jira.take(broken, "broken")
@@ -163,7 +163,7 @@ def test_bodies_that_are_too_large_or_have_a_malformed_signature_are_not_read(
     assert jira.waiting() == []
 
 
-def test_a_body_that_does_not_say_its_size_is_cut_at_25_mb(jira: Jira) -> None:
+def test_a_body_of_undeclared_size_is_refused_at_25_mb(jira: Jira) -> None:
     body = b" " * (EVENT_BYTES + 1)
     stream = {"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
     answer = jira.world.client.post(
@@ -187,7 +187,7 @@ def test_parameters_that_jira_adds_to_the_address_are_accepted(jira: Jira) -> No
     assert answer.status_code == 200
 
 
-def test_health_tells_whether_webhooks_are_taken_and_folded(jira: Jira) -> None:
+def test_health_reports_whether_webhooks_are_accepted_and_folded(jira: Jira) -> None:
     jira.take(CREATED)
     body = jira.world.ask("GET", "/webhooks/jira/health", token=SERVICE_TOKEN)
     assert (body["source"], body["is_secret_set"], body["is_jira_asked"], body["waiting"]) == ("jira", True, False, 1)
@@ -217,7 +217,7 @@ def test_events_wait_for_their_source_to_be_registered(cloud: Cloud, tmp_path: P
 
 
 @pytest.mark.parametrize("name", [".keep", "-", "0", "2026-03-01T12-00/.one.json.part", "99/one.json"])
-def test_other_objects_in_the_inbox_block_no_event(jira: Jira, name: str) -> None:
+def test_foreign_objects_in_the_inbox_block_no_event(jira: Jira, name: str) -> None:
     jira.store.put(f"extracts/jira/events/{name}", b"", if_version=ABSENT)
     jira.take(CREATED)
     assert jira.fold()["counts"] == {"events": 1, "issues": 1}

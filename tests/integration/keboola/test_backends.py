@@ -40,7 +40,7 @@ ROWS: list[tuple[str | None, ...]] = [
 
 
 @pytest.mark.parametrize("parquet", [True, False])
-def test_a_bigquery_backend_keeps_null_and_the_empty_text_apart(opened: Opened, parquet: bool) -> None:
+def test_a_bigquery_backend_distinguishes_null_from_the_empty_text(opened: Opened, parquet: bool) -> None:
     project = Project(provider="gcp", backend="bigquery", parquet=parquet)
     rows = [tuple(None if value is None else value.replace(" UTC", "+00") for value in row) for row in ROWS]
     project.table("in.c-bq.t", COLUMNS, rows if parquet else ROWS, typed=True)
@@ -76,7 +76,7 @@ def test_a_bigquery_backend_keeps_null_and_the_empty_text_apart(opened: Opened, 
     ]
 
 
-def test_a_filter_that_the_backend_does_not_know_is_explained(opened: Opened) -> None:
+def test_a_filter_that_the_backend_does_not_support_is_explained(opened: Opened) -> None:
     project = Project(backend="bigquery")
     project.table("in.c-bq.t", ["id", "day"], [("1", "2026-01-01")])
     keboola = opened(project)

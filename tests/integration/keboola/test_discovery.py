@@ -41,7 +41,7 @@ def test_equal_names_in_different_buckets_get_names_of_their_own(opened: Opened)
     assert not any(table["is_registered"] for table in found["tables"])
 
 
-def test_registered_tables_keep_their_names_and_descriptions_come_along(opened: Opened) -> None:
+def test_registered_tables_keep_their_names_and_get_descriptions(opened: Opened) -> None:
     keboola = opened(project())
     keboola.register("in.c-crm.contacts", "people")
     body = {"source": "kbc"}
@@ -70,7 +70,7 @@ def test_a_removed_table_is_registered_again_only_by_name(opened: Opened) -> Non
     assert made["registered"] == ["kbc.orders"]
 
 
-def test_a_source_that_discovers_registers_what_is_new_at_each_sync(opened: Opened) -> None:
+def test_a_source_with_discovery_registers_new_tables_at_each_sync(opened: Opened) -> None:
     keboola = opened(project(), discover=True, buckets=["in.c-erp"])
     assert set(keboola.sync()) == {"contacts", "orders"}
     keboola.project.table("in.c-erp.more", ["id"], [("1",)])
@@ -91,7 +91,7 @@ def test_files_and_jira_can_be_discovered_too(opened: Opened, tmp_path: Path) ->
     assert keboola.world.send("GET", "/api/admin/discover-tables?source=other").status_code == 422
 
 
-def test_a_source_that_can_not_be_listed_does_not_hide_the_others(opened: Opened, tmp_path: Path) -> None:
+def test_a_source_that_cannot_be_listed_does_not_hide_the_others(opened: Opened, tmp_path: Path) -> None:
     keboola = opened(project())
     (tmp_path / "sources/orders.csv").write_text("id\n1\n")
     keboola.world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
@@ -103,7 +103,7 @@ def test_a_source_that_can_not_be_listed_does_not_hide_the_others(opened: Opened
 
 
 @pytest.mark.slow
-def test_da_discovers_registers_and_mirrors(opened: Opened, tmp_path: Path) -> None:
+def test_da_discovers_registers_and_mirrors_tables(opened: Opened, tmp_path: Path) -> None:
     keboola = opened(project(), base_url="")
     with served(keboola.world.app) as host:
 
@@ -144,7 +144,7 @@ def test_a_preview_checks_the_token_and_shows_the_columns(opened: Opened) -> Non
         ({"bucket": "in.c-x"}, "did you mean 'buckets'"),
     ],
 )
-def test_a_config_that_can_not_be_used_is_explained(opened: Opened, config: dict[str, str], reason: str) -> None:
+def test_a_config_that_cannot_be_used_is_explained(opened: Opened, config: dict[str, str], reason: str) -> None:
     keboola = opened(project())
     order = {"type": "keboola", "config": {**keboola.served.config, **config}}
     answer = keboola.world.send("POST", "/api/admin/sources/new/preview", order)

@@ -116,7 +116,7 @@ def test_an_export_that_may_have_started_is_not_started_twice(opened: Opened) ->
 
 
 @pytest.mark.parametrize("provider", ["gcp", "aws", "azure"])
-def test_credentials_that_expire_meanwhile_are_renewed(opened: Opened, provider: Any) -> None:
+def test_credentials_that_expire_during_a_read_are_renewed(opened: Opened, provider: Any) -> None:
     project = Project(provider=provider, slice_rows=1)
     keboola = synced(opened, project)
 

@@ -52,7 +52,7 @@ def test_changes_are_merged_by_the_key(opened: Opened) -> None:
     assert second["changedSince"] == int((table.created - timedelta(hours=1)).timestamp())
 
 
-def test_deletes_are_noticed_by_the_number_of_rows(opened: Opened) -> None:
+def test_deletions_are_noticed_by_the_number_of_rows(opened: Opened) -> None:
     project = Project()
     table = orders(project, 5)
     keboola = incremental(opened, project)
@@ -66,7 +66,7 @@ def test_deletes_are_noticed_by_the_number_of_rows(opened: Opened) -> None:
     assert ["changedSince" in order for order in project.exports] == [False, True, False]
 
 
-def test_rows_that_can_not_be_counted_are_said_to_be_unsure(opened: Opened) -> None:
+def test_a_number_of_rows_that_cannot_be_verified_is_reported_as_unsure(opened: Opened) -> None:
     project = Project()
     table = orders(project, 5)
     keboola = incremental(opened, project, where_filters=[{"column": "value", "operator": "ne", "values": ["v0"]}])
@@ -114,7 +114,7 @@ def test_a_run_without_rows_never_empties_a_table(opened: Opened, name: str) -> 
     assert content(keboola) == []
 
 
-def test_a_whole_read_that_loses_most_rows_keeps_them_unless_others_are_wanted(opened: Opened) -> None:
+def test_a_full_read_that_loses_most_rows_keeps_them_unless_the_selection_changed(opened: Opened) -> None:
     project = Project()
     table = orders(project, 40)
     keboola = opened(project)
@@ -226,7 +226,7 @@ def test_a_row_cap_limits_a_full_refresh(opened: Opened) -> None:
         ({"schema_changes": "ignore"}, "'evolve', 'freeze' or 'discard'"),
     ],
 )
-def test_options_that_can_not_be_used_are_rejected(opened: Opened, options: dict[str, Any], reason: str) -> None:
+def test_options_that_cannot_be_used_are_rejected(opened: Opened, options: dict[str, Any], reason: str) -> None:
     keboola = opened(Project())
     answer = keboola.world.send("POST", "/api/admin/tables/kbc.t", {"source_table": "in.c-a.t", "options": options})
     assert answer.status_code == 422

@@ -220,7 +220,7 @@ def test_duplicates_and_contradictions_are_proposed_for_merging(begun: Begun, tm
         assert world.send("POST", "/api/memory/admin/merge", {"id": known, "into": known}).status_code == 409
 
 
-def test_without_a_model_nothing_leaves(begun: Begun, tmp_path: Path) -> None:
+def test_without_a_model_nothing_is_sent(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path, variables={"ACCESS_MAX_AGE": "0"})
     hand_in(world, "Orders are net.")
     assert collect(world)["notes"] == 0
@@ -242,7 +242,9 @@ def statuses(world: World) -> dict[str, str]:
     return {each["title"]: each["status"] for each in world.ask("GET", "/api/memory")["items"]}
 
 
-def test_with_a_threshold_an_item_is_approved_once_notes_of_several_people_say_it(begun: Begun, tmp_path: Path) -> None:
+def test_with_a_threshold_an_item_is_approved_once_notes_of_several_people_support_it(
+    begun: Begun, tmp_path: Path
+) -> None:
     answers = (
         found("Orders are net", "Totals of orders exclude VAT since 2024."),
         found("Orders are net of VAT", "Totals of orders exclude VAT since 2024."),
@@ -277,7 +279,7 @@ def test_with_a_threshold_an_item_is_approved_once_notes_of_several_people_say_i
         ("that counts nowhere else", {}, "review_queue", True),
     ],
 )
-def test_a_threshold_counts_only_what_says_the_same(
+def test_a_threshold_counts_only_notes_that_say_the_same(
     begun: Begun, tmp_path: Path, *, why: str, more: dict[str, Any], approval: str, same: Any
 ) -> None:
     thinking = Thinking([found()])
@@ -293,7 +295,7 @@ def test_a_threshold_counts_only_what_says_the_same(
         assert statuses(world)["Orders are net"] == "pending", why
 
 
-def test_one_person_does_not_reach_a_threshold_nor_does_what_was_proposed_by_hand(begun: Begun, tmp_path: Path) -> None:
+def test_neither_one_person_nor_proposals_by_hand_reach_a_threshold(begun: Begun, tmp_path: Path) -> None:
     with model(
         "anthropic", Thinking([found()], [found("Orders are net.")], [found("By hand", "Totals exclude VAT.")])
     ) as double:

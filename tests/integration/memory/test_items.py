@@ -6,7 +6,7 @@ from tests.integration.memory.test_notes import person
 from tests.integration.world import Begun
 
 
-def test_an_item_is_proposed_decided_voted_for_and_applies(begun: Begun, tmp_path: Path) -> None:
+def test_an_item_is_proposed_voted_for_and_approved_and_then_applies(begun: Begun, tmp_path: Path) -> None:
     world = begun.world(tmp_path, variables={"ACCESS_MAX_AGE": "0"})
     ann, bob = person(world, "ann"), person(world, "bob")
     new = {"title": "Net", "content": "Totals exclude VAT. password: hunter2", "category": "data_analysis"}

@@ -98,7 +98,7 @@ def test_an_invalid_note_is_refused(world: World, body: dict[str, Any]) -> None:
     assert world.ask("GET", "/api/memory/notes")["notes"] == []
 
 
-def test_a_person_has_a_bounded_number_of_notes(world: World) -> None:
+def test_the_number_of_notes_of_a_person_is_limited(world: World) -> None:
     store = world.process.store
     made = hand_in(world, "x", name="n0")
     (key,) = [entry.key for entry in store.list("state/memory/ledgers/")]
@@ -121,7 +121,7 @@ def put_file(world: World, name: str, data: bytes, token: str = "", status: int 
     return answer.get_json()
 
 
-def test_a_picture_is_kept_for_its_owner_and_only_saved(world: World) -> None:
+def test_a_picture_is_stored_for_its_owner_and_offered_only_as_a_download(world: World) -> None:
     ann, bob = person(world, "ann"), person(world, "bob")
     made = put_file(world, 'charts/"Q1" <b>.png', PNG, ann)
     assert (made["media_type"], made["private"], made["secrets"], made["unchanged"]) == ("image/png", True, {}, False)
@@ -138,7 +138,7 @@ def test_a_picture_is_kept_for_its_owner_and_only_saved(world: World) -> None:
     assert list(world.process.store.list("state/memory/notes/")) == []
 
 
-def test_a_text_that_is_sent_as_a_file_loses_its_secrets(world: World) -> None:
+def test_a_text_sent_as_a_file_loses_its_secrets(world: World) -> None:
     for name, data in (("note.png", f"Orders {SECRET}"), ("scan.pdf", f"%PDF-1.7\n{SECRET}\n")):
         made = put_file(world, name, data.encode())
         assert (made["media_type"], made["private"], made["secrets"]) == ("text/plain", False, {"GitHub token": 1})
@@ -161,13 +161,13 @@ def test_a_text_that_is_sent_as_a_file_loses_its_secrets(world: World) -> None:
         ("long.md", b"x" * (LONGEST + 1), 422),
     ],
 )
-def test_what_is_no_file_of_a_known_kind_is_refused(world: World, name: str, data: bytes, status: int) -> None:
+def test_a_file_of_an_unknown_kind_is_refused(world: World, name: str, data: bytes, status: int) -> None:
     put_file(world, name, data, status=status)
     assert world.ask("GET", "/api/memory/notes")["notes"] == []
     assert list(world.process.store.list("state/memory/notes/")) == []
 
 
-def test_the_files_of_a_person_are_bounded_in_bytes(world: World) -> None:
+def test_the_size_of_the_files_of_a_person_is_limited(world: World) -> None:
     for number in range(10):
         put_file(world, f"{number}.png", PNG + bytes([number]) * (LARGEST_FILE - len(PNG)))
     assert "more than 100 MB" in str(put_file(world, "one-more.png", PNG, status=422))
@@ -177,14 +177,14 @@ def test_the_files_of_a_person_are_bounded_in_bytes(world: World) -> None:
     hand_in(world, "A note still has its place.")
 
 
-def test_files_of_one_name_at_the_same_time_leave_one(world: World) -> None:
+def test_simultaneous_files_of_the_same_name_leave_one(world: World) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: put_file(world, "a.png", PNG + bytes([number])), range(8)))
     assert len(world.ask("GET", "/api/memory/notes")["notes"]) == 1
     assert len(list(world.process.store.list("state/memory/notes/"))) == 1
 
 
-def test_a_text_that_is_sent_as_a_file_does_not_publish_what_was_private(world: World) -> None:
+def test_a_text_sent_as_a_file_does_not_publish_private_parts(world: World) -> None:
     hand_in(world, "my diary", name="diary.md", private=True)
     put_file(world, "chart.png", PNG)
     for name in ("diary.md", "chart.png"):

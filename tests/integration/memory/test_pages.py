@@ -105,7 +105,7 @@ def test_forms_are_audited_like_the_functions_that_they_call(world: World) -> No
     ]
 
 
-def test_texts_of_people_are_texts(world: World) -> None:
+def test_texts_of_people_are_shown_as_text(world: World) -> None:
     for number, payload in enumerate(PAYLOADS):
         new = {"title": f"{number}", "content": payload, "category": "workflow", "tags": [payload[:50].strip() or "x"]}
         world.send("POST", "/api/memory", new)
@@ -114,7 +114,7 @@ def test_texts_of_people_are_texts(world: World) -> None:
         assert (status, strange(text)) == (200, [])
 
 
-def test_the_home_page_shows_the_memory_once_there_is_any(world: World) -> None:
+def test_the_home_page_shows_the_memory_once_it_has_items(world: World) -> None:
     ann, bob = person(world, "ann"), person(world, "bob")
     assert 'id="memory"' not in page(world, "/", ann)[1]
     new = {"title": "Net", "content": "Totals exclude VAT.", "category": "workflow"}
@@ -129,7 +129,7 @@ def test_the_home_page_shows_the_memory_once_there_is_any(world: World) -> None:
     assert (found["total"], found["rules"], found["contributors"]) == (1, 1, 1)
 
 
-def test_the_keys_of_the_review_are_explained_and_only_of_it(world: World) -> None:
+def test_the_keys_of_the_review_are_explained_only_there(world: World) -> None:
     new = {"title": "Net", "content": "Totals exclude VAT.", "category": "workflow"}
     assert "data-keys" not in page(world, "/memory/admin")[1]
     world.ask("POST", "/api/memory", new)

@@ -30,7 +30,7 @@ def test_a_failed_table_is_reported_once_and_again_when_it_works(town: Town) -> 
     assert [item["table"] for item in first["items"]] == ["shop.orders"]
 
 
-def test_only_those_who_use_watch_or_own_a_table_hear_of_it(town: Town) -> None:
+def test_only_people_who_use_watch_or_own_a_table_are_notified(town: Town) -> None:
     tokens = {name: town.person(name, "shop.orders")[1] for name in ("user", "watcher", "owner", "other", "muted")}
     everything = ("shop.orders",)
     town.world.ask("GET", "/api/tables/shop.orders/sample", token=tokens["user"])
@@ -61,7 +61,7 @@ def test_users_are_not_notified_of_tables_that_they_may_not_read(town: Town) -> 
     assert "shop.orders" not in str(found)
 
 
-def test_a_right_that_ends_takes_the_notification_with_it(town: Town) -> None:
+def test_a_notification_disappears_with_the_right_to_its_table(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders", "shop.people")
     watch(town, ann, "shop.*")
     for table in ("orders", "people"):
@@ -98,7 +98,7 @@ def test_failures_are_reported_to_administrators(town: Town) -> None:
     assert "orders.csv" in texts[1]
 
 
-def test_an_expectation_that_is_not_met_is_reported(town: Town) -> None:
+def test_an_unmet_expectation_is_reported(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     watch(town, ann, "shop.orders")
     expected = {"expectations": [{"kind": "row_count", "max": 2, "severity": "warn"}]}
@@ -110,7 +110,7 @@ def test_an_expectation_that_is_not_met_is_reported(town: Town) -> None:
     assert town.titles(ann) == ["shop.orders does not meet its expectations"]
 
 
-def test_an_expectation_that_blocks_is_told_as_one(town: Town) -> None:
+def test_a_blocking_expectation_is_reported_as_an_unmet_expectation(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     watch(town, ann, "shop.orders")
     expected = {"expectations": [{"kind": "row_count", "max": 2, "severity": "block"}]}
@@ -142,7 +142,7 @@ def test_a_table_without_a_schedule_is_never_out_of_date(town: Town) -> None:
 
 
 @pytest.mark.parametrize("decision", ["approve", "deny"])
-def test_an_answered_request_is_told_to_who_asked(town: Town, decision: str) -> None:
+def test_an_answered_request_notifies_the_requester(town: Town, decision: str) -> None:
     _, ann = town.person("ann")
     asked = town.world.ask("POST", "/api/access-requests", {"table": "shop.orders", "reason": "report"}, token=ann)
     town.settle()
@@ -155,7 +155,7 @@ def test_an_answered_request_is_told_to_who_asked(town: Town, decision: str) -> 
     assert "see you" in str(mail.get_content())
 
 
-def test_a_source_that_can_not_be_read_is_told_to_administrators_only(town: Town) -> None:
+def test_a_source_that_cannot_be_read_notifies_administrators_only(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     watch(town, ann, "shop.*")
     for path in town.sources.glob("*.csv"):
@@ -167,7 +167,7 @@ def test_a_source_that_can_not_be_read_is_told_to_administrators_only(town: Town
     assert town.titles(ann) == []
 
 
-def test_a_collection_that_died_loses_and_repeats_nothing(town: Town) -> None:
+def test_an_interrupted_collection_loses_and_repeats_nothing(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     watch(town, ann, "shop.orders")
     store = town.world.process.store
@@ -184,7 +184,7 @@ def test_a_collection_that_died_loses_and_repeats_nothing(town: Town) -> None:
     assert town.titles(ann) == ["shop.orders can't be synced"]
 
 
-def test_simultaneous_collections_tell_once(town: Town) -> None:
+def test_simultaneous_collections_notify_once(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     watch(town, ann, "shop.orders")
     town.break_("orders")
@@ -201,7 +201,7 @@ def revoke(town: Town, table: str) -> None:
     town.world.ask("DELETE", f"/api/admin/permissions/{id_}")
 
 
-def test_a_token_without_the_scope_admin_shows_nothing_that_is_for_administrators(town: Town) -> None:
+def test_a_token_without_the_scope_admin_shows_no_notifications_for_administrators(town: Town) -> None:
     email = "boss@example.com"
     town.person("boss", role="admin")
     tokens = {

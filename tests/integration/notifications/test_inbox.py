@@ -14,7 +14,7 @@ def channel(view: Any, name: str) -> Any:
     return next(each for each in view["channels"] if each["channel"] == name)
 
 
-def test_people_set_up_channels_and_choose_what_they_hear_of(town: Town) -> None:
+def test_people_set_up_channels_and_choose_their_notifications(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     view = preferences(town, ann)
     assert [each["kind"] for each in view["kinds"]] == [
@@ -61,7 +61,7 @@ def test_people_set_up_channels_and_choose_what_they_hear_of(town: Town) -> None
     assert channel(preferences(town, ann), "slack")["address"] is None
 
 
-def test_notifications_are_read_by_pages_and_marked(town: Town) -> None:
+def test_notifications_are_paged_and_marked_as_read(town: Town) -> None:
     asked = [town.person(name)[1] for name in ("ann", "bob", "eve")]
     for number, token in enumerate(asked):
         town.later(seconds=1)

@@ -22,7 +22,7 @@ def news(town: Town, token: str) -> list[str]:
     return found
 
 
-def test_reviewers_authors_and_the_audience_hear_what_concerns_them(town: Town) -> None:
+def test_reviewers_authors_and_the_audience_are_notified_of_what_concerns_them(town: Town) -> None:
     _, ann = town.person("ann", "shop.orders")
     _, bob = town.person("bob")
     one, two = propose(town, ann, "Net"), propose(town, ann, "Tables", tables=["shop.orders"])
@@ -42,7 +42,7 @@ def test_reviewers_authors_and_the_audience_hear_what_concerns_them(town: Town) 
     assert (text["kind"], text["text"], text["url"]) == ("memory_decided", "Wrong", "/memory")
 
 
-def test_audiences_are_kept_and_kinds_can_be_turned_off(town: Town) -> None:
+def test_audiences_are_respected_and_kinds_can_be_disabled(town: Town) -> None:
     group = town.world.ask("POST", "/api/admin/groups", {"name": "finance"})
     ann_id, ann = town.person("ann")
     _, bob = town.person("bob")

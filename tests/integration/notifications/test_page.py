@@ -66,7 +66,7 @@ def test_everything_can_be_done_on_the_page(town: Town) -> None:
     assert "shop.orders can't be synced" in {each["title"] for each in twin["notifications"]}
 
 
-def test_hostile_reasons_are_texts(town: Town) -> None:
+def test_hostile_reasons_are_shown_as_text(town: Town) -> None:
     _, eve = town.person("eve")
     for number, text in enumerate(PAYLOADS[:20]):
         body = {"table": f"shop.t{number}", "reason": text[:1000]}

@@ -36,7 +36,7 @@ def notify(town: Town, token: str) -> None:
     town.world.ask("POST", "/api/notifications/test", {"channel": "page"}, token=token)
 
 
-def test_a_browser_follows_what_is_new(town: Town) -> None:
+def test_a_browser_follows_new_notifications(town: Town) -> None:
     (_, ann), (_, bob) = town.person("ann"), town.person("bob")
     notify(town, ann)
     (ready,), position = events(ask(town, ann))

@@ -96,7 +96,7 @@ def test_wrong_codes_link_nothing(chat: Chat, code: str) -> None:
     assert chat.ask("GET", "/api/telegram/status")["linked"] is False
 
 
-def test_codes_end_after_ten_minutes_and_when_a_new_one_is_shown(chat: Chat) -> None:
+def test_codes_expire_after_ten_minutes_or_when_a_new_one_is_shown(chat: Chat) -> None:
     first, second = chat.code(), chat.code()
     assert chat.status_of("/api/telegram/verify", {"code": first}) == 404
     link = chat.ask("POST", "/api/telegram/link")["url"].partition("=")[2]
@@ -105,14 +105,14 @@ def test_codes_end_after_ten_minutes_and_when_a_new_one_is_shown(chat: Chat) -> 
     assert (chat.say(f"/start {link}") or "").startswith("This link is expired")
 
 
-def test_codes_can_not_be_guessed(chat: Chat) -> None:
+def test_codes_cannot_be_guessed(chat: Chat) -> None:
     right = chat.code()
     wrong = next(code for code in ("111111", "222222") if code != right)
     assert [chat.status_of("/api/telegram/verify", {"code": wrong}) for _ in range(11)] == [404] * 10 + [429]
     assert chat.status_of("/api/telegram/verify", {"code": right}) == 429
 
 
-def test_a_chat_has_one_person_and_a_person_one_chat(chat: Chat) -> None:
+def test_a_chat_belongs_to_one_person_and_a_person_has_one_chat(chat: Chat) -> None:
     chat.ask("POST", "/api/users", {"email": "ann@example.com", "role": "viewer"})
     ann = str(chat.ask("POST", "/auth/tokens", {"name": "x", "user": "ann@example.com"})["token"])
     chat.ask("POST", "/api/telegram/verify", {"code": chat.code()})
@@ -129,7 +129,7 @@ def test_a_chat_has_one_person_and_a_person_one_chat(chat: Chat) -> None:
     assert (chat.say("/whoami", 8) or "").startswith("This chat is not linked")
 
 
-def test_status_shows_what_is_unread(chat: Chat) -> None:
+def test_the_status_command_shows_unread_notifications(chat: Chat) -> None:
     chat.ask("POST", "/api/telegram/verify", {"code": chat.code()})
     assert chat.say("/status") == "There is nothing new."
     chat.ask("POST", "/api/users", {"email": "ann@example.com", "role": "viewer"})
@@ -142,14 +142,14 @@ def test_status_shows_what_is_unread(chat: Chat) -> None:
     assert chat.say("/status") == "There is nothing new."
 
 
-def test_the_rest_that_people_write(chat: Chat) -> None:
+def test_other_messages_of_people_are_answered_with_help_or_ignored(chat: Chat) -> None:
     assert "/status - what is new, and your scripts" in (chat.say("/help") or "")
     assert chat.say("hello") == "I only know commands; /help lists them."
     assert chat.say("hello", -5, "group") is None
     assert chat.say("/start", -5, "group") == "I write to private chats only; open one with me and send /start."
 
 
-def test_an_update_that_comes_twice_is_answered_once(chat: Chat) -> None:
+def test_a_repeated_update_is_answered_once(chat: Chat) -> None:
     update = chat.double.write(CHAT, "/help")
     assert chat.update(update) is not None
     assert chat.update(update) is None
@@ -162,7 +162,7 @@ def test_a_user_who_blocks_the_bot_unlinks_the_chat(chat: Chat) -> None:
     assert chat.ask("GET", "/api/telegram/status")["linked"] is False
 
 
-def test_a_block_that_is_reported_late_does_not_end_a_newer_link(chat: Chat) -> None:
+def test_a_late_report_of_a_block_does_not_end_a_newer_link(chat: Chat) -> None:
     """Telegram repeats an update whose answer was an error, also after the person has linked the chat again."""
     chat.ask("POST", "/api/telegram/verify", {"code": chat.code()})
     member = {"chat": {"id": CHAT, "type": "private"}, "new_chat_member": {"status": "kicked"}, "date": 1_600_000_000}
@@ -210,7 +210,7 @@ def test_the_webhook_is_registered_with_the_secret(chat: Chat) -> None:
     assert chat.double.webhook is None
 
 
-def test_updates_are_asked_for_where_telegram_can_not_send_them(chat: Chat) -> None:
+def test_updates_are_polled_if_telegram_cannot_send_them(chat: Chat) -> None:
     for text in ("/help", "/whoami"):
         chat.double.write(CHAT, text)
     polled = [chat.ask("POST", "/telegram/poll", {}, SERVICE_TOKEN)["updates"] for _ in range(2)]

@@ -37,7 +37,7 @@ def test_a_token_is_created_shown_once_used_and_revoked(ann: Browser, world: Wor
     assert id_ not in ann.get("/account").text
 
 
-def test_users_can_not_revoke_tokens_of_others(ann: Browser, world: World) -> None:
+def test_users_cannot_revoke_tokens_of_others(ann: Browser, world: World) -> None:
     theirs = world.ask("POST", "/auth/tokens", {"name": "theirs"})
     answer = ann.post("/account/tokens/revoke", id=theirs["id"])
     assert (answer.status_code, "There is no token" in answer.text) == (404, True)
@@ -66,7 +66,7 @@ def test_failures_are_pages_with_the_reason_and_a_next_step(
     assert not re.search(r"\^\[|tuple|Traceback|pattern", html.unescape(answer.text.partition("</style>")[2]))
 
 
-def test_a_form_of_another_site_changes_nothing(ann: Browser) -> None:
+def test_a_form_on_another_site_changes_nothing(ann: Browser) -> None:
     headers = {"Origin": "https://evil.example"}
     form = {"name": "x", "scopes": "read", "expires_in_days": "7"}
     answer = ann.client.post("/account/tokens", data=form, headers=headers, base_url="http://localhost")
@@ -81,7 +81,7 @@ def test_an_access_token_without_the_scope_admin_changes_no_account(world: World
     assert world.client.post("/account/tokens", data=form, headers=headers).status_code == 403
 
 
-def test_the_password_is_changed_by_who_has_one(browser: Browser, world: World) -> None:
+def test_a_user_with_a_password_can_change_it(browser: Browser, world: World) -> None:
     user = world.ask("POST", "/api/users", {"email": "eve@example.com"})
     assert "Change your password" not in browser.sign_in("eve@example.com").get("/account").text
     invitation = world.ask("POST", f"/api/users/{user['id']}/invite", {"mail": False})
@@ -138,7 +138,7 @@ def test_sessions_of_browsers_are_listed_and_ended(world: World) -> None:
     assert mia.post("/account/sessions/end", id="none").status_code == 404
 
 
-def test_da_on_a_machine_is_listed_and_ended(world: World) -> None:
+def test_sessions_of_da_are_listed_and_ended(world: World) -> None:
     leo = person(world, "leo")
     code = re.search(
         r'class="code"[^>]*>([^<]+)<', leo.post("/auth/desktop", challenge=CHALLENGE, machine="leos-laptop").text
@@ -175,7 +175,7 @@ def test_a_connected_agent_is_listed_and_ended(world: World) -> None:
     assert all(kind != "agent" for kind, *_ in places(zoe))
 
 
-def test_signing_out_everywhere_empties_the_list_and_nobody_ends_the_sessions_of_others(world: World) -> None:
+def test_signing_out_everywhere_ends_all_sessions_of_the_user_and_no_others(world: World) -> None:
     tim, ida = person(world, "tim"), person(world, "ida")
     listed = session_list.list_sessions(
         world.process.store, id_of(world, "ida"), world.process.access.refresh(), world.process.clock()

@@ -33,7 +33,7 @@ def id_of(world: World, email: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_is_shown_and_has_a_twin(admin: Browser, page: str) -> None:
+def test_every_admin_page_is_shown_and_has_a_json_twin(admin: Browser, page: str) -> None:
     shown = admin.get(f"/admin{page}")
     assert shown.status_code == 200, html.unescape(shown.text.partition("<main")[2])
     assert f'<a href="/admin{page}" aria-current="page">' in shown.text
@@ -41,7 +41,7 @@ def test_each_is_shown_and_has_a_twin(admin: Browser, page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_they_are_visible_only_to_administrators(kim: Browser, page: str) -> None:
+def test_admin_pages_are_visible_only_to_administrators(kim: Browser, page: str) -> None:
     assert kim.get(f"/admin{page}").status_code == 403
     assert kim.client.get(f"/admin{page}.json", base_url="http://localhost").status_code == 403
 
@@ -88,7 +88,7 @@ def ended(admin: Browser, path: str) -> Any:
     raise AssertionError("the run has not ended")
 
 
-def test_people_groups_and_grants(admin: Browser) -> None:
+def test_people_groups_and_grants_are_managed_on_pages(admin: Browser) -> None:
     added = admin.post("/admin/people", email="Eve@Example.com", name="Eve", role="viewer")
     assert added.status_code == 303
     path = added.headers["Location"].partition("?")[0]
@@ -201,7 +201,7 @@ def test_a_sweep_is_previewed(admin: Browser) -> None:
     assert "It would delete" in admin.post("/admin/sweep", dry_run="true").text
 
 
-def test_a_table_of_sql_is_added_by_a_form_and_its_sql_is_changed(admin: Browser, world: World) -> None:
+def test_a_materialized_table_is_added_and_its_sql_changed_by_a_form(admin: Browser, world: World) -> None:
     assert admin.post("/admin/sources", name="reports", type="materialized").status_code == 303
     page = admin.get("/admin/sources/reports").text
     assert "Add a table of SQL" in page
@@ -228,7 +228,7 @@ def test_a_table_of_sql_is_added_by_a_form_and_its_sql_is_changed(admin: Browser
 
 
 @pytest.mark.parametrize(("type_", "option"), [("bigquery", "datasets"), ("keboola", "buckets"), ("csv", "path")])
-def test_each_type_has_a_form_with_what_its_model_says(admin: Browser, type_: str, option: str) -> None:
+def test_each_source_type_has_a_form_made_from_its_model(admin: Browser, type_: str, option: str) -> None:
     page = admin.get(f"/admin/sources?type={type_}").text
     field = page.partition(f'name="option" value="{option}"')[2].partition("</label>")[0]
     assert '<span class="hint">' in field

@@ -40,7 +40,7 @@ def _described(world: World) -> None:
         ("page=99", ["shop.orders", "shop.salaries"], []),
     ],
 )
-def test_it_finds_tables_and_says_why(admin: Browser, query: str, found: list[str], why: list[str]) -> None:
+def test_a_search_finds_tables_and_shows_why(admin: Browser, query: str, found: list[str], why: list[str]) -> None:
     data = admin.json(f"/catalog.json?{query}")
     assert [each["id"] for each in data["entries"]] == found
     assert data["count"] == len(found)

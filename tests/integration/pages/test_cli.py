@@ -23,7 +23,7 @@ def test_anybody_can_download_the_wheel(browser: Browser, world: World) -> None:
     assert {"da/main.py", f"ai_data_analyst_cli-{cli['version']}.dist-info/METADATA"} <= set(names)
 
 
-def test_it_is_the_version_of_the_server(browser: Browser, world: World) -> None:
+def test_the_wheel_has_the_version_of_the_server(browser: Browser, world: World) -> None:
     answer = browser.get("/api/health")
     assert world.ask("GET", "/api/cli", token=None)["version"] == answer.headers["X-Server-Version"]
     assert answer.get_json()["version"] == answer.headers["X-Server-Version"]
@@ -43,16 +43,16 @@ def test_the_page_is_an_index_of_the_wheel(browser: Browser, world: World) -> No
 
 
 @pytest.mark.parametrize("name", ["other.whl", "..%2F..%2Fetc%2Fpasswd", "ai_data_analyst_cli-9.9.9-py3-none-any.whl"])
-def test_nothing_else_is_handed_out(browser: Browser, name: str) -> None:
+def test_no_other_file_is_served(browser: Browser, name: str) -> None:
     assert browser.get(f"/cli/{name}").status_code == 404
 
 
-def test_without_a_wheel_it_says_whom_to_ask(tmp_path: Path) -> None:
+def test_without_a_wheel_the_page_says_whom_to_ask(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="ask its administrator"):
         describe_cli("https://data.example.com", tmp_path)
 
 
-def test_without_an_address_the_commands_say_what_is_to_be_filled_in(tmp_path: Path) -> None:
+def test_without_a_configured_address_the_commands_have_a_placeholder(tmp_path: Path) -> None:
     (tmp_path / "ai_data_analyst_cli-1.2.3-py3-none-any.whl").write_bytes(b"x")
     cli = describe_cli(None, tmp_path)
     assert cli.version == "1.2.3"

@@ -87,7 +87,7 @@ def test_a_form_with_a_secret_or_a_decision_is_not_repeated(
     assert (answer.status_code, "Send it again" in answer.text, hidden in answer.text) == (401, False, False)
 
 
-def test_a_form_of_another_site_is_not_kept(browser: Browser) -> None:
+def test_input_of_a_form_on_another_site_is_not_kept(browser: Browser) -> None:
     headers = {"Accept": HTML, "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
     answer = browser.client.post(
         "/query", data={"sql": "from shop.orders"}, headers=headers, base_url="http://localhost"
@@ -116,7 +116,7 @@ def test_a_program_gets_a_problem_document(world: World, accept: str | None) -> 
         assert answer.get_json(force=True)["status"] == answer.status_code
 
 
-def test_the_page_escapes_what_a_request_says(browser: Browser) -> None:
+def test_an_error_page_escapes_parts_of_the_request(browser: Browser) -> None:
     answer = browser.get("/<script>alert(1)</script>")
     assert answer.status_code == 404
     assert "<script" not in answer.text
@@ -131,12 +131,12 @@ def test_the_page_escapes_what_a_request_says(browser: Browser) -> None:
         ("/api/data/shop.ordes/download", "did you mean 'shop.orders'?"),
     ],
 )
-def test_a_table_that_is_not_there_is_answered_by_the_nearest(ann: Browser, path: str, nearest: str) -> None:
+def test_for_an_unknown_table_the_nearest_is_suggested(ann: Browser, path: str, nearest: str) -> None:
     answer = ann.client.get(path, base_url="http://localhost")
     assert (answer.status_code, nearest in answer.get_json(force=True)["detail"]) == (404, True)
 
 
-def test_a_table_that_one_can_not_read_is_never_suggested(ann: Browser) -> None:
+def test_an_unreadable_table_is_never_suggested(ann: Browser) -> None:
     for path in ("/api/catalog/tables/shop.salaries", "/api/catalog/tables/shop.salarie"):
         answer = ann.client.get(path, base_url="http://localhost")
         detail = answer.get_json(force=True)["detail"]
@@ -193,14 +193,14 @@ def test_a_user_who_has_signed_in_keeps_the_navigation(
         ("/auth/google/callback?state=x&code=y", 404),
     ],
 )
-def test_a_stranger_is_led_to_sign_in(browser: Browser, path: str, status: int) -> None:
+def test_a_stranger_is_sent_to_sign_in(browser: Browser, path: str, status: int) -> None:
     answer = browser.get(path)
     assert (answer.status_code, answer.mimetype) == (status, "text/html")
     assert all(each in answer.text for each in STRANGER_NAVIGATION)
     assert "<a class=" in answer.text
 
 
-def test_a_form_of_another_site_is_refused_with_a_page(ann: Browser) -> None:
+def test_a_form_on_another_site_is_refused_with_a_page(ann: Browser) -> None:
     headers = {"Accept": HTML, "Origin": "https://evil.example"}
     answer = ann.client.post("/query", data={"sql": "select 1"}, headers=headers, base_url="http://localhost")
     assert (answer.status_code, answer.mimetype) == (403, "text/html")
@@ -208,7 +208,7 @@ def test_a_form_of_another_site_is_refused_with_a_page(ann: Browser) -> None:
     assert "evil.example/" not in answer.text
 
 
-def test_a_form_of_an_ended_session_comes_back_after_signing_in(ann: Browser) -> None:
+def test_a_form_of_an_ended_session_is_restored_after_signing_in(ann: Browser) -> None:
     ann.client.set_cookie("da_session", "ended")
     headers = {"Accept": HTML, "Origin": "http://localhost", "Referer": "http://localhost/account"}
     answer = ann.client.post("/account/tokens", data={"name": "x"}, headers=headers, base_url="http://localhost")
@@ -238,7 +238,7 @@ def test_an_unexpected_error_keeps_the_navigation_and_names_the_request() -> Non
         assert "secret" not in answer.get_data(as_text=True)
 
 
-def test_a_bucket_that_is_away_is_answered_with_a_page_that_says_so(begun: Begun, tmp_path: Path) -> None:
+def test_an_unavailable_bucket_is_reported_on_a_page(begun: Begun, tmp_path: Path) -> None:
     """Who has signed in tries again from there; a program gets the problem document."""
     faulty: list[FaultyStore] = []
 

@@ -102,7 +102,7 @@ def pages(world: World) -> dict[str, str]:
     return found
 
 
-def test_forms_send_what_functions_take(pages: dict[str, str]) -> None:
+def test_forms_send_what_functions_accept(pages: dict[str, str]) -> None:
     wrong: list[tuple[str, str, str]] = []
     seen = set()
     for address, page in pages.items():

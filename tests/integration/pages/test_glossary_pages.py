@@ -42,7 +42,7 @@ def test_invalid_links_are_explained(kim: Browser, form: dict[str, str], status:
     assert (answer.status_code, reason.lower() in html.unescape(answer.text).lower()) == (status, True)
 
 
-def test_links_that_an_editor_does_not_see_stay(kim: Browser) -> None:
+def test_links_that_an_editor_cannot_see_are_kept(kim: Browser) -> None:
     links = [{"kind": "table", "id": "shop.salaries"}, {"kind": "table", "id": "shop.orders"}]
     kim.world.ask("PUT", "/api/admin/glossary/Pay", {"definition": "What people get", "links": links})
     assert kim.post("/glossary/Pay", definition="What people earn", links="shop.orders#id").status_code == 303
@@ -51,6 +51,6 @@ def test_links_that_an_editor_does_not_see_stay(kim: Browser) -> None:
     kim.world.ask("DELETE", "/api/admin/glossary/Pay")
 
 
-def test_readers_can_not_edit(ann: Browser) -> None:
+def test_readers_cannot_edit(ann: Browser) -> None:
     assert ann.post("/glossary", name="Mine").status_code == 403
     assert "Add a term" not in ann.get("/glossary").text

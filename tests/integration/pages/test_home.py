@@ -9,12 +9,12 @@ from tests.integration.pages.conftest import Browser
 from tests.integration.world import World
 
 
-def test_a_stranger_is_sent_to_sign_in_and_comes_back(browser: Browser) -> None:
+def test_a_stranger_is_sent_to_sign_in_and_then_returned(browser: Browser) -> None:
     answer = browser.get("/catalog?q=orders")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=%2Fcatalog%3Fq%3Dorders")
 
 
-def test_it_shows_the_tables_that_one_can_read_and_no_others(ann: Browser) -> None:
+def test_the_home_page_shows_readable_tables_and_no_others(ann: Browser) -> None:
     page = ann.get("/").text
     assert "<dt>Tables you can read</dt><dd>1</dd>" in page
     assert 'href="/tables/shop/orders"' in page
@@ -25,21 +25,21 @@ def test_it_shows_the_tables_that_one_can_read_and_no_others(ann: Browser) -> No
     assert [each["table"]["id"] for each in data["newest"]] == ["shop.orders"]
 
 
-def test_it_gives_the_exact_commands_to_install_and_connect(ann: Browser) -> None:
+def test_the_home_page_has_the_exact_commands_to_install_and_connect(ann: Browser) -> None:
     page = html.unescape(ann.get("/").text)
     assert "uv tool install --reinstall http://localhost/cli/ai_data_analyst_cli-" in page
     assert "da login --server http://localhost" in page
     assert 'da query "from orders limit 10"' in page
 
 
-def test_a_user_who_can_read_nothing_is_told_what_to_do(browser: Browser) -> None:
+def test_a_user_without_readable_tables_sees_what_to_do(browser: Browser) -> None:
     page = browser.sign_in("bob@example.com").get("/").text
     assert "You can't read any table yet" in page
     assert 'href="/account#requests"' in page
     assert "shop.orders" not in page
 
 
-def test_requests_are_shown_to_who_asked_and_to_who_decides(browser: Browser, world: World) -> None:
+def test_requests_are_shown_to_requesters_and_deciders(browser: Browser, world: World) -> None:
     bob = browser.sign_in("bob@example.com")
     sent = bob.post("/account/requests", table="shop.orders", reason="For the report")
     assert (sent.status_code, sent.headers["Location"]) == (303, "/account?done=requested")
@@ -86,7 +86,7 @@ def test_the_answer_to_a_form_is_not_compressed(ann: Browser) -> None:
     assert "Content-Encoding" not in answer.headers
 
 
-def test_the_script_is_kept_by_browsers_under_the_name_of_its_content(browser: Browser) -> None:
+def test_browsers_cache_the_script_under_the_hash_of_its_content(browser: Browser) -> None:
     answer = browser.get(script().path)
     assert (answer.text, answer.mimetype) == (script().text, "text/javascript")
     assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
@@ -100,7 +100,7 @@ def test_every_page_names_the_instance(ann: Browser) -> None:
         assert '<a class="brand" href="/"><img src="data:image/svg+xml;base64,' in page
 
 
-def test_the_navigation_has_what_the_role_allows(world: World) -> None:
+def test_the_navigation_shows_what_the_role_allows(world: World) -> None:
     links = {
         name: {
             path

@@ -63,7 +63,7 @@ def shown(page: str) -> str:
     return "\n".join(Elements(page).texts)
 
 
-def test_there_are_a_hundred_and_they_would_be_noticed() -> None:
+def test_there_are_at_least_a_hundred_payloads_and_most_would_be_noticed() -> None:
     assert {"iframe", "object", "embed", "base", "b", "i"} & TAGS == set()
     assert len(PAYLOADS) >= 100
     assert sum(bool(strange(f"<p>{each}</p>")) for each in PAYLOADS) >= 80
@@ -213,7 +213,7 @@ SHOWN: Final = {
 
 
 @pytest.mark.parametrize(("path", "least"), SHOWN.items())
-def test_pages_show_what_was_said(admin: Browser, ids: dict[str, str], path: str, least: int) -> None:
+def test_pages_show_texts_of_people_in_full(admin: Browser, ids: dict[str, str], path: str, least: int) -> None:
     assert shown(admin.get(path.format(**ids)).text).count("alert(1)") >= min(least, len(PAYLOADS))
 
 
@@ -227,7 +227,7 @@ def forms() -> list[HttpFunction]:
 
 
 @pytest.mark.parametrize("form", forms(), ids=lambda each: each.function.path.text)
-def test_no_field_of_a_form_comes_back_as_markup(admin: Browser, ids: dict[str, str], form: HttpFunction) -> None:
+def test_no_form_field_is_returned_as_markup(admin: Browser, ids: dict[str, str], form: HttpFunction) -> None:
     """Each field alone, with the others as a browser sends them empty, and all at once."""
     spec = form.function
     assert spec.input is not None
@@ -241,12 +241,12 @@ def test_no_field_of_a_form_comes_back_as_markup(admin: Browser, ids: dict[str, 
         assert strange(answer.text) == []
 
 
-def test_all_of_it_is_shown(admin: Browser) -> None:
+def test_every_payload_in_a_table_is_shown(admin: Browser) -> None:
     text = shown(admin.get("/tables/shop/orders").text)
     assert [each for each in PAYLOADS if each[:500] not in text] == []
 
 
-def test_cells_columns_and_statements_are_texts(admin: Browser) -> None:
+def test_cells_columns_and_statements_are_shown_as_text(admin: Browser) -> None:
     for begin in range(0, len(PAYLOADS), 25):
         some = PAYLOADS[begin : begin + 25]
         quoted = ["'" + each.replace("'", "''") + "'" for each in some]
@@ -266,12 +266,12 @@ def test_cells_columns_and_statements_are_texts(admin: Browser) -> None:
 
 
 @pytest.mark.parametrize("sql", ['select "{}" from shop.orders', 'from "{}"', "selec {}"])
-def test_errors_of_statements_are_texts(admin: Browser, sql: str) -> None:
+def test_errors_of_statements_are_shown_as_text(admin: Browser, sql: str) -> None:
     for each in (" ".join(PAYLOADS[begin : begin + 20]) for begin in range(0, len(PAYLOADS), 20)):
         assert strange(admin.post("/query", sql=sql.replace("{}", each.replace('"', '""'))).text) == []
 
 
-def test_the_history_is_text(admin: Browser) -> None:
+def test_the_history_is_shown_as_text(admin: Browser) -> None:
     assert strange(admin.get("/query").text) == []
     assert strange(admin.get("/").text) == []
 
@@ -294,7 +294,7 @@ def test_the_history_is_text(admin: Browser) -> None:
         "/auth/password/set?token={}",
     ],
 )
-def test_urls_are_texts(admin: Browser, path: str) -> None:
+def test_urls_are_shown_as_text(admin: Browser, path: str) -> None:
     for each in PAYLOADS[::3]:
         answer = admin.get(path.replace("{}", quote(each, safe="")))
         assert answer.status_code < 500

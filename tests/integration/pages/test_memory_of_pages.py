@@ -30,7 +30,7 @@ def both(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Any:
     other.process.close()
 
 
-def test_home_follows_grants_and_data(both: tuple[World, World, Path]) -> None:
+def test_the_home_page_follows_changes_of_grants_and_data(both: tuple[World, World, Path]) -> None:
     pages, changes, folder = both
     ann = Browser(pages).sign_in("ann@example.com")
     assert (ann.json("/index.json")["tables"], ann.json("/index.json")["newest"]) == (0, [])
@@ -50,7 +50,7 @@ def test_home_follows_grants_and_data(both: tuple[World, World, Path]) -> None:
     assert ann.json("/index.json")["tables"] == 0
 
 
-def test_the_schedule_and_the_runs_follow(both: tuple[World, World, Path]) -> None:
+def test_the_schedule_and_the_runs_follow_changes(both: tuple[World, World, Path]) -> None:
     pages, changes, _ = both
     admin = Browser(pages).sign_in("admin@example.com")
     ids = [each["id"] for each in admin.json("/admin/schedule.json")["schedule"]["entries"]]
@@ -78,7 +78,7 @@ def test_the_schedule_and_the_runs_follow(both: tuple[World, World, Path]) -> No
         ("page=99", ["shop", "shop.orders"]),
     ],
 )
-def test_the_schedule_is_searched(both: tuple[World, World, Path], query: str, ids: list[str]) -> None:
+def test_the_schedule_can_be_searched(both: tuple[World, World, Path], query: str, ids: list[str]) -> None:
     admin = Browser(both[0]).sign_in("admin@example.com")
     found = admin.json(f"/admin/schedule.json?{query}")["schedule"]
     assert [each["id"] for each in found["entries"]] == ids
@@ -87,11 +87,11 @@ def test_the_schedule_is_searched(both: tuple[World, World, Path], query: str, i
 
 
 @pytest.mark.parametrize("query", ["state=odd", "page=0", "page=x", "other=1"])
-def test_a_bad_search_is_refused(both: tuple[World, World, Path], query: str) -> None:
+def test_an_invalid_search_is_refused(both: tuple[World, World, Path], query: str) -> None:
     assert Browser(both[0]).sign_in("admin@example.com").get(f"/admin/schedule?{query}").status_code == 422
 
 
-def test_why_somebody_can_read_a_table_is_that_of_now(both: tuple[World, World, Path]) -> None:
+def test_the_reason_why_somebody_can_read_a_table_is_current(both: tuple[World, World, Path]) -> None:
     pages, changes, _ = both
     about = "/api/admin/access?user=ann@example.com&table=shop.orders"
     assert pages.ask("GET", about)["access"][0]["readable"] is False

@@ -30,12 +30,12 @@ def test_a_statement_is_run_and_its_result_shown(ann: Browser) -> None:
     ("chart", "drawn"),
     [("bar", "<rect"), ("scatter", "<circle"), ("histogram", "<rect"), ("line", "<polyline"), ("none", None)],
 )
-def test_the_plot_is_what_one_chooses(ann: Browser, chart: str, drawn: str | None) -> None:
+def test_the_kind_of_plot_can_be_chosen(ann: Browser, chart: str, drawn: str | None) -> None:
     page = ann.post("/query", sql="select id, amount, day from shop.orders", chart=chart, x="id", y="amount").text
     assert (('<svg class="plot"' in page) and (drawn or "") in page) == (drawn is not None)
 
 
-def test_it_says_when_there_are_more_rows(ann: Browser) -> None:
+def test_a_truncated_result_is_marked(ann: Browser) -> None:
     page = ann.post("/query", sql="from shop.orders", limit="2").text
     assert "There are more than 2 rows" in page
     assert "cut off at the limit" in page
@@ -52,7 +52,7 @@ def test_it_says_when_there_are_more_rows(ann: Browser) -> None:
         ("", 422, ""),
     ],
 )
-def test_a_statement_that_fails_says_why_and_stays_in_the_editor(
+def test_a_failing_statement_shows_the_reason_and_stays_in_the_editor(
     ann: Browser, sql: str, status: int, reason: str
 ) -> None:
     answer = ann.post("/query", sql=sql)
@@ -63,7 +63,7 @@ def test_a_statement_that_fails_says_why_and_stays_in_the_editor(
         assert f"\n{sql}</textarea>" in page
 
 
-def test_the_whole_result_is_downloaded(ann: Browser) -> None:
+def test_the_whole_result_can_be_downloaded(ann: Browser) -> None:
     answer = ann.post("/query/download", sql=SQL, format="csv")
     assert (answer.status_code, answer.mimetype) == (200, "text/csv")
     assert "attachment" in answer.headers["Content-Disposition"]
@@ -73,7 +73,7 @@ def test_the_whole_result_is_downloaded(ann: Browser) -> None:
     assert (failed.status_code, failed.mimetype) == (422, "text/html")
 
 
-def test_a_shared_query_runs_with_the_rights_of_who_opens_it(ann: Browser, world: World) -> None:
+def test_a_shared_query_runs_with_the_rights_of_the_user_who_opens_it(ann: Browser, world: World) -> None:
     shared = ann.post("/query/share", sql="from shop.orders -- of ann")
     assert shared.status_code == 303
     path = shared.headers["Location"]
@@ -88,7 +88,7 @@ def test_a_shared_query_runs_with_the_rights_of_who_opens_it(ann: Browser, world
     assert bob.get("/query/shared/x").status_code == 422
 
 
-def test_the_history_is_ones_own_and_can_be_deleted(kim: Browser, world: World) -> None:
+def test_the_history_is_private_and_can_be_deleted(kim: Browser, world: World) -> None:
     kim.post("/query", sql="select 41")
     kim.post("/query", sql="selec 42")
     kim.post("/query", sql="select 41")
@@ -106,7 +106,7 @@ def test_the_history_is_ones_own_and_can_be_deleted(kim: Browser, world: World) 
     assert kim.json("/query.json")["history"] == []
 
 
-def test_it_begins_with_the_table_that_one_comes_from(ann: Browser) -> None:
+def test_opened_from_a_table_the_editor_begins_with_it(ann: Browser) -> None:
     assert "\nfrom shop.orders\nlimit 100</textarea>" in ann.get("/query?table=shop.orders").text
     assert (
         "salaries"
@@ -121,7 +121,7 @@ def test_only_names_of_readable_tables_are_suggested(ann: Browser) -> None:
     assert "salaries" not in str(names)
 
 
-def test_a_query_is_audited_as_that_of_the_api(ann: Browser, world: World) -> None:
+def test_a_query_is_audited_like_one_of_the_api(ann: Browser, world: World) -> None:
     ann.post("/query", sql="select count(*) as audited from shop.orders")
     world.process.audit.close()
     (event, *_) = world.ask("GET", "/api/admin/audit?action=query&user=ann%40example.com")["events"]

@@ -18,7 +18,7 @@ def _profiled(world: World) -> None:
     world.ask("PUT", "/api/admin/tables/shop.orders/expectations", expected)
 
 
-def test_it_shows_columns_with_plots_rows_and_facts(ann: Browser) -> None:
+def test_the_page_of_a_table_shows_columns_with_plots_rows_and_facts(ann: Browser) -> None:
     page = html.unescape(ann.get(PAGE).text)
     assert "<h1><code>shop.orders</code></h1>" in page
     assert page.count('<svg class="mini"') >= 2
@@ -38,14 +38,14 @@ def test_it_shows_columns_with_plots_rows_and_facts(ann: Browser) -> None:
     assert "/extracts/shop/data/orders" not in page
 
 
-def test_only_what_the_reader_can_do_is_offered(vera: Browser, world: World) -> None:
+def test_only_actions_that_the_reader_may_take_are_offered(vera: Browser, world: World) -> None:
     assert "delta_sharing" not in vera.get(PAGE).text
     assert "/api/query" not in vera.get(PAGE).text
     admin = Browser(world).sign_in("admin@example.com")
     assert "/extracts/shop/data/orders" in admin.get(PAGE).text
 
 
-def test_its_twin_has_what_the_api_says(ann: Browser, world: World) -> None:
+def test_the_json_twin_of_the_page_equals_the_api(ann: Browser, world: World) -> None:
     data = ann.json(f"{PAGE}.json")
     table = world.ask("GET", "/api/catalog/tables/shop.orders")
     assert data["table"] == table
@@ -108,7 +108,7 @@ def test_a_hidden_table_looks_missing_and_can_be_requested(browser: Browser, nam
     assert (again.status_code, "already requested" in again.text) == (409, True)
 
 
-def test_both_answers_differ_in_nothing_but_the_name(browser: Browser) -> None:
+def test_a_hidden_and_a_missing_table_differ_only_in_their_name(browser: Browser) -> None:
     bob = browser.sign_in("bob@example.com")
     hidden, none = (bob.get(f"/tables/shop/{name}").text.replace(name, "x") for name in ("salaries", "nothings"))
     assert hidden == none
@@ -124,7 +124,7 @@ def test_feedback_reaches_the_owners(ann: Browser, world: World) -> None:
     assert (feedback["about"], feedback["by"]) == ("shop.orders", "ann@example.com")
 
 
-def test_a_viewer_is_offered_no_query(vera: Browser) -> None:
+def test_viewers_are_not_offered_queries(vera: Browser) -> None:
     assert 'href="/query' not in vera.get(PAGE).text
 
 
@@ -147,7 +147,7 @@ def _computed(world: World) -> None:
 
 
 @pytest.mark.usefixtures("_computed")
-def test_lineage_is_a_drawing_and_a_list_of_what_one_may_see(ann: Browser, world: World) -> None:
+def test_lineage_is_a_drawing_and_a_list_of_visible_tables(ann: Browser, world: World) -> None:
     page = ann.get(PAGE).text
     drawing = page.partition('<svg class="graph"')[2].partition("</svg>")[0]
     for path in ("/tables/marts/daily", "/tables/marts/both", "/metrics/turnover", "/catalog?source=shop"):
@@ -161,7 +161,7 @@ def test_lineage_is_a_drawing_and_a_list_of_what_one_may_see(ann: Browser, world
 
 
 @pytest.mark.usefixtures("_computed")
-def test_a_materialized_table_shows_sql_inputs_and_its_next_run_to_who_may_see_them(ann: Browser) -> None:
+def test_a_materialized_table_shows_its_sql_inputs_and_next_run_to_those_who_may_see_them(ann: Browser) -> None:
     page = html.unescape(ann.get("/tables/marts/daily").text)
     assert "<pre>select day, sum(amount) as total from shop.orders group by day</pre>" in page
     assert re.search(r"<dt>Next run</dt><dd><time [^>]*>\d{4}-\d\d-\d\d 05:00 UTC</time>", page)
@@ -172,7 +172,7 @@ def test_a_materialized_table_shows_sql_inputs_and_its_next_run_to_who_may_see_t
 
 
 @pytest.mark.usefixtures("_computed")
-def test_all_of_its_sql_is_shown_to_who_can_read_all_inputs(admin: Browser) -> None:
+def test_the_whole_sql_is_shown_to_readers_of_all_inputs(admin: Browser) -> None:
     assert "join shop.salaries" in admin.get("/tables/marts/both").text
 
 

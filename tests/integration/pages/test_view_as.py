@@ -45,7 +45,7 @@ def test_a_viewing_administrator_has_only_the_rights_of_the_user(viewing: Browse
 @pytest.mark.parametrize(
     "function", NOTHING_CHANGES, ids=lambda each: f"{each.function.method} {each.function.path.text}"
 )
-def test_nothing_can_be_changed(viewing: Browser, function: object) -> None:
+def test_nothing_can_be_changed_while_viewing_as_a_user(viewing: Browser, function: object) -> None:
     spec = function.function  # type: ignore[attr-defined]
     path = spec.path.text.format(**dict.fromkeys(spec.path.names, "a.b"))
     if spec.own_eyes:
@@ -57,7 +57,7 @@ def test_nothing_can_be_changed(viewing: Browser, function: object) -> None:
 
 
 @pytest.mark.parametrize("tail", ["", "/credentials"])
-def test_credentials_for_files_are_always_one_s_own(admin: Browser, world: World, tail: str) -> None:
+def test_credentials_for_files_are_always_those_of_the_administrator(admin: Browser, world: World, tail: str) -> None:
     """They outlive the look, and what is read with them is on record under their user."""
     assert admin.post(f"/admin/people/{id_of(world, 'ann')}/view-as").status_code == 303
     answer = admin.json(f"/iceberg/v1/namespaces/shop/tables/orders{tail}")
@@ -66,18 +66,18 @@ def test_credentials_for_files_are_always_one_s_own(admin: Browser, world: World
     assert claims["sub"] == id_of(world, "admin")
 
 
-def test_the_view_can_be_ended(viewing: Browser) -> None:
+def test_viewing_as_a_user_can_be_ended(viewing: Browser) -> None:
     assert viewing.post("/admin/view-as/end").status_code == 303
     assert viewing.json("/api/me")["email"] == "admin@example.com"
 
 
-def test_signing_out_ends_it_too(viewing: Browser) -> None:
+def test_signing_out_ends_viewing_as_a_user(viewing: Browser) -> None:
     assert viewing.post("/auth/logout").status_code == 303
     viewing.sign_in("admin@example.com")
     assert viewing.json("/api/me")["email"] == "admin@example.com"
 
 
-def test_each_look_is_on_record_under_the_administrator(viewing: Browser, world: World) -> None:
+def test_each_view_is_audited_under_the_administrator(viewing: Browser, world: World) -> None:
     viewing.get("/catalog")
     world.process.audit.close()
     events = world.ask("GET", "/api/admin/audit?action=view_as")["events"]
@@ -92,7 +92,7 @@ def test_only_administrators_can_view_as_others(kim: Browser, world: World) -> N
     assert kim.json("/api/me")["email"] == "kim@example.com"
 
 
-def test_a_token_has_no_other_eyes(world: World, browser: Browser) -> None:
+def test_a_token_cannot_view_as_another_user(world: World, browser: Browser) -> None:
     browser.client.set_cookie("da_view_as", f"None:{id_of(world, 'vera')}")
     headers = {"Authorization": f"Bearer {world.admin}", "Accept": HTML}
     answer = browser.client.get("/api/me", headers=headers, base_url="http://localhost")

@@ -23,7 +23,7 @@ PAGES = sorted(
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_first_visit_is_small_and_nothing_but_the_script_is_kept(admin: Browser, path: str) -> None:
+def test_a_first_visit_is_small_and_only_the_script_is_cached(admin: Browser, path: str) -> None:
     answer = admin.get(path, **{"Accept-Encoding": "gzip"})
     assert len(answer.data) + len(script().gzipped) < FIRST_LOAD
     if answer.status_code == 200:
@@ -34,7 +34,7 @@ def test_a_first_visit_is_small_and_nothing_but_the_script_is_kept(admin: Browse
     assert set(re.findall(r'(?:src|href)="([^"]+\.(?:js|css|woff2?|png|ico|svg))"', page.text)) <= {script().path}
 
 
-def test_the_script_is_kept_under_its_hash(browser: Browser) -> None:
+def test_the_script_is_cached_under_its_hash(browser: Browser) -> None:
     answer = browser.get(script().path)
     assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     old = browser.get("/static/pages-0000000000000000.js")
@@ -42,5 +42,5 @@ def test_the_script_is_kept_under_its_hash(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("path", ["/index.json", "/catalog.json", "/tables/shop/orders.json", "/admin/people.json"])
-def test_twins_are_not_kept(admin: Browser, path: str) -> None:
+def test_json_twins_are_not_cached(admin: Browser, path: str) -> None:
     assert "no-store" in admin.get(path).headers["Cache-Control"]

@@ -88,13 +88,13 @@ b' as lines, 0.1 as f, 12345678901234567890.12::decimal(22, 2) as long
         "values ('x', null), (null, 'y'), ('', '')",
     ],
 )
-def test_the_server_answers_as_the_mirror(laptop: Laptop, sql: str, form: str) -> None:
+def test_the_server_answers_like_the_mirror(laptop: Laptop, sql: str, form: str) -> None:
     assert (
         laptop.da("query", "--remote", sql, "--format", form).stdout == laptop.da("query", sql, "--format", form).stdout
     )
 
 
-def test_the_limit_is_reported(laptop: Laptop) -> None:
+def test_results_beyond_the_limit_are_reported(laptop: Laptop) -> None:
     ran = laptop.da("query", "--remote", "select id from orders order by id", "--limit", "2", "-f", "csv")
     assert ran.stdout == "id\n0\n1\n"
     assert "Showing the first 2 rows" in ran.stderr
@@ -114,7 +114,7 @@ def test_an_error_of_the_server_is_shown(laptop: Laptop, sql: str, says: str) ->
     assert says in laptop.da("query", "--remote", sql, code=1).stderr
 
 
-def test_it_works_without_a_mirror(laptop: Laptop, tmp_path: Path) -> None:
+def test_a_query_at_the_server_works_without_a_mirror(laptop: Laptop, tmp_path: Path) -> None:
     elsewhere = Laptop(tmp_path, laptop.server, laptop.token, laptop.admin)
     rows = json.loads(elsewhere.da("query", "--remote", "select count(*) as n from shop.orders", "--json").stdout)
     assert rows == [{"n": 100}]
@@ -164,7 +164,7 @@ def test_an_invalid_receipt_is_refused(laptop: Laptop, text: str | None, says: s
     assert says in laptop.da("verify", "wrong.json", code=1).stderr
 
 
-def test_the_mirror_makes_receipts_only_of_queries_over_tables(laptop: Laptop) -> None:
+def test_the_mirror_makes_receipts_only_for_queries_of_tables(laptop: Laptop) -> None:
     for sql in ("set threads = 1", "select 1; select 2", "from range(3) union all from duckdb_settings"):
         assert laptop.da("query", sql, "--receipt", "r.json", code=1).stderr
 
@@ -180,7 +180,7 @@ def test_explore_shows_a_table(laptop: Laptop) -> None:
 
 
 @pytest.mark.parametrize("name", ["plans", "shop.plans", "nothing", "shop.nothing", "a/b", "../x"])
-def test_explore_knows_nothing_of_hidden_tables(laptop: Laptop, name: str) -> None:
+def test_explore_does_not_reveal_hidden_tables(laptop: Laptop, name: str) -> None:
     output = laptop.da("explore", name, code=1).stderr
     assert "budget" not in output
     assert "nightjar" not in output

@@ -25,7 +25,7 @@ def served(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield each
 
 
-def test_no_statement_gets_out(served: Shop) -> None:
+def test_no_generated_statement_reveals_a_secret(served: Shop) -> None:
     def wrong(statement: str) -> str | None:
         sql = filled(served, statement)
         answer = served.ask(sql or " ")

@@ -42,11 +42,11 @@ def content(folder: Path) -> dict[str, str]:
     }
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_at_least_300_hostile_statements() -> None:
     assert len(set(hostile.STATEMENTS)) >= 300
 
 
-def test_no_answer_has_anything_of_what_is_hidden(served: Shop) -> None:
+def test_no_answer_contains_anything_hidden(served: Shop) -> None:
     bucket = Path(served.world.cloud.settings["DATA_URL"].removeprefix("file://"))
     before, leaks = content(bucket), list[tuple[str, str, str]]()
     for statement in hostile.STATEMENTS:
@@ -63,7 +63,7 @@ def test_no_answer_has_anything_of_what_is_hidden(served: Shop) -> None:
     assert content(bucket) == before
 
 
-def test_a_hidden_table_is_answered_like_none(served: Shop) -> None:
+def test_a_hidden_table_is_answered_like_a_missing_one(served: Shop) -> None:
     def refused(sql: str, hidden: str, none: str) -> tuple[int, str]:
         answer = served.ask(sql)
         return answer.status_code, answer.text.replace(hidden, "?").replace(none, "?")

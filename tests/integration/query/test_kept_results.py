@@ -34,7 +34,7 @@ def written(shop: Shop) -> int:
     return len(list(shop.process.store.list(CACHED)))
 
 
-def test_a_repeated_query_is_answered_from_what_is_kept(shop: Shop) -> None:
+def test_a_repeated_query_is_answered_from_the_cache(shop: Shop) -> None:
     first, again = ask(shop), ask(shop)
     assert (first[0], again[0], first[1]) == (False, True, again[1])
     assert ask(shop, SQL + " ; -- the same") == (True, first[1])
@@ -46,7 +46,7 @@ def test_a_repeated_query_is_answered_from_what_is_kept(shop: Shop) -> None:
     assert ask(shop, "select $a as x", parameters={"a": True}) == (False, [[True]])
 
 
-def test_another_process_finds_it_in_the_bucket(shop: Shop) -> None:
+def test_another_process_finds_a_cached_result_in_the_bucket(shop: Shop) -> None:
     rows = ask(shop)[1]
     assert written(shop) == 1
     shop.process.queries.results._memory.clear()
@@ -60,7 +60,7 @@ def test_volatile_results_are_not_cached(shop: Shop, sql: str) -> None:
     assert [ask(shop, sql)[0], ask(shop, sql)[0], written(shop)] == [False, False, 0]
 
 
-def test_a_change_of_a_table_is_seen(shop: Shop, tmp_path: Path) -> None:
+def test_a_changed_table_invalidates_cached_results(shop: Shop, tmp_path: Path) -> None:
     sql = "select count(*) from orders"
     assert [ask(shop, sql), ask(shop, sql)] == [(False, [[100]]), (True, [[100]])]
     (tmp_path / "sources/shop/orders.csv").write_text(ORDERS + "100,c9,1.5,2026-03-01\n")
@@ -80,7 +80,7 @@ def test_cached_results_require_access_to_the_tables(shop: Shop) -> None:
     assert shop.ask(sql).get_json(force=True)["kind"] == "unknown_table"
 
 
-def test_errors_and_large_results_are_not_kept(shop: Shop) -> None:
+def test_errors_and_large_results_are_not_cached(shop: Shop) -> None:
     shop.ask("select nope from orders")
     assert shop.ask("select repeat('x', 3000000)").status_code == 200
     assert written(shop) == 0

@@ -99,12 +99,12 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
 
 
 @pytest.mark.many
-def test_every_query_of_tpch(tpch: Lake) -> None:
+def test_every_query_of_tpch_returns_what_plain_duckdb_returns(tpch: Lake) -> None:
     assert {number: found for number, sql in sample(queries("tpch"), 11) if (found := difference(tpch, sql))} == {}
 
 
 @pytest.mark.many
-def test_every_query_of_tpcds(tpcds: Lake) -> None:
+def test_every_query_of_tpcds_returns_what_plain_duckdb_returns(tpcds: Lake) -> None:
     assert {number: found for number, sql in sample(queries("tpcds"), 25) if (found := difference(tpcds, sql))} == {}
 
 
@@ -114,12 +114,12 @@ def test_a_small_result_never_exceeds_the_memory_of_a_worker(tpcds: Lake) -> Non
         assert tpcds.ask(sql, limit=1_000_000 + repeat).num_rows
 
 
-def test_there_are_enough_varied_statements() -> None:
+def test_there_are_enough_statements_and_they_vary() -> None:
     assert len(set(STATEMENTS)) >= 200
 
 
 @pytest.mark.many
-def test_varied_statements(varied: Lake) -> None:
+def test_varied_statements_return_what_plain_duckdb_returns(varied: Lake) -> None:
     differ = [f"{sql} -> {found}" for sql in sample(STATEMENTS, 70) if (found := difference(varied, sql))]
     assert not differ, "\n".join(differ)
 
@@ -136,5 +136,5 @@ def test_varied_statements(varied: Lake) -> None:
         ("select * from orders where $flag order by id limit 2", {"flag": True}),
     ],
 )
-def test_parameters_are_values(varied: Lake, sql: str, parameters: Any) -> None:
+def test_parameters_are_passed_as_values(varied: Lake, sql: str, parameters: Any) -> None:
     assert difference(varied, sql, parameters) is None

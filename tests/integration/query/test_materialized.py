@@ -86,7 +86,7 @@ def marts(whole: Marts) -> Iterator[Marts]:
         whole.orders(ORDERS)
 
 
-def test_its_result_is_published_with_its_lineage(marts: Marts) -> None:
+def test_the_result_of_the_sql_is_published_with_its_lineage(marts: Marts) -> None:
     made = marts.add("marts.revenue", REVENUE, description="What customers paid")
     assert made["options"]["inputs"] == ["shop.orders"]
     assert marts.statuses() == {"revenue": "ok"}
@@ -99,7 +99,7 @@ def test_its_result_is_published_with_its_lineage(marts: Marts) -> None:
     assert marts.rows("from marts.revenue order by 1") == marts.rows(f"{REVENUE} order by 1")
 
 
-def test_unchanged_inputs_run_nothing(marts: Marts) -> None:
+def test_with_unchanged_inputs_no_sql_is_run(marts: Marts) -> None:
     marts.add("marts.revenue", REVENUE)
     marts.add("marts.today", "select count(*) n, current_date as day from shop.orders")
     assert marts.statuses() == {"revenue": "ok", "today": "ok"}
@@ -112,7 +112,7 @@ def test_unchanged_inputs_run_nothing(marts: Marts) -> None:
     assert marts.statuses() == {"revenue": "unchanged", "today": "ok"}
 
 
-def test_it_follows_its_inputs_through_all_levels(marts: Marts) -> None:
+def test_a_change_of_inputs_reaches_materialized_tables_of_all_levels(marts: Marts) -> None:
     marts.add("marts.a", REVENUE)
     marts.add(
         "marts.b", "select count(*) as n, sum(total) as total from marts.a", options={"inputs": ["vault.salaries"]}
@@ -184,7 +184,7 @@ def test_settings_that_do_not_fit_are_refused(whole: Marts, fields: dict[str, An
     assert (answer.status_code, says in answer.text) == (422, True), answer.text
 
 
-def test_a_failing_one_keeps_its_last_version_and_is_reported(marts: Marts) -> None:
+def test_a_failing_table_keeps_its_last_version_and_is_reported(marts: Marts) -> None:
     marts.add("marts.ratio", "select sum(amount)::integer / 1 as whole, max(customer) as most from shop.orders")
     marts.add("marts.plain", "select count(*) as n from shop.orders")
     assert marts.statuses() == {"ratio": "ok", "plain": "ok"}
@@ -200,7 +200,7 @@ def test_a_failing_one_keeps_its_last_version_and_is_reported(marts: Marts) -> N
     assert marts.statuses()["ratio"] == "unchanged"
 
 
-def test_zero_rows_warn(marts: Marts) -> None:
+def test_a_result_without_rows_is_published_with_a_warning(marts: Marts) -> None:
     marts.add("marts.none", "select id from shop.orders where false")
     ran = marts.run()["none"]
     assert (ran["status"], ran["rows"]) == ("ok", 0)
@@ -230,7 +230,7 @@ def test_a_result_that_loses_all_its_rows_keeps_the_last_ones(marts: Marts) -> N
     assert marts.rows("select count(*) from marts.big") == [[0]]
 
 
-def test_access_is_its_own(marts: Marts) -> None:
+def test_access_to_a_materialized_table_does_not_depend_on_its_inputs(marts: Marts) -> None:
     marts.add("marts.pay", "select count(*) as people from vault.salaries")
     marts.run()
     assert marts.shop.ask("from marts.pay").status_code == 422
@@ -244,7 +244,9 @@ def test_access_is_its_own(marts: Marts) -> None:
     assert marts.shop.ask("from marts.pay").status_code == 422
 
 
-def test_a_table_of_an_open_instance_is_private_unless_it_says_so(begun: Begun, tmp_path: Path) -> None:
+def test_in_an_open_instance_a_materialized_table_is_private_unless_declared_public(
+    begun: Begun, tmp_path: Path
+) -> None:
     with open_shop(tmp_path, begun, TABLES_PUBLIC="true") as shop:
         shop.world.ask("POST", "/api/admin/sources/marts", {"type": "materialized"})
         made = [
@@ -254,7 +256,7 @@ def test_a_table_of_an_open_instance_is_private_unless_it_says_so(begun: Begun, 
         assert [each["is_public"] for each in made] == [False, True]
 
 
-def test_an_input_that_is_withdrawn_is_missing_until_it_is_another_table(marts: Marts) -> None:
+def test_a_withdrawn_input_is_missing_until_another_table_replaces_it(marts: Marts) -> None:
     world = marts.shop.world
     marts.add("marts.plans", "select budget from shop.plans")
     assert marts.statuses() == {"plans": "ok"}
@@ -270,7 +272,7 @@ def test_an_input_that_is_withdrawn_is_missing_until_it_is_another_table(marts: 
     assert marts.rows("from marts.plans") == [[9000]]
 
 
-def test_names_and_types_become_those_of_tables(marts: Marts) -> None:
+def test_result_columns_get_valid_names_and_types_of_tables(marts: Marts) -> None:
     marts.add(
         "marts.odd",
         'select count(*), 1::hugeint as "Total Sales", [1] as l, null as n, interval 1 day as i from orders',
@@ -283,7 +285,7 @@ def test_names_and_types_become_those_of_tables(marts: Marts) -> None:
     assert [column.name for column in marts.table("marts.odd").columns] == ["a", "a_1"]
 
 
-def test_sql_that_ends_its_process_fails_alone(marts: Marts) -> None:
+def test_sql_that_kills_its_process_fails_alone(marts: Marts) -> None:
     marts.add("marts.large", "select repeat('x', 10)::varchar as text")
     marts.add("marts.small", "select 1 as one")
     assert marts.statuses() == {"large": "ok", "small": "ok"}
@@ -309,7 +311,7 @@ def test_two_runs_at_once_publish_one_result(marts: Marts) -> None:
     assert marts.statuses() == {"revenue": "unchanged"}
 
 
-def test_a_name_of_another_source_is_not_taken(marts: Marts) -> None:
+def test_a_materialized_table_cannot_take_the_name_of_another_source(marts: Marts) -> None:
     answer = marts.add("shop.revenue", REVENUE, code=422)
     assert "there is no option 'sql'" in answer["detail"]
     assert marts.shop.world.send("POST", "/api/admin/sources/shop", {"type": "materialized"}).status_code == 409

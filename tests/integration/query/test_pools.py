@@ -19,7 +19,7 @@ def checked(pool: Pool) -> int:
         return len(worker.check("select 1").tables)
 
 
-def test_pools_share_the_process_that_forks_until_the_last_of_them_is_closed(tmp_path: Path) -> None:
+def test_pools_share_their_forking_process_until_the_last_pool_is_closed(tmp_path: Path) -> None:
     before = children()
     one, other = (Pool(Limits(workers=1), tmp_path / name) for name in ("one", "other"))
     assert checked(one) == 0

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,7 +38,7 @@ def rows(answer: Any) -> list[list[Any]]:
     return found
 
 
-def test_an_answer_says_what_it_is(shop: Shop) -> None:
+def test_an_answer_describes_its_columns_rows_tables_and_snapshot(shop: Shop) -> None:
     answer = shop.ask("select id, amount, day from shop.orders order by id", limit=2).get_json()
     assert answer["columns"] == [
         {"name": "id", "type": "BIGINT"},
@@ -104,7 +105,7 @@ def test_json_is_exact_and_valid(shop: Shop) -> None:
     ]
 
 
-def test_csv_tells_null_from_an_empty_text(shop: Shop) -> None:
+def test_csv_distinguishes_null_from_an_empty_text(shop: Shop) -> None:
     sql = "select null as a, '' as b, 'x,\"y\"' as c, 'line\nbreak' as \"d,e\", 1.50::decimal(9,2) as f"
     answer = shop.ask(sql, format="csv")
     assert answer.data.decode() == 'a,b,c,"d,e",f\r\n,"","x,""y""","line\nbreak",1.50\r\n'
@@ -117,6 +118,66 @@ def test_parquet_keeps_every_type_of_a_result(shop: Shop) -> None:
     assert (row["s"], row["e"], row["l"]) == (4950, "a", [1])  # a HUGEINT would become a floating-point number
 
 
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("'12:00:00+05:30'::timetz", "12:00:00+05:30"),
+        ("'101'::bit", "101"),
+        ("{'a': ['101'::bit]}", {"a": ["101"]}),
+        ("map {'101'::bit: 1}", [("101", 1)]),
+        ("12345678901234567890123456789::bignum", "12345678901234567890123456789"),
+        ("union_value(k := '101'::bit)", {"tag": "k", "k": "101"}),
+        ("union_value(k := 1)", 1),
+        ("99999999999999999999999999999999999999::uhugeint", Decimal(10**38 - 1)),
+        ("interval '2562046 hours'", pa.MonthDayNano([0, 0, 2_562_046 * 3600 * 10**9])),
+        ("row(1, 'a')", {"_1": 1, "_2": "a"}),
+        ("[null, row(1, row(2, 3))]", [None, {"_1": 1, "_2": {"_1": 2, "_2": 3}}]),
+        ("'a'::enum('a', 'b')", "a"),
+    ],
+)
+def test_arrow_has_the_values_of_a_result(shop: Shop, value: str, found: Any) -> None:
+    answer = shop.ask(f"select {value} as v", format="arrow")
+    assert read(answer.data, "arrow") == [(found,)]
+
+
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_members_without_names_are_not_lost(shop: Shop, form: str) -> None:
+    answer = shop.ask("select max((id, customer)) as last, {'a': [row(1, 2)]} as b from orders", format=form)
+    assert read(answer.data, form) == [({"_1": 99, "_2": "c1"}, {"a": [{"_1": 1, "_2": 2}]})]
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+@pytest.mark.parametrize(
+    "value", ["340282366920938463463374607431768211455::uhugeint", "[170141183460469231731687303715884105727]"]
+)
+def test_a_number_that_does_not_fit_is_refused_with_its_column(shop: Shop, form: str, value: str) -> None:
+    problem = shop.ask(f"select {value} as huge", format=form).get_json(force=True)
+    assert (problem["status"], problem["kind"]) == (422, "execution")
+    assert "column huge: " in problem["detail"]
+    assert problem["detail"].endswith("or cast the column to VARCHAR")
+
+
+def test_arrow_refuses_an_interval_that_would_overflow(shop: Shop) -> None:
+    problem = shop.ask("select interval '-2562048 hours' as v", format="arrow").get_json(force=True)
+    assert (problem["status"], problem["kind"]) == (422, "execution")
+    assert "column v: -2562048:00:00 is too long for Arrow" in problem["detail"]
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, 2**128 - 1, -(2**127)])
+def test_an_integer_parameter_keeps_its_digits(shop: Shop, number: int) -> None:
+    assert rows(shop.ask("select $n as n", parameters={"n": number})) == [[number]]
+    assert rows(shop.ask("select ? as n", parameters=[number])) == [[number]]
+
+
+@pytest.mark.parametrize("parameters", [{"n": 2**128}, {"n": [1]}, [{"a": 1}], 7, {"n": -(2**127) - 1}])
+def test_parameters_that_can_not_be_are_refused_with_one_reason(shop: Shop, parameters: Any) -> None:
+    problem = shop.ask("select 1", parameters=parameters).get_json(force=True)
+    assert problem["status"] == 422
+    assert problem["detail"] == (
+        "'parameters' must be an object or a list of texts, numbers, true, false and null; integers have at most 128 bits"
+    )
+
+
 def test_a_nan_in_a_parquet_file_is_found_as_the_greatest_number(shop: Shop, tmp_path: Path) -> None:
     sql = "select id, if(id = 7, 'nan'::double, 0.5) as value from orders"
     (tmp_path / "result.parquet").write_bytes(shop.ask(sql, format="parquet").data)
@@ -126,7 +187,7 @@ def test_a_nan_in_a_parquet_file_is_found_as_the_greatest_number(shop: Shop, tmp
         assert result.filter("value < 'nan'::double").shape == (99, 2)
 
 
-def test_a_whole_result_is_put_into_the_bucket(shop: Shop) -> None:
+def test_a_whole_result_is_stored_in_the_bucket(shop: Shop) -> None:
     answer = shop.ask("select id from orders order by id", full_result=True, limit=3).get_json()
     assert (answer["rows"], answer["row_count"], answer["truncated"]) == (None, 100, False)
     with shop.world.client.get(answer["url"].removeprefix("http://localhost")) as file:
@@ -160,7 +221,7 @@ def test_a_whole_result_is_put_into_the_bucket(shop: Shop) -> None:
         ("select repeat('x', 2000000)", "too_large", "the result is larger than 1 MB", None),
     ],
 )
-def test_an_error_says_what_is_wrong_and_where(
+def test_an_error_has_its_reason_and_position(
     shop: Shop, sql: str, kind: str, says: str, place: tuple[int, int] | None
 ) -> None:
     answer = shop.ask(sql)
@@ -184,11 +245,11 @@ def test_an_error_says_what_is_wrong_and_where(
         {"sql": "select 1", "check": False},
     ],
 )
-def test_a_wrong_request_is_refused(shop: Shop, wrong: dict[str, Any]) -> None:
+def test_an_invalid_request_is_refused(shop: Shop, wrong: dict[str, Any]) -> None:
     assert shop.world.send("POST", "/api/query", wrong, token=shop.analyst).status_code == 422
 
 
-def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_others_are_answered(shop: Shop) -> None:
+def test_an_endless_statement_stops_within_a_second_of_its_deadline_and_delays_no_other(shop: Shop) -> None:
     shop.ask("from orders")
 
     def taken() -> float:
@@ -212,7 +273,7 @@ def test_an_endless_statement_is_stopped_within_a_second_of_its_deadline_while_o
     assert seconds < 3
 
 
-def test_no_place_is_reported_with_when_to_try_again(begun: Begun, tmp_path: Any) -> None:
+def test_without_a_free_worker_the_answer_says_when_to_try_again(begun: Begun, tmp_path: Any) -> None:
     with open_shop(tmp_path, begun, QUERY_WORKERS="1") as each:
         object.__setattr__(each.process.queries.pool._limits, "wait", 0.2)
         with each.process.queries.pool.worker("somebody else"):
@@ -221,7 +282,7 @@ def test_no_place_is_reported_with_when_to_try_again(begun: Begun, tmp_path: Any
         assert rows(each.ask("select 1")) == [[1]]
 
 
-def test_a_worker_that_dies_takes_only_its_statement_with_it(shop: Shop) -> None:
+def test_a_worker_that_dies_fails_only_its_own_statement(shop: Shop) -> None:
     deep = "select " + "(" * 3000 + "1" + ")" * 3000
     long = "select 1" + " union select 1" * 8000
     for sql in (deep, long, "select " + "-" * 1 + "1" * 100_000, "select " + "not " * 20_000 + "true"):
@@ -229,7 +290,7 @@ def test_a_worker_that_dies_takes_only_its_statement_with_it(shop: Shop) -> None
         assert rows(shop.ask("select 1")) == [[1]]
 
 
-def test_an_earlier_snapshot_can_be_asked(shop: Shop) -> None:
+def test_an_earlier_snapshot_can_be_queried(shop: Shop) -> None:
     assert shop.ask("from orders", snapshot=1).get_json()["snapshot"] == 1
     assert shop.ask("from orders", snapshot=999).status_code == 404
 
@@ -241,7 +302,7 @@ def test_a_revoked_grant_ends_at_once(begun: Begun, tmp_path: Any) -> None:
         assert each.ask("from orders").get_json(force=True)["kind"] == "unknown_table"
 
 
-def test_every_query_is_in_the_audit(shop: Shop) -> None:
+def test_every_query_is_audited(shop: Shop) -> None:
     shop.ask("select * from orders limit 3")
     shop.ask("select nope from orders")
     failed, done = shop.world.ask("GET", "/api/admin/audit?action=query&limit=2")["events"]

@@ -40,7 +40,7 @@ def verify(shop: Shop, of: Any, *, token: str = "") -> Any:
     return shop.world.send("POST", "/api/receipts/verify", {"receipt": of}, token=token or shop.analyst)
 
 
-def test_it_names_what_the_result_was_computed_from(shop: Shop) -> None:
+def test_a_receipt_names_what_the_result_was_computed_from(shop: Shop) -> None:
     of = receipt(
         shop,
         "select customer, sum(amount) s from orders where id > $id group by all order by all;",
@@ -57,7 +57,7 @@ def test_it_names_what_the_result_was_computed_from(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
-def test_it_does_not_depend_on_the_format(shop: Shop, form: str) -> None:
+def test_a_receipt_does_not_depend_on_the_format_of_the_result(shop: Shop, form: str) -> None:
     sql = "select *, [id] as l, {'a': amount} as s, id::hugeint as h, null as n, customer::json as j from (select id, amount, '\"x\"' as customer from orders)"
     same = ("statement", "columns", "row_count", "result")
     first, other = receipt(shop, sql), receipt(shop, sql, format=form)
@@ -75,14 +75,14 @@ def test_it_does_not_depend_on_the_format(shop: Shop, form: str) -> None:
         "select $x as x",
     ],
 )
-def test_it_verifies(shop: Shop, sql: str) -> None:
+def test_a_receipt_of_an_unchanged_result_verifies(shop: Shop, sql: str) -> None:
     of = receipt(shop, sql, **({"parameters": {"x": "y"}} if "$x" in sql else {}))
     answer = verify(shop, of).get_json()
     assert (answer["verdict"], answer["signed"], answer["reproduced"], answer["changed"]) == ("equal", True, True, [])
     assert answer["now"]["result"] == of["result"]
 
 
-def test_the_order_of_rows_counts_only_with_order_by(shop: Shop) -> None:
+def test_the_order_of_rows_matters_only_with_order_by(shop: Shop) -> None:
     up, down = (f"select * from (select id from orders order by id {way}) order by id {way}" for way in ("asc", "desc"))
     assert receipt(shop, up)["result"] != receipt(shop, down)["result"]
     one, two = ("select 1 as a union all select 2", "select 2 as a union all select 1")
@@ -116,7 +116,7 @@ def test_a_changed_receipt_is_refused(shop: Shop, field: str) -> None:
     assert (answer.status_code, "was changed" in answer.text) == (422, True)
 
 
-def test_every_byte_of_it_counts(shop: Shop) -> None:
+def test_any_changed_byte_of_a_receipt_is_noticed(shop: Shop) -> None:
     text = json.dumps(receipt(shop, "select id from orders where id < 3"))
     for place in range(0, len(text), 7):
         for other in "0a":
@@ -129,7 +129,7 @@ def test_every_byte_of_it_counts(shop: Shop) -> None:
                 assert verify(shop, of).status_code == 422, changed
 
 
-def test_without_a_signature_it_says_so(shop: Shop) -> None:
+def test_a_receipt_without_a_signature_is_reported_as_unsigned(shop: Shop) -> None:
     of = {**receipt(shop, "from orders"), "signature": None, "user": None}
     assert verify(shop, of).get_json()["signed"] is False
     assert verify(shop, {**of, "result": "0" * 64}).get_json()["verdict"] == "different"
@@ -165,7 +165,7 @@ def test_changed_tables_are_named_with_the_difference(own: Shop, tmp_path: Path)
     assert verify(own, still).get_json()["verdict"] == "equal"
 
 
-def test_a_snapshot_that_is_no_longer_kept_is_reported(own: Shop, tmp_path: Path) -> None:
+def test_an_expired_snapshot_is_reported(own: Shop, tmp_path: Path) -> None:
     of = receipt(own, "from shop.orders")
     (tmp_path / "sources/shop/orders.csv").write_text(ORDERS + "100,c9,1.5,2026-03-01\n")
     own.world.ask("POST", "/extract/csv", {"source": "shop"})
@@ -176,5 +176,5 @@ def test_a_snapshot_that_is_no_longer_kept_is_reported(own: Shop, tmp_path: Path
     assert answer["now"]["row_count"] == 101
 
 
-def test_a_result_can_be_had_without_one(shop: Shop) -> None:
+def test_a_result_can_be_requested_without_a_receipt(shop: Shop) -> None:
     assert shop.ask("from orders", receipt=False).get_json()["receipt"] is None

@@ -16,7 +16,7 @@ def shop(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sho
         yield made
 
 
-def test_the_schema_of_a_table(shop: Shop) -> None:
+def test_the_schema_of_a_table_lists_its_columns(shop: Shop) -> None:
     schema = shop.world.ask("GET", "/api/tables/shop.orders/schema", token=shop.analyst)
     assert [(each["name"], each["type"]) for each in schema["columns"]] == [
         ("id", "BIGINT"),
@@ -28,7 +28,7 @@ def test_the_schema_of_a_table(shop: Shop) -> None:
     assert schema["updated"]
 
 
-def test_a_sample_of_a_table(shop: Shop) -> None:
+def test_a_sample_of_a_table_has_some_of_its_rows(shop: Shop) -> None:
     answer = shop.world.ask("GET", "/api/tables/shop.orders/sample?rows=3", token=shop.analyst)
     assert (answer["row_count"], answer["truncated"], len(answer["rows"][0])) == (3, True, 4)
 
@@ -43,5 +43,5 @@ def test_a_hidden_table_is_not_found(shop: Shop, path: str) -> None:
 
 
 @pytest.mark.parametrize("rows", ["0", "1001", "x"])
-def test_a_wrong_number_of_rows_is_refused(shop: Shop, rows: str) -> None:
+def test_an_invalid_number_of_rows_is_refused(shop: Shop, rows: str) -> None:
     assert shop.world.send("GET", f"/api/tables/shop.orders/sample?rows={rows}", token=shop.analyst).status_code == 422

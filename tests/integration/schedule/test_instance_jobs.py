@@ -20,7 +20,7 @@ def notice(schedule: Schedule) -> str | None:
     return text
 
 
-def test_a_table_whose_source_has_stopped_gets_too_old(schedule: Schedule) -> None:
+def test_a_table_whose_source_has_stopped_is_reported_as_stale(schedule: Schedule) -> None:
     schedule.write("shop/orders.csv", "id,at\n1,2026-03-27 11:00:00\n2,\n")
     schedule.add_source("shop", "never")
     schedule.world.ask("POST", "/extract/csv", {"source": "shop"}, token=SERVICE_TOKEN)

@@ -61,7 +61,7 @@ def test_each_job_has_a_schedule_of_its_own(jira: Schedule) -> None:
     assert (found["is_due"], found["next_due"], found["failures"]) == (False, "2026-03-27T14:00:00Z", 0)
 
 
-def test_a_job_that_failed_is_reported_and_tried_again_after_a_pause(jira: Schedule) -> None:
+def test_a_failed_job_is_reported_and_retried_after_a_pause(jira: Schedule) -> None:
     store = jira.world.process.store
     store.put("extracts/jira/extract.duckdb", b"damaged", if_version=ABSENT)
     jobs(jira, 0)
@@ -78,7 +78,7 @@ def test_a_job_that_failed_is_reported_and_tried_again_after_a_pause(jira: Sched
     assert shown(jira, "fold")["failures"] == 0
 
 
-def test_a_job_that_was_marked_by_a_process_that_ended_is_started_again(jira: Schedule) -> None:
+def test_a_job_marked_by_a_process_that_ended_is_started_again(jira: Schedule) -> None:
     start = Start(run_id="01KMQ000000000000000000000", source="jira", job="fold", at=NOON)
     attempted = {f"jira/{job.name}": Attempt(at=NOON) for job in SOURCE_TYPES["jira"].jobs}
     marked = Ledger(jobs=attempted, starts={start.run_id: start})
@@ -99,7 +99,7 @@ def test_removing_a_source_removes_the_entries_of_its_jobs(jira: Schedule) -> No
     assert ledger.read(jira.world.process.store).jobs.keys() == {"/freshness"}
 
 
-def test_jobs_are_no_extracts(jira: Schedule) -> None:
+def test_jobs_are_not_listed_as_extracts(jira: Schedule) -> None:
     jira.set("jira", "every 15m")
     jobs(jira, 0)
     entries = jira.world.ask("GET", "/api/admin/schedule")["entries"]

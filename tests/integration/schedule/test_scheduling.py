@@ -11,7 +11,7 @@ from tests.integration.world import SERVICE_TOKEN
 DAY = timedelta(days=1)
 
 
-def test_a_new_source_is_read_whole_at_the_first_call_and_not_at_the_next(schedule: Schedule) -> None:
+def test_a_new_source_is_read_completely_at_the_first_call_and_not_at_the_next(schedule: Schedule) -> None:
     shop = schedule
     for table in ("orders", "items"):
         shop.write(f"shop/{table}.csv", "id\n1\n")
@@ -48,7 +48,7 @@ def test_only_the_tables_that_are_due_are_read(shop: Schedule) -> None:
     assert shop.synced() == {"items": "unchanged"}
 
 
-def test_a_time_that_was_missed_is_caught_up_once_also_after_midnight(shop: Schedule) -> None:
+def test_a_missed_time_is_made_up_for_once_even_after_midnight(shop: Schedule) -> None:
     shop.set("shop", "daily 23:00")
     shop.call(NOON.replace(hour=22, minute=59))
     shop.call_every(40, until=NOON.replace(hour=2) + DAY)
@@ -70,7 +70,7 @@ def test_a_time_of_day_is_that_of_its_zone_when_clocks_change(shop: Schedule) ->
     assert shop.times()[3:] == ["30 16:00"]
 
 
-def test_a_table_without_a_schedule_has_that_of_its_source_and_else_that_of_the_instance(shop: Schedule) -> None:
+def test_a_table_without_a_schedule_has_that_of_its_source_or_of_the_instance(shop: Schedule) -> None:
     shop.set("shop.orders", "daily 05:00")
     assert {id_: (found["schedule"], found["said_by"]) for id_, found in shop.shown().items()} == {
         "shop": ("every 15m", "instance"),
@@ -97,7 +97,7 @@ def test_a_source_that_is_never_due_runs_only_on_demand(schedule: Schedule) -> N
     assert schedule.shown()["shop.orders"]["last_run"] == "2026-03-27T12:00:00Z"
 
 
-def test_an_extract_that_somebody_writes_is_left_to_them(schedule: Schedule) -> None:
+def test_an_extract_written_by_an_external_process_is_never_due(schedule: Schedule) -> None:
     schedule.world.ask("POST", "/api/admin/sources/theirs", {"type": "external"})
     entry = schedule.call()["theirs"]
     assert (entry["outcome"], entry["why"]) == ("not_due", "an external process writes its extract")
@@ -110,7 +110,7 @@ def test_new_files_are_read_with_the_others(shop: Schedule) -> None:
     assert shop.call(NOON + timedelta(minutes=16))["shop"]["outcome"] == "not_due"
 
 
-def test_new_files_are_found_at_the_times_of_their_source_though_its_tables_have_others(shop: Schedule) -> None:
+def test_new_files_are_found_at_the_times_of_their_source_even_if_its_tables_have_others(shop: Schedule) -> None:
     for table in ("orders", "items"):
         shop.set(f"shop.{table}", "daily 05:00")
     shop.write("shop/returns.csv", "id\n1\n")
@@ -119,7 +119,7 @@ def test_new_files_are_found_at_the_times_of_their_source_though_its_tables_have
     assert shop.call(NOON + timedelta(minutes=16))["shop"]["tables"] == ["returns"]
 
 
-def test_a_table_that_was_deregistered_is_read_no_more_until_it_is_registered_again(shop: Schedule) -> None:
+def test_a_deregistered_table_is_not_read_until_it_is_registered_again(shop: Schedule) -> None:
     shop.world.ask("DELETE", "/api/admin/tables/shop.orders")
     shop.call(NOON + timedelta(minutes=15))
     assert shop.synced().keys() == {"items"}
@@ -128,7 +128,7 @@ def test_a_table_that_was_deregistered_is_read_no_more_until_it_is_registered_ag
     assert (entry["tables"], shop.synced()) == (["orders"], {"orders": "ok"})
 
 
-def test_a_table_is_synced_as_the_registry_has_it(shop: Schedule) -> None:
+def test_a_table_is_synced_with_the_settings_of_the_registry(shop: Schedule) -> None:
     merged = {"sync_strategy": "incremental", "primary_key": ["id"]}
     shop.world.ask("PUT", "/api/admin/tables/shop.orders", merged)
     for table in ("orders", "items"):
@@ -153,11 +153,11 @@ BODIES: list[Any] = [None, {}, {"any": "thing"}]
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_whatever_calls_may_send_what_it_has_to(schedule: Schedule, body: Any) -> None:
+def test_a_scheduler_may_send_any_body(schedule: Schedule, body: Any) -> None:
     assert schedule.world.ask("POST", "/schedule", body, token=SERVICE_TOKEN)["sources"] == []
 
 
-def test_extracts_that_others_ask_for_count_and_keep_the_scheduler_away_meanwhile(shop: Schedule) -> None:
+def test_extracts_on_request_count_as_runs_and_the_scheduler_waits_for_them(shop: Schedule) -> None:
     shop.clock.now = NOON + timedelta(minutes=14)
     shop.world.ask("POST", "/api/sync/trigger", {"tables": ["shop.items"]}, token=SERVICE_TOKEN)
     shop.background.wait()
@@ -168,7 +168,7 @@ def test_extracts_that_others_ask_for_count_and_keep_the_scheduler_away_meanwhil
     )
 
 
-def test_without_anything_to_sync_there_is_only_the_sweep(schedule: Schedule) -> None:
+def test_without_anything_to_sync_only_the_sweep_is_due(schedule: Schedule) -> None:
     assert schedule.call() == {"": {"outcome": "started", "why": "it has never run", "next_due": None}}
     entry = schedule.call(NOON + timedelta(minutes=5))[""]
     assert (entry["outcome"], entry["next_due"]) == ("not_due", "2026-03-28T03:00:00Z")

@@ -31,7 +31,7 @@ def runs_of(shop: Schedule) -> int:
     return sum(run["kind"] == "extract" for run in listed)
 
 
-def test_a_table_that_fails_is_tried_again_in_pauses_that_double_and_at_its_times(shop: Schedule) -> None:
+def test_a_failing_table_is_retried_after_doubling_pauses_and_at_its_times(shop: Schedule) -> None:
     shop.set("shop", "daily 15:00")
     shop.write("shop/orders.csv", "id\n1,2\n")
     shop.write("shop/items.csv", "id\n7\n")
@@ -50,7 +50,7 @@ def test_a_table_that_fails_is_tried_again_in_pauses_that_double_and_at_its_time
     assert (shop.shown()["shop.orders"]["failures"], shop.shown()["shop.orders"]["error"]) == (0, None)
 
 
-def test_a_table_that_keeps_failing_is_tried_once_an_hour_however_often_it_is_due(shop: Schedule) -> None:
+def test_a_table_that_keeps_failing_is_retried_once_an_hour_however_often_it_is_due(shop: Schedule) -> None:
     shop.write("shop/orders.csv", "id\n1,2\n")
     shop.set("shop.orders", "every 1m")
     shop.set("shop", "never")
@@ -66,7 +66,7 @@ def test_a_table_that_keeps_failing_is_tried_once_an_hour_however_often_it_is_du
     ]  # fmt: skip
 
 
-def test_a_source_that_can_not_be_read_is_tried_again_as_a_whole(shop: Schedule) -> None:
+def test_a_source_that_cannot_be_read_is_retried_as_a_whole(shop: Schedule) -> None:
     (shop.files / "shop").rename(shop.files / "gone")
     shop.call(DUE)
     assert shop.call(DUE + 4 * MINUTE)["shop"]["outcome"] == "not_due"
@@ -81,7 +81,7 @@ def test_a_source_that_can_not_be_read_is_tried_again_as_a_whole(shop: Schedule)
     assert sorted(shop.synced()) == ["items", "orders"]
 
 
-def test_a_source_whose_function_is_not_there_leaves_a_record_of_that(shop: Schedule) -> None:
+def test_a_source_whose_function_is_missing_leaves_a_record_with_the_reason(shop: Schedule) -> None:
     actor, crm = Actor(None, shop.clock.now), NewSource(name="crm", type="bigquery")
 
     def of_a_newer_version(db: DuckDBPyConnection) -> None:
@@ -121,7 +121,7 @@ def test_of_simultaneous_calls_one_starts_what_is_due(shop: Schedule) -> None:
     assert runs_of(shop) == 2
 
 
-def test_a_call_that_comes_between_wins_and_the_other_one_starts_nothing(shop: Schedule) -> None:
+def test_of_two_overlapping_calls_the_one_that_ends_first_starts_what_is_due(shop: Schedule) -> None:
     shop.clock.now = DUE
     slow = beside(shop, FaultyStore(shop.world.process.store, puts=[lambda: shop.call(DUE)]))
     assert slow.call(DUE)["shop"]["outcome"] in ("running", "not_due")
@@ -131,7 +131,7 @@ def test_a_call_that_comes_between_wins_and_the_other_one_starts_nothing(shop: S
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("before", [0, 1])
-def test_an_answer_of_the_store_that_is_lost_changes_nothing(shop: Schedule, before: int, fault: Fault) -> None:
+def test_a_lost_answer_of_the_store_changes_nothing(shop: Schedule, before: int, fault: Fault) -> None:
     store = FaultyStore(shop.world.process.store, puts=[*before * [None], fault])
     entry = beside(shop, store).call(DUE)["shop"]
     store.land()
@@ -166,7 +166,7 @@ def test_tasks_of_a_process_that_ended_are_run_by_a_later_call(shop: Schedule) -
     assert run["status"] == "ok"
 
 
-def test_a_run_without_a_task_and_a_heartbeat_is_lost_after_a_minute_and_tried_again(shop: Schedule) -> None:
+def test_a_run_without_a_task_and_a_heartbeat_is_lost_after_a_minute_and_retried(shop: Schedule) -> None:
     start = Start(run_id=new_run_id(DUE), source="shop", at=DUE, under_way=True)
     edit(shop.world.process.store, lambda before: (before.model_copy(update={"starts": {start.run_id: start}}), None))
     assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "running"
@@ -210,7 +210,7 @@ def test_a_triggered_run_that_could_not_be_added_fails_and_is_retried(shop: Sche
     assert shop.call(NOON + 5 * MINUTE)["shop"]["outcome"] == "started"
 
 
-def test_no_more_than_twenty_extracts_are_under_way(shop: Schedule) -> None:
+def test_no_more_than_twenty_extracts_run_at_once(shop: Schedule) -> None:
     shop.add_empty_sources(21)
     shop.clock.now = NOON + MINUTE
     forgetful = beside(shop, background=Forgetful())
@@ -218,7 +218,7 @@ def test_no_more_than_twenty_extracts_are_under_way(shop: Schedule) -> None:
     assert outcomes == {"started": 20, "waiting": 1, "not_due": 1}
 
 
-def test_a_sweep_that_fails_is_tried_again(shop: Schedule) -> None:
+def test_a_failed_sweep_is_retried(shop: Schedule) -> None:
     store = shop.world.process.store
     kept = store.read("analytics/current.json")
     assert kept is not None
@@ -258,7 +258,7 @@ class Counting:
         return getattr(self.inner, name)
 
 
-def test_a_call_asks_the_store_for_little(shop: Schedule) -> None:
+def test_a_call_sends_few_requests_to_the_store(shop: Schedule) -> None:
     shop.add_empty_sources(5)
     store = Counting()
     for entry in shop.world.process.store.list(""):

@@ -82,7 +82,7 @@ def attempts(stage: Stage, token: str, *lines: str) -> list[str]:
     return [line for line in found if line.startswith("GOT")]
 
 
-def test_the_host_ishidden(stage: Stage, ann: tuple[str, str], tmp_path: Path) -> None:
+def test_the_host_is_hidden(stage: Stage, ann: tuple[str, str], tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     bucket = stage.town.world.process.settings.data_url.removeprefix("file://")
@@ -124,7 +124,7 @@ def test_the_host_ishidden(stage: Stage, ann: tuple[str, str], tmp_path: Path) -
         )
 
 
-def test_the_host_is_left_as_it_is(stage: Stage, ann: tuple[str, str]) -> None:
+def test_the_host_is_not_changed(stage: Stage, ann: tuple[str, str]) -> None:
     """What is judged neither by Landlock nor by a namespace of its own: files by their path, and other processes."""
     shared = Path(tempfile.mkdtemp(dir="/tmp"))
     shared.chmod(0o777)
@@ -191,7 +191,7 @@ def test_the_host_is_left_as_it_is(stage: Stage, ann: tuple[str, str]) -> None:
     assert (before.st_mode, before.st_mtime_ns, before.st_size) == (after.st_mode, after.st_mtime_ns, after.st_size)
 
 
-def test_the_filter_keeps_from_the_host(stage: Stage, ann: tuple[str, str]) -> None:
+def test_the_filter_blocks_system_calls_that_reach_the_host(stage: Stage, ann: tuple[str, str]) -> None:
     if not is_on_host(stage) or os.uname().machine != "x86_64":
         pytest.skip("the numbers are those of x86_64, and namespaces need fewer")
     calls = {
@@ -221,7 +221,7 @@ def test_the_filter_keeps_from_the_host(stage: Stage, ann: tuple[str, str]) -> N
         assert line in (f"{name} -1 1", f"{name} -1 38"), line
 
 
-def test_a_run_says_how_it_was_confined(stage: Stage, ann: tuple[str, str]) -> None:
+def test_a_run_records_how_it_was_confined(stage: Stage, ann: tuple[str, str]) -> None:
     script = stage.push(ann[1], "print('{}')")
     assert stage.run(script)["status"] == "ok"
     variant = stage.town.world.process.settings.script_runner
@@ -250,7 +250,7 @@ def test_there_is_no_network(stage: Stage, ann: tuple[str, str]) -> None:
     assert attempts(stage, ann[1], *lines) == []
 
 
-def test_no_process_and_no_privilege_can_be_had(stage: Stage, ann: tuple[str, str]) -> None:
+def test_a_script_can_start_no_process_and_gain_no_privilege(stage: Stage, ann: tuple[str, str]) -> None:
     lines = [
         "os.fork()",
         "__import__('subprocess').run(['/bin/sh', '-c', 'id'])",
@@ -287,7 +287,7 @@ def test_no_process_and_no_privilege_can_be_had(stage: Stage, ann: tuple[str, st
         assert "-1 38" in output
 
 
-def test_the_api_gives_what_the_owner_may_read(stage: Stage, ann: tuple[str, str]) -> None:
+def test_the_api_returns_what_the_owner_may_read(stage: Stage, ann: tuple[str, str]) -> None:
     world = stage.town.world
     source = """
         from da_script import ApiError, get, query, request
@@ -324,6 +324,7 @@ def test_the_api_gives_what_the_owner_may_read(stage: Stage, ann: tuple[str, str
     assert output.startswith("1\n")
     assert [line for line in output.splitlines() if line.startswith("GOT")] == []
     assert output.count("NO ") == 30, output
+    assert "NO 403 DELETE" in output
     assert world.ask("GET", "/api/scripts", token=ann[1])["count"] > 0
     assert "evil" not in str(world.ask("GET", "/api/scripts", token=ann[1]))
     events = world.ask("GET", "/api/admin/audit?action=query&limit=3")["events"]
@@ -351,7 +352,7 @@ def test_the_script_never_holds_its_token(stage: Stage, ann: tuple[str, str]) ->
     assert output.startswith("True False 1\nb'HTTP/1.0 413")
 
 
-def test_the_token_only_reads_and_ends_with_its_owner(stage: Stage) -> None:
+def test_the_token_can_only_read_and_ends_with_its_owner(stage: Stage) -> None:
     world = stage.town.world
     person, token = stage.town.person("tina", role="admin")
     process = world.process
@@ -428,7 +429,7 @@ def test_endless_scripts_are_stopped(begun: Begun, tmp_path: Path) -> None:
         assert sum(entry.size for entry in store.list("state/scripts/")) < 1_000_000
 
 
-def test_bombs_end_at_the_limit_of_what_they_take(begun: Begun, tmp_path: Path) -> None:
+def test_bombs_end_at_the_limits_of_their_resources(begun: Begun, tmp_path: Path) -> None:
     with staged(begun, tmp_path, SCRIPT_MEMORY="200MB") as stage:
         _, token = stage.town.person("bo")
         for source, expected in (
@@ -442,7 +443,9 @@ def test_bombs_end_at_the_limit_of_what_they_take(begun: Begun, tmp_path: Path) 
 
 
 @pytest.mark.skipif(not kernel.landlock_abi(), reason="the kernel has no Landlock")
-def test_bombs_of_files_and_threads_end_on_the_host(begun: Begun, tmp_path: Path, reachable: dict[str, str]) -> None:
+def test_bombs_of_files_and_threads_are_stopped_on_the_host(
+    begun: Begun, tmp_path: Path, reachable: dict[str, str]
+) -> None:
     """Where the folder is one of the host, nothing but a watch limits how much there is in it."""
     variables = {"SCRIPT_TIMEOUT": "120", "SCRIPT_RUNNER": "landlock", "SCRIPT_MEMORY": "1GB", **reachable}
     with staged(begun, tmp_path, **variables) as stage:
@@ -473,7 +476,7 @@ def test_bombs_of_files_and_threads_end_on_the_host(begun: Begun, tmp_path: Path
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, reachable: dict[str, str]) -> None:
+def test_nothing_outlives_a_killed_worker(variant: str, tmp_path: Path, reachable: dict[str, str]) -> None:
     program = """
         import sys
         from pathlib import Path
@@ -507,7 +510,7 @@ def test_nothing_outlives_a_worker_that_is_killed(variant: str, tmp_path: Path, 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("variant", ["process", *VARIANTS])
-def test_other_users_of_the_host_can_not_open_the_way_to_the_api(variant: str, reachable: dict[str, str]) -> None:
+def test_other_users_of_the_host_cannot_use_the_relay_to_the_api(variant: str, reachable: dict[str, str]) -> None:
     """Whoever opens it reads what the owner of the script may read."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))  # not one of the tests, which is closed to others
     folder.chmod(0o755)
@@ -558,7 +561,7 @@ def hidden(process: Path) -> str:
     )
 
 
-def test_a_host_that_can_not_confine_runs_nothing(
+def test_a_host_that_cannot_confine_runs_no_script(
     begun: Begun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

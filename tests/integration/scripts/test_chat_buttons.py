@@ -64,7 +64,7 @@ def tess(stage: Stage) -> Chatter:
     return Chatter.of(stage, "tess")
 
 
-def test_status_lists_ones_scripts_with_buttons_and_a_button_runs_one(stage: Stage, tess: Chatter) -> None:
+def test_the_status_lists_scripts_of_the_user_with_buttons_that_run_them(stage: Stage, tess: Chatter) -> None:
     script = stage.push(tess.token, SAYS.format(png=PNG, title="A chart"), "chart")
     stage.push(stage.town.person("tom")[1], "x = 1", "of-another")
     reply = tess.say("/status")
@@ -79,7 +79,7 @@ def test_status_lists_ones_scripts_with_buttons_and_a_button_runs_one(stage: Sta
     assert event["params"]["asked_in"] == "telegram"
 
 
-def test_the_chat_hears_of_a_run_whatever_becomes_of_it(stage: Stage, tess: Chatter) -> None:
+def test_the_chat_gets_the_result_of_a_run_whatever_it_is(stage: Stage, tess: Chatter) -> None:
     for name, source, expected in (
         ("silent", "x = 1", "silent has run\nIt has nothing to say."),
         ("broken", "1 / 0", "broken failed\nit ended with exit code 1: ZeroDivisionError: division by zero"),
@@ -95,7 +95,7 @@ def test_the_chat_hears_of_a_run_whatever_becomes_of_it(stage: Stage, tess: Chat
     assert (tess.texts[-1], len(stage.town.telegram.photos)) == ("Wanted here\nLook.", photos + 1)
 
 
-def test_an_update_that_comes_twice_starts_one_run(stage: Stage, tess: Chatter) -> None:
+def test_a_repeated_update_starts_one_run(stage: Stage, tess: Chatter) -> None:
     script = stage.push(tess.token, SAYS.format(png=PNG, title="Once"), "once")
     update = stage.town.telegram.press(tess.chat, f"run:{script}")
     for _ in range(3):

@@ -53,7 +53,7 @@ def test_a_script_queries_and_notifies_with_a_picture(stage: Stage, ann: tuple[s
     assert stage.last(script, ann[1])["confined_by"] == "container"
 
 
-def test_it_reaches_neither_the_host_nor_a_network(stage: Stage, ann: tuple[str, str]) -> None:
+def test_a_script_reaches_neither_the_host_nor_a_network(stage: Stage, ann: tuple[str, str]) -> None:
     bucket = stage.town.world.process.settings.data_url.removeprefix("file://")
     lines = [
         f"open({bucket + '/state/current.json'!r})",
@@ -89,7 +89,9 @@ def test_it_reaches_neither_the_host_nor_a_network(stage: Stage, ann: tuple[str,
         ("import sys; sys.exit(3)", "exit code 3"),
     ],
 )
-def test_limits_hold(stage: Stage, ann: tuple[str, str], source: str, expected: str) -> None:
+def test_a_script_that_exceeds_a_limit_or_fails_is_reported(
+    stage: Stage, ann: tuple[str, str], source: str, expected: str
+) -> None:
     done = stage.run(stage.push(ann[1], source))
     assert (done["status"], expected in done["error"]) == ("failed", True), done
 
@@ -109,9 +111,7 @@ Confinement(settings).run("while True: pass", Upstream(HttpClient(), "http://x",
 """
 
 
-def test_a_run_that_is_taken_over_ends_the_container_of_the_worker_that_died(
-    stage: Stage, ann: tuple[str, str]
-) -> None:
+def test_taking_over_a_run_ends_the_container_of_the_dead_worker(stage: Stage, ann: tuple[str, str]) -> None:
     run_id, scratch = new_run_id(stage.town.clock[0]), str(stage.town.world.process.settings.scratch_dir)
     worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(LEFT_BEHIND), scratch, IMAGE, run_id])
     try:

@@ -25,7 +25,7 @@ def kept(stage: Stage) -> set[str]:
     return {entry.key for entry in stage.town.world.process.store.list("state/scripts/source/")}
 
 
-def test_a_source_runs_once_as_a_script_does_and_is_not_kept(stage: Stage, ann: tuple[str, str]) -> None:
+def test_an_unsaved_source_runs_once_like_a_script_and_is_not_kept(stage: Stage, ann: tuple[str, str]) -> None:
     world, before = stage.town.world, kept(stage)
     listed = world.ask("GET", "/api/scripts", token=ann[1])["scripts"]
     source = "from da_script import notify, query\nprint(len(query('from shop.orders')))\nnotify('Tried', 'out')\n"
@@ -61,7 +61,7 @@ def test_an_unsaved_source_meets_the_limits_of_a_script(stage: Stage, ann: tuple
         assert world.send("POST", "/api/scripts/run", body, token=ann[1]).status_code == status
 
 
-def test_the_longest_source_is_taken_whatever_its_characters_are(stage: Stage, ann: tuple[str, str]) -> None:
+def test_a_source_of_maximum_length_is_accepted_whatever_its_characters(stage: Stage, ann: tuple[str, str]) -> None:
     longest = "#" + "\U0001f600" * 199_999
     for path in ("/api/scripts/run", "/api/scripts/deploy"):
         body = {"source": longest, "name": "longest"}
@@ -70,7 +70,9 @@ def test_the_longest_source_is_taken_whatever_its_characters_are(stage: Stage, a
     stage.town.settle()
 
 
-def test_an_unsaved_script_is_its_owners_alone_and_can_not_be_run_again(stage: Stage, ann: tuple[str, str]) -> None:
+def test_an_unsaved_script_is_visible_to_its_owner_alone_and_cannot_be_run_again(
+    stage: Stage, ann: tuple[str, str]
+) -> None:
     world = stage.town.world
     id_ = started(stage, ann[1], "print('{}')")
     other = stage.town.person("oscar")[1]
@@ -97,7 +99,7 @@ def test_secrets_that_an_unsaved_script_writes_are_not_kept(stage: Stage, ann: t
         assert planted.encode() not in getattr(store.read(entry.key), "data", b"")
 
 
-def test_a_run_that_is_repeated_is_not_done_twice(stage: Stage, ann: tuple[str, str]) -> None:
+def test_a_repeated_request_does_not_run_a_script_twice(stage: Stage, ann: tuple[str, str]) -> None:
     world = stage.town.world
     made = world.ask(
         "POST", "/api/scripts/run", {"source": "from da_script import notify\nnotify('Once')"}, token=ann[1]
@@ -107,14 +109,14 @@ def test_a_run_that_is_repeated_is_not_done_twice(stage: Stage, ann: tuple[str, 
     assert stage.town.titles(ann[1]).count("Once") == 1
 
 
-def test_how_many_runs_one_person_starts_is_limited(stage: Stage) -> None:
+def test_the_number_of_runs_of_a_person_is_limited(stage: Stage) -> None:
     token = stage.town.person("rita")[1]
     world = stage.town.world
     answers = [world.send("POST", "/api/scripts/run", {"source": "def"}, token=token).status_code for _ in range(101)]
     assert (set(answers[:100]), answers[100]) == ({422}, 429)
 
 
-def test_the_editor_runs_what_is_in_it_and_keeps_it(stage: Stage, ann: tuple[str, str]) -> None:
+def test_the_editor_runs_its_content_and_keeps_it(stage: Stage, ann: tuple[str, str]) -> None:
     form = {"name": "draft", "source": "print('from the editor')\r\nprint('{}')", "schedule": "daily 07:00"}
     status, text = page(stage, "/scripts/run", ann[1], form)
     stage.town.settle()
@@ -137,7 +139,7 @@ def test_the_editor_runs_what_is_in_it_and_keeps_it(stage: Stage, ann: tuple[str
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
-def test_an_example_runs_as_it_is(stage: Stage, name: str) -> None:
+def test_every_example_runs_unchanged(stage: Stage, name: str) -> None:
     world = stage.town.world
     token = stage.town.person(f"ex-{name}", "shop.orders")[1]
     found = {each["name"]: each for each in world.ask("GET", "/api/script-examples", token=token)["examples"]}
@@ -153,7 +155,7 @@ def test_an_example_runs_as_it_is(stage: Stage, name: str) -> None:
     assert (run["status"], run["error"]) == ("ok", None), run
 
 
-def test_an_example_notices_what_it_is_about(stage: Stage) -> None:
+def test_every_example_notices_the_event_that_it_is_about(stage: Stage) -> None:
     token = stage.town.person("nina", "shop.orders")[1]
     rows = (
         "(from (select current_date - 1 - i::int as created_at, if(i = 0, 1, 100)::double as total from range(9) t(i)))"
@@ -171,7 +173,7 @@ def test_an_example_notices_what_it_is_about(stage: Stage) -> None:
     ]
 
 
-def test_a_source_is_not_kept_if_its_owner_may_not_run_it_any_more(stage: Stage) -> None:
+def test_a_source_is_not_kept_if_its_owner_may_no_longer_run_it(stage: Stage) -> None:
     world, (id_, _), before = stage.town.world, stage.town.person("uma"), kept(stage)
     now = stage.town.clock[0]
     run_id = new_run_id(now)

@@ -72,7 +72,7 @@ def test_problems_are_reported_and_the_input_kept(
     assert form["source"] in text
 
 
-def test_hostile_texts_are_shown_as_texts(stage: Stage, ann: tuple[str, str]) -> None:
+def test_hostile_texts_are_shown_as_text(stage: Stage, ann: tuple[str, str]) -> None:
     code = f"import sys\nfrom da_script import notify\nfor each in {PAYLOADS!r}: print(each, file=sys.stderr)\n"
     script = stage.push(ann[1], code + f"notify({PAYLOADS[0]!r}, {' '.join(PAYLOADS)[:3900]!r})\n", "hostile")
     assert stage.run(script)["said"] == "sent"

@@ -96,14 +96,14 @@ def test_problems_of_a_run_are_reported(stage: Stage, ann: tuple[str, str], sour
 @pytest.mark.parametrize(
     "source", ["", "x = 1", "print()", "print('{\"notify\": false}')", 'print("debug")\nprint(\'{"notify": false}\')']
 )
-def test_a_script_may_say_nothing(stage: Stage, ann: tuple[str, str], source: str) -> None:
+def test_a_script_without_output_sends_nothing(stage: Stage, ann: tuple[str, str], source: str) -> None:
     before = stage.town.titles(ann[1])
     done = stage.run(stage.push(ann[1], source or "# nothing"))
     assert (done["status"], done["said"]) == ("ok", "nothing")
     assert stage.town.titles(ann[1]) == before
 
 
-def test_a_repeated_run_tells_once(stage: Stage) -> None:
+def test_a_repeated_run_notifies_once(stage: Stage) -> None:
     _, token = stage.town.person("rita")
     script = stage.push(token, "import time\nfrom da_script import notify\nnotify(f'At {time.time()}')\n")
     run_id = "01" + "0" * 24
@@ -116,7 +116,7 @@ def test_a_repeated_run_tells_once(stage: Stage) -> None:
     assert len(stage.town.titles(token)) == 1
 
 
-def test_the_cool_down_holds_back_what_a_schedule_says(stage: Stage) -> None:
+def test_the_cool_down_holds_back_notifications_of_scheduled_runs(stage: Stage) -> None:
     _, token = stage.town.person("carl")
     script = stage.push(token, says("Drop", cooldown="2h"))
     assert [stage.run(script, trigger="schedule")["said"] for _ in range(2)] == ["sent", "held_back"]
@@ -169,7 +169,7 @@ def test_the_schedule_starts_a_script_once_for_each_time(stage: Stage) -> None:
     assert stage.town.titles(token) == ["Tick"] * 3
 
 
-def test_scripts_of_the_deactivated_do_not_run(stage: Stage) -> None:
+def test_scripts_of_deactivated_users_do_not_run(stage: Stage) -> None:
     world = stage.town.world
     person, token = stage.town.person("dora")
     script = stage.push(token, says("Still here"), schedule="every 1h")
@@ -209,7 +209,7 @@ def test_scripts_belong_to_their_owner_and_administrators_see_all(stage: Stage) 
     assert [entry.key for entry in world.process.store.list("state/scripts/") if script in entry.key] == []
 
 
-def test_an_administrator_runs_a_script_as_its_owner_who_alone_is_told(stage: Stage) -> None:
+def test_an_administrator_runs_a_script_as_its_owner_who_alone_is_notified(stage: Stage) -> None:
     world = stage.town.world
     person, token = stage.town.person("orla", "shop.orders")
     source = (
@@ -291,7 +291,7 @@ def test_an_invalid_script_is_refused(stage: Stage, ann: tuple[str, str], body: 
     assert answer.status_code in (400, 413, 422)
 
 
-def test_logs_have_no_secrets(stage: Stage, ann: tuple[str, str]) -> None:
+def test_logs_contain_no_secrets(stage: Stage, ann: tuple[str, str]) -> None:
     secret = "ghp_Ab3dEf6hIj9lMn2pQr5tUv8xYz1A4bC7"
     source = f"import sys\nprint('{secret}', file=sys.stderr)\nprint('password: hunter2')\nprint('{{}}')"
     output = stage.output(ann[1], source)

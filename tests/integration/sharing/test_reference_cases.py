@@ -951,16 +951,16 @@ for what, place in (
     case(f"temporary credentials {what}", differs=URLS)(no_credentials(place))
 
 
-def test_there_are_as_many_cases_as_in_the_reference() -> None:
+def test_every_case_of_the_reference_is_covered() -> None:
     assert len({each.name for each in CASES}) == len(CASES) == 98
 
 
 @pytest.mark.parametrize("asked", CASES, ids=lambda asked: asked.name)
-def test_ours_answers_as_the_reference_or_otherwise_on_purpose(reader: Reader, asked: Case) -> None:
+def test_our_server_answers_like_the_reference_or_differs_on_purpose(reader: Reader, asked: Case) -> None:
     asked.check(reader)
 
 
-def test_changes_of_the_oldest_version_are_refused_if_the_one_before_is_not_kept(reader: Reader) -> None:
+def test_changes_of_the_oldest_version_are_refused_if_the_version_before_has_expired(reader: Reader) -> None:
     store = reader.world.process.store
     snapshots = reader.world.process.snapshots
     catalogs = sorted(each.key for each in store.list(PREFIX) if each.key.endswith(CATALOG_SUFFIX))

@@ -97,7 +97,7 @@ def test_unreadable_tables_do_not_exist(shop: Shop, path: str) -> None:
     assert missing.status_code == 404
 
 
-def test_a_hidden_table_can_not_be_queried(shop: Shop) -> None:
+def test_a_hidden_table_cannot_be_queried(shop: Shop) -> None:
     for path in ("vault/tables/salaries", "shop/tables/plans"):
         answer = post(shop, path=f"/delta-sharing/shares/data/schemas/{path}")
         assert answer.status_code == 404
@@ -158,7 +158,7 @@ def test_the_format_is_what_the_reader_accepts(shop: Shop, capabilities: str | N
         assert form == "parquet" or protocol["protocol"]["deltaProtocol"]["readerFeatures"] == ["timestampNtz"]
 
 
-def test_a_query_returns_files_that_can_be_fetched(shop: Shop) -> None:
+def test_a_query_returns_urls_of_files_that_can_be_fetched(shop: Shop) -> None:
     answer = post(shop)
     _protocol, metadata, *files = lines(answer)
     assert metadata["metaData"]["numFiles"] == len(files)
@@ -192,7 +192,7 @@ def test_hints_leave_out_files_without_matching_rows(shop: Shop, body: dict[str,
     assert len(lines(post(shop, body))) - 2 == files
 
 
-def test_an_earlier_version_is_what_it_was(shop: Shop) -> None:
+def test_an_earlier_version_has_its_earlier_files(shop: Shop) -> None:
     newest = int(get(shop, f"{TABLE}/version").headers["Delta-Table-Version"])
     now = lines(post(shop))
     then = lines(post(shop, {"version": newest - 1}))
@@ -207,7 +207,7 @@ def test_an_earlier_version_is_what_it_was(shop: Shop) -> None:
     assert int(headed.headers["Delta-Table-Version"]) == newest
 
 
-def test_changes_are_the_files_that_came_and_went(shop: Shop) -> None:
+def test_changes_list_added_and_removed_files(shop: Shop) -> None:
     newest = int(get(shop, f"{TABLE}/version").headers["Delta-Table-Version"])
     answer = get(shop, f"{TABLE}/changes", startingVersion=newest, endingVersion=newest)
     kinds = [next(iter(line)) for line in lines(answer)]
@@ -235,7 +235,7 @@ def test_changes_are_the_files_that_came_and_went(shop: Shop) -> None:
         ("changes", {"startingVersion": "1", "startingTimestamp": "2026-01-01T00:00:00Z"}),
     ],
 )
-def test_a_wrong_question_about_a_table_is_refused(shop: Shop, path: str, query: dict[str, str]) -> None:
+def test_an_invalid_request_about_a_table_is_refused(shop: Shop, path: str, query: dict[str, str]) -> None:
     answer = get(shop, f"{TABLE}/{path}", **query)
     assert (answer.status_code, answer.get_json(force=True)["errorCode"]) == (400, "INVALID_PARAMETER_VALUE")
 
@@ -260,7 +260,7 @@ def test_a_wrong_question_about_a_table_is_refused(shop: Shop, path: str, query:
         [1],
     ],
 )
-def test_a_wrong_query_is_refused(shop: Shop, body: Any) -> None:
+def test_an_invalid_query_is_refused(shop: Shop, body: Any) -> None:
     answer = post(shop, body)
     assert answer.status_code == 400
     malformed = body == [1] or body.get("predicateHints")
@@ -269,7 +269,7 @@ def test_a_wrong_query_is_refused(shop: Shop, body: Any) -> None:
     assert wrong.status_code == 400
 
 
-def test_lists_and_files_come_in_pages(shop: Shop) -> None:
+def test_lists_and_files_are_paged(shop: Shop) -> None:
     seen: list[str] = []
     token = None
     while True:
@@ -306,7 +306,7 @@ def test_a_table_that_is_registered_again_has_no_history(shop: Shop) -> None:
     assert "secret" not in get(shop, f"{place}/changes", token=world.admin, startingVersion=0).text
 
 
-def test_metadata_of_an_earlier_version(shop: Shop) -> None:
+def test_metadata_of_an_earlier_version_has_its_columns(shop: Shop) -> None:
     newest = int(get(shop, f"{TABLE}/version").headers["Delta-Table-Version"])
     older = get(shop, f"{TABLE}/metadata", version=newest - 1)
     assert (older.headers["Delta-Table-Version"], lines(older)[1]["metaData"]["version"]) == (

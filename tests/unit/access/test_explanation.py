@@ -18,7 +18,7 @@ def kinds(access: AccessList, who: Caller, table: str = "shop.pay", **more: bool
 
 
 @given(access_lists(), callers, st.booleans())
-def test_it_agrees_with_the_rules(access: AccessList, who: Caller, active: bool) -> None:
+def test_explanations_agree_with_the_rules(access: AccessList, who: Caller, active: bool) -> None:
     for table in {*access.tables, "shop.unregistered"}:
         found = explain(access, who, table, active=active)
         assert found.readable == (active and access.may_read(who, table))
@@ -29,7 +29,9 @@ def test_it_agrees_with_the_rules(access: AccessList, who: Caller, active: bool)
 
 
 @given(access_lists(), callers, st.data())
-def test_no_reason_is_missing_and_none_too_many(access: AccessList, who: Caller, data: st.DataObject) -> None:
+def test_every_grant_that_applies_is_a_reason_and_no_other(
+    access: AccessList, who: Caller, data: st.DataObject
+) -> None:
     if not access.tables:
         return
     table = data.draw(st.sampled_from(sorted(access.tables)))

@@ -71,7 +71,7 @@ def test_without_a_state_nobody_may_do_anything(world: World) -> None:
     assert world.reader.current() == AccessList()
 
 
-def test_a_list_is_used_until_it_is_max_age_old(world: World) -> None:
+def test_a_list_is_used_until_it_reaches_max_age(world: World) -> None:
     world.publish(1)
     assert world.reader.current().version == 1
     world.publish(2)
@@ -123,7 +123,7 @@ def test_an_edit_during_a_fetch_is_seen_by_the_next_answer(world: World) -> None
     assert world.reader.current().version == 2
 
 
-def test_with_a_max_age_of_zero_every_answer_looks(store: FailingStore) -> None:
+def test_with_a_max_age_of_zero_every_answer_checks_for_a_newer_list(store: FailingStore) -> None:
     world = World(store, max_age=0)
     world.publish(1)
     world.reader.current()
@@ -131,7 +131,7 @@ def test_with_a_max_age_of_zero_every_answer_looks(store: FailingStore) -> None:
     assert world.reader.current().version == 2
 
 
-def test_a_store_that_is_down_is_outlived_for_a_minute(world: World) -> None:
+def test_the_last_list_is_used_for_a_minute_while_the_store_is_down(world: World) -> None:
     world.publish(1)
     world.reader.current()
     world.store.down = True
@@ -143,7 +143,7 @@ def test_a_store_that_is_down_is_outlived_for_a_minute(world: World) -> None:
     assert str(raised.value.__cause__) == "the store is down"
 
 
-def test_it_recovers_when_the_store_does(world: World) -> None:
+def test_the_reader_recovers_when_the_store_does(world: World) -> None:
     world.publish(1)
     world.store.down = True
     with pytest.raises(UnavailableError):
@@ -176,7 +176,7 @@ def test_a_damaged_pointer_is_an_outage_not_a_way_in(world: World, damage: bytes
         world.reader.current()
 
 
-def test_a_list_that_is_not_what_the_pointer_says_is_not_used(world: World) -> None:
+def test_a_list_that_differs_from_its_pointer_is_not_used(world: World) -> None:
     world.publish(1, "da_good")
     (key,) = (entry.key for entry in world.store.list("state/access-"))
     world.store.put(key, AccessList(version=9).model_dump_json().encode(), if_version=ANY)
@@ -185,14 +185,14 @@ def test_a_list_that_is_not_what_the_pointer_says_is_not_used(world: World) -> N
     assert "damaged" in str(raised.value.__cause__)
 
 
-def test_a_token_made_elsewhere_works_at_once(world: World) -> None:
+def test_a_token_created_by_another_process_works_at_once(world: World) -> None:
     world.publish(1)
     world.reader.current()
     world.publish(2, "da_new")
     assert world.reader.caller_of("da_new", NOW).token_id == "da_new"
 
 
-def test_unknown_tokens_cause_a_few_fetches_per_second_and_no_more(world: World) -> None:
+def test_unknown_tokens_cause_only_a_few_fetches_per_second(world: World) -> None:
     world.publish(1)
     world.reader.current()
     before = world.store.reads
@@ -206,7 +206,7 @@ def test_unknown_tokens_cause_a_few_fetches_per_second_and_no_more(world: World)
     assert world.reader.caller_of("da_new", NOW).token_id == "da_new"
 
 
-def test_a_foreign_token_causes_no_fetch(world: World) -> None:
+def test_a_token_that_is_not_ours_causes_no_fetch(world: World) -> None:
     world.publish(1)
     world.reader.current()
     before = world.store.reads

@@ -56,23 +56,23 @@ def test_the_rules_agree_with_a_naive_model(access: AccessList, who: Caller) -> 
 
 
 @given(access_lists(), callers)
-def test_a_list_says_the_same_after_a_trip_through_json(access: AccessList, who: Caller) -> None:
+def test_a_list_survives_a_round_trip_through_json(access: AccessList, who: Caller) -> None:
     again = AccessList.model_validate_json(access.model_dump_json())
     assert again == access
     assert again.readable(who) == access.readable(who)
 
 
-def test_an_admin_reads_what_nobody_registered() -> None:
+def test_an_admin_reads_unregistered_tables() -> None:
     assert AccessList().may_read(caller("ann", role=Role.ADMIN), "shop.orders")
     assert AccessList().may_download(caller("ann", role=Role.ADMIN), "shop.orders")
 
 
-def test_a_table_that_is_not_registered_exists_for_nobody_else_even_when_its_source_is_granted() -> None:
+def test_an_unregistered_table_exists_for_nobody_else_even_when_its_source_is_granted() -> None:
     access = AccessList(grants=Grants(users={"ann": Granted(places=(("shop", None),))}))
     assert not access.may_read(caller("ann", role=Role.KM_ADMIN), "shop.orders")
 
 
-def test_a_service_reads_nothing_not_even_what_is_public() -> None:
+def test_a_service_reads_nothing_not_even_public_tables() -> None:
     access = AccessList(tables={"shop.orders": registration("shop.orders", public=True)})
     assert not access.may_read(SERVICE, "shop.orders")
     assert access.readable(SERVICE) == frozenset()
@@ -84,7 +84,7 @@ def test_a_grant_ends_with_the_registration_it_was_for() -> None:
     assert not access.may_read(caller("ann"), "shop.orders")
 
 
-def test_a_bucket_is_granted_in_its_source_only() -> None:
+def test_a_grant_of_a_bucket_applies_to_its_source_only() -> None:
     access = AccessList(
         tables={id_: registration(id_, bucket="in") for id_ in ("shop.orders", "crm.orders")},
         grants=Grants(users={"ann": Granted(places=(("shop", "in"),))}),
@@ -100,7 +100,7 @@ def test_server_only_data_is_not_downloaded_even_by_an_admin() -> None:
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("other", Role)
-def test_roles_stand_in_a_row(role: Role, other: Role) -> None:
+def test_each_role_includes_the_lower_ones(role: Role, other: Role) -> None:
     order = ["viewer", "analyst", "km_admin", "admin"]
     assert role.includes(other) == (order.index(role) >= order.index(other))
 
@@ -115,12 +115,12 @@ class TestCallerOf:
         },
     )
 
-    def test_a_valid_token_speaks_for_its_user(self) -> None:
+    def test_a_valid_token_identifies_its_user(self) -> None:
         found = self.ACCESS.caller_of("da_good", NOW)
         assert found == Caller("u1", "ann@example.com", Role.ANALYST, frozenset({"g1"}), "t1")
 
     @pytest.mark.parametrize("token", ["da_over", "da_gone", "da_unknown", "", "\ud800", digest("da_good")])
-    def test_any_other_is_refused(self, token: str) -> None:
+    def test_any_other_token_is_refused(self, token: str) -> None:
         with pytest.raises(UnauthenticatedError):
             self.ACCESS.caller_of(token, NOW)
 

@@ -70,7 +70,7 @@ def test_an_invalid_request_is_refused(body: bytes) -> None:
         Repository({"a": ""}, "x").upload(body)
 
 
-def test_another_commit_is_not_there() -> None:
+def test_a_request_for_another_commit_is_refused() -> None:
     answer = Repository({"a": ""}, "x").upload(b"0032want " + b"0" * 40 + b"\n" + b"0000" + b"0009done\n")
     assert b"ERR upload-pack: not our ref 000" in answer
 
@@ -86,7 +86,7 @@ def test_another_commit_is_not_there() -> None:
         ("x" * 200, "x" * 60),
     ],
 )
-def test_the_name_of_a_marketplace(instance: str, name: str) -> None:
+def test_a_marketplace_is_named_after_its_instance(instance: str, name: str) -> None:
     assert plugin.marketplace_name(instance) == name
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
 

@@ -49,7 +49,7 @@ def planted(secret: str, before: str, after: str) -> str:
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_each_kind_is_found(secret: str) -> None:
+def test_each_kind_of_secret_is_found(secret: str) -> None:
     clean = redacted(planted(secret, "We use it: ", "\nThe rest stays."))
     assert secret.strip("\"'`") not in clean.text
     assert clean.text.endswith("The rest stays.")
@@ -64,7 +64,7 @@ def test_each_kind_is_found(secret: str) -> None:
     st.sampled_from(["\n", " ", "\r\n", ")", "\n\n", " | "]),
     st.text(max_size=60),
 )
-def test_a_planted_secret_never_stays(secret: str, before: str, space: str, end: str, after: str) -> None:
+def test_a_planted_secret_is_always_removed(secret: str, before: str, space: str, end: str, after: str) -> None:
     clean = redacted(planted(secret, before + space, end + after))
     assert secret.strip("\"'`") not in clean.text
 
@@ -90,7 +90,7 @@ def test_text_without_secrets_is_unchanged(text: str) -> None:
 
 
 @given(st.text())
-def test_it_takes_any_text(text: str) -> None:
+def test_any_text_can_be_redacted_and_redaction_is_idempotent(text: str) -> None:
     clean = redacted(text).text
     assert redacted(clean).text == clean
 

@@ -364,7 +364,7 @@ CASES: list[tuple[str, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize("context", HEX)
-def test_a_number_that_is_called_a_key_is_replaced(context: str) -> None:
+def test_a_number_labelled_as_a_key_is_replaced(context: str) -> None:
     clean = redacted(context.format(H)).text
     assert H not in clean
     assert redacted(clean).text == clean
@@ -420,7 +420,7 @@ def test_text_that_only_looks_like_a_secret_is_unchanged(text: str) -> None:
         5,
     ),
 )
-def test_the_time_grows_with_the_text_only(part: str) -> None:
+def test_the_time_is_linear_in_the_length_of_the_text(part: str) -> None:
     began = time.process_time()
     redacted(part * (100_000 // len(part)))
     assert time.process_time() - began < 5

@@ -174,7 +174,7 @@ def test_a_word_that_is_a_password_is_replaced(text: str) -> None:
         "A session began at 10:15 and ended at 11:00.",
     ],
 )
-def test_texts_without_a_secret_stay(text: str) -> None:
+def test_texts_without_a_secret_are_unchanged(text: str) -> None:
     assert redacted(text).text == text
 
 
@@ -198,7 +198,7 @@ def test_texts_without_a_secret_stay(text: str) -> None:
         4,
     ),
 )
-def test_the_time_grows_with_the_text_only(part: str) -> None:
+def test_the_time_is_linear_in_the_length_of_the_text(part: str) -> None:
     began = time.process_time()
     redacted(part * (100_000 // len(part)))
     assert time.process_time() - began < 5  # a quadratic rule takes a minute

@@ -25,7 +25,7 @@ def test_the_sessions_of_a_workspace_are_found(tmp_path: Path) -> None:
     assert session_files(Path("/home/ann/other"), {"CLAUDE_CONFIG_DIR": str(tmp_path)}) == []
 
 
-def test_only_what_was_said_is_taken(tmp_path: Path) -> None:
+def test_only_messages_of_the_user_and_the_assistant_are_read(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     lines = [
         line("user", "Which orders?"),

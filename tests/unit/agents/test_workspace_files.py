@@ -17,8 +17,8 @@ from da import workspace_files
 from da.agents import skills
 from da.agents.protocol import INSTRUCTIONS
 from da.agents.schemas import TOOLS
+from da.app import COMMANDS
 from da.errors import DaError
-from da.main import COMMANDS
 from da.workspace_files import files_of, write
 
 OLD, NEW = "# Old text\n", "# New text\n"
@@ -216,12 +216,12 @@ def test_the_files_are_what_agents_expect(tmp_path: Path) -> None:
         skills.text("x")
 
 
-def test_a_folder_that_can_not_be_written_is_named() -> None:
+def test_a_folder_that_cannot_be_written_is_named() -> None:
     with pytest.raises(DaError, match=r"can't write to '/proc/self/fdinfo'.*choose another folder"):
         workspace_files.write(Path("/proc/self/fdinfo"), {"AGENTS.md": NEW})
 
 
-def test_hooks_call_only_commands_that_there_are(tmp_path: Path) -> None:
+def test_hooks_call_only_commands_that_exist(tmp_path: Path) -> None:
     def called(commands: list[str]) -> set[str]:
         settings = json.loads(workspace_files.files_of(tmp_path, NEW, commands)[".claude/settings.json"])
         hooks = [hook for each in settings["hooks"].values() for group in each for hook in group["hooks"]]

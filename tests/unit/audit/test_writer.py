@@ -74,8 +74,8 @@ class GatedThenShut(GatedStore):
         raise UnavailableError(f"no answer to writing {len(data)} bytes to {key}, {if_version}")
 
 
-def test_those_who_come_at_once_share_objects() -> None:
-    gate = Gate(crowd=16, total=800)
+def test_simultaneous_events_share_objects() -> None:
+    gate = Gate(crowd=16, total=320)
     store = GatedStore(gate)
     audit = Audit(store, lambda: NOW)
 
@@ -101,14 +101,14 @@ def test_a_single_writer_does_not_wait() -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.AT_ONCE, Fault.LATE, Fault.NEVER])
-def test_a_lost_answer_is_repeated(fault: Fault) -> None:
+def test_a_write_whose_answer_was_lost_is_repeated_without_a_duplicate(fault: Fault) -> None:
     store = MemoryStore()
     written = event()
     Audit(FaultyStore(store, puts=[fault]), lambda: NOW).write(written)
     assert list(objects(store).values()) == [[written.id]]
 
 
-def test_all_who_share_an_object_learn_that_it_failed() -> None:
+def test_all_writers_that_share_an_object_get_its_error() -> None:
     gate = Gate(crowd=8, total=8)
     failures: list[UnavailableError] = []
 
@@ -125,7 +125,7 @@ def test_all_who_share_an_object_learn_that_it_failed() -> None:
     assert len(failures) == 8
 
 
-def test_an_object_never_holds_what_lies_more_than_a_second_or_midnight_apart() -> None:
+def test_an_object_never_spans_more_than_a_second_or_midnight() -> None:
     """What is counted is written with what comes next; a store that hung lets events of many seconds come together."""
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
     times = [midnight + timedelta(milliseconds=ms) for ms in (-3000, -2500, -1900, -100, 50, 900, 5000)]

@@ -29,12 +29,12 @@ def access() -> AccessReader:
     return AccessReader(MemoryStore(), 5, lambda: 0.0)
 
 
-def test_without_a_header_it_is_nobody(access: AccessReader) -> None:
+def test_a_request_without_a_header_is_anonymous(access: AccessReader) -> None:
     assert identify(None, access, SECRET) is None
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_the_service_token_is_the_service(access: AccessReader, scheme: str) -> None:
+def test_the_service_token_identifies_the_service(access: AccessReader, scheme: str) -> None:
     assert identify(f"{scheme} {'s' * 32}", access, SECRET) is SERVICE
 
 
@@ -59,7 +59,7 @@ def test_invalid_credentials_are_refused(access: AccessReader, header: str) -> N
         identify(header, access, SECRET)
 
 
-def test_a_service_token_that_is_not_set_equals_nothing(access: AccessReader) -> None:
+def test_without_a_service_token_no_credential_matches_it(access: AccessReader) -> None:
     assert not is_secret("", None)
     with pytest.raises(UnauthenticatedError):
         identify("Bearer None", access, None)

@@ -24,14 +24,14 @@ def test_a_signed_token_is_read_back() -> None:
     assert (claims["sub"], claims["sid"]) == ("user", "1")
 
 
-def test_it_expires_by_the_clock_that_is_given() -> None:
+def test_a_token_expires_by_the_clock_that_is_given() -> None:
     token = KEYS.sign(Purpose.SESSION, "user", NOW, HOUR)
     with pytest.raises(UnauthenticatedError, match="expired"):
         KEYS.verify(Purpose.SESSION, token, NOW + HOUR)
 
 
 @given(st.sampled_from(Purpose), st.sampled_from(Purpose))
-def test_a_token_of_one_purpose_is_none_of_another(signed: Purpose, asked: Purpose) -> None:
+def test_a_token_for_one_purpose_is_invalid_for_another(signed: Purpose, asked: Purpose) -> None:
     token = KEYS.sign(signed, "user", NOW, HOUR)
     if signed is asked:
         KEYS.verify(asked, token, NOW)
@@ -40,7 +40,7 @@ def test_a_token_of_one_purpose_is_none_of_another(signed: Purpose, asked: Purpo
         KEYS.verify(asked, token, NOW)
 
 
-def test_a_key_that_was_rotated_still_verifies_and_signs_no_more() -> None:
+def test_a_rotated_key_still_verifies_but_no_longer_signs() -> None:
     old, new, rotated = Keys([b"o" * 32]), Keys([b"n" * 32]), Keys([b"n" * 32, b"o" * 32])
     rotated.verify(Purpose.SESSION, old.sign(Purpose.SESSION, "user", NOW, HOUR), NOW)
     new.verify(Purpose.SESSION, rotated.sign(Purpose.SESSION, "user", NOW, HOUR), NOW)
@@ -89,7 +89,7 @@ def test_a_token_signed_elsewhere_is_refused(token: str) -> None:
 @pytest.mark.parametrize(
     "claims", [{"iss": "elsewhere"}, {"aud": "reset"}, {"exp": "soon"}, {"exp": 1e300}, {"sub": 1}]
 )
-def test_claims_of_others_are_refused_even_when_the_key_is_right(claims: dict[str, Any]) -> None:
+def test_invalid_claims_are_refused_even_when_the_key_is_right(claims: dict[str, Any]) -> None:
     key = KEYS._key(KEYS._current, Purpose.SESSION)
     with pytest.raises(UnauthenticatedError):
         KEYS.verify(Purpose.SESSION, resigned(key, "HS256", **claims), NOW)

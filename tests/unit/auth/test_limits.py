@@ -24,7 +24,7 @@ def counted(limits: Limits, key: str, at: datetime) -> bool:
     return True
 
 
-def test_so_many_and_no_more_until_the_first_is_old() -> None:
+def test_attempts_are_refused_beyond_the_limit_until_the_first_has_expired() -> None:
     limits = Limits(MemoryStore())
     times = [NOW + timedelta(minutes=minute) for minute in range(5)]
     assert all(counted(limits, "ann", at) for at in times)
@@ -37,7 +37,7 @@ def test_so_many_and_no_more_until_the_first_is_old() -> None:
 
 
 @given(st.lists(st.integers(0, 3600), max_size=40))
-def test_never_more_within_any_such_time(seconds: list[int]) -> None:
+def test_no_period_ever_contains_more_attempts_than_the_limit(seconds: list[int]) -> None:
     limits = Limits(MemoryStore())
     times = [NOW + timedelta(seconds=second) for second in sorted(seconds)]
     passed = [at for at in times if counted(limits, "ann", at)]
@@ -46,7 +46,7 @@ def test_never_more_within_any_such_time(seconds: list[int]) -> None:
     )
 
 
-def test_instances_count_together_even_at_once() -> None:
+def test_instances_share_a_count_even_when_they_count_at_once() -> None:
     store = MemoryStore()
 
     def attempt(number: int) -> bool:
@@ -60,7 +60,7 @@ def test_instances_count_together_even_at_once() -> None:
     assert 0 < passed <= LIMIT.attempts
 
 
-def test_the_key_is_not_kept() -> None:
+def test_the_key_is_not_stored_in_plain_text() -> None:
     store = MemoryStore()
     Limits(store).count(LIMIT, "ann@example.com", NOW)
     (entry,) = store.list(COUNTERS)

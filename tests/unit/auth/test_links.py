@@ -8,7 +8,7 @@ import pytest
 from analyst.auth import links
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.links import Link
-from analyst.auth.single_use import use
+from analyst.auth.single_use_tokens import use
 from analyst.errors import UnauthenticatedError
 from analyst.store import Condition, UnsureWriteError
 from tests.doubles.memory_store import MemoryStore
@@ -17,7 +17,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 KEYS = Keys([b"k" * 32])
 
 
-def test_a_link_is_read_often_and_used_once() -> None:
+def test_a_link_can_be_read_repeatedly_but_used_once() -> None:
     store = MemoryStore()
     token = links.make(KEYS, Purpose.RESET, Link("ann", {"stamp": "1"}), NOW)
     for _ in range(3):
@@ -30,7 +30,7 @@ def test_a_link_is_read_often_and_used_once() -> None:
 @pytest.mark.parametrize(
     ("purpose", "minutes"), [(Purpose.MAGIC_LINK, 15), (Purpose.RESET, 60), (Purpose.SET_UP, 1440)]
 )
-def test_it_lasts_as_long_as_its_kind(purpose: Purpose, minutes: int) -> None:
+def test_each_kind_of_link_has_its_own_lifetime(purpose: Purpose, minutes: int) -> None:
     token = links.make(KEYS, purpose, Link("ann"), NOW)
     end = NOW + timedelta(minutes=minutes)
     links.read(KEYS, purpose, token, end - timedelta(seconds=1))
@@ -65,7 +65,7 @@ class Lossy(MemoryStore):
         raise UnsureWriteError("no answer")
 
 
-def test_a_lost_answer_is_looked_up() -> None:
+def test_a_use_whose_answer_was_lost_is_looked_up() -> None:
     use(Lossy(writes=True), "thing", NOW)
     with pytest.raises(UnsureWriteError):
         use(Lossy(writes=False), "thing", NOW)

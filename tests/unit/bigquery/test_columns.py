@@ -40,16 +40,16 @@ BIG = Field("b", "BIGNUMERIC")
         (Field("a", "RECORD", "REPEATED", fields=(Field('x"y', "DATE"), BIG)), 'STRUCT("x""y" DATE, "b" VARCHAR)[]'),
     ],
 )
-def test_types_hold_all_values(field: Field, kind: str) -> None:
+def test_every_type_becomes_one_that_holds_all_its_values(field: Field, kind: str) -> None:
     assert type_of(field) == kind
 
 
-def test_a_type_that_is_not_known_is_named() -> None:
+def test_an_unknown_type_is_named() -> None:
     with pytest.raises(SourceError, match="the column 'v' has the type VECTOR, which this version does not read"):
         type_of(Field("v", "VECTOR"))
 
 
-def test_columns_are_chosen_by_either_name() -> None:
+def test_columns_are_chosen_by_their_original_or_published_name() -> None:
     schema = [Field("Order ID", "INT64"), Field("note", "STRING"), BIG]
     chosen = planned_columns(schema, "d.t", ["order_id"], ["b"])
     assert [(one.field.name, one.name, one.column.description) for one in chosen] == [
@@ -76,7 +76,7 @@ def test_columns_are_chosen_by_either_name() -> None:
         ("DATE", "soon", None, None),
     ],
 )
-def test_an_increment_is_a_condition(kind: str, cursor: str, lag: str | None, bound: str | None) -> None:
+def test_an_increment_becomes_a_condition(kind: str, cursor: str, lag: str | None, bound: str | None) -> None:
     made = not_before(Field("c", kind), cursor, lag)
     assert made == (None if bound is None else f"(`c` >= {bound} OR `c` IS NULL)")
 
@@ -115,7 +115,7 @@ NUMBERS = Partitioning("n", range=(0, 100, 10))
         (NUMBERS, "__NULL__", "`n` IS NULL"),
     ],
 )
-def test_a_partition_is_a_condition(partitioning: Partitioning, id_: str, condition: str) -> None:
+def test_a_partition_becomes_a_condition(partitioning: Partitioning, id_: str, condition: str) -> None:
     schema = [Field("d", "DATE"), Field("t", "TIMESTAMP"), Field("n", "INT64")]
     assert in_partition(partitioning, schema, id_) == condition
 
@@ -126,7 +126,7 @@ def test_an_invalid_partition_is_rejected(partitioning: Partitioning, id_: str) 
         in_partition(partitioning, [Field("d", "DATE")], id_)
 
 
-def test_names_and_texts_can_not_end_their_quotes() -> None:
+def test_names_and_texts_cannot_break_out_of_their_quotes() -> None:
     assert quoted("a`b\\") == r"`a\`b\\`"
     assert text_literal("a'b\\") == r"'a\'b\\'"
 

@@ -43,7 +43,7 @@ def test_numbers_of_76_digits_become_texts(values: list[Any], first: int) -> Non
 
 
 @given(st.lists(st.none() | st.lists(CELLS, max_size=3)), st.integers(0, 3))
-def test_lists_keep_what_is_empty_and_what_is_null(values: list[Any], first: int) -> None:
+def test_lists_distinguish_empty_from_null(values: list[Any], first: int) -> None:
     array = sliced(values, pa.list_(BIG), first)
     assert converted(array, Field("b", "BIGNUMERIC", "REPEATED")).to_pylist() == shown(array.to_pylist())
 
@@ -56,7 +56,7 @@ def test_records_keep_their_members(values: list[Any], first: int) -> None:
 
 
 @given(st.lists(st.none() | st.lists(RECORDS, max_size=2)), st.integers(0, 3))
-def test_lists_of_records_keep_theirs(values: list[Any], first: int) -> None:
+def test_lists_of_records_keep_their_members(values: list[Any], first: int) -> None:
     array = sliced(values, pa.list_(pa.struct([("n", BIG), ("tags", pa.list_(BIG))])), first)
     fields = (Field("n", "BIGNUMERIC"), Field("tags", "BIGNUMERIC", "REPEATED"))
     assert converted(array, Field("r", "RECORD", "REPEATED", fields=fields)).to_pylist() == shown(array.to_pylist())

@@ -206,14 +206,14 @@ def test_the_cursor_of_an_increment_is_the_greatest_of_all_its_pieces(syncs: Syn
     assert len(syncs.rows()) == len(ROWS) + 1
 
 
-def test_an_answer_that_is_cut_publishes_nothing_of_the_table(syncs: Syncs) -> None:
+def test_a_call_that_is_cut_publishes_nothing_of_the_table(syncs: Syncs) -> None:
     answer = syncs.call(is_time_up=always)
     assert (answer.http_status, answer.left, answer.tables) == (202, ("t",), ())
     assert [*syncs.store.list("extracts/")] == []
     assert [task["tables"] for task in syncs.tasks] == [["t"]]
 
 
-def test_a_read_that_ends_soon_keeps_nothing(syncs: Syncs) -> None:
+def test_a_read_that_ends_soon_stores_no_pieces(syncs: Syncs) -> None:
     syncs.soon = 60.0
     assert syncs.call(is_time_up=never).status == "ok"
     assert [*syncs.store.list("jobs/")] == []
@@ -222,7 +222,7 @@ def test_a_read_that_ends_soon_keeps_nothing(syncs: Syncs) -> None:
     assert syncs.kept() == []
 
 
-def test_an_expired_session_is_opened_again(syncs: Syncs, project: Project) -> None:
+def test_an_expired_session_is_replaced(syncs: Syncs, project: Project) -> None:
     syncs.call(is_time_up=always)
     project.expire()
     answers = syncs.to_the_end(always)
@@ -230,7 +230,7 @@ def test_an_expired_session_is_opened_again(syncs: Syncs, project: Project) -> N
     assert syncs.rows() == listed(ROWS)
 
 
-def test_a_session_of_long_ago_is_not_used(syncs: Syncs, project: Project) -> None:
+def test_an_old_session_is_not_used(syncs: Syncs, project: Project) -> None:
     syncs.clock = lambda: datetime.now(UTC) - timedelta(hours=6)
     syncs.call(is_time_up=always)
     syncs.clock = lambda: datetime.now(UTC)
@@ -238,7 +238,7 @@ def test_a_session_of_long_ago_is_not_used(syncs: Syncs, project: Project) -> No
     assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), 2)
 
 
-def test_the_death_of_the_process_that_reads_leaves_the_pieces_to_the_next_call(syncs: Syncs, project: Project) -> None:
+def test_when_the_reading_process_dies_its_pieces_are_used_by_the_next_call(syncs: Syncs, project: Project) -> None:
     syncs.call(is_time_up=always)
     kept = len(syncs.kept())
     project.faults.append(Fault("ReadRows", then=lambda: os.kill(syncs.readers.pids[0], signal.SIGKILL)))
@@ -249,7 +249,7 @@ def test_the_death_of_the_process_that_reads_leaves_the_pieces_to_the_next_call(
     assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), 1)
 
 
-def test_a_table_that_changes_meanwhile_is_read_to_its_end_and_then_again(syncs: Syncs, project: Project) -> None:
+def test_a_table_that_changes_during_a_read_is_read_to_its_end_and_then_again(syncs: Syncs, project: Project) -> None:
     """Otherwise a table that changes more often than it can be read would never be published."""
     syncs.call(is_time_up=always)
     rows = list(ROWS)
@@ -273,7 +273,7 @@ def test_rows_read_with_other_options_are_not_used(syncs: Syncs, project: Projec
     assert len(project.sessions) == 2
 
 
-def test_a_table_that_is_to_be_read_by_its_partitions_is_not_read_as_of_when_it_was_read_whole(syncs: Syncs) -> None:
+def test_a_table_now_read_by_partitions_does_not_use_the_moment_of_an_earlier_whole_read(syncs: Syncs) -> None:
     syncs.call(is_time_up=always)
     syncs.options = KINDS["by its days"]
     assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "ok"
@@ -291,7 +291,7 @@ def key_of(folder: Path, account: str, key: str) -> str:
     [("a", "uuid", 1), ("b", "uuid", 2), ("a", "other", 2)],
     ids=["another key", "another account", "another registration"],
 )
-def test_only_the_same_account_and_registration_continue_with_what_was_read(
+def test_a_read_is_only_resumed_with_the_same_account_and_registration(
     syncs: Syncs, project: Project, tmp_path: Path, *, account: str, registration: str, sessions: int
 ) -> None:
     """Another account may be shown fewer rows of the same table."""
@@ -341,7 +341,7 @@ def test_a_query_whose_result_is_gone_is_run_again(syncs: Syncs, project: Projec
     assert (syncs.rows(), billed(project)) == (listed(ROWS), 2)
 
 
-def test_a_query_whose_job_is_known_and_its_result_gone_is_run_again_in_a_run_of_the_same_name(
+def test_a_query_whose_job_is_known_but_whose_result_is_gone_is_run_again_in_the_same_run(
     syncs: Syncs, project: Project
 ) -> None:
     syncs.options = KINDS["a query"]
@@ -454,7 +454,7 @@ def test_nothing_is_lost_or_repeated_whatever_happens(
     assert syncs.rows() == versions[-1]
 
 
-def test_a_service_that_limits_requests_costs_nothing_of_what_was_read(syncs: Syncs, project: Project) -> None:
+def test_a_rate_limit_loses_nothing_that_was_read(syncs: Syncs, project: Project) -> None:
     syncs.call(is_time_up=always)
     project.faults.append(Fault("ReadRows", code="RESOURCE_EXHAUSTED", message="quota", after=1))
     answer = syncs.call(syncs.tasks.pop(0), is_time_up=never)
@@ -462,7 +462,7 @@ def test_a_service_that_limits_requests_costs_nothing_of_what_was_read(syncs: Sy
     assert (syncs.rows(), len(project.sessions)) == (listed(ROWS), 1)
 
 
-def test_credentials_that_fail_for_a_while_cost_nothing_of_what_was_read(syncs: Syncs, project: Project) -> None:
+def test_a_temporary_failure_of_credentials_loses_nothing_that_was_read(syncs: Syncs, project: Project) -> None:
     syncs.call(is_time_up=always)
     project.faults += [
         Fault(call, after=0, times=9, code="PERMISSION_DENIED") for call in ("ReadRows", "CreateReadSession")
@@ -491,7 +491,7 @@ def test_a_resumed_read_is_finished_in_one_call(syncs: Syncs) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [("whole", "by its days"), ("by its days", "whole")])
-def test_a_table_is_cut_and_then_read_in_another_way(syncs: Syncs, before: str, after: str) -> None:
+def test_a_table_that_was_cut_can_then_be_read_in_another_way(syncs: Syncs, before: str, after: str) -> None:
     syncs.options = KINDS[before]
     syncs.call(is_time_up=always)
     syncs.options = KINDS[after]

@@ -39,7 +39,7 @@ def order(served: Served, into: Path) -> Order:
     return Order(label="d.t", billing=project.id, api=served.url, storage=served.storage, table=table, into=str(into))
 
 
-def test_a_process_that_dies_fails_one_read(tmp_path: Path) -> None:
+def test_a_process_that_dies_fails_only_its_own_read(tmp_path: Path) -> None:
     project = Project()
     project.table("d.t", [column("id", "INTEGER")], [{"id": 1}])
     with serving(project) as served, Readers(most=1) as readers:

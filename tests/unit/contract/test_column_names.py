@@ -41,12 +41,12 @@ def named(*headers: list[str], known: dict[str, str] | None = None, is_replaced:
         ("\u6708 2024", "_2024_f6f3c8"),
     ],
 )
-def test_a_name_is_made_of_an_original_in_any_script(original: str, name: str) -> None:
+def test_an_original_in_any_script_becomes_a_name(original: str, name: str) -> None:
     assert name_of(original) == name
 
 
 @given(st.text(string.printable, min_size=1, max_size=80))
-def test_an_ascii_original_has_the_name_it_always_had(original: str) -> None:
+def test_an_ascii_original_keeps_its_earlier_name(original: str) -> None:
     try:
         expected = normalise(original)
     except InvalidInputError:
@@ -65,16 +65,16 @@ def test_any_original_but_a_blank_one_has_a_name(original: str) -> None:
 
 
 @given(st.permutations([NAME, CITY, "\u65e5\u672c", "\u672c\u65e5", "%", "#", "a b", "C"]))
-def test_names_follow_originals_whatever_their_order(originals: list[str]) -> None:
+def test_names_do_not_depend_on_the_order_of_the_originals(originals: list[str]) -> None:
     first, other = named(originals, originals[::-1])
     assert first == other[::-1] == [name_of(original) for original in originals]
 
 
-def test_a_column_without_an_original_is_named_by_its_place() -> None:
+def test_a_column_without_an_original_is_named_by_its_position() -> None:
     assert named(["", "a", " "], ["b", ""]) == [["column0", "a", "column2"], ["b", "column1"]]
 
 
-def test_letters_are_the_same_in_any_case_and_encoding_of_accents() -> None:
+def test_letters_are_equal_in_any_case_and_encoding_of_accents() -> None:
     assert named(["Name", "\u00e9t\u00e9"], ["e\u0301te\u0301", "NAME"]) == [["name", "ete"], ["ete", "name"]]
 
 
@@ -103,7 +103,7 @@ def test_published_columns_keep_their_names() -> None:
         ),
     ],
 )
-def test_originals_that_would_have_one_name_are_told_apart(
+def test_originals_that_would_share_a_name_get_different_ones(
     headers: list[list[str]], known: dict[str, str], message: str
 ) -> None:
     with pytest.raises(SourceError) as failure:
@@ -111,7 +111,7 @@ def test_originals_that_would_have_one_name_are_told_apart(
     assert message in str(failure.value)
 
 
-def test_an_original_that_is_gone_gives_its_name_free_where_nothing_of_it_stays() -> None:
+def test_the_name_of_a_removed_original_is_free_once_none_of_its_rows_remain() -> None:
     assert named(["a-b"], known={"a_b": "a b"}) == [["a_b"]]
     assert Naming({"a_b": "a b"}).replaced({"a_b": "a-b"}) == [
         "the column 'a_b' is now read from 'a-b'; until the last sync it was read from 'a b'"
@@ -132,7 +132,7 @@ def test_an_original_that_is_gone_gives_its_name_free_where_nothing_of_it_stays(
         (["x", "y", "z", "xz"], ("1.csv", "0.csv")),
     ],
 )
-def test_files_without_a_common_column_are_named(files: list[str], strangers: tuple[str, str] | None) -> None:
+def test_files_without_a_common_column_are_reported(files: list[str], strangers: tuple[str, str] | None) -> None:
     notes = unrelated([(f"{number}.csv", dict.fromkeys(columns, "")) for number, columns in enumerate(files)])
     expected = [] if strangers is None else [f"{strangers[0]} has no column in common with {strangers[1]}"]
     assert [note.split(",")[0] for note in notes] == expected

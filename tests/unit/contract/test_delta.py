@@ -94,13 +94,13 @@ def test_every_type_is_read_as_it_was_written(store: Store) -> None:
     assert read.protocol().min_reader_version == 3
 
 
-def test_without_times_that_lack_a_zone_the_oldest_readers_do(store: Store) -> None:
+def test_tables_without_zoneless_times_need_only_the_oldest_readers(store: Store) -> None:
     extract(store, "select 1 as a, timestamptz '2024-01-01 00:00:00+00' as t")
     with table(store) as path:
         assert DeltaTable(str(path)).protocol().min_reader_version == 1
 
 
-def test_every_publish_is_a_version_and_earlier_ones_stay(store: Store) -> None:
+def test_every_publish_is_a_version_and_earlier_versions_stay_readable(store: Store) -> None:
     history = ["select 1 as a", "select 2 as a", "select 2 as a, 'x' as b", "select timestamp '2024-01-01' as a"]
     for number, query in enumerate(history):
         extract(store, query, at=NOW + timedelta(hours=number))
@@ -115,7 +115,7 @@ def test_every_publish_is_a_version_and_earlier_ones_stay(store: Store) -> None:
     assert len({commit[2]["metaData"]["id"] for commit in commits(store) if "metaData" in commit[2]}) == 1
 
 
-def test_equal_content_is_no_version(store: Store) -> None:
+def test_equal_content_makes_no_new_version(store: Store) -> None:
     extract(store, ToyTable("select 1 as a", "one"))
     extract(store, ToyTable("select 1 as a", "two"))
     assert len(commits(store)) == 1
@@ -128,13 +128,13 @@ def test_an_increment_adds_a_file_and_a_new_column_is_null_in_old_rows(store: St
     assert rows(store) == [{"n": 1, "t": None}, {"n": 2, "t": "x"}]
 
 
-def test_a_column_that_becomes_wider_is_of_one_type_in_all_files(store: Store) -> None:
+def test_a_widened_column_has_one_type_in_all_files(store: Store) -> None:
     extract(store, ToyTable("select 1 as n, 1::integer as v", "1", cursor_column="n"))
     extract(store, ToyTable("select 2 as n, 2.5::double as v", "2", cursor_column="n"))
     assert rows(store) == ours(store) == [{"n": 1, "v": 1.0}, {"n": 2, "v": 2.5}]
 
 
-def test_a_withdrawn_table_is_empty_and_may_come_back(store: Store, tmp_path: Path) -> None:
+def test_a_withdrawn_table_is_empty_and_can_be_published_again(store: Store, tmp_path: Path) -> None:
     extract(store, "select 1 as a")
     drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path)
     assert rows(store) == []
@@ -143,7 +143,7 @@ def test_a_withdrawn_table_is_empty_and_may_come_back(store: Store, tmp_path: Pa
     assert rows(store, 0) == [{"a": 1}]
 
 
-def test_a_log_that_lags_is_caught_up_with_before_the_next_commit(store: Store) -> None:
+def test_a_log_that_lags_is_brought_up_to_date_before_the_next_commit(store: Store) -> None:
     extract(store, "select 1 as a")
 
     def fail() -> None:
@@ -156,7 +156,7 @@ def test_a_log_that_lags_is_caught_up_with_before_the_next_commit(store: Store) 
     assert [rows(store, version) for version in range(3)] == [[{"a": 1}], [{"a": 2}], [{"a": 3}]]
 
 
-def test_statistics_let_readers_skip_files_and_never_too_many(store: Store) -> None:
+def test_statistics_let_readers_skip_files_but_never_too_many(store: Store) -> None:
     extract(store, TYPES)
     (added,) = [action["add"] for action in commits(store)[0] if "add" in action]
     stats: Mapping[str, Any] = json.loads(added["stats"])
@@ -188,13 +188,13 @@ def test_statistics_let_readers_skip_files_and_never_too_many(store: Store) -> N
         "'nan'::double), (1::double",
     ],
 )
-def test_types_that_readers_compare_differently_have_no_bounds(store: Store, values: str) -> None:
+def test_types_that_readers_compare_differently_get_no_bounds(store: Store, values: str) -> None:
     extract(store, f"select v from (values ({values})) t(v)")
     (added,) = [action["add"] for action in commits(store)[0] if "add" in action]
     assert json.loads(added["stats"])["minValues"] == {}
 
 
-def test_the_log_of_a_table_is_none_of_its_files(store: Store) -> None:
+def test_the_delta_log_is_not_taken_for_a_file_of_its_table(store: Store) -> None:
     extract(store, "select 1 as a")
     with filled(store, "extracts/shop/data/orders/") as path:
         DeltaTable(str(path)).create_checkpoint()

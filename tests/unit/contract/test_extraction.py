@@ -66,7 +66,7 @@ def test_only_the_named_tables_are_extracted_and_the_others_stay(store: Store) -
     assert (rows(store, "a"), rows(store, "b")) == ([(2,)], [(1,)])
 
 
-def test_an_incremental_table_is_merged_by_key_and_the_last_row_of_a_key_counts(store: Store) -> None:
+def test_an_incremental_table_is_merged_by_key_and_the_last_row_of_each_key_wins(store: Store) -> None:
     def table(values: str, fingerprint: str) -> dict[str, ToyTable]:
         return {"t": ToyTable(f"select * from (values {values}) v(id, name)", fingerprint, primary_key=("id",))}
 
@@ -75,7 +75,7 @@ def test_an_incremental_table_is_merged_by_key_and_the_last_row_of_a_key_counts(
     assert rows(store, "t") == [(1, "a"), (2, "BB"), (3, "c")]
 
 
-def test_an_incremental_table_without_a_key_grows_by_what_lies_beyond_its_cursor(store: Store) -> None:
+def test_an_incremental_table_without_a_key_grows_by_the_rows_beyond_its_cursor(store: Store) -> None:
     for top in (3, 5, 5):
         extract(store, {"t": ToyTable(f"select range as n from range({top})", f"{top}", cursor_column="n")})
     assert rows(store, "t") == [(0,), (1,), (2,), (3,), (4,)]
@@ -86,7 +86,7 @@ def test_an_incremental_table_without_a_key_grows_by_what_lies_beyond_its_cursor
     ("before", "now", "is_believed"),
     [(1, 0, False), (1000, 0, False), (10, 1, True), (11, 1, True), (12, 1, False), (100, 50, True), (100, 49, False)],
 )
-def test_a_table_that_loses_more_rows_than_is_believable_keeps_them(
+def test_a_table_that_loses_implausibly_many_rows_keeps_them(
     store: Store, before: int, now: int, *, is_believed: bool
 ) -> None:
     def table(rows: int, fingerprint: str, *, allow_fewer: bool = False) -> dict[str, ToyTable]:
@@ -104,7 +104,7 @@ def test_a_table_that_loses_more_rows_than_is_believable_keeps_them(
     assert len(rows(store, "t")) == now
 
 
-def test_rows_may_go_if_others_are_wanted_though_not_all(store: Store) -> None:
+def test_rows_may_disappear_when_the_selection_changes_but_never_all(store: Store) -> None:
     def table(rows: int, fingerprint: str, basis: str) -> dict[str, ToyTable]:
         return {"t": ToyTable(f"select range as n from range({rows})", fingerprint, basis=basis)}
 
@@ -147,7 +147,7 @@ def test_an_increment_leaves_the_published_files_as_they_are_whatever_its_types(
     assert [found[0] for found in rows(store, "(select rows from _files)")] == [3, 3, 3]
 
 
-def test_a_new_column_of_an_incremental_table_is_united_by_name(store: Store) -> None:
+def test_a_new_column_of_an_incremental_table_is_matched_by_name(store: Store) -> None:
     extract(store, {"t": ToyTable("select 1 as id, 'x' as a", "1", primary_key=("id",))})
     extract(store, {"t": ToyTable("select 2 as id, 'y' as b", "2", primary_key=("id",))})
     assert rows(store, "t") == [(1, "x", None), (2, None, "y")]
@@ -161,7 +161,7 @@ def test_the_same_rows_give_the_same_bytes_whenever_they_are_written(new_store: 
     assert hashes[0] == hashes[1]
 
 
-def test_a_source_that_can_not_be_opened_leaves_a_record_and_its_extract(store: Store) -> None:
+def test_a_source_that_cannot_be_opened_leaves_a_record_and_its_extract(store: Store) -> None:
     extract(store, {"a": ToyTable("select 1 as x")})
 
     def broken() -> Toy:
@@ -176,7 +176,7 @@ def test_a_source_that_can_not_be_opened_leaves_a_record_and_its_extract(store: 
     assert rows(store, "a") == [(1,)]
 
 
-def test_a_run_of_half_a_day_publishes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_takes_too_long_publishes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     extract(store, {"a": ToyTable("select 1 as x", "1")})
     before = rows(store, "_files")
     monkeypatch.setattr("analyst.contract.extraction.LONGEST", -1.0)
@@ -193,12 +193,12 @@ def test_the_first_extract_of_a_table_that_was_imported_replaces_it(store: Store
     assert rows(store, "t") == ([(1, "a"), (2, "b")] if "cursor_column" in kind else [(1, "b"), (2, "b")])
 
 
-def test_a_table_was_read_when_its_source_says_so(store: Store) -> None:
+def test_a_table_has_the_time_of_reading_that_its_source_reports(store: Store) -> None:
     extract(store, {"t": ToyTable("select 1 as x", "import:1", read_at=NOW - timedelta(days=3))})
     assert [row[4] for row in rows(store, "_meta")] == [datetime(2025, 12, 30, 3, 4, 5)]  # noqa: DTZ001
 
 
-def test_an_import_gives_way_to_an_extract_that_came_between(store: Store) -> None:
+def test_an_import_gives_way_to_an_extract_published_in_the_meantime(store: Store) -> None:
     class Late(Toy):
         def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
             extract(store, {"t": ToyTable("select 'of the source' as x", "1")})

@@ -152,7 +152,7 @@ def test_files_whose_rows_differ_in_other_columns_are_rewritten_too(table: Table
     table.check()
 
 
-def test_a_narrower_integer_is_not_another_type(table: Table) -> None:
+def test_a_narrower_integer_does_not_count_as_another_type(table: Table) -> None:
     table.merge(numbers(0, 5))
     table.merge(numbers(10, 15))
     assert table.merge("select 3::smallint as id, 'b' as v") == 1
@@ -168,14 +168,14 @@ def test_a_type_that_widens_rewrites_all_files(table: Table) -> None:
     table.check()
 
 
-def test_small_neighbours_take_new_keys(table: Table) -> None:
+def test_small_neighbouring_files_take_in_new_keys(table: Table) -> None:
     table.sizes = FileSizes()
     for start in range(0, 50, 10):
         table.merge(numbers(start, start + 5))
     assert [file.rows for file in table.files] == [25]
 
 
-def test_a_file_that_grows_is_cut(table: Table) -> None:
+def test_a_file_that_grows_too_large_is_split(table: Table) -> None:
     table.sizes = FileSizes(least=10_000, greatest=10_000)
     table.merge(numbers(0, 1))
     table.merge(f"select * from ({numbers(-5, 100_000, 'md5(i::varchar)')})")
@@ -185,6 +185,7 @@ def test_a_file_that_grows_is_cut(table: Table) -> None:
     table.check()
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_threads(tmp_path: Path) -> None:
     hashes = []
     for threads in (1, 2, 4):
@@ -209,6 +210,15 @@ MANY_TYPES = """
 FEW = "hash(id, 7) % 400 = 0"
 
 
+@pytest.fixture(scope="module")
+def many_types(tmp_path_factory: pytest.TempPathFactory) -> tuple[FileRow, ...]:
+    """The file of a table with columns of many types; merges read it, and write others."""
+    table = Table(tmp_path_factory.mktemp("many"), Order(("id",)), sizes=FileSizes(least=100 << 20))
+    table.merge(MANY_TYPES)
+    return table.files
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -219,23 +229,27 @@ FEW = "hash(id, 7) % 400 = 0"
         "{'a': 1, 'b': {'c': 'new'}} as struct, null::blob as blob",
     ],
 )
-def test_a_file_of_which_few_columns_change_is_that_of_a_new_table(tmp_path: Path, changes: str) -> None:
+def test_a_file_with_few_changed_columns_equals_that_of_a_new_table(
+    tmp_path: Path, many_types: tuple[FileRow, ...], changes: str
+) -> None:
     changed, whole = Table(tmp_path / "changed", Order(("id",))), Table(tmp_path / "whole", Order(("id",)))
     changed.sizes = whole.sizes = FileSizes(least=100 << 20)
-    changed.merge(MANY_TYPES)
+    changed.files = many_types
     replaced = f"select * replace ({changes}) from ({MANY_TYPES}) where {FEW}"
     assert changed.merge(replaced) == 0
     whole.merge(f"from ({replaced}) union all from ({MANY_TYPES}) where not {FEW}")
     assert [file.sha256 for file in changed.files] == [file.sha256 for file in whole.files]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", ["row_group_size 2048", "row_group_size 100000", "compression snappy", "parquet_version v2"]
 )
-def test_files_that_were_written_otherwise_take_changes_too(tmp_path: Path, options: str) -> None:
+def test_files_that_were_written_differently_take_changes_too(
+    tmp_path: Path, many_types: tuple[FileRow, ...], options: str
+) -> None:
     table = Table(tmp_path, Order(("id",)), sizes=FileSizes(least=100 << 20))
-    table.merge(MANY_TYPES)
-    (file,) = table.files
+    (file,) = many_types
     with connected() as con:
         other = table.folder() / "other.parquet"
         con.execute(f"copy (from '{file.path}') to '{other}' (format parquet, {options})")
@@ -247,7 +261,7 @@ def test_files_that_were_written_otherwise_take_changes_too(tmp_path: Path, opti
     table.check()
 
 
-def test_a_replaced_row_may_come_with_changes_of_its_place_and_with_other_rows(tmp_path: Path) -> None:
+def test_a_row_may_be_replaced_in_place_or_moved_while_others_are_deleted(tmp_path: Path) -> None:
     table = Table(tmp_path, Order(("id",), ("day",)), sizes=FileSizes(least=100 << 20))
     table.merge("select i as id, i % 10 as day, 'a' as v, 1 as w, 2 as x, i as file_row_number from range(100) r(i)")
     row = "select 7 as id, {} as day, 'b' as v, 1 as w, 2 as x, 7 as file_row_number"
@@ -261,7 +275,7 @@ def test_a_replaced_row_may_come_with_changes_of_its_place_and_with_other_rows(t
     table.check()
 
 
-def test_deleted_keys_leave_and_the_last_of_them_leaves_the_columns(table: Table) -> None:
+def test_deleted_keys_disappear_and_an_empty_table_keeps_its_columns(table: Table) -> None:
     table.merge(numbers(0, 5))
     table.merge(numbers(10, 15))
     nothing = "select 0::bigint as id, '' as v where false"
@@ -277,7 +291,7 @@ def test_deleted_keys_leave_and_the_last_of_them_leaves_the_columns(table: Table
     assert table.ask("select id from t") == [(1,), (2,)]
 
 
-def test_a_table_that_no_merge_wrote_becomes_clustered(table: Table) -> None:
+def test_a_table_not_written_by_a_merge_becomes_clustered(table: Table) -> None:
     table.merge(numbers(0, 5))
     table.files = tuple(
         replace(file, stats=file.stats and file.stats.replace('"range"', '"other"')) for file in table.files
@@ -327,7 +341,7 @@ def test_a_clustering_column_that_is_missing_is_named(tmp_path: Path) -> None:
         Table(tmp_path, Order(("id",), ("day",))).merge(numbers(0, 1))
 
 
-def test_bounds_that_somebody_else_wrote_are_texts_or_nothing() -> None:
+def test_malformed_bounds_written_by_others_are_ignored() -> None:
     for bound in ("[1]", '["a", "b"]', '"a"', "null", '["a\\u0000"]'):
         stats = f'{{"columns": {{"id": {{}}}}, "range": {{"key": ["id"], "clustered_by": [], "first": {bound}, "last": ["b"]}}}}'
         assert Range.of(FileRow("p", None, 1, 1, "0", stats)) is None
@@ -435,7 +449,7 @@ class Reference:
     [([(4, 0, 2.0, "a")], []), ([(4, 0, 1.0, "b")], []), ([(4, 0, math.nan, "c")], [(4, 0)])],
 )
 @settings(max_examples=examples(5))
-def test_any_history_comes_to_what_a_naive_merge_comes_to(
+def test_any_history_of_merges_equals_a_naive_merge(
     kind: str, is_composite: bool, has_cursor: bool, is_clustered: bool, steps: list[Any]
 ) -> None:
     keys = [f"cast({value} as {kind})" for value in KEYS[kind]]

@@ -51,7 +51,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("table", partly(TABLES, 3))
-def test_equal_rows_are_equal_bytes_whatever_threads_and_memory(table: str, tmp_path: Path) -> None:
+def test_equal_rows_are_equal_bytes_whatever_the_threads_and_memory(table: str, tmp_path: Path) -> None:
     ways = [(1, TIGHT), (2, ROOMY), (7, TIGHT)]
     written = [
         hashes(write(TABLES[table], tmp_path / f"{threads}-{memory}", threads=threads, memory=memory))
@@ -120,7 +120,7 @@ SCANS = {
 
 
 @pytest.mark.parametrize("scan", partly(SCANS, 4))
-def test_rows_keep_the_order_in_which_files_have_them(scan: str, inputs: Path, tmp_path: Path) -> None:
+def test_rows_keep_the_order_of_their_files(scan: str, inputs: Path, tmp_path: Path) -> None:
     paths = write(SCANS[scan].replace("{home}", str(inputs)), tmp_path / "out")
     numbers = [row[0] for row in rows(paths, "n")]
     assert numbers == sorted(numbers)
@@ -136,7 +136,7 @@ def test_a_query_is_run_once(tmp_path: Path) -> None:
         assert con.execute("select nextval('runs')").fetchall() == [(4,)]
 
 
-def test_an_empty_table_is_one_file_that_carries_its_columns(tmp_path: Path) -> None:
+def test_an_empty_table_is_one_file_with_its_columns(tmp_path: Path) -> None:
     paths = write("select 1 as a, 'x' as b where false", tmp_path / "empty")
     assert len(paths) == 1
     with duckdb_files.connect() as con:
@@ -147,7 +147,7 @@ def test_an_empty_table_is_one_file_that_carries_its_columns(tmp_path: Path) -> 
     )
 
 
-def test_the_connection_is_given_back_as_it_was(tmp_path: Path) -> None:
+def test_the_connection_is_returned_unchanged(tmp_path: Path) -> None:
     asked = "select current_setting('threads'), current_setting('preserve_insertion_order')"
     with duckdb_files.connect(threads=3) as con:
         for number, query in enumerate(("select 1 as x", "select error('no')")):
@@ -194,7 +194,7 @@ def test_a_query_may_end_in_a_comment(tmp_path: Path) -> None:
     assert rows(write("select 1 as a -- one", tmp_path / "out"), "*") == [(1,)]
 
 
-def test_too_little_memory_is_no_fault_of_the_source(tmp_path: Path) -> None:
+def test_too_little_memory_is_not_reported_as_an_error_of_the_source(tmp_path: Path) -> None:
     into = tmp_path / "into"
     into.mkdir()
     with (
@@ -204,7 +204,7 @@ def test_too_little_memory_is_no_fault_of_the_source(tmp_path: Path) -> None:
         parquet.write(con, "select array_agg(range) as l from range(20_000_000)", into)
 
 
-def test_a_full_disk_is_no_fault_of_the_source() -> None:
+def test_a_full_disk_is_not_reported_as_an_error_of_the_source() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no device that is always full")

@@ -63,7 +63,7 @@ def publisher(quick_store: Store, tmp_path: Path) -> Publisher:
     return Publisher(quick_store, tmp_path)
 
 
-def test_a_file_tells_which_part_of_its_table_it_is(publisher: Publisher) -> None:
+def test_a_file_records_which_part_of_its_table_it_is(publisher: Publisher) -> None:
     publisher.publish(
         publisher.table("t", publisher.file("select 1 as x where false"), publisher.file("select 1 as x", "2024-05"))
     )
@@ -84,7 +84,7 @@ def test_equal_parts_have_files_of_their_own(publisher: Publisher) -> None:
     assert publisher.files("t") == (first, second)
 
 
-def test_tables_that_go_together_are_all_published_or_none(publisher: Publisher) -> None:
+def test_tables_that_belong_together_are_published_together_or_not_at_all(publisher: Publisher) -> None:
     publisher.publish(*(publisher.table(name, publisher.file("select 1 as x")) for name in "ab"))
     late = [publisher.table(name, publisher.file("select 2 as x")) for name in "ab"]
     publisher.publish(publisher.table("b", publisher.file("select 3 as x")))

@@ -143,7 +143,7 @@ STEPS = st.lists(
 @pytest.mark.parametrize("kind", partly(KINDS[::-1], 2))
 @settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
-def test_every_row_is_there_once(kind: Kind, steps: list[str], new_store: Callable[[], Store]) -> None:
+def test_every_row_is_published_exactly_once(kind: Kind, steps: list[str], new_store: Callable[[], Store]) -> None:
     store = new_store()
     clock, ledger, begun = Clock(), Ledger(kind), list[Run]()
     ledger.add()
@@ -164,7 +164,9 @@ def test_every_row_is_there_once(kind: Kind, steps: list[str], new_store: Callab
 @pytest.mark.parametrize(
     "fault", [[fault] for fault in Fault] + [[Fault.LATE, Fault.LATE], [Fault.NEVER, Fault.AT_ONCE]]
 )
-def test_an_answer_that_is_lost_publishes_once(store: Store, kind: Kind, fault: list[Fault], tmp_path: Path) -> None:
+def test_a_publish_whose_answer_is_lost_happens_once(
+    store: Store, kind: Kind, fault: list[Fault], tmp_path: Path
+) -> None:
     clock, ledger = Clock(), Ledger(kind)
     ledger.add()
     extract(FaultyStore(store, puts=[*fault]), clock, Reader(ledger))
@@ -189,7 +191,7 @@ def test_an_answer_may_be_lost_while_another_publishes(store: Store, kind: Kind,
     assert published(store) == [(0, 1), (1, 2)]
 
 
-def test_a_full_refresh_gives_way_to_one_that_was_read_later(store: Store, tmp_path: Path) -> None:
+def test_a_full_refresh_gives_way_to_a_later_read(store: Store, tmp_path: Path) -> None:
     clock, ledger = Clock(), Ledger("full")
     ledger.add()
     slow = Run(store, clock, ledger)
@@ -200,7 +202,7 @@ def test_a_full_refresh_gives_way_to_one_that_was_read_later(store: Store, tmp_p
     assert read_extract(store, "s", tmp_path)[0].state("t").version == 1
 
 
-def test_a_version_is_never_given_twice(store: Store, tmp_path: Path) -> None:
+def test_a_version_number_is_never_assigned_twice(store: Store, tmp_path: Path) -> None:
     clock, ledger = Clock(), Ledger("full")
     ledger.add()
     first, second = Run(store, clock, ledger), Run(store, clock, ledger)
@@ -210,7 +212,7 @@ def test_a_version_is_never_given_twice(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", partly(KINDS[::-1], 2))
-def test_a_run_does_not_bring_back_a_table_that_was_dropped_meanwhile(store: Store, kind: Kind, tmp_path: Path) -> None:
+def test_a_run_does_not_restore_a_table_dropped_during_the_run(store: Store, kind: Kind, tmp_path: Path) -> None:
     clock, ledger = Clock(), Ledger(kind)
     ledger.add()
     extract(store, clock, Reader(ledger))

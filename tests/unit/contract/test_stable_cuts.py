@@ -58,7 +58,7 @@ def test_files_of_several_row_groups_do_not_depend_on_the_rows_before_them(tmp_p
     assert len([one for one in after if one not in before]) == 1
 
 
-def test_rows_that_are_all_equal_are_cut_at_the_largest_size(tmp_path: Path) -> None:
+def test_equal_rows_are_cut_at_the_largest_size(tmp_path: Path) -> None:
     assert len(written("select 1 as n from range(40000)", tmp_path / "a", 50)) > 1
 
 
@@ -68,7 +68,7 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(1, 500), unique=True), st.integers(1, 500), st.sampled_from([1, 8, 64]))
 @settings(max_examples=examples(60))
-def test_files_have_the_rows_that_they_may_have(candidates: list[int], rows: int, usual: int) -> None:
+def test_files_have_no_more_rows_than_allowed(candidates: list[int], rows: int, usual: int) -> None:
     ends = list(stable_cuts._ends(sorted(n for n in candidates if n <= rows), rows, usual))
     sizes = [end - start for start, end in zip([0, *ends], ends, strict=False)]
     assert ends[-1] == rows

@@ -135,7 +135,7 @@ def grown(shared_cloud: Cloud) -> dict[int, Cloud]:
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("stranger", partly(STRANGERS, 4))
-def test_the_next_publish_restates_what_is_published(grown: dict[int, Cloud], stranger: Stranger) -> None:
+def test_the_next_publish_restates_the_published_files(grown: dict[int, Cloud], stranger: Stranger) -> None:
     store = grown[3].copy().open()
     with filled(store, HOME) as path:
         stranger(path)
@@ -151,7 +151,7 @@ def test_the_next_publish_restates_what_is_published(grown: dict[int, Cloud], st
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("stranger", partly(STRANGERS, 4))
-def test_a_sweep_restates_it_when_nothing_is_published(grown: dict[int, Cloud], stranger: Stranger) -> None:
+def test_a_sweep_restates_the_published_files_when_no_publish_does(grown: dict[int, Cloud], stranger: Stranger) -> None:
     store = grown[2].copy().open()
     with filled(store, HOME) as path:
         stranger(path)
@@ -177,7 +177,7 @@ def test_a_commit_of_ours_whose_name_another_writer_took_first_is_not_lost(store
         assert by_delta(store) == [1, 2]
 
 
-def test_a_table_that_another_writer_began_is_ours_when_it_is_published(store: Store) -> None:
+def test_a_log_that_another_writer_began_is_replaced_when_the_table_is_published(store: Store) -> None:
     with filled(store, HOME) as path:
         append(path)
     assert len(extract(store, 1).notes) == 1
@@ -201,7 +201,7 @@ def _text(store: Store, version: int) -> str:
     return found.data.decode()
 
 
-def test_a_lost_log_is_started_again(store: Store) -> None:
+def test_a_lost_log_is_recreated(store: Store) -> None:
     for number in range(1, 4):
         extract(store, number)
     store.delete(f"{LOG}{1:020}.json")
@@ -216,7 +216,7 @@ def test_a_lost_log_is_started_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("deleted", [[0], [0, 1], [1]])
-def test_a_log_without_earlier_commits_goes_on_from_a_checkpoint(store: Store, deleted: list[int]) -> None:
+def test_a_log_without_earlier_commits_continues_from_a_checkpoint(store: Store, deleted: list[int]) -> None:
     for number in range(1, 4):
         extract(store, number)
     for version in deleted:
@@ -231,7 +231,7 @@ def test_a_log_without_earlier_commits_goes_on_from_a_checkpoint(store: Store, d
 
 @pytest.mark.parametrize("number", [3, 1000, 1 << 52])
 @pytest.mark.parametrize("is_published", [True, False])
-def test_a_log_goes_on_after_a_commit_far_ahead(store: Store, number: int, *, is_published: bool) -> None:
+def test_a_log_continues_after_a_commit_far_ahead(store: Store, number: int, *, is_published: bool) -> None:
     for row in (1, 2):
         extract(store, row)
     store.put(f"{LOG}{number:020}.json", b'{"commitInfo":{"operation":"WRITE"}}\n', if_version=ANY)
@@ -246,7 +246,7 @@ def test_a_log_goes_on_after_a_commit_far_ahead(store: Store, number: int, *, is
 
 
 @pytest.mark.parametrize("name", [f"{(1 << 53) + 1:020}.json", f"{'9' * 20}.json", f"{'9' * 20}.checkpoint.parquet"])
-def test_commits_that_none_can_follow_are_deleted(store: Store, name: str) -> None:
+def test_commits_that_no_commit_can_follow_are_deleted(store: Store, name: str) -> None:
     for row in (1, 2):
         extract(store, row)
     store.put(f"{LOG}{name}", b'{"commitInfo":{"operation":"WRITE"}}\n', if_version=ANY)
@@ -266,7 +266,7 @@ def test_commits_that_none_can_follow_are_deleted(store: Store, name: str) -> No
         *[b'{"version":1e999}', b'{"version":1%0900d}' % 0],
     ],
 )
-def test_a_last_checkpoint_that_names_none_is_deleted(grown: dict[int, Cloud], text: bytes) -> None:
+def test_a_last_checkpoint_file_that_names_no_checkpoint_is_deleted(grown: dict[int, Cloud], text: bytes) -> None:
     store = grown[3].copy().open()
     with filled(store, HOME) as path:
         checkpoint(path)
@@ -291,7 +291,7 @@ def test_a_damaged_checkpoint_is_followed_by_another(store: Store) -> None:
     assert sweep(store).problems == ()
 
 
-def test_an_earlier_commit_that_was_written_again_is_noticed_and_restated() -> None:
+def test_an_overwritten_earlier_commit_is_noticed_and_restated() -> None:
     clock = [1_800_000_000.0]
     store = MemoryStore(lambda: clock[0])
     for number in range(1, 4):

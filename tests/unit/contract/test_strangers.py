@@ -83,7 +83,7 @@ def test_foreign_tables_of_an_extract_survive_a_publish(store: Store, writer: st
 
 
 @pytest.mark.skipif(not NEWEST.exists(), reason="make .venv-da/installed")
-def test_a_storage_that_we_can_not_read_is_named_and_left_alone(store: Store) -> None:
+def test_storage_that_we_cannot_read_is_named_and_left_alone(store: Store) -> None:
     with edited(store, EXTRACT) as path:
         write_by_newest(path, *THEIRS)
     before = data(store, EXTRACT)
@@ -143,7 +143,7 @@ def test_a_broken_table_blocks_no_other(store: Store, kind: str) -> None:
     assert ask(store, EXTRACT, "from ours") == [(1,)]
 
 
-def test_a_table_that_can_not_be_published_fails_by_itself(store: Store) -> None:
+def test_a_table_that_cannot_be_published_fails_by_itself(store: Store) -> None:
     with edited(store, EXTRACT) as path:
         write(path, META, "create table ours (i int)")
     toy = Toy({"ours": ToyTable("select 1 as x"), "fine": ToyTable("select 2 as x")})

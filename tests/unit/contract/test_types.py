@@ -95,13 +95,13 @@ KEPT = {
 
 
 @pytest.mark.parametrize("kind", KEPT)
-def test_a_value_is_kept_whole_in_a_portable_type(kind: str, tmp_path: Path) -> None:
+def test_a_value_is_stored_unchanged_in_a_portable_type(kind: str, tmp_path: Path) -> None:
     value, expected_type, text = KEPT[kind]
     assert written(f"select {value} as x", tmp_path) == (checked_type(expected_type), [text])
 
 
 @pytest.mark.parametrize("kind", KEPT)
-def test_no_value_stays_none(kind: str, tmp_path: Path) -> None:
+def test_a_null_stays_null(kind: str, tmp_path: Path) -> None:
     value, expected_type, text = KEPT[kind]
     query = f"select x from range(2) t(n) left join (select 1 as n, {value} as x) using (n) order by n"
     assert written(query, tmp_path) == (checked_type(expected_type), [None, text])
@@ -116,7 +116,9 @@ LOST = {
 
 @pytest.mark.parametrize("inside", ["{}", "[null, {}]", "{{'a': {}}}", "map {{'k': {}}}", "array_value({})"])
 @pytest.mark.parametrize("value", LOST)
-def test_a_value_that_would_lose_data_fails_by_column_and_value(value: str, inside: str, tmp_path: Path) -> None:
+def test_a_value_that_would_lose_data_is_an_error_with_its_column_and_value(
+    value: str, inside: str, tmp_path: Path
+) -> None:
     text = value.split("::", maxsplit=1)[0].strip("'")
     with pytest.raises(SourceError) as failure:
         written(f'select {inside.format(value)} as "it\'s x"', tmp_path)

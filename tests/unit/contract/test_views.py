@@ -40,20 +40,7 @@ NAMES = [
     "list_transform",
     "coalesce",
 ]
-FOLDERS = [
-    "plain",
-    "a space",
-    "it's",
-    'quo"te',
-    "per%20cent",
-    "ünï €",
-    "semi;colon",
-    "$x{y}",
-    "br[a]ck",
-    "a,b",
-    "#",
-    "?q=1",
-]
+FOLDERS = ["plain", 'it\'s a "quo"te, ünï €', "per%20cent;$x{y}", "br[a]ck#?q=1"]
 
 DATABASES = ["extracts/toy/extract.duckdb", "analytics/analytics.duckdb"]
 VIEWS = "select view_name, sql from duckdb_views() where schema_name = 'main' and not internal"
@@ -132,7 +119,7 @@ def test_views_are_read_by_the_newest_duckdb(bucket: Bucket) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_a_view_of_ours_is_known_again_and_taken_as_it_is(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_view_that_we_wrote_is_recognized_by_its_text(bucket: Bucket, tmp_path: Path) -> None:
     files = read_extract(bucket.store, "toy", tmp_path)[0].files
     stored = [dict(ask(bucket.store, key, VIEWS)) for key in DATABASES]
     assert stored[0] == stored[1]

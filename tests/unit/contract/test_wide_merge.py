@@ -14,7 +14,7 @@ from analyst.contract.model import FileRow
 from analyst.errors import MemoryExhaustedError
 from analyst.names import quote_text
 
-COLUMNS = 250
+COLUMNS = 2 * column_groups.GROUP + 10
 BASE = ["(1, 'b', 5)", "(2, 'a', 5)", "(3, NULL, 5)", "(4, 'd', NULL)"]
 NEW = ["(2, 'A', 4)", "(3, 'C', 6)", "(3, 'c', 6)", "(4, 'D', NULL)", "(9, NULL, 1)", "(0, 'n', 7)"]
 
@@ -32,15 +32,14 @@ def written(folder: Path, rows: list[str], more: str = "", columns: int = COLUMN
 
 
 @pytest.mark.parametrize("cursor", [None, "seen"])
-@pytest.mark.parametrize("gone", [(), (1, 3)])
+@pytest.mark.parametrize(("has_base", "gone"), [(True, ()), (True, (1, 3)), (False, ())])
 @pytest.mark.parametrize("clustered_by", [(), ("name",)])
-@pytest.mark.parametrize("has_base", [True, False])
-def test_the_rows_are_those_of_a_merge_of_all_columns_at_once(
-    tmp_path: Path, cursor: str | None, gone: tuple[int, ...], clustered_by: tuple[str, ...], *, has_base: bool
+def test_a_merge_in_column_groups_equals_one_of_all_columns_at_once(
+    tmp_path: Path, cursor: str | None, clustered_by: tuple[str, ...], gone: tuple[int, ...], *, has_base: bool
 ) -> None:
     base = [written(tmp_path / "base", BASE)] if has_base else []
     new = [written(tmp_path / "new", NEW, ", 'x' as added")]
-    deleted = [written(tmp_path / "gone", [f"({key}, '', 0)" for key in gone])] if gone and has_base else []
+    deleted = [written(tmp_path / "gone", [f"({key}, '', 0)" for key in gone])] if gone else []
     increment, found = Increment(new, Order(("key",), clustered_by), cursor, deleted), []
     for name, merge in (("wide", wide_merge.merge_by_key), ("plain", merging.merge_by_key)):
         with duckdb_files.lent() as con:
@@ -75,13 +74,15 @@ def merged(home: Path, memory_limit: str, columns: int) -> tuple[FileRow, ...]:
     return files
 
 
-def test_a_table_that_is_too_wide_for_the_memory_is_merged(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_table_too_wide_for_the_memory_is_merged(tmp_path: Path) -> None:
     (file,) = merged(tmp_path, "90MB", 700)
     with duckdb_files.lent() as con:
         query = f"select count(*), count(distinct key), count(*) filter (c699::bigint = key * 699 + 100) from {merging.scan([Path(file.path)])}"
         assert con.execute(query).fetchall() == [(400, 400, 300)]
 
 
+@pytest.mark.slow
 def test_a_table_that_is_still_too_wide_is_reported_with_its_columns_and_the_setting(tmp_path: Path) -> None:
     with pytest.raises(MemoryExhaustedError, match=r"701 columns are too many .* within 3MB .*MEMORY_LIMIT"):
         merged(tmp_path, "3MB", 700)

@@ -1,12 +1,21 @@
 """Which texts become which type, and that nothing is lost on the way."""
 
+import json
+import math
+import re
+from datetime import datetime
+from itertools import product
+
 import duckdb
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import Cast
 from analyst.errors import InvalidInputError
 from tests.bucket_contents import connected
+from tests.examples import examples
 
 
 def guessed(text: str, decimal_separator: str = ".") -> tuple[str, str]:
@@ -52,7 +61,7 @@ def guessed(text: str, decimal_separator: str = ".") -> tuple[str, str]:
         ("2013-02-28T10:00:00-0530", "TIMESTAMP WITH TIME ZONE", "2013-02-28 15:30:00+00"),
     ],
 )
-def test_a_text_becomes_the_narrowest_type_that_stands_for_it(text: str, type_name: str, value: str) -> None:
+def test_a_text_becomes_the_narrowest_type_that_represents_it(text: str, type_name: str, value: str) -> None:
     assert guessed(text) == (type_name, value)
 
 
@@ -187,7 +196,7 @@ def test_only_known_types_can_be_configured(text: str) -> None:
         casts.configured(text)
 
 
-def test_nothing_at_all_fits_every_type_and_is_missing() -> None:
+def test_a_null_fits_every_type_and_stays_null() -> None:
     for cast in casts.candidates():
         with connected() as con:
             assert con.execute(f"select {cast.checked('c', 'x')} from (select null::varchar as c)").fetchone() == (
@@ -195,7 +204,7 @@ def test_nothing_at_all_fits_every_type_and_is_missing() -> None:
             )
 
 
-def test_an_empty_text_is_a_value_where_it_may_not_be_blank() -> None:
+def test_an_empty_text_does_not_fit_a_type_without_blanks() -> None:
     cast = next(cast for cast in casts.candidates() if cast.type == "DATE").without_blanks()
     with connected() as con:
         assert con.execute(f"select {cast.fits_of('c')} from (select '' as c)").fetchone() == (False,)
@@ -208,3 +217,137 @@ def test_a_cast_quotes_the_name_of_its_column() -> None:
         assert con.execute(
             f'select {cast.checked(name, "x")} from (select \'5\' as "a""b; drop table x")'
         ).fetchone() == (5,)
+
+
+_WHOLE = re.compile(r"0|-?[1-9][0-9]*")
+_PLAIN = re.compile(r"-?(0|[1-9][0-9]{0,14})?(\.[0-9]*)?")
+_SCIENTIFIC = re.compile(r"-?[0-9](\.[0-9]*)?[eE][+-]?([0-9]{1,2}|[12][0-9]{2})")
+_MOMENT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}/[0-9]{2}/[0-9]{2})([ T]([0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?))?"
+)
+
+
+def expected(text: str) -> set[str]:
+    """The types whose values stand for exactly this text, by Python's own conversions."""
+    found = {"VARCHAR"}
+    if text in {"true", "false", "True", "False", "TRUE", "FALSE"}:
+        found.add("BOOLEAN")
+    if _WHOLE.fullmatch(text):
+        found |= {"BIGINT"} if -(2**63) <= int(text) < 2**63 else set()
+        found |= {"DECIMAL(38,0)"} if len(text.lstrip("-")) <= 38 else set()
+    if text in {"nan", "NaN", "inf", "-inf", "Inf", "-Inf"} or _is_recovered(text):
+        found.add("DOUBLE")
+    moment = _MOMENT.fullmatch(text)
+    if moment and _exists(moment[1].replace("/", "-"), moment[3] or "00:00"):
+        found |= {"TIMESTAMP"} if moment[2] else {"DATE", "TIMESTAMP"}
+    return found
+
+
+def _digits(number: str) -> str:
+    return re.sub(r"[eE].*$|[^0-9]", "", number).strip("0")
+
+
+def _is_recovered(text: str) -> bool:
+    try:
+        value = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return False
+    if not math.isfinite(value):
+        return False
+    printed = [repr(value), f"{value:.16e}", f"{value:.15e}"]
+    is_number = bool(_PLAIN.fullmatch(text) or _SCIENTIFIC.fullmatch(text))
+    own = _digits(text)
+    with connected() as con:  # how DuckDB prints a number of any size, such as 1e+20
+        (shortest,) = con.execute("select cast(?::double as varchar)", [value]).fetchall()[0]
+    is_printed = text in {shortest, shortest.removesuffix(".0"), json.dumps(value)}
+    return is_printed or (is_number and (len(own) <= 15 or own in map(_digits, printed)))
+
+
+def _exists(day: str, time: str) -> bool:
+    try:
+        datetime.fromisoformat(f"{day} {time.partition('.')[0]}")
+    except ValueError:
+        return False
+    return True
+
+
+def check_types(texts: list[str]) -> None:
+    kinds = [cast for cast in casts.candidates() if cast.type != "TIMESTAMP WITH TIME ZONE"]
+    terms = ", ".join(f"{cast.fits_of('c')}" for cast in kinds)
+    with connected() as con:
+        rows = con.execute(f"select c, {terms} from (select unnest(?::varchar[]) as c)", [texts]).fetchall()
+    for text, *fits in rows:
+        found = {cast.type for cast, holds in zip(kinds, fits, strict=True) if holds}
+        assert found == (expected(text) if text else {cast.type for cast in kinds}), text
+
+
+_SEEDS = [
+    "1e3",
+    "0x1F",
+    "1_000",
+    "+1",
+    "-0",
+    "00",
+    "1.0",
+    ".5",
+    "5.",
+    "1e-2",
+    "inf",
+    "nan",
+    "null",
+    "1234.50",
+    "142857.14285714287",
+    "1e22",
+    "1e+20",
+    "5e-324",
+    "1e400",
+    "0.1",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "9007199254740993",
+    "45.927778000000004",
+    "true",
+    "False",
+    "tRUE",
+    "2024-01-01",
+    "2024/01/02",
+    "2024-1-011",
+    "10000-01-01",
+    "0000-01-01",
+    "0001-01-01",
+    "2023-02-29",
+    "2024-01-01T10:00:00Z",
+    "24:00:00",
+]
+_MOMENTS = ("2024-01-01 10:00:00", "2024-01-01 10:00:00.1234567", "2024-01-01 10:00:00.50", "0044-03-15 (BC)")
+
+
+@st.composite
+def altered(draw: st.DrawFn) -> str:
+    """A text that looks like a value, with a few characters replaced, added or removed."""
+    text = draw(st.sampled_from([*_SEEDS, *_MOMENTS]))
+    for _ in range(draw(st.integers(0, 2))):
+        place, kept = draw(st.integers(0, len(text))), draw(st.integers(0, 1))
+        text = text[:place] + draw(st.sampled_from([*"0159-+.eE_ :/TZ", "", "\u00a0", "\u0663"])) + text[place + kept :]
+    return text
+
+
+@given(st.lists(st.one_of(altered(), st.floats().map(repr), st.integers().map(str)), max_size=40))
+@example(["1e2", "100", "1.e3", "1000", "2024-01-1x", "2024-01-1 ", " 2024-01-1", "1234.50", "1234.5", "-0", "5\u00a0"])
+@settings(max_examples=examples(40))
+def test_a_type_holds_exactly_the_texts_that_its_values_stand_for(texts: list[str]) -> None:
+    check_types(texts)
+
+
+@pytest.mark.parametrize("alphabet", ["01e.", "0-+E1", "_ 1"])
+def test_a_type_holds_no_other_short_text(alphabet: str) -> None:
+    check_types(["".join(letters) for size in range(1, 5) for letters in product(alphabet, repeat=size)])
+
+
+def test_a_check_is_no_join_which_would_examine_all_rows_and_take_memory_for_each_column() -> None:
+    kinds = [*casts.candidates(), *map(casts.configured, ["BOOLEAN", "BIGINT", "FLOAT", "DATE", "TIMESTAMPTZ"])]
+    with connected() as con:
+        for cast in kinds:
+            query = f"select {cast.checked('c', 'misfit')} from (select unnest(range(9))::varchar as c)"
+            assert "JOIN" not in con.execute(f"explain {query}").fetchall()[0][1], cast.type

@@ -51,13 +51,13 @@ def test_an_option_for_an_unknown_column_is_reported(folder: Folder) -> None:
         extract_again(folder, {"groe": SIZE})
 
 
-def test_files_without_a_header_are_read_by_place(folder: Folder) -> None:
+def test_columns_of_files_without_a_header_are_matched_by_position(folder: Folder) -> None:
     folder.write("t/1.csv", "a,1\n")
     folder.write("t/2.csv", "b,2\n")
     assert rows_of(extract_again(folder, {"column0": NAME}, header=False)) == [("a", 1), ("b", 2)]
 
 
-def test_headers_that_would_have_one_name_are_told_apart_in_all_files(folder: Folder) -> None:
+def test_headers_that_would_share_a_name_get_different_ones_in_all_files(folder: Folder) -> None:
     folder.write("t/1.csv", "Order Date\n1\n")
     folder.write("t/2.csv", "order_date\n1\n")
     with pytest.raises(

@@ -25,7 +25,7 @@ def test_bytes_that_are_not_in_the_encoding_are_reported(folder: Folder) -> None
         folder.rows("u")
 
 
-def test_nullstr_is_duckdbs(folder: Folder) -> None:
+def test_nullstr_means_what_it_means_to_duckdb(folder: Folder) -> None:
     folder.write("t.csv", 'a,b,c\nNA,"NA",\n1,x,y\n')
     assert folder.rows("t", nullstr="NA") == [(None, None, ""), (1, "x", "y")]
     assert folder.rows("t", nullstr=["NA", ""]) == [(None, None, None), (1, "x", "y")]
@@ -63,7 +63,7 @@ def test_a_type_for_a_missing_column_is_reported(folder: Folder) -> None:
         folder.rows("t")
 
 
-def test_options_of_a_table_go_before_those_of_the_source(folder: Folder) -> None:
+def test_options_of_a_table_override_those_of_the_source(folder: Folder) -> None:
     folder.options = {"delimiter": ";", "types": {"a": "varchar", "b": "varchar"}}
     folder.tables["t"] = {"delimiter": "|", "types": {"b": "bigint"}}
     folder.write("t.csv", "a|b\n1|2\n")

@@ -35,11 +35,11 @@ def test_the_delimiter_is_the_one_that_fits_most_rows(content: bytes, file_forma
     assert detected(content, file_format).delimiter == delimiter
 
 
-def test_a_sample_that_ends_within_a_row_is_judged_without_it() -> None:
+def test_a_row_that_the_sample_cuts_off_is_ignored() -> None:
     assert detected(b"a;b\n1;2\n3", whole=False).delimiter == ";"
 
 
-def test_options_go_before_what_is_found() -> None:
+def test_options_override_what_is_detected() -> None:
     found = detected(b"a;b|c\n1;2|3\n", delimiter="|", quote="'", escape="\\")
     assert (found.grammar.delimiter, found.grammar.quote, found.grammar.escape) == ("|", "'", "\\")
     assert found.columns == (("a_b", "a;b"), ("c", "c"))
@@ -82,7 +82,7 @@ def test_empty_lines_before_the_header_are_skipped() -> None:
         (b"\xfe\xff" + "a,b\n".encode("utf-16-be"), "utf-16"),
     ],
 )
-def test_utf_16_is_known_by_its_mark(content: bytes, encoding: str) -> None:
+def test_utf_16_is_recognized_by_its_byte_order_mark(content: bytes, encoding: str) -> None:
     assert detected(content).encoding == encoding
     assert detected(content).names[0] == "a"
 

@@ -86,7 +86,7 @@ def test_a_changed_file_is_the_only_one_that_is_read(folder: Folder, options: di
 
 
 @pytest.mark.parametrize("options", STRATEGIES)
-def test_nothing_is_read_because_a_file_is_gone(folder: Folder, options: dict[str, Any]) -> None:
+def test_nothing_is_read_again_when_a_file_is_deleted(folder: Folder, options: dict[str, Any]) -> None:
     made = published(folder, **options)
     before = paths(made)
     spoil(folder, "t/2024-01.csv", "t/2024-03.csv")
@@ -98,7 +98,7 @@ def test_nothing_is_read_because_a_file_is_gone(folder: Folder, options: dict[st
 @pytest.mark.parametrize(
     ("files", "left", "is_believed"), [(2, 1, True), (10, 8, True), (10, 7, False), (70, 59, False)]
 )
-def test_many_files_are_not_believed_to_be_deleted_at_once(
+def test_the_deletion_of_many_files_at_once_is_not_believed(
     folder: Folder, files: int, left: int, *, is_believed: bool
 ) -> None:
     made = published(folder, {f"t/{number:02}.csv": f"id\n{number}\n" for number in range(files)})
@@ -114,7 +114,7 @@ def test_many_files_are_not_believed_to_be_deleted_at_once(
     assert len(made.ask("from t")) == left
 
 
-def test_files_that_replace_others_are_believed(folder: Folder) -> None:
+def test_the_replacement_of_all_files_is_believed(folder: Folder) -> None:
     made = published(folder, {f"t/{number:02}.csv": f"id\n{number}\n" for number in range(10)})
     for number in range(10):
         made.remove(f"t/{number:02}.csv")
@@ -122,7 +122,7 @@ def test_files_that_replace_others_are_believed(folder: Folder) -> None:
     assert made.sync().rows == 10
 
 
-def test_the_files_of_an_increment_may_go_because_their_rows_stay(folder: Folder) -> None:
+def test_files_of_an_incremental_table_may_be_deleted_because_their_rows_stay(folder: Folder) -> None:
     files = {f"t/{number:02}.csv": f"id,v\n{number},a\n" for number in range(10)}
     made = published(folder, files, **KEYED)
     for number in range(9):
@@ -131,7 +131,7 @@ def test_the_files_of_an_increment_may_go_because_their_rows_stay(folder: Folder
     assert len(made.ask("from t")) == 10
 
 
-def test_the_rest_is_read_again_if_a_new_file_widens_a_type(folder: Folder) -> None:
+def test_all_files_are_read_again_if_a_new_file_widens_a_type(folder: Folder) -> None:
     made = published(folder, {"t/a.csv": "id,v\n1,007\n", "t/b.csv": "id,v\n2,1\n"})
     made.write("t/c.csv", "id,v\n003,2\n")
     made.sync()
@@ -187,7 +187,7 @@ def test_a_file_that_does_not_belong_to_the_table_is_reported(folder: Folder) ->
     assert note.startswith("t/other.csv has no column in common with t/2024-01.csv, but both are files of one table")
 
 
-def test_other_options_have_all_files_read_again(folder: Folder) -> None:
+def test_changed_options_cause_all_files_to_be_read_again(folder: Folder) -> None:
     made = published(folder)
     made.options = {"types": {"id": "VARCHAR"}}
     made.sync()
@@ -249,7 +249,7 @@ def apply(made: Published, changes: Mapping[str, Any], write: Any, ending: str) 
 @example([{"a": (["k"], [["nan"]])}, {"b": (["k"], [["2.5"]])}, {"b": None}])
 @example([{"a": (["k"], [["1"]]), "b": (["k"], [["2024-01-01"]])}, {"b": None}, {"c": (["k"], [['""']])}])
 @settings(max_examples=examples(2))
-def test_after_any_history_of_its_files_a_table_is_that_of_one_whole_read(history: list[dict[str, Any]]) -> None:
+def test_after_any_history_of_files_a_table_equals_one_whole_read(history: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         home = Path(folder)
         made = published(Folder(home / "files", home / "work"), {"t/z.csv": "k\n"})
@@ -271,7 +271,7 @@ OBJECTS = st.tuples(
 @example([{"a": (["k"], [['"x"']]), "b": (["k"], [["true"]])}, {"a": None}])
 @example([{"a": (["k"], [["1"]])}, {"b": (["k"], [["[1]"]])}, {"a": (["k"], [["{}"]])}, {"b": None}])
 @settings(max_examples=examples(2))
-def test_after_any_history_a_table_of_json_is_that_of_one_whole_read(history: list[dict[str, Any]]) -> None:
+def test_after_any_history_a_table_of_json_equals_one_whole_read(history: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         home = Path(folder)
         made = published(Folder(home / "files", home / "work"), {"t/z.jsonl": '{"k": null}\n'})
@@ -308,7 +308,7 @@ def forget(made: Published) -> None:
 @pytest.mark.parametrize(("key", "cursor"), [(["id"], None), (["id"], "at"), ([], "at")])
 @given(histories(ROWS))
 @settings(max_examples=examples(2))
-def test_an_increment_is_that_of_reading_all_files(
+def test_an_increment_equals_that_of_reading_all_files(
     key: list[str], cursor: str | None, history: list[dict[str, Any]]
 ) -> None:
     options = {"sync_strategy": "incremental", "primary_key": key, "cursor_column": cursor, "types": {"at": "BIGINT"}}

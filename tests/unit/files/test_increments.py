@@ -18,7 +18,7 @@ BY_CURSOR: dict[str, Any] = {"sync_strategy": "incremental", "cursor_column": "A
 BY_BOTH = {**BY_CURSOR, "primary_key": ["Id"]}
 
 
-def test_the_first_run_reads_everything_and_tells_how_far_it_reached(folder: Folder) -> None:
+def test_the_first_run_reads_everything_and_reports_its_cursor(folder: Folder) -> None:
     folder.write("t.csv", "Id,At\n1,2024-01-02\n2,2024-01-10\n3,\n")
     extracted = folder.extract("t", **BY_BOTH)
     assert extracted.cursor == "2024-01-10"
@@ -26,9 +26,7 @@ def test_the_first_run_reads_everything_and_tells_how_far_it_reached(folder: Fol
 
 
 @pytest.mark.parametrize("options", [BY_CURSOR, BY_BOTH])
-def test_later_runs_read_what_is_not_before_the_cursor_and_count_the_rest(
-    folder: Folder, options: dict[str, Any]
-) -> None:
+def test_later_runs_read_rows_from_the_cursor_on_and_count_the_rest(folder: Folder, options: dict[str, Any]) -> None:
     folder.write("t.csv", "Id,At\n1,8\n1,9\n2,10\n3,11\n4,\n")
     extracted = folder.extract("t", since="10", **options)
     assert rows_of(extracted) == [(2, 10), (3, 11), (4, None)]
@@ -79,7 +77,9 @@ def test_a_cursor_of_any_type_of_parquet_is_compared_without_rounding(  # noqa: 
         ("1,2024-01-01\n", "2024-01-01"),
     ],
 )
-def test_only_values_with_a_place_in_the_order_are_reached(folder: Folder, content: str, reached: str | None) -> None:
+def test_values_without_a_place_in_the_order_do_not_become_the_cursor(
+    folder: Folder, content: str, reached: str | None
+) -> None:
     folder.write("t.csv", f"id,at\n{content}")
     options: dict[str, Any] = {"types": {"at": "double"}} if "nan" in content else {}
     assert folder.extract("t", **BY_CURSOR, **options).cursor == reached
@@ -112,7 +112,7 @@ def test_a_lag_that_does_not_fit_the_cursor_is_reported(folder: Folder, lag: str
         folder.rows("t", cursor_lag=lag, **BY_CURSOR)
 
 
-def test_without_news_the_cursor_stays(folder: Folder) -> None:
+def test_without_new_rows_the_cursor_stays(folder: Folder) -> None:
     folder.write("t.csv", "Id,At\n1,2024-01-01 10:00:00\n")
     extracted = folder.extract("t", since="2024-01-01 10:00:00", **BY_CURSOR)
     assert (len(rows_of(extracted)), extracted.cursor) == (1, "2024-01-01 10:00:00")
@@ -132,7 +132,7 @@ def test_types_do_not_depend_on_which_rows_are_new(folder: Folder) -> None:
     assert folder.extract("t", since="29999", **options).columns[1].type == "DOUBLE"
 
 
-def test_an_empty_file_is_no_news(folder: Folder) -> None:
+def test_an_empty_file_does_not_move_the_cursor(folder: Folder) -> None:
     folder.write("t.csv", "Id,At\n")
     extracted = folder.extract("t", since="5", **BY_CURSOR)
     assert (rows_of(extracted), extracted.cursor) == ([], "5")
@@ -165,7 +165,7 @@ def test_a_text_cursor_can_be_requested(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize(("at", "since"), [("2024-01-01", "17"), ("17", "2024-01-01"), ("17", "x"), ("17", "nan")])
-def test_a_cursor_that_can_not_be_compared_any_more_has_everything_read(folder: Folder, at: str, since: str) -> None:
+def test_a_cursor_that_can_no_longer_be_compared_causes_a_full_read(folder: Folder, at: str, since: str) -> None:
     folder.write("t.csv", f"id,at\n1,{at}\n")
     extracted = folder.extract("t", since=since, **BY_CURSOR)
     assert (len(rows_of(extracted)), extracted.cursor, extracted.is_whole) == (1, at, True)
@@ -216,7 +216,7 @@ def test_a_file_that_was_malformed_only_while_it_was_written_is_read_again(folde
     assert rows_of(connector.extract(table, None, into)) == [(22,)]
 
 
-def test_a_file_that_never_rests_is_reported(folder: Folder) -> None:
+def test_a_file_that_keeps_changing_is_reported(folder: Folder) -> None:
     connector, into = restless(folder, *(f"a\n{'2' * (n + 2)}\n" for n in range(ATTEMPTS)))
     (table,) = connector.tables()
     with pytest.raises(SourceError, match=r"changed during each of 3 attempts"):

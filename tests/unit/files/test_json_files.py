@@ -16,7 +16,7 @@ from tests.unit.files.folder import Folder
 from tests.unit.files.test_polluted_csv import extracted_by_a_child
 
 
-def test_members_are_columns_with_the_types_that_json_says(folder: Folder) -> None:
+def test_members_are_columns_with_the_types_of_json(folder: Folder) -> None:
     folder.write(
         "t.jsonl",
         '{"Id": 1, "zip": "007", "ok": true, "x": 1, "day": "2024-01-01", "tags": ["a"], "who": {"name": "n", "age": 1}}\n'
@@ -71,7 +71,7 @@ def test_members_are_columns_with_the_types_that_json_says(folder: Folder) -> No
         (['"x\\u0000y"', '"\\u010d"'], "VARCHAR", ["x\x00y", "\u010d"]),
     ],
 )
-def test_no_value_is_harmed(folder: Folder, values: list[str], type_name: str, expected: list[object]) -> None:
+def test_no_value_is_altered(folder: Folder, values: list[str], type_name: str, expected: list[object]) -> None:
     folder.write("t.jsonl", "".join(f'{{"a": {value}}}\n' for value in values))
     assert folder.types("t") == {"a": type_name}
     assert [row[0] for row in folder.rows("t")] == expected
@@ -82,13 +82,13 @@ def test_a_long_decimal_fits_a_configured_type_exactly(folder: Folder) -> None:
     assert folder.rows("t", types={"a": "decimal(38,2)"}) == [(Decimal("1234567890123456.78"),), (Decimal("1.50"),)]
 
 
-def test_numbers_and_texts_are_told_apart_wherever_a_block_of_the_file_ends(folder: Folder) -> None:
+def test_numbers_and_texts_are_distinguished_wherever_a_block_of_the_file_ends(folder: Folder) -> None:
     line = '{"a": 1234567890123456.78, "b": "' + "x, 1234567890123456.78" * 1_000 + '\\\\"}\n'
     folder.write("t.jsonl", line * 200)
     assert set(folder.rows("t")) == {("1234567890123456.78", "x, 1234567890123456.78" * 1_000 + "\\")}
 
 
-def test_a_member_that_comes_late_is_a_column(folder: Folder) -> None:
+def test_a_member_that_appears_late_becomes_a_column(folder: Folder) -> None:
     folder.write("t.jsonl", '{"a": 1}\n' * 30_000 + '{"a": "x", "b": 1}\n')
     assert folder.types("t") == {"a": "VARCHAR", "b": "BIGINT"}
     assert folder.rows("t")[-1] == ('"x"', 1)
@@ -163,7 +163,7 @@ def test_malformed_records_of_an_array_are_reported_by_line_and_reason(
 
 
 @pytest.mark.parametrize("size", [0, 1 << 20, (1 << 20) + 9])
-def test_an_array_is_checked_wherever_a_block_of_it_ends(folder: Folder, size: int) -> None:
+def test_an_array_is_checked_wherever_one_of_its_blocks_ends(folder: Folder, size: int) -> None:
     start = "[" + " " * max(size - 20, 0) + '{"a": "'
     folder.write("t.json", f'{start}{"x" * 40}"}},\n {{"a": "\\n"}},\n7]')
     with pytest.raises(SourceError, match=r"t\.json:3: element 3 of the array is not a JSON object"):
@@ -191,7 +191,7 @@ def test_configured_types_are_enforced(folder: Folder) -> None:
     assert folder.types("t", types={"b": "varchar"}) == {"a": "VARCHAR", "b": "VARCHAR"}
 
 
-def test_files_of_a_folder_are_united_by_name_in_their_order(folder: Folder) -> None:
+def test_columns_of_the_files_of_a_folder_are_matched_by_name_and_rows_keep_their_order(folder: Folder) -> None:
     folder.write("t/2.jsonl", '{"a": 3, "c": 1}\n')
     folder.write("t/1.jsonl.gz", gzip.compress(b'{"b": 1, "a": 1}\n{"a": 2}\n'))
     folder.write("t/3.json", '[{"a": 4}]')
@@ -200,7 +200,7 @@ def test_files_of_a_folder_are_united_by_name_in_their_order(folder: Folder) -> 
 
 @pytest.mark.parametrize("depth", [40, 100, 2_000, 20_000, 200_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
-def test_deep_nesting_is_text(folder: Folder, depth: int, opening: str, closing: str) -> None:
+def test_deeply_nested_values_become_text(folder: Folder, depth: int, opening: str, closing: str) -> None:
     nested = opening * depth + "1" + closing * depth
     folder.write("t.jsonl", f'{{"a": {nested}}}\n')
     assert (folder.types("t")["a"] == "VARCHAR") == (depth > 50)
@@ -208,7 +208,7 @@ def test_deep_nesting_is_text(folder: Folder, depth: int, opening: str, closing:
         assert folder.rows("t") == [(nested,)]
 
 
-def test_a_long_line_with_a_member_that_stands_twice_is_set_aside_in_the_time_of_reading_it(folder: Folder) -> None:
+def test_a_long_line_with_a_duplicate_member_is_set_aside_as_fast_as_it_is_read(folder: Folder) -> None:
     members = ",".join(f'"k{number}":1' for number in range(300_000))
     folder.write("t.jsonl", f'{{"a": 1}}\nnonsense\n{{{members},"k299999":2}}\n')
     began = time.process_time()
@@ -217,7 +217,7 @@ def test_a_long_line_with_a_member_that_stands_twice_is_set_aside_in_the_time_of
     assert time.process_time() - began < 20
 
 
-def test_a_line_with_a_nested_member_that_stands_twice_is_set_aside(folder: Folder) -> None:
+def test_a_line_with_a_duplicate_nested_member_is_set_aside(folder: Folder) -> None:
     folder.write("t.jsonl", '{"a": {"b": 1, "b": 2}}\n{"a": {"b": 3}}\n')
     assert folder.rows("t", on_error="collect") == [({"b": 3},)]
 
@@ -233,7 +233,7 @@ def test_hundreds_of_members_are_columns(folder: Folder) -> None:
     assert wanted == [second]
 
 
-def test_more_members_than_columns_are_reported(folder: Folder) -> None:
+def test_more_members_than_a_table_may_have_columns_are_reported(folder: Folder) -> None:
     folder.write(
         "t.jsonl", "".join(json.dumps({f"id{row}-{index}": 1 for index in range(101)}) + "\n" for row in range(100))
     )

@@ -59,12 +59,12 @@ def test_malformed_rows_are_set_aside_and_counted(folder: Folder) -> None:
     assert folder.rows("t", on_error="collect") == [(1, "2"), (10, "11"), (12, "x\ny"), (13, "14")]
 
 
-def test_nothing_is_set_aside_of_a_sound_file(folder: Folder) -> None:
+def test_nothing_of_a_well_formed_file_is_set_aside(folder: Folder) -> None:
     folder.write("t.csv", "a,b\n1,2\n")
     assert folder.extract("t", on_error="collect").rejected == 0
 
 
-def test_a_very_long_line_is_refused_in_little_memory(folder: Folder) -> None:
+def test_a_very_long_line_is_refused_without_taking_much_memory(folder: Folder) -> None:
     folder.write("t.csv", b"a,b\n1,2\n" + b"x" * 100_000_000 + b",3\n4,5\n")
     with pytest.raises(SourceError, match=r"t\.csv:3: is longer than 8 MiB"):
         folder.rows("t")

@@ -21,7 +21,7 @@ def make(path: Path, query: str) -> None:
         con.execute(f"copy ({query}) to '{path}' (format parquet)")
 
 
-def test_parquet_is_taken_as_it_is_with_portable_types(folder: Folder) -> None:
+def test_parquet_is_read_unchanged_with_portable_types(folder: Folder) -> None:
     make(
         folder.path / "t.parquet", "select 1::utinyint as \"Id No\", uuid() as u, {'x': 1::uinteger} as s, '007' as zip"
     )
@@ -34,7 +34,7 @@ def test_parquet_is_taken_as_it_is_with_portable_types(folder: Folder) -> None:
     ]
 
 
-def test_files_of_a_folder_are_united_by_name_in_their_order(folder: Folder) -> None:
+def test_columns_of_the_files_of_a_folder_are_matched_by_name_and_rows_keep_their_order(folder: Folder) -> None:
     make(folder.path / "t/2.parquet", "select 2 as a, 'x' as b")
     make(folder.path / "t/year=1/1.parquet", "select 3 as a")
     make(folder.path / "t/1.parquet", "select 1.5::double as a")
@@ -57,7 +57,7 @@ def test_a_file_that_is_not_parquet_is_reported(folder: Folder, content: bytes, 
     assert str(folder.path) not in str(failure.value)
 
 
-def test_columns_with_one_name_are_reported(folder: Folder) -> None:
+def test_duplicate_column_names_are_reported(folder: Folder) -> None:
     make(folder.path / "t.parquet", 'select 1 as "a b", 2 as "a-b"')
     with pytest.raises(SourceError, match="'a b' and 'a-b' would both be called 'a_b'"):
         folder.rows("t")
@@ -91,7 +91,7 @@ def test_columns_of_any_name_are_read(folder: Folder) -> None:
     assert folder.rows("t") == [(0, 1, 2, 3, 4, 5, 6)]
 
 
-def test_columns_are_united_whatever_their_place_and_case(folder: Folder) -> None:
+def test_columns_are_matched_whatever_their_position_and_case(folder: Folder) -> None:
     name, city = "\u0418\u043c\u044f", "\u0413\u043e\u0440\u043e\u0434"
     make(folder.path / "t/1.parquet", f'select 1 as "{name}", 2 as "{city}"')
     make(folder.path / "t/2.parquet", f'select 3 as "{city}", 4 as "{name.lower()}"')
@@ -116,7 +116,7 @@ def test_columns_are_united_whatever_their_place_and_case(folder: Folder) -> Non
         ("t.csv.gz", gzip.compress(b"PK\x03\x04" + bytes(40), mtime=0), "a zip archive"),
     ],
 )
-def test_a_file_of_another_kind_is_refused_by_what_it_holds(
+def test_a_file_of_another_kind_is_recognized_by_its_content_and_refused(
     folder: Folder, name: str, content: bytes, held: str
 ) -> None:
     folder.write(name, content)
@@ -150,7 +150,7 @@ class Vanishing:
 
 
 @pytest.mark.parametrize("name", ["gone.parquet", "gone.csv", "gone.jsonl"])
-def test_a_file_that_vanishes_while_it_is_read_is_the_trouble_of_its_table(folder: Folder, name: str) -> None:
+def test_a_file_that_vanishes_while_it_is_read_fails_only_its_table(folder: Folder, name: str) -> None:
     gone = folder.write(name, "x\n1\n")
     folder.write("good.csv", "x\n1\n")
     connector = replace(folder.connector(), place=lambda path, roots: Vanishing(open_place(path, roots), gone))

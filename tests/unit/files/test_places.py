@@ -32,7 +32,7 @@ def root(tmp_path: Path) -> Path:
 ALL = ["a.csv", "b.csv", "orders/1.csv", "orders/2.csv", "orders/old/0.csv"]
 
 
-def test_a_folder_gives_its_files_by_name_without_hidden_ones(root: Path) -> None:
+def test_a_folder_lists_its_files_by_name_without_hidden_ones(root: Path) -> None:
     assert names(root, root) == ALL
     assert names(f"{root}/", root) == ALL
     assert names(root.as_uri(), root) == ALL
@@ -55,11 +55,11 @@ def test_a_folder_gives_its_files_by_name_without_hidden_ones(root: Path) -> Non
         ("*.parquet", []),
     ],
 )
-def test_a_glob_gives_what_it_matches(root: Path, pattern: str, expected: list[str]) -> None:
+def test_a_glob_lists_the_files_that_it_matches(root: Path, pattern: str, expected: list[str]) -> None:
     assert names(f"{root}/{pattern}", root) == expected
 
 
-def test_names_match_globs_part_by_part() -> None:
+def test_paths_match_globs_part_by_part() -> None:
     assert matches("a/**/c", "a/c")
     assert matches("a/**/c", "a/b/b/c")
     assert not matches("a/*/c", "a/c")
@@ -108,12 +108,12 @@ def test_an_invalid_path_is_refused(root: Path, path: str) -> None:
     "path",
     ["orders", "./orders", "orders/", "sources/orders", "./sources/orders", "/sources/orders", "{root}/orders"],
 )
-def test_a_folder_is_named_alike_wherever_its_root_is(root: Path, path: str) -> None:
+def test_a_folder_has_the_same_name_wherever_its_root_is(root: Path, path: str) -> None:
     assert names(path.format(root=root), root) == ["1.csv", "2.csv", "old/0.csv"]
     assert names(path.format(root=root) + "/*.csv", root.parent / "rooted", root) == ["1.csv", "2.csv"]
 
 
-def test_a_folder_that_is_called_sources_is_itself(root: Path) -> None:
+def test_a_sub_folder_called_sources_takes_precedence_over_the_root(root: Path) -> None:
     assert names("sources", root) == names("/sources/", root) == ALL
     (root / "sources" / "orders").mkdir(parents=True)
     (root / "sources" / "orders" / "x.csv").write_text("a\n1\n")
@@ -122,7 +122,7 @@ def test_a_folder_that_is_called_sources_is_itself(root: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["nothing", "sources/nothing", "/sources/nothing", "/sources/../secret", "s/*.csv"])
-def test_a_relative_path_that_leads_nowhere_names_where_it_was_looked_for(root: Path, path: str) -> None:
+def test_the_error_about_a_relative_path_names_where_it_was_looked_for(root: Path, path: str) -> None:
     with pytest.raises(SourceError, match=r"no such file or folder \(/.*\)|SOURCE_ROOTS"):
         names(path, root)
 
@@ -159,7 +159,7 @@ def test_a_folder_that_is_a_link_is_read_where_it_leads(root: Path, tmp_path: Pa
         names(root / "out", root)
 
 
-def test_unreadable_files_have_problems_of_their_own(root: Path) -> None:
+def test_each_unreadable_file_is_its_own_problem(root: Path) -> None:
     os.mkfifo(root / "pipe.csv")
     (root / "broken.csv").symlink_to(root / "gone.csv")
     (root / "circle.csv").symlink_to(root / "circle.csv")
@@ -208,6 +208,6 @@ def test_a_file_that_became_a_link_meanwhile_is_not_followed(root: Path, tmp_pat
         place.local(file, tmp_path)
 
 
-def test_a_missing_permission_is_reported_with_the_way_to_give_it() -> None:
+def test_a_missing_permission_is_reported_with_the_way_to_grant_it() -> None:
     assert "chmod -R a+rX" in why(PermissionError(13, "Permission denied"))
     assert why(IsADirectoryError(21, "Is a directory")) == "Is a directory"

@@ -156,7 +156,7 @@ def test_a_value_behind_the_last_column_is_never_dropped_whatever_stands_for_nul
         folder.rows("t", nullstr="NA")
 
 
-def test_names_that_were_numbered_keep_their_originals_in_order(folder: Folder) -> None:
+def test_numbered_names_keep_their_originals_in_order(folder: Folder) -> None:
     folder.write("t.csv", "a,a,a_2,A\n1,2,3,4\n")
     names = [column.name for column in folder.extract("t", rename_duplicates=True).columns]
     assert names == ["a", "a_3", "a_2", "a_4"]
@@ -169,7 +169,7 @@ def test_rows_with_two_readings_are_set_aside_with_their_lines(folder: Folder) -
     assert extracted.rejected == 3
 
 
-def test_a_compressed_page_is_reported_and_a_gzip_file_named_csv_too(folder: Folder) -> None:
+def test_a_compressed_web_page_and_a_gzip_file_named_csv_are_reported(folder: Folder) -> None:
     import gzip
 
     folder.write("t.csv.gz", gzip.compress(b"<html><body>no</body></html>"))
@@ -192,7 +192,7 @@ _fields = st.lists(st.sampled_from(["", "a", '"', '""', "x y", '5"', '"p, q"', "
 
 @settings(max_examples=examples(10), deadline=None)
 @given(rows=st.lists(_fields, min_size=1, max_size=3), end=st.sampled_from(["", ","]))
-def test_nothing_is_lost_or_moved_of_what_is_read(
+def test_no_value_that_is_read_is_lost_or_moved(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], end: str
 ) -> None:
     home = tmp_path_factory.mktemp("polluted")
@@ -285,7 +285,7 @@ def test_many_checked_columns_fit_into_the_usual_memory(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 3, 12])
-def test_groups_of_columns_make_one_file(tmp_path: Path, columns: int) -> None:
+def test_column_groups_are_written_to_one_file(tmp_path: Path, columns: int) -> None:
     with duckdb.connect() as con:
         everything = ", ".join(
             f"case when i % 7 <> 0 then i * {n} end as n{n}, 'v' || (i % {n + 1}) as t{n}, [i, {n}] as l{n}"

@@ -2,14 +2,19 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from analyst.contract.extraction import Extraction
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.examples import examples
 from tests.unit.files.folder import Folder
 from tests.unit.files.published import NOW, SOURCE, Published
 
@@ -60,7 +65,7 @@ def test_late_rows_are_read_within_the_lag_and_counted_beyond_it(published: Publ
     assert published.state().cursor == "2024-01-11"
 
 
-def test_a_key_that_widens_to_text_has_its_rows_read_again(published: Published) -> None:
+def test_a_key_that_widens_to_text_causes_its_rows_to_be_read_again(published: Published) -> None:
     published.options = BY_KEY
     published.write("t.csv", "id,v\n1,a\n2.5,b\n")
     published.sync()
@@ -71,9 +76,7 @@ def test_a_key_that_widens_to_text_has_its_rows_read_again(published: Published)
 
 
 @pytest.mark.parametrize("options", [BY_KEY, {**BY_KEY, **BY_CURSOR}, BY_CURSOR])
-def test_cells_of_a_column_that_widens_are_as_the_source_has_them(
-    published: Published, options: dict[str, Any]
-) -> None:
+def test_cells_of_a_widened_column_equal_those_of_the_source(published: Published, options: dict[str, Any]) -> None:
     published.options = options
     published.write("t.csv", "id,at,v\n1,1,1.50\n2,2,1\n3,2,\n")
     published.sync()
@@ -89,7 +92,7 @@ def test_cells_of_a_column_that_widens_are_as_the_source_has_them(
 @pytest.mark.parametrize(
     ("gone", "kept"), [("12", "12"), ("1.50", None), ("true", None), ("2024/01/01", None), ("", None)]
 )
-def test_rows_that_the_source_has_no_more_stay_if_their_text_is_certain(
+def test_rows_that_the_source_no_longer_has_stay_if_their_text_is_certain(
     published: Published, options: dict[str, Any], gone: str, kept: str | None
 ) -> None:
     published.options = options
@@ -106,7 +109,7 @@ def test_rows_that_the_source_has_no_more_stay_if_their_text_is_certain(
     assert published.files() == before
 
 
-def test_a_number_that_no_longer_fits_beside_others_has_its_column_read_as_text(published: Published) -> None:
+def test_a_number_that_fits_no_type_of_the_others_turns_its_column_into_text(published: Published) -> None:
     published.options = BY_KEY
     published.write("t.csv", "id,v\n1,9007199254740993\n")
     published.sync()
@@ -146,7 +149,7 @@ def test_many_columns_whose_numbers_no_longer_fit_are_read_as_text_together(publ
         ([], "at,v\n1,7\n", "at,v\n1,007\n", [("1", "7"), ("1", "007")]),
     ],
 )
-def test_a_text_stands_for_a_published_whole_number_only_if_it_is_written_as_it(
+def test_a_text_equals_a_published_whole_number_only_in_its_canonical_form(
     published: Published, key: list[str], before: str, after: str, kept: list[tuple[str | None, ...]]
 ) -> None:
     published.options = {"sync_strategy": "incremental", "primary_key": key} if key else BY_CURSOR
@@ -157,7 +160,7 @@ def test_a_text_stands_for_a_published_whole_number_only_if_it_is_written_as_it(
     assert published.rows() == sorted(kept, key=str)
 
 
-def test_a_padded_number_does_not_stand_for_a_published_double(published: Published) -> None:
+def test_a_padded_number_does_not_equal_a_published_double(published: Published) -> None:
     published.options = BY_KEY
     published.write("t.csv", "id,v\n7,a\n2.5,b\n")
     published.sync()
@@ -167,7 +170,7 @@ def test_a_padded_number_does_not_stand_for_a_published_double(published: Publis
 
 
 @pytest.mark.parametrize(("name", "late"), [("t/a.csv", "at,v\n1,a\n3,late\n5,b\n"), ("t/late.csv", "at,v\n3,late\n")])
-def test_late_rows_are_counted_though_nothing_new_came(published: Published, name: str, late: str) -> None:
+def test_late_rows_are_counted_even_without_new_rows(published: Published, name: str, late: str) -> None:
     published.write("t/a.csv", "at,v\n1,a\n5,b\n")
     published.sync()
     published.write(name, late)
@@ -177,7 +180,7 @@ def test_late_rows_are_counted_though_nothing_new_came(published: Published, nam
     assert "empty" not in (result.note or "")
 
 
-def test_rows_before_the_cursor_are_never_called_nothing(published: Published) -> None:
+def test_an_increment_of_late_rows_alone_is_not_reported_as_empty(published: Published) -> None:
     published.write("t.csv", "at,v\n1,a\n5,b\n")
     published.sync()
     published.write("t.csv", "at,v\n3,late\n")
@@ -185,7 +188,7 @@ def test_rows_before_the_cursor_are_never_called_nothing(published: Published) -
 
 
 @pytest.mark.parametrize("cursor", [None, "at"])
-def test_keys_that_stand_in_several_rows_are_counted(published: Published, cursor: str | None) -> None:
+def test_duplicate_keys_are_counted(published: Published, cursor: str | None) -> None:
     published.options = {**BY_KEY, "cursor_column": cursor}
     published.write("t/a.csv", "id,at,v\n1,1,a\n2,1,b\n")
     published.write("t/b.csv", "id,at,v\n1,1,B\n")
@@ -209,7 +212,7 @@ def test_any_row_with_a_cursor_replaces_a_published_one_without(published: Publi
     assert published.sync().passed_over == 1
 
 
-def test_a_column_without_a_value_is_of_no_type_yet(published: Published) -> None:
+def test_a_column_without_values_has_no_type_yet(published: Published) -> None:
     published.write("t.csv", "id,at\n")
     published.sync()
     published.write("t.csv", "id,at\n1,\n")
@@ -228,6 +231,77 @@ def test_a_row_without_a_cursor_does_not_win_over_one_that_has_one(published: Pu
     assert published.rows() == [("1", "6.5", "A"), ("2", "5.5", "b"), ("3", None, "C")]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ({"primary_key": ["id"], "cursor_column": "at"}, {"primary_key": ["id"], "cursor_column": "rev"}, 3),
+        ({"primary_key": ["id"], "cursor_column": "rev"}, {"primary_key": ["id", "at"], "cursor_column": "rev"}, 4),
+        ({"primary_key": ["id"], "cursor_column": "rev"}, {"cursor_column": "rev"}, 4),
+        ({"cursor_column": "at"}, {"cursor_column": "rev"}, 4),
+        ({"cursor_column": "at"}, {"primary_key": ["id"], "cursor_column": "rev"}, 3),
+    ],
+)
+def test_a_cursor_that_was_reached_by_another_key_or_column_does_not_hide_rows(
+    published: Published, before: dict[str, Any], after: dict[str, Any], kept: int
+) -> None:
+    published.options = {"sync_strategy": "incremental", **before}
+    published.write("t.csv", "id,at,rev\n1,100,1\n2,200,1\n1,150,2\n")
+    published.sync()
+    published.options = {"sync_strategy": "incremental", **after}
+    published.write("t.csv", "id,at,rev\n1,100,1\n2,200,1\n1,150,2\n3,50,3\n")
+    assert published.sync().rows == kept
+    assert published.state().cursor == "3"
+    published.write("t.csv", "id,at,rev\n1,100,1\n2,200,1\n1,150,2\n3,50,3\n4,60,3\n")
+    assert published.sync().passed_over == 3
+
+
+def test_rows_with_a_key_are_read_again_when_they_are_read_in_another_way(published: Published) -> None:
+    published.options = {**BY_KEY, "cursor_column": "at"}
+    published.write("t.csv", "id,at,v\n1,1,NA\n2,2,x\n")
+    published.sync()
+    assert published.sync(nullstr="NA").rows == 2
+    assert published.rows() == [("1", "1", None), ("2", "2", "x")]
+
+
+def test_a_cursor_that_was_reached_in_another_place_does_not_hide_rows(published: Published) -> None:
+    published.options = BY_CURSOR
+    published.write("old/t.csv", "id,at\n1,5\n")
+    published.write("new/t.csv", "id,at\n1,5\n2,3\n")
+    for name, rows in (("old", 1), ("new", 2)):
+        assert published.sync(path=str(published.folder.path / name)).rows == rows
+
+
+@pytest.mark.parametrize("key", [[], ["id"]])
+@pytest.mark.parametrize("name", ["t.jsonl", "t/{}.jsonl"])
+def test_texts_of_json_keep_the_form_in_which_they_were_published(
+    published: Published, name: str, key: list[str]
+) -> None:
+    published.options = {**BY_CURSOR, "primary_key": key}
+    rows, steps = (
+        list[str](),
+        [['"w"', '"1"'], ["1", "12.50", '{"z": 1}'], ['"y"'], ['{"z": 2}'], ["0.1234567890123456789"]],
+    )
+    for number, values in enumerate(steps):
+        rows += [f'{{"id": {len(rows) + n}, "at": {len(rows) + n}, "a": {value}}}' for n, value in enumerate(values)]
+        content = "\n".join(rows) if name == "t.jsonl" else "\n".join(rows[-len(values) :])
+        published.write(name.format(number), content + "\n")
+        published.sync()
+    texts = ["w", "1", "1", "12.5", '{"z":1}', "y", '{"z":2}', "0.1234567890123456789"]
+    assert published.ask("select a from t order by id") == [(text,) for text in texts]
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t/{}.jsonl"])
+def test_texts_of_json_stay_in_quotes_when_only_texts_are_left(published: Published, name: str) -> None:
+    for number, values in enumerate([['"w"', "1"], ['"x"'], ['{"z": 1}']]):
+        at = number * 10
+        rows = [f'{{"at": {at + n}, "a": {value}}}' for n, value in enumerate(values)]
+        published.write(name.format(number), "\n".join(rows) + "\n")
+        published.sync()
+        if number and name != "t.jsonl":
+            published.remove(name.format(number - 1))
+    assert published.ask('select a from t order by "at"') == [('"w"',), ("1",), ('"x"',), ('{"z":1}',)]
+
+
 def test_a_table_that_becomes_incremental_adds_only_what_it_lacks(published: Published) -> None:
     published.write("t.csv", "id,at\n1,1\n2,2\n")
     published.sync(sync_strategy="full_refresh")
@@ -236,7 +310,7 @@ def test_a_table_that_becomes_incremental_adds_only_what_it_lacks(published: Pub
     assert published.rows() == [("1", "1"), ("2", "2"), ("3", "3")]
 
 
-def test_a_table_whose_files_are_gone_is_named_until_they_are_back(published: Published) -> None:
+def test_a_table_whose_files_are_gone_is_reported_until_they_are_back(published: Published) -> None:
     published.options = {}
     published.write("t.csv", "id\n1\n")
     published.write("other.csv", "id\n1\n")
@@ -268,7 +342,7 @@ def test_a_table_whose_files_are_gone_is_named_until_they_are_back(published: Pu
         (BY_KEY, "id,at\n1,1\n", "id,at\n"),
     ],
 )
-def test_a_table_to_which_nothing_came_is_named_until_something_does(
+def test_a_table_without_new_rows_is_reported_until_it_has_some(
     published: Published, options: dict[str, Any], before: str, after: str
 ) -> None:
     published.options = options
@@ -287,7 +361,7 @@ def test_a_table_to_which_nothing_came_is_named_until_something_does(
     assert [table.notice for table in published.catalog().tables] == [None]
 
 
-def test_a_file_that_lost_most_of_its_rows_keeps_them_unless_it_is_read_in_another_way(published: Published) -> None:
+def test_a_file_that_lost_most_rows_keeps_them_unless_it_is_read_with_other_options(published: Published) -> None:
     published.options = {}
     rows = [f"{number},{'a' if number < 3 else 'b'}" for number in range(40)]
     published.write("t.csv", "\n".join(["id,kind", *rows]))
@@ -326,6 +400,62 @@ def test_rows_that_are_read_again_without_a_column_are_not_added_twice(published
     assert published.rows() == [("1", "a", "p"), ("2", "b", "q"), ("3", "d", None), (None, "c", "r")]
 
 
+COLUMNS = st.lists(st.sets(st.sampled_from("nm")), min_size=2, max_size=5)
+STEPS = st.lists(st.lists(st.tuples(st.integers(0, 2), *[st.sampled_from(["p", "q", ""])] * 2), max_size=2), max_size=5)
+
+
+@given(COLUMNS, STEPS)
+@example([{"n"}, set(), {"n"}], [[(0, "p", "")], [(1, "q", ""), (0, "q", "")]])  # returns
+@example([{"n"}, {"m"}], [[(0, "p", "q")], [(1, "", "q")]])  # another comes as it leaves
+@example([{"m"}, {"n"}, {"m"}], [[(0, "", ""), (1, "", "p")], [(1, "q", ""), (2, "", "q")]])
+@settings(max_examples=examples(2))
+def test_rows_without_a_key_are_added_once_whichever_columns_leave_and_return(
+    columns: list[set[str]], steps: list[list[tuple[int, str, str]]]
+) -> None:
+    with TemporaryDirectory() as folder:
+        published = Published(MemoryStore(), Folder(Path(folder) / "files", Path(folder) / "work"))
+        published.options = {**BY_CURSOR, "cursor_lag": "3"}
+        source, at, since = [{"at": "1", "v": "a", "n": "", "m": ""}], 1, 1
+        known: list[dict[str, str]] = [{}]
+        for number, present in enumerate(columns):
+            for step, n, m in steps[number] if number < len(steps) else []:
+                at += step
+                source.append({"at": str(at), "v": "b", "n": n, "m": m})
+                known.append({})
+            names = ["at", "v", *sorted(present)]
+            published.write(
+                "t.csv", "\n".join(",".join(row[name] for name in names) for row in [_HEADER, *source]) + "\n"
+            )
+            published.sync()
+            for row, seen in zip(source, known, strict=True):
+                if int(row["at"]) >= since - 3:
+                    seen.update({name: row[name] for name in present})
+            since = at
+        terms = ", ".join(name if name in published.types() else "null" for name in "nm")
+        rows = [
+            (int(row["at"]), row["v"], *(seen.get(name) or None for name in "nm"))
+            for row, seen in zip(source, known, strict=True)
+        ]
+        assert sorted(map(str, published.ask(f'select "at", v, {terms} from t'))) == sorted(map(str, rows))
+        assert published.delta() == sorted(file.path for file in published.files())
+
+
+_HEADER = {name: name for name in ("at", "v", "n", "m")}
+
+
+def test_rows_of_one_file_without_a_column_are_not_added_twice(published: Published) -> None:
+    published.options = {**BY_CURSOR, "cursor_lag": "10"}
+    published.write("t/a.csv", "at,v,n\n1,a,p\n2,b,\n")
+    published.write("t/b.csv", "at,v,n\n2,b,q\n")
+    published.sync()
+    published.write("t/a.csv", "at,v,n\n1,a,p\n2,b,\n3,c,r\n")
+    published.write("t/b.csv", "at,v,m\n2,b,s\n3,d,t\n")
+    published.sync()
+    assert [name for name, *_ in published.ask("describe t")] == ["at", "v", "n", "m"]
+    rows = [("1", "a", "p", None), ("2", "b", None, None), ("2", "b", "q", "s"), ("3", "c", "r", None)]
+    assert published.rows() == sorted([*rows, ("3", "d", None, "t")], key=str)
+
+
 def test_a_row_of_another_file_with_a_new_column_is_another_row(published: Published) -> None:
     published.options = BY_CURSOR
     published.write("t/a.csv", "at,v\n1,a\n2,b\n")
@@ -345,7 +475,7 @@ def test_a_new_column_leaves_the_files_whose_rows_are_not_read_again(published: 
     assert published.files("t")[:1] == before
 
 
-def test_a_full_refresh_that_loses_all_rows_says_that_there_are_none(published: Published) -> None:
+def test_a_full_refresh_that_loses_all_rows_reports_that_there_are_none(published: Published) -> None:
     published.options = {"allow_fewer": True}
     published.write("t.csv", "id,at\n1,1\n")
     published.sync()
@@ -353,7 +483,7 @@ def test_a_full_refresh_that_loses_all_rows_says_that_there_are_none(published: 
     assert (published.sync().note or "").startswith("its files contain no rows, rows were last seen")
 
 
-def test_without_a_cursor_no_rows_are_before_it(published: Published) -> None:
+def test_without_a_cursor_no_rows_are_counted_as_late(published: Published) -> None:
     published.options = BY_KEY
     published.write("t/a.csv", "id,at\n1,1\n")
     published.write("t/b.csv", "id,at\n2,2\n")
@@ -364,7 +494,7 @@ def test_without_a_cursor_no_rows_are_before_it(published: Published) -> None:
     assert "its increment was empty: its files changed, but no row is new or changed" in (result.note or "")
 
 
-def test_a_connector_that_lists_a_part_of_a_source_lets_the_others_be() -> None:
+def test_a_connector_that_lists_part_of_a_source_leaves_the_other_tables_alone() -> None:
     store = MemoryStore()
     for name in "ab":
         extraction = Extraction(store, "s", f"01J0000000000000000000000{name.upper()}", lambda: NOW, is_partial=True)
@@ -386,7 +516,7 @@ def test_a_table_with_a_key_is_sorted_by_it_or_by_the_columns_that_the_registry_
     assert published.ask("select id from t") == [(2,), (1,), (3,)]
 
 
-def test_columns_to_sort_by_need_a_key_and_have_to_be_there(published: Published) -> None:
+def test_columns_to_sort_by_must_exist_and_need_a_key(published: Published) -> None:
     published.write("t.csv", "id,day\n3,2024-01-01\n")
     assert "unless it is incremental and has a primary_key" in (published.run(cluster_by="day").tables[0].error or "")
     (result,) = published.run(**BY_KEY, cluster_by="week", cursor_column=None).tables

@@ -44,7 +44,7 @@ def texts(rows: int) -> str:
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_the_bytes_are_the_same_however_many_ranges_are_read_at_once(folder: Folder, ending: str) -> None:
-    folder.write("t.csv", texts(6_000).replace("\n", ending).rstrip())
+    folder.write("t.csv", texts(2_000).replace("\n", ending).rstrip())
     whole = rows_of(extract(folder, WHOLE))
     hashes = list[list[str]]()
     for threads in (1, 2, 4):
@@ -70,7 +70,7 @@ def test_a_range_is_copied_to_any_file_system(tmp_path: Path, other: Path | None
         assert not into.exists()
 
 
-def test_a_file_with_quotes_around_all_values_is_cut(folder: Folder) -> None:
+def test_a_file_with_quotes_around_all_values_is_read_in_ranges(folder: Folder) -> None:
     rows = "".join(f'"{n}","a\n""b"\n' for n in range(3_000))
     folder.write("t.csv", '"id","v"\n' + rows)
     extracted = extract(folder, SideBySide(2, 4_000))
@@ -78,7 +78,16 @@ def test_a_file_with_quotes_around_all_values_is_cut(folder: Folder) -> None:
     assert rows_of(extracted) == [(n, 'a\n"b') for n in range(3_000)]
 
 
-def test_a_type_is_widened_by_a_text_in_any_range(folder: Folder) -> None:
+def test_a_file_with_many_columns_of_fractions_and_booleans_is_cut(folder: Folder) -> None:
+    row = ["0.5", "true"] * 60
+    header = ",".join(f"c{number}" for number in range(120))
+    folder.write("t.csv", f"{header}\n" + f"{','.join(row)}\n" * 100)
+    extracted = extract(folder, SideBySide(2, 10_000))
+    assert len(extracted.files) > 3
+    assert rows_of(extracted) == [(0.5, True) * 60] * 100
+
+
+def test_a_text_in_any_range_widens_its_column(folder: Folder) -> None:
     rows = [f"{n}\n" for n in range(30_000)]
     rows[29_000] = "007\n"
     folder.write("t.csv", "id\n" + "".join(rows))
@@ -139,3 +148,22 @@ def test_a_file_is_only_cut_between_rows(pieces: list[str], cut_bytes: int) -> N
         places = [0, *found.cuts, len(data)]
         parts = [records(data[start:end]) for start, end in pairwise(places)]
         assert [record for part in parts for record in part] == records(data)
+
+
+HEADER = "a,bb"
+ROWS = st.lists(st.sampled_from(["a,b", HEADER, "a,bb,", "x,", ",", "\ufeffa", "1,2", '"a","bb"']), max_size=20)
+
+
+@given(ROWS, st.sampled_from(["\n", "\r\n"]), st.integers(4, 20), st.booleans(), st.booleans())
+@settings(max_examples=examples(100))
+def test_a_scan_finds_delimiters_at_line_ends_and_repeated_headers_in_any_piece(
+    rows: list[str], end: str, piece: int, is_marked: bool, is_ended: bool
+) -> None:
+    text = end.join([HEADER, *rows]) + (end if is_ended else "")
+    with TemporaryDirectory() as home:
+        path = Path(home) / "t.csv"
+        path.write_text("\ufeff" * is_marked + text, encoding="utf-8", newline="")
+        found = survey(path, "none", "t.csv", lines={HEADER, '"a","bb"'}, cut_bytes=piece)
+    assert found.is_regular
+    assert found.ends_in_delimiter == any(row.endswith(",") for row in rows)
+    assert found.repeats >= any(row.startswith((HEADER, '"a","bb"')) for row in rows)  # a suspicion more does no harm

@@ -41,7 +41,7 @@ def parsed(content: bytes, grammar: Grammar | None = None) -> list[tuple[int, tu
         (b"a\x00b\n", [(1, ("a\x00b",))]),
     ],
 )
-def test_records_are_read_as_rfc_4180_has_them(content: bytes, expected: list[tuple[int, tuple[str, ...]]]) -> None:
+def test_records_are_read_as_rfc_4180_defines_them(content: bytes, expected: list[tuple[int, tuple[str, ...]]]) -> None:
     assert parsed(content) == expected
 
 
@@ -63,24 +63,26 @@ def test_records_are_read_as_rfc_4180_has_them(content: bytes, expected: list[tu
         ),
     ],
 )
-def test_a_malformed_record_costs_the_line_it_begins_on(content: bytes, expected: list[tuple[int, object]]) -> None:
+def test_a_malformed_record_loses_only_the_line_on_which_it_begins(
+    content: bytes, expected: list[tuple[int, object]]
+) -> None:
     assert parsed(content) == expected
 
 
-def test_the_text_of_a_record_is_kept_as_it_stands() -> None:
+def test_the_text_of_a_record_is_kept_unchanged() -> None:
     assert [record.text for record in read(b'"a""b", "c" \r\n"x\r\ny",1\n')] == ['"a""b", "c" ', '"x\r\ny",1']
 
 
-def test_another_escape_and_no_quote_at_all() -> None:
+def test_the_escape_and_the_quote_can_be_changed_or_disabled() -> None:
     assert parsed(b'"a\\"b","c\\\\"\n', Grammar(escape="\\")) == [(1, ('a"b', "c\\"))]
     assert parsed(b'"a,b"\n', Grammar(quote="")) == [(1, ('"a', 'b"'))]
 
 
-def test_options_decide_what_can_be_read_in_two_ways() -> None:
+def test_options_decide_about_ambiguous_records() -> None:
     assert parsed(b'1,$64"Linen, Slim",x\n', Grammar(literal=True)) == [(1, ("1", '$64"Linen', ' Slim"', "x"))]
 
 
-def test_lines_that_are_no_data_are_passed_over_and_counted() -> None:
+def test_lines_that_are_not_data_are_skipped_and_counted() -> None:
     content = b'a title\n"open\n#c\n1,2\n# "x\n3,"#4\n#5"\n'
     assert parsed(content, Grammar(skip=2, comment="#")) == [(4, ("1", "2")), (6, ("3", "#4\n#5"))]
 
@@ -89,7 +91,7 @@ def test_a_delimiter_may_be_of_several_characters() -> None:
     assert parsed(b'a, "b, c", d,e\n', Grammar(", ")) == [(1, ("a", "b, c", "d,e"))]
 
 
-def test_a_record_that_is_too_long_is_passed_over() -> None:
+def test_a_record_that_is_too_long_is_skipped() -> None:
     content = b"a\n" + b"x" * 1000 + b"\nb\n" + "\u010d".encode() * 60 + b"\n" + b'"' + b"y\n" * 100 + b"c\n"
     found = parsed(content, Grammar(limit=100))
     assert found[:5] == [

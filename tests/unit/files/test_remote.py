@@ -51,7 +51,7 @@ def test_remote_files_are_listed_and_read_like_local_ones(memory: Any, tmp_path:
     assert memory.exists("/shop/a.csv")
 
 
-def test_a_remote_file_that_changed_has_another_mark(memory: Any) -> None:
+def test_a_changed_remote_file_has_another_mark(memory: Any) -> None:
     place = open_place("memory://shop", ["memory://shop"])
     file = place.files()[0]
     before = place.mark(file)
@@ -90,7 +90,7 @@ class Shares(AbstractFileSystem):  # type: ignore[misc]
         ]
 
 
-def test_a_folder_that_can_not_be_listed_is_reported_and_not_taken_for_an_empty_one() -> None:
+def test_a_folder_that_cannot_be_listed_is_reported_and_not_taken_for_an_empty_one() -> None:
     assert [file.name for file in RemotePlace(Shares(), "shares/a/open", None, "shares://a").files()] == ["b.csv"]
     with pytest.raises(SourceError, match="access denied"):
         RemotePlace(Shares(), "shares/a", None, "shares://a").files()
@@ -130,7 +130,7 @@ def test_a_bucket_of_a_cloud_is_read_with_the_installed_packages(cloud_folder: s
         open_place(f"{cloud_folder}/nothing", [cloud_folder]).files()
 
 
-def test_a_server_of_files_is_read_over_sftp(tmp_path: Path) -> None:
+def test_a_file_server_is_read_over_sftp(tmp_path: Path) -> None:
     (tmp_path / "served" / "shop").mkdir(parents=True)
     (tmp_path / "served" / "shop" / "orders.csv").write_text("id\n1\n2\n")
     with sftp.serving(tmp_path / "served") as port:
@@ -220,7 +220,7 @@ def test_a_file_on_the_web_is_read(web: Web, tmp_path: Path) -> None:
     assert {host.split(":")[0] for _method, _path, host in web.asked} == {"localhost"}
 
 
-def test_its_etag_shows_whether_it_changed(web: Web) -> None:
+def test_the_etag_of_a_file_on_the_web_shows_whether_it_changed(web: Web) -> None:
     before = reading(web).plan()[0].fingerprint
     assert reading(web).plan()[0].fingerprint == before
     web.headers = {"ETag": '"2"'}
@@ -230,7 +230,7 @@ def test_its_etag_shows_whether_it_changed(web: Web) -> None:
         reading(web).plan()
 
 
-def test_an_answer_that_ends_early_is_no_file(web: Web, tmp_path: Path) -> None:
+def test_a_response_that_ends_early_is_not_taken_for_a_file(web: Web, tmp_path: Path) -> None:
     web.claimed = 100
     made = reading(web)
     (table,) = made.tables()
@@ -291,12 +291,12 @@ def test_public_addresses_are_distinguished_from_private_ones(address: str, publ
         "http:///data/x.csv",
     ],
 )
-def test_a_url_that_is_under_no_root_is_refused(url: str) -> None:
+def test_a_url_outside_the_roots_is_refused(url: str) -> None:
     with pytest.raises(SourceError, match=r"SOURCE_ROOTS|no address of a file"):
         open_place(url, ["http://example.com/data"])
 
 
-def test_a_server_that_is_not_there_may_come_back() -> None:
+def test_an_unreachable_server_is_a_temporary_error() -> None:
     place = WebPlace("http://localhost:1/x.csv", allowed=lambda _address: True)
     with pytest.raises(UnavailableError, match="can't be read now"):
         place.files()

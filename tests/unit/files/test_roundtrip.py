@@ -129,7 +129,7 @@ _scraps = st.lists(
 
 @settings(max_examples=examples(25), deadline=None)
 @given(_scraps, st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
-def test_scraps_are_read_as_the_strict_reader_has_them_or_refused(scraps: str, end: str, collect: bool) -> None:
+def test_fragments_are_read_like_the_strict_reader_or_refused(scraps: str, end: str, collect: bool) -> None:
     content = f"h0,h1{end}{scraps}"
     records = [record for record in Grammar().records(io.StringIO(content, newline="")) if record.text][1:]
     sound = [r.values for r in records if not r.problem and len(r.values) == 2]

@@ -26,7 +26,7 @@ def planned(
     }
 
 
-def test_a_file_is_a_table_by_its_name_without_its_endings() -> None:
+def test_a_file_becomes_a_table_named_without_its_extensions() -> None:
     found = planned(
         "Orders 2024.CSV", "b.tsv", "c.csv.gz", "d.jsonl.zst", "e.ndjson", "f.json", "g.parquet", "h.v1.csv"
     )
@@ -57,21 +57,21 @@ def test_hidden_files_are_tables_only_if_they_are_named() -> None:
     assert set(planned("_a.csv", path="/x/_a.csv")) == {"_a"}
 
 
-def test_a_sub_folder_is_one_table_of_its_files_in_order_of_their_names() -> None:
+def test_a_sub_folder_becomes_one_table_of_its_files_in_order_of_name() -> None:
     found = planned("orders/2.csv", "orders/10.csv.gz", "orders/b/1.csv", "other.csv")
     assert [item.name for item in found["orders"].files] == ["orders/10.csv.gz", "orders/2.csv", "orders/b/1.csv"]
     assert found["orders"].original == "orders"
     assert set(found) == {"orders", "other"}
 
 
-def test_files_that_would_become_one_table_are_named_both() -> None:
+def test_files_that_would_become_the_same_table_are_both_named() -> None:
     found = planned("Ab.csv", "ab.csv.gz", "c.csv", "c/1.csv", "d.csv")
     assert "'Ab.csv' and 'ab.csv.gz' would both become the table 'ab'" in str(found["ab"].problem)
     assert "'c.csv' and 'c/' would both become the table 'c'" in str(found["c"].problem)
     assert found["d"].problem is None
 
 
-def test_a_folder_of_different_formats_is_no_table() -> None:
+def test_a_folder_of_mixed_formats_is_not_a_table() -> None:
     found = planned("a/1.csv", "a/2.parquet", "b/1.csv", "b/2.tsv.gz")
     assert "different formats, 'a/1.csv' and 'a/2.parquet'" in str(found["a"].problem)
     assert found["b"].problem is None
@@ -89,16 +89,16 @@ def test_excluded_files_are_ignored() -> None:
     assert set(planned("a.csv", "b.csv", tables={"a": {}}, excluded="a b")) == {"a"}
 
 
-def test_a_name_in_any_script_makes_a_table() -> None:
+def test_a_file_name_in_any_script_becomes_a_table_name() -> None:
     names = ["\u0417\u0430\u043a\u0430\u0437\u044b.csv", "\u65e5\u672c.csv", "\u65e5\u672c\u8a9e.csv", "#.csv"]
     assert set(planned(*names)) == {"zakazy", "table_cf2abf", "table_77710a", "number"}
 
 
-def test_a_file_that_no_name_can_be_made_of_keeps_its_own() -> None:
+def test_a_file_whose_name_cannot_be_converted_keeps_it() -> None:
     assert set(planned(" .csv", "a.csv")) == {"a", " .csv"}
 
 
-def test_a_table_keeps_the_name_that_letters_were_left_out_of() -> None:
+def test_a_table_keeps_a_name_from_which_letters_were_dropped() -> None:
     before = {"groe": "Gr\u00f6\u00dfe.csv", "other": "other.csv"}
     assert set(planned("Gr\u00f6\u00dfe.csv", sources=before, tables={"groe": {}})) == {"groe"}
     assert set(planned("Gr\u00f6\u00dfe.csv", sources={"groe": "gro-e.csv"}, tables={"groe": {}})) == {"grosse"}
@@ -110,7 +110,7 @@ def test_files_without_a_table_are_listed() -> None:
 
 
 @pytest.mark.parametrize("original", ["x" * 255 + ".csv", "a\nb\x1b[31m.csv", " a.csv ", "\U0001f600" * 60, "q\"'.csv"])
-def test_a_source_has_a_short_entry_in_the_registry(original: str) -> None:
+def test_any_file_name_can_be_the_source_of_a_registered_table(original: str) -> None:
     table = NewTable(id="s.t", source_table=source_table(original))
     assert table.source_table == source_table(original)
 

@@ -56,9 +56,10 @@ def check(published: Published) -> None:
     assert (table.rows, [file.path for file in table.files]) == (len(rows), [file.path for file in files])
 
 
+@pytest.mark.slow
 @given(st.lists(FOLDERS, min_size=1, max_size=4))
 @settings(max_examples=examples(4))
-def test_any_arrangement_of_equal_files_is_read_as_duckdb_reads_them(folders: list[dict[str, str]]) -> None:
+def test_any_arrangement_of_equal_files_is_read_as_duckdb_reads_it(folders: list[dict[str, str]]) -> None:
     with TemporaryDirectory() as home:
         files = Path(home) / "files"
         published = Published(MemoryStore(), Folder(files, Path(home) / "work"))
@@ -86,7 +87,7 @@ def test_equal_files_do_not_fail_the_other_tables_and_keep_their_objects(publish
     assert {file.path for file in published.files()} < {file.path for file in before} | {published.files()[2].path}
 
 
-def test_an_increment_that_equals_what_is_there_is_added(published: Published) -> None:
+def test_an_increment_equal_to_published_rows_is_added(published: Published) -> None:
     published.options = {"sync_strategy": "incremental", "cursor_column": "at"}
     published.write("t/a.csv", "x,at\n1,\n")
     published.sync()
@@ -96,6 +97,7 @@ def test_an_increment_that_equals_what_is_there_is_added(published: Published) -
     assert published.delta() == sorted(file.path for file in published.files())
 
 
+@pytest.mark.slow
 def test_compaction_and_a_laptop_keep_every_twin(published: Published, tmp_path: Path) -> None:
     published.options = {"sync_strategy": "incremental", "cursor_column": "at"}  # files of a full refresh stay apart
     one, other, twin = "x,at\n1,\n", "x;at\n3;\n", "x\tat\n1\t\n"
@@ -127,7 +129,7 @@ def mirrored(published: Published, root: Path, query: str) -> list[tuple[Any, ..
         return con.execute(query).fetchall()
 
 
-def test_a_connector_of_somebody_else_may_have_twins_too(quick_store: Store, tmp_path: Path) -> None:
+def test_a_third_party_connector_may_have_twins_too(quick_store: Store, tmp_path: Path) -> None:
     """Its files are copied to names of ours, each to one of its own, and again when they are known already."""
     for round_ in range(2):
         for name in "ab":

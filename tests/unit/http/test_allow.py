@@ -34,7 +34,7 @@ def test_callers_without_credentials_are_refused(
 
 @pytest.mark.parametrize("least", list(Role))
 @pytest.mark.parametrize("role", list(Role))
-def test_a_role_admits_callers_with_it_or_a_higher_one(
+def test_a_role_admits_callers_with_that_role_or_a_higher_one(
     serving: Serving, bearer: Bearer, least: Role, role: Role
 ) -> None:
     answer = serving(allowing(least)).get("/who", headers=bearer(f"da_{role}"))
@@ -49,7 +49,7 @@ def test_a_service_function_is_for_services_and_admins(
     assert serving(allowing(Allow.SERVICE)).get("/who", headers=bearer(token)).status_code == status
 
 
-def test_the_service_token_is_no_admin(serving: Serving, bearer: Bearer) -> None:
+def test_the_service_token_does_not_make_an_admin(serving: Serving, bearer: Bearer) -> None:
     assert serving(allowing(Role.ADMIN)).get("/who", headers=bearer(SERVICE_TOKEN)).status_code == 403
 
 

@@ -64,13 +64,13 @@ def file(serving: Serving, path: Path) -> Client:
     return serving(handing_out(path))
 
 
-def test_nothing_is_204(serving: Serving) -> None:
+def test_returning_nothing_is_answered_with_204(serving: Serving) -> None:
     answer = serving(nothing).get("/none")
     assert (answer.status_code, answer.data) == (204, b"")
     assert "Content-Type" not in answer.headers
 
 
-def test_a_model_has_the_status_of_its_function_or_of_its_answer(serving: Serving) -> None:
+def test_a_model_has_the_status_of_its_function_unless_the_answer_overrides_it(serving: Serving) -> None:
     client = serving(made, later)
     assert client.post("/made").status_code == 201
     answer = client.post("/later")
@@ -107,7 +107,7 @@ def test_a_client_with_the_newest_version_gets_304(serving: Serving, known: str,
     assert answer.headers["Cache-Control"] == "private, no-cache"
 
 
-def test_a_file_is_given_whole(file: Client) -> None:
+def test_a_file_is_served_whole(file: Client) -> None:
     answer = file.get("/file", buffered=True)
     assert (answer.status_code, answer.data) == (200, CONTENT)
     assert answer.headers["Accept-Ranges"] == "bytes"
@@ -122,7 +122,7 @@ def test_head_returns_the_size_of_a_file(file: Client) -> None:
 
 
 @given(st.integers(0, len(CONTENT) - 1), st.integers(0, 2 * len(CONTENT)))
-def test_a_range_is_that_part_of_the_file(start: int, length: int) -> None:
+def test_a_range_request_returns_that_part_of_the_file(start: int, length: int) -> None:
     answer = _FILE.get("/file", buffered=True, headers={"Range": f"bytes={start}-{start + length}"})
     part = CONTENT[start : start + length + 1]
     assert (answer.status_code, answer.data) == (206, part)
@@ -152,20 +152,20 @@ def test_anything_but_one_range_is_ignored(file: Client, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", [f"bytes={len(CONTENT)}-", "bytes=99999999999999999999-"])
-def test_a_range_outside_of_the_file_returns_its_size(file: Client, wanted: str) -> None:
+def test_a_range_outside_the_file_is_refused_with_its_size(file: Client, wanted: str) -> None:
     answer = file.get("/file", buffered=True, headers={"Range": wanted})
     assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(CONTENT)}")
     assert answer.content_type == "application/problem+json"
 
 
-def test_a_range_of_another_version_is_the_whole_file(file: Client) -> None:
+def test_a_range_of_another_version_returns_the_whole_file(file: Client) -> None:
     etag = file.get("/file", buffered=True).headers["ETag"]
     assert file.get("/file", buffered=True, headers={"Range": "bytes=0-1", "If-Range": etag}).status_code == 206
     assert file.get("/file", buffered=True, headers={"Range": "bytes=0-1", "If-Range": '"other"'}).status_code == 200
     assert file.get("/file", buffered=True, headers={"If-None-Match": etag}).status_code == 304
 
 
-def test_an_empty_file_is_given(serving: Serving, tmp_path: Path) -> None:
+def test_an_empty_file_is_served(serving: Serving, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     client = serving(handing_out(tmp_path / "empty"))
     answer = client.get("/file", buffered=True)
@@ -187,7 +187,7 @@ def test_a_file_that_is_gone_is_not_found(serving: Serving, tmp_path: Path) -> N
         ),
     ],
 )
-def test_a_filename_can_break_no_header(serving: Serving, path: Path, filename: str, shown: str) -> None:
+def test_a_filename_cannot_break_out_of_its_header(serving: Serving, path: Path, filename: str, shown: str) -> None:
     answer = serving(handing_out(path, filename)).get("/file", buffered=True)
     assert answer.headers["Content-Disposition"] == shown
     assert "Set-Cookie" not in answer.headers

@@ -32,7 +32,7 @@ def test_any_bytes_are_answered_or_refused(data: bytes) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
-def test_text_comes_through_unchanged(text: str) -> None:
+def test_text_is_passed_through_unchanged(text: str) -> None:
     answer = _CLIENT.put("/things/1", json={"name": "x", "note": text})
     if len(json.dumps({"name": "x", "note": text})) < 900:
         assert answer.json == {"got": {"id": 1, "name": "x", "note": text}}

@@ -19,7 +19,7 @@ def keep(who: Who, ctx: Context) -> Said:
     return Said(text=f"{who.name} {b''.join(blocks(ctx.request)).hex()}")
 
 
-def test_a_binary_body_is_the_functions_to_read(serving: Serving) -> None:
+def test_a_binary_body_is_read_by_the_function_itself(serving: Serving) -> None:
     answer = serving(keep).put("/kept/one", data=b"\x00\xff{", content_type="application/octet-stream")
     assert (answer.status_code, answer.json) == (200, {"text": "one 00ff7b"})
 
@@ -39,13 +39,13 @@ def test_a_binary_body_is_refused_like_any_other(
     assert serving(keep).put(path, data=data, headers=headers).status_code == status
 
 
-def test_a_binary_body_that_does_not_say_its_size_is_cut_at_the_limit(serving: Serving) -> None:
+def test_a_binary_body_of_undeclared_size_is_refused_at_the_limit(serving: Serving) -> None:
     chunked = {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
     sent = {"data": b"x" * 12, "content_type": "application/octet-stream", "environ_overrides": chunked}
     assert serving(keep).put("/kept/one", **sent).status_code == 413
 
 
-def test_a_binary_body_is_described() -> None:
+def test_a_binary_body_is_described_in_the_openapi_document() -> None:
     operation = build([keep.function])["paths"]["/kept/{name}"]["put"]
     assert list(operation["requestBody"]["content"]) == ["application/octet-stream"]
     assert [parameter["in"] for parameter in operation["parameters"]] == ["path"]

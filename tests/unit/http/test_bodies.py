@@ -57,7 +57,7 @@ def test_a_wrong_body_is_refused(client: Client, body: bytes, status: int) -> No
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json"), answer.text
 
 
-def test_nesting_is_refused_however_deep(serving: Serving) -> None:
+def test_excessive_nesting_is_refused_however_deep(serving: Serving) -> None:
     @function("PUT", "/deep/{id}", allow=Allow.ANYBODY)
     def deep(thing: Change, ctx: Context) -> None: ...
 
@@ -104,7 +104,7 @@ def test_a_body_over_the_limit_is_refused(client: Client) -> None:
     assert (answer.status_code, answer.get_json(force=True)["limit"]) == (413, 1000)
 
 
-def test_a_body_over_the_limit_is_refused_though_it_does_not_say_its_size(client: Client) -> None:
+def test_a_body_of_undeclared_size_is_refused_over_the_limit(client: Client) -> None:
     from io import BytesIO
 
     chunked = {"wsgi.input_terminated": True, "wsgi.input": BytesIO(b'{"name": "' + b"x" * 5000 + b'"}')}
@@ -127,7 +127,7 @@ def test_a_limit_may_be_larger_than_the_usual_one(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize("sent", [{}, {"json": {}}, {"data": b"", "content_type": "text/plain"}])
-def test_where_nothing_is_required_no_body_is(client: Client, sent: dict[str, Any]) -> None:
+def test_a_body_is_optional_if_none_of_its_fields_is_required(client: Client, sent: dict[str, Any]) -> None:
     assert client.post("/go", **sent).json == {"got": {}}
 
 
@@ -138,7 +138,7 @@ def test_a_body_with_a_query_is_refused(client: Client) -> None:
     ]
 
 
-def test_a_wrong_part_of_the_path_is_said_to_be_in_the_path(client: Client) -> None:
+def test_an_invalid_path_parameter_is_reported_as_part_of_the_path(client: Client) -> None:
     answer = client.put("/things/seven", json={"name": "x"})
     assert answer.get_json(force=True)["errors"] == [{"loc": ["path", "id"], "msg": "must be a valid integer"}]
 
@@ -150,7 +150,7 @@ def test_input_is_not_echoed(client: Client, body: dict[str, Any]) -> None:
     assert "hunter2" not in answer.text
 
 
-def test_a_problem_names_every_wrong_part_up_to_a_sane_number(client: Client) -> None:
+def test_a_problem_document_lists_invalid_fields_up_to_a_limit(client: Client) -> None:
     errors = client.put("/things/1", json={str(n): 1 for n in range(50)}).get_json(force=True)["errors"]
     assert len(errors) == 20
     name = "n" * 500

@@ -27,14 +27,14 @@ def raising(error: Exception) -> HttpFunction:
     return broken
 
 
-def test_the_decorated_thing_is_a_python_function_that_knows_its_description() -> None:
+def test_a_decorated_function_stays_callable_and_carries_its_description() -> None:
     served: object = hello
     assert inspect.isfunction(served)
     assert (hello.__name__, hello.__module__) == ("hello", "tests.unit.http.served")
     assert (hello.function.method, hello.function.path.text) == ("GET", "/hello/{name}")
 
 
-def test_a_function_is_answered_with_its_model(serving: Serving) -> None:
+def test_a_function_is_answered_with_the_json_of_its_model(serving: Serving) -> None:
     answer = serving(hello).get("/hello/world")
     assert (answer.status_code, answer.json, answer.content_type) == (200, {"text": "hello world"}, "application/json")
     assert answer.headers["Cache-Control"] == "no-store"
@@ -48,7 +48,7 @@ def test_head_is_get_without_the_body(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize(("proxies", "address"), [("0", "127.0.0.1"), ("1", "203.0.113.7"), ("2", "198.51.100.1")])
-def test_a_function_knows_the_origin_of_a_request(serving: Serving, proxies: str, address: str) -> None:
+def test_a_function_is_given_the_origin_of_the_request(serving: Serving, proxies: str, address: str) -> None:
     @function("GET", "/from", allow=Allow.ANYBODY)
     def origin(ctx: Context) -> Said:
         return Said(text=f"{ctx.client_kind} at {ctx.client_address}")
@@ -60,7 +60,7 @@ def test_a_function_knows_the_origin_of_a_request(serving: Serving, proxies: str
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
-def test_a_wrong_method_returns_the_right_ones(serving: Serving, method: str) -> None:
+def test_a_wrong_method_is_refused_with_the_allowed_ones(serving: Serving, method: str) -> None:
     answer = serving(hello).open("/hello/world", method=method)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
     assert answer.content_type == "application/problem+json"
@@ -77,7 +77,7 @@ def test_a_part_of_a_path_may_contain_any_character(serving: Serving) -> None:
     assert answer.json == {"text": "hello čas %?\n"}
 
 
-def test_functions_of_one_path_are_told_apart_by_their_methods(serving: Serving) -> None:
+def test_functions_with_the_same_path_are_distinguished_by_method(serving: Serving) -> None:
     @function("DELETE", "/hello/{someone}", allow=Allow.ANYBODY)
     def leave(who: "Someone", ctx: Context) -> None: ...
 
@@ -136,7 +136,7 @@ def test_every_function_is_healthy_without_settings() -> None:
         (UnavailableError("the bucket does not answer"), 503, "unavailable"),
     ],
 )
-def test_errors_for_the_caller_are_returned(serving: Serving, error: Exception, status: int, code: str) -> None:
+def test_errors_meant_for_the_caller_are_returned(serving: Serving, error: Exception, status: int, code: str) -> None:
     answer = serving(raising(error)).get("/broken")
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
     expected = {"type": "about:blank", "status": status, "code": code, "detail": str(error)}
@@ -164,7 +164,7 @@ def test_a_bug_is_logged_and_not_shown(serving: Serving, error: Exception, caplo
     assert record.exc_info[1] is error
 
 
-def test_an_answer_that_is_none_is_a_bug_too(serving: Serving) -> None:
+def test_returning_something_that_is_not_an_answer_is_a_bug_too(serving: Serving) -> None:
     @function("GET", "/odd", allow=Allow.ANYBODY)
     def odd(_ctx: Context) -> Any:
         return {"a": "dict"}
@@ -173,7 +173,7 @@ def test_an_answer_that_is_none_is_a_bug_too(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize(("given", "kept"), [("a-1_B.2", True), ("x" * 65, False), ("a b", False), ("á", False)])
-def test_a_sane_request_id_is_taken_over(serving: Serving, given: str, kept: bool) -> None:
+def test_a_valid_request_id_of_the_caller_is_kept(serving: Serving, given: str, kept: bool) -> None:
     answer = serving(hello).get("/hello/you", headers={"X-Request-Id": given})
     assert (answer.headers["X-Request-Id"] == given) is kept
     assert answer.headers["X-Request-Id"]

@@ -56,7 +56,7 @@ def test_inputs_that_the_schema_allows_fit_the_limit(sizes: dict[str, tuple[floa
     assert [name for name, (size, limit) in sizes.items() if limit < size < math.inf] == []
 
 
-def test_the_estimate_knows_bounds(sizes: dict[str, tuple[float, int]]) -> None:
+def test_the_estimate_respects_the_bounds_of_the_schema(sizes: dict[str, tuple[float, int]]) -> None:
     assert largest({"type": "string", "maxLength": 10}) == 122
     assert math.isinf(largest({"type": "string"}))
     assert {"POST /api/admin/config/check", "POST /extract/csv"} <= {

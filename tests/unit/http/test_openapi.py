@@ -98,7 +98,7 @@ def document() -> Json:
     return build(one.function for one in functions)
 
 
-def test_the_description_is_openapi(document: Json) -> None:
+def test_the_description_is_valid_openapi(document: Json) -> None:
     validate(json.loads(json.dumps(document)))
     assert document["openapi"] == "3.1.0"
 
@@ -109,7 +109,7 @@ def test_a_function_is_described_by_its_docstring_and_module(document: Json) -> 
     assert (operation["operationId"], operation["tags"]) == ("list_things", ["test_openapi"])
 
 
-def test_a_query_is_parameters_that_are_never_null(document: Json) -> None:
+def test_a_query_model_becomes_parameters_that_are_never_null(document: Json) -> None:
     q, limit, tags, kind, dashed = document["paths"]["/things"]["get"]["parameters"]
     no_nul = {"type": "string", "pattern": "^[^\\u0000]*$"}
     assert q == {"name": "q", "in": "query", "required": False, "schema": no_nul}
@@ -201,7 +201,7 @@ def test_callers_are_documented(document: Json) -> None:
     assert [paths["/things"]["get"]["x-allow"], paths["/things/{id}"]["put"]["x-allow"]] == ["viewer", "admin"]
 
 
-def test_functions_of_one_name_are_told_apart_by_their_modules() -> None:
+def test_functions_of_the_same_name_are_distinguished_by_module() -> None:
     def create(_ctx: Context) -> None:
         """Create."""
 

@@ -33,13 +33,13 @@ def test_an_invalid_template_is_refused(text: str) -> None:
         Template.parse(text)
 
 
-def test_openapi_knows_no_spanning_parts() -> None:
+def test_spanning_parts_are_plain_parameters_in_openapi() -> None:
     template = Template.parse("/files/{path:path}")
     assert template.text == "/files/{path}"
     assert template.spanning == {"path"}
 
 
-def test_templates_of_one_shape_match_the_same() -> None:
+def test_templates_of_the_same_shape_match_the_same_paths() -> None:
     assert Template.parse("/users/{id}").shape == Template.parse("/users/{user}").shape
     assert Template.parse("/users/{id}").shape != Template.parse("/users/{id:path}").shape
 
@@ -60,13 +60,13 @@ SEGMENTS = sorted({part for spec in ROUTES.functions for part in spec.path.shape
 
 
 @given(st.lists(st.sampled_from(SEGMENTS), max_size=6).map(lambda parts: "/".join(["", *parts])))
-def test_no_function_is_missed_because_of_how_a_path_begins(path: str) -> None:
+def test_every_function_that_matches_a_path_is_a_candidate(path: str) -> None:
     path = path.replace("{*}", "a/b").replace("{}", "a")
     every = [spec.name for spec in ROUTES.functions if spec.path.match(path) is not None]
     assert [spec.name for spec in ROUTES._candidates(path) if spec.path.match(path) is not None] == every
 
 
-def test_unknown_paths_take_no_memory() -> None:
+def test_unknown_paths_are_not_remembered() -> None:
     for number in range(1000):
         ROUTES._candidates(f"/unknown-{number}/unknown-{number}")
     assert len(ROUTES._starting) < 500

@@ -28,7 +28,7 @@ from werkzeug.test import Client
         ("X-Dashed=da", {"X-Dashed": "da"}),
     ],
 )
-def test_a_query_is_read_as_its_model_wants(client: Client, query: str, got: dict[str, Any]) -> None:
+def test_a_query_is_converted_to_the_types_of_its_model(client: Client, query: str, got: dict[str, Any]) -> None:
     answer = client.get("/search", query_string=query)
     assert answer.json == {"got": got}, answer.text
 
@@ -64,12 +64,12 @@ def test_a_query_is_read_as_its_model_wants(client: Client, query: str, got: dic
         ("__class__=1", "__class__"),
     ],
 )
-def test_a_wrong_query_is_refused_by_name(client: Client, query: str, loc: str) -> None:
+def test_a_wrong_parameter_is_refused_by_name(client: Client, query: str, loc: str) -> None:
     answer = client.get("/search", query_string=query)
     assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
     assert answer.get_json(force=True)["errors"][0]["loc"][:2] == ["query", loc]
 
 
 @pytest.mark.parametrize("query", ["q=%ff", "q=%00", "%00=1", "q=%ed%a0%80", "&".join("q=" for _ in range(1001))])
-def test_a_query_that_is_no_text_is_malformed(client: Client, query: str) -> None:
+def test_a_query_that_is_not_valid_text_is_malformed(client: Client, query: str) -> None:
     assert client.get("/search", query_string=query).status_code in {400, 422}

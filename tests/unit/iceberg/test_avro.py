@@ -44,13 +44,13 @@ def read(data: bytes) -> tuple[dict[str, str], list[Any]]:
 
 
 @given(st.lists(RECORDS, max_size=5))
-def test_records_survive(records: list[Any]) -> None:
+def test_records_survive_a_round_trip(records: list[Any]) -> None:
     metadata, found = read(container(SCHEMA, {"x": "\u010d"}, records))
     assert found == records
     assert metadata["x"] == "\u010d"
 
 
-def test_many_records_are_in_blocks() -> None:
+def test_many_records_are_written_in_blocks() -> None:
     records: list[Any] = [
         {"i": 1, "n": number, "t": "", "b": b"", "f": True, "o": None, "e": {}} for number in range(2500)
     ]
@@ -69,7 +69,7 @@ FILES = [
 ]
 
 
-def test_a_manifest_has_the_files_and_what_is_known_of_them() -> None:
+def test_a_manifest_lists_the_files_with_their_statistics() -> None:
     known = {
         FILES[0].path: {
             "nullCount": {"id": 1, "day": 0, "tags": 2, "gone": 0},
@@ -94,7 +94,7 @@ def test_a_manifest_has_the_files_and_what_is_known_of_them() -> None:
 
 
 @pytest.mark.parametrize("path", ["s3://iceberg-files/uuid/metadata/x.avro", None])
-def test_the_list_names_the_manifest_if_there_are_files(path: str | None) -> None:
+def test_the_manifest_list_names_the_manifest_if_there_are_files(path: str | None) -> None:
     metadata, listed = read(manifest_list(path, 123, FILES if path else [], Numbered(7, 3, 6)))
     assert (metadata["snapshot-id"], metadata["parent-snapshot-id"], metadata["sequence-number"]) == ("7", "6", "3")
     assert [

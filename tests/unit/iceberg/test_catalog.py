@@ -10,7 +10,7 @@ from analyst.catalog import CURRENT, Catalog, Column, Pointer, Table
 from analyst.http_client import HttpClient
 from analyst.iceberg.catalog import Iceberg, IcebergCatalog, NoSuchTableError, NotServedError
 from analyst.iceberg.schema import UnsupportedTypeError
-from analyst.sharing.statistics import FileStatistics
+from analyst.sharing.served_statistics import FileStatistics
 from analyst.snapshots import Snapshots
 from analyst.store import ABSENT
 from tests.doubles.memory_store import MemoryStore
@@ -35,7 +35,7 @@ def catalog() -> IcebergCatalog:
     return IcebergCatalog(Snapshots(store), AccessList(), admin, records, 24, NOW)
 
 
-def test_a_remote_table_is_not_listed_and_says_why(catalog: IcebergCatalog) -> None:
+def test_a_remote_table_is_not_listed_and_loading_it_explains_why(catalog: IcebergCatalog) -> None:
     assert [table.name for table in catalog.namespace("shop")] == ["empty", "odd"]
     with pytest.raises(NotServedError, match=r"'shop\.far'.*another database.*query it at the server"):
         catalog.table("shop", "far")
@@ -43,13 +43,13 @@ def test_a_remote_table_is_not_listed_and_says_why(catalog: IcebergCatalog) -> N
         catalog.table("shop", "further")
 
 
-def test_a_table_with_a_type_that_iceberg_has_not_is_listed_and_says_why(catalog: IcebergCatalog) -> None:
+def test_a_table_with_a_type_that_iceberg_lacks_is_listed_and_loading_it_explains_why(catalog: IcebergCatalog) -> None:
     table = catalog.table("shop", "odd")
     with pytest.raises(UnsupportedTypeError, match=r"'much' \(HUGEINT\).*cast them"):
         catalog.metadata(table, comment=None, columns=table, whole_history=True)
 
 
-def test_a_table_without_files_is_empty(catalog: IcebergCatalog) -> None:
+def test_a_table_without_files_has_no_rows(catalog: IcebergCatalog) -> None:
     table = catalog.table("shop", "empty")
     metadata, _place = catalog.metadata(table, comment="Nothing.", columns=table, whole_history=True)
     assert metadata["snapshots"][0]["summary"]["total-records"] == "0"

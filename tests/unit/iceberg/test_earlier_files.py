@@ -18,7 +18,7 @@ class History:
         yield from self.versions
 
 
-def test_files_that_do_not_exist_are_searched_once_for_each_snapshot() -> None:
+def test_missing_files_are_searched_once_per_snapshot() -> None:
     files, history = EarlierFiles(), History({"a": 1}, {"b": 2})
     assert [files.find("t", f"none-{number}", 7, history) for number in range(50)] == [None] * 50
     assert history.reads == 1
@@ -28,7 +28,7 @@ def test_files_that_do_not_exist_are_searched_once_for_each_snapshot() -> None:
     assert files.find("other", "a", 8, History()) is None
 
 
-def test_evicted_files_are_searched_again() -> None:
+def test_evicted_files_are_searched_for_again() -> None:
     files = EarlierFiles()
     history = History({str(number): number for number in range(file_endpoint._MOST_KNOWN + 10)})
     assert files.find("t", "none", 1, history) is None

@@ -8,7 +8,7 @@ import pytest
 
 from analyst.catalog import Column, File, Table
 from analyst.iceberg.metadata import Current, TableRecords, table_metadata
-from analyst.sharing.statistics import FileStatistics
+from analyst.sharing.served_statistics import FileStatistics
 from tests.doubles.memory_store import MemoryStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -57,7 +57,7 @@ def test_a_request_that_began_before_the_last_snapshot_leaves_the_log_in_order()
     assert made["snapshots"][-1]["summary"]["total-records"] == "2"
 
 
-def test_a_version_that_no_kept_snapshot_has_is_not_listed() -> None:
+def test_a_version_without_a_kept_snapshot_is_not_listed() -> None:
     store, long_ago = MemoryStore(), NOON - timedelta(days=5)
     loaded(process(store), 1, long_ago, [(long_ago, version(1))])
     history = [(NOON - timedelta(hours=hours), version(9 - hours)) for hours in range(3)]
@@ -67,7 +67,7 @@ def test_a_version_that_no_kept_snapshot_has_is_not_listed() -> None:
     assert "parent-snapshot-id" not in made["snapshots"][0]
 
 
-def test_a_version_that_was_replaced_within_the_time_is_listed() -> None:
+def test_a_version_replaced_within_the_retention_time_is_listed() -> None:
     store, long_ago = MemoryStore(), NOON - timedelta(days=5)
     loaded(process(store), 1, long_ago, [(long_ago, version(1))])
     made = loaded(process(store), 2, NOON, [(NOON, version(2)), (long_ago, version(1))])

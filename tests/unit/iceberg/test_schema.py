@@ -42,7 +42,7 @@ def type_of(kind: str) -> Any:
         ("TIMESTAMPTZ", "timestamptz"),
     ],
 )
-def test_simple_types(kind: str, wanted: str) -> None:
+def test_simple_types_are_converted(kind: str, wanted: str) -> None:
     assert type_of(kind) == wanted
     listed = type_of(f"{kind}[]")
     assert (listed["type"], listed["element"]) == ("list", wanted)
@@ -65,7 +65,7 @@ def test_other_types_are_reported_with_their_columns(kind: str) -> None:
     assert "'fine'" not in str(error.value)
 
 
-def test_nested_types_have_ids_in_every_place() -> None:
+def test_nested_types_have_ids_at_every_level() -> None:
     columns = [
         Column(name="s", type='STRUCT(a INTEGER, "b c" STRUCT("x""y" DATE)[])'),
         Column(name="m", type="MAP(VARCHAR, DECIMAL(4,1)[])"),
@@ -128,7 +128,7 @@ def test_a_name_keeps_its_id() -> None:
     assert [each["names"] for each in name_mapping(ids)] == [["a"], ["b"], ["c"]]
 
 
-def test_a_member_with_the_name_of_an_element_is_another_field() -> None:
+def test_a_member_named_element_is_not_taken_for_a_list_element() -> None:
     columns = [Column(name="a", type="STRUCT(element INTEGER)"), Column(name="a.element", type="INTEGER")]
     _fields, ids = schema_fields(columns, {})
     assert len(set(ids.values())) == len(ids) == 3
@@ -160,5 +160,5 @@ def test_descriptions_are_comments() -> None:
         ("long", None, None),
     ],
 )
-def test_values_of_statistics(kind: Any, value: Any, wanted: bytes | None) -> None:
+def test_bounds_are_encoded_by_type(kind: Any, value: Any, wanted: bytes | None) -> None:
     assert bound(kind, value) == wanted

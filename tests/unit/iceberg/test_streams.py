@@ -53,7 +53,7 @@ def test_closed_streams_no_longer_count(read: int) -> None:
     assert len(opened(streams, "ann")) == 6
 
 
-def test_streams_that_could_not_begin_do_not_count() -> None:
+def test_streams_that_failed_to_start_do_not_count() -> None:
     def fails(_key: str, _offset: int, _size: int) -> Iterator[bytes]:
         raise UnavailableError("gone")
 

@@ -47,7 +47,7 @@ def test_rows_come_in_the_order_of_the_files(read: Read) -> None:
     assert rows(found) == [(9, "x"), (9, "x"), (8, "x"), (8, "x"), (7, "x"), (7, "x")]
 
 
-def test_columns_are_united_by_name_and_get_names_that_all_readers_take(read: Read) -> None:
+def test_columns_are_matched_by_name_and_get_names_that_all_readers_accept(read: Read) -> None:
     found = read({"a": 'select 1 as "Order ID", \'x\' as "Čas"', "b": 'select 2 as "order id", true as "is-new"'})
     assert rows(found) == [(1, "x", None), (2, None, True)]
     assert {column.name: column.description for column in found.columns} == {
@@ -57,12 +57,12 @@ def test_columns_are_united_by_name_and_get_names_that_all_readers_take(read: Re
     }
 
 
-def test_types_become_portable_ones(read: Read) -> None:
+def test_types_become_portable(read: Read) -> None:
     found = read({"a": "select 1::utinyint as a, uuid() as b, timestamp_ns '2025-01-01 00:00:00.5' as c, 1.5 as d"})
     assert types(found) == {"a": "SMALLINT", "b": "VARCHAR", "c": "TIMESTAMP", "d": "DECIMAL(2,1)"}
 
 
-def test_a_folder_that_names_a_column_is_one(read: Read) -> None:
+def test_a_folder_that_names_a_column_becomes_one(read: Read) -> None:
     found = read({"month=2025-01/data.parquet": "select 1 as n", "month=007%20x/data.parquet": "select 2 as n"})
     assert rows(found) == [(1, "2025-01"), (2, "007 x")]
 
@@ -74,7 +74,7 @@ def test_a_column_of_the_file_overrides_one_of_its_path(read: Read) -> None:
     assert types(found) == {"day": "DATE", "n": "INTEGER"}
 
 
-def test_a_column_of_several_types_gets_one_that_fits_all(read: Read) -> None:
+def test_a_column_of_several_types_gets_a_type_that_fits_all(read: Read) -> None:
     found = read({"a": "select 1::bigint as n", "b": "select 1.5::double as n", "c": "select 2::bigint as n"})
     assert rows(found) == [(1.0,), (1.5,), (2.0,)]
 
@@ -92,13 +92,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-def test_files_that_are_not_one_table_are_refused(read: Read, reason: str) -> None:
+def test_files_that_do_not_form_one_table_are_refused(read: Read, reason: str) -> None:
     with pytest.raises(SourceError, match=reason.replace("(", r"\(")) as raised:
         read(REFUSED[reason])
     assert "odd=1" not in str(raised.value)
 
 
-def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
     with duckdb_files.connect() as con:
         reading = Reading(con, "t", tmp_path)
         path = reading.new_path()

@@ -24,7 +24,7 @@ HASHES = {
 
 
 @pytest.mark.parametrize("password_hash", HASHES)
-def test_only_passwords_that_can_be_checked_are_taken(take: Take, state: State, password_hash: str) -> None:
+def test_only_passwords_that_can_be_checked_are_imported(take: Take, state: State, password_hash: str) -> None:
     report = take(
         legacy.V2, f"insert into users (id, email, password_hash) values ('u', 'a@example.com', '{password_hash}')"
     )
@@ -51,7 +51,7 @@ def test_a_user_without_an_address_is_skipped_with_their_rows(take: Take, email:
     assert "user" not in report.taken
 
 
-def test_a_setting_of_a_table_that_can_not_be_used_is_left_out(take: Take, state: State) -> None:
+def test_a_setting_of_a_table_that_cannot_be_used_is_left_out(take: Take, state: State) -> None:
     report = take(
         legacy.V2,
         """insert into table_registry

@@ -50,7 +50,7 @@ PLACES: dict[str, tuple[list[OldTable], dict[str, str | None]]] = {
 
 
 @pytest.mark.parametrize("case", PLACES)
-def test_files_are_of_a_table(case: str) -> None:
+def test_each_file_is_assigned_to_a_table_or_reported(case: str) -> None:
     registry, expected = PLACES[case]
     combined = combine(registry, Description(), [found(path) for path in expected], Gathered())
     assert dict(zip(expected, (place.id for place in combined.places), strict=True)) == expected
@@ -111,7 +111,7 @@ name: Alone
 """.replace("\n", "\r\n")
 
 
-def test_a_description_is_read_out_of_its_blocks() -> None:
+def test_a_description_is_read_from_its_blocks() -> None:
     report = Gathered()
     read = read_description(DESCRIPTION, report)
     assert [(each.id, each.name, each.source_type, each.bucket, each.source_table) for each in read.tables] == [
@@ -144,7 +144,7 @@ def test_a_description_without_tables_has_none(text: str | None) -> None:
     assert read_description(text, Gathered()).tables == ()
 
 
-def test_a_description_fills_the_gaps_of_the_registry_and_no_more() -> None:
+def test_a_description_only_fills_gaps_of_the_registry() -> None:
     described = read_description(DESCRIPTION, Gathered())
     registry = [
         table("company", None, bucket="in.c-crm", source_table="company", sync_strategy="full_refresh"),
@@ -157,7 +157,7 @@ def test_a_description_fills_the_gaps_of_the_registry_and_no_more() -> None:
     assert [each.id for each in more] == ["project.web.visits"]
 
 
-def test_a_described_table_is_taken_where_there_is_parquet_of_it() -> None:
+def test_a_described_table_is_imported_if_it_has_parquet_files() -> None:
     report = Gathered()
     described = read_description(DESCRIPTION, Gathered())
     combined = combine([], described, [found(":crm/company"), found("files/plain")], report)

@@ -14,9 +14,11 @@ from tests.doubles.memory_store import MemoryStore
 from tests.unit.imports.conftest import PRIVATE, V3, VERSIONS, Take, altered, published, reasons, rows
 from tests.unit.state import legacy
 
+pytestmark = pytest.mark.slow
+
 
 @VERSIONS
-def test_taken_twice_is_taken_once(take: Take, store: MemoryStore, statements: tuple[str, ...]) -> None:
+def test_a_repeated_import_changes_nothing(take: Take, store: MemoryStore, statements: tuple[str, ...]) -> None:
     first = take(*statements)
     before = {entry.key: entry.version for entry in store.list("state/")}
     again = take(*statements)
@@ -47,7 +49,7 @@ def test_a_grant_finds_its_user_by_their_address(take: Take, state: State, actor
     }
 
 
-def test_an_id_that_is_somebody_elses_here_is_not_given_again(take: Take, state: State, actor: Actor) -> None:
+def test_an_id_that_another_user_has_here_is_not_reused(take: Take, state: State, actor: Actor) -> None:
     take(legacy.V2, "insert into users (id, email, role) values ('u1', 'ann@example.com', 'admin')")
     take(legacy.V2, "insert into users (id, email, role) values ('u1', 'bob@example.com', 'analyst')")
     with state.read() as db:
@@ -56,7 +58,7 @@ def test_an_id_that_is_somebody_elses_here_is_not_given_again(take: Take, state:
     assert actor
 
 
-def test_a_table_that_is_here_stays_as_it_is(take: Take, state: State, actor: Actor) -> None:
+def test_an_existing_table_is_not_changed(take: Take, state: State, actor: Actor) -> None:
     state.edit(lambda db: create_source(db, actor, NewSource(name="keboola", type="keboola"), {}))
     new = NewTable(id="keboola.orders", bucket="in.c-main", description="Ours", is_public=False)
     ours = state.edit(lambda db: register(db, actor, new, {}, public=False))
@@ -119,7 +121,7 @@ def test_later_rows_are_imported_by_the_next_import(take: Take, state: State) ->
     assert grant.table == "keboola.new"
 
 
-def test_a_grant_that_is_here_is_not_made_twice(take: Take, state: State, actor: Actor) -> None:
+def test_an_existing_grant_is_not_duplicated(take: Take, state: State, actor: Actor) -> None:
     take(*V3[:-1], legacy.TABLES.partition("insert into dataset_permissions")[0])
     new = NewPermission(user="bob@example.com", table="keboola.orders")
     state.edit(lambda db: create_permission(db, actor, new))

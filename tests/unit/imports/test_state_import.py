@@ -96,7 +96,7 @@ def test_a_permission_on_an_unregistered_table_is_kept(take: Take, store: Memory
     assert "jira.issues" not in published(store).readable(Caller("u-eve", None, Role.ANALYST))
 
 
-def test_nothing_of_an_empty_system_is_taken(take: Take, store: MemoryStore) -> None:
+def test_nothing_is_imported_from_an_empty_system(take: Take, store: MemoryStore) -> None:
     assert take(old=old_system()).taken == {}
     assert store.read(CURRENT) is None
 

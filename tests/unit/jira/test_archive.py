@@ -30,7 +30,7 @@ def keys(archive: Archive) -> list[str]:
 
 
 @given(bodies=st.lists(st.binary(max_size=50) | st.text(max_size=50).map(str.encode), max_size=5))
-def test_bodies_come_back_byte_for_byte(bodies: list[bytes]) -> None:
+def test_bodies_are_read_back_byte_for_byte(bodies: list[bytes]) -> None:
     events = [event(f"e{number}", body) for number, body in enumerate(bodies)]
     made = archive()
     made.put(Archived(one) for one in events)
@@ -53,7 +53,7 @@ def test_an_event_stored_twice_is_read_once() -> None:
     assert len(list(made.events([]))) == 1
 
 
-def test_an_hour_that_is_over_is_gathered_and_nothing_of_it_is_lost() -> None:
+def test_a_past_hour_is_gathered_without_losing_an_event() -> None:
     made = archive()
     for number in range(5):
         made.put([Archived(event(f"e{number}")), Archived(event(f"late{number}", at=NOON + HOUR))])
@@ -130,7 +130,7 @@ def test_events_merged_during_a_read_are_still_read() -> None:
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_object_is_gathered_with_no_other_and_may_be_put_back(how: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_object_is_not_gathered_and_can_be_restored(how: Callable[[bytes], bytes]) -> None:
     made = archive()
     for number in range(4):
         made.put([Archived(event(f"e{number}"))])

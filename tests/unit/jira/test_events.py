@@ -76,7 +76,7 @@ def test_data_center_reports_deletions_in_updates_of_the_issue(kind: str, member
     assert count(state) == {"issues": 1}
 
 
-def test_a_link_is_a_fact_of_both_issues() -> None:
+def test_a_link_belongs_to_both_issues() -> None:
     made = {
         state.issue_id: rows(state, TransformOptions(), Report())["issuelinks"]
         for state in read(body("issuelink_created", issueLink=LINK)).facts
@@ -89,7 +89,7 @@ def test_a_link_is_a_fact_of_both_issues() -> None:
     }
 
 
-def test_a_deleted_link_is_deleted_of_both_issues() -> None:
+def test_a_deleted_link_is_removed_from_both_issues() -> None:
     created, deleted = (read(body(name, issueLink=LINK)) for name in ("issuelink_created", "issuelink_deleted"))
     for one, other in zip(created.facts, deleted.facts, strict=True):
         assert count(one) == {"issuelinks": 1}
@@ -116,7 +116,7 @@ def test_a_deleted_link_is_deleted_of_both_issues() -> None:
         ("issue_property_set", {"property": {"key": "k"}}),
     ],
 )
-def test_an_event_of_no_issue_is_set_aside_with_the_reason(name: str, members: dict[str, Any]) -> None:
+def test_an_event_without_an_issue_is_set_aside_with_the_reason(name: str, members: dict[str, Any]) -> None:
     found = read_event(body(name, **members))
     assert isinstance(found, SetAside)
     assert found.name == name.removeprefix("jira:")
@@ -177,12 +177,12 @@ def test_unreadable_members_are_reported_beside_readable_ones() -> None:
         (10**18, None),
     ],
 )
-def test_the_time_of_an_event_is_read_as_relays_write_it_too(timestamp: Any, expected: str | None) -> None:
+def test_the_time_of_an_event_may_have_the_format_of_a_relay(timestamp: Any, expected: str | None) -> None:
     found = read_event(json.dumps({"timestamp": timestamp, "webhookEvent": "comment_deleted"}).encode())
     assert found.at == (None if expected is None else datetime.fromisoformat(expected))
 
 
-def test_a_deletion_that_does_not_say_when_is_one() -> None:
+def test_a_deletion_without_a_time_counts() -> None:
     content = json.dumps({"webhookEvent": "jira:issue_deleted", "issue": issue()}).encode()
     state = fact(content)
     assert state.is_tombstone
@@ -193,7 +193,7 @@ def test_a_deletion_that_does_not_say_when_is_one() -> None:
     assert raw["deleted_at"] is None
 
 
-def test_a_body_without_its_event_is_an_update() -> None:
+def test_a_body_without_an_event_name_is_an_update() -> None:
     state = fact(json.dumps({"issue": issue()}).encode())
     assert count(state) == {"issues": 1}
 
@@ -206,7 +206,7 @@ def test_halves_of_surrogate_pairs_are_replaced() -> None:
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "9" * 400, str(2**64), str(-(2**63) - 1)])
-def test_numbers_that_json_has_no_room_for_do_no_harm(number: str) -> None:
+def test_numbers_outside_the_range_of_json_do_no_harm(number: str) -> None:
     content = body("jira:issue_updated", issue=issue(customfield_1="here")).replace(b'"here"', number.encode())
     state = fact(content)
     assert IssueState.from_json(state.to_json()) == state
@@ -222,7 +222,7 @@ def test_deep_nesting_is_cut_off() -> None:
     assert count(state) == {"issues": 1}
 
 
-def test_an_issue_without_an_id_is_known_by_its_address() -> None:
+def test_an_issue_without_an_id_is_identified_by_its_url() -> None:
     found = issue(1)
     del found["id"]
     event = read(body("jira:issue_updated", 1, issue=found))

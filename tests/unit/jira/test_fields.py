@@ -73,12 +73,12 @@ def test_a_column_that_cannot_be_filled_is_refused(fields: list[tuple[str, str, 
 @pytest.mark.parametrize(
     "field", [{"column": "c"}, {"field": "f", "column": "C c"}, {"field": "f", "column": "c", "type": "blob"}]
 )
-def test_a_field_that_is_configured_wrongly_is_refused(field: dict[str, str]) -> None:
+def test_an_invalid_field_configuration_is_refused(field: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         TransformOptions.of("", [field])
 
 
-def test_the_fingerprint_changes_with_what_rows_depend_on() -> None:
+def test_the_fingerprint_covers_everything_that_rows_depend_on() -> None:
     field = {"field": "Severity", "column": "severity", "type": "option"}
     one = TransformOptions.of("a.example", [field], CATALOGUE)
     assert one.fingerprint == TransformOptions.of("https://a.example/", [field], CATALOGUE).fingerprint

@@ -73,7 +73,7 @@ def bucket(tmp_path: Path) -> Bucket:
     return Bucket(tmp_path)
 
 
-def test_two_publishes_are_an_interval_apart_and_what_comes_meanwhile_is_in_the_second(bucket: Bucket) -> None:
+def test_two_publishes_are_an_interval_apart_and_the_second_has_later_events(bucket: Bucket) -> None:
     bucket.tell(1)
     assert bucket.fold(interval=15.0).counts == {"events": 1, "issues": 1}
     assert bucket.clock.slept == []  # nothing was published before

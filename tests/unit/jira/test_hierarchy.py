@@ -46,13 +46,15 @@ def row(catalogue: list[Any] | None = None, report: Report | None = None, **fiel
         ({"customfield_10014": "any text"}, None, None),
     ],
 )
-def test_parent_and_epic(fields: dict[str, Any], parent: str | None, epic: str | None) -> None:
+def test_parents_and_epics_are_read_from_all_their_fields(
+    fields: dict[str, Any], parent: str | None, epic: str | None
+) -> None:
     report = Report()
     found = row(report=report, **fields)
     assert (found["parent_key"], found["epic_key"], report.misshapen) == (parent, epic, {})
 
 
-def test_the_fields_of_jira_software_are_found_by_what_jira_says_of_them() -> None:
+def test_the_fields_of_jira_software_are_found_by_their_schema() -> None:
     fields: dict[str, Any] = {
         "customfield_20": "ABC-9",
         "customfield_10014": "ABC-1",
@@ -109,14 +111,12 @@ def cloud(id_: int, state: str) -> dict[str, Any]:
         ({"customfield_1": []}, (None, None, None, None)),
     ],
 )
-def test_the_sprint_is_the_active_else_the_next_else_the_last(
-    fields: dict[str, Any], expected: tuple[Any, ...]
-) -> None:
+def test_the_sprint_is_the_active_or_next_or_last_one(fields: dict[str, Any], expected: tuple[Any, ...]) -> None:
     found = row(**fields)
     assert tuple(found[name] for name in ("sprint", "sprint_id", "sprint_state", "sprints")) == expected
 
 
-def test_a_custom_field_replaces_a_column_of_its_name() -> None:
+def test_a_custom_field_replaces_a_column_of_the_same_name() -> None:
     configured = [{"field": "customfield_5", "column": "epic_key", "type": "number"}]
     options = TransformOptions.of("", configured)
     assert options.tables["issues"].types["epic_key"] == "DOUBLE"

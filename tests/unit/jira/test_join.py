@@ -130,7 +130,7 @@ def test_a_join_is_commutative_associative_and_idempotent(parts: list[list[bytes
 
 @settings(max_examples=examples(50))
 @given(histories, st.lists(_answers, min_size=1, max_size=3), st.data())
-def test_when_events_come_between_answers_of_rest_does_not_matter(
+def test_the_order_of_events_and_rest_answers_does_not_matter(
     events: list[bytes], answers: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     facts = [of_this_issue(content) for content in events]
@@ -148,7 +148,7 @@ def test_when_events_come_between_answers_of_rest_does_not_matter(
 
 @settings(max_examples=examples(40))
 @given(histories, st.one_of(st.none(), _answers), st.dictionaries(st.sampled_from("12"), st.sampled_from("ab")))
-def test_a_state_comes_back_from_its_bytes(
+def test_a_state_survives_serialization(
     events: list[bytes], fetched: dict[str, Any] | None, stored: dict[str, str]
 ) -> None:
     state = joined([of_this_issue(content) for content in events]).with_stored(stored)

@@ -54,7 +54,7 @@ def test_events_of_comments_keep_the_whole_issue_and_touch_their_comment() -> No
     assert rows_of(both)["comments"] == rows_of(whole)["comments"] + 1
 
 
-def test_all_bodies_in_any_order_come_to_the_same_states() -> None:
+def test_all_bodies_in_any_order_give_the_same_states() -> None:
     states: list[dict[str, IssueState]] = [{}, {}]
     for known, paths in zip(states, (WEBHOOKS, [*reversed(WEBHOOKS), *WEBHOOKS]), strict=True):
         for path in paths:
@@ -68,7 +68,7 @@ def test_all_bodies_in_any_order_come_to_the_same_states() -> None:
 
 
 @pytest.mark.parametrize("name", ["rest-issue.json", "rest-issue-rendered.json"])
-def test_answers_of_rest_are_taken(name: str) -> None:
+def test_rest_answers_are_accepted(name: str) -> None:
     document = json.loads((DATA / name).read_bytes())
     report = Report()
     made = rows_of(IssueState(str(document["id"])).fetched(document), report)

@@ -52,7 +52,7 @@ def known(*parts: Any, **fields: Any) -> IssueState:
         ({"properties": [{"key": "other", "value": {"internal": True}}, 7]}, False, (None, None, None)),
     ],
 )
-def test_a_restricted_comment_is_left_out_and_columns_say_for_whom_it_is(
+def test_a_restricted_comment_is_left_out_or_shown_with_its_restriction(
     members: dict[str, Any], is_left_out: bool, columns: tuple[Any, ...]
 ) -> None:
     state = known(comments=[comment(1), comment(2) | members])
@@ -64,7 +64,7 @@ def test_a_restricted_comment_is_left_out_and_columns_say_for_whom_it_is(
     assert made(state, ALL)["issues"][0]["comment_count"] == 2
 
 
-def test_an_internal_comment_of_a_webhook_is_nowhere_but_in_what_stays_at_the_server() -> None:
+def test_an_internal_comment_of_a_webhook_appears_only_in_server_only_tables() -> None:
     event = read_event(INTERNAL)
     assert isinstance(event, Event)
     (state,) = event.facts
@@ -74,7 +74,7 @@ def test_an_internal_comment_of_a_webhook_is_nowhere_but_in_what_stays_at_the_se
     assert made(state, ALL)["comments"][0]["body"] == "SECRET internal"
 
 
-def test_restricted_work_is_left_out_with_the_change_that_came_of_it() -> None:
+def test_restricted_work_logs_are_left_out_with_the_changes_they_caused() -> None:
     logged = {"field": "WorklogId", "fieldtype": "jira", "from": None, "to": "2", "toString": "2"}
     spent = {"field": "timespent", "fieldtype": "jira", "from": "0", "to": "3600"}
     state = known(
@@ -119,7 +119,7 @@ def test_files_that_only_restricted_comments_show_are_left_out(body: str) -> Non
     assert len(made(known(attachments=files, comments=[hidden, public]))["attachments"]) == 2
 
 
-def test_issues_with_a_security_level_say_so_and_can_be_left_out() -> None:
+def test_issues_with_a_security_level_are_marked_and_can_be_left_out() -> None:
     secured = known(security={"id": "10", "name": "Staff only"}, comments=[comment(1)], links=[link(3)])
     assert made(secured)["issues"][0]["security_level"] == "Staff only"
     left_out = Privacy(secured=False)
@@ -131,7 +131,7 @@ def test_issues_with_a_security_level_say_so_and_can_be_left_out() -> None:
     assert (len(made(partial)["issues"]), made(partial, left_out)["issues"]) == (1, [])
 
 
-def test_people_can_be_given_without_their_addresses() -> None:
+def test_people_can_be_shown_without_their_addresses() -> None:
     ann = {"accountId": "5b:ann", "emailAddress": "ann@a.example", "displayName": "ann@a.example"}
     server = {"name": "bob@a.example", "key": "JIRAUSER1", "emailAddress": "bob@a.example", "displayName": "Bob"}
     named = {"emailAddress": "eve@a.example", "displayName": "Eve"}

@@ -52,7 +52,7 @@ def custom(value: Any, *fields: dict[str, str], report: Report | None = None) ->
     return dict(row)
 
 
-def test_an_issue_is_one_row_with_what_its_fields_say() -> None:
+def test_an_issue_is_one_row_with_the_values_of_its_fields() -> None:
     report = Report()
     (row,) = made(IssueState(ISSUE_ID).fetched(WHOLE), report=report)["issues"]
     assert {name: value for name, value in row.items() if value is not None} == {
@@ -89,7 +89,7 @@ def test_an_issue_is_one_row_with_what_its_fields_say() -> None:
     assert report.misshapen == {}
 
 
-def test_things_of_an_issue_are_rows_of_their_tables() -> None:
+def test_parts_of_an_issue_are_rows_of_their_own_tables() -> None:
     found = made(IssueState(ISSUE_ID).fetched(WHOLE).with_stored({"7": "attachments/7"}))
     assert [(row["comment_id"], row["body"], row["body_raw"]) for row in found["comments"]] == [
         ("1", "one", "one"),
@@ -148,7 +148,7 @@ def test_every_table_is_sorted_by_columns_that_it_has_beginning_with_the_issue()
     assert [name for name, table in TABLES.items() if table.server_only] == ["raw_issues"]
 
 
-def test_where_no_address_is_configured_that_of_the_document_is_taken() -> None:
+def test_without_a_configured_address_that_of_the_document_is_used() -> None:
     document = answer(1) | {"self": f"https://jira.example/jira/rest/api/2/issue/{ISSUE_ID}"}
     (row,) = made(IssueState(ISSUE_ID).fetched(document), TransformOptions.of())["issues"]
     assert row["issue_url"] == "https://jira.example/jira/browse/ABC-12"
@@ -218,7 +218,7 @@ def test_fields_of_another_shape_are_null_and_counted_by_their_names() -> None:
     }
 
 
-def test_rows_of_any_size_are_inserted_alike() -> None:
+def test_rows_of_any_size_are_inserted_in_the_same_way() -> None:
     columns = {"id": "BIGINT", "text": "VARCHAR", "at": "TIMESTAMP WITH TIME ZONE", "is": "BOOLEAN", "told": "JSON"}
     small = (1, "x", "2026-03-01 12:00:00+00:00", True, {"a": [1]})
     large = (2, "y" * 300_000, None, False, "z" * 300_000)

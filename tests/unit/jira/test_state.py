@@ -21,7 +21,7 @@ def names(state: IssueState, kind: Any) -> list[str]:
     return list(state.things(kind))
 
 
-def test_an_issue_is_as_it_was_last_updated_whatever_came_last() -> None:
+def test_an_issue_has_the_values_of_its_latest_update_whatever_arrived_last() -> None:
     late, early = body("jira:issue_updated", 9, issue=issue(9)), body("jira:issue_updated", 5, issue=issue(5))
     state = joined(late, early)
     assert state.document is not None
@@ -36,13 +36,13 @@ def test_a_few_fields_do_not_overwrite_a_whole_issue() -> None:
         assert state.partial is None
 
 
-def test_a_few_fields_are_better_than_none() -> None:
+def test_a_partial_issue_is_used_if_there_is_no_whole_one() -> None:
     state = joined(body("comment_created", 9, issue=partial("Few"), comment=comment(1)))
     assert (state.key, state.created, state.month) == ("ABC-12", None, "unknown")
     assert len(made(state)["issues"]) == 1
 
 
-def test_fields_of_a_newer_event_are_laid_over_what_rest_answered() -> None:
+def test_fields_of_a_newer_event_override_the_rest_answer() -> None:
     state = IssueState(ISSUE_ID).fetched(answer(1, customfield_1="kept"))
     state = state.joined(fact(body("jira:issue_updated", 2, issue=issue(2))))
     assert state.document is not None
@@ -50,7 +50,7 @@ def test_fields_of_a_newer_event_are_laid_over_what_rest_answered() -> None:
     assert state.document["fields"]["customfield_1"] == "kept"
 
 
-def test_facts_of_a_response_are_not_stored_twice() -> None:
+def test_facts_of_an_answer_are_not_stored_twice() -> None:
     events = [
         body("jira:issue_updated", 2, issue=issue(2, attachment=[])),
         body("comment_created", 2, comment=comment(1, updated=2), issue=partial()),
@@ -65,7 +65,7 @@ def test_an_older_answer_does_not_replace_a_newer_one() -> None:
     assert state.document["fields"]["summary"] == "As of 5"
 
 
-def test_the_later_of_two_answers_of_the_same_time_counts() -> None:
+def test_the_later_of_two_answers_of_the_same_time_wins() -> None:
     state = IssueState(ISSUE_ID).fetched(answer(5, sla=2)).fetched(answer(5, sla=1))
     assert state.document is not None
     assert state.document["fields"]["sla"] == 1
@@ -82,7 +82,7 @@ def test_a_deleted_comment_does_not_come_back() -> None:
     assert names(state.fetched(answer(20, comments=[comment(1), comment(2)])), "comments") == ["2"]
 
 
-def test_a_comment_that_a_newer_complete_list_leaves_out_is_dead() -> None:
+def test_a_comment_missing_from_a_newer_complete_list_is_deleted() -> None:
     created = body("comment_created", 2, comment=comment(1, updated=2))
     all_of_them = issue(5, comment=bodies.page("comments", [comment(2)]))
     some_of_them = issue(5, comment=bodies.page("comments", [comment(2)], total=40))
@@ -91,13 +91,13 @@ def test_a_comment_that_a_newer_complete_list_leaves_out_is_dead() -> None:
     assert names(joined(created, body("jira:issue_updated", 5, issue=issue(5))), "comments") == ["1"]
 
 
-def test_a_comment_of_the_very_time_of_a_list_is_alive_though_the_list_leaves_it_out() -> None:
+def test_a_comment_as_old_as_a_list_stays_even_if_the_list_lacks_it() -> None:
     created = body("comment_created", 5, comment=comment(1, updated=5))
     empty = body("jira:issue_updated", 5, issue=issue(5, comment=bodies.page("comments", [])))
     assert names(joined(created, empty), "comments") == ["1"]
 
 
-def test_of_two_lists_with_one_time_the_later_event_wins() -> None:
+def test_of_two_lists_of_the_same_time_that_of_the_later_event_wins() -> None:
     one, other = (
         body("jira:issue_updated", sent, issue=issue(5, attachment=[bodies.attachment(number)]))
         for sent, number in ((6, 1), (7, 2))
@@ -110,14 +110,14 @@ def test_of_two_lists_with_one_time_the_later_event_wins() -> None:
     assert names(joined(one, other), "attachments") == ["1"]
 
 
-def test_an_empty_page_of_no_things_says_nothing_of_comments() -> None:
+def test_a_page_of_size_zero_deletes_no_comments() -> None:
     created = body("comment_created", 2, comment=comment(1, updated=2))
     for page, left in (({"maxResults": 0}, ["1"]), ({"maxResults": 20}, [])):
         empty = issue(5, comment={"comments": [], "total": 0, "startAt": 0, **page})
         assert names(joined(created, body("jira:issue_updated", 5, issue=empty)), "comments") == left
 
 
-def test_a_comment_is_as_it_was_last_edited() -> None:
+def test_a_comment_has_the_text_of_its_latest_edit() -> None:
     edited = body("comment_updated", 7, comment=comment(1, "new", updated=7))
     listed = answer(6, comments=[comment(1, "old", updated=2)])
     state = joined(edited).fetched(listed)
@@ -127,7 +127,7 @@ def test_a_comment_is_as_it_was_last_edited() -> None:
     )
 
 
-def test_a_list_has_more_of_a_link_than_its_event() -> None:
+def test_a_link_in_a_list_overrides_that_of_its_event() -> None:
     event = body(
         "issuelink_created", 9, issueLink={"id": 1, "sourceIssueId": int(ISSUE_ID), "destinationIssueId": 10999}
     )
@@ -137,7 +137,7 @@ def test_a_list_has_more_of_a_link_than_its_event() -> None:
     assert state.things("links")["1"]["outwardIssue"]["key"] == "ABC-99"
 
 
-def test_a_deleted_issue_is_a_tombstone_that_knows_its_name_and_month_and_nothing_brings_it_back() -> None:
+def test_a_deleted_issue_stays_deleted_and_keeps_its_key_and_month() -> None:
     state = joined(body("jira:issue_deleted", 3, issue=issue(3)))
     state = state.joined(fact(body("jira:issue_updated", 9, issue=issue(9)))).fetched(answer(10)).gone()
     assert state.is_tombstone
@@ -146,13 +146,13 @@ def test_a_deleted_issue_is_a_tombstone_that_knows_its_name_and_month_and_nothin
     assert {name: len(found) for name, found in made(state).items() if found} == {"raw_issues": 1}
 
 
-def test_a_deletion_with_only_the_key_keeps_it() -> None:
+def test_a_deletion_that_has_only_a_key_keeps_the_key() -> None:
     state = fact(body("jira:issue_deleted", 3, issue={"id": ISSUE_ID, "key": "ABC-12"}))
     assert (state.key, state.month) == ("ABC-12", "unknown")
     assert state.joined(fact(body("jira:issue_updated", 1, issue=issue(1)))).month == "2024-05"
 
 
-def test_the_first_of_two_deletions_counts() -> None:
+def test_the_first_of_two_deletions_wins() -> None:
     first, second = (body("jira:issue_deleted", at, issue=issue(1)) for at in (3, 4))
     assert joined(first, second) == joined(second, first)
     assert joined(first, second).deleted == fact(first).deleted
@@ -172,19 +172,19 @@ def test_a_moved_issue_has_its_new_key() -> None:
     assert state.key == "NEW-1"
 
 
-def test_an_issue_that_only_its_id_is_known_of_is_empty_and_has_no_rows() -> None:
+def test_an_issue_known_only_by_its_id_is_empty_and_has_no_rows() -> None:
     state = fact(body("issue_property_set", issue={"id": ISSUE_ID}))
     assert state.is_empty
     assert not any(made(state).values())
 
 
-def test_months_are_those_of_utc() -> None:
+def test_months_are_in_utc() -> None:
     early = issue(1) | {}
     early["fields"]["created"] = "2024-05-01T02:00:00.000+0530"
     assert joined(body("jira:issue_updated", issue=early)).month == "2024-04"
 
 
-def test_two_issues_are_not_joined() -> None:
+def test_states_of_different_issues_cannot_be_joined() -> None:
     with pytest.raises(ValueError, match="can't be joined with"):
         IssueState("1").joined(IssueState("2"))
     with pytest.raises(ValueError, match="can't be joined with"):

@@ -316,18 +316,18 @@ def test_blocks_in_blocks_are_read_however_deep_a_document_may_be(kinds: tuple[s
         ('{"json": {"a": 1}}', '{"json": {"a": 1}}'),
     ],
 )
-def test_marks_of_wiki_markup_go_and_words_stay(markup: str, expected: str) -> None:
+def test_wiki_markup_is_removed_and_its_words_stay(markup: str, expected: str) -> None:
     assert wiki.plain(markup) == expected
 
 
 @given(st.text(st.sampled_from("abcXYZ09/?=&%*_-+^~#.@"), max_size=60))
-def test_an_address_is_kept_whatever_is_in_it(path: str) -> None:
+def test_a_url_is_kept_whatever_it_contains(path: str) -> None:
     url = f"https://h.example/{path}"
     assert wiki.plain(f"see {url} and [that|{url}]\n* {url}") == f"see {url} and that ({url})\n- {url}"
 
 
 @given(st.text(st.sampled_from("ab *_-+^~?{}[]|!\\#\n:.h1"), max_size=60))
-def test_any_markup_can_be_read(markup: str) -> None:
+def test_any_markup_can_be_converted(markup: str) -> None:
     assert len(wiki.plain(markup)) <= len(markup) + 4 * (markup.count("#") + markup.count("*") + markup.count("|")) + 60
 
 
@@ -354,11 +354,11 @@ def test_any_markup_can_be_read(markup: str) -> None:
         "\ue000",
     ],
 )
-def test_long_texts_of_marks_take_no_longer_than_others(piece: str) -> None:
+def test_long_texts_of_markup_take_no_longer_than_others(piece: str) -> None:
     assert len(wiki.plain(piece * 20_000)) <= len(piece) * 20_000 + 40_000
 
 
-def test_rich_text_is_whichever_it_is_and_its_source_is_kept() -> None:
+def test_rich_text_is_read_in_either_format_and_its_source_is_kept() -> None:
     report = Report()
     document = {"type": "doc", "version": 1, "content": [paragraph(text("x"))]}
     assert values.plain_text(document, "d", report) == "x"

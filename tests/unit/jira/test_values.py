@@ -47,7 +47,7 @@ def test_invalid_times_and_years_beyond_1_to_9999_are_null_and_counted(value: An
     assert report.misshapen == {"t": 1}
 
 
-def test_microseconds_come_back() -> None:
+def test_microseconds_are_preserved() -> None:
     for text in ("0001-01-01T00:00:00.000001Z", "1969-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"):
         moment = times.instant(text)
         assert moment is not None
@@ -96,7 +96,7 @@ CASES: list[tuple[Any, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("convert", "value", "expected"), CASES)
-def test_a_value_of_a_known_shape_is_taken(convert: Any, value: Any, expected: Any) -> None:
+def test_a_value_of_a_known_shape_is_read(convert: Any, value: Any, expected: Any) -> None:
     report = Report()
     assert convert(value, "f", report) == expected
     assert report.misshapen == {}
@@ -153,7 +153,7 @@ CYCLE = {"breached": False, "goalDuration": {"millis": 100}, "elapsedTime": {"mi
         ({"ongoingCycle": {**CYCLE, "breached": {}, "goalDuration": {"millis": "x"}}}, (None, None, 40), 2),
     ],
 )
-def test_an_agreement_is_that_of_the_ongoing_cycle_else_the_last(value: Any, expected: Any, counted: int) -> None:
+def test_an_sla_has_the_values_of_its_ongoing_or_last_cycle(value: Any, expected: Any, counted: int) -> None:
     report = Report()
     assert custom_fields.sla(value, "s", report) == expected
     assert report.misshapen["s"] == counted

@@ -23,7 +23,7 @@ from tests.doubles.memory_store import MemoryStore
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def test_tables_of_an_older_system_stay_until_all_issues_were_read(tmp_path: Path) -> None:
+def test_tables_of_an_older_system_stay_until_all_issues_have_been_read(tmp_path: Path) -> None:
     store = MemoryStore()
     _import(store, tmp_path)
     warehouse = Warehouse(store, "jira", TransformOptions.of(), lambda: NOON)
@@ -36,7 +36,7 @@ def test_tables_of_an_older_system_stay_until_all_issues_were_read(tmp_path: Pat
     assert _extract(store, tmp_path).meta["issues"].rows == 1
 
 
-def test_imported_rows_stay_while_jira_has_no_issue(tmp_path: Path) -> None:
+def test_imported_rows_stay_while_jira_has_no_issues(tmp_path: Path) -> None:
     """A source that is connected after an import often points to the wrong instance, or its account sees nothing."""
     store = MemoryStore()
     _import(store, tmp_path)
@@ -54,7 +54,7 @@ def test_imported_rows_stay_while_jira_has_no_issue(tmp_path: Path) -> None:
     assert _extract(store, tmp_path).meta["issues"].rows == 1
 
 
-def test_a_table_that_is_registered_anew_starts_from_nothing(tmp_path: Path) -> None:
+def test_a_table_that_is_registered_again_inherits_nothing(tmp_path: Path) -> None:
     """Also where its predecessor is still published: the process that took it away died before it could."""
     store = MemoryStore()
     first = {"raw_issues": "r-1", "issues": "i-1", "comments": "c-1"}
@@ -72,7 +72,8 @@ def _warehouse(store: MemoryStore, registrations: dict[str, str]) -> Warehouse:
     return Warehouse(store, "jira", TransformOptions.of(), lambda: NOON, registrations=registrations)
 
 
-def test_a_large_document_has_a_file_of_its_own_also_where_it_had_none_before(
+@pytest.mark.slow
+def test_a_large_document_gets_a_file_of_its_own_even_if_it_had_none_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = MemoryStore(), MemoryStore()

@@ -61,7 +61,7 @@ def untyped(*entries: tuple[str, str, str, str], backend: str = "snowflake") -> 
         ("DATETIME", None, "TIMESTAMP", "bigquery", "TIMESTAMP"),
     ],
 )
-def test_types_of_typed_tables_lose_nothing(
+def test_types_of_typed_tables_lose_no_value(
     type_: str, length: str | None, basetype: str, backend: str, expected: str
 ) -> None:
     assert typed(type_, length, basetype, backend) == expected
@@ -96,7 +96,7 @@ def test_names_of_columns_are_unique() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GEOMETRY", "DECIMAL(39,0)", "DECIMAL(3,5)", "VARCHAR); drop", "DECIMAL"])
-def test_types_that_can_not_be_chosen_are_rejected(text: str) -> None:
+def test_types_that_cannot_be_chosen_are_rejected(text: str) -> None:
     with pytest.raises(InvalidInputError, match="is not a type"):
         chosen_type(text)
 
@@ -167,13 +167,13 @@ BIG = "99999999999999999999999999999999999999"
         ),
     ],
 )
-def test_untyped_values_are_exact_or_counted(  # noqa: PLR0917 - a row of a table
+def test_untyped_values_are_converted_exactly_or_counted(  # noqa: PLR0917 - a row of a table
     tmp_path: Path, source: str, kind: str, texts: list[str], values: list[str | None], misfits: int
 ) -> None:
     assert converted(tmp_path, kind, texts, source=source) == (values, misfits)
 
 
-def test_a_value_that_does_not_fit_a_typed_table_fails_it(tmp_path: Path) -> None:
+def test_a_value_that_does_not_fit_a_typed_table_fails_the_table(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"the column 'c' has a value that does not fit TIMESTAMP: 2026.*option types"
     ):
@@ -188,7 +188,7 @@ def test_a_line_longer_than_duckdb_expects_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["\r", "a\rb", "a\r\nb", "\r\n", "a\nb", 'a"\r"b', "a"])
 @pytest.mark.parametrize("rest", [[], ["x"], ["y\nz", "y\r\nz", "\r"]])
-def test_line_breaks_within_the_first_value_are_no_line_ends(tmp_path: Path, first: str, rest: list[str]) -> None:
+def test_line_breaks_within_the_first_value_do_not_end_the_line(tmp_path: Path, first: str, rest: list[str]) -> None:
     values, misfits = converted(tmp_path, "VARCHAR", [first, *rest])
     assert (values, misfits) == ([first, *rest], 0)
 
@@ -204,7 +204,7 @@ def test_lines_may_end_like_those_of_windows(tmp_path: Path) -> None:
         assert con.execute(f"from '{written.files[0]}'").fetchall() == [("x",), ("y",), ("z",)]
 
 
-def test_nulls_and_empty_texts_are_kept_apart_as_far_as_the_backend_does(tmp_path: Path) -> None:
+def test_nulls_and_empty_texts_are_distinguished_as_far_as_the_backend_does(tmp_path: Path) -> None:
     columns = (PlannedColumn("a", "a", "VARCHAR", has_nulls=True), PlannedColumn("b", "b", "VARCHAR", has_nulls=False))
     path = tmp_path / "source"
     path.write_text('"",""\n,\n"x","y"\n')

@@ -145,7 +145,7 @@ def test_a_table_that_is_cut_after_each_batch_is_published_whole(syncs: Syncs, p
     assert syncs.call(is_time_up=never).status == "unchanged"
 
 
-def test_an_answer_that_is_cut_publishes_nothing_of_the_table(syncs: Syncs) -> None:
+def test_a_call_that_is_cut_publishes_nothing_of_the_table(syncs: Syncs) -> None:
     answer = syncs.call(is_time_up=always)
     assert (answer.http_status, answer.left, answer.tables) == (202, ("t",), ())
     assert [*syncs.store.list("extracts/")] == []
@@ -153,7 +153,7 @@ def test_an_answer_that_is_cut_publishes_nothing_of_the_table(syncs: Syncs) -> N
 
 
 @pytest.mark.parametrize("uploads", range(1, SLICES))
-def test_a_killed_process_leaves_its_batches_to_the_next(syncs: Syncs, project: Project, uploads: int) -> None:
+def test_the_batches_of_a_killed_process_are_used_by_the_next_one(syncs: Syncs, project: Project, uploads: int) -> None:
     with pytest.raises(KilledError):
         syncs.call(is_time_up=never, store=Mortal(syncs.store, uploads))
     kept = len([key for key in syncs.kept() if key.endswith(".json")])
@@ -166,7 +166,7 @@ def test_a_killed_process_leaves_its_batches_to_the_next(syncs: Syncs, project: 
     assert len(project.exports) == 1
 
 
-def test_a_table_that_changes_meanwhile_is_read_to_its_end_and_then_again(syncs: Syncs, project: Project) -> None:
+def test_a_table_that_changes_during_a_read_is_read_to_its_end_and_then_again(syncs: Syncs, project: Project) -> None:
     """Otherwise a table that changes more often than it can be read would never be published."""
     syncs.call(is_time_up=always)
     while syncs.tasks:
@@ -231,7 +231,7 @@ def test_a_failed_download_leaves_the_batches_to_the_next_call(syncs: Syncs, pro
     assert len(project.exports) == 1
 
 
-def test_an_export_of_which_nothing_more_can_be_read_is_started_again(syncs: Syncs, project: Project) -> None:
+def test_an_export_that_can_no_longer_be_read_is_started_again(syncs: Syncs, project: Project) -> None:
     syncs.call(is_time_up=always)
     project.faults.append(Fault(SLICE, status=500, times=100))
     assert syncs.call(syncs.tasks.pop(0), is_time_up=never).status == "failed"
@@ -259,7 +259,7 @@ def test_a_single_batch_is_neither_stored_nor_cut(syncs: Syncs) -> None:
     assert syncs.rows() == ROWS
 
 
-def test_a_cut_of_long_ago_is_forgotten(syncs: Syncs, project: Project) -> None:
+def test_an_old_cut_is_forgotten(syncs: Syncs, project: Project) -> None:
     syncs.clock = lambda: datetime.now(UTC) - timedelta(hours=13)
     syncs.call(is_time_up=always)
     syncs.clock = lambda: datetime.now(UTC)

@@ -89,7 +89,7 @@ def extracted(served: Served, catalog: Catalog | None, home: Path) -> tuple[list
     return [*rows, *ask(store, "extracts/kbc/extract.duckdb", "select id::varchar from big")], record.notes
 
 
-def test_both_ways_return_the_same_rows(served: Served, stand_in: StandIn, tmp_path: Path) -> None:
+def test_the_extension_and_the_export_return_the_same_rows(served: Served, stand_in: StandIn, tmp_path: Path) -> None:
     exported, _ = extracted(served, None, tmp_path / "exported")
     read, notes = extracted(served, stand_in, tmp_path / "read")
     assert read == exported
@@ -100,7 +100,7 @@ def test_both_ways_return_the_same_rows(served: Served, stand_in: StandIn, tmp_p
     assert note.endswith("the extension would round the column 'id': big")
 
 
-def test_a_catalog_that_can_not_be_attached_is_no_obstacle(served: Served, stand_in: StandIn, tmp_path: Path) -> None:
+def test_a_catalog_that_cannot_be_attached_is_no_obstacle(served: Served, stand_in: StandIn, tmp_path: Path) -> None:
     stand_in.is_broken = True
     exported, _ = extracted(served, None, tmp_path / "exported")
     read, notes = extracted(served, stand_in, tmp_path / "read")

@@ -164,7 +164,7 @@ LOST: list[tuple[str, Any]] = [
 @given(HISTORIES)
 @example(LOST)
 @settings(max_examples=examples(2), deadline=None)
-def test_published_rows_equal_the_table(
+def test_published_rows_equal_those_of_the_table_after_any_history(
     served: Served, options: Mapping[str, Any], history: list[tuple[str, Any]]
 ) -> None:
     play(served, history, {**options, "allow_fewer": True})

@@ -17,7 +17,7 @@ MOMENT = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 
 @pytest.mark.parametrize("is_partial", [False, True])
 @pytest.mark.parametrize("place", ["", "0123456789abcdef"])
-def test_progress_is_read_as_it_was_written(place: str, is_partial: bool) -> None:
+def test_progress_survives_a_round_trip(place: str, is_partial: bool) -> None:
     progress = Progress(MOMENT, MOMENT, "mark", is_partial=is_partial, place=place)
     assert Progress.parse(str(progress)) == progress
 
@@ -37,7 +37,7 @@ def test_older_cursors_are_read_too(cursor: str | None, expected: Progress | Non
     assert Progress.parse(cursor) == expected
 
 
-def test_a_table_of_a_linked_bucket_has_nothing_of_a_table_here_with_the_id_of_its_source() -> None:
+def test_a_table_of_a_linked_bucket_does_not_use_progress_of_a_local_table_with_the_same_id() -> None:
     project, theirs = Project(), Project()
     project.table("in.c-main.orders", ["id", "v"], [("1", "x")], key=["id"], metadata=described("ours"))
     source = theirs.table("in.c-main.orders", ["id", "v"], [("1", "x")], metadata=described("theirs"))

@@ -105,7 +105,7 @@ def delete_files(project: Project) -> None:
 
 
 @pytest.mark.parametrize("happens", [change, fail, delete_files, lambda project: project.jobs.clear()])
-def test_an_export_that_can_not_be_used_is_started_again(
+def test_an_export_that_cannot_be_used_is_started_again(
     served: Served, project: Project, store: Store, happens: Callable[[Project], None]
 ) -> None:
     with pytest.raises(KilledError):
@@ -123,7 +123,7 @@ def test_an_old_export_is_started_again(served: Served, project: Project, store:
     assert len(project.exports) == 2
 
 
-def test_an_export_that_can_not_be_read_twice_is_started_again(served: Served, project: Project, store: Store) -> None:
+def test_an_export_that_cannot_be_read_twice_is_started_again(served: Served, project: Project, store: Store) -> None:
     project.faults.append(Fault(MANIFEST, status=500, times=10))
     exports = []
     for _ in range(3):

@@ -57,7 +57,7 @@ def decide(store: MemoryStore, id_: str, action: str, **more: Any) -> Any:
     return boss(store).decide(Decision.model_validate({"ids": [id_], "action": action, **more}))
 
 
-def test_the_table_is_the_one_that_was_agreed() -> None:
+def test_the_table_of_transitions_is_the_specified_one() -> None:
     found: dict[str, set[str]] = {status: set() for status in STATUSES}
     for (before, _), status in TRANSITIONS.items():
         found[before].add(status)
@@ -66,7 +66,7 @@ def test_the_table_is_the_one_that_was_agreed() -> None:
 
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("action", ACTIONS)
-def test_everything_else_is_refused(status: Any, action: Any) -> None:
+def test_actions_outside_the_table_are_refused(status: Any, action: Any) -> None:
     if (status, action) in TRANSITIONS:
         assert after(status, action) in ALLOWED[status]
     else:
@@ -216,7 +216,7 @@ def test_a_mandate_needs_a_reason_and_an_audience_that_exists() -> None:
 
 
 @pytest.mark.parametrize(("mode", "rules"), [("mandatory_only", []), ("admin_curated", ["a", "b"]), ("hybrid", ["b"])])
-def test_which_approved_items_apply(mode: str, rules: list[str]) -> None:
+def test_the_distribution_mode_decides_which_approved_items_apply(mode: str, rules: list[str]) -> None:
     store = MemoryStore()
     ids = {title: propose(store, title).id for title in ("a", "b")}
     for id_ in ids.values():
@@ -228,7 +228,7 @@ def test_which_approved_items_apply(mode: str, rules: list[str]) -> None:
     assert "a" in [item.title for item in memory(store, "eve", memory_distribution=mode).rules()]
 
 
-def test_a_person_has_one_vote() -> None:
+def test_each_person_has_one_vote() -> None:
     store = MemoryStore()
     id_ = propose(store).id
     with pytest.raises(NotFoundError):
@@ -248,7 +248,7 @@ def test_a_person_has_one_vote() -> None:
         memory(store, "eve", memory_distribution="mandatory_only").vote(id_, 1)
 
 
-def test_decisions_on_many_change_what_can_be_changed() -> None:
+def test_a_decision_on_many_items_changes_those_that_allow_it() -> None:
     store = MemoryStore()
     ids = [propose(store, title).id for title in ("a", "b", "c")]
     decide(store, ids[0], "reject")
@@ -279,7 +279,7 @@ def test_items_out_of_force_or_about_hidden_tables_are_hidden() -> None:
     )
 
 
-def test_edits_keep_what_was_said_and_secrets_are_replaced() -> None:
+def test_edits_keep_the_history_and_secrets_are_replaced() -> None:
     store = MemoryStore()
     item = propose(store)
     with pytest.raises(ConflictError, match="already"):
@@ -291,7 +291,7 @@ def test_edits_keep_what_was_said_and_secrets_are_replaced() -> None:
     assert memory(store).propose(secret).content == "Use [GitHub token removed]"
 
 
-def test_items_may_be_published_at_once() -> None:
+def test_an_instance_can_publish_items_without_review() -> None:
     made = memory(MemoryStore(), memory_approval="auto_publish").propose(
         NewItem(title="x", content="x", category="workflow")
     )

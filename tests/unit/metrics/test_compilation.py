@@ -87,14 +87,14 @@ CASES: dict[str, tuple[Metric, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_equals_sql_written_by_hand(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_a_compiled_metric_equals_sql_written_by_hand(con: duckdb.DuckDBPyConnection, name: str) -> None:
     compiled, asked, by_hand = CASES[name]
     rows = con.execute(compile_metric(compiled, **asked)).fetchall()
     wanted = con.execute(by_hand).fetchall()
     assert [row[: len(rows[0])] for row in wanted] == rows if name != "by one twice" else len(rows) == len(wanted)
 
 
-def test_columns_are_named_for_what_they_are(con: duckdb.DuckDBPyConnection) -> None:
+def test_result_columns_are_named_after_their_grain_dimension_or_metric(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(compile_metric(metric("total", "sum"), by=["channel", "size band"], grain="month"))
     assert [each[0] for each in con.description or ()] == ["month", "channel", "size band", "m"]
     month = Dimension("month", 'month("at")')

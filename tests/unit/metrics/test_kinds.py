@@ -176,7 +176,7 @@ def close(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> bool:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_equals_sql_written_by_hand(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_each_kind_of_metric_equals_sql_written_by_hand(con: duckdb.DuckDBPyConnection, name: str) -> None:
     metric, asked, by_hand = CASES[name]
     definitions = known()
     compiled = compilation(con, definitions).metric(definitions[metric])
@@ -320,7 +320,7 @@ def test_metrics_of_dbt_equal_sql_written_by_hand(con: duckdb.DuckDBPyConnection
     assert compared >= 18
 
 
-def test_they_survive_ossie_and_what_it_can_say_is_said() -> None:
+def test_all_kinds_survive_ossie_which_gets_their_expressions_where_it_has_any() -> None:
     definitions = list(known().values())
     document = ossie.export(definitions, {})
     assert ossie.read(document).definitions == definitions
@@ -346,7 +346,7 @@ BROKEN: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_metric_that_can_not_be_compiled_says_why(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def test_a_metric_that_cannot_be_compiled_is_refused_with_the_reason(con: duckdb.DuckDBPyConnection, name: str) -> None:
     text, message = BROKEN[name]
     definitions = {**known(), **known(text)}
     with pytest.raises((InvalidInputError, DaError), match=message):
@@ -369,7 +369,7 @@ INVALID: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_a_definition_that_is_not_valid_says_why(name: str) -> None:
+def test_an_invalid_definition_is_refused_with_the_reason(name: str) -> None:
     text, message = INVALID[name]
     with pytest.raises(InvalidInputError, match=message):
         list(parse({"name": "x", **load_yaml(text, "")}, "the definition"))
@@ -396,7 +396,7 @@ def test_filters_of_dbt_are_conditions_on_columns(text: str, name: str) -> None:
     assert revenue.filters == (wanted,)
 
 
-def test_the_last_rows_of_dbt_are_those_of_the_last_unit_of_its_time() -> None:
+def test_non_additive_metrics_of_dbt_use_the_last_unit_of_their_time_dimension() -> None:
     document = load_yaml(LEGACY, "")
     document["semantic_models"][1]["dimensions"][0]["type_params"] = {"time_granularity": "day"}
     found = {each.name: each for each in dbt.read(yaml.safe_dump(document))}["balance_of_each"].non_additive_dimension

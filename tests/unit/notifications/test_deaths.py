@@ -88,7 +88,7 @@ STRIDE = {"post": 3}
 
 
 @pytest.mark.parametrize(("what", "fewest"), [("post", 18), ("email", 4), ("telegram", 4), ("slack", 4)])
-def test_a_death_at_any_step_loses_nothing(
+def test_a_process_that_dies_at_any_step_loses_no_notification(
     what: str, fewest: int, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, died = 1 - STRIDE.get(what, 1), True

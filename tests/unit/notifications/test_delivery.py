@@ -102,7 +102,7 @@ def all_channels(office: Post) -> None:
     preferences.edit(office.store, "ann", lambda mine: preferences.changed(mine, changes, office.slack.url, NOW))
 
 
-def test_every_channel_gets_it_in_its_own_form(office: Post) -> None:
+def test_every_channel_gets_a_notification_in_its_own_format(office: Post) -> None:
     all_channels(office)
     places = office.post(url="/tables/shop/orders")
     assert {each.channel for each in places} == {"email", "telegram", "slack"} == office.waits()
@@ -129,14 +129,14 @@ def test_waiting_notifications_are_sent_as_one_message(office: Post) -> None:
     assert len(office.telegram.sent) == 2
 
 
-def test_a_right_that_has_ended_keeps_it_from_being_sent(office: Post) -> None:
+def test_a_notification_about_a_table_that_became_hidden_is_not_sent(office: Post) -> None:
     office.post()
     office.grants = {}
     assert (office.deliver("slack").dropped, office.slack.posted, office.waits()) == (1, [], {"telegram"})
     assert office.inbox("ann") == []
 
 
-def test_a_choice_that_has_changed_meanwhile_counts(office: Post) -> None:
+def test_a_preference_changed_in_the_meantime_applies(office: Post) -> None:
     office.post()
     changes = Changes(kinds={"table_failed": ("page",)})
     preferences.edit(office.store, "ann", lambda mine: preferences.changed(mine, changes, office.slack.url, NOW))
@@ -144,7 +144,7 @@ def test_a_choice_that_has_changed_meanwhile_counts(office: Post) -> None:
 
 
 @pytest.mark.parametrize("channel", ["slack", "telegram"])
-def test_the_pause_that_a_service_asks_for_is_kept(office: Post, channel: str) -> None:
+def test_the_pause_that_a_service_requests_is_observed(office: Post, channel: str) -> None:
     office.post()
     office.slack.refusals = [(429, "rate_limited")]
     office.telegram.refusals = [(429, {"description": "Too Many Requests: retry after 30", "retry_after": 30})]
@@ -213,7 +213,7 @@ def test_a_chat_that_has_moved_is_followed(office: Post) -> None:
 
 
 @pytest.mark.parametrize("text", ["x" * 9000, "<&>" * 4000, "😀" * 5000, "&" * 9000])
-def test_long_texts_are_cut_to_what_services_take(office: Post, text: str) -> None:
+def test_long_texts_are_cut_to_the_limits_of_services(office: Post, text: str) -> None:
     for number in range(3):
         office.post(number, text=text)
     assert (office.deliver("slack").sent, office.deliver("telegram").sent) == (3, 3)
@@ -235,7 +235,7 @@ def test_notifications_undeliverable_for_three_days_stay_in_the_inbox_only(offic
     assert len(office.inbox("ann")) == 1
 
 
-def test_a_webhook_of_another_server_is_never_called(office: Post) -> None:
+def test_a_webhook_on_another_server_is_never_called(office: Post) -> None:
     """One that was stored while SLACK_URL was another."""
     office.post()
     settings = office.settings.model_copy(update={"slack_url": "https://hooks.slack.com"})

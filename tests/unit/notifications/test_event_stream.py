@@ -22,7 +22,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_a_reader_gets_everything_once_in_any_order_of_ids_by_hosts_with_different_clocks(
+def test_a_reader_gets_each_event_once_whatever_the_order_of_ids_from_hosts_with_different_clocks(
     steps: list[tuple[int, int, int, int]],
 ) -> None:
     there: list[tuple[str, int]] = []
@@ -48,7 +48,7 @@ def test_a_new_reader_gets_only_later_events() -> None:
 
 
 @given(st.text())
-def test_any_text_is_a_position_or_none(text: str) -> None:
+def test_any_text_is_a_canonical_position_or_rejected(text: str) -> None:
     found = Position.parse(text)
     assert found is None or str(found) == text
 
@@ -56,7 +56,7 @@ def test_any_text_is_a_position_or_none(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "x", "-1", "1.", "1.x", "1." + "0" * 26, "1\n", "9" * 16, "1" + ".0000000000" * 65]
 )
-def test_other_texts_are_no_positions(text: str) -> None:
+def test_malformed_positions_are_rejected(text: str) -> None:
     assert Position.parse(text) is None
 
 
@@ -67,14 +67,14 @@ def test_a_position_is_short() -> None:
     assert Position.parse(text) is not None
 
 
-def test_events_are_written_as_the_standard_says() -> None:
+def test_events_have_the_format_of_the_standard() -> None:
     assert event("ready", '{"unread": 1}', Position(5, ("0123456789",))) == (
         'event: ready\nid: 5.0123456789\ndata: {"unread": 1}\n\n'
     )
     assert answer([], again_after=1.5) == "retry: 1500\n\n: nothing new\n\n"
 
 
-def test_few_wait_at_the_same_time() -> None:
+def test_only_a_few_requests_wait_at_the_same_time() -> None:
     waiting = Waiting()
     with waiting.place(wanted=False) as unwanted:
         assert not unwanted

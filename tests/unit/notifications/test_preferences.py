@@ -40,7 +40,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
         "x",
     ],
 )
-def test_only_webhooks_of_slack_are_taken(url: str) -> None:
+def test_only_webhooks_of_slack_are_accepted(url: str) -> None:
     with pytest.raises(InvalidInputError, match="not an incoming webhook of Slack"):
         webhook(url, SLACK)
 
@@ -60,7 +60,7 @@ def test_only_what_differs_from_the_defaults_is_kept() -> None:
     assert dict(back.kinds) == {"table_stale": ()}
 
 
-def test_programs_keep_getting_what_the_page_did_before_they_were_a_channel() -> None:
+def test_in_preferences_older_than_the_programs_channel_programs_follow_the_page() -> None:
     old = Preferences.model_validate(
         {"kinds": {"table_failed": ["page", "email"], "script": ["email"], "gone": ["page"]}}
     )
@@ -92,14 +92,14 @@ def test_other_preferences_are_refused(given: object) -> None:
         Changes.model_validate(given)
 
 
-def test_patterns_fit_tables_and_sources() -> None:
+def test_patterns_match_tables_and_sources() -> None:
     mine = changed(Preferences(), Changes(watch=("shop.*", "erp.bills")), SLACK, NOW)
     wanted = {table: mine.wants(table) for table in ("shop.orders", "shop2.orders", "erp.bills", "erp.bills2")}
     assert wanted == {"shop.orders": True, "shop2.orders": False, "erp.bills": True, "erp.bills2": False}
 
 
 @given(st.text(), st.integers(0, 10**10), st.integers(1, 10**6))
-def test_ids_are_those_of_the_event_and_sort_by_time(key: str, since: int, seconds: int) -> None:
+def test_ids_are_derived_from_the_event_and_sort_by_time(key: str, since: int, seconds: int) -> None:
     at = datetime.fromtimestamp(since, UTC)
     id_ = notification_id(key, at)
     assert id_ == notification_id(key, at) != notification_id(key + "x", at)
@@ -129,11 +129,11 @@ def test_shortened_texts_have_the_length_that_telegram_counts(text: str, longest
         (2.9, 2),
     ],
 )
-def test_a_pause_is_a_sensible_one(value: object, pause: int) -> None:
+def test_a_requested_pause_is_clamped_to_a_sensible_one(value: object, pause: int) -> None:
     assert pause_of(value) == pause
 
 
-def test_marks_stay_bounded_and_only_grow() -> None:
+def test_read_marks_stay_bounded_and_never_go_back() -> None:
     outbox = Outbox(MemoryStore())
     ids = [notification_id(str(number), NOW + timedelta(seconds=number)) for number in range(3 * MOST)]
     outbox.mark("ann", ids)

@@ -10,7 +10,7 @@ from telegram.error import BadRequest, ChatMigrated, Conflict, Forbidden, Invali
 from tests.doubles.chats import TOKEN, slack, telegram
 
 
-def test_the_bot_api(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_double_of_telegram_satisfies_a_real_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PTB_TIMEDELTA", "true")  # otherwise the client warns of its next version
     with telegram() as double:
         double.chats |= {1, 2, 3}
@@ -58,7 +58,7 @@ def test_the_bot_api(monkeypatch: pytest.MonkeyPatch) -> None:
             asyncio.run(wrong())
 
 
-def test_incoming_webhooks() -> None:
+def test_the_double_of_slack_satisfies_a_real_client() -> None:
     with slack() as double:
         client = WebhookClient(double.webhook)
         assert client.send(text="x").body == "ok"

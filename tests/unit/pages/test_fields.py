@@ -26,7 +26,7 @@ CONFIG = {
 }
 
 
-def test_a_config_survives_its_form() -> None:
+def test_a_config_survives_a_round_trip_through_its_form() -> None:
     fields = fields_of(SOURCE_TYPES["csv"].config, CONFIG)
     assert fields[0].name == "path"
     assert read(SOURCE_TYPES["csv"].config, [each.name for each in fields], [each.value for each in fields]) == CONFIG
@@ -54,7 +54,7 @@ def test_a_hint_is_the_sentence_about_its_field() -> None:
     ] == "The number of lines before the header."
 
 
-def test_texts_of_several_kinds_are_written_as_they_are() -> None:
+def test_options_that_accept_text_or_lists_keep_what_was_entered() -> None:
     model = SOURCE_TYPES["keboola"].options
     assert next(each.kind for each in fields_of(model, {}) if each.name == "full_reload") == "text"
     assert read(model, ["full_reload"], ["12h"]) == {"full_reload": "12h"}
@@ -72,7 +72,7 @@ def test_long_texts_have_long_inputs_and_derived_options_none() -> None:
 
 
 @pytest.mark.parametrize("type_", ["keboola", "bigquery"])
-def test_an_option_by_its_earlier_name_survives_its_form_and_its_name_of_now_decides(type_: str) -> None:
+def test_an_option_with_its_former_name_survives_its_form_and_the_current_name_wins(type_: str) -> None:
     model, fields = SOURCE_TYPES[type_].options, table_fields(type_, {"allow_empty": True})
     saved = read(model, [each.name for each in fields], [each.value for each in fields])
     assert saved == {"allow_fewer": True}

@@ -46,7 +46,7 @@ def test_a_message_becomes_a_sentence() -> None:
     assert (sentence("the file is gone"), sentence("Gone."), sentence("")) == ("The file is gone.", "Gone.", ".")
 
 
-def test_a_value_that_is_missing_is_an_error() -> None:
+def test_a_template_variable_without_a_value_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError):
         render("message.html", Site(), title="x")
 
@@ -66,7 +66,7 @@ def test_the_logo_is_in_the_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"x" * 65_537])
-def test_a_logo_that_can_not_be_read_breaks_no_page(
+def test_a_logo_that_cannot_be_read_breaks_no_page(
     tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "logo.svg"

@@ -20,7 +20,7 @@ from analyst.pages import parameters
         ("", ()),
     ],
 )
-def test_names_are_found_outside_of_texts_and_comments(sql: str, names: tuple[str, ...]) -> None:
+def test_parameter_names_are_found_outside_strings_and_comments(sql: str, names: tuple[str, ...]) -> None:
     assert parameters.names_in(sql) == names
 
 
@@ -32,11 +32,11 @@ def test_names_are_found_outside_of_texts_and_comments(sql: str, names: tuple[st
         ("1e999", "1e999"), ("null", "null"),
     ],
 )  # fmt: skip
-def test_texts_mean(text: str, value: object) -> None:
+def test_texts_become_the_values_that_they_spell(text: str, value: object) -> None:
     assert parameters.values_of({"n": text}) == {"n": value}
 
 
 @given(st.text(alphabet="$'\"-/*a1 \n\\", max_size=60))
-def test_any_text_is_scanned(sql: str) -> None:
+def test_any_text_can_be_scanned_for_parameters(sql: str) -> None:
     names = parameters.names_in(sql)
     assert all(f"${name}" in sql for name in names)

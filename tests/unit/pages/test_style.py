@@ -57,6 +57,6 @@ def test_both_themes_name_the_same_colours() -> None:
     assert light == dark
 
 
-def test_no_colour_is_written_outside_of_the_tokens() -> None:
+def test_no_colour_is_written_outside_the_tokens() -> None:
     rules = STYLE.partition("*, *::before")[2]
     assert re.findall(r"#[0-9a-fA-F]{3,8}\b", rules) == []

@@ -24,7 +24,7 @@ def test_any_colour_becomes_readable_on_any_paper(colour: str, paper: str) -> No
     assert contrast(readable(colour, [paper]), paper) >= 4.5
 
 
-def test_a_readable_colour_stays() -> None:
+def test_a_readable_colour_is_not_changed() -> None:
     assert readable("#1a56c4", ["#ffffff", "#f6f7f9"]) == "#1a56c4"
 
 
@@ -37,7 +37,7 @@ def test_the_primary_colour_is_readable_in_both_modes(primary: str) -> None:
         assert contrast(key, on_key) >= 4.5
 
 
-def test_a_page_has_the_theme() -> None:
+def test_a_page_has_the_configured_theme() -> None:
     site = Site.of(settings(primary="#7b2cbf", font="Inter, sans-serif", radius="2px"))
     page = render("message.html", site, title="x", text="", request_id=None, links=[])
     assert "--key: #7b2cbf" in page

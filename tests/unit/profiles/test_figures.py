@@ -55,7 +55,7 @@ NUMBERS = st.lists(st.none() | st.integers(-50, 50), min_size=1, max_size=60).fi
 
 @given(values=NUMBERS)
 @settings(max_examples=examples(12))
-def test_figures_of_integers_are_those_of_python(
+def test_figures_of_integers_equal_those_of_python(
     tmp_path_factory: pytest.TempPathFactory, values: list[int | None]
 ) -> None:
     found = of_values(tmp_path_factory.mktemp("v"), values, "bigint")
@@ -170,7 +170,7 @@ def test_ranks_of_quantiles_are_within_the_stated_error(large: tuple[Path, Profi
         assert below - error <= wanted <= upto + error, label
 
 
-def test_a_histogram_of_a_large_table_is_near(large: tuple[Path, Profile]) -> None:
+def test_a_histogram_of_a_large_table_is_close(large: tuple[Path, Profile]) -> None:
     folder, profile = large
     found = column(profile, "amount")
     edges, error = found["histogram"]["edges"], found["estimated"]["histogram"]
@@ -182,7 +182,7 @@ def test_a_histogram_of_a_large_table_is_near(large: tuple[Path, Profile]) -> No
 SPECIAL = ["nan", "inf", "-inf", "0.0", "-0.0", "1.5", "1e308", "-1e308", "5e-324"]
 
 
-def test_numbers_that_are_not_finite_or_can_not_be_squared(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_or_cannot_be_squared_are_counted(tmp_path: Path) -> None:
     found = of_values(tmp_path, SPECIAL, "double")
     assert (found["valuesCount"], found["nonFiniteCount"], found["zerosCount"]) == (9, 3, 2)
     assert (found["min"], found["max"], found["stddev"]) == (-1e308, 1e308, None)
@@ -201,7 +201,7 @@ def test_numbers_that_are_not_finite_or_can_not_be_squared(tmp_path: Path) -> No
         ("float", ["1.25", "-2.5"]),
     ],
 )
-def test_numbers_of_every_type(tmp_path: Path, kind: str, values: list[str]) -> None:
+def test_numbers_of_every_type_have_exact_figures(tmp_path: Path, kind: str, values: list[str]) -> None:
     found = of_values(tmp_path, values, kind)
     numbers = [Decimal(each) for each in values]
     assert (found["category"], found["distinctCount"]) == ("NUMERIC", len(values))
@@ -222,7 +222,7 @@ def test_dates_have_a_span_gaps_and_a_histogram_by_quarter(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["date", "timestamp", "timestamptz"])
-def test_times_beyond_the_calendar_of_python(tmp_path: Path, kind: str) -> None:
+def test_times_beyond_the_calendar_of_python_have_a_span(tmp_path: Path, kind: str) -> None:
     found = of_values(tmp_path, ["infinity", "-infinity", "2024-01-01", "12000-01-01", "0044-03-15 (BC)"], kind)
     assert (found["category"], found["valuesCount"]) == ("DATE" if kind == "date" else "TIMESTAMP", 5)
     assert found["min"].startswith("0044-03-15")
@@ -250,11 +250,11 @@ def test_texts_have_lengths_shapes_and_categories(tmp_path: Path) -> None:
         ("1" * 13 + "a", "9" * 12 + "+a"),
     ],
 )
-def test_the_shape_of_a_text(text: str, shape: str) -> None:
+def test_the_shape_of_a_text_replaces_letters_and_digits(text: str, shape: str) -> None:
     assert shape_of(text) == shape
 
 
-def test_nested_binary_and_odd_columns(tmp_path: Path) -> None:
+def test_nested_binary_and_oddly_named_columns_are_profiled(tmp_path: Path) -> None:
     path = parquet(
         tmp_path / "odd.parquet",
         """
@@ -280,7 +280,7 @@ def test_nested_binary_and_odd_columns(tmp_path: Path) -> None:
     }
 
 
-def test_a_table_without_rows(tmp_path: Path) -> None:
+def test_a_table_without_rows_has_a_profile_with_an_alert(tmp_path: Path) -> None:
     profile = profile_path(parquet(tmp_path / "none.parquet", "select 1 as a, 'x' as b where false"))
     assert (profile["tableProfile"]["rowCount"], profile["completeness"], profile["sampleRows"]) == (0, None, [])
     assert alerts(profile, None) == {"no_rows"}
@@ -321,7 +321,7 @@ def test_anomalies_are_alerts(tmp_path: Path, name: str) -> None:
     assert alerts(profile_path(parquet(tmp_path / "a.parquet", query)), "v") == wanted
 
 
-def test_correlations_are_pearsons(tmp_path: Path) -> None:
+def test_correlations_are_those_of_pearson(tmp_path: Path) -> None:
     query = "select i as a, 3 * i + 1 as b, sin(i) as c, 5 as d, -i as e from range(200) r(i)"
     path = parquet(tmp_path / "c.parquet", query)
     profile = profile_path(path)
@@ -378,7 +378,7 @@ FLOATS = (
 
 @given(rows=st.lists(st.tuples(FLOATS, FLOATS), min_size=2, max_size=40), gaps=st.booleans())
 @settings(max_examples=examples(12))
-def test_correlations_of_an_exact_table_are_those_of_all_its_rows(
+def test_correlations_of_an_exactly_profiled_table_use_all_its_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float | None, float | None]], gaps: bool
 ) -> None:
     """Few rows with many outliers, each of them beside two usual numbers, and often more rows than a sample has."""

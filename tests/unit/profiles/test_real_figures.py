@@ -150,7 +150,7 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
     [pytest.param(path, marks=pytest.mark.long if path.stat().st_size > LARGE else ()) for path in FILES],
     ids=lambda path: f"{path.parent.name}-{path.name.partition('.')[0]}",
 )
-def test_every_figure_of_a_real_file_is_that_of_a_plain_query(path: Path, tmp_path: Path) -> None:
+def test_every_figure_of_a_real_file_equals_that_of_a_plain_query(path: Path, tmp_path: Path) -> None:
     read = f"read_csv('{path}', nullstr = 'NA')" if ".csv" in path.name else f"'{path}'"
     with duckdb.connect() as con:
         con.execute("set TimeZone = 'UTC'")

@@ -117,7 +117,7 @@ def test_sensitive_columns_are_not_proposed(shop: tuple[MemoryStore, Snapshot]) 
     assert seen(shop, "visits") == seen(shop, "people") == set()
 
 
-def test_a_relation_to_a_hidden_table_is_not_seen(shop: tuple[MemoryStore, Snapshot]) -> None:
+def test_a_relation_to_a_hidden_table_is_not_shown(shop: tuple[MemoryStore, Snapshot]) -> None:
     assert seen(shop, "orders", ANN, "orders", "statuses") == {("belongs_to", "shop.statuses.status_id", "status_id")}
     assert seen(shop, "customers", ANN, "customers") == set()
 
@@ -148,7 +148,7 @@ def test_proposals_of_a_table_that_was_registered_again_do_not_count(shop: tuple
     assert "shop.customers" not in {each.table for each in found}
 
 
-def test_the_bucket_has_no_value_of_a_sensitive_column(tmp_path: Path) -> None:
+def test_the_bucket_contains_no_value_of_a_sensitive_column(tmp_path: Path) -> None:
     secrets = ("zz.planted@example.com", "+420 777 123 456", "4111111111111111", "4242 4242 4242 4242")
     store = MemoryStore()
     queries = {

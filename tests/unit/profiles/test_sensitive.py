@@ -96,7 +96,7 @@ CONTENTS: list[tuple[str, str | None]] = [
 
 
 @pytest.mark.parametrize(("value", "wanted"), CONTENTS)
-def test_the_content_of_a_value(value: str, wanted: str | None) -> None:
+def test_the_kind_of_sensitive_content_is_recognized_in_a_value(value: str, wanted: str | None) -> None:
     assert content_of(value) == wanted
 
 

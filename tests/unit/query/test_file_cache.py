@@ -27,7 +27,7 @@ def cached(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_file_is_fetched_once_and_is_whole(store: MemoryStore, tmp_path: Path) -> None:
+def test_a_file_is_fetched_once_and_completely(store: MemoryStore, tmp_path: Path) -> None:
     cache, file = FileCache(store, tmp_path, 1000), put(store, "a", b"parquet")
     with cache.held([file, file]) as paths:
         assert [path and path.read_bytes() for path in paths] == [b"parquet"] * 2
@@ -37,7 +37,7 @@ def test_a_file_is_fetched_once_and_is_whole(store: MemoryStore, tmp_path: Path)
         assert path.read_bytes() == b"parquet"
 
 
-def test_the_files_used_least_recently_go_first(store: MemoryStore, tmp_path: Path) -> None:
+def test_the_least_recently_used_files_are_removed_first(store: MemoryStore, tmp_path: Path) -> None:
     cache = FileCache(store, tmp_path, 250)
     first, second, third = (put(store, name, name.encode() * 100) for name in "abc")
     for age, file in ((30, first), (20, second)):

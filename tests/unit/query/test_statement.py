@@ -39,7 +39,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         ("from (from t order by 1)", ["t"], False, False),
     ],
 )
-def test_it_finds_tables_and_what_the_result_depends_on(
+def test_a_statement_lists_its_tables_and_what_its_result_depends_on(
     con: duckdb.DuckDBPyConnection, sql: str, tables: list[str], volatile: bool, ordered: bool
 ) -> None:
     found = check(con, sql, frozenset({"now", "random", "uuid"}))
@@ -57,7 +57,9 @@ def test_it_finds_tables_and_what_the_result_depends_on(
         ("select 1 -- ;", "select 1 -- ;"),
     ],
 )
-def test_its_text_has_no_semicolon_at_the_end(con: duckdb.DuckDBPyConnection, sql: str, text: str) -> None:
+def test_the_text_of_a_statement_has_no_semicolon_at_the_end(
+    con: duckdb.DuckDBPyConnection, sql: str, text: str
+) -> None:
     assert check(con, sql, frozenset()).text == text
 
 
@@ -73,7 +75,7 @@ def test_its_text_has_no_semicolon_at_the_end(con: duckdb.DuckDBPyConnection, sq
         "copy (pivot t on a using sum(b)) to 'x'",
     ],
 )
-def test_a_pivot_hides_nothing(con: duckdb.DuckDBPyConnection, sql: str) -> None:
+def test_a_pivot_does_not_hide_a_forbidden_statement(con: duckdb.DuckDBPyConnection, sql: str) -> None:
     with pytest.raises(StatementError):
         check(con, sql, frozenset())
 

@@ -112,7 +112,9 @@ def test_a_changed_remote_view_or_attachment_is_published(store: Store) -> None:
 
 @pytest.mark.parametrize("version", [5, 1 << 60])
 @pytest.mark.parametrize("was_deleted", [False, True])
-def test_an_extract_alone_removes_no_table(store: Store, tmp_path: Path, *, version: int, was_deleted: bool) -> None:
+def test_an_extract_alone_does_not_remove_a_table(
+    store: Store, tmp_path: Path, *, version: int, was_deleted: bool
+) -> None:
     extract(store, "shop", {"orders": "select 1 as n", "items": "select 1 as n"})
     rebuild(store)
     if was_deleted:  # and published again: the deletion of then says nothing about the table of now

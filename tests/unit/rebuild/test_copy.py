@@ -80,7 +80,7 @@ def test_a_builder_that_resumes_late_leaves_the_copy_of_its_successor(store: Pau
     assert is_of(store, newest(store))
 
 
-def test_the_successor_of_a_builder_that_resumes_late_copies_all_the_same(store: Pausing, clock: Clock) -> None:
+def test_the_successor_of_a_builder_that_resumes_late_still_makes_its_copy(store: Pausing, clock: Clock) -> None:
     publish(store, 1)
     old = store.read(COPY)
     assert old is not None
@@ -90,7 +90,7 @@ def test_the_successor_of_a_builder_that_resumes_late_copies_all_the_same(store:
     assert is_of(store, newest(store))
 
 
-def test_a_copy_that_a_builder_did_not_live_to_make_is_made_in_the_same_second_too(store: Pausing) -> None:
+def test_a_copy_that_a_dead_builder_left_out_is_made_even_in_the_same_second(store: Pausing) -> None:
     publish(store, 1)
     old = store.read(COPY)
     assert old is not None

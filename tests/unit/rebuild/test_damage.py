@@ -32,7 +32,7 @@ DAMAGES: dict[str, Callable[[Store], object]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_snapshot_is_made_anew_without_any_change_of_a_source(store: Store, kind: str) -> None:
+def test_a_damaged_snapshot_is_rebuilt_without_any_change_of_a_source(store: Store, kind: str) -> None:
     extract(store, "alpha", {"orders": "select 1 as n"})
     rebuild(store)
     extract(store, "aaa", {"orders": "select 2 as n"})
@@ -47,7 +47,7 @@ def test_a_damaged_snapshot_is_made_anew_without_any_change_of_a_source(store: S
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"\x00" * 70_000])
-def test_a_damaged_analytics_duckdb_is_made_anew_when_it_is_needed(store: Store, content: bytes) -> None:
+def test_a_damaged_analytics_duckdb_is_rebuilt_when_it_is_needed(store: Store, content: bytes) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     extract(store, "crm", {"people": "select 1 as n"})
     rebuild(store)

@@ -69,7 +69,7 @@ WRONG: dict[str, tuple[Callable[[Store, Row], list[Row]], str]] = {
 
 @pytest.mark.parametrize("name", partly([FOREIGN, CONTENT], 1), ids=["foreign name", "content name"])
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_table_whose_listed_files_are_wrong_stays_as_it_was(store: Store, kind: str, name: str) -> None:
+def test_a_table_with_wrong_listed_files_keeps_its_last_version(store: Store, kind: str, name: str) -> None:
     list_files(store, put_file(store, name.format(1), "select 1 as n"))
     assert rebuild(store).problems == ()
     before = Snapshots(store).current().catalog.tables

@@ -30,6 +30,7 @@ from tests.bucket_contents import data, edited, pointer
 from tests.clouds import KINDS, cloud
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.wrapped_store import ClockedStore
+from tests.examples import examples
 from tests.unit.rebuild.lake import NOW, extract
 
 pytestmark = pytest.mark.slow
@@ -177,7 +178,7 @@ def test_the_whole_table_is_counted(whole: duckdb.DuckDBPyConnection) -> None:
     assert whole.execute(asked.format("lake.shop.t")).fetchall() == whole.execute(asked.format("copied")).fetchall()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     number=st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-1, 40)),
     text=st.one_of(st.text(max_size=3), st.sampled_from(["n00015", "", "a" * 64, "a" * 70, "\U0001f600", "~"])),
@@ -222,7 +223,7 @@ def test_a_lake_follows_the_snapshots_and_each_stays_as_it_was(store: FileStore,
     assert shown(fourth)["shop.orders"] == [(1,)]
 
 
-def test_descriptions_are_comments_and_long_ids_are_kept(parts: Parts) -> None:
+def test_descriptions_become_comments_and_long_ids_are_kept(parts: Parts) -> None:
     table = parts.catalog.tables[0]
     first, *others = table.columns
     columns = (first.model_copy(update={"description": 'It\'s the "id"'}), *others)
@@ -250,7 +251,7 @@ def test_replaced_snapshots_get_a_lake_too(store: FileStore) -> None:
     assert {key: data(store, key) for key in written} == before
 
 
-def test_a_snapshot_in_parts_has_one(store: FileStore) -> None:
+def test_a_snapshot_in_parts_has_a_lake(store: FileStore) -> None:
     for source in ("alpha", "beta"):
         extract(store, source, {"t": f"select '{source}' as name"})
     key = published(store, embedded=0, part=900)
@@ -308,7 +309,7 @@ def test_a_lake_that_is_not_ours_is_not_built_on(parts: Parts, spoil: Callable[[
         "[" * 10_000,
     ],
 )
-def test_statistics_that_are_not_certain_are_left_out(parts: Parts, stats: str, tmp_path: Path) -> None:
+def test_uncertain_statistics_are_left_out(parts: Parts, stats: str, tmp_path: Path) -> None:
     path = tmp_path / "x.ducklake"
     lake_file.update(path, parts.catalog, parts.store.url, lambda _tables: dict.fromkeys(parts.statistics, stats))
     with duckdb.connect(path) as con:
@@ -318,7 +319,7 @@ def test_statistics_that_are_not_certain_are_left_out(parts: Parts, stats: str, 
         )
 
 
-def test_tables_that_a_lake_can_not_represent_are_left_out(parts: Parts, tmp_path: Path) -> None:
+def test_tables_that_a_lake_cannot_represent_are_left_out(parts: Parts, tmp_path: Path) -> None:
     table = parts.catalog.tables[0]
 
     def other(name: str, **changes: Any) -> Table:
@@ -336,7 +337,7 @@ def test_tables_that_a_lake_can_not_represent_are_left_out(parts: Parts, tmp_pat
     assert refused["shop.bits"] == "DuckLake has no type for 'id', BIT"
 
 
-def test_a_rebuild_requests_it_and_so_does_a_later_one_without_changes_while_it_is_missing() -> None:
+def test_a_rebuild_requests_a_lake_and_one_without_changes_requests_it_again_while_it_is_missing() -> None:
     clock, ticks = [0.0], count()
     store = ClockedStore(MemoryStore(), clock=lambda: clock[0] + next(ticks) / 1000)
     requested: list[bool] = []

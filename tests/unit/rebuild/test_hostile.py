@@ -354,7 +354,7 @@ def problem_of(store: Store, source: str) -> Problem:
     return problem
 
 
-def test_hostile_extracts_hurt_no_other_and_reach_nothing(attacked: Store, secret: Path) -> None:
+def test_hostile_extracts_harm_no_other_and_reach_nothing(attacked: Store, secret: Path) -> None:
     catalog, newest = Snapshots(attacked).current().catalog, pointer(attacked)
     assert {table.source for table in catalog.tables} == {"shop", *HOSTILE.values()}
     assert next(table for table in catalog.tables if table.source == "shop").description == "a new one"
@@ -436,7 +436,7 @@ def test_an_extract_changed_by_others_is_examined_even_after_our_changes(store: 
 
 
 @pytest.mark.parametrize("cut", [100, 12288, 0.5, 0.9])
-def test_a_file_that_was_cut_off_is_named_and_hurts_no_other(store: Store, cut: float) -> None:
+def test_a_truncated_file_is_named_and_harms_no_other(store: Store, cut: float) -> None:
     extract(store, "odd", {"t": "select 7 as n"})
     extract(store, "shop", {"orders": "select 1 as id"})
     rebuild(store)

@@ -31,7 +31,7 @@ def news(shared_cloud: Cloud) -> Cloud:
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("write", range(7))
-def test_an_answer_that_is_lost_fails_no_rebuild(news: Cloud, fault: Fault, write: int) -> None:
+def test_a_lost_answer_does_not_fail_a_rebuild(news: Cloud, fault: Fault, write: int) -> None:
     store = news.copy().open()
     assert rebuild(FaultyStore(store, puts=[*[None] * write, fault])).status == "published"
     assert query(store, "from orders") == [(2,)]
@@ -53,7 +53,7 @@ def test_a_builder_that_resumes_late_changes_nothing(store: Store) -> None:
     assert rebuild(another).status == "unchanged"
 
 
-def test_a_store_that_does_not_answer_for_a_moment_is_no_damage(store: Store) -> None:
+def test_a_store_that_does_not_answer_for_a_moment_is_not_taken_for_damage(store: Store) -> None:
     extract(store, "alpha", {"orders": "select 1 as n"})
     rebuild(store)
     extract(store, "beta", {"people": "select 2 as n"})
@@ -72,7 +72,7 @@ def test_a_store_that_does_not_answer_for_a_moment_is_no_damage(store: Store) ->
     assert answered >= 3
 
 
-def test_a_snapshot_that_can_not_be_read_for_a_moment_is_still_kept(store: Store) -> None:
+def test_a_snapshot_that_cannot_be_read_for_a_moment_is_still_kept(store: Store) -> None:
     for number in (1, 2):
         extract(store, "shop", {"orders": f"select {number} as n"})
         rebuild(store)

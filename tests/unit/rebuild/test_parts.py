@@ -91,7 +91,7 @@ OPERATIONS = st.one_of(
 
 @settings(max_examples=examples(4), deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(OPERATIONS, min_size=3, max_size=9))
-def test_parts_compose_to_the_catalog_that_is_built_as_a_whole(
+def test_parts_add_up_to_the_catalog_that_is_built_as_a_whole(
     history: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     twins = Twins()
@@ -207,7 +207,7 @@ def test_a_damaged_part_is_rewritten(bucket: Store, kind: str, *, is_changed: bo
     assert in_parts(bucket).run().status == "unchanged"
 
 
-def test_a_damaged_part_is_reported_until_then(bucket: Store) -> None:
+def test_a_damaged_part_is_reported_until_it_is_rewritten(bucket: Store) -> None:
     for key in part_keys(bucket):
         bucket.delete(key)
     with pytest.raises(UnavailableError, match=r"the part '.*' of the snapshot's catalog is missing from the bucket"):
@@ -239,7 +239,7 @@ def test_a_builder_that_resumes_late_leaves_the_parts_of_its_successor(bucket: S
     assert ask(bucket, COPY, "select n from shop.orders") == [(2,)]
 
 
-def test_earlier_snapshots_stay_readable_and_may_be_returned_to(bucket: Store) -> None:
+def test_earlier_snapshots_stay_readable_and_can_be_rolled_back_to(bucket: Store) -> None:
     first = Snapshots(bucket).current()
     extract(bucket, "shop", {"orders": "select 2 as n"})
     in_parts(bucket).run()
@@ -252,7 +252,7 @@ def test_earlier_snapshots_stay_readable_and_may_be_returned_to(bucket: Store) -
     assert ask(bucket, COPY, "select n from shop.orders") == [(1,)]
 
 
-def test_a_file_of_many_tables_is_written_later(bucket: Store) -> None:
+def test_the_database_of_many_tables_is_written_later(bucket: Store) -> None:
     requested: list[bool] = []
     rebuilding = in_parts(bucket, file_at_once=2, later=lambda: requested.append(True))
     extract(bucket, "shop", {"orders": "select 2 as n"})
@@ -264,7 +264,7 @@ def test_a_file_of_many_tables_is_written_later(bucket: Store) -> None:
     assert ask(bucket, COPY, "select n from shop.orders") == [(2,)]
 
 
-def test_a_file_that_others_changed_is_rewritten(store: Store) -> None:
+def test_a_database_that_others_changed_is_rewritten(store: Store) -> None:
     bucket = store  # not a copy, since the views of a copy's file read the original
     publish_in_parts(bucket)
     good = content(bucket)
@@ -334,7 +334,7 @@ def test_a_bucket_of_an_earlier_version_continues(older: Store) -> None:
     assert len(ask(older, COPY, sql)) == 2
 
 
-def test_a_catalog_of_parts_is_no_empty_catalog_to_an_earlier_version(bucket: Store) -> None:
+def test_an_earlier_version_does_not_take_a_catalog_of_parts_for_an_empty_one(bucket: Store) -> None:
     text = pointer(bucket).catalog_text
     assert text is not None
     with pytest.raises(ValueError, match="tables"):
@@ -352,7 +352,7 @@ def test_few_tables_become_one_catalog_again(bucket: Store) -> None:
     assert len(catalog(bucket).tables) == len(SOURCES)
 
 
-def test_a_view_that_can_not_be_written_hurts_no_other(tmp_path: Path) -> None:
+def test_a_view_that_cannot_be_written_harms_no_other(tmp_path: Path) -> None:
     """Such a table reaches no catalog as far as we know; the file is written all the same, and says which it lacks."""
 
     def table(name: str, *types: str) -> dict[str, object]:

@@ -99,7 +99,7 @@ def test_a_view_name_belongs_to_the_older_table_permanently(store: Store, tmp_pa
     assert {t.id: t.view for t in catalog(store).tables} == {"alpha.orders": "alpha_orders_2"}
 
 
-def test_a_builder_that_finds_another_at_work_leaves(store: Store) -> None:
+def test_a_builder_that_finds_another_at_work_does_nothing(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
     held = lease.acquire(store, "rebuild")
     assert held is not None
@@ -114,7 +114,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_extract_keeps_its_last_place_and_hurts_no_other(store: Store, kind: str) -> None:
+def test_a_broken_extract_keeps_its_last_state_and_harms_no_other(store: Store, kind: str) -> None:
     extract(store, "good", {"orders": "select 1 as id"})
     extract(store, "bad", {"people": "select 'Ada' as name"})
     rebuild(store)
@@ -192,7 +192,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_table_that_can_not_be_read_is_named_and_the_rest_is_published(store: Store, kind: str) -> None:
+def test_a_table_that_cannot_be_read_is_named_and_the_rest_is_published(store: Store, kind: str) -> None:
     statements, reason = REFUSED[kind]
     foreign(
         store,
@@ -231,14 +231,14 @@ def test_macros_types_and_strange_views_are_left_out(store: Store) -> None:
     assert query(store, "select count(*) from duckdb_functions() where not internal") == [(0,)]
 
 
-def test_a_listed_file_outside_of_its_source_is_refused(store: Store) -> None:
+def test_a_listed_file_outside_its_source_is_refused(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
     change(store, "shop", "update _files set path = 'extracts/shop/data/../../../state/secret.key'")
     (problem,) = rebuild(store).problems
     assert "is not in extracts/shop/data/" in problem.message
 
 
-def test_a_view_that_somebody_bent_is_made_right(store: Store) -> None:
+def test_a_view_that_somebody_altered_is_corrected(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
     change(store, "shop", "create or replace view orders as select 666 as id")
     rebuild(store)
@@ -257,7 +257,7 @@ def test_descriptions_reach_the_snapshot(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["bad-name", "Über", "a.b", "x" * 80])
-def test_a_folder_that_is_no_name_of_a_source_is_named(store: Store, name: str) -> None:
+def test_a_folder_whose_name_is_not_a_valid_source_is_named(store: Store, name: str) -> None:
     foreign(store, name)
     (problem,) = rebuild(store).problems
     assert name in problem.message

@@ -109,7 +109,7 @@ def test_the_tables_are_rolled_back_until_the_source_publishes_again(bucket: Buc
     assert bucket.shown(tmp_path) == [(3,)]
 
 
-def test_no_two_snapshots_are_of_the_same_bytes(bucket: Bucket) -> None:
+def test_no_two_snapshots_have_the_same_bytes(bucket: Bucket) -> None:
     """On S3 the same bytes have the same version, and a builder that woke up late could not tell what came between."""
     files = [bucket.pointer().duckdb]
     for number in (1, 1, 2):
@@ -133,7 +133,7 @@ def test_extracts_published_meanwhile_are_built(bucket: Bucket, tmp_path: Path) 
     assert bucket.shown(tmp_path) == [(3,)]
 
 
-def test_a_rollback_holds_when_later_extracts_can_not_be_built(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_rollback_holds_when_later_extracts_cannot_be_built(bucket: Bucket, tmp_path: Path) -> None:
     bucket.before[COPY] = lambda: setattr(bucket, "is_down", True)
     assert bucket.roll_back(1).snapshot == 3
     assert bucket.shown(tmp_path) == [(1,)]
@@ -185,7 +185,7 @@ def test_a_rollback_to_the_newest_snapshot_holds_nothing_back(bucket: Bucket) ->
     assert bucket.roll_back(4).held_back == ()
 
 
-def test_a_dry_run_says_what_would_be_missing_and_held_back_and_changes_nothing(bucket: Bucket) -> None:
+def test_a_dry_run_reports_what_would_be_missing_and_held_back_and_changes_nothing(bucket: Bucket) -> None:
     bucket.publish_to("other")
     bucket.rebuild()
     before = {entry.key: entry.version for entry in bucket.list("")}

@@ -38,7 +38,9 @@ def test_view_names_never_move_and_are_never_shared(history: list[list[str]]) ->
         max_size=4,
     )
 )
-def test_the_snapshot_keeps_to_it(history: list[dict[str, set[str]]], new_store: Callable[[], Store]) -> None:
+def test_snapshots_keep_each_view_with_the_table_that_owns_it(
+    history: list[dict[str, set[str]]], new_store: Callable[[], Store]
+) -> None:
     store = new_store()
     owned: dict[str, str] = {}
     seen: set[str] = set()
@@ -57,7 +59,7 @@ def test_the_snapshot_keeps_to_it(history: list[dict[str, set[str]]], new_store:
         assert set(views(store)) == seen  # what is gone without a word stays as it was
 
 
-def test_a_table_is_found_by_its_source_whichever_owns_the_short_name(new_store: Callable[[], Store]) -> None:
+def test_a_table_is_found_by_its_source_whichever_table_owns_the_short_name(new_store: Callable[[], Store]) -> None:
     store = new_store()
     extract(store, "shop", {"orders": "select 1 as id"})
     rebuild(store)
@@ -72,7 +74,7 @@ def test_a_table_is_found_by_its_source_whichever_owns_the_short_name(new_store:
 
 
 @pytest.mark.parametrize("source", sorted(view_names.TAKEN_SCHEMAS - {"information_schema"}))
-def test_a_source_never_gets_into_a_schema_of_duckdb(source: str, new_store: Callable[[], Store]) -> None:
+def test_a_source_never_uses_a_schema_of_duckdb(source: str, new_store: Callable[[], Store]) -> None:
     store = new_store()
     extract(store, "shop", {"orders": "select 1 as id"})
     rebuild(store)

@@ -89,7 +89,7 @@ def test_requests_that_wait_when_the_script_ends_are_not_sent(tmp_path: Path) ->
         assert api.asked == ["/api/held"] * AT_ONCE
 
 
-def test_an_answer_that_breaks_off_is_noticed(tmp_path: Path) -> None:
+def test_a_truncated_answer_is_noticed(tmp_path: Path) -> None:
     with served() as (_, upstream), relayed(tmp_path, upstream), connect(tmp_path) as made:
         made.sendall(b"GET /api/broken HTTP/1.1\r\n\r\n")
         answer = http.client.HTTPResponse(made)
@@ -126,7 +126,7 @@ def test_an_answer_that_breaks_off_is_noticed(tmp_path: Path) -> None:
         "/api/\u017e",
     ],
 )
-def test_a_target_outside_of_the_api_is_refused(target: str) -> None:
+def test_a_target_outside_the_api_is_refused(target: str) -> None:
     assert not is_of_api(target)
 
 

@@ -63,7 +63,7 @@ class _SinceRun(RetoldStore):
         return (NOW - runs.began(name)).total_seconds() if runs.is_run_id(name) else 0.0
 
 
-def test_a_script_that_runs_each_minute_keeps_its_last_runs_and_failures_of_a_week() -> None:
+def test_a_script_that_runs_every_minute_keeps_its_last_runs_and_a_week_of_failures() -> None:
     store = MemoryStore()
     stored = StoredScripts(store)
     script, _ = stored.push("often", "x = 1", "every 1m", "ann", NOW)
@@ -95,7 +95,7 @@ def test_a_script_that_runs_each_minute_keeps_its_last_runs_and_failures_of_a_we
     assert [entry.key for entry in store.list("state/scripts/") if script.id in entry.key] == []
 
 
-def test_a_script_that_is_not_saved_is_found_for_a_week() -> None:
+def test_an_unsaved_script_can_be_found_for_a_week() -> None:
     store = MemoryStore()
     stored = StoredScripts(store)
     ids = []

@@ -81,7 +81,7 @@ def test_the_port_of_mail_follows_its_security(security: str, port: int) -> None
     assert read(SMTP_SECURITY=security, SMTP_PORT="2525").smtp_port == 2525
 
 
-def test_addresses_are_taken_in_the_ways_they_are_written() -> None:
+def test_addresses_are_accepted_in_all_common_spellings() -> None:
     settings = read(
         BASE_URL="https://data.example.com/da/",
         SMTP_HOST="::1",

@@ -19,7 +19,7 @@ CONFIGS = {kind: found.config for kind, found in SOURCE_TYPES.items()}
 
 
 @pytest.mark.parametrize(("text", "environ"), [(EXAMPLE, PLAIN), (WHOLE, SECRETS)], ids=["as it is", "all of it"])
-def test_the_example_is_right(text: str, environ: dict[str, str]) -> None:
+def test_the_example_is_valid(text: str, environ: dict[str, str]) -> None:
     found = check(text, environ, CONFIGS)
     assert (found.problems, found.warnings) == ((), ())
 
@@ -30,7 +30,7 @@ def test_the_example_has_every_key_and_no_other() -> None:
     assert {key for key in shown if not key.startswith("sources.")} | {"sources"} == set(KEYS)
 
 
-def test_every_setting_has_a_key_or_is_of_the_environment_only() -> None:
+def test_every_setting_has_a_key_or_is_for_the_environment_only() -> None:
     assert set(Settings.model_fields) - set(KEYS.values()) == {
         "config_file",
         "functions",

@@ -25,11 +25,11 @@ def found(text: str, **environ: str) -> Findings:
 
 
 def problems(text: str, **environ: str) -> list[str]:
-    return [problem.told("f") for problem in found(text, **environ).problems]
+    return [problem.as_line("f") for problem in found(text, **environ).problems]
 
 
 def warnings(text: str, **environ: str) -> list[str]:
-    return [warning.told("f") for warning in found(text, **environ).warnings]
+    return [warning.as_line("f") for warning in found(text, **environ).warnings]
 
 
 def read(folder: Path, text: str, **environ: str) -> Settings:
@@ -37,7 +37,7 @@ def read(folder: Path, text: str, **environ: str) -> Settings:
     return read_settings({**PLAIN, "CONFIG_FILE": str(folder / "instance.yaml"), **environ})
 
 
-def test_it_says_what_the_environment_does_not(tmp_path: Path) -> None:
+def test_the_file_supplies_what_the_environment_leaves_unset(tmp_path: Path) -> None:
     text = "auth:\n  allowed_domains: [Example.com, example.org]\ninstance: {name: From the file, subtitle: Too}\n"
     made = read(tmp_path, text, INSTANCE_NAME="From the environment", INSTANCE_SUBTITLE="")
     assert made.allowed_domains == ("example.com", "example.org")
@@ -85,7 +85,7 @@ sources:
     ]
 
 
-def test_the_problems_of_both_are_reported_together(tmp_path: Path) -> None:
+def test_problems_of_the_file_and_of_the_environment_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         read(tmp_path, "auth: {seed_admin_email: ann}", KEEP_HOURS="0")
     assert [line.strip().removeprefix(f"{tmp_path}/") for line in str(caught.value).splitlines()] == [
@@ -151,7 +151,7 @@ schedules: {sync: "${KEY}", sweep: "daily 05:00 ${ZONE}"}
 
 
 @pytest.mark.parametrize("config", ["encoding: '${KEY}'", "types: {a: '${KEY}'}", "delimiter: '${KEY}'"])
-def test_a_connector_does_not_show_them_either(config: str) -> None:
+def test_a_connector_does_not_show_values_of_variables_either(config: str) -> None:
     (message,) = problems(f"sources: {{shop: {{config: {{path: /x, {config}}}}}}}", KEY="¤¤¤")
     assert message.endswith("what ${KEY} stands for is not valid here")
 
@@ -205,12 +205,12 @@ def test_a_file_without_settings_is_reported(text: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "~", "# nothing\n", "instance:\nauth: ~\n", "instance: {name: ''}", "\ufeff"])
-def test_a_file_may_say_nothing(text: str) -> None:
+def test_a_file_may_be_empty(text: str) -> None:
     assert found(text.removeprefix("\ufeff")) == Findings(problems=(), warnings=())
 
 
 @pytest.mark.parametrize("text", ["No", "007", "12:30", "1e3", "2026-01-01", "null and void"])
-def test_a_text_stays_as_it_is_written(text: str) -> None:
+def test_a_text_is_not_converted_to_another_yaml_type(text: str) -> None:
     assert value(f"instance: {{name: {text}}}", "instance_name") == text
 
 
@@ -221,7 +221,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 class TestWhereItIs:
-    def test_without_a_name_it_is_read_where_it_usually_is(self, tmp_path: Path) -> None:
+    def test_without_a_name_the_file_is_read_from_its_usual_place(self, tmp_path: Path) -> None:
         usual = tmp_path / "instance.yaml"
         assert Configuration.read(PLAIN, usual).file is None
         usual.write_bytes("\ufeffinstance: {name: Čapek}".encode())
@@ -264,12 +264,12 @@ class TestLookups:
         assert get_data_source_type(PLAIN) == "keboola"
         assert get_data_source_type({**PLAIN, "DATA_SOURCE": "jira"}) == "jira"
 
-    def test_settings_that_are_not_usable_are_an_error(self) -> None:
+    def test_unusable_settings_are_an_error(self) -> None:
         with pytest.raises(SettingsError):
             get_value("instance.name", environ={})
 
 
-def test_custom_fields_of_jira_have_columns(tmp_path: Path) -> None:
+def test_custom_fields_of_jira_become_columns(tmp_path: Path) -> None:
     made = read(tmp_path, "jira:\n  custom_fields: [{field: Severity, column: severity, type: option}]\n")
     assert [field.model_dump() for field in made.jira_custom_fields] == [
         {"field": "Severity", "column": "severity", "type": "option"}

@@ -29,7 +29,7 @@ def shown(value: object) -> str:
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_every_secret_can_be_in_a_file(tmp_path: Path, name: str, end: str) -> None:
+def test_every_secret_can_be_read_from_a_file(tmp_path: Path, name: str, end: str) -> None:
     (tmp_path / "secret").write_text(SECRET + end, newline="")
     environ = {**BUCKET, **NEEDED.get(name, {}), f"{name.upper()}_FILE": str(tmp_path / "secret")}
     assert shown(getattr(read_settings(environ), name)) == SECRET
@@ -42,7 +42,7 @@ def test_the_file_overrides_the_variable_and_an_empty_file_does_not(tmp_path: Pa
     assert shown(read_settings({**environ, "SERVICE_TOKEN_FILE": "/dev/null"}).service_token) == OTHER
 
 
-def test_a_variable_in_the_file_of_the_instance_can_be_in_a_file_too(tmp_path: Path) -> None:
+def test_a_variable_in_the_instance_file_can_be_read_from_a_file_too(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET + "\n")
     (tmp_path / "instance.yaml").write_text('service: {token: "${OUR_TOKEN}"}\n')
     environ = {**BUCKET, "CONFIG_FILE": str(tmp_path / "instance.yaml"), "OUR_TOKEN_FILE": str(tmp_path / "secret")}
@@ -50,7 +50,7 @@ def test_a_variable_in_the_file_of_the_instance_can_be_in_a_file_too(tmp_path: P
 
 
 @pytest.mark.parametrize(("content", "reason"), [(None, "can't be read"), (b"\xff\xfe", "UTF-8")])
-def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)

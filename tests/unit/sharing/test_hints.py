@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analyst.errors import RateLimitedError
 from analyst.sharing.hints import test_of as made_of
-from analyst.sharing.statistics import Pace
+from analyst.sharing.served_statistics import Pace
 
 STATS = {
     "numRecords": 10,
@@ -39,7 +39,7 @@ STATS = {
         ("day = date '2030-01-01'", False), ("id = 4 or id = 5", True), ("name = 'it''s'", False),
     ],
 )  # fmt: skip
-def test_a_hint_in_sql(hint: str, kept: bool) -> None:
+def test_a_hint_in_sql_decides_whether_a_file_is_kept(hint: str, kept: bool) -> None:
     assert made_of([hint], None)(STATS) is kept
 
 
@@ -87,7 +87,7 @@ def compared(op: str, value: Any, kind: str = "long", *, flipped: bool = False) 
         ("text", True),
     ],
 )
-def test_a_hint_in_json(hint: Any, kept: bool) -> None:
+def test_a_hint_in_json_decides_whether_a_file_is_kept(hint: Any, kept: bool) -> None:
     assert made_of([], json.dumps(hint))(STATS) is kept
 
 
@@ -104,7 +104,7 @@ def test_no_file_with_a_matching_row_is_left_out(values: list[int], operator: st
     assert made_of([f"id {operator} {wanted}"], None)(stats) or not matches
 
 
-def test_a_recipient_that_asks_too_often_waits() -> None:
+def test_a_recipient_that_asks_too_often_has_to_wait() -> None:
     pace = Pace(per_second=2, burst=3)
     for _ in range(3):
         pace.take("ann", 100.0)

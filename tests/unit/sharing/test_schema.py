@@ -18,7 +18,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_type_is_that_of_the_delta_log(kind: str) -> None:
+def test_types_equal_those_of_the_delta_log(kind: str) -> None:
     with connected() as connection:
         expected = _type(connection.sqltype(kind))
         shown = str(connection.sqltype(kind))  # as the catalog has it

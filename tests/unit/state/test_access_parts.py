@@ -129,7 +129,7 @@ def test_an_edit_writes_the_parts_that_it_changes(filled: MemoryStore, what: str
     assert read(filled) == wanted(filled)
 
 
-def test_a_list_becomes_one_of_parts_when_it_has_grown_and_whole_again_when_it_has_shrunk(filled: MemoryStore) -> None:
+def test_a_list_is_split_into_parts_when_it_has_grown_and_merged_when_it_has_shrunk(filled: MemoryStore) -> None:
     for largest_whole in (1_000, 0, 1_000):
         state_in(filled, largest_whole=largest_whole).edit(lambda _db: None)
         assert set(pointer(filled).sha256) == {"system", "access" if largest_whole else "access_parts"}

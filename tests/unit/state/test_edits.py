@@ -92,14 +92,14 @@ def system_size(store: Store) -> int:
     return found.size
 
 
-def test_edits_can_be_read(state: State, actor: Actor) -> None:
+def test_edits_are_visible_to_later_reads(state: State, actor: Actor) -> None:
     assert names(state) == []
     id_ = state.edit(add(actor, "sales"))
     with state.read() as db:
         assert [group.id for group in list_groups(db)] == [id_]
 
 
-def test_a_pair_is_published_whose_hashes_are_in_the_pointer(state: State, store: Store, actor: Actor) -> None:
+def test_the_pointer_contains_the_hashes_of_the_published_pair(state: State, store: Store, actor: Actor) -> None:
     state.edit(add(actor, "sales"))
     state.edit(add(actor, "ops"))
     current = pointer(store)
@@ -134,7 +134,7 @@ def test_a_state_stays_small_however_often_it_is_edited(state: State, store: Sto
     assert len(names(state)) == 13
 
 
-def test_an_edit_that_duckdb_breaks_off_is_made_in_a_renewed_file(state: State, actor: Actor) -> None:
+def test_an_edit_that_duckdb_aborts_is_repeated_in_a_fresh_file(state: State, actor: Actor) -> None:
     state.edit(add(actor, "sales"))
     runs = count(1)
 
@@ -167,7 +167,7 @@ def with_damaged_index(path: Path) -> Path:
     return path
 
 
-def test_readers_and_edits_continue_after_an_edit_that_breaks_the_instance(
+def test_readers_and_edits_continue_after_an_edit_that_invalidates_the_database(
     state: State, actor: Actor, tmp_path: Path
 ) -> None:
     state.edit(add(actor, "sales"))
@@ -190,7 +190,7 @@ def group_names(db: DuckDBPyConnection) -> list[str]:
     return sorted(group.name for group in list_groups(db))
 
 
-def test_an_edit_that_duckdb_refuses_again_is_an_error(state: State, store: Store, actor: Actor) -> None:
+def test_an_edit_that_fails_in_a_fresh_file_too_is_an_error(state: State, store: Store, actor: Actor) -> None:
     state.edit(add(actor, "sales"))
     before = pointer(store)
     with pytest.raises(duckdb.Error):
@@ -198,9 +198,7 @@ def test_an_edit_that_duckdb_refuses_again_is_an_error(state: State, store: Stor
     assert pointer(store) == before
 
 
-def test_an_edit_on_what_somebody_changed_meanwhile_runs_again(
-    scripted: ScriptedStore, now: datetime, actor: Actor
-) -> None:
+def test_an_edit_that_conflicts_with_another_runs_again(scripted: ScriptedStore, now: datetime, actor: Actor) -> None:
     state, other = state_in(scripted, now), state_in(scripted, now)
     scripted.before = lambda: edit(other, add(actor, "ops"))
     state.edit(add(actor, "sales"))
@@ -237,14 +235,16 @@ def test_others_may_build_on_an_edit_whose_answer_was_lost(
     assert names(state) == ["ops", "sales"]
 
 
-def test_many_lost_answers_in_a_row_are_no_many_edits(scripted: ScriptedStore, now: datetime, actor: Actor) -> None:
+def test_many_lost_answers_in_a_row_do_not_repeat_an_edit(scripted: ScriptedStore, now: datetime, actor: Actor) -> None:
     scripted.script = ["dropped", "late", "dropped", "lost"]
     state = state_in(scripted, now)
     state.edit(add(actor, "sales"))
     assert names(state) == ["sales"]
 
 
-def test_when_nothing_can_be_read_back_the_caller_is_told(scripted: ScriptedStore, now: datetime, actor: Actor) -> None:
+def test_an_edit_whose_result_cannot_be_read_back_is_reported_as_unsure(
+    scripted: ScriptedStore, now: datetime, actor: Actor
+) -> None:
     scripted.script = ["down"]
     with pytest.raises(UnsureWriteError, match="check whether the change is there before you repeat it"):
         state_in(scripted, now).edit(add(actor, "sales"))
@@ -299,7 +299,7 @@ def test_a_reader_keeps_its_version_while_the_next_is_published(state: State, ac
         assert [group.name for group in list_groups(before)] == ["sales"]
 
 
-def test_readers_can_not_write(state: State, actor: Actor) -> None:
+def test_readers_cannot_write(state: State, actor: Actor) -> None:
     state.edit(add(actor, "sales"))
     with state.read() as db, pytest.raises(Exception, match="read-only"):
         db.execute("delete from groups")

@@ -33,7 +33,9 @@ def test_a_missing_administrator_is_added(db: DuckDBPyConnection, actor: Actor) 
 
 
 @pytest.mark.parametrize("before", Role)
-def test_an_existing_user_is_promoted_and_keeps_the_rest(db: DuckDBPyConnection, actor: Actor, before: Role) -> None:
+def test_an_existing_user_is_promoted_and_otherwise_unchanged(
+    db: DuckDBPyConnection, actor: Actor, before: Role
+) -> None:
     known = create_user(db, actor, NewUser(email="seed@example.com", name="Seed", role=before))
     assert seed_admin(db, actor, "seed@example.com") == known.model_copy(update={"role": Role.ADMIN})
 
@@ -58,7 +60,9 @@ def test_a_user_removed_afterwards_is_not_added_again(db: DuckDBPyConnection, ac
     assert [user.id for user in list_users(db)] == [root]
 
 
-def test_a_deactivated_user_stays_so_until_an_administrator_changes_it(db: DuckDBPyConnection, actor: Actor) -> None:
+def test_a_deactivated_user_stays_deactivated_until_an_administrator_changes_that(
+    db: DuckDBPyConnection, actor: Actor
+) -> None:
     known = create_user(db, actor, NewUser(email="seed@example.com", role=Role.VIEWER))
     update_user(db, actor, UserChange(id=known.id, active=False))
     assert seed_admin(db, actor, "seed@example.com") is None
@@ -67,13 +71,13 @@ def test_a_deactivated_user_stays_so_until_an_administrator_changes_it(db: DuckD
     assert seed_admin(db, actor, "seed@example.com")
 
 
-def test_each_email_has_its_own_time(db: DuckDBPyConnection, actor: Actor) -> None:
+def test_each_email_is_promoted_independently(db: DuckDBPyConnection, actor: Actor) -> None:
     seed_admin(db, actor, "first@example.com")
     seed_admin(db, actor, "second@example.com")
     assert [user.role for user in list_users(db)] == [Role.ADMIN, Role.ADMIN]
 
 
-def test_it_is_audited(db: DuckDBPyConnection, actor: Actor) -> None:
+def test_adding_an_administrator_is_audited(db: DuckDBPyConnection, actor: Actor) -> None:
     seed_admin(db, actor, "seed@example.com")
     seed_admin(db, actor, "seed@example.com")
     found = db.execute("select params->>'email' from audit_log where action = 'user.seed_admin'").fetchall()

@@ -58,7 +58,7 @@ def rows(state: State, sql: str) -> list[Any]:
 
 
 @VERSIONS
-def test_tables_get_their_names_of_today(state: State, adopt: Callable[..., None], schema: tuple[str, ...]) -> None:
+def test_tables_get_their_current_names(state: State, adopt: Callable[..., None], schema: tuple[str, ...]) -> None:
     adopt(*schema, legacy.PEOPLE, legacy.TABLES)
     with state.read() as db:
         found = {table.id: table for table in list_tables(db)}
@@ -92,7 +92,7 @@ def test_each_source_type_becomes_a_source(state: State, adopt: Callable[..., No
 
 
 @VERSIONS
-def test_permissions_become_grants_of_what_they_meant(
+def test_permissions_become_grants_with_the_same_meaning(
     state: State, store: Store, adopt: Callable[..., None], schema: tuple[str, ...]
 ) -> None:
     adopt(
@@ -106,7 +106,7 @@ def test_permissions_become_grants_of_what_they_meant(
 
 
 @VERSIONS
-def test_permissions_that_meant_nothing_are_kept_with_the_reason(
+def test_permissions_without_a_meaning_are_kept_with_the_reason(
     state: State, adopt: Callable[..., None], schema: tuple[str, ...]
 ) -> None:
     adopt(*schema, legacy.PEOPLE, legacy.TABLES)
@@ -130,7 +130,7 @@ def test_access_requests_follow_their_table(state: State, adopt: Callable[..., N
 
 
 @VERSIONS
-def test_of_accounts_that_differ_in_case_the_stronger_one_stays(
+def test_of_accounts_that_differ_in_case_the_one_with_more_rights_stays(
     state: State, store: Store, adopt: Callable[..., None], schema: tuple[str, ...]
 ) -> None:
     adopt(*schema, legacy.PEOPLE)
@@ -147,7 +147,9 @@ def test_of_accounts_that_differ_in_case_the_stronger_one_stays(
     assert "u-bob2" not in published(store).users
 
 
-def test_of_accounts_with_one_spelling_the_stronger_one_stays(state: State, adopt: Callable[..., None]) -> None:
+def test_of_accounts_with_the_same_spelling_the_one_with_more_rights_stays(
+    state: State, adopt: Callable[..., None]
+) -> None:
     adopt(legacy.V2, "insert into users (id, email, role) values ('1', 'x@y.z', 'viewer'), ('2', ' X@y.z', 'admin')")
     found = rows(state, "select id, email, active from users order by id")
     assert found == [("1", "x@y.z#1", False), ("2", "x@y.z", True)]
@@ -172,7 +174,7 @@ def test_the_migration_reports_its_changes(state: State, adopt: Callable[..., No
 
 
 @VERSIONS
-def test_a_taken_over_state_has_exactly_the_schema_of_a_new_one(
+def test_a_migrated_state_has_exactly_the_schema_of_a_new_one(
     state: State, now: datetime, adopt: Callable[..., None], schema: tuple[str, ...]
 ) -> None:
     columns = """
@@ -201,7 +203,7 @@ def test_a_file_of_version_1_is_migrated_through_all_versions(state: State, adop
         assert [table.id for table in list_tables(db)] == ["external.orders"]
 
 
-def test_changes_that_are_still_in_the_log_are_taken_over(state: State, adopt: Callable[..., None]) -> None:
+def test_changes_that_are_still_in_the_log_are_migrated(state: State, adopt: Callable[..., None]) -> None:
     adopt(legacy.V2, legacy.PEOPLE, legacy.TABLES, make=legacy.make_unclosed)
     with state.read() as db:
         assert len(list_tables(db)) == 7
@@ -231,7 +233,7 @@ def test_a_new_state_reports_no_migration(state: State) -> None:
     assert rows(state, "select max(version) from schema_version") == [(SCHEMA_VERSION,)]
 
 
-def test_a_newer_state_is_refused_and_not_touched(state: State, store: Store, adopt: Callable[..., None]) -> None:
+def test_a_newer_state_is_refused_and_not_changed(state: State, store: Store, adopt: Callable[..., None]) -> None:
     adopt(legacy.V2, f"update schema_version set version = {SCHEMA_VERSION + 1}")
     with pytest.raises(StateTooNewError, match=f"schema version {SCHEMA_VERSION + 1}"), state.read():
         pass
@@ -280,7 +282,7 @@ def test_every_old_table_gets_a_valid_name_of_its_own(old: list[dict[str, Any]])
     assert all(is_name(table.source) and is_name(table.name) for table in found)
 
 
-def test_registrations_that_ended_before_they_were_written_down_are_found_in_the_audit_log() -> None:
+def test_registrations_that_ended_before_they_were_recorded_are_found_in_the_audit_log() -> None:
     with duckdb_files.connect(threads=1) as db:
         migrate(db, NOW, to=5)
         ended = "insert into audit_log (id, timestamp, action, resource, params) values (?, ?, ?, ?, ?)"
@@ -337,7 +339,7 @@ def test_every_version_since_the_reference_system_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("version", range(4, SCHEMA_VERSION + 1))
-def test_a_state_of_each_version_is_taken_over(state: State, store: Store, tmp_path: Path, version: int) -> None:
+def test_a_state_of_each_version_is_migrated(state: State, store: Store, tmp_path: Path, version: int) -> None:
     held(store, tmp_path, version)
     with state.read() as db:
         people = {user.email: user.id for user in list_users(db)}

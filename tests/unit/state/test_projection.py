@@ -28,7 +28,7 @@ def test_an_empty_state_makes_an_empty_list(db: DuckDBPyConnection, now: datetim
     assert listed(db, now) == AccessList(version=7, withdrawn={})
 
 
-def test_names_and_times_come_through_as_they_are(db: DuckDBPyConnection, now: datetime, actor: Actor) -> None:
+def test_names_and_times_are_projected_unchanged(db: DuckDBPyConnection, now: datetime, actor: Actor) -> None:
     user = create_user(db, actor, NewUser(email="o'neil@example.com", name=ODD))
     group = create_group(db, actor, NewGroup(name=ODD))
     add_member(db, actor, group.id, user.id)

@@ -25,7 +25,9 @@ class Watched:
         return self._db.execute(sql, *values)
 
 
-def test_asking_runs_the_same_statements_whether_there_is_a_table(db: DuckDBPyConnection, actor: Actor) -> None:
+def test_a_request_runs_the_same_statements_whether_its_table_exists_or_not(
+    db: DuckDBPyConnection, actor: Actor
+) -> None:
     user = create_user(db, actor, NewUser(email="ann@example.com"))
     create_source(db, actor, NewSource(name="shop", type="csv"), {})
     register(db, actor, NewTable(id="shop.hidden"), {}, public=False)

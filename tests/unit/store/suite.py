@@ -200,10 +200,10 @@ class StoreSuite(KeySuite):
                 return
 
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(count, range(40)))
+            list(pool.map(count, range(16)))
         found = store.read("counter")
         assert found is not None
-        assert found.data == b"40"
+        assert found.data == b"16"
 
     def test_of_simultaneous_creations_one_succeeds(self, store: Store, tmp_path: Path) -> None:
         barrier = threading.Barrier(8)

@@ -34,7 +34,7 @@ def add(store: Any, name: str, attempts: int = 4) -> str:
     return swap(store, KEY, adding(name), done=having(name), pauses=[0.0] * (attempts - 1))
 
 
-def test_an_object_is_made_and_then_changed() -> None:
+def test_an_object_is_created_and_then_changed() -> None:
     store = MemoryStore()
     add(store, "first")
     version = add(store, "second")
@@ -44,7 +44,7 @@ def test_an_object_is_made_and_then_changed() -> None:
     assert holding(store) == ["first", "second"]
 
 
-def test_a_change_is_made_again_on_what_others_wrote_meanwhile() -> None:
+def test_a_change_is_repeated_on_what_others_wrote_in_the_meantime() -> None:
     inner = MemoryStore()
     add(FaultyStore(inner, puts=[lambda: add(inner, "theirs"), lambda: add(inner, "also theirs")]), "mine")
     assert holding(inner) == ["theirs", "also theirs", "mine"]
@@ -85,7 +85,7 @@ def test_a_late_write_never_undoes_what_came_after_it() -> None:
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_the_last_attempt_is_looked_at_too(fault: Fault) -> None:
+def test_the_result_of_the_last_attempt_is_checked_too(fault: Fault) -> None:
     inner = MemoryStore()
     store = FaultyStore(inner, puts=[fault])
     if fault is Fault.AT_ONCE:
@@ -105,7 +105,7 @@ def test_a_writer_that_always_loses_is_asked_to_retry() -> None:
     assert holding(inner) == ["theirs"] * 3
 
 
-def test_a_store_that_does_not_answer_is_unavailable_and_unsure_only_after_a_write() -> None:
+def test_a_store_that_does_not_answer_is_unavailable_and_the_result_unsure_only_after_a_write() -> None:
     with pytest.raises(UnavailableError) as caught:
         add(FaultyStore(MemoryStore(), reads=[True]), "mine")
     assert not isinstance(caught.value, UnsureWriteError)
@@ -123,14 +123,14 @@ def test_an_exception_of_a_change_ends_the_swap() -> None:
     assert store.head(KEY) is None
 
 
-def test_it_waits_between_attempts_as_configured() -> None:
+def test_pauses_between_attempts_are_as_configured() -> None:
     inner, waits = MemoryStore(), list[float]()
     store = FaultyStore(inner, puts=[lambda: add(inner, "theirs")] * 2)
     swap(store, KEY, adding("mine"), done=having("mine"), pauses=[1.0, 2.0, 3.0], sleep=waits.append)
     assert waits == [1.0, 2.0]
 
 
-def test_it_makes_no_more_attempts_than_configured() -> None:
+def test_there_are_no_more_attempts_than_configured() -> None:
     inner, waits = MemoryStore(), list[float]()
     store = FaultyStore(inner, puts=[Fault.NEVER] * 9)
     with pytest.raises(UnsureWriteError):
@@ -171,7 +171,7 @@ def test_the_first_of_equal_writers_wins(tmp_path: Path) -> None:
     assert replaced.data == b"mine"
 
 
-def test_an_object_that_can_not_be_written_is_reported_after_a_few_attempts(tmp_path: Path) -> None:
+def test_an_object_that_cannot_be_written_is_reported_after_a_few_attempts(tmp_path: Path) -> None:
     path, waits = tmp_path / "file", list[float]()
     path.write_bytes(b"mine")
     store = FaultyStore(MemoryStore(), puts=[Fault.NEVER] * 9, uploads=[Fault.NEVER] * 9)
@@ -183,7 +183,7 @@ def test_an_object_that_can_not_be_written_is_reported_after_a_few_attempts(tmp_
     assert len(waits) == 2 * (FEW - 1)
 
 
-def test_pauses_grow_from_milliseconds_here_and_from_a_second_elsewhere(tmp_path: Path) -> None:
+def test_pauses_grow_from_milliseconds_in_a_folder_and_from_a_second_elsewhere(tmp_path: Path) -> None:
     class Elsewhere(MemoryStore):
         @property
         def url(self) -> str:

@@ -15,7 +15,7 @@ def opened(root: Path, **more: str) -> Store:
     return open_store(read_settings({"DATA_DIR": str(root), **more}))
 
 
-def test_the_folder_is_made_when_it_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_is_created(tmp_path: Path) -> None:
     root = tmp_path / "new folder" / "č#?"
     store = opened(root)
     store.put("a", b"1", if_version=ABSENT)
@@ -23,7 +23,7 @@ def test_the_folder_is_made_when_it_is_not_there(tmp_path: Path) -> None:
     assert store.url == f"file://{root}"
 
 
-def test_a_place_that_can_be_no_bucket_is_refused(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_a_bucket_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="can't be created"):
         opened(tmp_path / "file")
@@ -33,7 +33,7 @@ def test_a_place_that_can_be_no_bucket_is_refused(tmp_path: Path) -> None:
         open_store(Settings(data_url="file:///"))
 
 
-def test_a_bucket_in_a_cloud_is_opened_without_asking_it_for_anything() -> None:
+def test_a_bucket_in_a_cloud_is_opened_without_a_request() -> None:
     for url in ("s3://company-data", "s3://company-data/da/test/", "gs://company-data", "gs://company-data/da/test/"):
         store = open_store(read_settings({"DATA_URL": url, "S3_ENDPOINT": "http://127.0.0.1:1"}))
         assert store.url == url.rstrip("/")
@@ -77,13 +77,13 @@ def test_a_folder_that_other_hosts_reach_is_refused(tmp_path: Path) -> None:
     open_store(read_settings({"DATA_DIR": str(tmp_path / "office")}), mountinfo=tmp_path / "none")
 
 
-def test_the_secret_of_the_settings_signs(tmp_path: Path) -> None:
+def test_urls_are_signed_with_the_secret_of_the_settings(tmp_path: Path) -> None:
     urls = {opened(tmp_path, SECRET_KEY=secret * 32).sign("a", expires=9, filename="f") for secret in "ab"}
     assert len(urls) == 2
     assert not list(opened(tmp_path).list(""))
 
 
-def test_without_one_a_secret_is_made_once_when_it_is_needed(tmp_path: Path) -> None:
+def test_without_a_configured_secret_one_is_made_once_when_it_is_needed(tmp_path: Path) -> None:
     stores = [opened(tmp_path) for _ in range(8)]
     assert not list(tmp_path.iterdir())
     with ThreadPoolExecutor(8) as pool:
@@ -104,7 +104,7 @@ def test_a_damaged_secret_is_refused(tmp_path: Path, text: str) -> None:
         opened(tmp_path).sign("a", expires=9, filename="f")
 
 
-def test_another_bucket_can_have_the_secret_too() -> None:
+def test_another_bucket_can_use_the_same_secret() -> None:
     settings, store = read_settings({"DATA_URL": "s3://company-data"}), MemoryStore()
     secret = secret_key(settings, store)
     assert len(secret) == 64
@@ -113,7 +113,7 @@ def test_another_bucket_can_have_the_secret_too() -> None:
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_the_answer_to_making_the_secret_may_be_lost(fault: Fault) -> None:
+def test_the_secret_is_made_once_even_if_the_answer_is_lost(fault: Fault) -> None:
     settings, store = read_settings({"DATA_URL": "s3://company-data"}), MemoryStore()
     secret = secret_key(settings, FaultyStore(store, puts=[fault]))
     assert secret_key(settings, store) == secret

@@ -51,7 +51,7 @@ def test_views_are_queried_in_place(store: Store, tmp_path: Path) -> None:
         assert con.execute(query).fetchall() == [(7144, 35715000, 4)]
 
 
-def test_httpfs_comes_with_the_package() -> None:
+def test_httpfs_is_installed_with_the_package() -> None:
     with duckdb_files.connect() as con:
         assert filesystem.load_httpfs(con)
 
@@ -100,7 +100,7 @@ def test_a_missing_file_is_not_found(files: BucketFileSystem, path: str) -> None
         files.cat_file(path)
 
 
-def test_nothing_is_written_through_it(store: Store, files: BucketFileSystem) -> None:
+def test_nothing_can_be_written_through_the_file_system(store: Store, files: BucketFileSystem) -> None:
     with pytest.raises(NotImplementedError):
         files.open("a/two.txt", "wb")
     with pytest.raises(NotImplementedError):

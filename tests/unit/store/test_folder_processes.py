@@ -30,7 +30,7 @@ def start(what: str, root: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_full_disk_is_an_error_of_the_store_and_leaves_nothing(root: Path, store: FileStore) -> None:
+def test_a_full_disk_is_an_error_of_the_store_and_leaves_no_file(root: Path, store: FileStore) -> None:
     worker = start("overflow", root)
     assert "writing big failed" in worker.communicate()[0]
     assert list(store.list("")) == []

@@ -37,7 +37,7 @@ def store(root: Path) -> FileStore:
     return FileStore(root, lambda: b"secret")
 
 
-def test_a_version_is_the_files_mtime_in_microseconds_and_never_goes_back(root: Path) -> None:
+def test_a_version_is_the_mtime_of_the_file_in_microseconds_and_never_goes_back(root: Path) -> None:
     now = [2_000_000_000.0]
     store = FileStore(root, lambda: b"", clock=lambda: now[0])
     first = store.put("a", b"1", if_version=ABSENT)
@@ -50,7 +50,7 @@ def test_a_version_is_the_files_mtime_in_microseconds_and_never_goes_back(root: 
     assert (root / "a").stat().st_mtime_ns == 2_000_000_000_000_002_000
 
 
-def test_a_version_is_later_than_that_of_a_file_others_put_there(root: Path, store: FileStore) -> None:
+def test_a_version_is_later_than_that_of_a_file_written_by_others(root: Path, store: FileStore) -> None:
     root.mkdir()
     ahead = int(time.time() + 1000) * 1_000_000
     for key in ("a", "b"):
@@ -76,7 +76,7 @@ def test_ages_do_not_depend_on_versions_that_ran_ahead(root: Path) -> None:
     assert 55 < found.age < 65
 
 
-def test_reading_writes_nothing(root: Path, store: FileStore) -> None:
+def test_a_read_writes_nothing(root: Path, store: FileStore) -> None:
     assert store.read("a") is None
     assert store.head("a") is None
     assert list(store.list("")) == []
@@ -139,7 +139,7 @@ def test_symbolic_links_are_neither_followed_nor_listed(root: Path, store: FileS
     assert sorted(path.name for path in outside.iterdir()) == ["secret"]
 
 
-def test_the_bucket_itself_may_be_reached_by_a_link(root: Path, tmp_path: Path) -> None:
+def test_the_bucket_itself_may_be_a_symbolic_link(root: Path, tmp_path: Path) -> None:
     root.mkdir()
     (tmp_path / "link").symlink_to(root)
     store = FileStore(tmp_path / "link", lambda: b"")
@@ -148,7 +148,7 @@ def test_the_bucket_itself_may_be_reached_by_a_link(root: Path, tmp_path: Path) 
     assert store.url == f"file://{tmp_path}/link"
 
 
-def test_a_key_is_an_object_or_a_folder_and_says_so(store: FileStore, tmp_path: Path) -> None:
+def test_a_key_that_is_a_folder_is_refused_with_the_reason(store: FileStore, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store.put("a/b", b"1", if_version=ABSENT)
     for key in ("a", "a/b/c", "a/b/c/d"):
@@ -166,7 +166,7 @@ def test_an_object_has_the_requested_mode(root: Path, store: FileStore) -> None:
     assert store.local_path("private") == root / "private"
 
 
-def test_files_that_the_kernel_can_not_copy_are_copied_by_hand(tmp_path: Path) -> None:
+def test_files_that_the_kernel_cannot_copy_are_copied_by_the_store(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"through a pipe")
     os.close(writing)
@@ -176,7 +176,7 @@ def test_files_that_the_kernel_can_not_copy_are_copied_by_hand(tmp_path: Path) -
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second file system")
-def test_a_file_of_another_file_system_is_uploaded(store: FileStore, tmp_path: Path) -> None:
+def test_a_file_on_another_file_system_is_uploaded(store: FileStore, tmp_path: Path) -> None:
     path = Path("/dev/shm") / f"store-test-{os.getpid()}"
     try:
         path.write_bytes(bytes(range(256)) * 9000)
@@ -186,13 +186,13 @@ def test_a_file_of_another_file_system_is_uploaded(store: FileStore, tmp_path: P
         path.unlink()
 
 
-def test_it_imports_nothing_heavy() -> None:
+def test_the_store_imports_nothing_heavy() -> None:
     code = "import sys, analyst.store.folder.store; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "duckdb", "fsspec", "shutil", "tempfile", "socket", "ssl"} & set(loaded)
 
 
-def test_its_own_urls_are_verified_by_its_own_clock(root: Path) -> None:
+def test_urls_of_the_store_are_verified_by_its_own_clock(root: Path) -> None:
     now = [1_700_000_000.0]
     store = FileStore(root, lambda: b"secret", clock=lambda: now[0])
     url = store.sign("a", expires=60, filename="f")
@@ -203,7 +203,7 @@ def test_its_own_urls_are_verified_by_its_own_clock(root: Path) -> None:
         store.verify("a", parameters)
 
 
-def test_folders_that_come_and_go_with_their_objects_are_in_nobodys_way(root: Path) -> None:
+def test_folders_created_and_deleted_with_their_objects_disturb_no_writer(root: Path) -> None:
     store = FileStore(root, lambda: b"")
 
     def come_and_go(name: str) -> None:

@@ -142,7 +142,7 @@ def test_a_source_reaches_the_snapshot_through_the_bucket(store: GsStore, tmp_pa
 
 
 @pytest.mark.parametrize("per_second", [1e6, 1e3, 1.0, 1e9, 0.0])
-def test_ages_are_right_whatever_the_generations_of_a_server_count(gcs: Gcs, client: Any, per_second: float) -> None:
+def test_ages_are_right_whatever_a_servers_generations_mean(gcs: Gcs, client: Any, per_second: float) -> None:
     """Google's are times in µs; those of its storage test bench are times in ms, others just count."""
     gcs.per_second = per_second
     store = GsStore("bucket", "", client)

@@ -68,7 +68,7 @@ Way = Callable[[Any, str, bytes, int | None], None]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_upload_makes_the_object_it_was_given(bucket: Any, way: Way) -> None:
+def test_every_kind_of_upload_creates_the_object(bucket: Any, way: Way) -> None:
     way(bucket, "a/b č+%2F.bin", BIG, 0)
     blob = bucket.get_blob("a/b č+%2F.bin")
     assert (blob.size, blob.md5_hash) == (len(BIG), base64.b64encode(hashlib.md5(BIG).digest()).decode())
@@ -76,7 +76,7 @@ def test_every_way_to_upload_makes_the_object_it_was_given(bucket: Any, way: Way
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_upload_obeys_its_condition(bucket: Any, way: Way) -> None:
+def test_every_kind_of_upload_obeys_its_condition(bucket: Any, way: Way) -> None:
     way(bucket, "a", BIG, 0)
     first = bucket.get_blob("a").generation
     for wrong in (0, first - 1, first + 1):
@@ -104,7 +104,7 @@ def test_of_simultaneous_writes_one_succeeds(bucket: Any, way: Way) -> None:
         assert sum(pool.map(attempt, range(16))) == 1
 
 
-def test_a_resumable_upload_is_judged_when_it_ends(bucket: Any) -> None:
+def test_the_condition_of_a_resumable_upload_is_checked_at_its_end(bucket: Any) -> None:
     url = bucket.blob("a").create_resumable_upload_session(size=3, if_generation_match=0, retry=None)
     multipart(bucket, "a", b"theirs", 0)
     answer = bucket.client._http.put(url, data=b"abc", headers={"Content-Range": "bytes 0-2/3"})
@@ -140,14 +140,14 @@ def test_the_library_repeats_a_chunk_that_was_lost(gcs: Gcs, bucket: Any, fault:
     assert bucket.blob("a").download_as_bytes() == BIG
 
 
-def test_content_that_is_not_what_its_sums_say_is_refused(bucket: Any) -> None:
+def test_content_that_does_not_match_its_checksums_is_refused(bucket: Any) -> None:
     blob = bucket.blob("a")
     blob.md5_hash = "AAAAAAAAAAAAAAAAAAAAAA=="
     with pytest.raises(BadRequest, match="md5Hash"):
         blob.upload_from_string(b"1", checksum=None)
 
 
-def test_reading_obeys_conditions_and_ranges(bucket: Any) -> None:
+def test_reads_obey_conditions_and_ranges(bucket: Any) -> None:
     multipart(bucket, "a", b"0123456789", 0)
     blob = bucket.get_blob("a")
     assert blob.download_as_bytes(if_generation_match=blob.generation, start=2, end=4) == b"234"
@@ -162,7 +162,7 @@ def test_reading_obeys_conditions_and_ranges(bucket: Any) -> None:
     assert bucket.get_blob("b") is None
 
 
-def test_deleting_obeys_its_condition_and_generations_rise_across_it(gcs: Gcs, bucket: Any) -> None:
+def test_deletes_obey_their_condition_and_generations_rise_across_them(gcs: Gcs, bucket: Any) -> None:
     multipart(bucket, "a", b"1", 0)
     first = bucket.get_blob("a")
     with pytest.raises(PreconditionFailed):
@@ -175,7 +175,7 @@ def test_deleting_obeys_its_condition_and_generations_rise_across_it(gcs: Gcs, b
     assert bucket.get_blob("a").generation > first.generation
 
 
-def test_a_listing_comes_in_pages_and_folders_in_one_piece(gcs: Gcs, bucket: Any) -> None:
+def test_a_listing_has_pages_and_each_folder_once(gcs: Gcs, bucket: Any) -> None:
     names = ["a-b/1", "a.b", "a/1", "a/2/3", "ab", "b", "č", "ﬀ", "🦆"]
     for name in reversed(names):
         multipart(bucket, name, b"1", 0)
@@ -212,7 +212,7 @@ def test_requests_without_credentials_or_content_are_refused(gcs: Gcs, client: A
         client.bucket("bucket").blob("a").upload_from_string(b"1")
 
 
-def test_its_clock_can_be_moved(gcs: Gcs, bucket: Any) -> None:
+def test_the_clock_of_the_double_can_be_moved(gcs: Gcs, bucket: Any) -> None:
     multipart(bucket, "a", b"1", 0)
     made = bucket.get_blob("a").time_created
     gcs.ahead += 3600
@@ -249,14 +249,14 @@ def test_a_signed_url_reads_one_object_until_it_expires(gcs: Gcs, bucket: Any) -
         assert session.get(url).status_code == 400
 
 
-def test_the_account_that_runs_signs_by_iam(gcs: Gcs, bucket: Any) -> None:
+def test_the_account_of_the_process_signs_by_iam(gcs: Gcs, bucket: Any) -> None:
     url = f"{gcs.address}/v1/projects/-/serviceAccounts/{EMAIL}:signBlob"
     answer = bucket.client._http.post(url, json={"payload": base64.b64encode(b"text").decode()})
     assert len(base64.b64decode(answer.json()["signedBlob"])) == 256
     assert bucket.client._http.post(url.replace(EMAIL, "other"), json={"payload": ""}).status_code == 403
 
 
-def test_a_fault_befalls_one_request_of_its_kind(gcs: Gcs, bucket: Any) -> None:
+def test_a_fault_affects_one_request_of_its_kind(gcs: Gcs, bucket: Any) -> None:
     gcs.faults += [Fault("insert", 503), Fault("insert"), Fault("insert", after=True)]
     with pytest.raises(ServiceUnavailable):
         multipart(bucket, "a", b"1", 0)
@@ -270,7 +270,7 @@ def test_a_fault_befalls_one_request_of_its_kind(gcs: Gcs, bucket: Any) -> None:
     assert bucket.blob("a").download_as_bytes() == b"1"
 
 
-def test_a_download_that_breaks_off_is_taken_up_where_it_did(gcs: Gcs, bucket: Any, tmp_path: Path) -> None:
+def test_a_download_that_breaks_off_is_resumed_where_it_stopped(gcs: Gcs, bucket: Any, tmp_path: Path) -> None:
     multipart(bucket, "a", BIG, 0)
     gcs.faults += [Fault("media", cut=100_000), Fault("media", cut=5)]
     bucket.blob("a").download_to_filename(tmp_path / "a", retry=AT_ONCE)
@@ -278,7 +278,7 @@ def test_a_download_that_breaks_off_is_taken_up_where_it_did(gcs: Gcs, bucket: A
     assert gcs.counts["media"] == 3
 
 
-def test_an_answer_can_be_late(gcs: Gcs, bucket: Any) -> None:
+def test_an_answer_can_be_delayed(gcs: Gcs, bucket: Any) -> None:
     gcs.latency["insert"] = 0.2
     with pytest.raises(requests.Timeout):
         bucket.blob("a").upload_from_string(b"1", timeout=0.05, retry=None)

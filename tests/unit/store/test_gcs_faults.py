@@ -39,7 +39,7 @@ def test_a_write_without_an_answer_is_unsure_and_never_repeated(gcs: Gcs, store:
 
 @lost
 @pytest.mark.parametrize("again", [None, *LOST], ids=["", "500", "503", "before", "after"])
-def test_a_swap_whose_answer_was_lost_is_made_once(gcs: Gcs, store: GsStore, fault: Fault, again: Fault | None) -> None:
+def test_a_swap_whose_answer_was_lost_happens_once(gcs: Gcs, store: GsStore, fault: Fault, again: Fault | None) -> None:
     gcs.faults += [fault, *([again] if again else [])]
 
     def add(name: str) -> str:
@@ -67,7 +67,7 @@ def test_a_write_that_comes_too_soon_after_another_waits(gcs: Gcs, client: Any) 
     assert all(1.0 <= wait <= 8.0 for wait in waits)
 
 
-def test_a_write_that_is_never_let_through_is_refused_in_the_end(gcs: Gcs, store: GsStore) -> None:
+def test_a_write_that_is_always_rate_limited_fails_in_the_end(gcs: Gcs, store: GsStore) -> None:
     gcs.faults += [Fault("insert", 429)] * 100
     with pytest.raises(UnavailableError, match="limits the rate of requests") as caught:
         store.put("a", b"1", if_version=ABSENT)
@@ -75,7 +75,7 @@ def test_a_write_that_is_never_let_through_is_refused_in_the_end(gcs: Gcs, store
     assert gcs.counts["insert"] == AT_ONCE.attempts
 
 
-def test_a_write_that_never_left_is_repeated_and_not_unsure(tmp_path: Path) -> None:
+def test_a_write_that_was_never_sent_is_repeated_and_not_unsure(tmp_path: Path) -> None:
     with running(Gcs()) as gcs:
         client = gcs.client()
     (tmp_path / "file").write_bytes(b"1")
@@ -92,7 +92,7 @@ def test_a_write_that_never_left_is_repeated_and_not_unsure(tmp_path: Path) -> N
     assert len(waits) == 2 * (PACE.attempts - 1)
 
 
-def test_pauses_grow_and_end() -> None:
+def test_pauses_grow_and_the_retries_end() -> None:
     for _ in range(100):
         pauses = list(islice(PACE.pauses(), 100))
         assert all(1.0 <= pause <= 8.0 for pause in pauses)
@@ -134,7 +134,7 @@ def test_persistent_failures_end_as_unavailable(gcs: Gcs, client: Any, tmp_path:
 
 
 @pytest.mark.parametrize("faults", [[Fault("media", flip=True)], [Fault("media", cut=9), Fault("media", flip=True)]])
-def test_damaged_content_is_never_given_out(gcs: Gcs, store: GsStore, tmp_path: Path, faults: list[Fault]) -> None:
+def test_damaged_content_is_never_returned(gcs: Gcs, store: GsStore, tmp_path: Path, faults: list[Fault]) -> None:
     store.put("a", b"0123456789" * 9, if_version=ABSENT)
     for call in (lambda: store.read("a"), lambda: store.download("a", tmp_path / "copy")):
         gcs.faults += faults
@@ -145,7 +145,7 @@ def test_damaged_content_is_never_given_out(gcs: Gcs, store: GsStore, tmp_path: 
 
 @pytest.mark.parametrize("data", [b"", b"small", BIG], ids=["empty", "small", "big"])
 @pytest.mark.parametrize("fault", [*LOST, Fault("insert", 429)], ids=["500", "503", "before", "after", "429"])
-def test_an_upload_whose_answer_was_lost_is_made_once(
+def test_an_upload_whose_answer_was_lost_happens_once(
     gcs: Gcs, store: GsStore, tmp_path: Path, data: bytes, fault: Fault
 ) -> None:
     (tmp_path / "file").write_bytes(data)
@@ -158,7 +158,7 @@ def test_an_upload_whose_answer_was_lost_is_made_once(
 
 @pytest.mark.parametrize("chunk", [1, 2])
 @pytest.mark.parametrize("status", [None, 404, 410, 503])
-def test_a_big_upload_that_breaks_on_its_way_is_made_once(
+def test_a_large_upload_that_is_interrupted_happens_once(
     gcs: Gcs, store: GsStore, tmp_path: Path, chunk: int, status: int | None
 ) -> None:
     (tmp_path / "file").write_bytes(BIG)
@@ -172,7 +172,7 @@ def test_a_big_upload_that_breaks_on_its_way_is_made_once(
 
 
 @pytest.mark.parametrize("data", [b"1", BIG], ids=["small", "big"])
-def test_an_upload_whose_answer_was_lost_still_never_replaces(
+def test_an_upload_whose_answer_was_lost_still_replaces_nothing(
     gcs: Gcs, store: GsStore, tmp_path: Path, data: bytes
 ) -> None:
     (tmp_path / "file").write_bytes(data)
@@ -242,7 +242,9 @@ def caused(cause: Exception) -> Any:
         (auth.RefreshError("invalid_grant: Invalid JWT Signature."), SettingsError),
     ],
 )
-def test_the_token_server_may_be_away_for_a_while(gcs: Gcs, reason: Exception, expected: type[Exception]) -> None:
+def test_the_token_server_may_be_unavailable_for_a_while(
+    gcs: Gcs, reason: Exception, expected: type[Exception]
+) -> None:
     with gcs.client(Tokenless(reason)) as client:
         store = GsStore("bucket", "", client, pace=AT_ONCE)
         calls: list[Callable[[], object]] = [

@@ -45,7 +45,7 @@ def test_a_signed_url_reads_the_object_under_its_name(store: GsStore) -> None:
     assert answer.headers["Content-Disposition"] == disposition
 
 
-def test_a_signed_url_is_given_out_again_while_two_thirds_of_its_life_are_left(gcs: Gcs) -> None:
+def test_a_signed_url_is_reused_while_two_thirds_of_its_lifetime_are_left(gcs: Gcs) -> None:
     now = [1000.0]
 
     with gcs.client(Running()) as client:
@@ -68,7 +68,7 @@ def test_a_signed_url_is_given_out_again_while_two_thirds_of_its_life_are_left(g
         assert len(set(urls)) == 16
 
 
-def test_an_account_that_may_not_sign_is_told_what_it_needs(gcs: Gcs) -> None:
+def test_the_error_of_an_account_that_may_not_sign_names_the_missing_right(gcs: Gcs) -> None:
     account = Running()
     account.service_account_email = "another@project.iam.gserviceaccount.com"
     with gcs.client(account) as client:
@@ -77,7 +77,7 @@ def test_an_account_that_may_not_sign_is_told_what_it_needs(gcs: Gcs) -> None:
             GsStore("bucket", "", client).sign("a", expires=900, filename="f")
 
 
-def test_the_key_that_the_environment_names_signs_without_any_request(
+def test_the_key_file_named_in_the_environment_signs_without_a_request(
     gcs: Gcs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     account = {"type": "service_account", "client_email": EMAIL, "private_key": pem(), "token_uri": gcs.address}
@@ -89,7 +89,7 @@ def test_the_key_that_the_environment_names_signs_without_any_request(
     assert requests.get(url, timeout=9).status_code == 404
 
 
-def test_a_person_is_told_that_nothing_signs_for_them(gcs: Gcs) -> None:
+def test_the_error_of_a_personal_account_explains_that_it_cannot_sign(gcs: Gcs) -> None:
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
     with gcs.client(nobody) as client, pytest.raises(SettingsError, match="credentials of a person"):
         GsStore("bucket", "", client).sign("a", expires=900, filename="f")

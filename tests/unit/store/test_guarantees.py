@@ -132,7 +132,7 @@ def require(store: Store, at: datetime | None = None) -> None:
         (ChecksFirst, "8 of 8 concurrent writes"),
     ],
 )
-def test_a_server_that_lacks_a_guarantee_is_refused_by_its_name(kind: type[Served], missing: str) -> None:
+def test_a_server_that_lacks_a_guarantee_is_refused_with_its_name(kind: type[Served], missing: str) -> None:
     store = kind(Scheme())
     with pytest.raises(SettingsError, match=f"http://server:9000 can't hold the bucket s3://data: .*{missing}"):
         require(store)
@@ -156,7 +156,7 @@ def test_a_proof_is_remembered_for_later_processes_in_one_read() -> None:
     assert [entry.key.startswith(PREFIX) for entry in store.list("")] == [True]
 
 
-def test_a_proof_of_another_server_or_bucket_or_of_long_ago_is_none() -> None:
+def test_a_proof_of_another_server_or_bucket_or_an_invalid_one_does_not_count() -> None:
     store = Served(MemoryStore())
     require(store)
     store.asked.clear()
@@ -180,7 +180,7 @@ def test_a_proof_of_another_server_or_bucket_or_of_long_ago_is_none() -> None:
     assert aged.asked.count("put") > 10
 
 
-def test_a_proof_that_was_copied_to_another_server_is_none() -> None:
+def test_a_proof_copied_to_another_server_does_not_count() -> None:
     """The address may stay and the server be replaced, with all objects copied to the new one."""
     old = Served(MemoryStore())
     require(old, now() - timedelta(days=2))
@@ -209,7 +209,7 @@ def test_the_providers_own_servers_are_not_tested() -> None:
         ("data", "http://minio:9000", True),
     ],
 )
-def test_only_amazons_own_server_is_trusted(bucket: str, endpoint: str, *, is_tested: bool) -> None:
+def test_only_the_server_of_amazon_itself_is_trusted(bucket: str, endpoint: str, *, is_tested: bool) -> None:
     store = S3Store(bucket, "", connect(endpoint, session=Session("key", "secret", region_name="us-east-1")))
     assert (store.server is not None) == is_tested
 
@@ -230,7 +230,7 @@ class Careless:
     ("header", "missing"),
     [("HTTP_IF_NONE_MATCH", r"If-None-Match: \*"), ("HTTP_IF_MATCH", "ignores If-Match"), (None, None)],
 )
-def test_the_real_client_finds_out_what_an_s3_server_ignores(
+def test_the_real_client_detects_what_an_s3_server_ignores(
     server: FaultyS3, header: str | None, missing: str | None
 ) -> None:
     store, app = new_store(server), server.app
@@ -316,7 +316,7 @@ def changed_etags(methods: tuple[str, ...], change: "Callable[[str], str]") -> A
         (changed_etags(("HEAD",), lambda tag: f"W/{tag}"), "gateway that compresses"),
     ],
 )
-def test_a_gateway_that_spoils_conditions_or_versions_is_refused(server: FaultyS3, behave: Any, missing: str) -> None:
+def test_a_gateway_that_breaks_conditions_or_versions_is_refused(server: FaultyS3, behave: Any, missing: str) -> None:
     app = server.app
     server.app = Gateway(server, behave)
     try:
@@ -346,7 +346,7 @@ def test_no_function_is_served_on_a_server_that_ignores_conditions(
         server.app = app
 
 
-def test_googles_protocol_is_tested_on_a_server_that_is_not_googles(gcs: Gcs, client: Any) -> None:
+def test_a_server_of_others_that_speaks_the_protocol_of_google_is_tested(gcs: Gcs, client: Any) -> None:
     store = GsStore("bucket", "", client)
     assert store.server == gcs.address
     require(store)
@@ -428,7 +428,7 @@ def changed(store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize("is_broken", [True, False])
-def test_a_state_without_an_edit_that_was_acknowledged_has_the_server_tested_again(*, is_broken: bool) -> None:
+def test_a_state_that_lost_an_acknowledged_edit_triggers_a_new_test_of_the_server(*, is_broken: bool) -> None:
     """Another process has written it on the one before. Or somebody has put an earlier one back, if conditions are kept."""
     store = Failing(MemoryStore(), place=f"s3://lost-edit-{is_broken}")
     require(store)
@@ -450,7 +450,7 @@ def test_a_state_without_an_edit_that_was_acknowledged_has_the_server_tested_aga
             assert [group.name for group in list_groups(db)] == ["later", "one"]
 
 
-def test_a_read_that_is_overtaken_by_an_edit_of_another_thread_is_no_sign_of_a_lost_condition() -> None:
+def test_a_read_overtaken_by_an_edit_of_another_thread_triggers_no_test() -> None:
     store = Failing(MemoryStore(), place="s3://overtaken")
     changed(store, "one")
     before = store.read("state/current.json")
@@ -465,7 +465,7 @@ def test_a_read_that_is_overtaken_by_an_edit_of_another_thread_is_no_sign_of_a_l
         assert [group.name for group in list_groups(db)] == ["one", "three", "two"]
 
 
-def test_edits_ask_for_nothing_more_to_notice_a_lost_condition() -> None:
+def test_noticing_a_lost_condition_takes_edits_no_further_request() -> None:
     store = Failing(MemoryStore(), place="s3://kept")
     changed(store, "one")
     store.asked.clear()
@@ -475,7 +475,7 @@ def test_edits_ask_for_nothing_more_to_notice_a_lost_condition() -> None:
 
 
 @pytest.mark.parametrize("is_broken", [True, False])
-def test_a_lease_that_is_taken_before_its_time_has_the_server_tested_again(*, is_broken: bool) -> None:
+def test_a_lease_taken_over_too_early_triggers_a_new_test_of_the_server(*, is_broken: bool) -> None:
     store = Failing(MemoryStore(), place="s3://lost-lease")
     lease = acquire(store, "rebuild")
     assert lease is not None

@@ -13,7 +13,7 @@ class TestMemoryStore(StoreSuite):
         return MemoryStore
 
 
-def test_ages_are_judged_by_the_clock_that_is_passed_in() -> None:
+def test_ages_are_measured_by_the_clock_that_is_passed_in() -> None:
     now = [100.0]
     store = MemoryStore(lambda: now[0])
     store.put("a", b"1", if_version=ABSENT)

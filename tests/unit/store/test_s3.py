@@ -37,7 +37,7 @@ class TestS3Store(StoreSuite):
         return lambda: new_store(server)
 
 
-def test_without_a_prefix_the_keys_are_the_objects_names(server: FaultyS3) -> None:
+def test_without_a_prefix_the_keys_are_the_names_of_the_objects(server: FaultyS3) -> None:
     client(server).create_bucket(Bucket="whole")
     store = S3Store("whole", "", clients_of(server))
     store.put("a/b", b"1", if_version=ABSENT)
@@ -59,7 +59,7 @@ def test_a_key_that_is_too_long_with_its_prefix_is_refused(store: S3Store) -> No
         store.put("/".join(["x" * 200] * 5), b"1", if_version=ANY)
 
 
-def test_a_long_listing_comes_in_pages_as_they_are_reached(faulty: FaultyS3) -> None:
+def test_a_long_listing_requests_its_pages_as_they_are_read(faulty: FaultyS3) -> None:
     store = new_store(faulty, page=2)
     keys = ["a/1", "a/2", "b/1", "c", "d"]
     for key in keys:
@@ -72,7 +72,7 @@ def test_a_long_listing_comes_in_pages_as_they_are_reached(faulty: FaultyS3) -> 
     assert list(store.list_folders("")) == ["a", "b"]
 
 
-def test_ages_are_those_of_the_servers_clock(store: S3Store, faulty: FaultyS3) -> None:
+def test_ages_are_measured_by_the_clock_of_the_server(store: S3Store, faulty: FaultyS3) -> None:
     version = store.put("a", b"1", if_version=ABSENT)
     faulty.ahead = 3600.0
     (entry,), head = store.list(""), store.head("a")
@@ -110,7 +110,7 @@ def test_a_signed_url_returns_the_object_under_its_name(server: FaultyS3) -> Non
     assert disposition == "attachment; filename=\"orders ___.parquet\"; filename*=UTF-8''orders%20%22%C4%8D%22.parquet"
 
 
-def test_the_same_bytes_after_others_have_their_old_version_again(store: S3Store) -> None:
+def test_the_same_bytes_written_again_after_others_have_their_old_version(store: S3Store) -> None:
     first = store.put("a", b"1", if_version=ABSENT)
     second = store.put("a", b"2", if_version=first)
     assert store.put("a", b"1", if_version=second) == first
@@ -141,7 +141,7 @@ def test_a_lease_is_held_by_one_at_a_time(server: FaultyS3, store: S3Store) -> N
         assert second.epoch == 2
 
 
-def test_tables_extracted_and_rebuilt_there_are_read_from_there(store: S3Store) -> None:
+def test_tables_extracted_and_rebuilt_in_s3_are_read_from_s3(store: S3Store) -> None:
     def clock() -> datetime:
         return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

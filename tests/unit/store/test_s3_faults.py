@@ -42,7 +42,7 @@ def test_a_write_without_an_answer_is_sent_once_and_is_unsure(
     assert held(store, "a") == (b"2" if happened else start)
 
 
-def test_a_write_that_never_left_is_sent_again_and_no_unsure_one(server: FaultyS3) -> None:
+def test_a_write_that_was_never_sent_is_repeated_and_not_unsure(server: FaultyS3) -> None:
     waits = list[float]()
     with pytest.raises(UnavailableError) as caught:
         new_store(server, endpoint="http://127.0.0.1:1", sleep=waits.append).put("a", b"1", if_version=ABSENT)
@@ -51,7 +51,7 @@ def test_a_write_that_never_left_is_sent_again_and_no_unsure_one(server: FaultyS
 
 
 @pytest.mark.parametrize("fault", [RACE, TOO_MANY])
-def test_a_write_that_has_not_happened_is_sent_again(faulty: FaultyS3, fault: Fault) -> None:
+def test_a_write_that_did_not_happen_is_sent_again(faulty: FaultyS3, fault: Fault) -> None:
     waits = list[float]()
     store = new_store(faulty, sleep=waits.append)
     faulty.faults.extend([fault, fault])
@@ -63,7 +63,7 @@ def test_a_write_that_has_not_happened_is_sent_again(faulty: FaultyS3, fault: Fa
     assert all(0.1 < wait < 1 for wait in waits)
 
 
-def test_a_write_that_always_meets_others_is_given_up_and_has_not_happened(store: S3Store, faulty: FaultyS3) -> None:
+def test_a_write_that_always_conflicts_fails_and_did_not_happen(store: S3Store, faulty: FaultyS3) -> None:
     faulty.faults.extend([RACE] * 4)
     with pytest.raises(UnavailableError, match="other processes write to it") as caught:
         store.put("a", b"1", if_version=ABSENT)
@@ -72,7 +72,9 @@ def test_a_write_that_always_meets_others_is_given_up_and_has_not_happened(store
 
 
 @pytest.mark.parametrize("fault", [*LOST, RACE])
-def test_an_upload_without_an_answer_is_settled(store: S3Store, faulty: FaultyS3, tmp_path: Path, fault: Fault) -> None:
+def test_an_upload_without_an_answer_is_looked_up(
+    store: S3Store, faulty: FaultyS3, tmp_path: Path, fault: Fault
+) -> None:
     (tmp_path / "file").write_bytes(bytes(range(256)) * 999)
     faulty.faults.extend([fault, fault] if fault is not Drop.AFTER else [fault])
     version = store.upload("a", tmp_path / "file")
@@ -81,7 +83,7 @@ def test_an_upload_without_an_answer_is_settled(store: S3Store, faulty: FaultyS3
     assert (found.data, found.version) == (bytes(range(256)) * 999, version)
 
 
-def test_an_upload_that_another_overtook_conflicts(faulty: FaultyS3, tmp_path: Path) -> None:
+def test_an_upload_overtaken_by_another_is_a_conflict(faulty: FaultyS3, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1")
     store = new_store(faulty, sleep=lambda _: theirs())
 
@@ -110,14 +112,14 @@ def test_reading_resumes_when_an_answer_is_lost_or_cut(store: S3Store, faulty: F
     assert (tmp_path / "copy").read_bytes() == data
 
 
-def test_a_server_that_is_not_there_is_unavailable(server: FaultyS3) -> None:
+def test_an_unreachable_server_is_unavailable(server: FaultyS3) -> None:
     waits = list[float]()
     with pytest.raises(UnavailableError, match="reading a failed"):
         new_store(server, endpoint="http://127.0.0.1:1", sleep=waits.append).read("a")
     assert waits == []
 
 
-def test_a_download_that_breaks_off_each_time_leaves_what_was_there(
+def test_a_download_that_breaks_off_each_time_leaves_the_earlier_file(
     store: S3Store, faulty: FaultyS3, tmp_path: Path
 ) -> None:
     (tmp_path / "copy").write_bytes(b"older")
@@ -139,9 +141,7 @@ CALLS: list[Callable[[S3Store], object]] = [
 
 
 @pytest.mark.parametrize("call", [*CALLS, lambda store: store.delete("a")])
-def test_a_bucket_that_is_not_there_is_a_matter_of_settings(
-    server: FaultyS3, call: Callable[[S3Store], object]
-) -> None:
+def test_a_missing_bucket_is_an_error_of_the_settings(server: FaultyS3, call: Callable[[S3Store], object]) -> None:
     with pytest.raises(SettingsError, match=r"DATA_URL: .* s3://nowhere failed \(NoSuchBucket\): .* create it"):
         call(S3Store("nowhere", "", clients_of(server)))
 

@@ -31,7 +31,7 @@ def test_signed_requests_are_accepted(key: str, filename: str, expires: int) -> 
     signing.verify(SECRET, key, query, now=expires - 0.1)
 
 
-def test_a_url_is_as_it_is_documented() -> None:
+def test_a_url_has_the_documented_format() -> None:
     url = signing.sign(SECRET, "a b/č.parquet", expires=1700000000, filename="two words & more.parquet")
     assert url.startswith(
         "/files/a%20b/%C4%8D.parquet?expires=1700000000&filename=two%20words%20%26%20more.parquet&X-Goog-Credential=da&signature="
@@ -57,20 +57,20 @@ def test_a_url_is_as_it_is_documented() -> None:
         {"filename": "\ud800"},
     ],
 )
-def test_a_url_that_was_changed_is_refused(changed: dict[str, str]) -> None:
+def test_a_changed_url_is_refused(changed: dict[str, str]) -> None:
     with pytest.raises(ForbiddenError, match="signature"):
         signing.verify(SECRET, KEY, {**parameters(), **changed}, now=0)
 
 
 @pytest.mark.parametrize("missing", ["expires", "filename", "signature"])
-def test_a_url_that_lacks_something_is_refused(missing: str) -> None:
+def test_an_incomplete_url_is_refused(missing: str) -> None:
     query = parameters()
     del query[missing]
     with pytest.raises(ForbiddenError, match="signature"):
         signing.verify(SECRET, KEY, query, now=0)
 
 
-def test_a_url_is_good_for_its_own_object_only() -> None:
+def test_a_url_is_valid_for_its_own_object_only() -> None:
     for key in ("extracts/shop/data/orders/4e.parquet", KEY + "x", KEY + "\n100", ""):
         with pytest.raises(ForbiddenError, match="signature"):
             signing.verify(SECRET, key, parameters(), now=0)
@@ -88,7 +88,7 @@ def test_a_url_expires() -> None:
             signing.verify(SECRET, KEY, parameters(expires=100), now=now)
 
 
-def test_the_systems_state_is_never_handed_out() -> None:
+def test_no_url_is_signed_for_the_state_of_the_system() -> None:
     for key in ("state/secret.key", "state/system-1.duckdb", "locks/rebuild.json"):
         with pytest.raises(ForbiddenError, match="never handed out"):
             signing.sign(SECRET, key, expires=100, filename="f")

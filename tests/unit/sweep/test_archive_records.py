@@ -104,7 +104,7 @@ def world() -> World:
     return World()
 
 
-def test_the_records_of_a_day_that_is_over_are_one_object(world: World) -> None:
+def test_the_records_of_a_past_day_become_one_object(world: World) -> None:
     for _ in range(10):
         world.run()
         world.wait(1)
@@ -132,7 +132,7 @@ def test_a_dry_run_reports_the_same_and_changes_nothing(world: World) -> None:
     assert world.sweep().model_copy(update={"dry_run": True}) == report
 
 
-def test_a_record_that_comes_when_its_day_is_gathered_is_found_and_gathered_too(world: World) -> None:
+def test_a_record_that_arrives_after_its_day_was_gathered_is_found_and_gathered_too(world: World) -> None:
     first = world.run()
     world.wait(49)
     world.sweep()
@@ -205,7 +205,7 @@ def test_nothing_is_lost_or_seen_twice_wherever_a_sweep_is_cut(steps: list[str |
     assert not [name for name in world.names() if not name.startswith("archive-")]
 
 
-def test_any_lines_that_are_kept_by_day_are_gathered_by_the_same_means(world: World) -> None:
+def test_all_kinds_of_lines_kept_by_day_are_gathered_in_the_same_way(world: World) -> None:
     batches = {
         f"{number:02}.jsonl": [f'{{"note": "{number}-{line}"}}' for line in range(number)] for number in range(4)
     }

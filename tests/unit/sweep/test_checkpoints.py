@@ -105,7 +105,7 @@ def theirs(path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [nothing, overwrite, widen, compact, delete, theirs], ids=lambda change: change.__name__
 )
-def test_a_checkpoint_says_what_the_commits_said(
+def test_a_checkpoint_equals_the_commits_it_replaces(
     table: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(table)
@@ -151,7 +151,7 @@ def append_line(path: Path, text: str) -> None:
         {"something": {"of": "the future"}},
     ],
 )
-def test_a_log_with_what_a_checkpoint_would_lose_gets_none(
+def test_a_log_with_entries_that_a_checkpoint_would_lose_gets_none(
     table: Path, line: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "EVERY", 1)

@@ -49,7 +49,7 @@ def test_many_small_files_become_one_and_nothing_else_changes(bucket: Bucket, so
     assert [n for n, _ in bucket.ask("from orders")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_readers_of_delta_are_told_that_no_row_has_changed(bucket: Bucket, source: Pieces) -> None:
+def test_the_delta_log_marks_a_compaction_as_no_change_of_data(bucket: Bucket, source: Pieces) -> None:
     assert source.pieces
     bucket.sweep()
     about, *actions = bucket.commit()
@@ -126,7 +126,7 @@ class Moved:
         return list(found["n"].sort())
 
 
-def test_earlier_snapshots_and_versions_keep_their_files_for_their_time(moved: Moved) -> None:
+def test_earlier_snapshots_and_versions_keep_their_files_for_the_retention_time(moved: Moved) -> None:
     source = Pieces()
     source.grow(5)
     Extraction(moved.store, "shop", runs.new_run_id(), moved.now).run(lambda: source)
@@ -156,7 +156,24 @@ def test_files_of_different_partitions_stay_apart(bucket: Bucket) -> None:
     assert bucket.seen() == before
 
 
-def test_keyed_tables_are_never_scattered(bucket: Bucket) -> None:
+def test_files_of_different_columns_stay_apart_unless_they_alternate(bucket: Bucket) -> None:
+    source = Pieces()
+    source.grow(4, "select {n} as n, 'a' as t")
+    source.grow(4, "select {n} as n")
+    bucket.extract(source)
+    before = bucket.seen()
+    assert bucket.compacted() == [("orders", 8)]
+    assert [file.rows for file in bucket.files()] == [4, 4]
+    assert bucket.seen() == before
+    for _ in range(3):
+        source.grow(1, "select {n} as n, 'a' as t")
+        source.grow(1, "select {n} as n")
+    bucket.extract(source)
+    assert bucket.compacted() == [("orders", 8)]
+    assert [file.rows for file in bucket.files()] == [14]
+
+
+def test_a_keyed_table_stays_compact_without_a_sweep(bucket: Bucket) -> None:
     for number in range(1, 5):
         query = f"select range as n, {number} as t from range({number})"
         bucket.extract(Toy({"orders": ToyTable(query, str(number), primary_key=("n",))}))

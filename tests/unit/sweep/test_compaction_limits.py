@@ -20,6 +20,7 @@ LEFT_ALONE = {
 }
 
 
+@pytest.mark.slow
 def test_tables_that_must_not_be_rewritten_are_skipped(bucket: Bucket, source: Pieces) -> None:
     assert source.pieces
     key = "extracts/shop/extract.duckdb"

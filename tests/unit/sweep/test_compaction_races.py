@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kind", ["cursor", "blind", "full"])
-def test_an_extract_that_began_before_publishes_upon_the_few(bucket: Bucket, kind: Any) -> None:
+def test_an_extract_that_began_before_a_compaction_publishes_on_the_compacted_files(bucket: Bucket, kind: Any) -> None:
     source = Pieces(kind)
     source.grow(4)
     bucket.extract(source)
@@ -32,7 +32,7 @@ def test_an_extract_that_began_before_publishes_upon_the_few(bucket: Bucket, kin
 
 
 @pytest.mark.parametrize("kind", ["cursor", "full"])
-def test_a_table_that_moves_meanwhile_is_left_for_the_next_time(bucket: Bucket, kind: Any) -> None:
+def test_a_table_published_during_a_compaction_is_left_for_the_next_sweep(bucket: Bucket, kind: Any) -> None:
     source = Pieces(kind)
     source.grow(4)
     bucket.extract(source)
@@ -43,7 +43,7 @@ def test_a_table_that_moves_meanwhile_is_left_for_the_next_time(bucket: Bucket, 
     assert bucket.compacted() == [("orders", 5)]
 
 
-def test_of_two_simultaneous_sweeps_one_is_dropped(bucket: Bucket, source: Pieces) -> None:
+def test_of_two_simultaneous_compactions_one_is_dropped(bucket: Bucket, source: Pieces) -> None:
     before = bucket.seen()
     other: list[Any] = []
     assert source.pieces
@@ -52,7 +52,7 @@ def test_of_two_simultaneous_sweeps_one_is_dropped(bucket: Bucket, source: Piece
     assert bucket.seen() == before
 
 
-def test_a_table_that_was_dropped_meanwhile_stays_away(bucket: Bucket, source: Pieces) -> None:
+def test_a_table_dropped_during_a_compaction_stays_dropped(bucket: Bucket, source: Pieces) -> None:
     def withdraw() -> None:
         drop(bucket.store, "shop", source.name, now=lambda: bucket.now, folder=bucket.folder)
 
@@ -61,7 +61,7 @@ def test_a_table_that_was_dropped_meanwhile_stays_away(bucket: Bucket, source: P
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_an_answer_that_is_lost_publishes_once(bucket: Bucket, source: Pieces, fault: Fault) -> None:
+def test_a_compaction_whose_answer_is_lost_is_published_once(bucket: Bucket, source: Pieces, fault: Fault) -> None:
     assert source.pieces
     before = bucket.seen()
     assert bucket.compacted(store=FaultyStore(bucket.store, puts=[None, fault])) == [("orders", 5)]

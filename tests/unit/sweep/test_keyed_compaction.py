@@ -79,7 +79,7 @@ def check(bucket: Keyed, ids: Sequence[int]) -> None:
     assert all(found is not None and found.order == ORDER for found in ranges)
 
 
-def test_small_files_at_the_end_become_one_and_large_ones_stay(keyed: Keyed) -> None:
+def test_small_files_at_the_end_are_merged_and_large_ones_stay(keyed: Keyed) -> None:
     keyed.merge(large(0), *(rows(5000 + n, 6000 + n) for n in range(0, 40, 10)))
     keyed.rebuild()
     (first, *_) = keyed.files()
@@ -115,7 +115,7 @@ def test_files_that_overlap_more_than_a_batch_are_kept(keyed: Keyed) -> None:
     assert sorted(counts(keyed)) == [8, 1000]
 
 
-def test_few_small_files_of_a_keyed_table_stay(keyed: Keyed) -> None:
+def test_a_few_small_files_of_a_keyed_table_stay(keyed: Keyed) -> None:
     keyed.merge(large(0), *(rows(5000 + n, 6000 + n) for n in range(0, 30, 10)))
     keyed.rebuild()
     assert keyed.compacted(rule=RULE) == []

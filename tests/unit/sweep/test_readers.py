@@ -27,7 +27,7 @@ STEPS = st.lists(
 @pytest.mark.slow
 @settings(max_examples=examples(5), deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
-def test_every_reader_finds_its_files(
+def test_every_reader_finds_its_files_after_any_sequence_of_sweeps(
     steps: list[str | float], new_quick_store: Callable[[], Store], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     bucket = Bucket(new_quick_store(), tmp_path_factory.mktemp("sweep"))

@@ -40,11 +40,11 @@ def names(batches: Sequence[Sequence[FileRow]]) -> list[str]:
         ([9] * 8, ["012", "345", "67"]),
     ],
 )
-def test_a_table_is_cut_into_batches(given: list[int | tuple[int, str]], batches: list[str]) -> None:
+def test_a_table_is_divided_into_batches(given: list[int | tuple[int, str]], batches: list[str]) -> None:
     assert names(list(RULE.batches(files(*given)))) == batches
 
 
-def test_files_that_end_by_content_stay() -> None:
+def test_files_cut_by_content_stay() -> None:
     stable = [replace(file, stats='{"columns":{},"stable":true}') for file in files(1, 1, 1, 1)]
     assert list(RULE.batches(stable)) == []
     assert names(list(RULE.batches([*files(1, 1, 1), *stable]))) == ["012"]
@@ -75,7 +75,7 @@ def test_a_sweep_compacts_the_most_scattered_tables_first_within_its_limit(
     assert [(table.source, table.count) for table in choose(tables, RULE)] == chosen
 
 
-def test_whatever_was_rewritten_is_not_rewritten_again_before_there_are_many_new_ones() -> None:
+def test_rewritten_files_are_not_rewritten_again_before_there_are_many_new_ones() -> None:
     sizes = [1]
     rewritten = 0
     for _ in range(1_000):

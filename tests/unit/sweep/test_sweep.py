@@ -29,7 +29,7 @@ def bucket(quick_store: Store, tmp_path: Path) -> Bucket:
     return Bucket(quick_store, tmp_path)
 
 
-def test_nothing_is_deleted_before_its_time_and_everything_then(bucket: Bucket) -> None:
+def test_unreferenced_objects_are_deleted_after_their_time_and_not_before(bucket: Bucket) -> None:
     bucket.publish()
     bucket.rebuild()
     bucket.publish()
@@ -45,7 +45,7 @@ def test_nothing_is_deleted_before_its_time_and_everything_then(bucket: Bucket) 
     assert bucket.sweep().deleted == 0
 
 
-def test_results_of_queries_go_after_a_day_and_those_that_queries_find_again_after_a_week(bucket: Bucket) -> None:
+def test_query_results_are_deleted_after_a_day_and_reusable_ones_after_a_week(bucket: Bucket) -> None:
     whole, kept = f"{RESULTS}01m8.parquet", f"{CACHED}ab/abcd"
     for key in (whole, kept):
         bucket.store.put(key, b"rows", if_version=ANY)
@@ -125,7 +125,7 @@ def test_a_file_that_is_referenced_again_restarts_its_count(bucket: Bucket) -> N
     assert old not in bucket.listed()
 
 
-def test_states_and_snapshots_and_old_runs_go_and_what_is_current_stays(bucket: Bucket) -> None:
+def test_old_states_snapshots_and_runs_are_deleted_and_current_ones_stay(bucket: Bucket) -> None:
     for _ in range(6):
         bucket.publish()
         bucket.rebuild()
@@ -140,7 +140,7 @@ def test_states_and_snapshots_and_old_runs_go_and_what_is_current_stays(bucket: 
     assert bucket.listed("state/runs/") == set()
 
 
-def test_parts_of_catalogs_stay_as_long_as_a_snapshot_that_names_them(bucket: Bucket) -> None:
+def test_parts_of_catalogs_stay_while_a_snapshot_names_them(bucket: Bucket) -> None:
     def rebuild() -> None:
         assert Rebuild(bucket.store, bucket.now, tuple, embedded=0, part=1).run().status == "published"
 
@@ -195,7 +195,32 @@ def test_a_long_log_gets_a_checkpoint_and_earlier_commits_expire(
     assert bucket.delta() == [13]
 
 
-def test_a_log_that_lags_is_caught_up_with(bucket: Bucket) -> None:
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_checkpoint_that_an_interrupted_sweep_did_not_name_is_named_by_the_next(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY", 2)
+    last_checkpoints = []
+    for _ in range(2):
+        bucket.publish()
+        bucket.publish()
+        assert bucket.sweep().checkpoints == 1
+        found = bucket.store.read(f"{ROOT}/_delta_log/_last_checkpoint")
+        assert found is not None
+        last_checkpoints.append(found.data)
+    before, after = last_checkpoints
+    assert before != after
+    if is_there:
+        bucket.store.put(f"{ROOT}/_delta_log/_last_checkpoint", before, if_version=ANY)
+    else:
+        bucket.store.delete(f"{ROOT}/_delta_log/_last_checkpoint")
+    assert bucket.sweep().problems == ()
+    found = bucket.store.read(f"{ROOT}/_delta_log/_last_checkpoint")
+    assert found is not None
+    assert found.data == after
+
+
+def test_a_log_that_lags_is_brought_up_to_date(bucket: Bucket) -> None:
     bucket.publish()
     bucket.publish()
     bucket.store.delete(f"{ROOT}/_delta_log/{1:020}.json")
@@ -204,7 +229,7 @@ def test_a_log_that_lags_is_caught_up_with(bucket: Bucket) -> None:
     assert bucket.delta() == [2]
 
 
-def test_a_damaged_count_only_delays_deletion(bucket: Bucket) -> None:
+def test_a_damaged_record_of_unreferenced_files_only_delays_deletion(bucket: Bucket) -> None:
     bucket.publish()
     bucket.publish()
     bucket.wait(48)
@@ -237,7 +262,7 @@ def test_parts_of_an_import_wait_a_week_for_the_rest(bucket: Bucket) -> None:
     assert bucket.listed("uploads/import/") == {f"uploads/import/{hashlib.sha256(b'new').hexdigest()}"}
 
 
-def test_every_snapshot_that_can_be_listed_is_whole_however_short_things_are_kept(bucket: Bucket) -> None:
+def test_every_listed_snapshot_is_whole_however_short_the_retention(bucket: Bucket) -> None:
     """A snapshot stays in the bucket for a day, also where it is no longer kept: so do the old files that it needs."""
     hourly = Sweep(bucket.store, timedelta(hours=6), timedelta(hours=1), now=bucket.now)
     bucket.publish()
@@ -268,7 +293,7 @@ def check_whole(bucket: Bucket) -> None:
         assert {file.path for table in snapshots.at(number).catalog.tables for file in table.files} <= there
 
 
-def test_a_sweep_that_is_cut_off_leaves_no_catalog_without_its_snapshot(bucket: Bucket) -> None:
+def test_an_interrupted_sweep_leaves_no_catalog_without_its_snapshot(bucket: Bucket) -> None:
     for _ in range(3):
         bucket.publish()
         bucket.rebuild()

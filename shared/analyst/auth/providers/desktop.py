@@ -16,7 +16,7 @@ from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit
 from analyst.auth.provider import AuthProvider, LoginButton
 from analyst.auth.sessions import Pair
-from analyst.auth.single_use import USED, use
+from analyst.auth.single_use_tokens import USED, use
 from analyst.errors import UnauthenticatedError
 from analyst.settings import Settings
 from analyst.store import Store

@@ -28,7 +28,7 @@ class CredentialsError(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where BigQuery is, and with which credentials. `key_file` is the path of a service account's key; `None`: the default.
+    """The address of BigQuery, and its credentials. `key_file` is the key of a service account; `None`: the default.
 
     Safe to use from many threads: a token is fetched once and used until shortly before it expires.
     """
@@ -40,14 +40,14 @@ class Access:
     _turn: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def account(self) -> str:
-        """Return whose credentials these are, whichever key shows it; empty for those of the machine.
+        """Return the account of the credentials, whichever key it uses; empty for the account of the machine.
 
-        Rows that were read for one account are not another one's: BigQuery may show it fewer of the same table.
+        Rows read for one account must not be used for another: BigQuery may show it fewer rows of the same table.
         """
         path = self.key_file or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
         try:
             content = Path(path).read_bytes() if path else b""
-        except OSError:  # those who use it say so
+        except OSError:  # the methods that use the file report this
             return ""
         with suppress(ValueError):
             document = json.loads(content)
@@ -56,7 +56,7 @@ class Access:
         return hashlib.sha256(content).hexdigest() if content else ""
 
     def credentials(self) -> Any:
-        """Return the credentials, as Google's clients take them.
+        """Return the credentials in the form that Google's clients accept.
 
         Raises:
             CredentialsError: there are none.

@@ -56,7 +56,7 @@ class Field:
     element: str | None = None
     """The type of the bounds of a RANGE."""
     collation: str | None = None
-    """How texts are compared, if not by their characters."""
+    """The collation of texts, if they are not compared by their characters."""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Self:
@@ -107,6 +107,8 @@ class TableInfo:
     clustering: tuple[str, ...] = ()
     is_streaming: bool = False
     location: str | None = None
+    sql: str | None = None
+    """The query of a view."""
 
     @property
     def id(self) -> str:
@@ -126,7 +128,7 @@ class TableInfo:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """The seconds for which a request is repeated, and the clock."""
+    """The number of seconds for which a request is repeated, and the clock."""
 
     most: float = 120.0
     monotonic: Callable[[], float] = time.monotonic
@@ -154,12 +156,12 @@ class BigQueryApi:
         return sorted(str(mapping(one.get("datasetReference")).get("datasetId")) for one in pages)
 
     def tables(self, dataset: str) -> list[TableInfo]:
-        """List the tables of a dataset, without their schemas; errors as of `datasets`."""
+        """List the tables of a dataset, without their schemas; raises the same errors as `datasets`."""
         path = f"projects/{self._project}/datasets/{quote_url(dataset, safe='')}/tables"
         return [_table(self.project, one) for one in self._pages(path, "tables", {})]
 
     def table(self, dataset: str, name: str) -> TableInfo:
-        """Return one table with its schema; errors as of `datasets`.
+        """Return one table with its schema; raises the errors of `datasets` as well.
 
         Raises:
             MissingError: it does not exist.
@@ -228,7 +230,7 @@ def _failure(answer: "BaseHTTPResponse", path: str) -> AnalystError:
 
 
 def failure(status: int, reason: str, message: str, what: str, **details: Any) -> AnalystError:
-    """Return the error for an answer of BigQuery: what its owner must fix, or try again later."""
+    """Return the error for an answer of BigQuery: one that the owner of the source must fix, or a temporary one."""
     shortened = message[:1000]
     if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.FORBIDDEN and reason in _BUSY):
         return RateLimitedError(f"BigQuery limits requests, here for {what}: {shortened}; try again later", **details)
@@ -273,6 +275,7 @@ def _table(project: str, raw: Mapping[str, Any], seen: datetime | None = None) -
         clustering=tuple(map(str, mapping(raw.get("clustering")).get("fields") or ())),
         is_streaming=bool(raw.get("streamingBuffer")),
         location=raw.get("location") or None,
+        sql=mapping(raw.get("view")).get("query") or mapping(raw.get("materializedView")).get("query") or None,
     )
 
 

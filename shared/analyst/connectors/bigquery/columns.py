@@ -59,7 +59,7 @@ class PlannedColumn:
 
     @property
     def column(self) -> Column:
-        """The column as it is published; its description is BigQuery's, else its own name there."""
+        """The column as it is published, described as in BigQuery, or else by its original name."""
         description = self.field.description or (None if self.field.name == self.name else self.field.name)
         return Column(name=self.name, type=self.type, description=description)
 
@@ -85,7 +85,7 @@ def planned_columns(
 
 def type_of(field: Field) -> str:
     """Return the DuckDB type that holds all values of a column without loss."""
-    one = _one(field)
+    one = _single_type(field)
     return f"{one}[]" if field.mode == "REPEATED" else one
 
 
@@ -96,7 +96,7 @@ def remote_type_of(field: Field) -> str:
     return type_of(field)
 
 
-def _one(field: Field) -> str:
+def _single_type(field: Field) -> str:
     if field.type in ("RECORD", "STRUCT"):
         return f"STRUCT({', '.join(f'{quote(each.name)} {type_of(each)}' for each in field.fields)})"
     if field.type == "RANGE":
@@ -348,7 +348,7 @@ def selection(info: TableInfo, columns: Sequence[PlannedColumn], condition: str 
 
 
 def shown_value(value: object) -> Cursor:
-    """Return the greatest value of a cursor column as it is kept."""
+    """Return the greatest value of a cursor column in the form in which it is stored."""
     if isinstance(value, datetime):
         return value.isoformat(sep=" ")
     if isinstance(value, date):

@@ -1,7 +1,7 @@
 """The connector of BigQuery: tables through the Storage Read API, views and queries through a job and its result.
 
-A table is read at one moment of BigQuery's clock, which all streams share. What changed is known from `lastModifiedTime`; of
-views and queries BigQuery does not say, so they are read at each sync.
+A table is read at one moment of BigQuery's clock, which all streams share. `lastModifiedTime` shows which tables have
+changed; views and queries have no such time, so they are read at each sync.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from analyst.connectors.bigquery.columns import (
     type_of,
 )
 from analyst.connectors.bigquery.long_reads import LongReads
-from analyst.connectors.bigquery.options import BigQueryTableOptions
+from analyst.connectors.bigquery.options import BigQueryTableOptions, moment_of
 from analyst.connectors.bigquery.reader_processes import Order, Piece, Readers, ReadLimit, Result, TooLargeError
 from analyst.contract.checkpoints import TimeUpError
 from analyst.contract.connector import Cursor, Extracted, Part, RemoteTable, SourceTable
@@ -98,7 +98,7 @@ class BigQueryConnector:
     alias: str = "bigquery"
     """The name under which readers of remote tables attach the project; no source may have it."""
     long: LongReads | None = None
-    """Keeps what was read of tables that take longer than a request; without it, none is cut."""
+    """Keeps the rows read of tables that take longer than a request; without it, no table is cut."""
     _infos: dict[str, TableInfo] = field(default_factory=dict, init=False)
     _billed: list[tuple[str, int]] = field(default_factory=list, init=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -152,7 +152,7 @@ class BigQueryConnector:
             sync_strategy="incremental" if options.is_incremental else "full_refresh",
             cursor_column=options.cursor_column if options.is_incremental else None,
             allow_fewer=options.allow_fewer,
-            basis=self._basis_of(wanted),
+            basis=self._basis_of(wanted, info),
             read_at=self.now(),
         )
 
@@ -163,10 +163,12 @@ class BigQueryConnector:
         content = [self.api.project, wanted.dataset, wanted.table, wanted.options.row_filter]
         return f"{_ORIGIN}{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]} "
 
-    def _basis_of(self, wanted: WantedTable) -> str:
-        """Return a hash of what decides which rows are read."""
+    def _basis_of(self, wanted: WantedTable, info: TableInfo | None) -> str:
+        """Return a hash of what decides which rows are read, which may be the day or the time."""
         options = wanted.options.model_dump(mode="json", exclude={"max_bytes_billed", "allow_fewer"})
-        content = [self.api.project, wanted.dataset, wanted.table, options]
+        sql = (wanted.options.row_filter, wanted.options.sql, None if info is None else info.sql)
+        moments = [moment for text in sql if (moment := moment_of(text, self.now())) is not None]
+        content = [self.api.project, wanted.dataset, wanted.table, options, *moments]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
@@ -289,7 +291,7 @@ class BigQueryConnector:
             raise SourceError(f"{info.id!r} is not a partitioned table; set by_partition to false")
         wanted, listed = reading.wanted, reading.partitions()
         published = {part.name: part.mark for part in reading.table.parts}
-        mark = _options_mark(wanted.options, columns)
+        mark = _options_mark(wanted.options, columns, reading.moment)
         marks = {name: f"{when} {mark}" for name, when in listed}
         if info.is_streaming:  # rows arrive in any partition, and its time stays
             marks = {name: f"{one} {self.now().isoformat()}" for name, one in marks.items()}
@@ -415,12 +417,22 @@ class _Reading:
         """What its rows depend on, of what changes with them: as of when its reading began, or now."""
         if self.begun is not None:
             return dict(self.begun)
-        return {**_state(self.info), "partitions": self._listed}
+        return {**_state(self.info), "partitions": self._listed, "moment": self._moment}
 
     @property
     def is_behind(self) -> bool:
         """Whether it is read as it was when its reading began, and has changed since."""
-        return self.begun is not None and any(self.begun.get(key) != now for key, now in _state(self.info).items())
+        now = {**_state(self.info), "moment": self._moment}
+        return self.begun is not None and any(self.begun.get(key) != value for key, value in now.items())
+
+    @property
+    def moment(self) -> str | None:
+        """What its filter depends on besides its rows, as of when its reading began."""
+        return self._moment if self.begun is None else self.begun.get("moment")
+
+    @property
+    def _moment(self) -> str | None:
+        return moment_of(self.wanted.options.row_filter, self.table.read_at or self.of.now())
 
     def partitions(self) -> list[tuple[str, str]]:
         """List its partitions, as of when its reading began."""
@@ -527,18 +539,22 @@ def _cursor_of(columns: Sequence[PlannedColumn], options: BigQueryTableOptions, 
     return found
 
 
-def _options_mark(options: BigQueryTableOptions, columns: Sequence[PlannedColumn]) -> str:
+def _options_mark(options: BigQueryTableOptions, columns: Sequence[PlannedColumn], moment: str | None) -> str:
     content: list[Any] = [options.row_filter, [[one.name, one.type] for one in columns]]
+    content += [] if moment is None else [moment]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _fingerprint(options: BigQueryTableOptions, info: TableInfo | None, now: datetime) -> str:
     """Return what changes when the rows of a table, or how they are read, may have changed.
 
-    A view, a query, an external table, and a table into which rows are streamed, is read every time.
+    A view, a query, an external table, and a table into which rows are streamed, is read every time. So is a table whose
+    filter depends on the time, or once a day if it depends on the day.
     """
     content = options.model_dump(mode="json", by_alias=True, exclude={"max_bytes_billed"})
     parts: list[Any] = [content]
+    if (moment := moment_of(options.row_filter, now)) is not None:
+        parts.append(moment)
     if info is None or info.way == "query" or info.is_streaming or info.modified is None:
         parts.append(now.isoformat())
     if info is not None:

@@ -1,4 +1,4 @@
-"""Values of the Storage Read API as they are published: those of types that parquet, Delta or DuckDB do not have become texts.
+"""Values of the Storage Read API as they are published; those whose types parquet, Delta or DuckDB lack become texts.
 
 Imported by the process that reads only, because of pyarrow.
 """

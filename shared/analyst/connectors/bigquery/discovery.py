@@ -1,4 +1,4 @@
-"""The registry of a BigQuery source: its connector is made from what is registered, and tables of the project are found."""
+"""The registry of a BigQuery source: makes its connector from registered tables, and lists tables of the project."""
 
 import hashlib
 import os
@@ -85,7 +85,7 @@ class Project:
         ]
 
     def detailed(self, found: Sequence[FoundTable]) -> list[FoundTable]:
-        """Look up the schemas of tables, several at a time; one that was deleted meanwhile is left out."""
+        """Look up the schemas of tables, several at a time; tables deleted in the meantime are left out."""
 
         def detail(one: FoundTable) -> FoundTable | None:
             try:

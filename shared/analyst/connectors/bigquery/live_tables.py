@@ -75,7 +75,7 @@ class LiveTables:
         return _rows(found)
 
     def _allowed(self, registered: Registered) -> str:
-        """Return the source whose project runs native SQL.
+        """Return the name of the source whose project runs native SQL.
 
         Raises:
             ForbiddenError: no administrator lets the caller use it, or it does not exist.
@@ -118,7 +118,7 @@ class LiveTables:
 
 
 def may_use(access: AccessList, caller: Caller, source: Source) -> bool:
-    """Return whether an administrator lets a caller run native SQL on a source: nobody, unless its config says who."""
+    """Return whether a caller may run native SQL on a source; only those named in its config may."""
     names = source.config.get("native_sql") or ()
     return access.is_among(caller, names.split(",") if isinstance(names, str) else names)
 

@@ -29,7 +29,7 @@ from analyst.errors import AnalystError
 _LASTS: Final = timedelta(hours=5, minutes=30)
 """The age from which on a session is not resumed: it expires after six hours."""
 _SOON: Final = 300.0
-"""Seconds from which on the files of a read are kept: what is kept is stored twice for a day."""
+"""Seconds after which the files of a read are kept; they are stored twice for a day."""
 _AT_ONCE: Final = 4
 _ROW_BITS: Final = 42
 """Bits of the number of a piece that are its first row; those before are its stream."""
@@ -79,14 +79,15 @@ class LongReads:
                 is_result = opened.result is not None and not opened.sessions
                 if error.retryable or (is_result and not isinstance(error, MissingError)):
                     raise
-                # The session is gone, or the new one fails as well: then what was kept is found again by a later call.
+                # The session is gone, or the new one fails as well; in that case a later call finds the kept pieces.
                 order = order.model_copy(update={"job": None})
         try:
             return Found(_Read(self, table, key, order, str(ULID())).result())
         except MissingError:
             if order.job is None:
                 raise
-            # An earlier call of this name has run the query, more than a day ago: BigQuery has the job, and not its result.
+            # An earlier call of this name ran the query more than a day ago: BigQuery has the job, but no longer its
+            # result.
             return Found(_Read(self, table, key, order.model_copy(update={"job": None}), str(ULID())).result())
 
     def _left(self, table: str, key: Any, *, may_resume: bool) -> Iterator[tuple[datetime, str, Opened]]:
@@ -166,7 +167,7 @@ class _Read:
         return self._united(result, self.opened) if self.opened is not None and self.chain else result
 
     def _keep(self, uploads: ThreadPoolExecutor) -> None:
-        """Keep the files that are complete, after what was opened for them is remembered."""
+        """Keep the complete files, after recording the sessions that were opened for them."""
         if not self.is_remembered and self.opened is not None:
             self._remember(self.opened)
         self.keeping += [uploads.submit(self._kept, one) for one in self.written[len(self.keeping) :]]

@@ -1,6 +1,7 @@
 """The config of a BigQuery source, and the options of its tables."""
 
 import re
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -14,11 +15,29 @@ from analyst.validation import Renamed
 
 GIB: Final = 1 << 30
 MOST_BILLED: Final = 10 * GIB
-"""The most bytes that a query may bill, unless another cap is set."""
+"""The maximum number of bytes that a query may bill, unless another cap is set."""
 
 _PROJECT: Final = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _KEY_ENV: Final = re.compile(r"(?:BQ|BIGQUERY)(?:_[A-Z0-9]+)*_KEY_FILE")
 _GOOGLES: Final = ".googleapis.com"
+
+_VOLATILE: Final = re.compile(
+    r"""
+    '{3}.*?'{3} | "{3}.*?"{3} | '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | `[^`]*` | (?:--|\#)[^\n]* | /\*.*?\*/
+    | (?P<day>\bcurrent_date\b(?:\s*\(\s*\)|(?!\s*\()))
+    | (?P<any>\b(?:current_(?:date|datetime|time|timestamp)|rand|generate_uuid)\b)
+    """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+"""Texts, names and comments, which are passed over; the day in UTC; and what may be another value at any time."""
+
+
+def moment_of(sql: str | None, now: datetime) -> str | None:
+    """Return what the rows of a condition or query depend on besides the tables: the day, the time, or nothing."""
+    found = {match.lastgroup for match in _VOLATILE.finditer(sql or "")}
+    if "any" in found:
+        return now.isoformat()
+    return now.astimezone(UTC).date().isoformat() if "day" in found else None
 
 
 def project_id(text: str) -> str:

@@ -116,7 +116,7 @@ class _Files:
     encoders: threading.BoundedSemaphore
     most: int
     ended: Callable[[Path, int], None] = lambda path, rows: None  # noqa: ARG005
-    """Is called with each file that is complete, and its rows."""
+    """Called with each complete file, and its number of rows."""
     paths: list[Path] = field(default_factory=list)
     rows: int = 0
     _own_rows: int = 0
@@ -135,7 +135,7 @@ class _Files:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         if self._waiting:
             self._flush()
         self._end()
@@ -182,7 +182,7 @@ class _Amount:
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, batch: Any) -> Any:
-        """Count a batch; return what of it is still needed.
+        """Count a batch; return the part of it that is still needed.
 
         Raises:
             TooLargeError: there are more rows than may be read.
@@ -264,7 +264,7 @@ class Reading:
         return planned_columns(fields, self.order.label)
 
     def _dry(self, sql: str) -> Any:
-        """Have BigQuery check a query without running it.
+        """Let BigQuery check a query without running it.
 
         Raises:
             BudgetError: it would process more bytes than it may bill.
@@ -536,7 +536,7 @@ def main() -> None:
                 orders.put(line)
             else:
                 cut.add(id_)
-        os._exit(0)  # the process that ordered is gone, and with it the reason to continue reading
+        os._exit(0)  # the process that sent the order is gone, so nobody needs the result
 
     threading.Thread(target=listen, daemon=True).start()
     known: dict[Access, Clients] = {}

@@ -62,7 +62,7 @@ class Piece(BaseModel):
 
 
 class ReadLimit(BaseModel):
-    """The most rows, and bytes in memory, that may be read. `advice` is for the person who asked for more."""
+    """The maximum number of rows, and of bytes in memory. `advice` is for the person who requested more."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -121,11 +121,12 @@ class Order(BaseModel):
     small result instead of writing files, `estimate` only the bytes that a query would process and its columns. `cap` is the
     most bytes that a query may bill; 0 for no cap. `cursor` is the column whose greatest value is returned. `label` names the
     table in messages. A query that was started as the `job` is not started again. Without `columns`, all of the query's are read, with `keeps_names` under BigQuery's own names.
-    `only_select` refuses SQL that is not one SELECT. `limit` says how much may be read, and `enough` how many rows suffice.
+    `only_select` refuses SQL that is not one SELECT. `limit` bounds how much is read, and `enough` is the number of
+    rows that suffice.
 
     An order with an `id` can be cut: what was opened and written is reported before the result, and on demand it ends after
-    the batches that are under way. Another one reads on from what it `opened`, in each stream from the row that was
-    `reached`; streams without one are at their end. Files have `file_bytes` at most, and a batch.
+    the batches in progress. Another order continues with the sessions that it `opened`, in each stream from the row
+    that was `reached`; streams without one are at their end. Files have at most `file_bytes` plus one batch.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -185,7 +186,7 @@ class Result(BaseModel):
 
 
 Hear = Callable[[Opened | WrittenFile], None]
-"""Is called with what an order reports before its result."""
+"""Called with each report of an order before its result."""
 
 
 @dataclass(slots=True)
@@ -296,10 +297,10 @@ class Readers:
     def _start(self) -> "subprocess.Popen[bytes]":
         environ = {
             **os.environ,
-            "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",  # it uses pages again, for a sixth less processor time in all
+            "ARROW_DEFAULT_MEMORY_POOL": "jemalloc",  # it reuses pages, for a sixth less processor time in total
             "JE_ARROW_MALLOC_CONF": "narenas:2",  # otherwise each thread that reads a stream keeps memory of its own
             "MALLOC_ARENA_MAX": "2",
-            "MALLOC_MMAP_THRESHOLD_": "262144",  # otherwise what batches leave is kept, and does not fit the next ones
+            "MALLOC_MMAP_THRESHOLD_": "262144",  # otherwise memory of batches is kept, and does not fit the next ones
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         command: Sequence[str] = [sys.executable, "-m", "analyst.connectors.bigquery.reader"]
@@ -310,7 +311,7 @@ class Readers:
 
 @contextmanager
 def _cutting(process: "subprocess.Popen[bytes]", order: Order, is_time_up: Callable[[], bool]) -> Iterator[None]:
-    """Until the block ends, watch the time, and have an order with an id cut when it is up."""
+    """Until the block ends, watch the time, and cut an order with an id when it is up."""
     if not order.id:
         yield
         return
@@ -339,12 +340,12 @@ _CUT: Final = "cut "
 
 
 def cut_line(id_: str) -> str:
-    """Return the line that has an order cut."""
+    """Return the line that requests the cut of an order."""
     return f"{_CUT}{id_}\n"
 
 
 def order_to_cut(line: str) -> str | None:
-    """Return the id of the order that a line has cut; `None` if it is an order itself."""
+    """Return the id of the order that a line requests to cut; `None` if the line is an order itself."""
     return line.removeprefix(_CUT).strip() if line.startswith(_CUT) else None
 
 

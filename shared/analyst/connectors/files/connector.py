@@ -27,7 +27,7 @@ from analyst.errors import SourceError
 from analyst.names import name_of
 
 ATTEMPTS = 3
-"""How often a table is read if its files change meanwhile."""
+"""The maximum number of times that a table is read if its files keep changing."""
 
 _SKIPPED_LISTED = 20
 
@@ -53,7 +53,7 @@ class CsvConnector:
     scratch: Path | None = None
     place: Callable[[str, Sequence[str]], Place] = open_place
     side_by_side: SideBySide | None = None
-    """How ranges of large files are read at the same time; the usual way, with `memory_limit`, if it is not given."""
+    """How ranges of large files are read at the same time; by default in the usual way, with `memory_limit`."""
     _planned: dict[str, Planned] = field(default_factory=dict, init=False)
     _files: list[SourceFile] = field(default_factory=list, init=False)
 
@@ -64,7 +64,12 @@ class CsvConnector:
             SourceError: the path may not be read, or leads nowhere.
         """
         return [
-            replace(_source_table(table), basis=_hash([table.reading[1], *self._place_of(table)]))
+            replace(
+                _source_table(table),
+                basis=_hash([table.reading[1], *self._place_of(table)]),
+                # rows that are read in another way replace those with their keys; without a key, they would be others
+                origin=_hash([self._place_of(table), table.reading[1] if table.options.primary_key else None]),
+            )
             for table in self.plan()
         ]
 
@@ -105,11 +110,11 @@ class CsvConnector:
         )
 
     def ignored(self) -> list[tuple[str, str]]:
-        """List the files that `plan` makes no table of, each with the reason."""
+        """List the files that become no table, each with the reason."""
         return table_files.ignored(self.wanted, self._files)
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
-        """Read the files of one table into parquet files, and again if they change meanwhile.
+        """Read the files of one table into parquet files; if they change while they are read, read them again.
 
         Raises:
             SourceError: a file can't be read as it is configured; the message has file, line and reason.
@@ -161,7 +166,7 @@ class CsvConnector:
 
 @dataclass(slots=True)
 class _Watched:
-    """A place that notices whether a file that was read has changed meanwhile."""
+    """A place that notices whether a file changed while it was read."""
 
     place: Place
     _marks: dict[str, tuple[SourceFile, str]] = field(default_factory=dict)
@@ -251,7 +256,7 @@ class _Extract:
 
 
 _UNKNOWN = Known((), (), {}, Rejected(), 0)
-"""A part of which nothing is known but that it was read."""
+"""A part of which only the fact that it was read is known."""
 
 
 def _known(record: str) -> Known | None:

@@ -1,4 +1,4 @@
-"""The registry of a source of files: its connector is made from what is registered, and new tables are registered."""
+"""The registry of a source of files: makes its connector from the registered tables, and registers new ones."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -118,7 +118,7 @@ def _is_sound(table: Planned) -> bool:
 
 
 def _wanted(config: CsvSource, excluded: frozenset[str], tables: Iterable[RegisteredTable]) -> Wanted:
-    """Combine what is registered; a table whose options can't be used has a problem."""
+    """Combine the config with the registered tables; one whose options can't be used has a problem."""
     registered: dict[str, CsvTableOptions] = {}
     unusable: dict[str, str] = {}
     sources: dict[str, str] = {}

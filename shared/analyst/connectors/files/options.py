@@ -77,7 +77,7 @@ Delimiter = Annotated[str, AfterValidator(_few_characters)]
 
 
 class CsvOptions(BaseModel):
-    """How files are read. What is not set is detected, or as in RFC 4180.
+    """How files are read. Options that are not set are detected, or have the values of RFC 4180.
 
     Options can name columns by their originals or their names. `delimiter`: up to 4 characters; detected by default.
     `quote`: the character around quoted values; an empty string turns quoting off. `escape`: the character that escapes

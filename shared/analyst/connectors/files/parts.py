@@ -1,6 +1,6 @@
 """The parts of a table: its source files, each with a mark of its own, and which of them an increment must read.
 
-A file is a part, so a folder that gains a file has that one read. A folder of more than `OWN_PARTS` files would be too
+Each file is a part, so only the new file of a folder is read. A folder of more than `OWN_PARTS` files would be too
 many parquet files; then small files next to each other share a part. A hash of the name decides where such a part ends,
 so that the others stay as they are when a file is added.
 """
@@ -49,8 +49,12 @@ class FilePart:
 
 
 def parts_of(planned: Planned, registration: str | None) -> list[FilePart]:
-    """Divide the files of a table into parts. A table that is one file by its definition has one, without a name."""
-    if not planned.is_folder:
+    """Divide the files of a table into parts.
+
+    A table that is one file by its definition has one. It is recorded, under a name, only if the next read must know how
+    rows were read that stay.
+    """
+    if not planned.is_folder and planned.options.sync_strategy == "full_refresh":
         return [FilePart("", "", planned.files)]
     basis = [planned.reading, sorted(planned.required), registration]
     return [_part(basis, files) for files in _grouped(planned.files)]
@@ -163,7 +167,7 @@ class Overlaps:
         return replace(part.known, marks=marks)
 
     def _range(self, files: Collection[Path], column: str) -> list[str] | None:
-        """Return the least and the greatest value of a column as texts, none of no rows; NULL if they are too long."""
+        """Return the least and greatest value of a column as texts: `[]` without rows, `None` if NULL or too long."""
         found = self.con.execute(
             f"select count(*), cast(min({column}) as varchar), cast(max({column}) as varchar) from ({scan(files)})"
         ).fetchall()

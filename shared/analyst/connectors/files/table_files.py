@@ -14,7 +14,7 @@ from analyst.errors import InvalidInputError
 from analyst.names import name_of, normalise
 
 RULES = "2"
-"""Increase it when the same file would be read differently than before: then it is read again."""
+"""Increase this version if the same file would now be read differently, so that it is read again."""
 
 Format = Literal["csv", "tsv", "json", "parquet"]
 
@@ -71,7 +71,7 @@ class Planned:
 
     @property
     def reading(self) -> tuple[str, dict[str, object]]:
-        """What its files are read with: the rules of this version, and the options."""
+        """What determines how its files are read: the rules of this version, and the options."""
         options = self.options.model_dump(mode="json")
         # an option that earlier versions did not have counts only if it is set, or an upgrade would read every table again
         options.pop("allow_fewer")  # it decides whether the table is read, not how

@@ -88,7 +88,7 @@ class Job(JobRun):
     version: str | None = None
     """The version of the extract that it published last."""
     asks: bool = True
-    """Whether what it publishes was answered by Jira."""
+    """Whether its changes come from answers of Jira."""
     believed: int | None = None
     """How many issues may be removed because Jira does not show them; by default `believable` decides."""
     sleep: Callable[[float], None] = time.sleep
@@ -153,7 +153,7 @@ class Job(JobRun):
             self.note(f"{issue_id}: {reason}")
 
     def ask(self, work: Callable[[], object]) -> None:
-        """Do work that requests something from Jira; without a credential, only note that nothing was done."""
+        """Do work that sends requests to Jira; without a credential, only note that nothing was done."""
         if self.opened.jira is None:
             self.note(UNASKED)
             return

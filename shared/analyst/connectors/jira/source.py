@@ -304,7 +304,7 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
 def _options(
     settings: Settings, privacy: Privacy, catalog: FieldCatalog, client: JiraClient | None, *, look_again: bool
 ) -> TransformOptions:
-    """Return what rows depend on besides the issues; fields configured by name are looked up."""
+    """Return the options of the transform; fields configured by name are looked up."""
     custom = settings.jira_custom_fields
     fields: list[Any] = [] if look_again and client is not None else catalog.read()
     if client is not None and (look_again or (not fields and _is_catalog_needed(custom))):

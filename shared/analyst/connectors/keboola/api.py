@@ -16,7 +16,7 @@ from analyst.json_values import mapping, whole
 
 _LISTED: Final = "columns,columnMetadata,metadata,buckets"
 DEFAULT_JOBS: Final = 4
-"""Exports at the same time, where the token does not say how many jobs the project runs in parallel."""
+"""The number of simultaneous exports if the token does not show how many jobs the project runs in parallel."""
 
 
 class JobError(SourceError):
@@ -27,7 +27,7 @@ class JobError(SourceError):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What a token is for. `jobs` is the number of jobs that the project runs in parallel."""
+    """The project of a token. `jobs` is the number of jobs that it runs in parallel."""
 
     id: str
     name: str
@@ -90,7 +90,7 @@ class TableInfo:
 
     @property
     def mark(self) -> str | None:
-        """Return what changes whenever the content of the table does; `None` if Keboola does not say."""
+        """Return a mark that changes whenever the content of the table does; `None` if Keboola has none."""
         return self.changed or self.imported
 
     @property
@@ -118,7 +118,7 @@ class StorageApi:
         return "/v2/storage" + (f"/branch/{quote_url(self.branch, safe='')}" if self.branch else "")
 
     def verify(self) -> Project:
-        """Return what the token is for, which proves that it is valid."""
+        """Return the project of the token, which proves that it is valid."""
         document = mapping(self.connection.get("/v2/storage/tokens/verify"))
         owner = mapping(document.get("owner"))
         limits = mapping(owner.get("limits"))
@@ -247,7 +247,7 @@ def _entries(listed: Any) -> Iterator[Entry]:
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Parse a time of the Storage API, such as `2026-03-01T12:00:00+0100`; `None` if it is none."""
+    """Parse a time of the Storage API, such as `2026-03-01T12:00:00+0100`; `None` if it is not a time."""
     try:
         found = datetime.fromisoformat(text or "")
     except ValueError:

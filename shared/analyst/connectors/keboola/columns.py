@@ -187,29 +187,29 @@ def _decimal(own: str, length: str | None, *, is_bigquery: bool, is_typed: bool)
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """How a value is read: SQL of whether there `is` one, and of the value, which is NULL `if_fit` is not.
+    """How a value is read: `exists` is the SQL condition that there is one, `if_fit` its SQL, NULL if it does not fit.
 
-    Without `there`, every value fits.
+    Without `exists`, every value fits.
     """
 
     if_fit: str
-    there: str | None = None
+    exists: str | None = None
 
     @property
     def lenient(self) -> str:
         """Return the SQL of the value, which is NULL if it does not fit."""
-        return self.if_fit if self.there is None else f"case when {self.there} then {self.if_fit} end"
+        return self.if_fit if self.exists is None else f"case when {self.exists} then {self.if_fit} end"
 
     def strict(self, text: str) -> str:
         """Return the SQL of the value, which fails with a text (SQL) if it does not fit."""
-        if self.there is None:
+        if self.exists is None:
             return self.if_fit
-        return f"case when {self.there} then coalesce({self.if_fit}, error({text})) end"
+        return f"case when {self.exists} then coalesce({self.if_fit}, error({text})) end"
 
     @property
     def misfit(self) -> str | None:
         """Return the SQL of whether there is a value that does not fit; `None` if there can't be."""
-        return None if self.there is None else f"{self.there} and {self.if_fit} is null"
+        return None if self.exists is None else f"{self.exists} and {self.if_fit} is null"
 
 
 def value_of(column: PlannedColumn, source: str, kind: str, backend: str) -> Value:
@@ -234,7 +234,7 @@ def value_of(column: PlannedColumn, source: str, kind: str, backend: str) -> Val
 
 
 def _parsed(kind: str, text: str, backend: str) -> str:
-    """Return the SQL of the value of a text, which is NULL unless the value says all that the text does.
+    """Return the SQL of the value of a text, which is NULL unless it represents the text without loss.
 
     DuckDB rounds numbers, drops offsets and digits of times, and knows words such as epoch, without an error.
     """

@@ -1,8 +1,8 @@
 """The connector of Keboola: what changed in a project is exported, and read slice by slice.
 
-One call lists the tables of the whole project; a table whose `lastChangeDate` is as it was at the last sync is not
-exported. An incremental table is exported with `changedSince`, which shows no deleted rows: those are noticed by the
-number of rows, and removed by reading the whole table.
+One call lists the tables of the whole project; a table whose `lastChangeDate` has not changed since the last sync is
+not exported. An incremental table is exported with `changedSince`, which shows no deleted rows: those are noticed by
+the number of rows, and removed by reading the whole table.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ def utc_now() -> datetime:
 
 
 _FEW: Final = 3
-"""Tables up to this number are asked for one by one, instead of listing the project."""
+"""Up to this number, tables are requested one by one, instead of listing the project."""
 _NAMED: Final = 5
 _PLACE: Final = "from:"
 _PARTIAL: Final = "partial"
@@ -78,7 +78,7 @@ class Progress:
 
     @classmethod
     def parse(cls, cursor: Cursor) -> Self | None:
-        """Read a cursor; `None` if it is none of this kind."""
+        """Read a cursor; `None` if it is not of this kind."""
         parts = str(cursor or "").split(" ")
         if len(parts) not in (3, 4, 5):
             return None
@@ -101,7 +101,7 @@ def _stamp(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One table that is being read: what Keboola says about it, and what is wanted."""
+    """One table that is being read: Keboola's description of it, and its registration."""
 
     wanted: WantedTable
     info: TableInfo
@@ -348,7 +348,7 @@ class KeboolaConnector:
     def _windows(self, reading: _Reading, progress: Progress | None) -> Extracted:
         """Read a table in windows of changes, from the oldest on, for as long as there is time; the next sync resumes.
 
-        A row that changes meanwhile appears again in a later window, which is merged by the key.
+        A row that changes in the meantime appears again in a later window, which is merged by the key.
         """
         info, options = reading.info, reading.options
         deadline = self.api.connection.patience.monotonic() + _CHUNK_SECONDS
@@ -452,7 +452,7 @@ class KeboolaConnector:
         )
 
     def _exported(self, reading: _Reading, order: Mapping[str, Any], name: str) -> tuple[Written, bool]:
-        """Export a table and read the export; also return whether the table stayed the same meanwhile."""
+        """Export a table and read the export; also return whether the table stayed the same during the export."""
         options, info = reading.options, reading.info
         asked = {
             "columns": ",".join(one.original for one in reading.columns),
@@ -485,7 +485,7 @@ class KeboolaConnector:
             raise
         except UnavailableError:
             is_further = pieces is not None and pieces.has_grown(time.monotonic() - began)
-            if export.resumed is not None and not is_further:  # what could not be read twice may be damaged for good
+            if export.resumed is not None and not is_further:  # an export that failed twice may be damaged permanently
                 exports.forget(table, export)
             raise
         except AnalystError:
@@ -551,7 +551,7 @@ def _key(options: KeboolaTableOptions, info: TableInfo) -> tuple[str, ...]:
 
 
 def _original_key(options: KeboolaTableOptions, info: TableInfo) -> tuple[str, ...]:
-    """Return the columns that are read besides the wanted ones: the key, and the one of the partitions."""
+    """Return the columns that are always read: the key, and the column of the partitions."""
     more = (options.partition_by,) if options.partition_by else ()
     return (*(_key(options, info) if options.is_incremental else ()), *more)
 
@@ -586,7 +586,7 @@ def _options_mark(options: KeboolaTableOptions, key: Sequence[str]) -> str:
 def _fingerprint(options: KeboolaTableOptions, info: TableInfo, now: datetime) -> str:
     """Return what changes when the rows of a table, or how they are read, may have changed.
 
-    A table of which Keboola does not say when it changed, is read every time.
+    A table without a time of change in Keboola is read every time.
     """
     types = [
         [column, entry.provider, entry.key, entry.value]

@@ -1,4 +1,4 @@
-"""The registry of a Keboola source: its connector is made from what is registered, and tables of the project are found."""
+"""The registry of a Keboola source: makes its connector from the registered tables, and lists tables of the project."""
 
 import hashlib
 import os

@@ -78,7 +78,7 @@ class Exports:
         raise SourceError(f"{info.id!r} can't be exported as {wanted}")
 
     def forget(self, name: str, export: Export) -> None:
-        """Have the next run start the export again."""
+        """Forget an export, so that the next run starts it again."""
         if self.jobs is not None:
             self.jobs.forget(name, export.order)
 

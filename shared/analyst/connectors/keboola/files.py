@@ -37,7 +37,7 @@ _CHUNK: Final = 1 << 20
 _ATTEMPTS: Final = 5
 _GZIP: Final = b"\x1f\x8b"
 _REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-"""How the clouds answer expired credentials: S3 with 400 or 403, Google with 401, Azure with 403."""
+"""Statuses for expired credentials: S3 returns 400 or 403, Google 401, Azure 403."""
 
 
 class _ExpiredError(UnavailableError):
@@ -108,7 +108,7 @@ class ExportedFile:
 
     @property
     def size_bytes(self) -> int | None:
-        """Return the size of all slices together, if Keboola says so."""
+        """Return the total size of all slices, if Keboola reports it."""
         size = self._current().fields.get("sizeBytes")
         return size if isinstance(size, int) and size > 0 else None
 

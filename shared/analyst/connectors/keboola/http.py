@@ -27,7 +27,7 @@ TOKEN: Final = "KEBOOLA_STORAGE_TOKEN"  # noqa: S105 - the name of a setting
 _QUERY: Final = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
 _LONGEST_MESSAGE: Final = 1000
 _SPREAD: Final = 0.5
-"""Seconds added at most to the pause that Keboola asks for, so that its clients do not all return at the same moment."""
+"""The maximum number of seconds added to a pause that Keboola requests, so that not all clients return at once."""
 _PROGRAMMATIC: Final = ("kbc_at_", "kbc_pat_")
 
 
@@ -74,7 +74,7 @@ def _polls() -> Iterator[float]:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """The seconds for which a request is repeated, those for which the end of a maintenance or of a job is awaited, and the pauses."""
+    """The seconds for which a request is repeated and the end of a maintenance or a job is awaited, and the pauses."""
 
     most: float = 300.0
     maintenance: float = 1800.0
@@ -168,7 +168,7 @@ class Connection:
             ) from error
 
     def _failure(self, answer: "BaseHTTPResponse", path: str) -> AnalystError:
-        """Return the error of a response that is no success. `did_nothing` marks those after which a job can't exist."""
+        """Return the error of an unsuccessful response. `did_nothing` marks those after which a job can't exist."""
         status, where, document = answer.status, shown(path), _document(answer)
         reason = self.hidden(
             str(document.get("error") or document.get("message") or document.get("reason") or "no reason given")

@@ -44,7 +44,7 @@ BATCH_BYTES: Final = 64 << 20
 _AHEAD: Final = 8
 """Slices that are downloaded or on the disk before they are converted."""
 _EXPANSION: Final = 5
-"""How many times as large as gzipped CSV its text is, at most as a rule."""
+"""The usual maximum ratio of the size of CSV text to its gzipped size."""
 _USUAL_LINE: Final = 2 << 20
 _LONGEST_LINE: Final = 32 << 20
 _LONG: Final = "maximum line size"
@@ -140,7 +140,7 @@ class Conversion:
 
     @property
     def mark(self) -> str:
-        """Return what the rows depend on, besides the objects."""
+        """Return a mark of everything that the rows depend on besides the objects."""
         content = [
             self.table,
             list(map(repr, self.columns)),
@@ -300,7 +300,7 @@ class Room:
 
 
 def _disk_needed(size: int, slices: int, file_type: FileType) -> int:
-    """Return about how many bytes the disk must have for an export: what is written, and the slices that are on it at once.
+    """Return about how many bytes an export needs on the disk: the written files, and slices being converted.
 
     Parquet is written about as large as gzipped CSV or Snowflake's own Parquet.
     """

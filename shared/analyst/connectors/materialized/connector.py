@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from analyst import duckdb_files
 from analyst.catalog import Input, Table
+from analyst.connectors.bigquery.options import moment_of
 from analyst.connectors.extract_function import extracting
 from analyst.connectors.materialized.engines import bigquery_rows, spark_of
 from analyst.connectors.materialized.lineage import levels, outdated
@@ -35,7 +36,7 @@ from analyst.state import registry, sources
 from analyst.state.registry import RegisteredTable
 
 _FORMAT: Final = 1
-"""Changes when the same SQL over the same files is to be computed again."""
+"""The version of the computation: if it changes, the same SQL over the same files is computed again."""
 _SECONDS: Final = 3300.0
 """How long the SQL of a table may run: no host lets a function run longer than an hour."""
 _AT_ONCE: Final = 2
@@ -77,7 +78,7 @@ class Materialized:
                 problem=problem,
                 # the rows of a volatile statement may go with the time; that of BigQuery is called volatile for another reason
                 allow_fewer=options.allow_fewer or (options.is_volatile and options.engine != "bigquery"),
-                basis=_basis_of(options),
+                basis=_basis_of(options, self.now),
                 inputs=tuple(
                     Input(table=each.id, hash=each.hash, columns=options.columns.get(each.id)) for each in used
                 ),
@@ -98,7 +99,7 @@ class Materialized:
         options = options_of(registered.id, registered.options)
         if options.engine == "bigquery":
             # Without a schedule, the fingerprint names the day, within which the table is computed once. The parts of a run that
-            # was cut have the run's name in common, even if the schedule is removed meanwhile.
+            # was cut have the run's name in common, even if the schedule is removed in between.
             day = () if table.name in self.has_schedule else (table.fingerprint,)
             runs = (*day, *filter(None, [self.run_id]))
             return bigquery_rows(self.ctx, table, options, into, checkpoints=self.checkpoints, runs=runs)
@@ -136,7 +137,7 @@ class Materialized:
     ) -> str:
         """Return a hash of what the result depends on; for a volatile statement, that includes the time.
 
-        Such a table runs whenever its own schedule or a person says so, and otherwise once a day.
+        Such a table is computed when it is due or on request, and without a schedule once a day.
         """
         when = None
         if options.is_volatile:
@@ -147,8 +148,10 @@ class Materialized:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _basis_of(options: MaterializedOptions) -> str:
+def _basis_of(options: MaterializedOptions, now: datetime) -> str:
     content = [options.engine, options.connection, options.sql]
+    if options.engine == "bigquery" and (moment := moment_of(options.sql, now)) is not None:
+        content.append(moment)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -1,6 +1,6 @@
 """Other engines for the SQL of materialized tables: a Spark Connect server, and BigQuery.
 
-Both write what they compute as parquet, which is published like the result of any extract. Nothing of them is imported here:
+Both write what they compute as parquet, which is published like the result of any extract. Neither is imported here:
 BigQuery is read by the processes of its connector, Spark by a process of its own, whose Python may be another one.
 """
 
@@ -75,7 +75,7 @@ class Spark:
 
         Raises:
             SourceError: the SQL fails at Spark, or Spark can't be used as it is configured.
-            UnavailableError: an input was published again meanwhile, or the server does not respond.
+            UnavailableError: an input was published again in the meantime, or the server does not respond.
         """
         tables = {table.id: table for table in inputs.values()}
         names = {table_id: f"input_{number}" for number, table_id in enumerate(sorted(tables))}
@@ -143,8 +143,8 @@ class Spark:
             raise SourceError(
                 f"the input {table.id!r} is not a Delta table yet; sync its source {table.source!r} once more"
             )
-        there = {path.rpartition("/")[2] for path, _ in state.files}
-        if there != {file.path.rpartition("/")[2] for file in table.files}:
+        listed = {path.rpartition("/")[2] for path, _ in state.files}
+        if listed != {file.path.rpartition("/")[2] for file in table.files}:
             raise UnavailableError(f"the input {table.id!r} was published again meanwhile; the next run reads it")
         return state.version
 
@@ -180,7 +180,7 @@ class Spark:
         return path
 
     def _published(self, paths: Sequence[Path], statement: Statement, into: Path) -> Made:
-        """Write what Spark wrote in the form of extracts."""
+        """Rewrite the files of Spark in the form of extracts."""
         with duckdb_files.connect(memory_limit=self.memory_limit, temp_dir=into / "spill") as con:
             con.execute("set TimeZone = 'UTC'")
             listed = ", ".join(quote_text(str(path)) for path in paths)
@@ -218,7 +218,7 @@ def spark_sql(statement: Statement, names: Mapping[TableName, str]) -> str:
     """Return a statement with other names for its tables: a temporary view of Spark has no schema.
 
     Raises:
-        SourceError: it is not known where the statement names a table.
+        SourceError: the positions of table names in the statement are unknown.
     """
     data = statement.text.encode()
     for table in sorted(names, key=lambda each: each.at or 0, reverse=True):

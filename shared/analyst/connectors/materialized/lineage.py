@@ -10,11 +10,11 @@ Graph = Mapping[str, Sequence[str]]
 """Materialized tables by id, each with the ids of its inputs; inputs that are not in it are ordinary tables."""
 
 PATIENCE: Final = timedelta(hours=1)
-"""How long a table waits for inputs that are out of date themselves, before it is computed from what they are."""
+"""How long a table waits for inputs that are out of date themselves, before it is computed from their current data."""
 
 
 def cycle_through(graph: Graph, table: str) -> tuple[str, ...] | None:
-    """Return a cycle that begins and ends with a table, as the ids on the way from an input to what is computed from it.
+    """Return a cycle that begins and ends with a table, as ids in the order of computation.
 
     `None` if there is none.
     """

@@ -19,7 +19,7 @@ _BEFORE: Mapping[int, Callable[["DuckDBPyConnection"], None]] = MappingProxyType
 
 
 def migrate(db: "DuckDBPyConnection", now: datetime, to: int = SCHEMA_VERSION) -> None:
-    """Bring the open file to a schema, this program's or one before. It is a copy: a step that fails leaves no trace.
+    """Migrate the open file to the schema version `to`. The file is a copy, so a step that fails leaves no trace.
 
     Raises:
         StateTooNewError: it has a newer schema.

@@ -19,7 +19,7 @@ _LONGEST = 63
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """What a table of the old registry is called from now on. `primary_key` is a JSON list of column names."""
+    """The new name of a table of the old registry. `primary_key` is a JSON list of column names."""
 
     old_id: str
     source: str
@@ -46,9 +46,9 @@ def rename_tables(db: "DuckDBPyConnection") -> None:
 
 
 def renamed(old: Iterable[Mapping[str, Any]]) -> list[Renamed]:
-    """Name tables in the order of their registration: one source per type, the first to come has the plain name.
+    """Name tables in the order of their registration, with one source per type; the first table of a name keeps it.
 
-    A later one of the same name gets its bucket in front, and a number where even that is taken.
+    Later ones are prefixed with their bucket, and numbered if even that name is taken.
     """
     taken: set[tuple[str, str]] = set()
     found = []
@@ -86,7 +86,7 @@ def _name(text: str, otherwise: str) -> str:
 
 
 def _columns(primary_key: str | None) -> list[str]:
-    """Read what stood for a primary key: a JSON list, or names with commas between them."""
+    """Read an old primary key: a JSON list, or names separated by commas."""
     try:
         parsed = json.loads(primary_key or "[]")
     except ValueError:

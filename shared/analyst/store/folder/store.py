@@ -28,8 +28,8 @@ from analyst.store.folder.files import (
     write_all,
 )
 from analyst.store.folder.lock import Stamps, locked, mtime_us
+from analyst.store.interface import ABSENT, Condition, Entry, Object, ObjectMissingError, UnsureWriteError, require
 from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix
-from analyst.store.port import ABSENT, Condition, Entry, Object, ObjectMissingError, UnsureWriteError, require
 
 _STAGING = "staging"
 _NO_KEYS = (OWN_FOLDER, "lost+found")
@@ -173,7 +173,7 @@ class FileStore:
         return locked(self._own / "lock", self._clock)
 
     def _publish(self, file: Staged, key: str, path: Path, if_version: str | Condition) -> str:
-        """Return a staged file its version and its place.
+        """Give a staged file its version and move it to its place.
 
         The condition is checked again under the lock: what `put` checked before writing the bytes only saves the work.
         The version is set before the rename, so no reader ever sees the object with another one.
@@ -256,8 +256,8 @@ def _answering(doing: str) -> Iterator[None]:
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise InvalidInputError(f"{doing} failed: a key can't be both an object and a folder of others") from error
     except PermissionError as error:
-        whose = "the bucket's folder and everything in it must belong to the user of this process"
-        raise UnavailableError(f"{doing} failed: {error}; {whose}") from error
+        remedy = "the bucket's folder and everything in it must belong to the user of this process"
+        raise UnavailableError(f"{doing} failed: {error}; {remedy}") from error
     except OSError as error:
         raise UnavailableError(f"{doing} failed: {error}; check the bucket's disk") from error
 

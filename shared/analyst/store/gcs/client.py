@@ -30,7 +30,7 @@ from requests.adapters import HTTPAdapter
 from analyst import backoff
 from analyst.errors import SettingsError
 from analyst.store.gcs.errors import reading
-from analyst.store.port import endpoint_options
+from analyst.store.interface import endpoint_options
 
 _MOST_KEPT = 10_000
 

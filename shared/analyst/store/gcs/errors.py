@@ -14,7 +14,7 @@ from google.cloud.storage.exceptions import DataCorruption  # type: ignore[impor
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from analyst.errors import AnalystError, SettingsError, UnavailableError
-from analyst.store.port import ABSENT, Condition, StoreConflictError, UnsureWriteError
+from analyst.store.interface import ABSENT, Condition, StoreConflictError, UnsureWriteError
 
 _CREDENTIALS = (
     "run as a service account, set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`"

@@ -33,8 +33,7 @@ from analyst.store.gcs.client import (
     signing_credentials,
 )
 from analyst.store.gcs.errors import MissingError, UnchangedError, UnwrittenError, conflict, reading, writing
-from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix, is_part
-from analyst.store.port import (
+from analyst.store.interface import (
     ABSENT,
     ANY,
     Condition,
@@ -44,6 +43,7 @@ from analyst.store.port import (
     StoreConflictError,
     UnsureWriteError,
 )
+from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix, is_part
 from analyst.store.signing import attachment, refuse_state
 
 _TIMEOUT = 60.0
@@ -259,9 +259,9 @@ class GsStore:
                 if _is_key(blob.name[len(self._base) :]):
                     yield self._entry(blob, page.now)
 
-    def _pages(self, start: str, **how: str) -> Iterator[_Page]:
+    def _pages(self, start: str, **options: str) -> Iterator[_Page]:
         listing = self._client.list_blobs(
-            self._bucket_name, prefix=start, fields=_LISTED, timeout=_TIMEOUT, retry=self._retry, **how
+            self._bucket_name, prefix=start, fields=_LISTED, timeout=_TIMEOUT, retry=self._retry, **options
         )
         pages = iter(listing.pages)
         while True:
@@ -280,8 +280,8 @@ class GsStore:
             return None
         return blob
 
-    def _blob(self, key: str, **how: int) -> Blob:
-        return self._client.bucket(self._bucket_name).blob(self._base + check_key(key), **how)
+    def _blob(self, key: str, **options: int) -> Blob:
+        return self._client.bucket(self._bucket_name).blob(self._base + check_key(key), **options)
 
     def _age(self, key: str, version: str) -> float:
         """Return the age of an object that was just read, with another request if the response does not contain it."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.config import Config
 
 from analyst.errors import SettingsError
-from analyst.store.port import ABSENT, ANY, Condition, endpoint_options
+from analyst.store.interface import ABSENT, ANY, Condition, endpoint_options
 
 if TYPE_CHECKING:
     from boto3.session import Session

@@ -12,7 +12,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from analyst.errors import AnalystError, SettingsError, UnavailableError
-from analyst.store.port import ABSENT, Condition, StoreConflictError, UnsureWriteError
+from analyst.store.interface import ABSENT, Condition, StoreConflictError, UnsureWriteError
 
 FAILURES = (ClientError, BotoCoreError, HTTPError)
 """Everything that a call of the client, or reading its response, may raise."""
@@ -73,10 +73,10 @@ def unwritten(error: Exception, key: str, url: str, if_version: str | Condition)
     status = status_of(error) if isinstance(error, ClientError) else 0
     code = code_of(error) if isinstance(error, ClientError) else ""
     if status == _NOT_MET or (status == _NOT_FOUND and code != "NoSuchBucket" and isinstance(if_version, str)):
-        there = "no longer exists" if status == _NOT_FOUND else "has changed or already exists"
+        state = "no longer exists" if status == _NOT_FOUND else "has changed or already exists"
         wanted = "it to be absent" if if_version is ABSENT else f"version {if_version}"
         return StoreConflictError(
-            f"{key!r} {there}, but the write expects {wanted}; read it again and repeat the change"
+            f"{key!r} {state}, but the write expects {wanted}; read it again and repeat the change"
         )
     if status == _RACE:
         return UnavailableError(f"writing {key!r} failed: other processes write to it all the time; try again later")

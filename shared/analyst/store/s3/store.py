@@ -24,8 +24,7 @@ from botocore.exceptions import ClientError
 from analyst import backoff
 from analyst.errors import InvalidInputError
 from analyst.store.folder.files import staged, write_all
-from analyst.store.keys import check_folder, check_key, check_prefix
-from analyst.store.port import (
+from analyst.store.interface import (
     ABSENT,
     Condition,
     Entry,
@@ -34,6 +33,7 @@ from analyst.store.port import (
     StoreConflictError,
     UnsureWriteError,
 )
+from analyst.store.keys import check_folder, check_key, check_prefix
 from analyst.store.s3.client import Clients, age_of, condition_of, etag_of, headers_of, version_of
 from analyst.store.s3.errors import BROKEN, FAILURES, code_of, has_not_happened, status_of, translated, unwritten
 from analyst.store.signing import attachment, refuse_state

@@ -5,15 +5,16 @@ only where the value provably stands for exactly that text; anything else widens
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from analyst.errors import InvalidInputError
 from analyst.names import quote, quote_text
 
-_BOOLEANS = "('true', 'false', 'True', 'False', 'TRUE', 'FALSE')"
+_BOOLEANS = ("true", "false", "True", "False", "TRUE", "FALSE")
 _PLAIN = r"-?(?:0|[1-9][0-9]{0,14})?(?:\.[0-9]*)?"
 _NUMBER = rf"{_PLAIN}|-?[0-9](?:\.[0-9]*)?[eE][+-]?(?:[0-9]{{1,2}}|[12][0-9]{{2}})"
-_NOT_A_NUMBER = "('nan', 'NaN', 'inf', '-inf', 'Inf', '-Inf')"
+_NOT_A_NUMBER = "nan|NaN|-?[iI]nf"
 _NOT_DIGITS = r"^-|\.|[eE].*$"
 _DAY = "(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}/[0-9]{2}/[0-9]{2})"
 _TIME = r"[ T](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6}0*)?)?"
@@ -28,7 +29,8 @@ _EXACT_DIGITS = 15
 class Cast:
     """A type, the SQL `value` of the type that a text becomes, and the SQL condition that the text `fits`.
 
-    `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text: then the
+    `{c}` stands for the text, and in `fits` `{v}` for the value. `quick` are conditions under which the text fits, with the
+    SQL of the value then; they cost less and are examined first. `gap` is the condition that there is no text: then the
     value is NULL. `some` is a condition that at least one text of the column must meet before the type is inferred. A
     type `is_known` if the column already has it, with or without a text.
     """
@@ -39,6 +41,7 @@ class Cast:
     gap: str = "coalesce({c} = '', true)"
     some: str = "true"
     is_known: bool = False
+    quick: tuple[tuple[str, str], ...] = ()
 
     @property
     def takes_all(self) -> bool:
@@ -57,8 +60,8 @@ class Cast:
         """Return the SQL condition that a column's text fits, or that there is none; never NULL."""
         if self.takes_all:
             return "true"
-        # DuckDB short-circuits an `or` only in a condition
-        return f"(case when {self._fits(column, self.value_of(column))} then true else {self.gap_of(column)} end)"
+        cases = " ".join(f"when {fits} then true" for fits, _value in self._cases(column, self.value_of(column)))
+        return f"(case {cases} else {self.gap_of(column)} end)"
 
     def some_of(self, column: str) -> str:
         """Return the SQL condition that a text suggests the type; never NULL."""
@@ -72,17 +75,22 @@ class Cast:
         value = value or self.value_of(column)
         if self.takes_all:
             return value
-        return (
-            f"case when {self._fits(column, value)} then {value} when {self.gap_of(column)} then null "
-            f"else error({quote_text(failure)}) end"
-        )
+        cases = " ".join(f"when {fits} then {kept}" for fits, kept in self._cases(column, value))
+        return f"case {cases} when {self.gap_of(column)} then null else error({quote_text(failure)}) end"
 
     def without_blanks(self) -> "Cast":
         """Return the cast for texts among which the empty one is a value like any other, as in JSON."""
         return replace(self, gap="({c} is null)")
 
-    def _fits(self, column: str, value: str) -> str:
-        return self.fits.replace("{v}", value).replace("{c}", quote(column))
+    def _cases(self, column: str, value: str) -> Iterator[tuple[str, str]]:
+        """Yield the conditions that the text fits, cheapest first, with the value.
+
+        In a `case`, DuckDB examines each only for the rows that are left, and always in this order; with `or`, it tries
+        other orders. A list of constants after `in` would be a join, which examines all rows.
+        """
+        for pair in (*self.quick, (self.fits, "{v}")):
+            fits, kept = (sql.replace("{v}", value).replace("{c}", quote(column)) for sql in pair)
+            yield fits, kept
 
 
 def _between(type_name: str) -> str:
@@ -91,20 +99,28 @@ def _between(type_name: str) -> str:
 
 
 _SAME_TEXT = "cast({v} as varchar) = {c}"
+_NEVER = "false"
 
 
 def _matches(pattern: str, text: str = "{c}") -> str:
     return f"regexp_full_match({text}, {quote_text(pattern)})"
 
 
+def _boolean() -> Cast:
+    """Cast booleans without DuckDB's cast, which costs more than comparing texts."""
+    quick = tuple((f"{{c}} = '{text}'", text.lower()) for text in _BOOLEANS)
+    return Cast("BOOLEAN", "try_cast({c} as boolean)", _NEVER, quick=quick)
+
+
 def _bigint() -> Cast:
-    return Cast("BIGINT", "try_cast({c} as bigint)", _SAME_TEXT)
+    # of a column with gaps, every vector meets one condition as a whole
+    return Cast("BIGINT", "try_cast({c} as bigint)", "cast({v} as varchar) is not distinct from {c}")
 
 
 def _big() -> Cast:
     """Cast whole numbers of up to 38 digits; those that fit a BIGINT are cast by way of it, which is 100 times faster."""
     value = "coalesce(cast(try_cast({c} as bigint) as decimal(38,0)), try_cast({c} as decimal(38,0)))"
-    return Cast("DECIMAL(38,0)", value, f"({_SAME_TEXT} or {_matches('-?[1-9][0-9]{17,37}')})")
+    return Cast("DECIMAL(38,0)", value, _matches("-?[1-9][0-9]{17,37}"), quick=((_SAME_TEXT, "{v}"),))
 
 
 def _double(number: str) -> Cast:
@@ -115,12 +131,17 @@ def _double(number: str) -> Cast:
     digits = _digits(number)
     widest, wide = _digits("format('{:.16e}', {v})"), _digits("format('{:.15e}', {v})")
     kept = f"(length({digits}) <= {_EXACT_DIGITS} or {digits} = {widest} or {digits} = {wide})"
-    fast = f"(cast(to_json({{v}}) as varchar) = {number} and isfinite({{v}}))"
-    short = f"(length({{c}}) <= {_EXACT_DIGITS} and {_matches(_PLAIN, number)} and {{v}} is not null)"
+    printed = f"cast(to_json({{v}}) as varchar) = {number} and isfinite({{v}})"
+    short = f"strlen({{c}}) <= {_EXACT_DIGITS} and {_matches(_PLAIN, number)} and {{v}} is not null"
     same = f"(cast({{v}} as varchar) = {number} or cast({{v}} as varchar) = {number} || '.0')"
     long = f"(({same} or {_matches(_NUMBER, number)} and {kept}) and isfinite({{v}}))"
-    fits = f"({fast} or {short} or {long} or {{c}} in {_NOT_A_NUMBER})"
-    return Cast("DOUBLE", f"try_cast({number} as double)", fits, some="regexp_matches({c}, '[0-9]')")
+    return Cast(
+        "DOUBLE",
+        f"try_cast({number} as double)",
+        f"({long} or {_matches(_NOT_A_NUMBER)})",
+        quick=((printed, "{v}"), (short, "{v}")),
+        some="regexp_matches({c}, '[0-9]')",
+    )
 
 
 def _digits(number: str) -> str:
@@ -129,12 +150,15 @@ def _digits(number: str) -> str:
 
 
 def _date() -> Cast:
-    return Cast("DATE", "try_cast({c} as date)", f"(({_SAME_TEXT} or {_matches(_DAY)}) and {_between('date')})")
+    return _moment("DATE", "try_cast({c} as date)", _matches(_DAY), _between("date"))
 
 
 def _timestamp() -> Cast:
-    shape = f"({_SAME_TEXT} or {_matches(f'{_DAY}(?:{_TIME})?')})"
-    return Cast("TIMESTAMP", "try_cast({c} as timestamp)", f"({shape} and {_between('timestamp')})")
+    return _moment("TIMESTAMP", "try_cast({c} as timestamp)", _matches(f"{_DAY}(?:{_TIME})?"), _between("timestamp"))
+
+
+def _moment(name: str, value: str, shape: str, between: str) -> Cast:
+    return Cast(name, value, f"({shape} and {between})", quick=((f"{_SAME_TEXT} and {between}", "{v}"),))
 
 
 def _instant() -> Cast:
@@ -154,7 +178,7 @@ VARCHAR = Cast("VARCHAR", "{c}", "true")
 def candidates(decimal_separator: str = ".") -> tuple[Cast, ...]:
     """Return the types that are inferred, narrowest first; the last one holds everything."""
     return (
-        Cast("BOOLEAN", "try_cast({c} as boolean)", f"{{c}} in {_BOOLEANS}"),
+        _boolean(),
         _bigint(),
         _big(),
         _double(_number(decimal_separator)),
@@ -210,7 +234,7 @@ def configured(type_text: str, decimal_separator: str = ".") -> Cast:
 
 def _scaled(name: str, scale: int, number: str) -> Cast:
     shape = _matches(rf"\s*[+-]?[0-9]*(?:\.[0-9]{{0,{scale}}}0*)?\s*", number)
-    return Cast(name, f"try_cast({number} as {name})", f"({{v}} is not null and ({_SAME_TEXT} or {shape}))")
+    return Cast(name, f"try_cast({number} as {name})", f"({{v}} is not null and {shape})", quick=((_SAME_TEXT, "{v}"),))
 
 
 def _floating(name: str, digits: int, smallest: str) -> Cast:
@@ -233,7 +257,7 @@ def _significant(number: str) -> str:
 
 
 def _loose(name: str, short: str, shape: str) -> Cast:
-    return Cast(name, f"try_cast({{c}} as {short})", f"({_matches(shape)} and {_between(short)})")
+    return _moment(name, f"try_cast({{c}} as {short})", _matches(shape), _between(short))
 
 
 _CONFIGURED = {

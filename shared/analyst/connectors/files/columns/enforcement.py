@@ -149,7 +149,7 @@ class Reading:
         return {name: casts.configured(types[name], separator) for name in columns if name in types}
 
     def check_required(self, table: str, columns: Collection[str]) -> None:
-        """Check that the columns with a configured type are there; messages call the table by its first file.
+        """Check that the columns with a configured type exist; messages name the table by its first file.
 
         Raises:
             SourceError: one is not.

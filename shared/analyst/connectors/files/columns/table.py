@@ -1,9 +1,9 @@
 """Reading the parts of a table, such as the files of a folder, each into parquet files of its own.
 
-A part that was read before and has not changed is not opened: what was found out about it then (`Known`) stands in for
-it. The names and types of columns depend on all parts and are decided each time. A part whose columns
-would be written otherwise than they are published is read again, so the table is always what reading all of its parts
-at once makes of them.
+A part that was read before and has not changed is not opened: the findings of that time (`Known`) stand in for it. The
+names and types of columns depend on all parts and are decided each time. A part whose columns would be written
+otherwise than they are published is read again, so the table is always what reading all of its parts at once makes of
+them.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ class Opened(Protocol):
         """The malformed rows that were set aside."""
 
     def kinds(self, names: Sequence[Names]) -> Mapping[str, Any]:
-        """Return what decides, together with other parts, how columns are read: JSON, by name."""
+        """Return what this part contributes to the decision how columns are read, as JSON by name."""
 
     def relation(self, names: Sequence[Names], contents: Mapping[str, Content]) -> Relation:
         """Return the rows, with the columns under these names."""
@@ -90,7 +90,7 @@ class Known:
     rows: int
     """The number of rows, including those before the cursor."""
     marks: Mapping[str, Any] = field(default_factory=dict)
-    """What the caller adds, as JSON."""
+    """Data added by the caller, as JSON."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON, which `from_json` reads."""
@@ -105,7 +105,7 @@ class Known:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self | None:
-        """Read what was recorded; `None` if it can't be used, so that the part is read again."""
+        """Read a recorded document; `None` if it can't be used, so that the part is read again."""
         try:
             return cls(
                 headers=tuple(
@@ -233,13 +233,13 @@ class Part:
         return source
 
     def kinds(self, names: Sequence[Names]) -> Mapping[str, Any]:
-        """Return what it says about how columns are read, by name."""
+        """Return what the part contributes to the decision how columns are read, by name."""
         if self.opened is not None:
             return self.opened.kinds(names)
         return {name: column.kind for name, column in self.known.columns.items()} if self.known else {}
 
     def is_as_published(self, names: Sequence[Names], contents: Mapping[str, Content]) -> bool:
-        """Return whether its columns are named, and read, as they are published; what is open need not be."""
+        """Return whether its columns are named and read as published; the part need not be open."""
         if self.opened is not None:
             return True
         columns = {name: original for named in reversed(names) for name, original in named.items()}
@@ -262,7 +262,7 @@ class Part:
         self.opened, self._ready = self.opened.mended(), None
 
     def ready(self) -> "_Ready":
-        """Return it as it was prepared."""
+        """Return what `prepare` built."""
         if self._ready is None:
             raise AssertionError(self.name)
         return self._ready
@@ -305,7 +305,7 @@ class _Ready:
 
 @contextmanager
 def _mending(part: Part) -> Iterator[None]:
-    """Read rows of a part; if DuckDB can't, its files are repaired, and all starts again."""
+    """Read rows of a part; if DuckDB can't, repair its files and start again."""
     try:
         yield
     except UnreadableError as error:
@@ -377,7 +377,7 @@ class Table:
 
     @staticmethod
     def _reopen(parts: Iterable[Part]) -> None:
-        """Open parts that can't stay as they are published; if there are any, all starts again."""
+        """Open parts that can't stay as they are published; if there are any, start again."""
         opened = [part.ensure_open() for part in parts]
         if any(opened):
             raise _AgainError

@@ -8,8 +8,8 @@ A table may consist of several parts, such as the files of a folder, each with e
 in all of them (`united`): the first candidate that no part refutes. A part whose column turns out to need another type is
 written again; all others stay as they are.
 
-Checks take memory for each column. If there are many, all rows are scanned first with the columns stacked into rows,
-which share one check; then the rows are written without checks. Very many columns are written in groups.
+Checks take memory and time for each column. If there are very many, all rows are scanned first with the columns stacked
+into rows, which share one check; then the rows are written without checks, in groups of columns.
 """
 
 import os
@@ -37,12 +37,8 @@ _SAMPLE_ROWS = 20_000
 _BELOW_EACH_OTHER = 250
 """The number of columns checked in one scan: of each, DuckDB holds 2,048 texts."""
 
-_SHARES = {"DOUBLE": 1 / 20, "FLOAT": 1 / 20, "BOOLEAN": 1 / 40}
-_SHARE = 1 / 500
-"""The share of the memory that the check of a column takes. With 300 MB, 44 DOUBLE or 100 BOOLEAN columns did not fit."""
-
-_RANGE_SHARE = 1 / 4
-"""The greatest share of the memory that checks may take for ranges to be read side by side, each with less memory."""
+_RANGE_CHECKS = 125
+"""The maximum number of columns that are checked where ranges are read side by side, each with less memory."""
 
 _COPIED_BYTES = 1 << 20
 
@@ -196,32 +192,30 @@ class Texts:
     side_by_side: SideBySide = field(default_factory=SideBySide)
 
     def sampled(self) -> dict[str, Evidence]:
-        """Find what the first rows say about the columns whose type is not configured.
+        """Return the evidence of the first rows about the columns whose type is not configured.
 
         Raises:
             UnreadableError: the rows can't be read.
         """
         first = min(_FIRST_ROWS, max(_FIRST_VALUES // max(len(self.columns), 1), 1))
         evidence = self._gather(self._guessed(), first)
-        types = {name: united(found.casts, [found]) for name, found in evidence.items()}
-        if all(found.is_complete for found in evidence.values()) or not self._fit_beside_each_other(types):
+        if all(found.is_complete for found in evidence.values()) or not self._fit_beside_each_other:
             return evidence
         return self._gather(_held(evidence), _SAMPLE_ROWS)
 
     def refined(self, evidence: Mapping[str, Evidence], failed: Collection[str]) -> dict[str, Evidence]:
-        """Find what all rows say about the columns whose types have `failed`, and about others that cost little beside.
+        """Return the evidence of all rows about columns whose types have `failed`, and others that are cheap to add.
 
         Raises:
             UnreadableError: the rows can't be read.
         """
-        types = {name: united(found.casts, [found]) for name, found in evidence.items()}
-        if self._fit_beside_each_other(types):
+        if self._fit_beside_each_other:
             return self._gather(_held(evidence), None)
         open_ones = {name: found.casts for name, found in evidence.items() if name in failed or not found.seen}
         return {**evidence, **self._gather(open_ones, None)}
 
     def complete(self, evidence: Mapping[str, Evidence], columns: Collection[str]) -> dict[str, Evidence]:
-        """Find what all rows say about some columns.
+        """Return the evidence of all rows about some columns.
 
         Raises:
             UnreadableError: the rows can't be read.
@@ -237,25 +231,21 @@ class Texts:
             UnreadableError: the rows can't be read.
         """
         typed = {**types, **self.configured}
-        is_checked = self._fit_beside_each_other(typed)
-        if not is_checked:
+        if not self._fit_beside_each_other:
             self._prove(typed)
         try:
-            if self.ranges and self._share(typed) <= _RANGE_SHARE and len(self.columns) <= column_groups.WIDE:
+            checks = sum(not cast.takes_all for cast in typed.values())
+            if self.ranges and self._fit_beside_each_other and checks <= _RANGE_CHECKS:
                 return self._write_ranges(into, typed, wrap, counted)
-            return self._write(into, typed, wrap, checked=is_checked), counted(self.con)
+            return self._write(into, typed, wrap), counted(self.con)
         except BaseException:
             shutil.rmtree(into, ignore_errors=True)
             raise
 
-    def _fit_beside_each_other(self, types: Mapping[str, Cast]) -> bool:
+    @property
+    def _fit_beside_each_other(self) -> bool:
         """Return whether there is memory for the checks of all columns at once."""
-        return self._share(types) <= 1 and len(self.columns) <= column_groups.WIDE
-
-    @staticmethod
-    def _share(types: Mapping[str, Cast]) -> float:
-        """Return the share of the memory that the checks of all columns take at once."""
-        return sum(_SHARES.get(cast.type, _SHARE) for cast in types.values() if not cast.takes_all)
+        return len(self.columns) <= column_groups.WIDE
 
     def _prove(self, types: Mapping[str, Cast]) -> None:
         """Check types over all rows.
@@ -345,7 +335,7 @@ class Texts:
         except duckdb.Error as error:
             raise UnreadableError(duckdb_files.reason_of(error)) from error
 
-    def _write(self, into: Path, types: Mapping[str, Cast], wrap: Wrap, *, checked: bool) -> list[Path]:
+    def _write(self, into: Path, types: Mapping[str, Cast], wrap: Wrap) -> list[Path]:
         into.mkdir()
         written: list[Path] = []
         token = secrets.token_hex(8)
@@ -356,7 +346,7 @@ class Texts:
             if len(self.columns) > column_groups.WIDE:
                 written += self._write_groups(number, types, wrapped, home)
             else:
-                query = wrapped(self._select(part, types, token if checked else None, self.columns))
+                query = wrapped(self._select(part, types, token, self.columns))
                 written += self._write_part(query, home, token)
         return written
 

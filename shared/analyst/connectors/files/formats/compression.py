@@ -28,6 +28,7 @@ Compression = Literal["none", "gzip", "zstd"]
 
 _CHUNK = 1 << 20
 _CARRIED = 3
+_COMPARED = 16
 _LONGEST_VALUE = 8 * 1024 * 1024
 _DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MAGIC = {
@@ -107,7 +108,7 @@ class Survey:
     """The result of a scan. A file `is_regular` if its line ends and quotes follow RFC 4180.
 
     `ends_in_delimiter`: some lines end with a delimiter; `repeats`: one of the given lines occurs more than once. Both may
-    refer to text within quotes: a scan does not parse, so what it suspects is decided by a parser.
+    refer to text within quotes: a scan does not parse, so a parser decides about what it suspects.
     """
 
     is_regular: bool
@@ -145,8 +146,9 @@ def survey(
     with opened(path, compression, name) as file, memoryview(buffer) as view:
         while size := file.readinto(view[marks.carried :]):  # type: ignore[attr-defined]
             end = marks.carried + size
-            ends.look(buffer, marks.carried, end)
-            marks.look(buffer, end)
+            returns = buffer.find(b"\r", marks.carried - 1, end) >= 0
+            ends.look(buffer, marks.carried, end, returns=returns)
+            marks.look(buffer, end, returns=returns)
             quotes.look(buffer, marks.carried, end)
             cuts.look(buffer, marks.carried, end, quotes.open_bytes)
             buffer[: marks.carried] = buffer[end - marks.carried : end]
@@ -194,34 +196,35 @@ class _Cuts:
 
 
 class _Marks:
-    """Sequences of bytes that DuckDB may misread."""
+    """Sequences of bytes that DuckDB may misread, in a file whose lines end alike."""
 
     def __init__(self, delimiter: str, lines: Collection[str]) -> None:
-        self._delimiter = delimiter.encode()
-        # searching the line end first is twice as fast as searching both bytes
-        self._ended = {
-            end: re.compile(b"%b(?<=%b%b)" % (end, re.escape(self._delimiter), end)) for end in (b"\n", b"\r")
-        }
+        self._ends = (delimiter.encode(), delimiter.encode() + b"\r")
         self._lines = [f"\n{line}".encode() for line in lines]
+        self._ended = [b"(?<=%b\n)" % re.escape(end) for end in self._ends]
+        self._begun = [re.escape(line[1:_COMPARED]) for line in self._lines]
         self._seen = -1  # the first occurrence is the header itself
         self.ends_in_delimiter = False
-        self.carried = max(_CARRIED, *(len(line) - 1 for line in self._lines), 0)
+        self.carried = max(_CARRIED, *map(len, self._ends), *(len(line) - 1 for line in self._lines))
 
-    def look(self, buffer: bytearray, end: int) -> None:
-        """Scan the bytes up to `end`, together with those carried over from the previous piece."""
-        start = self.carried - _CARRIED
-        self.ends_in_delimiter = self.ends_in_delimiter or any(
-            buffer.find(one, start, end) >= 0 and pattern.search(buffer, start, end) is not None
-            for one, pattern in self._ended.items()
-        )
+    def look(self, buffer: bytearray, end: int, *, returns: bool) -> None:
+        """Scan the bytes up to `end`, with CR or without, together with those carried over from the previous piece."""
+        if self._lines:
+            self._seen += buffer.startswith(codecs.BOM_UTF8, self.carried, end)
+        # searching a line feed first is twice as fast as searching what precedes it; what may follow costs little more
+        ended = self._ended if returns else self._ended[:1]
+        if re.compile(b"\n(?:%b)" % b"|".join([*self._begun, *ended])).search(buffer, 0, end) is None:
+            return
+        if not self.ends_in_delimiter:
+            pattern = re.compile(b"\n(?:%b)" % b"|".join(ended))
+            self.ends_in_delimiter = pattern.search(buffer, 0, end) is not None
         if self._lines and not self.repeats:
             starts = (self.carried - len(line) + 1 for line in self._lines)  # so that none is found twice
-            found = (buffer.count(line, start, end) for line, start in zip(self._lines, starts, strict=True))
-            self._seen += sum(found) + buffer.startswith(codecs.BOM_UTF8, self.carried, end)
+            self._seen += sum(buffer.count(line, start, end) for line, start in zip(self._lines, starts, strict=True))
 
     def finish(self, last: bytes) -> None:
         """Scan the last bytes, which need not end with a line end."""
-        self.ends_in_delimiter = self.ends_in_delimiter or last.endswith(self._delimiter)
+        self.ends_in_delimiter = self.ends_in_delimiter or last.endswith(self._ends)
 
     @property
     def repeats(self) -> bool:
@@ -282,9 +285,12 @@ class _LineEnds:
     def __init__(self) -> None:
         self._both = self._feed = self._return = False
 
-    def look(self, buffer: bytearray, start: int, end: int) -> None:
-        """Scan the bytes from `start` to `end`; the byte before was scanned already."""
-        if buffer.find(b"\r", start, end) < 0 and buffer[start - 1 : start] != b"\r":
+    def look(self, buffer: bytearray, start: int, end: int, *, returns: bool) -> None:
+        """Scan the bytes from `start` to `end`; the byte before was scanned already, but for a CR.
+
+        `returns`: there is a CR in them, or before them.
+        """
+        if not returns:
             self._feed = self._feed or buffer.find(b"\n", start, end) >= 0
             return
         both = buffer.count(b"\r\n", start - 1, end)

@@ -14,7 +14,7 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 
 _ENDS = ("\r", "\n")
 TOO_LONG = f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
-"""Why a longer record is malformed."""
+"""The reason why a longer record is malformed."""
 
 BACKSLASHES = "if backslashes escape quotes, set escape to \\"
 """The remedy for quotes that follow a backslash."""

@@ -79,7 +79,7 @@ def _decoded(path: Path, compression: Compression, dialect: Dialect, name: str) 
 
 
 def _records(text: TextIO, dialect: Dialect) -> Iterator[tuple[Record, str | None]]:
-    """Read the rows, each with what is wrong with it; empty lines are rows of a file with one column only."""
+    """Read the rows, each with its problem; empty lines are rows only in a file with one column."""
     is_single = len(dialect.columns) == 1
     for record in dialect.grammar.records(text):
         is_header = record.line < dialect.start or (record.line == dialect.start and dialect.header)
@@ -88,7 +88,7 @@ def _records(text: TextIO, dialect: Dialect) -> Iterator[tuple[Record, str | Non
 
 
 def _misshape(record: Record, dialect: Dialect) -> str | None:
-    """Return what is wrong with the number of values, or that the row repeats the header."""
+    """Return the problem of the number of values, or that the row repeats the header."""
     found, width = len(record.values), len(dialect.columns) + dialect.trailing
     if found != width:
         values = "1 value" if found == 1 else f"{found} values"
@@ -127,11 +127,11 @@ def _line(record: Record, width: int, dialect: Dialect) -> str:
 
 _BUFFER_BYTES = 4 * MAX_RECORD_BYTES
 _RANGE_BUFFER_BYTES = 2 * MAX_RECORD_BYTES
-"""Less, because several ranges are read at once."""
+"""Smaller, because several ranges are read at once."""
 
 _READ_AS_THEY_ARE = ("utf-8-sig", "utf-8")
 _NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
-"""A text for NULL that no value has, for files in which nothing means NULL."""
+"""A text for NULL that no value has, for files in which no text means NULL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class OpenedCsv:
 
     @property
     def related(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Nothing that the headers do not say."""
+        """Empty: the headers say enough."""
         return ()
 
     def kinds(self, names: Sequence[Names]) -> dict[str, None]:
@@ -342,9 +342,9 @@ def _term(name: str, options: CsvOptions) -> str:
     """Return the SQL of a column's text; texts that mean NULL do so within quotes, too."""
     if not options.nullstr:
         return quote(name)
-    # DuckDB's own `nullstr` would drop such a text after the last column
-    nulls = ", ".join(map(quote_text, options.nullstr))
-    return f"case when {quote(name)} in ({nulls}) then null else {quote(name)} end as {quote(name)}"
+    # DuckDB's own `nullstr` would drop such a text after the last column, and `in` would be a join for each column
+    nulls = " ".join(f"when {quote_text(text)} then null" for text in options.nullstr)
+    return f"case {quote(name)} {nulls} else {quote(name)} end as {quote(name)}"
 
 
 def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str | None = None) -> str:

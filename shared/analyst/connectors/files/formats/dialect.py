@@ -228,7 +228,7 @@ def _is_spaced(grammar: Grammar, spaced: Grammar, text: str, *, whole: bool) -> 
 
 
 def _first(grammar: Grammar, text: str, name: str) -> Record:
-    """Find the first record that is not an empty line."""
+    """Return the first record that is not an empty line."""
     for record in grammar.records(io.StringIO(text, newline="")):
         if record.problem:
             raise SourceError(f"{name}:{record.line}: the header {record.problem}")

@@ -19,11 +19,12 @@ from typing import Any, BinaryIO, Self
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import VARCHAR, Cast
 from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
-from analyst.connectors.files.columns.table import Content, Format
+from analyst.connectors.files.columns.table import Content, Format, Known
 from analyst.connectors.files.columns.text_types import UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, verify
 from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES
 from analyst.connectors.files.formats.json_records import check_array, check_encoding, lines_of, mend
+from analyst.connectors.files.increments import Increment
 from analyst.connectors.files.table_files import DataFile
 from analyst.contract.column_names import Header, Names
 from analyst.errors import SourceError
@@ -88,11 +89,11 @@ _MAX_DEPTH = 50
 _NESTED = frozenset({"OBJECT", "ARRAY"})
 _NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
 _BIG_NUMBER = r"(?:^|[:,\[])\s*-?[0-9]{16}"
-"""It may match within a text: then the column is JSON text unnecessarily, but without loss."""
+"""A match within a text only makes the column JSON text unnecessarily, without loss."""
 
 
 _LONG_NUMBER = r"[:,\[]\s*-?(?:[0-9.]{17}|[0-9.]+[eE][+-]?[0-9]{3}|[0-9.]{16}[eE])|^[0-9.]{17}"
-"""It may match within a text: then the file is copied unnecessarily."""
+"""A match within a text only causes an unnecessary copy of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ class OpenedJson:
         return [Header(self.files[0].name, tuple(self.values))]
 
     def kinds(self, names: Sequence[Names]) -> dict[str, list[Any]]:
-        """Return what the values of each column are."""
+        """Return the kinds of values of each column."""
         return {name: self.values[original].to_json() for name, original in names[0].items()}
 
     def relation(self, names: Sequence[Names], contents: Mapping[str, Content]) -> Relation:
@@ -257,12 +258,22 @@ def _opened(reading: Reading, files: Sequence[JsonFile], rejected: Rejected, *, 
 def united(reading: Reading, kinds: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, Content]:
     """Decide how each column is read from its values in all parts."""
     found: dict[str, Content] = {}
+    published = _published(reading.increment)
     for name, parts in kinds.items():
         values = _Values.united(reading, parts)
-        shape = _shape(values)
-        candidates = [cast.type for cast in shape.candidates]  # of numbers and of JSON text, only these differ
-        key = hashlib.sha256(repr((shape.value, shape.text, candidates)).encode()).hexdigest()[:16]
-        found[name] = Content(shape.candidates, key, (shape, values.structure))
+        shape = _going_with(published.get(name, set()), _shape(values))
+        found[name] = Content(shape.candidates, _key(shape), (shape, values.structure))
+    return found
+
+
+def _published(increment: Increment) -> dict[str, set[str]]:
+    """Return the keys of the contents with which columns that are text were published, if rows are added to them."""
+    texts, found = {name for name, kind in increment.published.items() if kind == "VARCHAR"}, dict[str, set[str]]()
+    for record in increment.table.records if texts else ():
+        known = Known.from_json(json.loads(record))
+        for name, column in known.columns.items() if known else ():
+            if name in texts:
+                found.setdefault(name, set()).add(column.key)
     return found
 
 
@@ -361,7 +372,7 @@ def _related(reading: Reading, files: Sequence[JsonFile]) -> tuple[tuple[str, tu
 def _values(
     reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str], mark: str | None
 ) -> dict[str, _Values]:
-    """Find what the values of columns are, by key; texts that start with the `mark` are numbers.
+    """Return the kinds of values of columns, by key; texts that start with the `mark` are numbers.
 
     The columns are stacked into rows, some at a time: separate aggregates for 100 columns took 300 MB.
     """
@@ -442,7 +453,7 @@ def _shape(values: _Values) -> Shape:
     if kinds <= _NUMBERS:
         return Shape(_JSON, _without_blanks("BIGINT", "DECIMAL(38,0)", "DOUBLE"))
     if kinds == {"VARCHAR"}:
-        return Shape(_TEXT, _without_blanks("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"))
+        return _TEXTS
     if kinds == {"BOOLEAN"}:
         return Shape(_TEXT, _without_blanks("BOOLEAN"))
     if len(kinds) == 1 and kinds <= _NESTED and values.is_tame and _is_plain(_parsed(values.structure)):
@@ -453,6 +464,23 @@ def _shape(values: _Values) -> Shape:
 def _without_blanks(*types: str) -> tuple[Cast, ...]:
     """Return the casts of types; in JSON, an empty text is a value like any other."""
     return (*(cast.without_blanks() for cast in casts.candidates() if cast.type in types), VARCHAR)
+
+
+_TEXTS = Shape(_TEXT, _without_blanks("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"))
+_AS_TEXT = Shape(_TEXT, (VARCHAR,))
+
+
+def _going_with(published: set[str], shape: Shape) -> Shape:
+    """Return the shape whose texts go with published ones: texts as they are, or texts of JSON, which are in quotes."""
+    if _key(_AS_JSON) in published:
+        return _AS_JSON
+    is_text = not published.isdisjoint(map(_key, (_AS_TEXT, _TEXTS)))
+    return _AS_TEXT if is_text and shape.value != _TEXT else shape
+
+
+def _key(shape: Shape) -> str:
+    candidates = [cast.type for cast in shape.candidates]  # of numbers and of JSON text, only these differ
+    return hashlib.sha256(repr((shape.value, shape.text, candidates)).encode()).hexdigest()[:16]
 
 
 def _is_plain(structure: object, depth: int = 0) -> bool:

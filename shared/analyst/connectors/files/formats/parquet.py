@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file: its columns' names in DuckDB and their types, in order, and, once they are named, their originals by name."""
+    """A file: the names in DuckDB and types of its columns, in order; once named, also their originals by name."""
 
     input: ParquetInput
     columns: tuple[str, ...]
@@ -54,7 +54,7 @@ class OpenedParquet:
 
     @property
     def related(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Nothing that the headers do not say."""
+        """Empty: the headers say enough."""
         return ()
 
     def _named(self, names: Sequence[Names]) -> list[_File]:

@@ -161,12 +161,12 @@ def _not_installed(url: str, protocol: str) -> str:
 
 @contextmanager
 def _wrapped(what: str) -> Iterator[None]:
-    """Turn what a filesystem raises into what a source may raise."""
+    """Translate errors of a filesystem into those that a source may raise."""
     try:
         yield
     except AnalystError:
         raise
-    except Exception as error:  # each cloud's client has errors of its own, and none of them is ours
+    except Exception as error:  # the client of each cloud has its own errors
         raise _explained(what, error) from error
 
 

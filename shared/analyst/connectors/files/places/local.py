@@ -74,7 +74,7 @@ def is_under(url: str, root: str) -> bool:
 
 
 def refused(path: str, roots: Sequence[object]) -> SourceError:
-    """Return the error of a path outside of all roots."""
+    """Return the error about a path outside all roots."""
     listed = " or ".join(f"'{root}'" for root in roots)
     return SourceError(
         f"'{path}' can't be read: it is outside of SOURCE_ROOTS ({listed}); use a path within, or add its folder to "
@@ -129,7 +129,7 @@ class LocalPlace:
             name = f"{prefix}{_readable(entry.name)}"
             try:
                 yield from self._entry(entry, name, above)
-            except (OSError, RuntimeError) as error:  # RuntimeError is what Python 3.11 says of links in a circle
+            except (OSError, RuntimeError) as error:  # Python 3.11 raises RuntimeError for circular links
                 if entry.is_symlink() or not isinstance(error, FileNotFoundError):
                     yield _unreadable(entry, name, error)
 
@@ -161,7 +161,7 @@ class LocalPlace:
 
 
 def why(error: OSError) -> str:
-    """Return why a file can't be read, and what to do if the functions do not have the permission, as in a container."""
+    """Return why a file can't be read, and what to do if the functions lack the permission, as in a container."""
     reason = error.strerror or str(error)
     if not isinstance(error, PermissionError):
         return reason

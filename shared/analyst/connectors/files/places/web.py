@@ -121,7 +121,7 @@ class WebPlace:
 
 
 class _PinnedConnection(http.client.HTTPConnection):
-    """Connects to the address that was checked: the name may resolve to another one meanwhile (DNS rebinding)."""
+    """Connects to the address that was checked: by now, the name may resolve to another one (DNS rebinding)."""
 
     def __init__(self, host: str, address: tuple[str, int], **kwargs: Any) -> None:
         super().__init__(host, address[1], timeout=_TIMEOUT, **kwargs)

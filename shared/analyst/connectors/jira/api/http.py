@@ -37,7 +37,7 @@ _SECRET_LOOKING = re.compile(r"[?#].*")
 
 
 class CredentialError(SourceError):
-    """Jira does not accept the credential: it is wrong, revoked or expired, or Jira answered as it answers anonymous requests."""
+    """The credential is wrong, revoked or expired, or Jira treated the request as anonymous."""
 
     code = "jira_credential"
 
@@ -212,7 +212,7 @@ def parsed(answer: "BaseHTTPResponse", path: str, setting: str) -> Any:
 
 
 def shown(path: str) -> str:
-    """Remove what may be a secret from an address."""
+    """Return a path without parts that may be secret."""
     return _SECRET_LOOKING.sub("", path)
 
 

@@ -211,7 +211,7 @@ class Fetched:
 class Fetching:
     """Fetches issues in one fold; without an instance, nothing is fetched.
 
-    Once nothing can be fetched any more, `stopped` says why.
+    Once nothing can be fetched any more, `stopped` has the reason.
     """
 
     jira: Jira | None

@@ -54,8 +54,8 @@ class Inbox:
         key = f"{self.prefix}{at.astimezone(UTC):%Y-%m-%dT%H-%M}/{name}"
         if self._put(f"{key}.json", body):
             return True
-        there = self.store.read(f"{key}.json")
-        if there is None or there.data == body or name == digest:
+        existing = self.store.read(f"{key}.json")
+        if existing is None or existing.data == body or name == digest:
             return False
         return self._put(f"{key}-{digest[:32]}.json", body)  # a different event of the same name
 

@@ -15,7 +15,8 @@ from analyst.errors import InvalidInputError
 from analyst.settings.kinds import CustomField, CustomFieldType
 
 VERSION = 2
-"""The version of the transform. Increase it whenever the same document gives other rows: then all rows are rebuilt."""
+"""The version of the transform. Increase it whenever the same document yields different rows, so that all rows are
+rebuilt."""
 
 _ONE_COLUMN: dict[CustomFieldType, str] = {
     **dict.fromkeys(("text", "option", "options", "user", "users", "json"), "VARCHAR"),

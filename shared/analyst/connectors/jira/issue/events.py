@@ -1,4 +1,4 @@
-"""The body of a webhook: the facts that it states about issues, or why it states none.
+"""The body of a webhook: the facts that it states about issues, or the reason why it states none.
 
 Bodies of Jira Cloud and Data Center, old and new, are understood (`tests/unit/jira/test_events.py` has one of each kind).
 The issue of a thing is in `issue.id`, `worklog.issueId`, the two ids of an `issueLink`, or the URL of the thing.

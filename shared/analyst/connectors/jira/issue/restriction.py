@@ -1,4 +1,4 @@
-"""What Jira shows to some people only: comments and worklogs for roles, groups or agents, and issues with a security level.
+"""Restricted data of Jira: comments and worklogs for roles, groups or agents, and issues with a security level.
 
 Source: `visibility` and `jsdPublic` of Jira's REST API, the comment property `sd.public.comment` of Jira Service
 Management, and `security` of issues.

@@ -128,7 +128,7 @@ class _Shown:
         found = []
         for id_, history in self._state.things("changelog").items():
             items, author = history.get("items"), history.get("author")
-            who = values.user(author, "changelog.author", self._report, emails=self._issue.emails)
+            person = values.user(author, "changelog.author", self._report, emails=self._issue.emails)
             name = values.user_name(author, emails=self._issue.emails)
             at = values.instant(history.get("created"), "changelog.created", self._report)
             if not isinstance(items, list):
@@ -140,7 +140,7 @@ class _Shown:
                 if not isinstance(item, dict):
                     self._report.count("changelog.items")
                 elif (ends := self._ends(item)) is not None:
-                    found.append(TABLES["changelog"].row(Change(self._issue, id_, item, who, name, at, *ends)))
+                    found.append(TABLES["changelog"].row(Change(self._issue, id_, item, person, name, at, *ends)))
         return found
 
     def _ends(self, item: Document) -> tuple[str | None, str | None] | None:

@@ -61,8 +61,8 @@ class Table:
 
     def with_columns(self, added: Mapping[str, Column]) -> "Table":
         """Replace columns by those of the same name, and append the others."""
-        there = {column.name: column for column in self.columns}
-        return replace(self, columns=tuple({**there, **added}.values()))
+        own = {column.name: column for column in self.columns}
+        return replace(self, columns=tuple({**own, **added}.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Reading issues from Jira: all of them once in the order of creation, then what was updated; and again on request.
+"""Reading issues from Jira: all of them once in the order of creation, then updated ones; and again on request.
 
 Jira's index lags, so every increment overlaps with the one before. Bounds are epoch milliseconds of Jira's own clock,
 because JQL interprets other times in the account's time zone, in whole minutes. The progress is published with every
@@ -38,7 +38,7 @@ Absorb = Callable[[Mapping[str, Change], Progress | None], Absorbed]
 """Publishes changes of issues, with the progress of the source if it is given."""
 
 Find = Callable[[Collection[str]], dict[str, IssueState]]
-"""Returns what is known of issues by their ids."""
+"""Returns the known states of issues by their ids."""
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Backfill:
     is_forced: bool = False
 
     def go_on(self, progress: Progress | None, tally: Tally) -> None:
-        """Read what was never read, and what was updated since.
+        """Read issues that were never read, and those updated since.
 
         Raises:
             AnalystError: Jira or the store does not respond; what was published before stays.
@@ -88,12 +88,12 @@ class Backfill:
         self.absorb({}, progress)
 
     def again(self, since: int | None, jql: str | None, tally: Tally) -> None:
-        """Read what was updated since a time, in epoch ms, or what a query finds; the progress stays."""
+        """Read issues updated since a time, in epoch ms, or found by a query; the progress stays."""
         until = self.monotonic() + self.seconds
         self._read(self.query(since, jql), "updated", None, tally, until)
 
     def reread(self, created: int, tally: Tally) -> int:
-        """Read what was created since a time, in epoch ms, and return the creation time that was reached."""
+        """Read issues created since a time, in epoch ms, and return the creation time that was reached."""
         progress = Progress(0, created=created)
         until = self.monotonic() + self.seconds
         return self._read(self.next_query(progress), "created", progress, tally, until).created or created
@@ -121,9 +121,9 @@ class Backfill:
 
     def _take(self, batch: Sequence[Document], by: str, progress: Progress | None, tally: Tally) -> Progress | None:
         """Complete the issues of a batch, and publish them with the progress."""
-        there = {} if self.is_forced else self.find([_id(found) for found in batch])
+        known = {} if self.is_forced else self.find([_id(found) for found in batch])
         tally.counts["read"] += len(batch)
-        wanted = [found for found in batch if not _is_known(there.get(_id(found)), found)]
+        wanted = [found for found in batch if not _is_known(known.get(_id(found)), found)]
         tally.counts["known"] += len(batch) - len(wanted)
         changes, failed = self._fetch({_id(found): found for found in wanted}, tally)
         if progress is not None:
@@ -142,7 +142,7 @@ class Backfill:
         return _without(progress, self.absorb(changes, progress).withheld) or progress
 
     def _fetch(self, wanted: Mapping[str, Document | None], tally: Tally) -> tuple[dict[str, Change], set[str]]:
-        """Fetch issues, or complete the answer of a search where there is one; return the changes, and what failed.
+        """Fetch issues, or complete answers of a search; return the changes, and the ids of issues that failed.
 
         Raises:
             AnalystError: Jira can't be asked at all any more.
@@ -170,7 +170,7 @@ class Backfill:
 
 
 def newer(state: IssueState, *, document: Document) -> IssueState:
-    """Update a state by what was fetched, unless something as new was fetched meanwhile."""
+    """Update a state with a fetched document, unless one at least as new was fetched in the meantime."""
     if state.rest is not None and not state.is_gone and documents.updated(state.rest) >= documents.updated(document):
         return state
     return known(state, document)
@@ -195,7 +195,7 @@ def _is_known(state: IssueState | None, found: Document) -> bool:
 
 
 def _ahead(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
-    """Request the next page while the last one is processed."""
+    """Request the next page while the current one is processed."""
     with ThreadPoolExecutor(1, thread_name_prefix="jira-search") as pool:
         coming = pool.submit(next, pages, None)
         while (page := coming.result()) is not None:
@@ -236,7 +236,7 @@ def _seconds(opened: Opened) -> float:
 
 
 def read_issues(job: Job, since: datetime | None, jql: str | None, tally: Tally) -> None:
-    """Read what was never read and what was updated; with `since` or `jql` only that, and the progress stays.
+    """Read issues that are new or updated; with `since` or `jql` only the selected ones, and the progress stays.
 
     Without a credential nothing is read, and tables whose options changed are rebuilt.
 
@@ -255,7 +255,7 @@ def read_issues(job: Job, since: datetime | None, jql: str | None, tally: Tally)
 
 
 def run(job: Job, since: datetime | None, jql: str | None) -> Tally:
-    """Read issues as `read_issues` does, and note in the job what was done and what failed."""
+    """Read issues like `read_issues`, and note the counts and failures in the job."""
     tally = Tally()
     job.attempt(lambda: read_issues(job, since, jql, tally))
     job.counts += tally.counts

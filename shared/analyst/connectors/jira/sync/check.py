@@ -238,7 +238,7 @@ class Mending:
     def _changes(
         self, answers: Iterator[tuple[str, object]], wanted: Mapping[str, Kind], mended: Mended
     ) -> list[tuple[str, Change | None]]:
-        """Return the changes of issues, and record what was wrong with each."""
+        """Return the changes of issues, and record the difference of each."""
         changes: list[tuple[str, Change | None]] = []
         for issue_id, answer in answers:
             kind, change = wanted[issue_id], None

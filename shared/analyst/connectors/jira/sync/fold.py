@@ -188,7 +188,7 @@ class Folding:
     def _rest(self, took: float) -> bool:
         """Sleep until the next publish is due, or for a part of the time that the last batch took; return whether it did.
 
-        Webhooks get their share of the processor meanwhile, and a higher rate of events gives larger batches.
+        Meanwhile webhooks get their share of the processor, and a higher rate of events gives larger batches.
         """
         seconds = min(took * _RESTED, _LONGEST_REST)
         if self.interval:

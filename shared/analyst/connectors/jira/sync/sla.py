@@ -62,11 +62,11 @@ class Poll:
         Raises:
             AnalystError: no request to Jira succeeds.
         """
-        job, there = self.job, self.job.opened.warehouse.find(issue_ids)
-        wanted = [issue_id for issue_id in issue_ids if issue_id in there and _may_run(there[issue_id], desk)]
+        job, states = self.job, self.job.opened.warehouse.find(issue_ids)
+        wanted = [issue_id for issue_id in issue_ids if issue_id in states and _may_run(states[issue_id], desk)]
         changes: dict[str, Change] = {}
         failure: AnalystError | None = None
-        for issue_id, answer in job.jira.each(wanted, lambda issue_id: self._asked(desk, there[issue_id])):
+        for issue_id, answer in job.jira.each(wanted, lambda issue_id: self._asked(desk, states[issue_id])):
             job.counts["polled"] += 1
             if isinstance(answer, MissingError):
                 job.counts["missing"] += 1  # the consistency check determines whether it was deleted
@@ -77,7 +77,7 @@ class Poll:
                     break
             else:
                 changes[issue_id] = answer
-        self._withhold(desk, there, changes, total)
+        self._withhold(desk, states, changes, total)
         if changes:
             job.absorb(changes)
         if job.counts["missing"]:
@@ -85,13 +85,13 @@ class Poll:
         if failure is not None:
             raise failure
 
-    def _withhold(self, desk: Desk, there: Mapping[str, IssueState], changes: dict[str, Change], total: int) -> None:
+    def _withhold(self, desk: Desk, states: Mapping[str, IssueState], changes: dict[str, Change], total: int) -> None:
         """Leave out changes that would end the SLAs of more issues than is believable: Jira shows none to other than agents."""
         job = self.job
         emptied = [
             issue_id
             for issue_id, change in changes.items()
-            if _cycles(there[issue_id], desk) and not _cycles(change(there[issue_id]), desk)
+            if _cycles(states[issue_id], desk) and not _cycles(change(states[issue_id]), desk)
         ]
         if not emptied:
             return
@@ -132,7 +132,7 @@ def _may_run(state: IssueState, desk: Desk) -> bool:
 
 
 def _cycles(state: IssueState, desk: Desk) -> list[Mapping[str, Any]]:
-    """Return what is known of the SLAs of an issue."""
+    """Return the known SLAs of an issue."""
     values = (documents.fields(state.rest or {}).get(name) for name in desk.fields)
     return [value for value in values if isinstance(value, Mapping) and is_sla(value)]
 

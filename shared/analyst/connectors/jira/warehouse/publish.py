@@ -224,17 +224,19 @@ class Absorbing:
             before, after = self._rows(one.before, Report()), self._rows(one.after, report)
             was_large, is_large = parts.is_large(one.before), parts.is_large(one.after)
             for name in names:
-                there = parts.part_of(name, one.before, is_own=was_large)
-                here = parts.part_of(name, one.after, is_own=is_large)
-                if was_large and before[name] and there not in listed[name]:  # older versions wrote no such part
-                    there = parts.part_of(name, one.before, is_own=False)
-                if (there, before[name]) != (here, after[name]):
-                    found.setdefault((name, there), _Part()).without.add(one.before.issue_id)
-                    found.setdefault((name, here), _Part()).rows += after[name]
+                old_part = parts.part_of(name, one.before, is_own=was_large)
+                new_part = parts.part_of(name, one.after, is_own=is_large)
+                if was_large and before[name] and old_part not in listed[name]:  # older versions wrote no such part
+                    old_part = parts.part_of(name, one.before, is_own=False)
+                if (old_part, before[name]) != (new_part, after[name]):
+                    found.setdefault((name, old_part), _Part()).without.add(one.before.issue_id)
+                    found.setdefault((name, new_part), _Part()).rows += after[name]
         return [
-            Rewriting(self.options.tables[name], part, listed[name].get(part, ()), frozenset(it.without), it.rows)
-            for (name, part), it in found.items()
-            if part in listed[name] or it.rows
+            Rewriting(
+                self.options.tables[name], part, listed[name].get(part, ()), frozenset(change.without), change.rows
+            )
+            for (name, part), change in found.items()
+            if part in listed[name] or change.rows
         ]
 
     def _rows(self, state: IssueState, report: Report) -> Mapping[str, list[Row]]:
@@ -252,8 +254,8 @@ class Absorbing:
         listed = self.base.files.get(name, ())
         empty: list[ParquetFile | FileRow] = [file for file in listed if file.partition is None]
         empty = empty or [writers.empty(self.options.tables[name])]
-        there: dict[str, Sequence[ParquetFile | FileRow]] = {**parts.by_part(listed), **new}
-        return [*empty, *(file for part in parts.in_order(there) for file in there[part])]
+        all_parts: dict[str, Sequence[ParquetFile | FileRow]] = {**parts.by_part(listed), **new}
+        return [*empty, *(file for part in parts.in_order(all_parts) for file in all_parts[part])]
 
     def _remade(
         self, raw: Iterable[ParquetFile | FileRow], stale: Collection[str], writers: Writers, report: Report

@@ -45,7 +45,7 @@ class Rewritten:
     began: float
 
     def new_table(self) -> NewTable:
-        """Return the table to publish, which differs only in its files. It yields if the table has changed."""
+        """Return the table to publish, which differs only in its files. A table that has changed is not replaced."""
         meta, state = self.table.meta, self.table.state
         if meta.extracted_at is None:
             raise ContractError(f"'{self.table.source}.{meta.table}' has no extraction time")

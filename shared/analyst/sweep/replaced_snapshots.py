@@ -1,4 +1,4 @@
-"""Replaced snapshots, parts of catalogs and system states, which no pointer leads to any more."""
+"""Replaced snapshots, parts of catalogs and system states, to which no pointer leads any more."""
 
 import re
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from analyst.snapshots import (
     read_pointer,
 )
 from analyst.store import Entry, Store
-from analyst.sweep.expired import YOUNG, is_older
+from analyst.sweep.expired_objects import YOUNG, is_older
 
 STATES_KEPT = 3
 """The current state and the ones before it, which a reader may be about to open."""

@@ -10,7 +10,7 @@ from analyst.auth.last_use import USES
 from analyst.auth.limits import COUNTERS
 from analyst.auth.session_list import PREFIX as SESSIONS
 from analyst.auth.sessions import REFRESH_LASTS
-from analyst.auth.single_use import USED
+from analyst.auth.single_use_tokens import USED
 from analyst.contract.source_jobs import PREFIX as JOBS
 from analyst.notifications import outbox, telegram_bot
 from analyst.query import CACHED, RESULTS

@@ -156,6 +156,6 @@ def require(key: str, current: str | None, if_version: str | Condition) -> None:
     """
     if if_version is ANY or current == (None if if_version is ABSENT else if_version):
         return
-    there = "does not exist" if current is None else f"is at version {current}"
+    state = "does not exist" if current is None else f"is at version {current}"
     wanted = "to be absent" if if_version is ABSENT else f"version {if_version}"
-    raise StoreConflictError(f"{key!r} {there}, but the write expects {wanted}; read it again and repeat the change")
+    raise StoreConflictError(f"{key!r} {state}, but the write expects {wanted}; read it again and repeat the change")

@@ -2,8 +2,8 @@
 
 Pointers list the ids of their last edits, so that a writer finds its own after a lost response. The same list shows a lost
 condition, with no request besides those that writers make anyway: if an object has ids from before an edit of this process, but
-not the id of that edit, then somebody wrote it who had not read the edit. Either its server no longer keeps the conditions that
-it kept when it was tested, or somebody has put an earlier state back. A test tells which.
+not the id of that edit, then its writer had not read the edit. Either its server no longer keeps the conditions that it
+kept when it was tested, or somebody has restored an earlier state. A test shows which.
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Final
 
 from analyst import logs
 from analyst.store.guarantees import require_again
-from analyst.store.port import Store
+from analyst.store.interface import Store
 
 _LOG = logging.getLogger(f"{logs.ROOT}.store")
 
@@ -30,7 +30,7 @@ class _Edits:
             self._made[place] = (frozenset(recent[:-1]), recent[-1])
 
     def lost(self, place: tuple[str, str], recent: Sequence[str]) -> str | None:
-        """Return the edit that a list should have and has not; after many others, it has none of the ids before."""
+        """Return the edit that a list lacks; `None` also after so many others that no earlier id is left."""
         with self._lock:
             before, edit = self._made.get(place, (frozenset(), ""))
             return None if not before or edit in recent or before.isdisjoint(recent) else edit
