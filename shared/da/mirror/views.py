@@ -211,17 +211,24 @@ class Stage:
         here = {name for name, digest in self._digests.items() if definitions.get(name) == digest}
         if not here:
             return here
-        unneeded = [f"drop view {_STAGE}.{quote(schema)}.{quote(view)}" for schema, view in self._digests.keys() - here]
-        schemas = {schema for schema, _ in self._digests} - {schema for schema, _ in here} - {"main"}
-        unneeded += [f"drop schema {_STAGE}.{quote(schema)}" for schema in schemas]
-        self._connection.execute(";".join(unneeded))
+        source = self._only(here) if self._digests.keys() - here else _STAGE
         catalog = quote(existing.catalog)
         replaced = [
             f"drop view {catalog}.{quote(schema)}.{quote(view)}" for schema, view in here & existing.ours.keys()
         ]
-        connection.execute(";".join([*replaced, f"copy from database {_STAGE} to {catalog} (schema)"]))
+        connection.execute(";".join([*replaced, f"copy from database {source} to {catalog} (schema)"]))
         self._digests = {}
         return here
+
+    def _only(self, here: Collection[Name]) -> str:
+        """Return another database with some of the views: the transaction that copies them has seen all that are in this one."""
+        only = f"{_STAGE}_only"
+        dropped = [f"drop view {only}.{quote(schema)}.{quote(view)}" for schema, view in self._digests.keys() - here]
+        schemas = {schema for schema, _ in self._digests} - {schema for schema, _ in here} - {"main"}
+        dropped += [f"drop schema {only}.{quote(schema)}" for schema in schemas]
+        self._connection.execute(f"attach ':memory:' as {only}")
+        self._connection.execute(";".join([f"copy from database {_STAGE} to {only} (schema)", *dropped]))
+        return only
 
     def close(self) -> None:
         """Close the memory."""

@@ -302,6 +302,10 @@ def test_what_cannot_be_created_in_memory_changes_nothing_else(
     assert "has no view 'rows_07'" in logged_in("sync").err
     asked = "select n, (select answer from rows_07) from s07.rows_07"
     assert rows(asked) == [(2, 42)]
+    thousands.put("s07.rows_07", "select 6 as n")
+    assert logged_in("sync").code == 0
+    assert rows(asked) == [(6, 42)]
+    assert Path(f"{workspace.duckdb}.wal").exists(), "the database has not been copied"
     thousands.put("s07.rows_07", "select 3 as n")
     thousands.put("s07.good", "select 4 as n")
     thousands.put_bytes("s07.bad", b"no parquet at all")
