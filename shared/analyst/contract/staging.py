@@ -16,6 +16,7 @@ from analyst.contract import cursors, merging, parquet, stable_cuts
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.key_ranges import Order
 from analyst.contract.keyed_merge import Files, KeyedMerge, Merged
+from analyst.contract.loss_check import check_losses
 from analyst.contract.merging import Increment
 from analyst.contract.model import FileRow, PartRow, TableState
 from analyst.contract.parquet import ParquetFile
@@ -26,7 +27,6 @@ from analyst.errors import SourceError
 from analyst.names import is_name, quote, quote_text
 from analyst.store import Store
 from analyst.store.transfer import local_copy
-from da.absence import believable, believable_rows
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -71,31 +71,9 @@ class Staging:
             new = self._on(extracted, read, state, base)
         now = extracted.counted if extracted.is_first_part else sum(file.rows for file in new.files)
         if now is not None:
-            self._check_losses(now, state, base, extracted.counted)
+            check_losses(self.table, state, sum(row.rows for row in base), now, counted=extracted.counted)
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
         return new
-
-    def _check_losses(self, now: int, state: TableState, base: Sequence[FileRow], counted: int | None) -> None:
-        """Check that a table of `now` rows has lost no more than is believable; what replaces an import is checked apart.
-
-        That a source counts as few rows proves nothing: a table that was truncated by mistake is empty there, too. That it
-        still counts as many as before proves that they are only hidden.
-        """
-        before = sum(row.rows for row in base)
-        if self.table.allow_fewer or state.is_imported or (now and not self.table.has_basis_of(state.fingerprint)):
-            return
-        most = believable_rows(before)
-        is_hidden = counted is not None and counted >= before
-        if before - now <= (min(believable(before), most) if is_hidden else most):
-            return
-        gone = f"{before - now:,} of the {before:,} published rows would be gone, and {now:,} would be left"
-        why = "a lost permission, a truncated table and an incomplete export look the same"
-        if counted is not None and is_hidden:
-            why = f"a lost permission hides rows: the source counts {counted:,}"
-        raise SourceError(
-            f"{gone}, so the published rows stay; {why}; restore them at the source, or, if they are meant to go, set the "
-            "table's option allow_fewer to true"
-        )
 
     def lacks_cursors(self, base: Sequence[FileRow]) -> bool:
         """Return whether a published row with a key has a cursor without a place in the order."""
