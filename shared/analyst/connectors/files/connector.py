@@ -14,7 +14,7 @@ from analyst.connectors.files import table_files
 from analyst.connectors.files.columns.enforcement import Reading, Rejected
 from analyst.connectors.files.columns.table import Format, Known, Opened, Part, Read, Table
 from analyst.connectors.files.columns.text_types import SideBySide
-from analyst.connectors.files.formats import delimited, json_lines, parquet
+from analyst.connectors.files.formats import csv_files, json_lines, parquet
 from analyst.connectors.files.formats.compression import kind_of
 from analyst.connectors.files.increments import Increment
 from analyst.connectors.files.parts import Census, FilePart, Overlaps, parts_of
@@ -33,8 +33,8 @@ _SKIPPED_LISTED = 20
 
 
 _FORMATS: Mapping[str, Format] = {
-    "csv": delimited.FORMAT,
-    "tsv": delimited.FORMAT,
+    "csv": csv_files.FORMAT,
+    "tsv": csv_files.FORMAT,
     "json": json_lines.FORMAT,
     "parquet": parquet.FORMAT,
 }

@@ -1,4 +1,4 @@
-"""Reading CSV and TSV files as one table of texts."""
+"""Reading CSV and TSV files as one table of texts: ranges of large files, texts that mean NULL, and files that need mending."""
 
 import io
 import re
