@@ -399,16 +399,16 @@ def _minus(left: str, right: str, columns: Sequence[str], *, each: bool = True) 
     """
     same = ", ".join(map(quote, columns))
     return f"""
-        select * exclude ("is left", "row number", "nth", "others") from (
-            select *, row_number() over (partition by "is left", {same} order by "row number") as "nth",
-                count(*) filter (not "is left") over (partition by {same}) as "others"
+        select * exclude ("is left", "row number", "nth equal", "other rows") from (
+            select *, row_number() over (partition by "is left", {same} order by "row number") as "nth equal",
+                count(*) filter (not "is left") over (partition by {same}) as "other rows"
             from (
                 select *, true as "is left", row_number() over () as "row number" from ({left})
                 union all by name
                 select {same}, false as "is left", 0 as "row number" from ({right})
             )
         )
-        where "is left" and {'"nth" > "others"' if each else '"others" = 0'}
+        where "is left" and {'"nth equal" > "other rows"' if each else '"other rows" = 0'}
         order by "row number"
     """
 

@@ -45,18 +45,18 @@ def write(
     _classify(con, left, right)
     with raised_as(SourceError):
         con.execute(f"""
-            create or replace temp table "kept" as select "row" from (
-                select "row", row_number() over (partition by "class", "row" > 0 order by "row") as "nth",
-                    count(*) filter ("row" < 0) over (partition by "class") as "others"
+            create or replace temp table "kept" as select "row number" from (
+                select "row number", row_number() over (partition by "row class", "row number" > 0 order by "row number") as "nth equal",
+                    count(*) filter ("row number" < 0) over (partition by "row class") as "other rows"
                 from "classes"
-            ) where "row" > 0 and {'"nth" > "others"' if each else '"others" = 0'}
+            ) where "row number" > 0 and {'"nth equal" > "other rows"' if each else '"other rows" = 0'}
         """)
         con.execute('drop table "classes"')
     queries = []
     for start in range(0, len(columns), column_groups.GROUP):
         listed = ", ".join(map(quote, columns[start : start + column_groups.GROUP]))
-        numbered = f'select {listed}, row_number() over () as "row" from ({left.scan})'
-        queries.append(f'select {listed} from ({numbered}) join "kept" using ("row") order by "row"')
+        numbered = f'select {listed}, row_number() over () as "row number" from ({left.scan})'
+        queries.append(f'select {listed} from ({numbered}) join "kept" using ("row number") order by "row number"')
     try:
         return column_groups.write(con, queries, into)
     finally:
@@ -76,21 +76,21 @@ def write_joined(
     _classify(con, left, right)
     with raised_as(SourceError):
         con.execute("""
-            create or replace temp table "pairs" as select l."row" as "left", r."row" as "right" from (
-                select "class", "row", row_number() over (partition by "class" order by "row") as "nth"
-                from "classes" where "row" > 0
+            create or replace temp table "pairs" as select l."row number" as "left row", r."row number" as "right row" from (
+                select "row class", "row number", row_number() over (partition by "row class" order by "row number") as "nth equal"
+                from "classes" where "row number" > 0
             ) l join (
-                select "class", -"row" as "row", row_number() over (partition by "class" order by -"row") as "nth"
-                from "classes" where "row" < 0
-            ) r using ("class", "nth")
+                select "row class", -"row number" as "row number", row_number() over (partition by "row class" order by -"row number") as "nth equal"
+                from "classes" where "row number" < 0
+            ) r using ("row class", "nth equal")
         """)
         con.execute('drop table "classes"')
     queries = []
-    for side, scan, names in (("left", left.scan, columns[0]), ("right", right.scan, columns[1])):
+    for side, scan, names in (("left row", left.scan, columns[0]), ("right row", right.scan, columns[1])):
         for start in range(0, len(names), column_groups.GROUP):
             listed = ", ".join(map(quote, names[start : start + column_groups.GROUP]))
             numbered = f'select {listed}, row_number() over () as "{side}" from ({scan})'
-            queries.append(f'select {listed} from ({numbered}) join "pairs" using ("{side}") order by "left"')
+            queries.append(f'select {listed} from ({numbered}) join "pairs" using ("{side}") order by "left row"')
     try:
         return column_groups.write(con, queries, into)
     finally:
@@ -103,8 +103,8 @@ def _classify(con: "DuckDBPyConnection", left: Side, right: Side) -> None:
         con.execute("set threads = 1; set preserve_insertion_order = true")  # or the numbers of rows would differ
         con.execute(f"""
             create or replace temp table "classes" as
-            select row_number() over () as "row", 0::bigint as "class" from ({left.scan})
-            union all select -row_number() over () as "row", 0::bigint as "class" from ({right.scan})
+            select row_number() over () as "row number", 0::bigint as "row class" from ({left.scan})
+            union all select -row_number() over () as "row number", 0::bigint as "row class" from ({right.scan})
         """)
         names = list(left.terms)
         for start in range(0, len(names), column_groups.GROUP):
@@ -117,8 +117,8 @@ def _divide(con: "DuckDBPyConnection", left: Side, right: Side, names: Sequence[
     sides = " union all by name ".join(_numbered(side, names, sign) for side, sign in ((left, ""), (right, "-")))
     con.execute(f"""
         create or replace temp table "divided" as
-        select "row", min("row") over (partition by "class", {compared}) as "class"
-        from ({sides}) join "classes" using ("row") where "matches"
+        select "row number", min("row number") over (partition by "row class", {compared}) as "row class"
+        from ({sides}) join "classes" using ("row number") where "is compared"
     """)
     con.execute('drop table "classes"; alter table "divided" rename to "classes"')
 
@@ -127,4 +127,4 @@ def _numbered(side: Side, names: Sequence[str], sign: str) -> str:
     listed = ", ".join(f"{side.terms[name]} as {quote(name)}" for name in names if name in side.terms)
     condition = " and ".join(f"({side.conditions[name]})" for name in names if name in side.conditions) or "true"
     terms = f"{listed}, " if listed else ""
-    return f'select {terms}{sign}row_number() over () as "row", coalesce({condition}, false) as "matches" from ({side.scan})'
+    return f'select {terms}{sign}row_number() over () as "row number", coalesce({condition}, false) as "is compared" from ({side.scan})'

@@ -44,6 +44,21 @@ def test_rows_are_added_and_columns_change_their_types(store: Store) -> None:
     assert found == [(1, "a", 1, None), (2, "b", 70000, True)]
 
 
+@pytest.mark.parametrize("wide", ["", WIDE])
+@pytest.mark.parametrize("name", ["left", "right", "row", "class", "matches", "nth", "others", "kept"])
+def test_a_column_may_have_any_name(tmp_path: Path, name: str, wide: str) -> None:
+    with duckdb_files.lent() as con:
+        old, new = (tmp_path / f"{letter}.parquet" for letter in "ab")
+        for path, rows in ((old, f'n, n * 10 as "{name}"'), (new, f"n, n * 10 as \"{name}\", 'x' as more")):
+            con.execute(f"copy (select {rows}{wide} from range(1, 4) t(n)) to {quote_text(str(path))}")
+        stay, more = merging.appended(con, [old], [new], tmp_path / "more")
+        assert stay == []
+        found = con.execute(f'select n, "{name}", more from {merging.scan(more)} order by n').fetchall()
+        assert found == [(1, 10, "x"), (2, 20, "x"), (3, 30, "x")]
+        stay, more = merging.appended(con, [new], [old], tmp_path / "none")
+        assert (stay, con.execute(f"select count(*) from {merging.scan(more)}").fetchall()) == ([new], [(0,)])
+
+
 @pytest.mark.parametrize("columns", [1, COLUMNS + 1])
 def test_rows_without_a_common_column_are_different_rows(tmp_path: Path, columns: int) -> None:
     with duckdb_files.lent() as con:
