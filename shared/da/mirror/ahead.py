@@ -73,11 +73,9 @@ class Ahead:
 
     def _is_worth_opening(self, document: Any) -> bool:
         """Return whether a large database is to be changed for a few tables."""
-        known = self.saved.document
-        if known.get("count", 0) <= LARGE:
-            return False
-        listed = SourceList.from_json(document).sources
-        changed = {source for source, etag in listed.items() if known["sources"].get(source) != etag}
-        with suppress(KeyError, TypeError, ValueError, OSError):  # the sync finds out what is damaged
-            return bool(changed) and self.saved.count(changed) <= MOST_IN_PLACE
+        known, listed = self.saved.document, SourceList.from_json(document).sources
+        with suppress(AttributeError, KeyError, TypeError, ValueError, OSError):  # the sync finds out what is damaged
+            if known.get("count", 0) > LARGE:
+                changed = {source for source, etag in listed.items() if known["sources"].get(source) != etag}
+                return bool(changed) and self.saved.count(changed) <= MOST_IN_PLACE
         return False

@@ -118,6 +118,27 @@ def test_without_a_part_the_next_sync_compares_everything(
         assert len(workspace.state().tables) == 240
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"count": "many"},
+        {"count": 3000, "sources": ["s07"]},
+        {"count": 3000, "parts": [7]},
+        {"count": 3000, "parts": 7},
+    ],
+)
+def test_a_damaged_state_is_compared_as_a_whole(
+    many: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows, damage: dict[str, Any]
+) -> None:
+    assert logged_in("sync").code == 0
+    path = workspace.root / ".da/state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    many.put("s07.rows_07", "select 2 as n")
+    assert logged_in("sync").code == 0
+    assert rows("select n from rows_07 union all select n from s06.rows_06") == [(2,), (1,)]
+    assert len(workspace.state().tables) == 240
+
+
 def test_a_part_with_damaged_content_is_removed(many: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     assert logged_in("sync").code == 0
     path = next((workspace.root / ".da/tables").iterdir())
