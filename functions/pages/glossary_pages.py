@@ -1,6 +1,6 @@
 """The glossary: the list of terms, and the page of each, which those who may describe tables can edit."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from pydantic import StringConstraints
@@ -85,11 +85,13 @@ def new_term_form(form: NewTermForm, ctx: Context) -> View | Redirect:
 @function("POST", "/glossary/{name}", allow=Role.KM_ADMIN, audit="glossary.change")
 def change_term_form(form: TermForm, ctx: Context) -> View | Redirect:
     """Change a term, and go back to its page."""
-    lists = {field: items_of(getattr(form, field)) for field in ("synonyms", "related", "tags", "owners")}
-    links = [parse_link(line) for line in items_of(form.links, "\n")]
+    changed: dict[str, Any] = {
+        each: items_of(getattr(form, each)) for each in ("synonyms", "related", "tags", "owners")
+    }
+    changed |= {"definition": form.definition, "links": [parse_link(line) for line in items_of(form.links, "\n")]}
     if entry := found(ctx, glossary.get_term, name=form.name):
-        form.require_unchanged(entry.term)
-    ask(ctx, glossary.change_term, name=form.name, definition=form.definition, links=links, **lists)
+        form.require_unchanged(entry.term, changed)
+    ask(ctx, glossary.change_term, name=form.name, **changed)
     return Redirect(f"{_url(form.name)}?done=saved", 303)
 
 

@@ -146,10 +146,10 @@ def decide_form(form: DecisionForm, ctx: Context) -> View | Redirect:
 @function("POST", "/memory/admin/edit", allow=Role.KM_ADMIN)
 def edit_item_form(form: CorrectionForm, ctx: Context) -> View | Redirect:
     """Correct the text of an item."""
-    given = {"id": form.id, "title": form.title, "content": form.content}
+    given = {"title": form.title, "content": form.content}
     if item := found(ctx, memory_items.get_item, id=form.id):
-        form.require_unchanged(item)
-    return _changed(ctx, "edited", form.status, memory_items.edit_item, **given)
+        form.require_unchanged(item, given)
+    return _changed(ctx, "edited", form.status, memory_items.edit_item, id=form.id, **given)
 
 
 @function("POST", "/memory/admin/merge", allow=Role.KM_ADMIN)

@@ -101,7 +101,7 @@ def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
     """Change the description of a table, and go back to its page."""
     fields = form.model_dump(include={"description", "tier", "grain"})
     fields |= {"tags": items_of(form.tags), "owners": items_of(form.owners), "notes": items_of(form.notes, "\n")}
-    form.require_unchanged(ask(ctx, descriptions.get_description, id=form.id).said)
+    form.require_unchanged(ask(ctx, descriptions.get_description, id=form.id).said, fields)
     ask(ctx, descriptions.describe_table, id=form.id, **fields)
     return Redirect(f"{form.url}?done=described", 303)
 
@@ -109,9 +109,9 @@ def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
 @function("POST", "/tables/{source}/{name}/columns", allow=Role.KM_ADMIN, audit="table.describe")
 def describe_column_form(form: ColumnForm, ctx: Context) -> View | Redirect:
     """Change the description of a column, and go back to the table."""
-    columns = {form.column: {"description": form.description, "tags": items_of(form.tags)}}
-    form.require_unchanged(ask(ctx, descriptions.get_description, id=form.id).said.columns.get(form.column))
-    ask(ctx, descriptions.describe_table, id=form.id, columns=columns)
+    column = {"description": form.description, "tags": items_of(form.tags)}
+    form.require_unchanged(ask(ctx, descriptions.get_description, id=form.id).said.columns.get(form.column), column)
+    ask(ctx, descriptions.describe_table, id=form.id, columns={form.column: column})
     return Redirect(f"{form.url}?done=described#column-{form.column}", 303)
 
 

@@ -127,8 +127,9 @@ def person_page(query: PersonQuery, ctx: Context) -> View:
 @function("POST", "/admin/people/{id}", allow=Role.ADMIN)
 def change_person_form(form: PersonChangeForm, ctx: Context) -> View | Redirect:
     """Change the name, the role or the state of a person."""
-    form.require_unchanged(_user(ctx, form.id))
-    ask(ctx, users.update_user, id=form.id, name=form.name, role=form.role, active=form.active)
+    changed = {"name": form.name, "role": form.role, "active": form.active}
+    form.require_unchanged(_user(ctx, form.id), changed)
+    ask(ctx, users.update_user, id=form.id, **changed)
     return Redirect(f"/admin/people/{form.id}?done=changed", 303)
 
 

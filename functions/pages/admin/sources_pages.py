@@ -139,9 +139,9 @@ def source_page(query: SourceQuery, ctx: Context) -> View:
 def change_source_form(form: SourceForm, ctx: Context) -> View | Redirect:
     """Change the options of a source."""
     source = ask(ctx, admin_sources.get_source, name=form.name)
-    form.require_unchanged((source.config, source.sync_schedule))
-    changed = {"config": form.config(source.type), "sync_schedule": form.schedule}
-    ask(ctx, admin_sources.update_source, name=form.name, **changed)
+    config = form.config(source.type)
+    form.require_unchanged((source.config, source.sync_schedule), (config, form.schedule))
+    ask(ctx, admin_sources.update_source, name=form.name, config=config, sync_schedule=form.schedule)
     return Redirect(f"/admin/sources/{form.name}?done=changed", 303)
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints
 
 from analyst.access import Role
 from analyst.connectors.materialized.options import TYPE
-from analyst.connectors.source_forms import OptionsForm, table_fields
+from analyst.connectors.source_forms import OptionsForm, chosen_options, table_fields
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.http import Redirect, View, function
@@ -98,7 +98,7 @@ def admin_table_page(query: AdminTablePath, ctx: Context) -> View:
         "section": "/admin/tables",
         "done": query.done,
         "seen": AdminTableForm.fingerprint(data["table"]),
-        "seen_options": TableOptionsForm.fingerprint(data["table"].options),
+        "seen_options": TableOptionsForm.fingerprint(chosen_options(type_, data["table"].options)),
         "fields": table_fields(type_, data["table"].options),
         "is_materialized": type_ == TYPE,
     }
@@ -108,9 +108,10 @@ def admin_table_page(query: AdminTablePath, ctx: Context) -> View:
 @function("POST", "/admin/tables/{source}/{name}", allow=Role.ADMIN)
 def change_table_form(form: AdminTableForm, ctx: Context) -> View | Redirect:
     """Change how a table is synced, and who may have it."""
-    keys = tuple(items_of(form.primary_key))
     values = form.model_dump(exclude={"source", "name", "done", "primary_key", "seen"})
-    form.require_unchanged(ask(ctx, admin_tables.get_registered_table, id=form.id))
+    keys = tuple(items_of(form.primary_key))
+    now = ask(ctx, admin_tables.get_registered_table, id=form.id)
+    form.require_unchanged(now, {**values, "primary_key": keys})
     ask(ctx, admin_tables.update_table, id=form.id, primary_key=keys or None, **values)
     return Redirect(f"/admin/tables/{form.source}/{form.name}?done=changed", 303)
 
@@ -118,13 +119,15 @@ def change_table_form(form: AdminTableForm, ctx: Context) -> View | Redirect:
 @function("POST", "/admin/tables/{source}/{name}/options", allow=Role.ADMIN)
 def table_options_form(form: TableOptionsForm, ctx: Context) -> View | Redirect:
     """Change the options of a table; the form stays as it was if they are refused."""
+    type_ = found_type(ctx, form.source)
+    now = chosen_options(type_, ask(ctx, admin_tables.get_registered_table, id=form.id).options)
     try:
-        form.require_unchanged(ask(ctx, admin_tables.get_registered_table, id=form.id).options)
-        options = form.table_options(found_type(ctx, form.source))
+        options = form.table_options(type_)
+        form.require_unchanged(now, chosen_options(type_, options))
         ask(ctx, admin_tables.update_table, id=form.id, options=options)
     except AnalystError as error:
         view = admin_table_page.function.call(AdminTablePath(source=form.source, name=form.name), ctx)
-        return refused(view, error, given=form.given)
+        return refused(view, error, given=form.given, seen_options=form.seen or "")
     return Redirect(f"/admin/tables/{form.source}/{form.name}?done=changed", 303)
 
 

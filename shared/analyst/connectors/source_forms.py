@@ -56,6 +56,14 @@ class OptionsForm(Form):
         return {} if kind is None else read(kind.options, self.option, self.text)
 
 
+def chosen_options(type_: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a table of a source of a type, without defaults and what the server derives."""
+    kind = SOURCE_TYPES.get(type_)
+    usual = {} if kind is None else {name: info.default for name, info in kind.options.model_fields.items()}
+    derived = _DERIVED if type_ == TYPE else frozenset()
+    return {name: value for name, value in options.items() if name not in derived and value != usual.get(name)}
+
+
 def source_fields(type_: str | None, values: Mapping[str, Any]) -> list[InputField]:
     """Return the inputs for the options of a source of a type."""
     kind = SOURCE_TYPES.get(type_ or "")

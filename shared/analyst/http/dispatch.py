@@ -17,7 +17,7 @@ from analyst.access import SERVICE, Caller, redacted
 from analyst.addresses import path_of, without_prefix
 from analyst.context import Context, Process, tasks_of
 from analyst.counters import DURATIONS, REQUESTS
-from analyst.errors import AnalystError, UnauthenticatedError
+from analyst.errors import AnalystError, ConflictError, UnauthenticatedError
 from analyst.http import problems
 from analyst.http.admission import authorize, identify, seen_by, seen_through
 from analyst.http.answers import View, render
@@ -227,12 +227,13 @@ def _challenge(resource: str, process: Process) -> str:
 
 
 def _unsent(exchange: Exchange, error: Exception) -> tuple[tuple[str, str], ...]:
-    """Return the fields of a form of ours whose session has ended, to be sent again, unless it is a decision or has a secret.
+    """Return the fields of a form of ours that could not be saved, unless it is a decision or has a secret.
 
-    That the form is ours was checked before its caller, so what the page shows is what its reader has typed.
+    If its session has ended, it can be sent again; if it conflicts with another change, its reader can copy what it has: a
+    browser keeps nothing of a page that it must not store. That the form is ours was checked before its caller, so what the page shows is what its reader has typed.
     """
     request, spec = exchange.request, exchange.spec
-    if not isinstance(error, UnauthenticatedError) or request.method != "POST" or _is_open(spec):
+    if not isinstance(error, UnauthenticatedError | ConflictError) or request.method != "POST" or _is_open(spec):
         return ()
     if spec is None or not spec.keeps_form or request.mimetype != FORM:
         return ()

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
-from pydantic_core import to_json
+from pydantic_core import to_json, to_jsonable_python
 from werkzeug.wrappers import Request
 
 from analyst.access import Caller, Role
@@ -50,16 +50,20 @@ class EditForm(Form):
         values = shown.model_dump(include=set(cls.model_fields)) if isinstance(shown, BaseModel) else shown
         return hashlib.sha256(to_json(values)).hexdigest()[:16]
 
-    def require_unchanged(self, now: Any) -> None:
-        """Refuse the form if somebody changed what it replaces after its page was opened.
+    def require_unchanged(self, now: Any, wanted: Any) -> None:
+        """Refuse the form if what it replaces was changed after its page was opened.
+
+        It is accepted if all is as it is `wanted` already (of a model, its fields by name), as after a double click.
 
         Raises:
-            ConflictError: somebody did.
+            ConflictError: it was changed to something else.
         """
-        if self.seen is not None and self.seen != self.fingerprint(now):
+        if self.seen is None or self.seen == self.fingerprint(now):
+            return
+        there = {name: getattr(now, name) for name in wanted} if isinstance(now, BaseModel) else now
+        if to_jsonable_python(there) != to_jsonable_python(wanted):
             raise ConflictError(
-                "somebody changed this after you opened the page, so nothing was saved; "
-                "go back, copy what you entered, reload the page and enter it again"
+                "this was changed after you opened the page, so nothing was saved; open the page again and repeat your change"
             )
 
 

@@ -133,7 +133,7 @@ def answer(
 
     A protocol's own `shape` overrides both.
 
-    `reader` is who has signed in there. `form` are the fields that the page can send again after signing in. The messages
+    `reader` is who has signed in there. `form` are the fields that the page shows, and can send again after signing in. The messages
     of internal errors stay in the log.
     """
     document = describe(error, request_id)
@@ -166,7 +166,7 @@ def _page(
     document: dict[str, Any], request: Request, site: Site, reader: Reader | None, form: Sequence[tuple[str, str]]
 ) -> Response:
     status = document["status"]
-    if form:
+    if form and status == HTTPStatus.UNAUTHORIZED:
         is_again = _page_before(request) == request.path  # sent from this page, which may have no address of its own
         sign_in = "/login" if is_again else _ways_on(status, request, reader)[0]["url"]
         values = {"action": request.path, "fields": form, "sign_in": sign_in}
@@ -179,6 +179,7 @@ def _page(
         text=sentence(document["detail"]),
         request_id=document.get("request_id"),
         links=_ways_on(status, request, reader),
+        fields=[(name, value) for name, value in form if value and name != "seen"],
         user=reader,
         current=_NOWHERE,
     )
