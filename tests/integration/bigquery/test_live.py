@@ -535,6 +535,18 @@ def test_bigquery_computes_a_materialized_table(marts: Live) -> None:
     assert world.ask("POST", "/api/query", {"sql": "select count(*) from marts.names"})["rows"] == [[4]]
 
 
+def test_sql_that_names_the_time_is_billed_once_a_day(marts: Live) -> None:
+    world = marts.bigquery.world
+    sql = "SELECT id FROM `shop-123456.d.Visits` WHERE TIMESTAMP '2026-01-01' < CURRENT_TIMESTAMP"
+    options = {"sql": sql, "engine": "bigquery", "connection": "bq"}
+    world.ask("POST", "/api/admin/tables/marts.recent", {"options": options})
+    assert computed(marts, "recent")["status"] == "ok"
+    marts.project.jobs.clear()
+    marts.project.tick()
+    assert computed(marts, "recent")["status"] == "unchanged"
+    assert not marts.project.jobs
+
+
 def test_a_materialized_table_that_is_cut_resumes_where_it_stopped(marts: Live) -> None:
     """Its SQL is billed once, whatever cuts or kills its tasks."""
     world, project = marts.bigquery.world, marts.project

@@ -40,6 +40,11 @@ def moment_of(sql: str | None, now: datetime) -> str | None:
     return now.astimezone(UTC).date().isoformat() if "day" in found else None
 
 
+def names_time(sql: str) -> bool:
+    """Return whether the rows of a query may be others at another time."""
+    return any(match.lastgroup for match in _VOLATILE.finditer(sql))
+
+
 def project_id(text: str) -> str:
     """Return the id of a project unchanged.
 

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from analyst import duckdb_files
 from analyst.catalog import Input, Table
-from analyst.connectors.bigquery.options import moment_of
+from analyst.connectors.bigquery.options import names_time
 from analyst.connectors.extract_function import extracting
 from analyst.connectors.materialized.engines import bigquery_rows, spark_of
 from analyst.connectors.materialized.lineage import levels, outdated
@@ -78,7 +78,7 @@ class Materialized:
                 problem=problem,
                 # the rows of a volatile statement may go with the time; that of BigQuery is called volatile for another reason
                 allow_fewer=options.allow_fewer or (options.is_volatile and options.engine != "bigquery"),
-                basis=_basis_of(options, self.now),
+                basis=_basis_of(options, self._when(table, options)),
                 inputs=tuple(
                     Input(table=each.id, hash=each.hash, columns=options.columns.get(each.id)) for each in used
                 ),
@@ -139,19 +139,22 @@ class Materialized:
 
         Such a table is computed when it is due or on request, and without a schedule once a day.
         """
-        when = None
-        if options.is_volatile:
-            when = self.now.isoformat() if table.name in self.has_schedule else self.now.date().isoformat()
         seen = [(each.id, each.hash, [(column.name, column.type) for column in each.columns]) for each in inputs]
         engine = ENGINE if options.engine == "duckdb" else options.connection
-        content = [_FORMAT, engine, options.engine, options.sql, seen, list(gone), when]
+        content = [_FORMAT, engine, options.engine, options.sql, seen, list(gone), self._when(table, options)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
+    def _when(self, table: RegisteredTable, options: MaterializedOptions) -> str | None:
+        if not options.is_volatile:
+            return None
+        return self.now.isoformat() if table.name in self.has_schedule else self.now.date().isoformat()
 
-def _basis_of(options: MaterializedOptions, now: datetime) -> str:
+
+def _basis_of(options: MaterializedOptions, when: str | None) -> str:
+    """Return a hash of what decides which rows there are; for SQL that names the time, it is `when` in the fingerprint."""
     content = [options.engine, options.connection, options.sql]
-    if options.engine == "bigquery" and (moment := moment_of(options.sql, now)) is not None:
-        content.append(moment)
+    if when is not None and options.engine == "bigquery" and names_time(options.sql):
+        content.append(when)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
