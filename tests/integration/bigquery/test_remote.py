@@ -54,6 +54,17 @@ def test_a_remote_table_becomes_a_view_and_an_attachment_for_readers(opened: Ope
     assert bigquery.sync()["visits"]["status"] == "ok"
 
 
+def test_a_remote_view_whose_rows_depend_on_the_time_stays_published(opened: Opened) -> None:
+    project = Project()
+    project.table("d.t", FIELDS, [{"id": 1, "hour": time(8), "tags": []}])
+    project.view("d.recent", f"SELECT * FROM `{project.id}.d.t` WHERE TIMESTAMP '2026-01-01' < CURRENT_TIMESTAMP")
+    bigquery = opened(project)
+    bigquery.register("d.recent", query_mode="remote")
+    assert bigquery.sync()["recent"]["status"] == "ok"
+    project.tick()
+    assert bigquery.sync()["recent"]["status"] == "unchanged"
+
+
 def test_a_remote_table_has_only_the_columns_that_its_options_name(opened: Opened, tmp_path: Path) -> None:
     project = Project()
     fields = [*FIELDS, column("The Pay", "STRING")]

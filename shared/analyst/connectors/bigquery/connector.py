@@ -164,10 +164,11 @@ class BigQueryConnector:
         return f"{_ORIGIN}{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]} "
 
     def _basis_of(self, wanted: WantedTable, info: TableInfo | None) -> str:
-        """Return a hash of what decides which rows are read, which may be the day or the time."""
+        """Return a hash of what decides which rows are read, which may be the day or the time; of a remote table, none are."""
         options = wanted.options.model_dump(mode="json", exclude={"max_bytes_billed", "allow_fewer"})
         sql = (wanted.options.row_filter, wanted.options.sql, None if info is None else info.sql)
-        moments = [moment for text in sql if (moment := moment_of(text, self.now())) is not None]
+        texts = () if wanted.is_remote else sql
+        moments = [moment for text in texts if (moment := moment_of(text, self.now())) is not None]
         content = [self.api.project, wanted.dataset, wanted.table, options, *moments]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
