@@ -36,6 +36,9 @@ _CHECKED = {
     **dict.fromkeys(("HUGEINT", "UHUGEINT"), "DECIMAL(38,0)"),
     **dict.fromkeys(("TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMP_MS"), "TIMESTAMP"),
 }
+_MOST = 10**38 - 1
+_LEAST = {"HUGEINT": -_MOST, "UHUGEINT": 0}
+"""The least integer of a type that fits its new type, as all up to the most do."""
 
 _ARROW = {
     **dict.fromkeys(("TIME WITH TIME ZONE", "BIT", "BIGNUM", "VARIANT"), "VARCHAR"),
@@ -112,9 +115,16 @@ class _Checking(Rewriting):
         self.column, self.remedy = column, remedy
 
     def _checked(self, value: str, kind: str, target: str) -> str:
+        if kind in _LEAST:  # comparing takes a thirtieth of the time of two casts
+            wrong = f"{value} not between cast({_LEAST[kind]} as {kind}) and cast({_MOST} as {kind})"
+            return f"case when {wrong} then {self._error(value, f'does not fit {target}')} else cast({value} as {target}) end"
         cast = f"try_cast({value} as {target})"
-        text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || {quote_text(f' does not fit {target}; {self.remedy}')}"
-        return f"case when try_cast({cast} as {kind}) is not distinct from {value} then {cast} else error({text}) end"
+        error = self._error(value, f"does not fit {target}")
+        return f"case when try_cast({cast} as {kind}) is not distinct from {value} then {cast} else {error} end"
+
+    def _error(self, value: str, why: str) -> str:
+        before, after = quote_text(f"column {self.column}: "), quote_text(f" {why}; {self.remedy}")
+        return f"error({before} || cast({value} as VARCHAR) || {after})"
 
 
 class _Writing(_Checking):
@@ -155,10 +165,9 @@ class _Arrow(_Checking):
         if kind in {"HUGEINT", "UHUGEINT"}:
             return Portable(_CHECKED[kind], self._checked(value, kind, _CHECKED[kind]))
         if kind == "INTERVAL":  # Arrow counts nanoseconds, which overflow after 292 years of hours
-            text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || {quote_text(f' is too long for Arrow; {self.remedy}')}"
-            return Portable(
-                kind, f"case when abs(datepart('hour', {value})) > {_MOST_HOURS} then error({text}) else {value} end"
-            )
+            error = self._error(value, "is too long for Arrow")
+            wrong = f"hour({value}) not between {-_MOST_HOURS} and {_MOST_HOURS}"
+            return Portable(kind, f"case when {wrong} then {error} else {value} end")
         return Portable(kind, value)
 
 

@@ -129,6 +129,9 @@ def test_parquet_keeps_every_type_of_a_result(shop: Shop) -> None:
         ("union_value(k := '101'::bit)", {"tag": "k", "k": "101"}),
         ("union_value(k := 1)", 1),
         ("99999999999999999999999999999999999999::uhugeint", Decimal(10**38 - 1)),
+        ("-99999999999999999999999999999999999999", Decimal(1 - 10**38)),
+        ("null::hugeint", None),
+        ("null::interval", None),
         ("interval '2562046 hours'", pa.MonthDayNano([0, 0, 2_562_046 * 3600 * 10**9])),
         ("row(1, 'a')", {"_1": 1, "_2": "a"}),
         ("[null, row(1, row(2, 3))]", [None, {"_1": 1, "_2": {"_1": 2, "_2": 3}}]),
@@ -148,7 +151,13 @@ def test_members_without_names_are_not_lost(shop: Shop, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["arrow", "parquet"])
 @pytest.mark.parametrize(
-    "value", ["340282366920938463463374607431768211455::uhugeint", "[170141183460469231731687303715884105727]"]
+    "value",
+    [
+        "340282366920938463463374607431768211455::uhugeint",
+        "[170141183460469231731687303715884105727]",
+        "100000000000000000000000000000000000000",
+        "(-170141183460469231731687303715884105728)::hugeint",
+    ],
 )
 def test_a_number_that_does_not_fit_is_refused_with_its_column(shop: Shop, form: str, value: str) -> None:
     problem = shop.ask(f"select {value} as huge", format=form).get_json(force=True)
