@@ -143,7 +143,7 @@ class Rewriting:
         match kind.id:
             case "list" | "array":
                 return self._list(value, kind, depth)
-            case "struct":
+            case "struct" | "tuple":  # DuckDB 2 calls a struct without names a tuple
                 return self._struct(value, kind, depth)
             case "map":
                 return self._map(value, kind, depth)

@@ -128,7 +128,7 @@ def columns_of(connection: duckdb.DuckDBPyConnection, query: str, parameters: An
 
 def _has_unnamed(kind: str) -> bool:
     """Return whether a type may have members without names, as that of `row(1, 2)`: its text is then not one of SQL."""
-    if "STRUCT(" not in kind:
+    if "STRUCT(" not in kind and "TUPLE(" not in kind:
         return False
     try:
         checked_type(kind)
