@@ -181,6 +181,10 @@ def test_a_configured_type_takes_every_spelling_of_its_values(type_name: str, te
         ("timestamp", "2013-02-01 10:00:00+02"),
         ("timestamp", "2013-02-01 10:00:00.1234567"),
         ("timestamptz", "tomorrow"),
+        ("timestamptz", "294247-01-10 04:00:54.775806"),
+        ("bigint", "- "),
+        ("decimal(10,2)", " +"),
+        ("decimal(10,2)", "- "),
     ],
 )
 def test_a_configured_type_refuses_what_it_would_change(type_name: str, text: str) -> None:

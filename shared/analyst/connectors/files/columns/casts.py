@@ -162,9 +162,13 @@ def _moment(name: str, value: str, shape: str, between: str) -> Cast:
 
 
 def _instant() -> Cast:
-    shape = _matches(f"{_DAY}{_TIME}{_ZONE}")
-    value = "try_cast({c} as timestamptz)"
-    return Cast("TIMESTAMP WITH TIME ZONE", value, f"({shape} and {_between('timestamptz')})")
+    return _instants(f"{_DAY}{_TIME}{_ZONE}")
+
+
+def _instants(shape: str) -> Cast:
+    # without the text of the value: of one beyond the calendar, DuckDB's cast fails
+    fits = f"({_matches(shape)} and {_between('timestamptz')})"
+    return Cast("TIMESTAMP WITH TIME ZONE", "try_cast({c} as timestamptz)", fits)
 
 
 def _number(decimal_separator: str) -> str:
@@ -234,7 +238,9 @@ def configured(type_text: str, decimal_separator: str = ".") -> Cast:
 
 def _scaled(name: str, scale: int, number: str) -> Cast:
     shape = _matches(rf"\s*[+-]?[0-9]*(?:\.[0-9]{{0,{scale}}}0*)?\s*", number)
-    return Cast(name, f"try_cast({number} as {name})", f"({{v}} is not null and {shape})", quick=((_SAME_TEXT, "{v}"),))
+    # DuckDB reads a sign before a space as 0
+    fits = f"({{v}} is not null and {shape} and regexp_matches({{c}}, '[0-9]'))"
+    return Cast(name, f"try_cast({number} as {name})", fits, quick=((_SAME_TEXT, "{v}"),))
 
 
 def _floating(name: str, digits: int, smallest: str) -> Cast:
@@ -266,8 +272,6 @@ _CONFIGURED = {
     "DOUBLE": _floating("DOUBLE", 15, "2.3e-308"),
     "DATE": _loose("DATE", "date", rf"{_LOOSE_DAY}(?:[ T]0?0:00(?::00(?:\.0*)?)?(?:{_ZONE})?)?\s*"),
     "TIMESTAMP": _loose("TIMESTAMP", "timestamp", rf"{_LOOSE_DAY}(?:{_LOOSE_TIME})?\s*"),
-    "TIMESTAMP WITH TIME ZONE": _loose(
-        "TIMESTAMP WITH TIME ZONE", "timestamptz", rf"{_LOOSE_DAY}(?:{_LOOSE_TIME}(?:{_ZONE})?)?\s*"
-    ),
+    "TIMESTAMP WITH TIME ZONE": _instants(rf"{_LOOSE_DAY}(?:{_LOOSE_TIME}(?:{_ZONE})?)?\s*"),
     "VARCHAR": VARCHAR,
 }
