@@ -20,7 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 from analyst.context.process import Process
 from analyst.errors import AnalystError
@@ -58,6 +59,8 @@ Log in from another terminal:
   {bin}/da login --server {url}
 """
 END = "\nPress Ctrl-C to stop.\n"
+STOPPED: Final = threading.Event()
+"""Whether somebody has interrupted this program."""
 
 
 class DevError(Exception):
@@ -204,7 +207,9 @@ def main() -> int:
         print(f"'{given.logs}' is not a format of logs (expected text or json): make dev LOGS=json", file=sys.stderr)
         return 1
     logs = given.logs if given.logs != "auto" else "text" if sys.stdout.isatty() else "json"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
+            signal.signal(number, stop)
     try:
         Dev(port_of(given.port), given.place.absolute(), logs).run()
     except (DevError, DaError) as error:
@@ -213,6 +218,12 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped.", flush=True)
     return 0
+
+
+def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Interrupt what is being done; Python drops the exception if that is a finalizer, so the signal is kept, too."""
+    STOPPED.set()
+    raise KeyboardInterrupt
 
 
 def port_of(given: str | None) -> int:
@@ -227,7 +238,8 @@ def port_of(given: str | None) -> int:
 def until_changed(before: dict[Path, int]) -> str:
     """Wait until a watched file changes, and return its name."""
     while (now := stamps()) == before:
-        time.sleep(0.5)
+        if STOPPED.wait(0.5):
+            raise KeyboardInterrupt
     changed = {path for path, _ in now.items() ^ before.items()}
     return _short(min(changed))
 
