@@ -191,6 +191,7 @@ LISTED: dict[str, set[str]] = {
         "increment.deletion",
         "preferred(cursor, types)",
         "preferred(increment.cursor, types)",
+        "scan(made)",
         "scan(self.deleted)",
         "back",
         "column",
@@ -283,7 +284,16 @@ LISTED: dict[str, set[str]] = {
     },
     "shared/analyst/state/rows.py": {"table"},
     "shared/analyst/state/users.py": {"table"},
-    "shared/analyst/types.py": {"cast", "kind", "target", "text", "value"},
+    "shared/analyst/types.py": {
+        "cast",
+        "error",
+        "kind",
+        "self._error(value, f'does not fit {target}')",
+        "target",
+        "text",
+        "value",
+        "wrong",
+    },
     "shared/analyst/contract/stable_cuts.py": {
         "piece.end",
         "piece.start",
@@ -318,7 +328,7 @@ LISTED: dict[str, set[str]] = {
     "shared/da/query/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
     "shared/da/query/results.py": {"names", "shape(columns)", "index", "query", "', '.join(values)"},
     "shared/da/query/scope.py": {"rows"},  # a quoted path, or a quoted name of the mirror
-    "shared/da/mirror/views.py": {"_select(each)"},
+    "shared/da/mirror/views.py": {"_select(each)", "source"},  # the name of a database of ours
     "shared/da/agents/tools.py": {"_unended(asked['sql'])", "_unended(question.sql)", "offset", "table.sql_name"},
     "shared/da/agents/row_diff.py": {"_struct('a', after)", "_struct('b', before)", "new", "old", "sql"},
     "shared/da/mirror_warehouse.py": {

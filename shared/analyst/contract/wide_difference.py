@@ -86,11 +86,11 @@ def write_joined(
         """)
         con.execute('drop table "classes"')
     queries = []
-    for side, scan, names in (("left row", left.scan, columns[0]), ("right row", right.scan, columns[1])):
+    for row, side, names in (("left row", left, columns[0]), ("right row", right, columns[1])):
         for start in range(0, len(names), column_groups.GROUP):
             listed = ", ".join(map(quote, names[start : start + column_groups.GROUP]))
-            numbered = f'select {listed}, row_number() over () as "{side}" from ({scan})'
-            queries.append(f'select {listed} from ({numbered}) join "pairs" using ("{side}") order by "left row"')
+            numbered = f"select {listed}, row_number() over () as {quote(row)} from ({side.scan})"
+            queries.append(f'select {listed} from ({numbered}) join "pairs" using ({quote(row)}) order by "left row"')
     try:
         return column_groups.write(con, queries, into)
     finally:

@@ -182,8 +182,16 @@ def _alike(files: Files) -> list[Files]:
 
     Files whose columns change again and again stay together: apart, they would be as many as before.
     """
-    runs = [tuple(run) for _, run in groupby(files, lambda file: {column.name for column in columns_of(file)})]
+    runs = [tuple(run) for _, run in groupby(files, _column_names)]
     return runs if len(runs) * _FEWER <= len(files) else [files]
+
+
+def _column_names(file: FileRow) -> frozenset[str] | None:
+    """Return the names of a file's columns; `None` if its statistics, those of another writer, can't be read."""
+    try:
+        return frozenset(column.name for column in columns_of(file))
+    except ContractError:
+        return None
 
 
 def _size(files: Sequence[FileRow]) -> int:
