@@ -77,13 +77,21 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _connected(path: Path) -> duckdb.DuckDBPyConnection:
-    """Open a database for reading; wait for a sync that is just changing it."""
+    """Open a database for reading; wait for a sync that is just changing it.
+
+    If it was replaced meanwhile, it is opened again: DuckDB may have read the old file, but found its log gone.
+    """
     for pause in _PAUSES:
+        before = path.stat().st_ino
         try:
-            return duckdb.connect(path, read_only=True)
+            connection = duckdb.connect(path, read_only=True)
         except duckdb.IOException as error:
             if "Could not set lock" not in str(error):
                 raise
+        else:
+            if path.stat().st_ino == before:
+                return connection
+            connection.close()
         time.sleep(pause)
     return duckdb.connect(path, read_only=True)
 

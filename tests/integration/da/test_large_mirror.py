@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from da.mirror.manifest import Column, Table
 from da.mirror.state import State
 from da.mirror.views import Mirrored
 from da.mirror.workspace import Workspace
+from da.query.results import opened
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 from tests.processes import run_da
@@ -414,6 +416,38 @@ def test_changes_of_a_large_database_stay_in_its_log_until_it_is_copied(large: P
     assert not log.exists()
     assert _asked(large, _COLUMNS_OF) == [("newest",)]
     assert _asked(large, "select count(*) from _da.tables") == [(2100,)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists locks in a file")
+def test_a_query_that_opens_a_database_that_is_being_replaced_sees_all_of_it(large: Path, tmp_path: Path) -> None:
+    """DuckDB reads the file first, and its log, which is gone then, after a tenth of a second."""
+    code = f"""
+import duckdb, os
+c = duckdb.connect({str(large)!r})
+c.execute("pragma disable_checkpoint_on_shutdown; create table mine as select 42 as answer")
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    fresh, log = tmp_path / "fresh.duckdb", Path(f"{large}.wal")
+    shutil.copy(large, fresh)
+    shutil.copy(log, f"{fresh}.wal")
+    with duckdb.connect(fresh) as connection:
+        connection.execute("checkpoint")
+    seen: list[Any] = []
+
+    def query() -> None:
+        with opened(large) as connection:
+            seen.extend(connection.execute("select answer from mine").fetchall())
+
+    inode = large.stat().st_ino
+    reader = threading.Thread(target=query)
+    reader.start()
+    while f":{inode} " not in Path("/proc/locks").read_text(encoding="utf-8") and reader.is_alive():
+        pass
+    log.unlink()
+    fresh.replace(large)
+    reader.join()
+    assert seen == [(42,)]
 
 
 def test_a_log_moved_aside_before_a_crash_is_restored(tmp_path: Path) -> None:
