@@ -84,10 +84,15 @@ def test_the_mirror_has_the_content_of_the_file(mirror: Path, table: str, source
 
 def test_unchanged_files_are_neither_read_nor_published_again(bucket: Cloud, served: tuple[Host, str]) -> None:
     server, token = served
-    before = listed(bucket)
+    before = published(bucket)
     status, answer = server.ask("POST", "/extract/csv", {"source": "nyc"}, token=token)
     assert (status, answer["status"], answer["rebuild"]) == (200, "unchanged", None)
-    assert listed(bucket) == before
+    assert published(bucket) == before
+
+
+def published(bucket: Cloud) -> dict[str, str]:
+    """Return what is in a bucket, with its versions, but for the uses of tokens, which are recorded seconds later."""
+    return {key: version for key, version in listed(bucket).items() if not key.startswith("state/token-uses/")}
 
 
 def test_a_query_of_the_mirror_needs_no_server(mirror: Path) -> None:
