@@ -22,8 +22,11 @@ _SELECT = """
     from groups g left join group_members m on m.group_id = g.id left join users u on u.id = m.user_id
 """
 _GROUPED = "group by all order by g.name"
-_VISIBLE = "^[^\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]+$"
-"""Without marks of direction and spaces of no width, with which two names look the same."""
+_INVISIBLE = r"\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+"""Marks of direction and spaces of no width, with which two names look the same."""
+
+_VISIBLE = rf"^[^\x00-\x20\x7f{_INVISIBLE}]([^\x00-\x1f\x7f{_INVISIBLE}]*[^\x00-\x20\x7f{_INVISIBLE}])?$"
+"""It includes the pattern of lines, because a JSON schema shows one pattern of a text."""
 
 
 class Member(Output):

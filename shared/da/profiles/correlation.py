@@ -23,6 +23,13 @@ WIDEST: Final = 1e75
 """Deviations from which on sums of squares could be infinite."""
 
 
+_CANCELLED: Final = 1e-6
+"""The share of a sum of squares below which its difference to another has lost the digits that a coefficient shows."""
+
+_ROUNDING: Final = 1e-9
+"""The share of a mean up to which it may be inexact."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Count, means, sums of squared deviations, and the sum of products of deviations of two columns."""
@@ -80,7 +87,7 @@ def moments_of(
             select r, unnest({numbers}) i, unnest([{values}]) v
             from (select *, row_number() over () r from {quote(table)}) where hash(r) % {int(step)} = 0
         ), f as (select r, i, v from u where v is not null and isfinite(v) and abs(v) < {WIDEST!r})
-        select a.i, b.i, count(*), avg(a.v), avg(b.v), sum(a.v * a.v), sum(b.v * b.v), sum(a.v * b.v)
+        select a.i, b.i, count(*), avg(a.v), avg(b.v), var_pop(a.v), var_pop(b.v), covar_pop(a.v, b.v)
         from f a join f b using (r) where a.i < b.i group by all
         """
     ).fetchall()
@@ -90,9 +97,9 @@ def moments_of(
             count,
             mean_x + means[x],
             mean_y + means[y],
-            max(0.0, xx - count * mean_x * mean_x),
-            max(0.0, yy - count * mean_y * mean_y),
-            xy - count * mean_x * mean_y,
+            xx * count,
+            yy * count,
+            xy * count,
         )
     return made
 
@@ -153,13 +160,35 @@ def all_moments_of(
     made: dict[str, Moments] = {}
     for pair, (one, other, terms) in pairs.items():
         count, apart_x, apart_y, xx, yy, xy = (values[sums[term]] for term in terms)
-        if count:
-            made[pair] = Moments(
-                round(count),
-                apart_x / count + one.mean,
-                apart_y / count + other.mean,
-                max(0.0, xx - apart_x * apart_x / count),
-                max(0.0, yy - apart_y * apart_y / count),
-                xy - apart_x * apart_y / count,
-            )
+        if not count:
+            continue
+        squares_x, squares_y = xx - apart_x * apart_x / count, yy - apart_y * apart_y / count
+        mean_x, mean_y = apart_x / count, apart_y / count
+        if _is_cancelled(squares_x, xx, mean_x, one) or _is_cancelled(squares_y, yy, mean_y, other):
+            made[pair] = _moments_of_pair(con, relation, one, other)
+            continue
+        made[pair] = Moments(
+            round(count),
+            mean_x + one.mean,
+            mean_y + other.mean,
+            max(0.0, squares_x),
+            max(0.0, squares_y),
+            xy - apart_x * apart_y / count,
+        )
     return made
+
+
+def _is_cancelled(squares: float, total: float, apart: float, column: Numbers) -> bool:
+    """Return whether a difference of sums has too few digits left, other than by the rounding of a constant column's mean."""
+    return squares < _CANCELLED * total and abs(apart) > _ROUNDING * abs(column.mean)
+
+
+def _moments_of_pair(con: "DuckDBPyConnection", relation: str, one: Numbers, other: Numbers) -> Moments:
+    """Return the moments of two columns whose common rows vary little around other means than those of the columns."""
+    count, mean_x, mean_y, xx, yy, xy = con.execute(
+        f"""
+        select count(*), avg(x), avg(y), var_pop(x), var_pop(y), covar_pop(x, y)
+        from (select {one.deviation} as x, {other.deviation} as y from {relation}) where x is not null and y is not null
+        """
+    ).fetchone() or (0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return Moments(count, mean_x + one.mean, mean_y + other.mean, xx * count, yy * count, xy * count)

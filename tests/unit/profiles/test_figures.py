@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from da.errors import DaError
@@ -377,6 +377,7 @@ FLOATS = (
 
 
 @given(rows=st.lists(st.tuples(FLOATS, FLOATS), min_size=2, max_size=40), gaps=st.booleans())
+@example(rows=[(None, 953735.5), (0.0, 1.0), (1.0, 0.0)], gaps=False)
 @settings(max_examples=examples(12))
 def test_correlations_of_an_exactly_profiled_table_use_all_its_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float | None, float | None]], gaps: bool
