@@ -6,7 +6,7 @@ into those of rows that are equal in it, too. Equality is that of DuckDB's own w
 left over are then copied 100 columns at a time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,13 +52,8 @@ def write(
             ) where "row number" > 0 and {'"nth equal" > "other rows"' if each else '"other rows" = 0'}
         """)
         con.execute('drop table "classes"')
-    queries = []
-    for start in range(0, len(columns), column_groups.GROUP):
-        listed = ", ".join(map(quote, columns[start : start + column_groups.GROUP]))
-        numbered = f'select {listed}, row_number() over () as "row number" from ({left.scan})'
-        queries.append(f'select {listed} from ({numbered}) join "kept" using ("row number") order by "row number"')
     try:
-        return column_groups.write(con, queries, into)
+        return column_groups.write(con, [*_queries(left, columns, "kept", "row number", "row number")], into)
     finally:
         con.execute('drop table if exists "kept"')
 
@@ -85,16 +80,22 @@ def write_joined(
             ) r using ("row class", "nth equal")
         """)
         con.execute('drop table "classes"')
-    queries = []
-    for row, side, names in (("left row", left, columns[0]), ("right row", right, columns[1])):
-        for start in range(0, len(names), column_groups.GROUP):
-            listed = ", ".join(map(quote, names[start : start + column_groups.GROUP]))
-            numbered = f"select {listed}, row_number() over () as {quote(row)} from ({side.scan})"
-            queries.append(f'select {listed} from ({numbered}) join "pairs" using ({quote(row)}) order by "left row"')
+    queries = [
+        *_queries(left, columns[0], "pairs", "left row", "left row"),
+        *_queries(right, columns[1], "pairs", "right row", "left row"),
+    ]
     try:
         return column_groups.write(con, queries, into)
     finally:
         con.execute('drop table if exists "pairs"')
+
+
+def _queries(side: Side, columns: Sequence[str], chosen: str, number: str, order: str) -> Iterator[str]:
+    """Yield a query for each group of columns, of the rows whose `number` is in the table `chosen`, which has the order."""
+    for start in range(0, len(columns), column_groups.GROUP):
+        listed = ", ".join(map(quote, columns[start : start + column_groups.GROUP]))
+        numbered = f"select {listed}, row_number() over () as {quote(number)} from ({side.scan})"
+        yield f"select {listed} from ({numbered}) join {quote(chosen)} using ({quote(number)}) order by {quote(order)}"
 
 
 def _classify(con: "DuckDBPyConnection", left: Side, right: Side) -> None:
