@@ -49,7 +49,7 @@ VALUES = """
 """
 HISTORY = {
     "everything": [ToyTable(f"{VALUES} where i < {rows}", str(rows)) for rows in (150, 200)],
-    "hollow": [ToyTable(f"{VALUES} where i < {rows}", str(rows)) for rows in (0, 3, 0)],
+    "hollow": [ToyTable(f"{VALUES} where i < {rows}", str(rows), allow_fewer=True) for rows in (0, 3, 0)],
     "growing": [
         ToyTable(
             f"select range as id, range * 0.5::decimal(5, 1) as cents {added} from range({rows})",
