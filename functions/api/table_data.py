@@ -21,15 +21,10 @@ from analyst.visible_tables import require
 _NONE = "The table does not exist."
 
 
-class SchemaRequest(Input):
-    """The id of a table."""
-
-    id: TableId
-
-
-class SampleRequest(SchemaRequest):
+class SampleRequest(Input):
     """The id of a table, and the number of rows."""
 
+    id: TableId
     rows: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
@@ -60,13 +55,13 @@ class TableSchema(Output):
     audit="table.schema",
     audit_success=False,
 )
-def table_schema(request: SchemaRequest, ctx: Context) -> TableSchema:
+def table_schema(id: TableId, ctx: Context) -> TableSchema:
     """Return the columns of a table, how fresh it is, and who registered it."""
     from analyst.state.registry import find_table
 
-    ctx.audited(f"table:{request.id}")
+    ctx.audited(f"table:{id}")
     snapshot, access, texts = ctx.snapshots.current(), ctx.access.current(), ctx.texts.current()
-    table = require(snapshot, access, ctx.caller, request.id)
+    table = require(snapshot, access, ctx.caller, id)
     with ctx.state.read() as db:
         registered = find_table(db, table.id)
     owner = access.users.get((registered and registered.registered_by) or "")

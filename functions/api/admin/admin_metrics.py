@@ -25,12 +25,6 @@ class NewMetric(Input):
     definition: Annotated[dict[str, Any], Field(max_length=200)]
 
 
-class MetricName(Input):
-    """The name of a metric of the registry."""
-
-    name: Name
-
-
 class ImportRequest(Input):
     """A document with metrics. `dry_run` only checks it."""
 
@@ -69,13 +63,13 @@ def define_metric(new: NewMetric, ctx: Context) -> MetricDetail:
     answers={404: "The metric is not in the registry."},
     audit="metric.remove",
 )
-def remove_metric(request: MetricName, ctx: Context) -> None:
+def remove_metric(name: Name, ctx: Context) -> None:
     """Remove a metric from the registry. A metric of the same name that a file defines takes effect again."""
-    ctx.audited(f"metric:{request.name}")
-    known = checked_metrics.read(ctx.store).metrics.get(request.name)
+    ctx.audited(f"metric:{name}")
+    known = checked_metrics.read(ctx.store).metrics.get(name)
     if known is not None and known.defined.origin != "registry":
-        raise NotFoundError(f"the metric {request.name!r} is defined in '{known.defined.origin}'; remove it there")
-    _registry(ctx).remove(request.name)
+        raise NotFoundError(f"the metric {name!r} is defined in '{known.defined.origin}'; remove it there")
+    _registry(ctx).remove(name)
     _checked(ctx)
 
 
