@@ -20,6 +20,7 @@ from analyst.contract.views import is_view_of, remote_table, write_remote_view, 
 from analyst.errors import AnalystError, ContractError
 from analyst.names import is_name, quote
 from analyst.rebuild.foreign_files import adopt, has_foreign_names, require_distinct, verify
+from analyst.rebuild.view_names import TAKEN_SCHEMAS
 from analyst.store import Store
 from analyst.types import checked_type
 
@@ -43,7 +44,6 @@ _ADDRESSES: Mapping[str, re.Pattern[str]] = {
 }
 """The addresses that an extension may use: only the vendor's own servers, which the token is for."""
 
-_SCHEMAS_OF_DUCKDB = frozenset({"main", "memory", "system", "temp", "information_schema", "pg_catalog"})
 _LONGEST_COLUMN = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -266,7 +266,7 @@ def check_columns(label: str, columns: Iterable[Column]) -> None:
 
 def _wrong(alias: str, extension: str, url: str, token_env: str) -> str | None:
     """Return why a row of `_remote_attach` may not reach readers of the snapshot; `None` if it may."""
-    if not is_name(alias) or alias in _SCHEMAS_OF_DUCKDB:
+    if not is_name(alias) or alias in TAKEN_SCHEMAS:
         return "this is not a valid name of a database"
     if extension not in _TOKENS:
         return f"the extension {extension!r:.100} is not supported (expected one of {', '.join(_TOKENS)})"
