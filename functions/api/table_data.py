@@ -11,10 +11,10 @@ from analyst.catalog import Column, QueryMode
 from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.context import Context
 from analyst.http import CLIENT_GONE, Spooled, function
-from analyst.names import TableId, quote
+from analyst.names import TableId
 from analyst.query.engine import Query, Reader
 from analyst.query_answer import QueryAnswer
-from analyst.rebuild.view_names import TAKEN_SCHEMAS
+from analyst.rebuild.view_names import sql_name
 from analyst.state.fields import Input, Output
 from analyst.visible_tables import require
 
@@ -106,9 +106,3 @@ def table_sample(request: SampleRequest, ctx: Context) -> Spooled[QueryAnswer]:
     ctx.audited(rows=result.rows, bytes=result.size)
     query_answer.complete(result, None)
     return Spooled(result.file)
-
-
-def sql_name(table_id: str, view: str) -> str:
-    """Return the name that a statement uses: the full one, unless its source's name is one of DuckDB's schemas."""
-    source, name = table_id.split(".")
-    return quote(view) if source in TAKEN_SCHEMAS else f"{quote(source)}.{quote(name)}"

@@ -7,6 +7,7 @@ the schema of its source. The second one never depends on other sources.
 from collections.abc import Iterable, Mapping
 
 from analyst.contract.model import SCHEMA
+from analyst.names import quote
 
 RESERVED = frozenset({*SCHEMA, "_tables", "_built"})
 """Names of the tables of the contract, and of our own in analytics.duckdb."""
@@ -16,6 +17,17 @@ TAKEN_SCHEMAS = frozenset({"main", "temp", "system", "memory", "information_sche
 
 In `main`, the tables of such a source would be mistaken for the short names of others.
 """
+
+
+def name_parts(table_id: str, view: str) -> tuple[str, ...]:
+    """Return a table's name in a statement: its source and name, or its view if DuckDB has a schema named like the source."""
+    source, name = table_id.split(".")
+    return (view,) if source in TAKEN_SCHEMAS else (source, name)
+
+
+def sql_name(table_id: str, view: str) -> str:
+    """Return a table's name in a statement, quoted: `"shop"."orders"`."""
+    return ".".join(map(quote, name_parts(table_id, view)))
 
 
 def assign(owners: Mapping[str, str], tables: Iterable[str]) -> dict[str, str]:

@@ -83,9 +83,7 @@ def _place(short: str) -> str:
     return USED + hashlib.sha256(f"desktop code {short}".encode()).hexdigest()
 
 
-def take_code(
-    code: str, verifier: str, *, keys: Keys, access: AccessReader, store: Store, now: datetime
-) -> Pair:
+def take_code(code: str, verifier: str, *, keys: Keys, access: AccessReader, store: Store, now: datetime) -> Pair:
     """Exchange a code for tokens, which uses it up.
 
     Raises:
