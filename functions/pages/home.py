@@ -43,6 +43,7 @@ def home(ctx: Context) -> View:
         problems = _seen(problems, tables)
     sources = Counter(table.source for table in tables.values())
     requests = ask(ctx, access_requests.list_own_requests).requests
+    memory = Memory(ctx.store, ctx.settings, access, ctx.caller, ctx.now, ctx.process.recent)
     data: dict[str, Any] = {
         "tables": len(tables),
         "columns": sum(map(standing.columns.__getitem__, tables)),
@@ -61,7 +62,7 @@ def home(ctx: Context) -> View:
         "requests": requests[:_SHOWN],
         "failed": [],
         "waiting": 0,
-        "memory": item_views.stats(_memory(ctx)),
+        "memory": item_views.stats(memory),
         "queries": saved_queries.history(ctx.store, ctx.user_id)[:_LAST],
     }
     if is_admin:
@@ -69,10 +70,6 @@ def home(ctx: Context) -> View:
         data["failed"] = [each for each in recent if each.status in {"failed", "partial", "lost"}][:_LAST]
         data["waiting"] = len(ask(ctx, access_requests.list_access_requests).requests)
     return View("home.html", "Home", data, extras=_first_steps(ctx, tables), current="/")
-
-
-def _memory(ctx: Context) -> Memory:
-    return Memory(ctx.store, ctx.settings, ctx.access.current(), ctx.caller, ctx.now, ctx.process.recent)
 
 
 def _seen(problems: tuple[Problem, ...], tables: Mapping[str, Table]) -> tuple[Problem, ...]:

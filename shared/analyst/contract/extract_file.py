@@ -339,7 +339,8 @@ class _Reading:
                     f"{self.what} lists the table {table!r} with an invalid time, rows or size_bytes"
                 )
                 extracted_at = None  # noqa: PLW2901
-            extract.meta[table] = Meta(table, shown(description), count, size, _utc(extracted_at), mode)
+            time = extracted_at and extracted_at.replace(tzinfo=UTC)
+            extract.meta[table] = Meta(table, shown(description), count, size, time, mode)
 
     def _read_files(self, extract: Extract) -> None:
         files: dict[str, list[FileRow]] = {}
@@ -468,7 +469,3 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     except (ValueError, RecursionError):
         return None
     return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else None
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time and time.replace(tzinfo=UTC)
