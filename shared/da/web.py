@@ -234,6 +234,7 @@ class Web:
         Raises:
             UnreachableError: the server can't be reached.
             BrokenError: the connection broke before the answer.
+            DaError: the URL is not one of http or https.
         """
         parts, began = urlsplit(url), time.monotonic()
         connection, response = self._send(method, parts, {"User-Agent": f"da/{__version__}", **(headers or {})}, body)
