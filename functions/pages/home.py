@@ -43,7 +43,6 @@ def home(ctx: Context) -> View:
         problems = _seen(problems, tables)
     sources = Counter(table.source for table in tables.values())
     requests = ask(ctx, access_requests.list_own_requests).requests
-    memory = Memory(ctx.store, ctx.settings, access, ctx.caller, ctx.now, ctx.process.recent)
     data: dict[str, Any] = {
         "tables": len(tables),
         "columns": sum(map(standing.columns.__getitem__, tables)),
@@ -62,7 +61,7 @@ def home(ctx: Context) -> View:
         "requests": requests[:_SHOWN],
         "failed": [],
         "waiting": 0,
-        "memory": item_views.stats(memory),
+        "memory": item_views.stats(Memory(ctx.store, ctx.settings, access, ctx.caller, ctx.now, ctx.process.recent)),
         "queries": saved_queries.history(ctx.store, ctx.user_id)[:_LAST],
     }
     if is_admin:
