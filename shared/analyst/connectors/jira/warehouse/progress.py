@@ -24,8 +24,8 @@ class Progress:
 
     Issues created from `created` on were never read; it is `None` once all were. All updates before `updated` were
     read. `failed` issues could not be fetched, and are retried. `gone` are the times, by our clock, at which issues
-    were removed because Jira no longer showed them, of at least the last day. `scope` is the query for all issues of the
-    source; it is `None` in cursors of older versions.
+    were removed without confirmation because Jira no longer showed them, of at least the last day. `scope` is the query
+    for all issues of the source; it is `None` in cursors of older versions.
     """
 
     updated: int
