@@ -241,7 +241,7 @@ class Mending:
                 f"Jira no longer finds {deleted} of {published:,} published issues; a check deletes at most {most}, "
                 "so none was deleted. If the account of JIRA_API_TOKEN can no longer see all projects, grant it the "
                 "permission to browse them; if the issues were deleted, run: da admin jira check "
-                f"--deletions {deleted}" + (f" --limit {deleted}" if deleted > self.limit else "")
+                f"--deletions {deleted}"
             )
             wanted = {issue_id: kind for issue_id, kind in wanted.items() if kind != "deleted"}
         mended.left = sum(found.totals[kind] for kind in _KINDS) - min(len(wanted), self.limit)
