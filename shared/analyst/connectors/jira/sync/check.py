@@ -87,6 +87,8 @@ class Comparison:
             found.totals["windows"] += 1
         for (number,) in self.look.rows("select number from ours where created is null and is_live order by number"):
             found.add("stale", number)
+        # the newest first: archived issues, which no search finds, are old, and would use up the limit of every check
+        found.ids["deleted"].reverse()
         return found
 
     def _take_ours(self) -> None:
@@ -232,8 +234,7 @@ class Mending:
         Raises:
             AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
-        # the newest first: those that Jira has but never finds are the oldest, and would use up the limit of every check
-        wanted = {issue_id: kind for kind in _KINDS for issue_id in reversed(found.ids[kind])}
+        wanted = {issue_id: kind for kind in _KINDS for issue_id in found.ids[kind]}
         published = max(found.totals["published"], found.totals["deleted"])
         most = min(self.limit, believable(published) if self.believed is None else self.believed)
         if (deleted := found.totals["deleted"]) > most and self._are_missing(found.ids["deleted"], most):
@@ -269,7 +270,7 @@ class Mending:
             AnalystError: nothing can be fetched.
         """
         missing = 0
-        asked = [*reversed(issue_ids)][: max(self.limit, most + 1)]
+        asked = issue_ids[: max(self.limit, most + 1)]
         for _, answer in self.jira.each(asked, lambda issue_id: self.jira.client.look(issue_id, ("updated",))):
             if isinstance(answer, MissingError):
                 missing += 1
