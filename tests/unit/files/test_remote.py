@@ -289,6 +289,8 @@ def test_public_addresses_are_distinguished_from_private_ones(address: str, publ
         "http://example.com/data/%2e%2e/secret.csv",
         "http://user:password@example.com/data/x.csv",
         "http:///data/x.csv",
+        "http://[::1/data/x.csv",
+        "http://\N{ACCOUNT OF}/data/x.csv",
     ],
 )
 def test_a_url_outside_the_roots_is_refused(url: str) -> None:

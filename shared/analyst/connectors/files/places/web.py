@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from analyst.addresses import parts_of
 from analyst.connectors.files.places.local import SourceFile, is_under, refused
 from analyst.errors import SourceError, UnavailableError
 from analyst.public_addresses import is_public
@@ -145,7 +146,7 @@ def web_place(url: str, roots: Sequence[str]) -> WebPlace:
     Raises:
         SourceError: it is outside of all roots, or not the address of a file.
     """
-    parts = urlsplit(url)
+    parts = parts_of(url)
     if ".." in unquote(parts.path).split("/") or "\\" in url or not any(is_under(url, root) for root in roots):
         raise refused(url, roots)
     if not parts.hostname or parts.username or parts.password:
