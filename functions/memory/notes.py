@@ -82,13 +82,19 @@ def hand_in_file(new: NewFile, ctx: Context) -> HandedIn:
     return made
 
 
-@function("GET", "/api/memory/notes", allow=Role.VIEWER)
+@function("GET", "/api/memory/notes", allow=Role.VIEWER, own_eyes=True)
 def list_notes(ctx: Context) -> NoteList:
     """List the caller's own notes."""
     return NoteList(notes=Notes(ctx.store, ctx.user_id).list())
 
 
-@function("GET", "/api/memory/notes/{id}", allow=Role.VIEWER, answers={404: "The caller has no such note."})
+@function(
+    "GET",
+    "/api/memory/notes/{id}",
+    allow=Role.VIEWER,
+    answers={404: "The caller has no such note."},
+    own_eyes=True,
+)
 def read_note(note: NoteId, ctx: Context) -> Text:
     """Return the text of one of the caller's own notes as stored, without secrets; a file is downloaded."""
     found, data = Notes(ctx.store, ctx.user_id).read(note.id)
