@@ -15,7 +15,7 @@ from analyst.errors import AnalystError, ContractError
 from analyst.names import quote, quote_text
 from analyst.query.ranges import Parts
 from analyst.query.result_hash import ResultHash, row_digest
-from analyst.query.statement import Json, StatementError, position, refused
+from analyst.query.statement import Json, StatementError, position, refused, without_settings
 from analyst.types import arrow_result, checked_type, named_result, portable_result, with_statistics
 from da.sql import valid_json
 
@@ -381,7 +381,7 @@ def _without_hints(message: str) -> str:
     kept = [
         line for line in message.split("\n") if not line.startswith(("Did you mean", "Please try installing", "LINE "))
     ]
-    return "\n".join(kept)
+    return "\n".join(line for each in kept if (line := without_settings(each).rstrip())) or message
 
 
 def _kind(kind: str, fields: Json) -> str:
