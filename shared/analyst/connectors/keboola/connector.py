@@ -411,6 +411,10 @@ class KeboolaConnector:
             for name, found in sorted(written.misfits.items())
             for kind in [next(one.type for one in reading.columns if one.name == name)]
         ]
+        if unknown_keys := [
+            note for name, note in zip(sorted(written.misfits), notes, strict=True) if name in reading.key
+        ]:
+            raise SourceError(f"the primary key is not known: {unknown_keys[0]}")
         description = reading.info.description
         if reading.options.is_incremental and not self._is_countable(reading):
             unknown = (
