@@ -7,7 +7,7 @@ rows; one thread preserves it anyway (`tests/unit/contract/test_parquet.py` veri
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ from analyst.types import checked_type, portable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+    from duckdb.sqltypes import DuckDBPyType
+
+    from da.types import Portable
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 ROW_GROUP_ROWS = 100_000
@@ -83,15 +86,17 @@ def write(
     return paths
 
 
-def portable_select(con: "DuckDBPyConnection", query: str) -> str:
-    """Wrap a query so that every column has a portable type.
+def portable_select(
+    con: "DuckDBPyConnection", query: str, written: "Callable[[str, DuckDBPyType], Portable]" = portable
+) -> str:
+    """Wrap a query so that every column has a portable type. `written` returns how a column of a type is written.
 
     Raises:
         SourceError: two columns have the same name without regard to case, or a type can't be written.
     """
     _check_names([str(row[0]) for row in con.execute(f"describe {query}").fetchall()])
     described = con.execute(f"select * from ({query}\n) limit 0").description
-    columns = ", ".join(f"{portable(name, kind).expression} as {quote(name)}" for name, kind, *_ in described)
+    columns = ", ".join(f"{written(name, kind).expression} as {quote(name)}" for name, kind, *_ in described)
     return f"select {columns} from ({query}\n)"
 
 
