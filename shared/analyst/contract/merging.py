@@ -303,6 +303,7 @@ def going_with(
     if lost and is_whole:
         with raised_as(SourceError):
             base = _not_read_again(con, base, new, _folder(into / "rest"), lost=lost, key=key)
+            base = _without_empty_columns(con, base, new, into / "rest typed")
             _check_certain(con, base, lost)
     check_types(con, base, new)
     return base

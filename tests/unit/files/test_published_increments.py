@@ -142,6 +142,23 @@ def test_published_values_do_not_change_their_meaning(
     assert published.rows() == rows
 
 
+@pytest.mark.parametrize("options", [BY_KEY, {**BY_KEY, "cursor_column": "id"}, {**BY_CURSOR, "cursor_column": "id"}])
+@pytest.mark.parametrize(
+    ("before", "after", "texts"),
+    [("[]", "7", ["[]", "7"]), ("[1]", '"x"', ["[1]", '"x"']), ('{"a": 1}', "[]", ['{"a":1}', "[]"])],
+)
+def test_nested_values_become_texts_of_json_if_all_of_their_rows_are_read_again(
+    published: Published, options: dict[str, Any], before: str, after: str, texts: list[str]
+) -> None:
+    published.options = options
+    lines = [f'{{"id": {number}, "v": {value}}}\n' for number, value in enumerate((before, after))]
+    published.write("t.jsonl", lines[0])
+    published.sync()
+    published.write("t.jsonl", "".join(lines))
+    published.sync()
+    assert published.ask("select v from t order by id") == [(text,) for text in texts]
+
+
 @pytest.mark.parametrize("options", [BY_KEY, {**BY_CURSOR, "cursor_column": "id"}])
 def test_times_get_a_zone_if_all_of_their_rows_are_read_again(published: Published, options: dict[str, Any]) -> None:
     published.options = options
