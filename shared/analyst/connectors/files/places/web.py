@@ -46,9 +46,10 @@ class WebPlace:
         copy = scratch / "copied"
         with self._answer("GET", file.path) as answer, copy.open("wb") as target:
             shutil.copyfileobj(answer, target, _CHUNK)
-            if answer.length:
+            # a response without a length ends with its connection, but the headers requested before may state it
+            if missing := answer.length or max(0, _length(file) - target.tell()):
                 raise UnavailableError(
-                    f"'{self.url}' can't be read now: the response ended {answer.length} bytes too early; try again"
+                    f"'{self.url}' can't be read now: the response ended {missing} bytes too early; try again"
                 )
         return copy
 
@@ -118,6 +119,12 @@ class WebPlace:
                 "file into a folder"
             )
         return addresses[0], port
+
+
+def _length(file: SourceFile) -> int:
+    """Return the length in the mark of a file; 0 without one."""
+    length = file.mark.rpartition(":")[2]
+    return int(length) if length.isdecimal() else 0
 
 
 class _PinnedConnection(http.client.HTTPConnection):
