@@ -59,7 +59,7 @@ def test_a_key_that_does_not_fit_its_type_is_reported_with_the_option_that_helps
     keboola.sync()
     project.insert(table, [("x7", "new")])
     error = keboola.sync(status=422)["orders"]["error"]
-    assert "1 values of the column 'id' are not BIGINT" in error
+    assert "the primary key is not known: 1 values of the column 'id' are not DECIMAL(38,0)" in error
     assert "such as 'x7'" in error
     assert "types = {id: VARCHAR}" in error
     assert len(content(keboola)) == 3
