@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from analyst.catalog import Column, Input, Problem, RemoteAttach, Table
 from analyst.contract import extract_file
-from analyst.contract.extract_file import BaseTables
+from analyst.contract.extract_file import RECENT, BaseTables
 from analyst.contract.model import SCHEMA, Extract, FileRow, Meta, TableState, extract_key, is_ours
 from analyst.contract.publishing import dropped_version
 from analyst.contract.views import is_view_of, remote_table, write_remote_view, write_view
+from analyst.duckdb_files import digest_of
 from analyst.errors import AnalystError, ContractError
 from analyst.names import is_name, quote
 from analyst.rebuild.foreign_files import adopt, has_foreign_names, require_distinct, verify
@@ -89,14 +90,21 @@ class Source:
     last: Mapping[str, Table]
 
     @classmethod
-    def read(cls, con: "DuckDBPyConnection", name: str, number: int, tables: BaseTables, **known: Any) -> Self:
-        """Read the attached extract of a source; its other fields are `known`.
+    def read(
+        cls, con: "DuckDBPyConnection", name: str, number: int, tables: BaseTables, data: bytes | None, **known: Any
+    ) -> Self:
+        """Read the attached extract of a source; its other fields are `known`, and its `data` if they are few bytes.
 
         Raises:
             ContractError: it can't be read.
         """
         attached = attached_as(number)
-        extract = extract_file.read(con, attached, source=name, tables=tables)
+        digest = b"" if data is None else digest_of(data)
+        extract = None if data is None else RECENT.get(name, digest)
+        if extract is None:
+            extract = extract_file.read(con, attached, source=name, tables=tables)
+            if data is not None:
+                RECENT.add(name, digest, len(data), extract)
         remote = extract_file.read_remote_attach(con, attached, source=name, tables=tables)
         return cls(name=name, attached=attached, alias=f"-taken {number}", extract=extract, attach=remote, **known)
 
