@@ -159,7 +159,7 @@ def _cut(con: "DuckDBPyConnection", path: Path) -> list[Path]:
     con.execute("set preserve_insertion_order = true")
     halves = [path.with_name(f"{path.stem}-{number}.parquet") for number in range(2)]
     for half, (limit, offset) in zip(halves, ((rows // 2, 0), (rows - rows // 2, rows // 2)), strict=True):
-        scan = f"from read_parquet({quote_text(str(path))}) limit {limit} offset {offset}"
+        scan = f"from read_parquet({quote_text(str(path))}, hive_partitioning = false) limit {limit} offset {offset}"
         con.execute(f"copy ({scan}) to {quote_text(str(half))} ({_FORMAT}, row_group_size {ROW_GROUP_ROWS})")
     path.unlink()
     return [piece for half in halves for piece in _cut(con, half)]
@@ -181,7 +181,9 @@ def inspect(con: "DuckDBPyConnection", path: Path, columns: Sequence[Column] | N
     with raised_as(SourceError, f"{path.name} can't be read as parquet: ", hide=path):
         rows = _count(con, path)
         if columns is None:
-            described = con.execute(f"describe from read_parquet({quote_text(str(path))})").fetchall()
+            described = con.execute(
+                f"describe from read_parquet({quote_text(str(path))}, hive_partitioning = false)"
+            ).fetchall()
             columns = [Column(name=name, type=checked_type(kind)) for name, kind, *_ in described]
         stats = statistics(con, path, columns)
     return ParquetFile(path, rows, path.stat().st_size, sha256_of(path), tuple(columns), stats)

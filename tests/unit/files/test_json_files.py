@@ -268,3 +268,18 @@ def test_three_thousand_members_take_no_more_than_500_mb(tmp_path: Path, *, is_s
             "select count(*), sum(k2), sum(k2997), max(k2999.b[1]) from read_parquet(?)", [files]
         ).fetchall()
     assert found == [(ROWS, 7, 1.5, 1) if is_sparse else (ROWS, 7 * ROWS, 1.5 * ROWS, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "id,name\n1,x\n2,y\n"),
+        ("t.jsonl", '{"id": 1, "name": "x"}\n{"id": 2, "name": "y"}\n'),
+        ("t.json", '[{"id": 1, "name": "x"}, {"id": 2, "name": "y"}]'),
+    ],
+)
+def test_a_folder_that_is_named_like_a_partition_changes_no_value(tmp_path: Path, name: str, content: str) -> None:
+    folder = Folder(tmp_path / "id=7" / "region=eu", tmp_path / "work")
+    folder.write(name, content)
+    assert folder.types("t") == {"id": "BIGINT", "name": "VARCHAR"}
+    assert folder.rows("t") == [(1, "x"), (2, "y")]

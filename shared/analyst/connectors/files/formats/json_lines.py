@@ -535,5 +535,5 @@ def _source(files: Sequence[JsonFile]) -> str:
     compression = "uncompressed" if files[0].compression == "none" else files[0].compression
     return (
         f"[{', '.join(quote_text(str(file.path)) for file in files)}], format = '{layout}', "
-        f"compression = '{compression}', maximum_object_size = {MAX_RECORD_BYTES}"
+        f"compression = '{compression}', maximum_object_size = {MAX_RECORD_BYTES}, hive_partitioning = false"
     )
