@@ -24,7 +24,6 @@ TAKE_FOLDERS_FOR_COLUMNS = {
     "shared/analyst/contract/views.py",  # what people read in the bucket itself
     "shared/analyst/rebuild/snapshot_file.py",  # a macro
     "shared/da/mirror/views.py",  # added where a path has such a folder
-    "shared/da/profiles/files.py",  # files of the user's, as DuckDB shows them
 }
 """Modules with SQL in which DuckDB may read a column from the path of a file: for `id=7/`, it returns 7 for each id."""
 
