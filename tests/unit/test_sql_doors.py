@@ -223,7 +223,7 @@ LISTED: dict[str, set[str]] = {
         "', '.join((f'{quote(name)} {kind}' for name, kind in columns.items()))",
     },
     "shared/analyst/contract/parquet.py": {
-        *("group_rows",),
+        *("group_rows", "portable_columns(con, query)"),
         *("query", "limit", "str(ordered).lower()", "columns", "select", "scan", "offset", "threads"),
     },
     "shared/analyst/contract/parquet_nesting.py": {

@@ -89,10 +89,18 @@ def portable_select(con: "DuckDBPyConnection", query: str) -> str:
     Raises:
         SourceError: two columns have the same name without regard to case, or a type can't be written.
     """
+    return f"select {portable_columns(con, query)} from ({query}\n)"
+
+
+def portable_columns(con: "DuckDBPyConnection", query: str) -> str:
+    """Return the columns of a query, separated by commas, each with a portable type.
+
+    Raises:
+        SourceError: two columns have the same name without regard to case, or a type can't be written.
+    """
     _check_names([str(row[0]) for row in con.execute(f"describe {query}").fetchall()])
     described = con.execute(f"select * from ({query}\n) limit 0").description
-    columns = ", ".join(f"{portable(name, kind).expression} as {quote(name)}" for name, kind, *_ in described)
-    return f"select {columns} from ({query}\n)"
+    return ", ".join(f"{portable(name, kind).expression} as {quote(name)}" for name, kind, *_ in described)
 
 
 def _check_names(names: Iterable[str]) -> None:
