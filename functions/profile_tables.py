@@ -48,12 +48,6 @@ class ProposedRelations(Output):
     proposed: int
 
 
-class ProfileNow(Input):
-    """The id of a table."""
-
-    id: TableId
-
-
 @function(
     "POST",
     "/profile",
@@ -83,11 +77,11 @@ def profile_tables(request: ProfileTables, ctx: Context) -> ProfiledTables:
     answers={404: "The table does not exist.", 422: "The table is remote, or its files can't be read."},
     audit="tables.profile",
 )
-def profile_table(request: ProfileNow, ctx: Context) -> ProfileView:
+def profile_table(id: TableId, ctx: Context) -> ProfileView:
     """Profile a table now, and return its profile."""
-    ctx.audited(f"table:{request.id}")
+    ctx.audited(f"table:{id}")
     snapshot, access, known = ctx.snapshots.current(), ctx.access.current(), _registered(ctx)
-    table = require(snapshot, access, ctx.caller, request.id)
+    table = require(snapshot, access, ctx.caller, id)
     profiling = _profiling(ctx)
     made = profiling.profile(table, known.get(table.id, Registered()))
     profiling.propose(snapshot, known, [table.id])

@@ -30,8 +30,8 @@ PATCHES = (
     Patch("shared/analyst/catalog_search.py", "find(snapshot, access, caller, id_)", "snapshot.by_id.get(id_)"),
     Patch(
         "functions/api/table_data.py",
-        "table = require(snapshot, access, ctx.caller, request.id)",
-        "table = snapshot.by_id[request.id]",
+        "table = require(snapshot, access, ctx.caller, id)",
+        "table = snapshot.by_id[id]",
     ),
     Patch(
         "functions/api/lineage.py", "require(snapshot, access, ctx.caller, query.table)", "snapshot.by_id[query.table]"

@@ -39,6 +39,8 @@ _METADATA: Final = Options(allow=Allow.ANYBODY, foreign=True)
 _OF_HOST: Final = Options(
     allow=Allow.ANYBODY, foreign=True, answers={404: "The address of this server has another path."}
 )
+"""A client puts the path of an address between `/.well-known/…` and the root of the host (RFC 8414, section 3.1)."""
+
 Word = Annotated[str, StringConstraints(max_length=4000)]
 
 
@@ -84,22 +86,16 @@ def authorization_server(ctx: Context) -> Answer[Document]:
     return Answer(Document(_server(ctx).metadata()))
 
 
-class Place(Input):
-    """The path that a client has put between `/.well-known/…` and the root of the host (RFC 8414, section 3.1)."""
-
-    place: str
-
-
 @function("GET", "/.well-known/oauth-protected-resource/{place:path}", **_OF_HOST)
-def protected_resource_of_host(wanted: Place, ctx: Context) -> Answer[Document]:
+def protected_resource_of_host(place: str, ctx: Context) -> Answer[Document]:
     """Describe the protected resource to clients that ask at the root of the host, if the server's address has a path."""
-    return Answer(Document(_server(ctx).resource_metadata(f"/{wanted.place}")))
+    return Answer(Document(_server(ctx).resource_metadata(f"/{place}")))
 
 
 @function("GET", "/.well-known/oauth-authorization-server/{place:path}", **_OF_HOST)
-def authorization_server_of_host(wanted: Place, ctx: Context) -> Answer[Document]:
+def authorization_server_of_host(place: str, ctx: Context) -> Answer[Document]:
     """Describe the authorization server to clients that ask at the root of the host, if the server's address has a path."""
-    return Answer(Document(_server(ctx).metadata(f"/{wanted.place}")))
+    return Answer(Document(_server(ctx).metadata(f"/{place}")))
 
 
 @function("POST", "/oauth/register", **(_POST | {"answers": {201: Document, 400: Document, 429: "Too many attempts."}}))

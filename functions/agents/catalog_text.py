@@ -9,18 +9,11 @@ from analyst.caller_warehouse import warehouse_of
 from analyst.context import Context
 from analyst.http import Answer, Text, function
 from analyst.names import TableId
-from analyst.state.fields import Input
 from da.agents.markdown import catalog_markdown, table_markdown
 from da.agents.marks import Marks
 from da.agents.tools import column_json, table_json
 
 _MARKDOWN = "text/markdown; charset=utf-8"
-
-
-class TableText(Input):
-    """The id of a table."""
-
-    table: TableId
 
 
 class TableDocument(RootModel[Any]):
@@ -36,17 +29,16 @@ def llms_txt(ctx: Context) -> Text:
 
 
 @function("GET", "/catalog/{table}.md", allow=Role.VIEWER, answers={404: "The table does not exist."})
-def table_as_markdown(request: TableText, ctx: Context) -> Text:
+def table_as_markdown(table: TableId, ctx: Context) -> Text:
     """Return a table as Markdown: columns, freshness, notes, and what it is joined with."""
-    return Text(table_markdown(warehouse_of(ctx).table(request.table)), _MARKDOWN)
+    return Text(table_markdown(warehouse_of(ctx).table(table)), _MARKDOWN)
 
 
 @function("GET", "/catalog/{table}.json", allow=Role.VIEWER, answers={404: "The table does not exist."})
-def table_as_json(request: TableText, ctx: Context) -> Answer[TableDocument]:
+def table_as_json(table: TableId, ctx: Context) -> Answer[TableDocument]:
     """Return a table as JSON, as the tool `describe_table` describes it, with all columns."""
     warehouse, marks = warehouse_of(ctx), Marks()
-    table = warehouse.table(request.table)
-    edition = warehouse.edition()
-    columns = [column_json(column, marks) for column in table.columns]
-    made = {"snapshot": edition.snapshot, "as_of": edition.as_of, "table": table_json(table, marks), "columns": columns}
+    found, edition = warehouse.table(table), warehouse.edition()
+    columns = [column_json(column, marks) for column in found.columns]
+    made = {"snapshot": edition.snapshot, "as_of": edition.as_of, "table": table_json(found, marks), "columns": columns}
     return Answer(TableDocument({**made, "notes": [marks.note] if marks.note else []}))

@@ -31,12 +31,6 @@ class Urls(Output):
     missing: tuple[str, ...]
 
 
-class DownloadRequest(Input):
-    """The id of a table."""
-
-    table_id: TableId
-
-
 @function(
     "POST",
     "/api/data/urls",
@@ -66,10 +60,10 @@ def sign_urls(request: UrlsRequest, ctx: Context) -> Urls:
     answers={404: "The table does not exist.", 409: "The table has no file, or more than one."},
     audit="data.download",
 )
-def download(request: DownloadRequest, ctx: Context) -> Redirect:
+def download(table_id: TableId, ctx: Context) -> Redirect:
     """Redirect to the signed URL of a table that consists of one file."""
-    ctx.audited(f"table:{request.table_id}")
-    return Redirect(ctx.absolute(_distribution(ctx).download(request.table_id)))
+    ctx.audited(f"table:{table_id}")
+    return Redirect(ctx.absolute(_distribution(ctx).download(table_id)))
 
 
 def _distribution(ctx: Context) -> Distribution:

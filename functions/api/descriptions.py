@@ -18,12 +18,6 @@ from analyst.visible_tables import find, require
 _NONE = "The table does not exist."
 
 
-class DescriptionRequest(Input):
-    """The id of a table."""
-
-    id: TableId
-
-
 class NewDescription(Input):
     """The fields to change; others keep their values, null clears one. Columns that are not named stay as they are."""
 
@@ -49,9 +43,9 @@ class TableDescription(Output):
 
 
 @function("GET", "/api/tables/{id}/description", allow=Role.VIEWER, answers={404: _NONE})
-def get_description(request: DescriptionRequest, ctx: Context) -> TableDescription:
+def get_description(id: TableId, ctx: Context) -> TableDescription:
     """Return the description of a table, with the history of changes."""
-    return _view(ctx, request.id)
+    return _view(ctx, id)
 
 
 @function(

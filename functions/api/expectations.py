@@ -16,12 +16,6 @@ from analyst.visible_tables import require
 _NONE = "The table does not exist."
 
 
-class ExpectationsRequest(Input):
-    """The id of a table."""
-
-    id: TableId
-
-
 class NewExpectations(Input):
     """The expectations of a table; they replace all it has."""
 
@@ -39,9 +33,9 @@ class TableExpectations(Output):
 
 
 @function("GET", "/api/tables/{id}/expectations", allow=Role.VIEWER, answers={404: _NONE})
-def get_expectations(request: ExpectationsRequest, ctx: Context) -> TableExpectations:
+def get_expectations(id: TableId, ctx: Context) -> TableExpectations:
     """Return the expectations of a table, with the results of the last checks."""
-    return _view(ctx, request.id)
+    return _view(ctx, id)
 
 
 @function(

@@ -23,12 +23,6 @@ class GlossaryQuery(Input):
     q: Annotated[str, StringConstraints(max_length=200)] | None = None
 
 
-class TermRequest(Input):
-    """The name of a term, or a synonym of it."""
-
-    name: TermName
-
-
 class NewTerm(Input):
     """The fields to change; others keep their values. A term that does not exist is created."""
 
@@ -62,9 +56,9 @@ def list_terms(query: GlossaryQuery, ctx: Context) -> Glossary:
 
 
 @function("GET", "/api/glossary/{name}", allow=Role.VIEWER, answers={404: _NONE})
-def get_term(request: TermRequest, ctx: Context) -> Entry:
+def get_term(name: TermName, ctx: Context) -> Entry:
     """Return a term by its name or a synonym. Those who may edit it see the history of its changes."""
-    return _shown(ctx, glossary.require(ctx.store, request.name), _metrics(ctx))
+    return _shown(ctx, glossary.require(ctx.store, name), _metrics(ctx))
 
 
 @function(
@@ -95,11 +89,11 @@ def change_term(new: NewTerm, ctx: Context) -> Entry:
 
 
 @function("DELETE", "/api/admin/glossary/{name}", allow=Role.KM_ADMIN, answers={404: _NONE}, audit="glossary.remove")
-def remove_term(request: TermRequest, ctx: Context) -> Removed:
+def remove_term(name: TermName, ctx: Context) -> Removed:
     """Remove a term from the glossary."""
-    ctx.audited(f"term:{request.name}")
-    glossary.remove(ctx.store, request.name, by=ctx.caller.email, at=ctx.now)
-    return Removed(name=request.name)
+    ctx.audited(f"term:{name}")
+    glossary.remove(ctx.store, name, by=ctx.caller.email, at=ctx.now)
+    return Removed(name=name)
 
 
 def _metrics(ctx: Context) -> frozenset[str]:

@@ -4,24 +4,11 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, groups
-from analyst.state.fields import Id, Input, Output
+from analyst.state.fields import Id, Output
 from analyst.state.groups import Group, NewGroup
 
 _NONE = "The group does not exist."
 _NEITHER = "The group or user does not exist."
-
-
-class GroupRequest(Input):
-    """The id of a group."""
-
-    id: Id
-
-
-class MemberRequest(Input):
-    """The ids of a group and a user."""
-
-    id: Id
-    user_id: Id
 
 
 class GroupList(Output):
@@ -44,18 +31,18 @@ def create_group(new: NewGroup, ctx: Context) -> Group:
 
 
 @function("DELETE", "/api/admin/groups/{id}", allow=Role.ADMIN, answers={404: _NONE})
-def delete_group(request: GroupRequest, ctx: Context) -> None:
+def delete_group(id: Id, ctx: Context) -> None:
     """Delete a group and its grants."""
-    ctx.state.edit(lambda db: groups.delete_group(db, actor(ctx), request.id))
+    ctx.state.edit(lambda db: groups.delete_group(db, actor(ctx), id))
 
 
 @function("PUT", "/api/admin/groups/{id}/members/{user_id}", allow=Role.ADMIN, answers={404: _NEITHER})
-def add_member(request: MemberRequest, ctx: Context) -> None:
+def add_member(id: Id, user_id: Id, ctx: Context) -> None:
     """Add a user to a group."""
-    ctx.state.edit(lambda db: groups.add_member(db, actor(ctx), request.id, request.user_id))
+    ctx.state.edit(lambda db: groups.add_member(db, actor(ctx), id, user_id))
 
 
 @function("DELETE", "/api/admin/groups/{id}/members/{user_id}", allow=Role.ADMIN, answers={404: _NEITHER})
-def remove_member(request: MemberRequest, ctx: Context) -> None:
+def remove_member(id: Id, user_id: Id, ctx: Context) -> None:
     """Remove a user from a group."""
-    ctx.state.edit(lambda db: groups.remove_member(db, actor(ctx), request.id, request.user_id))
+    ctx.state.edit(lambda db: groups.remove_member(db, actor(ctx), id, user_id))

@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from analyst.access import Role
 from analyst.context import Context
+from analyst.health import SourceHealth, source_health
 from analyst.http import Allow, function
-from analyst.monitoring import SourceHealth, source_health
 from analyst.scripts.stored_scripts import Confined, StoredScripts
 
 _MOST_RUNS = 1_000

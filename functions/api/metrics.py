@@ -23,12 +23,6 @@ class MetricQuery(Input):
     q: Short | None = None
 
 
-class MetricRequest(Input):
-    """The name of a metric."""
-
-    name: Name
-
-
 class SqlRequest(Input):
     """A metric, the dimensions to group by (separated by commas), a condition in SQL, and a unit of time."""
 
@@ -74,9 +68,9 @@ def list_metrics(query: MetricQuery, ctx: Context) -> MetricList:
 
 
 @function("GET", "/api/metrics/{name}", allow=Role.VIEWER, answers={404: _NONE})
-def get_metric(request: MetricRequest, ctx: Context) -> MetricDetail:
+def get_metric(name: Name, ctx: Context) -> MetricDetail:
     """Return a metric in full: what it measures, how to use it, and, if it is broken, why."""
-    return detail(checked_metrics.require(_visible(ctx), request.name))
+    return detail(checked_metrics.require(_visible(ctx), name))
 
 
 @function(

@@ -4,14 +4,8 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, grants
-from analyst.state.fields import Id, Input, Output
+from analyst.state.fields import Id, Output
 from analyst.state.grants import NewPermission, Permission, PermissionQuery
-
-
-class PermissionRequest(Input):
-    """The id of a permission."""
-
-    id: Id
 
 
 class PermissionList(Output):
@@ -40,6 +34,6 @@ def create_permission(new: NewPermission, ctx: Context) -> Permission:
 
 
 @function("DELETE", "/api/admin/permissions/{id}", allow=Role.ADMIN, answers={404: "The permission does not exist."})
-def delete_permission(request: PermissionRequest, ctx: Context) -> None:
+def delete_permission(id: Id, ctx: Context) -> None:
     """Revoke a permission."""
-    ctx.state.edit(lambda db: grants.delete_permission(db, actor(ctx), request.id))
+    ctx.state.edit(lambda db: grants.delete_permission(db, actor(ctx), id))

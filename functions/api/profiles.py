@@ -7,14 +7,8 @@ from analyst.names import TableId
 from analyst.profiles import profile_view, relations, stored_profiles
 from analyst.profiles.profile_view import ProfileView
 from analyst.profiles.relations import Relation
-from analyst.state.fields import Input, Output
+from analyst.state.fields import Output
 from analyst.visible_tables import require
-
-
-class ProfileRequest(Input):
-    """The id of a table."""
-
-    id: TableId
 
 
 class Relations(Output):
@@ -32,11 +26,11 @@ class Relations(Output):
     audit="catalog.profile",
     audit_success=False,
 )
-def get_profile(request: ProfileRequest, ctx: Context) -> ProfileView:
+def get_profile(id: TableId, ctx: Context) -> ProfileView:
     """Return the statistics of a table's columns, with alerts and what has changed. Sensitive columns show no values."""
-    ctx.audited(f"table:{request.id}")
+    ctx.audited(f"table:{id}")
     snapshot, access, texts = ctx.snapshots.current(), ctx.access.current(), ctx.texts.current()
-    table = require(snapshot, access, ctx.caller, request.id)
+    table = require(snapshot, access, ctx.caller, id)
     found = stored_profiles.require_profile(ctx.store, table)
     return profile_view.view(ctx.store, found, snapshot, access, caller=ctx.caller, texts=texts)
 
@@ -49,11 +43,11 @@ def get_profile(request: ProfileRequest, ctx: Context) -> ProfileView:
     audit="catalog.relations",
     audit_success=False,
 )
-def get_relations(request: ProfileRequest, ctx: Context) -> Relations:
+def get_relations(id: TableId, ctx: Context) -> Relations:
     """Return the foreign keys of a table and those that refer to it: declared by people, or proposed from the data."""
-    ctx.audited(f"table:{request.id}")
+    ctx.audited(f"table:{id}")
     snapshot, access = ctx.snapshots.current(), ctx.access.current()
-    table = require(snapshot, access, ctx.caller, request.id)
+    table = require(snapshot, access, ctx.caller, id)
     known = relations.read(ctx.store)
     found = relations.of_table(table, snapshot, access, ctx.caller, texts=ctx.texts.current(), proposals=known)
     return Relations(table=table.id, relations=found)

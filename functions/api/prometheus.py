@@ -6,8 +6,8 @@ from typing import Final
 from analyst.context import Context
 from analyst.counters import MEDIA_TYPE, Family, Labels
 from analyst.errors import NotFoundError
+from analyst.health import Gauges
 from analyst.http import Allow, Text, function
-from analyst.monitoring import Gauges
 
 _BUILD: Final = Family("analyst_build_info", "gauge", "The version of this server.", ("version",))
 

@@ -11,25 +11,20 @@ from analyst.catalog import Column, QueryMode
 from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.context import Context
 from analyst.http import CLIENT_GONE, Spooled, function
-from analyst.names import TableId, quote
+from analyst.names import TableId
 from analyst.query.engine import Query, Reader
 from analyst.query_answer import QueryAnswer
-from analyst.rebuild.view_names import TAKEN_SCHEMAS
+from analyst.rebuild.view_names import sql_name
 from analyst.state.fields import Input, Output
 from analyst.visible_tables import require
 
 _NONE = "The table does not exist."
 
 
-class SchemaRequest(Input):
-    """The id of a table."""
-
-    id: TableId
-
-
-class SampleRequest(SchemaRequest):
+class SampleRequest(Input):
     """The id of a table, and the number of rows."""
 
+    id: TableId
     rows: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
@@ -60,13 +55,13 @@ class TableSchema(Output):
     audit="table.schema",
     audit_success=False,
 )
-def table_schema(request: SchemaRequest, ctx: Context) -> TableSchema:
+def table_schema(id: TableId, ctx: Context) -> TableSchema:
     """Return the columns of a table, how fresh it is, and who registered it."""
     from analyst.state.registry import find_table
 
-    ctx.audited(f"table:{request.id}")
+    ctx.audited(f"table:{id}")
     snapshot, access, texts = ctx.snapshots.current(), ctx.access.current(), ctx.texts.current()
-    table = require(snapshot, access, ctx.caller, request.id)
+    table = require(snapshot, access, ctx.caller, id)
     with ctx.state.read() as db:
         registered = find_table(db, table.id)
     owner = access.users.get((registered and registered.registered_by) or "")
@@ -111,9 +106,3 @@ def table_sample(request: SampleRequest, ctx: Context) -> Spooled[QueryAnswer]:
     ctx.audited(rows=result.rows, bytes=result.size)
     query_answer.complete(result, None)
     return Spooled(result.file)
-
-
-def sql_name(table_id: str, view: str) -> str:
-    """Return the name that a statement uses: the full one, unless its source's name is one of DuckDB's schemas."""
-    source, name = table_id.split(".")
-    return quote(view) if source in TAKEN_SCHEMAS else f"{quote(source)}.{quote(name)}"

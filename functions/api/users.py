@@ -19,12 +19,6 @@ class UserQuery(Input):
     email: Email | None = None
 
 
-class UserRequest(Input):
-    """The id of a user."""
-
-    id: Id
-
-
 class UserList(Output):
     """Users by e-mail."""
 
@@ -51,10 +45,10 @@ def update_user(change: UserChange, ctx: Context) -> User:
 
 
 @function("DELETE", "/api/users/{id}", allow=Role.ADMIN, answers={404: _NONE, 409: _LAST})
-def delete_user(request: UserRequest, ctx: Context) -> None:
+def delete_user(id: Id, ctx: Context) -> None:
     """Delete a user with their grants, group memberships, tokens, requests and query history."""
-    ctx.state.edit(lambda db: users.delete_user(db, actor(ctx), request.id))
-    saved_queries.forget(ctx.store, request.id)
+    ctx.state.edit(lambda db: users.delete_user(db, actor(ctx), id))
+    saved_queries.forget(ctx.store, id)
 
 
 @function(
@@ -77,10 +71,10 @@ def sign_out(request: SignOut, ctx: Context) -> None:
 
 
 @function("DELETE", "/api/users/{id}/identities", allow=Role.ADMIN, answers={404: _NONE})
-def release_identities(request: UserRequest, ctx: Context) -> None:
+def release_identities(id: Id, ctx: Context) -> None:
     """Unlink a user from their OpenID accounts and end their sessions.
 
     The next person who signs in with the e-mail address becomes the user. Use it when an address passes to another
     person.
     """
-    ctx.state.edit(lambda db: users.release_identities(db, actor(ctx), request.id))
+    ctx.state.edit(lambda db: users.release_identities(db, actor(ctx), id))

@@ -85,9 +85,7 @@ def desktop_token(request: CodeRequest, ctx: Context) -> Tokens:
     """Exchange a code for tokens. A code works once."""
     require(PROVIDER, ctx.settings)
     ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
-    pair, _caller = take_code(
-        request.code, request.verifier, keys=ctx.keys, access=ctx.access, store=ctx.store, now=ctx.now
-    )
+    pair = take_code(request.code, request.verifier, keys=ctx.keys, access=ctx.access, store=ctx.store, now=ctx.now)
     return _tokens(pair)
 
 

@@ -21,12 +21,6 @@ class TokenList(Output):
     tokens: tuple[Token, ...]
 
 
-class TokenRequest(Input):
-    """The id of a token."""
-
-    id: Id
-
-
 @function("GET", "/auth/tokens", allow=Role.VIEWER, answers={404: "The user does not exist."})
 def list_tokens(query: TokenQuery, ctx: Context) -> TokenList:
     """List access tokens with their expiry, last use and revocation. The tokens themselves are never returned."""
@@ -52,6 +46,6 @@ def create_token(new: NewToken, ctx: Context) -> CreatedToken:
 
 
 @function("DELETE", "/auth/tokens/{id}", allow=Role.VIEWER, any_scope=True, answers={404: "The token does not exist."})
-def revoke_token(request: TokenRequest, ctx: Context) -> None:
+def revoke_token(id: Id, ctx: Context) -> None:
     """Revoke an access token immediately. A token can always revoke itself; other tokens require the scope `admin`."""
-    ctx.state.edit(lambda db: tokens.revoke_token(db, actor(ctx), ctx.caller, request.id))
+    ctx.state.edit(lambda db: tokens.revoke_token(db, actor(ctx), ctx.caller, id))

@@ -17,7 +17,6 @@ from analyst.iceberg.credentials import LEAST, SCOPE
 from analyst.iceberg.metadata import location_of
 from analyst.profiles.profile_view import hidden_columns
 from analyst.sharing.shares import table_id
-from analyst.state.fields import Input
 
 BASE: Final = "/iceberg/v1"
 _NAMESPACE: Final = BASE + "/namespaces/{namespace}"
@@ -27,18 +26,6 @@ _NONE: Final = {400: "The request is not valid.", 404: "It does not exist.", 429
 _LOADED: Final = {**_NONE, 406: "The table can't be read as an Iceberg table."}
 _OPTIONS: Final = Options(allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_NONE)
 _LOADS: Final = Options(allow=LEAST, scope=SCOPE, foreign=True, errors=_ERRORS, answers=_LOADED, own_eyes=True)
-
-
-class NamespacePlace(Input):
-    """The name of a namespace, which is that of a source."""
-
-    namespace: str
-
-
-class TablePlace(NamespacePlace):
-    """The names of a namespace and a table."""
-
-    table: str
 
 
 @function("GET", BASE + "/config", **_OPTIONS)
@@ -59,57 +46,56 @@ def list_namespaces(ctx: Context) -> Text:
 
 
 @function("GET", _NAMESPACE, **_OPTIONS)
-def load_namespace(place: NamespacePlace, ctx: Context) -> Text:
-    """Return a namespace."""
-    _catalog(ctx).namespace(place.namespace)
-    return _json({"namespace": [place.namespace], "properties": {}})
+def load_namespace(namespace: str, ctx: Context) -> Text:
+    """Return a namespace, whose name is that of a source."""
+    _catalog(ctx).namespace(namespace)
+    return _json({"namespace": [namespace], "properties": {}})
 
 
 @function("GET", _NAMESPACE + "/tables", **_OPTIONS)
-def list_iceberg_tables(place: NamespacePlace, ctx: Context) -> Text:
+def list_iceberg_tables(namespace: str, ctx: Context) -> Text:
     """List the tables of a namespace."""
-    tables = _catalog(ctx).namespace(place.namespace)
+    tables = _catalog(ctx).namespace(namespace)
     names, token = page([table.name for table in tables], ctx.request.args.to_dict(), ctx.request.path, ctx.now)
-    listed = [{"namespace": [place.namespace], "name": name} for name in names]
+    listed = [{"namespace": [namespace], "name": name} for name in names]
     return _json({"identifiers": listed, "next-page-token": token})
 
 
 @function("GET", _TABLE, **(_LOADS | {"audit": "iceberg.load"}))
-def load_table(place: TablePlace, ctx: Context) -> Text:
+def load_table(namespace: str, table: str, ctx: Context) -> Text:
     """Return the metadata of a table with credentials for its files, which no other server accepts."""
     catalog = _catalog(ctx)
-    table = catalog.table(place.namespace, place.table)
-    ctx.audited(f"table:{table.id}", version=table.version)
+    found = catalog.table(namespace, table)
+    ctx.audited(f"table:{found.id}", version=found.version)
     if ctx.request.method == "HEAD":
         return Text("")
     is_whole = whole_history(ctx.request.args.get("snapshots", "all"))
     texts = ctx.texts.current()
     metadata, location = catalog.metadata(
-        table,
-        comment=texts.description(table, catalog.access),
-        columns=table.model_copy(update={"columns": texts.columns(table)}),
-        hidden=hidden_columns(ctx.store, table, texts),
+        found,
+        comment=texts.description(found, catalog.access),
+        columns=found.model_copy(update={"columns": texts.columns(found)}),
+        hidden=hidden_columns(ctx.store, found, texts),
         whole_history=is_whole,
     )
-    config = _config(table, ctx)
+    config = _config(found, ctx)
     credentials = [{"prefix": metadata["location"], "config": config}]
     answer = {"metadata-location": location, "metadata": metadata, "config": config, "storage-credentials": credentials}
     return _json(answer)
 
 
 @function("GET", _TABLE + "/credentials", **(_LOADS | {"audit": "iceberg.credentials"}))
-def load_credentials(place: TablePlace, ctx: Context) -> Text:
+def load_credentials(namespace: str, table: str, ctx: Context) -> Text:
     """Return new credentials for the files of a table."""
-    table = _catalog(ctx).table(place.namespace, place.table)
-    ctx.audited(f"table:{table.id}")
-    config = _config(table, ctx)
-    return _json({"storage-credentials": [{"prefix": location_of(table_id(table)), "config": config}]})
+    found = _catalog(ctx).table(namespace, table)
+    ctx.audited(f"table:{found.id}")
+    return _json({"storage-credentials": [{"prefix": location_of(table_id(found)), "config": _config(found, ctx)}]})
 
 
 @function("POST", _TABLE + "/metrics", **(_OPTIONS | {"binary": True, "reads": True}))
-def report_metrics(place: TablePlace, ctx: Context) -> None:
+def report_metrics(namespace: str, table: str, ctx: Context) -> None:
     """Accept the scan metrics of a client. They are not stored."""
-    _catalog(ctx).table(place.namespace, place.table)
+    _catalog(ctx).table(namespace, table)
 
 
 @function(

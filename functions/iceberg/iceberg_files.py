@@ -15,7 +15,6 @@ from analyst.http import Allow, ErrorShape, FileAnswer, Streamed, function
 from analyst.iceberg.file_endpoint import FileEndpoint
 from analyst.iceberg.metadata import BUCKET
 from analyst.iceberg.signatures import Sent
-from analyst.state.fields import Input
 
 _CODES: Final = {
     400: "InvalidRequest",
@@ -41,17 +40,11 @@ def _xml(document: Mapping[str, Any], request_id: str) -> str:
 _ERRORS: Final = ErrorShape(f"/{BUCKET}", _xml, "application/xml")
 
 
-class StoredFile(Input):
-    """What follows the bucket in an address."""
-
-    path: str
-
-
 @function(
     "GET", f"/{BUCKET}/{{path:path}}", allow=Allow.ANYBODY, foreign=True, errors=_ERRORS,
     answers={403: "The request is not signed, or the file is not one that the caller may read.", 404: "No such file."},
 )  # fmt: skip
-def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
+def iceberg_file(path: str, ctx: Context) -> FileAnswer | Streamed:
     """Return a file of an Iceberg table, or a range of it, to a reader of S3.
 
     The signature (AWS Signature Version 4) is the only credential. It is made with the credentials of a loaded
@@ -77,7 +70,7 @@ def iceberg_file(file: StoredFile, ctx: Context) -> FileAnswer | Streamed:
     )
     query = request.query_string.decode("ascii", "replace")
     headers = {name.lower(): value for name, value in request.headers.items()}
-    opened = endpoint.open(file.path, Sent(request.method, request.path, query, headers))
+    opened = endpoint.open(path, Sent(request.method, request.path, query, headers))
     content = opened.content(ctx.store, iceberg.streams)
     if isinstance(content, Path):
         return FileAnswer(content, opened.name)

@@ -21,9 +21,9 @@ _SEVERITY: Final[dict[Level, int]] = {"INFO": logging.INFO, "WARNING": logging.W
 class CheckOrder(Input):
     """Which issues to compare with Jira: those created in the last `max_age_days`; by default all.
 
-    At most `limit` differing issues are repaired. Without `repair` none are, and differences are those of Jira's index.
-    If more issues than `deletions` are missing in Jira, none of them is removed and the check fails; by default that is
-    a fifth of the issues, up to 10, or 1 % of many.
+    At most `limit` differing issues are repaired, or as many as `deletions` if that is more. Without `repair` none are,
+    and differences are those of Jira's index. If more issues than `deletions` are missing in Jira, none of them is
+    removed and the check fails; by default that is a fifth of the issues, up to 10, or 1 % of many.
     """
 
     max_age_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
@@ -58,7 +58,8 @@ def check_jira(request: CheckRequest, ctx: Context) -> Answer[CheckAnswer]:
     """Compare issues with Jira by id, read missing and stale ones, and store a report."""
     job = begin(ctx, "check", request)
     source, job.believed = job.opened.source, request.deletions
-    check = Check(job, request.max_age_days, request.limit if request.repair else None)
+    limit = max(request.limit, request.deletions or 0)
+    check = Check(job, request.max_age_days, limit if request.repair else None)
     job.ask(check.run)
     report = check.report()
     key = Reports(ctx.store, source).keep(report) if job.opened.jira else None

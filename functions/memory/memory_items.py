@@ -40,17 +40,11 @@ def list_rules(ctx: Context) -> ItemList:
     return item_views.rules_list(memory_of(ctx))
 
 
-class OneItem(Input):
-    """The id of an item."""
-
-    id: ItemId
-
-
 @function("GET", "/api/memory/items/{id}", allow=Role.VIEWER, answers={404: _NONE})
-def get_item(one: OneItem, ctx: Context) -> ItemView:
+def get_item(id: ItemId, ctx: Context) -> ItemView:
     """Return an item that the caller may see."""
     memory = memory_of(ctx)
-    return item_views.item_view(memory, memory.item(one.id))
+    return item_views.item_view(memory, memory.item(id))
 
 
 @function(

@@ -12,6 +12,8 @@ from analyst.memory.notes import LARGEST_FILE, LONGEST, TEXT, HandedIn, Note, No
 from analyst.state.fields import Input, Output
 from analyst.store.signing import attachment
 
+NoteId = Annotated[str, Field(max_length=100)]
+
 _TOO_MUCH = "The note is empty, or the caller has too many notes."
 
 
@@ -21,18 +23,6 @@ class NewNote(Input):
     name: NoteName
     text: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST)]
     private: bool = False
-
-
-class NewFile(Input):
-    """The name of a file; a note with the same name is replaced."""
-
-    name: NoteName
-
-
-class NoteId(Input):
-    """The id of a note."""
-
-    id: Annotated[str, Field(max_length=100)]
 
 
 class NoteList(Output):
@@ -72,26 +62,33 @@ def hand_in_note(new: NewNote, ctx: Context) -> HandedIn:
     audit="memory.hand_in",
     binary=True,
 )
-def hand_in_file(new: NewFile, ctx: Context) -> HandedIn:
+def hand_in_file(name: NoteName, ctx: Context) -> HandedIn:
     """Hand in a file, such as a picture, for the caller alone.
 
-    A text file becomes a note without secrets; it is private only if it replaces a private one.
+    It replaces a note with the same name. A text file becomes a note without secrets; it is private only if it replaces
+    a private one.
     """
-    made = Notes(ctx.store, ctx.user_id).add_file(new.name, b"".join(blocks(ctx.request)), ctx.now)
+    made = Notes(ctx.store, ctx.user_id).add_file(name, b"".join(blocks(ctx.request)), ctx.now)
     ctx.audited(f"note:{made.id}", bytes=made.size_bytes, kind=made.media_type, is_unchanged=made.unchanged)
     return made
 
 
-@function("GET", "/api/memory/notes", allow=Role.VIEWER)
+@function("GET", "/api/memory/notes", allow=Role.VIEWER, own_eyes=True)
 def list_notes(ctx: Context) -> NoteList:
     """List the caller's own notes."""
     return NoteList(notes=Notes(ctx.store, ctx.user_id).list())
 
 
-@function("GET", "/api/memory/notes/{id}", allow=Role.VIEWER, answers={404: "The caller has no such note."})
-def read_note(note: NoteId, ctx: Context) -> Text:
+@function(
+    "GET",
+    "/api/memory/notes/{id}",
+    allow=Role.VIEWER,
+    answers={404: "The caller has no such note."},
+    own_eyes=True,
+)
+def read_note(id: NoteId, ctx: Context) -> Text:
     """Return the text of one of the caller's own notes as stored, without secrets; a file is downloaded."""
-    found, data = Notes(ctx.store, ctx.user_id).read(note.id)
+    found, data = Notes(ctx.store, ctx.user_id).read(id)
     if found.media_type == TEXT:
         return Text(data)
     return Text(data, BINARY, {"Content-Disposition": attachment(found.name.rpartition("/")[2])})
@@ -104,7 +101,7 @@ def read_note(note: NoteId, ctx: Context) -> Text:
     answers={404: "The caller has no such note."},
     audit="memory.take_back",
 )
-def remove_note(note: NoteId, ctx: Context) -> None:
+def remove_note(id: NoteId, ctx: Context) -> None:
     """Remove one of the caller's own notes, and its text."""
-    ctx.audited(f"note:{note.id}")
-    Notes(ctx.store, ctx.user_id).remove(note.id)
+    ctx.audited(f"note:{id}")
+    Notes(ctx.store, ctx.user_id).remove(id)

@@ -69,23 +69,17 @@ def mark_notifications_read(request: MarkRead, ctx: Context) -> Unread:
     return Unread(unread=Inbox.page(outbox, ctx.caller, ctx.access.current()).unread)
 
 
-class PictureOf(Input):
-    """The id of a notification."""
-
-    id: Id
-
-
 @function(
     "GET",
     "/api/notifications/{id}/picture",
     allow=Role.VIEWER,
     answers={404: "The caller has no such notification, or it has no picture."},
 )
-def notification_picture(request: PictureOf, ctx: Context) -> Picture:
+def notification_picture(id: Id, ctx: Context) -> Picture:
     """Return the picture of one of the caller's notifications, a PNG."""
-    data = Outbox(ctx.store).picture(ctx.user_id, request.id)
+    data = Outbox(ctx.store).picture(ctx.user_id, id)
     if data is None:
-        raise NotFoundError(f"you have no notification {request.id!r} with a picture")
+        raise NotFoundError(f"you have no notification {id!r} with a picture")
     return Picture(data)
 
 

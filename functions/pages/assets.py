@@ -6,21 +6,14 @@ from analyst.context import Context
 from analyst.errors import NotFoundError
 from analyst.http import Allow, Encoded, function
 from analyst.pages import script
-from analyst.state.fields import Input
-
-
-class AssetRequest(Input):
-    """The name of a file."""
-
-    name: str
 
 
 @function("GET", "/static/{name}", allow=Allow.ANYBODY, answers={404: "There is no file with this name."}, hidden=True)
-def static_file(request: AssetRequest, _ctx: Context) -> Encoded[BaseModel]:
+def static_file(name: str, _ctx: Context) -> Encoded[BaseModel]:
     """Return the script of the pages. Its name has its hash, so browsers keep it."""
     ours = script()
-    if request.name != ours.path.rpartition("/")[2]:
-        raise NotFoundError(f"there is no file {request.name[:100]!r}; reload the page that refers to it")
+    if name != ours.path.rpartition("/")[2]:
+        raise NotFoundError(f"there is no file {name[:100]!r}; reload the page that refers to it")
     body = ours.text.encode()
     kept = "public, max-age=31536000, immutable"
     return Encoded(body, ours.path, "text/javascript; charset=utf-8", ours.gzipped, cache_control=kept)

@@ -5,13 +5,6 @@ from analyst.context import Context
 from analyst.errors import NotFoundError
 from analyst.http import Allow, FileAnswer, Page, function
 from analyst.http.pages import page
-from analyst.state.fields import Input
-
-
-class WheelRequest(Input):
-    """The file name of a wheel."""
-
-    filename: str
 
 
 @function("GET", "/cli", allow=Allow.ANYBODY)
@@ -30,9 +23,9 @@ def describe_wheel(ctx: Context) -> Cli:
 
 
 @function("GET", "/cli/{filename}", allow=Allow.ANYBODY, answers={404: "There is no wheel with this name."})
-def cli_wheel(request: WheelRequest, _ctx: Context) -> FileAnswer:
+def cli_wheel(filename: str, _ctx: Context) -> FileAnswer:
     """Download the wheel of `da`."""
     wheel = find_wheel()
-    if request.filename != wheel.path.name:
-        raise NotFoundError(f"there is no wheel {request.filename[:200]!r}; the current one is {wheel.path.name!r}")
+    if filename != wheel.path.name:
+        raise NotFoundError(f"there is no wheel {filename[:200]!r}; the current one is {wheel.path.name!r}")
     return FileAnswer(wheel.path, wheel.path.name)

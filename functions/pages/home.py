@@ -61,7 +61,7 @@ def home(ctx: Context) -> View:
         "requests": requests[:_SHOWN],
         "failed": [],
         "waiting": 0,
-        "memory": item_views.stats(_memory(ctx)),
+        "memory": item_views.stats(Memory(ctx.store, ctx.settings, access, ctx.caller, ctx.now, ctx.process.recent)),
         "queries": saved_queries.history(ctx.store, ctx.user_id)[:_LAST],
     }
     if is_admin:
@@ -69,10 +69,6 @@ def home(ctx: Context) -> View:
         data["failed"] = [each for each in recent if each.status in {"failed", "partial", "lost"}][:_LAST]
         data["waiting"] = len(ask(ctx, access_requests.list_access_requests).requests)
     return View("home.html", "Home", data, extras=_first_steps(ctx, tables), current="/")
-
-
-def _memory(ctx: Context) -> Memory:
-    return Memory(ctx.store, ctx.settings, ctx.access.current(), ctx.caller, ctx.now, ctx.process.recent)
 
 
 def _seen(problems: tuple[Problem, ...], tables: Mapping[str, Table]) -> tuple[Problem, ...]:

@@ -153,7 +153,7 @@ def _editor(
     data = {
         "sql": sql,
         "parameters": {name: texts.get(name, "") for name in parameters.names_in(sql)},
-        "history": _history(ctx),
+        "history": saved_queries.history(ctx.store, ctx.user_id),
         "shared": shared,
         "problem": problem
         and {"detail": str(problem), **{key: problem.details.get(key) for key in ("line", "column", "kind")}},
@@ -169,10 +169,6 @@ def _editor(
         "timeout": ctx.settings.query_timeout,
     }
     return View("query.html", "Query", data, extras, "/query", status=problem.status if problem else 200)
-
-
-def _history(ctx: Context) -> tuple[saved_queries.PastQuery, ...]:
-    return saved_queries.history(ctx.store, ctx.user_id)
 
 
 def _remember(ctx: Context, form: SqlForm, **details: Any) -> str | None:

@@ -49,15 +49,10 @@ class NewRun(Input):
     source: Annotated[str, StringConstraints(min_length=1, max_length=stored_scripts.LONGEST)]
 
 
-class OneScript(Input):
-    """The id of a script, or the name of one of the caller's own."""
+class RunsQuery(Input):
+    """A script, and the number of its last runs."""
 
     id: ScriptId
-
-
-class RunsQuery(OneScript):
-    """The last runs of a script."""
-
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
 
@@ -141,9 +136,9 @@ def push_script(new: NewScript, ctx: Context) -> Pushed:
 
 
 @function("GET", "/api/scripts/{id}", allow=Role.VIEWER, answers={404: _NONE})
-def get_script(one: OneScript, ctx: Context) -> ScriptSource:
+def get_script(id: ScriptId, ctx: Context) -> ScriptSource:
     """Return a script with its source."""
-    found = StoredScripts(ctx.store).shown(one.id, ctx.caller)
+    found = StoredScripts(ctx.store).shown(id, ctx.caller)
     source = StoredScripts(ctx.store).source(found) if found.is_saved else ""
     return ScriptSource(**_view(ctx, found).model_dump(), source=source)
 
@@ -168,13 +163,13 @@ def list_script_runs(query: RunsQuery, ctx: Context) -> ScriptRuns:
     },
     audit="scripts.run",
 )
-def run_script(one: OneScript, ctx: Context) -> Started:
+def run_script(id: ScriptId, ctx: Context) -> Started:
     """Run a script now, with the rights of its owner, who alone is notified, regardless of the cool-down.
 
     Administrators may run those of others.
     """
     require_runner(ctx.settings)
-    found = StoredScripts(ctx.store).get(one.id, ctx.caller)
+    found = StoredScripts(ctx.store).get(id, ctx.caller)
     require_runnable(found, ctx.access.current())
     ctx.limits.count(RUNS, ctx.user_id, ctx.now)
     return _started(ctx, found, runs.new_run_id(ctx.now))
@@ -210,9 +205,9 @@ def run_source(new: NewRun, ctx: Context) -> Started:
     answers={404: _NONE},
     audit="scripts.pause",
 )
-def pause_script(one: OneScript, ctx: Context) -> ScriptView:
+def pause_script(id: ScriptId, ctx: Context) -> ScriptView:
     """Pause a script: its schedule no longer starts it."""
-    found = StoredScripts(ctx.store).get(one.id, ctx.caller)
+    found = StoredScripts(ctx.store).get(id, ctx.caller)
     ctx.audited(f"script:{found.id}")
     who = "you" if found.owner == ctx.user_id else ctx.caller.email
     return _view(ctx, StoredScripts(ctx.store).pause(found, f"by {who}", ctx.now))
@@ -226,9 +221,9 @@ def pause_script(one: OneScript, ctx: Context) -> ScriptView:
     answers={404: _NONE},
     audit="scripts.resume",
 )
-def resume_script(one: OneScript, ctx: Context) -> ScriptView:
+def resume_script(id: ScriptId, ctx: Context) -> ScriptView:
     """Resume a script. Missed runs are not made up for."""
-    found = StoredScripts(ctx.store).get(one.id, ctx.caller)
+    found = StoredScripts(ctx.store).get(id, ctx.caller)
     ctx.audited(f"script:{found.id}")
     return _view(ctx, StoredScripts(ctx.store).pause(found, None, ctx.now))
 
@@ -236,9 +231,9 @@ def resume_script(one: OneScript, ctx: Context) -> ScriptView:
 @function(
     "DELETE", "/api/scripts/{id}", allow=Role.ANALYST, scope=Scope.QUERY, answers={404: _NONE}, audit="scripts.delete"
 )
-def delete_script(one: OneScript, ctx: Context) -> None:
+def delete_script(id: ScriptId, ctx: Context) -> None:
     """Delete a script and the output of its runs. Notifications that it has sent stay."""
-    found = StoredScripts(ctx.store).get(one.id, ctx.caller)
+    found = StoredScripts(ctx.store).get(id, ctx.caller)
     StoredScripts(ctx.store).delete(found)
     ctx.audited(f"script:{found.id}", name=found.name)
 

@@ -29,21 +29,11 @@ _OPTIONS: Final = Options(
 )
 
 
-class SharePlace(Input):
-    """The name of a share."""
-
-    share: str
-
-
-class SchemaPlace(SharePlace):
-    """The names of a share and a schema."""
-
-    schema_: str
-
-
-class TablePlace(SchemaPlace):
+class TablePlace(Input):
     """The names of a share, a schema and a table."""
 
+    share: str
+    schema_: str
     table: str
 
 
@@ -54,29 +44,29 @@ def list_shares(ctx: Context) -> Text:
 
 
 @function("GET", BASE + "/shares/{share}", **_OPTIONS)
-def get_share(place: SharePlace, ctx: Context) -> Text:
+def get_share(share: str, ctx: Context) -> Text:
     """Return a share."""
-    return Text(json.dumps({"share": _shares(ctx).share(place.share).about}), _JSON)
+    return Text(json.dumps({"share": _shares(ctx).share(share).about}), _JSON)
 
 
 @function("GET", BASE + "/shares/{share}/schemas", **_OPTIONS)
-def list_schemas(place: SharePlace, ctx: Context) -> Text:
+def list_schemas(share: str, ctx: Context) -> Text:
     """List the schemas of a share: the sources of its tables."""
-    share = _shares(ctx).share(place.share)
-    return _list(ctx, [{"name": name, "share": share.name} for name in share.schemas])
+    found = _shares(ctx).share(share)
+    return _list(ctx, [{"name": name, "share": found.name} for name in found.schemas])
 
 
 @function("GET", _SCHEMA, **_OPTIONS)
-def list_shared_tables(place: SchemaPlace, ctx: Context) -> Text:
+def list_shared_tables(share: str, schema_: str, ctx: Context) -> Text:
     """List the tables of a schema."""
-    share, source = _shares(ctx).schema(place.share, place.schema_)
-    return _list(ctx, [each for each in share.listing if each["schema"] == source])
+    found, source = _shares(ctx).schema(share, schema_)
+    return _list(ctx, [each for each in found.listing if each["schema"] == source])
 
 
 @function("GET", BASE + "/shares/{share}/all-tables", **_OPTIONS)
-def list_all_tables(place: SharePlace, ctx: Context) -> Text:
+def list_all_tables(share: str, ctx: Context) -> Text:
     """List the tables of a share."""
-    return _list(ctx, _shares(ctx).share(place.share).listing)
+    return _list(ctx, _shares(ctx).share(share).listing)
 
 
 @function("GET", _TABLE + "/version", **_OPTIONS)

@@ -3,7 +3,7 @@
 import re
 from email.utils import formataddr, parseaddr
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -96,6 +96,16 @@ def without_prefix(prefix: str, path: str) -> str:
     if not prefix or not (path == prefix or path.startswith(f"{prefix}/")):
         return path
     return "/" + path.removeprefix(prefix).lstrip("/")
+
+
+def parts_of(address: str) -> SplitResult:
+    """Return the parts of an address that somebody sent; all are empty if it is not valid, where `urlsplit` raises."""
+    try:
+        parts = urlsplit(address)
+        parts.port  # noqa: B018 - raises if it is not a number
+    except ValueError:
+        return urlsplit("")
+    return parts
 
 
 def path_of(server: str | None) -> str:

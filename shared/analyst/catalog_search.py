@@ -1,8 +1,8 @@
 """Search over the catalog: tables with their columns and descriptions, metrics, and the glossary.
 
 The index is built once for a state of the catalog and kept in memory. It knows hidden tables, so nothing in an answer
-may depend on them: a rank counts only the fields of the table itself, and hits are filtered by the one rule before they
-are returned.
+may depend on them: a rank counts only the fields of the table itself and the names of the terms linked to it, which
+everybody sees, and hits are filtered by the one rule before they are returned.
 """
 
 import re

@@ -33,8 +33,8 @@ def origin(url: str) -> str:
 class HttpClient:
     """Reused connections. Thread-safe.
 
-    It follows no redirects and repeats nothing: a redirect would send our credentials to another server, and only the
-    caller knows what may be sent twice. `connect` and `read` are timeouts in seconds.
+    By default it follows no redirects, and it repeats nothing: a redirect would send our credentials to another server, and
+    only the caller knows what may be sent twice. `connect` and `read` are timeouts in seconds.
     """
 
     connect: float = _CONNECT

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from analyst.errors import ContractError, SourceError
 from analyst.names import quote, quote_text
 from da import types as type_names
-from da.types import Portable, Rewriting
+from da.types import Portable, Rewriting, children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from duckdb import DuckDBPyConnection
     from duckdb.sqltypes import DuckDBPyType
 
 _AS_IT_IS = frozenset(
@@ -31,7 +32,9 @@ _CAST = {
     '"NULL"': "VARCHAR",
 }
 AT_THE_SOURCE = "round or correct it at the source, or read the column as text with the option types (VARCHAR)"
-IN_THE_STATEMENT = "round it in the statement, or cast the column to VARCHAR"
+IN_THE_STATEMENT = "round or correct it in the statement, or cast the column to VARCHAR"
+MOMENTS = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
+OUTSIDE = "outside of the years 0001 to 9999 that all readers support"
 _CHECKED = {
     **dict.fromkeys(("HUGEINT", "UHUGEINT"), "DECIMAL(38,0)"),
     **dict.fromkeys(("TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMP_MS"), "TIMESTAMP"),
@@ -47,6 +50,10 @@ _ARROW = {
 
 _MOST_HOURS = (2**63 - 1) // 3_600_000_000_000 - 1
 
+_LISTS = frozenset({"list", "array"})
+_TIMES = ("DATE", "TIME")
+_ZONED = "WITH TIME ZONE"
+
 _FLOATING = frozenset({"halffloat", "float", "double"})
 
 
@@ -60,6 +67,51 @@ def checked_type(text: str) -> str:
         return type_names.checked_type(text)
     except ValueError as error:
         raise ContractError(str(error)) from None
+
+
+def changes_meaning(con: "DuckDBPyConnection", kind: str, target: str) -> bool:
+    """Return whether a cast from one type to another makes something else of values, though the cast back returns them.
+
+    A time without a zone would become an instant as if it were UTC, and a text bytes, or a list.
+    Members of nested types count, too.
+    """
+    return kind != target and _means_other(con.sqltype(kind), con.sqltype(target))
+
+
+def _means_other(kind: "DuckDBPyType", target: "DuckDBPyType") -> bool:
+    if kind.id == target.id == "struct":  # of two names that differ only by case, DuckDB unites the members
+        members = {name.lower(): child for name, child in children(target)}
+        return any(
+            name.lower() in members and _means_other(child, members[name.lower()]) for name, child in children(kind)
+        )
+    if kind.id in _LISTS and target.id in _LISTS:
+        return _means_other(children(kind)[0][1], children(target)[0][1])
+    if kind.id == target.id == "map":
+        pairs = zip(children(kind), children(target), strict=True)
+        return any(_means_other(one, other) for (_name, one), (_same, other) in pairs)
+    if kind.id == "varchar":
+        return target.id in {"blob", "struct", "map", *_LISTS}
+    if str(kind).startswith(_TIMES) and str(target).startswith(_TIMES):
+        return (_ZONED in str(kind)) != (_ZONED in str(target))
+    return False
+
+
+def survives(con: "DuckDBPyConnection", value: str, kind: str, target: str) -> str:
+    """Return the SQL condition that a value, given as SQL, is the same in another type.
+
+    Only the cast back proves it: DuckDB rounds on the way to FLOAT, DOUBLE and decimals without an error.
+    """
+    if changes_meaning(con, kind, target):
+        return f"{value} is null"
+    return f"try_cast(try_cast({value} as {target}) as {kind}) is not distinct from {value}"
+
+
+def in_years(value: str, kind: str) -> str:
+    """Return the SQL condition that one of the `MOMENTS`, given as SQL, is in the years 1 to 9999.
+
+    Others are DuckDB's infinities, or mean something else to other readers.
+    """
+    return f"{value} between {kind} '0001-01-01' and {kind} '9999-12-31 23:59:59.999999'"
 
 
 class ArrowField(Protocol):
@@ -79,6 +131,15 @@ def portable(name: str, kind: "DuckDBPyType") -> Portable:
         SourceError: the type is not supported.
     """
     return _Writing(name).value(quote(name), kind, 0)
+
+
+def portable_column(name: str, kind: "DuckDBPyType") -> Portable:
+    """Return how a computed column of a table is written: as `portable` does, with dates and times that all readers support.
+
+    Raises:
+        SourceError: the type is not supported.
+    """
+    return _Computing(name, IN_THE_STATEMENT).value(quote(name), kind, 0)
 
 
 def portable_result(term: str, column: str, kind: "DuckDBPyType") -> str:
@@ -152,6 +213,20 @@ class _Writing(_Checking):
 
     def _union(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
         return self._as_struct(value, kind, depth)
+
+
+class _Computing(_Writing):
+    """Also checks what files are refused for."""
+
+    __slots__ = ()
+
+    def _simple(self, value: str, kind: str) -> Portable:
+        made = super()._simple(value, kind)
+        if made.type not in MOMENTS:
+            return made
+        error = self._error(value, f"is {OUTSIDE}")
+        fits = f"{value} is null or {in_years(made.expression, made.type)}"
+        return Portable(made.type, f"case when {fits} then {made.expression} else {error} end")
 
 
 class _Arrow(_Checking):

@@ -17,5 +17,7 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(handle)  # or a power failure could leave the new name with no content
         fresh.replace(path)
+    except OSError as error:  # of a disk that is full, the system does not say which file
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         fresh.unlink(missing_ok=True)

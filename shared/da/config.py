@@ -1,7 +1,8 @@
 """The server's address and the token: saved by `da login`, overridden by the environment.
 
 `DA_CONFIG_DIR` (else `~/.config/da`) holds `config.json` {server, workspace, last_workspace} and `token.json` {server,
-token, email, refresh_token, expires_at}, which only its owner can read. `DA_SERVER` and `DA_TOKEN` override them.
+token, email, refresh_token, expires_at}, which only its owner can read. `DA_SERVER`, and `DA_TOKEN` or the content of the
+file `DA_TOKEN_FILE`, override them.
 """
 
 import json

@@ -113,7 +113,8 @@ def _about_file(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):
         return stop_writing()
     if error.filename:
-        return _fail(f"can't use '{error.filename}': {cause_of(error)}; check the path and its permissions", 1)
+        advice = "free some space" if error.errno in _FULL else "check the path and its permissions"
+        return _fail(f"can't use '{error.filename}': {cause_of(error)}; {advice}", 1)
     if error.errno in _FULL:
         return _fail(f"can't write the output: {cause_of(error)}; free some space, or write it elsewhere", 1)
     return _fail(cause_of(error), 1)

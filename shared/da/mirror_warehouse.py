@@ -387,7 +387,7 @@ class MirrorWarehouse:
             connection.execute("set TimeZone = 'UTC'; set python_enable_replacements = false")
             for name, (paths, table) in sides.items():
                 listed = ", ".join(quote_path(path) for path in paths)
-                source = f"read_parquet([{listed}], union_by_name = true)"
+                source = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
                 columns = ", ".join(quote(column.name) for column in table.columns)
                 empty = ", ".join(
                     f"cast(null as {checked_type(each.type)}) as {quote(each.name)}" for each in table.columns

@@ -38,7 +38,11 @@ def followed(
 
 
 def rebuilt(server: Server, deadline: float) -> dict[str, Any]:
-    """Rebuild, waiting for a running rebuild first, so that the next `da sync` fetches what was published."""
+    """Rebuild, waiting for a running rebuild first, so that the next `da sync` fetches what was published.
+
+    Raises:
+        DaError: the deadline has passed.
+    """
     for _ in _intervals(deadline, lambda: "another rebuild is still running"):
         answer = server.post("/rebuild", {})
         if answer["status"] != "running":

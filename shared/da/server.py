@@ -18,7 +18,7 @@ from da.web import Exchange, Web
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Try `attempts` times, waiting `first` seconds after the first failure and twice as long after each next one."""
+    """Try `attempts` times, waiting up to `first` seconds after the first failure and twice as long after each next one."""
 
     attempts: int = 5
     first: float = 0.25
@@ -91,6 +91,7 @@ class Server:
 
         Raises:
             BrokenError: the connection broke, several times.
+            RefusedError: the store refuses the request, for example because the URL has expired.
             OSError: the file can't be written.
         """
         failures = 0

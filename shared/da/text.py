@@ -44,9 +44,10 @@ def count_text(count: int, noun: str) -> str:
 
 def seconds_text(seconds: float) -> str:
     """Format a duration: `0.4 s`, `3 min 20 s`."""
-    if seconds < _MINUTE:
+    if seconds < _MINUTE - 0.05:
         return f"{seconds:.1f} s"
-    return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    return f"{minutes} min {rest} s"
 
 
 def ago_text(then: datetime, now: datetime | None = None) -> str:

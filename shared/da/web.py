@@ -126,7 +126,7 @@ class Exchange:
 
         The timeout of the socket does not notice a server that sends a byte now and then: each byte restarts it.
         """
-        began, size = time.monotonic(), 0
+        began, size, length = time.monotonic(), 0, self._response.length
         while block := self._response.read1(_BLOCK):
             size += len(block)
             seconds = time.monotonic() - began
@@ -135,7 +135,9 @@ class Exchange:
                     f"the answer of '{self._where}' is too slow: {size:,} bytes in {seconds:.0f} seconds; check your network and try again"
                 )
             yield block
-        self._response.read()  # raises if the body ended too early, and marks the connection as reusable
+        if length is not None and size < length:  # which `read1` does not report
+            raise EOFError("the answer ended too early")
+        self._response.read()  # marks the connection as reusable
 
     def _unpack(self) -> Iterator[bytes]:
         blocks: Iterable[bytes] = self._arriving()
@@ -234,6 +236,7 @@ class Web:
         Raises:
             UnreachableError: the server can't be reached.
             BrokenError: the connection broke before the answer.
+            DaError: the URL is not one of http or https.
         """
         parts, began = urlsplit(url), time.monotonic()
         connection, response = self._send(method, parts, {"User-Agent": f"da/{__version__}", **(headers or {})}, body)

@@ -106,6 +106,31 @@ def test_a_page_accepts_no_form_of_another_site(world: World, function: HttpFunc
         assert (answer.status_code, "another site" in answer.text) == (403, True)
 
 
+INVALID = {
+    "Accept": "text/html;q=x, */*;q=nan",
+    "Accept-Encoding": "gzip;q=nan, br;q=",
+    "Content-Type": "multipart/form-data; boundary=",
+    "Cookie": "da_session=\xff; da_view_as=:",
+    "If-Modified-Since": "Thu, 99 Foo 99999 00:00:00 GMT",
+    "If-None-Match": "W/x, *",
+    "Last-Event-ID": "\xff",
+    "Origin": "http://[::1",
+    "Range": "bytes=9-1, -0",
+    "Referer": "http://[::1",
+    "X-Forwarded-For": "[::1, unknown",
+    "X-Request-Id": "\x7f" * 300,
+    "traceparent": "00-x",
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_no_function_fails_because_of_an_invalid_header(world: World, function: HttpFunction) -> None:
+    suffix = "?wait=0" if function.function.path.text.endswith("/stream") else ""
+    without_origin = {name: value for name, value in INVALID.items() if name != "Origin"}
+    for headers in (INVALID, without_origin):
+        assert send(world, function, suffix, headers=headers).status_code != 500
+
+
 @each
 def test_every_function_refuses_the_wrong_method(world: World, function: HttpFunction) -> None:
     for method in ("PATCH", "OPTIONS", "TRACE", "BREW"):

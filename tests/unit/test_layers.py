@@ -38,7 +38,7 @@ LAYERS = (
         "query_request",
         "receipts",
         "metrics",
-        "monitoring",
+        "health",
         "quality",
         "cli_wheel",
         "saved_queries",

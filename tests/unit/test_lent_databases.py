@@ -13,6 +13,7 @@ from analyst import duckdb_files
 
 OWN = "select database_name from duckdb_databases() where not internal"
 SETTINGS = "select current_setting('threads'), current_setting('memory_limit'), current_setting('temp_directory')"
+PLANNED = "select current_setting('disabled_optimizers'), current_setting('disabled_compression_methods')"
 KEPT = "select current_setting('preserve_insertion_order'), current_setting('enable_external_file_cache')"
 
 
@@ -23,6 +24,9 @@ def test_a_block_leaves_nothing_for_the_next(tmp_path: Path) -> None:
             assert con.execute(OWN).fetchall() == [("memory",)]
             assert con.execute("select getvariable('told')").fetchall() == [(None,)]
             assert con.execute(KEPT).fetchall() == [(True, True)]
+            assert con.execute(PLANNED).fetchall() == [("", "")]
+            duckdb_files.expect_small_files(con)
+            assert con.execute(PLANNED).fetchall() != [("", "")]
             con.execute("create temp table rows as select 1 as n; set variable told = 'yes'")
             con.execute("set preserve_insertion_order = false; set threads = 2; begin")
             path.unlink(missing_ok=True)

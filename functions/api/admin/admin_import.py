@@ -9,13 +9,6 @@ from analyst.imports.parts import PART_BYTES, Parts, Sha256
 from analyst.imports.report import ImportReport
 from analyst.imports.state_import import import_system
 from analyst.state import actor
-from analyst.state.fields import Input
-
-
-class PartRequest(Input):
-    """One part of a file, identified by its SHA-256."""
-
-    sha256: Sha256
 
 
 @function("POST", "/api/admin/import", allow=Role.ADMIN, body_limit=BODY_BYTES)
@@ -58,9 +51,9 @@ def import_tables(request: ImportedTables, ctx: Context) -> ImportStanding:
     answers={422: "The SHA-256 of the body is not `sha256`."},
     binary=True,
 )
-def put_part(request: PartRequest, ctx: Context) -> None:
+def put_part(sha256: Sha256, ctx: Context) -> None:
     """Upload a part of a file. Parts are kept for 7 days, or until the import ends."""
-    Parts(ctx.store, ctx.settings.scratch_dir).keep(request.sha256, blocks(ctx.request))
+    Parts(ctx.store, ctx.settings.scratch_dir).keep(sha256, blocks(ctx.request))
 
 
 @function("DELETE", "/api/admin/import/parts", allow=Role.ADMIN)

@@ -1,5 +1,6 @@
 """Metrics of the registry: defining, importing and removing them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -9,7 +10,8 @@ from analyst.context import Context
 from analyst.errors import NotFoundError
 from analyst.http import function
 from analyst.metrics import checked_metrics, documents
-from analyst.metrics.check import Checking, check, metrics_folder
+from analyst.metrics.check import Checking, check_as_seen, metrics_folder
+from analyst.metrics.checked_metrics import CheckedMetric
 from analyst.metrics.definition import parse
 from analyst.metrics.documents import DocumentFormat
 from analyst.metrics.registry import Defined, FileProblem, MetricRegistry
@@ -23,12 +25,6 @@ class NewMetric(Input):
 
     name: Name
     definition: Annotated[dict[str, Any], Field(max_length=200)]
-
-
-class MetricName(Input):
-    """The name of a metric of the registry."""
-
-    name: Name
 
 
 class ImportRequest(Input):
@@ -59,7 +55,8 @@ def define_metric(new: NewMetric, ctx: Context) -> MetricDetail:
     ctx.audited(f"metric:{new.name}")
     definitions = list(parse({**new.definition, "name": new.name}, "the definition"))
     _registry(ctx).put(definitions, ctx.caller.email)
-    return detail(_checked(ctx).metrics[new.name])
+    made = _checked(ctx).metrics
+    return detail(_as_seen(ctx, made, [made[new.name].defined])[0])
 
 
 @function(
@@ -69,13 +66,13 @@ def define_metric(new: NewMetric, ctx: Context) -> MetricDetail:
     answers={404: "The metric is not in the registry."},
     audit="metric.remove",
 )
-def remove_metric(request: MetricName, ctx: Context) -> None:
+def remove_metric(name: Name, ctx: Context) -> None:
     """Remove a metric from the registry. A metric of the same name that a file defines takes effect again."""
-    ctx.audited(f"metric:{request.name}")
-    known = checked_metrics.read(ctx.store).metrics.get(request.name)
+    ctx.audited(f"metric:{name}")
+    known = checked_metrics.read(ctx.store).metrics.get(name)
     if known is not None and known.defined.origin != "registry":
-        raise NotFoundError(f"the metric {request.name!r} is defined in '{known.defined.origin}'; remove it there")
-    _registry(ctx).remove(request.name)
+        raise NotFoundError(f"the metric {name!r} is defined in '{known.defined.origin}'; remove it there")
+    _registry(ctx).remove(name)
     _checked(ctx)
 
 
@@ -91,20 +88,22 @@ def import_metrics(request: ImportRequest, ctx: Context) -> Imported:
     """Import metrics from a document of Ossie, of dbt, or in the format of `config/metrics`, into the registry."""
     definitions, models = documents.read(request.format, request.text)
     if request.dry_run:
-        known = {name: each.defined for name, each in checked_metrics.read(ctx.store).metrics.items()}
-        imported = (Defined(definition=each, origin="import") for each in definitions)
-        found = check(imported, ctx.snapshots.current(), known)
+        imported = [Defined(definition=each, origin="import") for each in definitions]
+        found = _as_seen(ctx, checked_metrics.read(ctx.store).metrics, imported)
         return Imported(dry_run=True, metrics=tuple(map(summary, found)))
     _registry(ctx).put(definitions, ctx.caller.email, models)
     made = _checked(ctx)
     ctx.audited(*(f"metric:{each.name}" for each in definitions))
-    return Imported(
-        dry_run=False, metrics=tuple(summary(made.metrics[each.name]) for each in definitions), problems=made.problems
-    )
+    found = _as_seen(ctx, made.metrics, [made.metrics[each.name].defined for each in definitions])
+    return Imported(dry_run=False, metrics=tuple(map(summary, found)), problems=made.problems)
 
 
 def _registry(ctx: Context) -> MetricRegistry:
     return MetricRegistry(ctx.store, ctx.clock)
+
+
+def _as_seen(ctx: Context, metrics: Mapping[str, CheckedMetric], defined: Sequence[Defined]) -> list[CheckedMetric]:
+    return check_as_seen(defined, metrics, ctx.snapshots.current(), ctx.access.current(), ctx.caller)
 
 
 def _checked(ctx: Context) -> checked_metrics.CheckedMetrics:

@@ -18,12 +18,6 @@ class PreviewOfSource(PreviewOrder):
     name: Name
 
 
-class TestOfSource(Input):
-    """The source to test."""
-
-    name: Name
-
-
 class RemovalOfSource(Input):
     """The source to remove. A `dry_run` only reports what would go."""
 
@@ -51,9 +45,9 @@ def preview_of_source(order: PreviewOfSource, ctx: Context) -> SourcePreview:
 
 
 @function("POST", "/api/admin/sources/{name}/test", allow=Role.ADMIN, answers={404: _NONE})
-def test_source(request: TestOfSource, ctx: Context) -> SourceTest:
+def test_source(name: Name, ctx: Context) -> SourceTest:
     """Check whether a source can be read: its path and files, or its credential. Changes nothing."""
-    found = _previewed(ctx, request.name, PreviewOrder())
+    found = _previewed(ctx, name, PreviewOrder())
     ok = found.problem is None and all(check.ok for check in found.checks)
     return SourceTest(source=found.source, type=found.type, ok=ok, checks=found.checks, problem=found.problem)
 

@@ -6,17 +6,11 @@ from analyst.context import Context
 from analyst.http import function
 from analyst.names import Name
 from analyst.state import actor, sources
-from analyst.state.fields import Input, Output
+from analyst.state.fields import Output
 from analyst.state.sources import NewSource, Source, SourceChange
 
 _NONE = "The source does not exist."
 _CONFIG = "The input is invalid, or the connector rejects the `config`; `detail` names the option and the reason."
-
-
-class SourceRequest(Input):
-    """The name of a source."""
-
-    name: Name
 
 
 class SourceList(Output):
@@ -33,10 +27,10 @@ def list_sources(ctx: Context) -> SourceList:
 
 
 @function("GET", "/api/admin/sources/{name}", allow=Role.ADMIN, answers={404: _NONE})
-def get_source(request: SourceRequest, ctx: Context) -> Source:
+def get_source(name: Name, ctx: Context) -> Source:
     """Return one source."""
     with ctx.state.read() as db:
-        return sources.get_source(db, request.name)
+        return sources.get_source(db, name)
 
 
 @function(
@@ -71,6 +65,6 @@ def update_source(change: SourceChange, ctx: Context) -> Source:
     allow=Role.ADMIN,
     answers={404: _NONE, 409: "Tables of the source are still registered."},
 )
-def delete_source(request: SourceRequest, ctx: Context) -> None:
+def delete_source(name: Name, ctx: Context) -> None:
     """Delete a source and the grants on it."""
-    ctx.state.edit(lambda db: sources.delete_source(db, actor(ctx), request.name))
+    ctx.state.edit(lambda db: sources.delete_source(db, actor(ctx), name))

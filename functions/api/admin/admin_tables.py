@@ -19,12 +19,6 @@ class RegistryQuery(Input):
     source: Name | None = None
 
 
-class RegistryRequest(Input):
-    """The id of a registered table."""
-
-    id: TableId
-
-
 class Registry(Output):
     """Registered tables by id."""
 
@@ -39,10 +33,10 @@ def list_registered_tables(query: RegistryQuery, ctx: Context) -> Registry:
 
 
 @function("GET", "/api/admin/tables/{id}", allow=Role.ADMIN, answers={404: _NONE})
-def get_registered_table(request: RegistryRequest, ctx: Context) -> RegisteredTable:
+def get_registered_table(id: TableId, ctx: Context) -> RegisteredTable:
     """Return one registered table."""
     with ctx.state.read() as db:
-        return registry.get_table(db, request.id)
+        return registry.get_table(db, id)
 
 
 @function(
@@ -64,7 +58,7 @@ def update_table(change: TableChange, ctx: Context) -> RegisteredTable:
 
 
 @function("DELETE", "/api/admin/tables/{id}", allow=Role.ADMIN, answers={404: _NONE})
-def deregister_table(request: RegistryRequest, ctx: Context) -> None:
+def deregister_table(id: TableId, ctx: Context) -> None:
     """Remove a table: its registration, the grants on it, and its data."""
-    withdraw(ctx.state, ctx.store, actor(ctx), request.id, now=ctx.process.clock, scratch=ctx.settings.scratch_dir)
+    withdraw(ctx.state, ctx.store, actor(ctx), id, now=ctx.process.clock, scratch=ctx.settings.scratch_dir)
     ctx.tasks.enqueue("/rebuild", {}, name="all")

@@ -8,10 +8,11 @@ from pydantic import Field
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
-from analyst.state.fields import Input, Output
+from analyst.state.fields import Output
 from analyst.tasks import Task
 
 _NONE = "No task with this id has failed."
+TaskId = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
 
 class TaskView(Output):
@@ -52,12 +53,6 @@ class TaskList(Output):
     tasks: tuple[TaskView, ...]
 
 
-class TaskRequest(Input):
-    """The id of a task that failed for good."""
-
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
-
-
 @function("GET", "/api/admin/tasks", allow=Role.ADMIN)
 def list_tasks(ctx: Context) -> TaskList:
     """List the tasks that failed for good, and those that are running or waiting."""
@@ -68,15 +63,15 @@ def list_tasks(ctx: Context) -> TaskList:
 
 
 @function("POST", "/api/admin/tasks/{id}/retry", allow=Role.ADMIN, answers={404: _NONE}, audit="task.retry")
-def retry_task(request: TaskRequest, ctx: Context) -> TaskList:
+def retry_task(id: TaskId, ctx: Context) -> TaskList:
     """Run a task that failed for good once more. An extract gets a new run id."""
-    added = ctx.tasks.retry(request.id)
-    ctx.audited(task=request.id)
+    added = ctx.tasks.retry(id)
+    ctx.audited(task=id)
     return TaskList(tasks=() if added is None else (TaskView.of(added),))
 
 
 @function("DELETE", "/api/admin/tasks/{id}", allow=Role.ADMIN, answers={404: _NONE}, audit="task.drop")
-def drop_task(request: TaskRequest, ctx: Context) -> None:
+def drop_task(id: TaskId, ctx: Context) -> None:
     """Drop a task that failed for good."""
-    ctx.process.task_ledger.forget(request.id)
-    ctx.audited(task=request.id)
+    ctx.process.task_ledger.forget(id)
+    ctx.audited(task=id)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from analyst.addresses import parts_of
 from analyst.auth.keys import Keys, Purpose
 from analyst.errors import AnalystError, InvalidInputError, UnauthenticatedError
 
@@ -90,7 +91,7 @@ def find(client_id: str, keys: Keys, now: datetime, fetch: Callable[[str], bytes
         except UnauthenticatedError:
             raise InvalidInputError("the client_id is not known here; connect the client again") from None
         return Client(client_id, str(claims["sub"]), tuple(map(str, claims["redirect_uris"])))
-    parts = urlsplit(client_id)
+    parts = parts_of(client_id)
     if not parts.path.strip("/") or parts.fragment or parts.username or len(client_id) > _LONGEST_URI:
         raise InvalidInputError("the client_id is not valid: a URL needs a path, and no fragment or user")
     try:
@@ -125,11 +126,7 @@ def is_redirect_uri(uri: str) -> bool:
     """Return whether codes may be sent to an address at all."""
     if len(uri) > _LONGEST_URI or not uri.isascii() or not uri.isprintable() or set(uri) & set(" \\\"'<>;"):
         return False
-    try:
-        parts = urlsplit(uri)
-        parts.port  # noqa: B018 - raises if it is not a number
-    except ValueError:
-        return False
+    parts = parts_of(uri)
     if parts.fragment or parts.username or parts.password or not _SCHEME.fullmatch(parts.scheme):
         return False
     if parts.scheme == "http":

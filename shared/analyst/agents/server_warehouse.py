@@ -28,7 +28,7 @@ from analyst.profiles import profile_view, relations, stored_profiles
 from analyst.query.engine import Engine, Query, Reader
 from analyst.query.live_rows import Live
 from analyst.query.statement import StatementError, TableName
-from analyst.rebuild.view_names import TAKEN_SCHEMAS
+from analyst.rebuild.view_names import sql_name
 from analyst.receipts import Receipt, Verifier
 from analyst.signed_urls import FILES_AT_ONCE, Distribution
 from analyst.snapshots import Snapshot, Snapshots
@@ -155,8 +155,8 @@ class ServerWarehouse:
     def _hit(self, table: Table, matched: tuple[str, ...] = ()) -> Hit:
         description = self.texts.description(table, self.access)
         columns = tuple((column.name, column.type) for column in table.columns)
-        updated = _iso(table.extracted_at)
-        return Hit("table", table.id, table.view, description, table.rows, updated, matched, columns, sql_name(table))
+        updated, name = _iso(table.extracted_at), sql_name(table.id, table.view)
+        return Hit("table", table.id, table.view, description, table.rows, updated, matched, columns, name)
 
     @staticmethod
     def _metric_hit(metric: CheckedMetric) -> Hit:
@@ -214,7 +214,7 @@ class ServerWarehouse:
         return TableFacts(
             id=table.id,
             view=table.view,
-            sql_name=sql_name(table),
+            sql_name=sql_name(table.id, table.view),
             description=self.texts.description(table, self.access),
             query_mode=table.query_mode,
             rows=table.rows,
@@ -489,11 +489,6 @@ def _state_of(table: Table) -> TableState:
         {column.name: column.type for column in table.columns},
         frozenset(file.sha256 for file in table.files),
     )
-
-
-def sql_name(table: Table) -> str:
-    """Return the name that a statement uses: the full one, unless its source's name is one of DuckDB's schemas."""
-    return quote(table.view) if table.source in TAKEN_SCHEMAS else f"{quote(table.source)}.{quote(table.name)}"
 
 
 def _edition(snapshot: Snapshot) -> Edition:

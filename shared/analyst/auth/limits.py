@@ -51,7 +51,8 @@ class Limits:
         try:
             swap(self._store, place, attempt.added, done=attempt.is_in, pauses=_PAUSES, sleep=self._sleep)
         except UnavailableError as error:
-            # Losing every swap means that attempts arrive faster than the object can be written, so the limit is exceeded. # Without an object there was no contention, so the store itself is down.
+            # Losing every swap means that attempts arrive faster than the object can be written, so the limit is exceeded.
+            # Without an object there was no contention, so the store itself is down.
             if error.code != UnavailableError.code or self._store.head(place) is None:
                 raise
             raise _refusal(1) from error

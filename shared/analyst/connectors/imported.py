@@ -20,7 +20,7 @@ from analyst.errors import SourceError
 from analyst.imports.imported_tables import ImportedTable, standing
 from analyst.imports.parts import Parts
 from analyst.names import quote, quote_text
-from analyst.types import checked_type
+from analyst.types import checked_type, survives
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -118,9 +118,8 @@ class Reading:
 
     def _check_column(self, file: _File, column: str, kind: str, target: str) -> None:
         name = quote(column)
-        back = f"try_cast(try_cast({name} as {target}) as {kind})"
         scan = _scan([file.path], partitioned=False)
-        query = f"select {name}::varchar from ({scan}) where {back} is distinct from {name} limit 1"
+        query = f"select {name}::varchar from ({scan}) where not ({survives(self.con, name, kind, target)}) limit 1"
         lost = self.con.execute(query).fetchone()
         if lost is not None:
             raise SourceError(

@@ -341,7 +341,9 @@ def _read(connector: CsvConnector, table: Planned, found: FoundTable) -> FoundTa
 def _rows(files: Iterable[Path], memory_limit: str) -> int:
     listed = ", ".join(quote_text(str(file)) for file in files)
     with duckdb_files.lent(memory_limit=memory_limit) as con:
-        row = con.execute(f"select count(*) from read_parquet([{listed}], union_by_name = true)").fetchone()
+        row = con.execute(
+            f"select count(*) from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+        ).fetchone()
     return int(row[0]) if row else 0
 
 

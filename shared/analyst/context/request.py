@@ -172,8 +172,7 @@ class Context(Noting):
         if self.settings.base_url is None:
             raise UnavailableError(
                 "links to this server can't be created because its address is not configured; an administrator must "
-                "set "
-                "BASE_URL, such as https://data.example.com"
+                "set BASE_URL, such as https://data.example.com"
             )
         return self.settings.base_url.rstrip("/")
 

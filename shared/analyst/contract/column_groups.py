@@ -4,15 +4,16 @@ DuckDB holds some vectors of 32 KiB for every column that it writes, and a row g
 rows took 430 to 650 MB. Files of some of the columns take little each, and can be joined without reading them again: a
 parquet file consists of chunks of columns, one after the other, and a footer with their offsets.
 
-Source: the Parquet format's `parquet.thrift`, and Thrift's compact protocol.
+Source: the Apache Parquet format, `parquet.thrift`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from analyst.contract import parquet
+from analyst.contract.thrift import I16, I32, I64, LIST, STRUCT, DamagedError, Reader, Struct, encoded_struct
 from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -24,19 +25,16 @@ GROUP = 100
 """The number of columns written at once."""
 
 WIDE = 250
-"""A table of more columns is wide; others are limited by the size of their rows, which groups of columns do not change."""
+"""Tables with more columns are written in groups. Of others, the size of the rows limits what fits into memory."""
 
 _ROW_GROUP_ROWS = 4096
-"""Small, because files are only cut between row groups: of 3,000 numbers each, they have up to 100 MB."""
+"""Small, because files are only cut between row groups: one of 3,000 columns of numbers has up to 100 MB."""
 
 _OPTIONS = f"format parquet, compression zstd, compression_level 1, row_group_size {_ROW_GROUP_ROWS}"
 _MAGIC = b"PAR1"
 _CHUNK = 1 << 20
 _CUT_BYTES = 32 * 1024 * 1024
-"""A file with fewer bytes gets another row group."""
 
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
-_LONG_LIST = 15
 _COLUMN_ORDERS = 7
 
 _FOOTER = frozenset({1, 2, 3, 4, 6, _COLUMN_ORDERS})
@@ -44,9 +42,6 @@ _ROW_GROUP = frozenset({1, 2, 3, 5, 6})
 _PLACES = frozenset({2, 3})
 _INDEX_PAGE, _FILTER, _FILTER_BYTES = 10, 14, 15
 """The fields that DuckDB writes of a file, a row group and a chunk, and fields of the metadata of a chunk."""
-
-Struct = dict[int, tuple[int, Any]]
-"""The fields of a Thrift structure by number: type and value. A list is a pair of the type of its elements and the elements."""
 
 
 def select(con: "DuckDBPyConnection", terms: Mapping[str, str], source: str, into: Path) -> list[Path]:
@@ -66,8 +61,11 @@ def select(con: "DuckDBPyConnection", terms: Mapping[str, str], source: str, int
 def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list[Path]:
     """Write queries of the same rows, with different columns, to Parquet files with all of these columns.
 
+    A file ends after the row group that brings it to 32 MB. The connection has one thread and preserves the order of rows
+    afterwards.
+
     Raises:
-        SourceError: a query fails, or returns other rows than the first one.
+        SourceError: a query fails, or the queries return different numbers of rows.
         UnavailableError: there is not enough memory or disk.
     """
     groups = [into / f"group{number}.parquet" for number in range(len(queries))]
@@ -75,7 +73,7 @@ def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list
         con.execute("set threads = 1; set preserve_insertion_order = true")  # all groups have the same row groups
         for query, path in zip(queries, groups, strict=True):
             con.execute(f"copy ({parquet.portable_select(con, query)}) to {quote_text(str(path))} ({_OPTIONS})")
-    written = _joined([_Group(path, _footer(path)) for path in groups], into)
+    written = _joined(list(map(_Group.read, groups)), into)
     for path in groups:
         path.unlink()
     return written
@@ -86,7 +84,7 @@ def ends_by_rows(path: Path, rows: int) -> bool:
 
     DuckDB rounds the number up. Some of the columns alone are then cut in the same way.
     """
-    first, *others = [_value(one, 3) for one in _Group(path, _footer(path)).row_groups] or [0]
+    first, *others = [_value(one, 3) for one in _Group.read(path).row_groups] or [0]
     return not others or (rows <= first < 2 * rows and {*others[:-1]} <= {first} and others[-1] <= first)
 
 
@@ -97,7 +95,7 @@ def with_columns(path: Path, columns: Path, into: Path) -> bool:
     byte for byte, what it writes if it is given all columns. It is not possible if the files differ in the types of these
     columns or in their row groups, or if another version wrote one; then nothing is written.
     """
-    old, new = _Group(path, _footer(path)), _Group(columns, _footer(columns))
+    old, new = _Group.read(path), _Group.read(columns)
     if not _are_alike(old, new):
         return False
     with path.open("rb") as kept, columns.open("rb") as changed, into.open("wb") as file:
@@ -114,13 +112,13 @@ def with_columns(path: Path, columns: Path, into: Path) -> bool:
                     _value(copied, 3).update({key: metadata[key] for key in (_FILTER, _FILTER_BYTES)})
                     filters.append((_value(copied, 3), source))
             size = sum(_value(_value(chunk, 3), 6) for chunk in chunks)
-            places = {2: (6, size), 5: (6, begin), 6: (6, file.tell() - begin)}
-            row_groups.append({**before, 1: (_LIST, (_STRUCT, chunks)), **places})
+            places = {2: (I64, size), 5: (I64, begin), 6: (I64, file.tell() - begin)}
+            row_groups.append({**before, 1: (LIST, (STRUCT, chunks)), **places})
         for metadata, source in filters:
             begin = file.tell()
             _copy(source, _value(metadata, _FILTER), _value(metadata, _FILTER_BYTES), file)
-            metadata[_FILTER] = (6, begin)
-        footer = _encoded({**old.footer, 4: (_LIST, (_STRUCT, row_groups))})
+            metadata[_FILTER] = (I64, begin)
+        footer = encoded_struct({**old.footer, 4: (LIST, (STRUCT, row_groups))})
         file.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
     return True
 
@@ -142,7 +140,7 @@ def _are_alike(old: "_Group", new: "_Group") -> bool:
 
 def _orders(footer: Struct) -> list[Struct]:
     """Return the orders of columns as DuckDB writes them, the same one for each column that has values."""
-    return [{1: (_STRUCT, {})} for element in _items(footer, 2) if not _children(element)]
+    return [{1: (STRUCT, {})} for element in _items(footer, 2) if not _children(element)]
 
 
 def _is_plain(row_group: Struct) -> bool:
@@ -169,6 +167,19 @@ class _Group:
     path: Path
     footer: Struct
 
+    @classmethod
+    def read(cls, path: Path) -> "_Group":
+        with path.open("rb") as file:
+            end = file.seek(-8, 2)
+            size = int.from_bytes(file.read(4), "little")
+            file.seek(end - size)
+            try:
+                return cls(path, Reader(file.read(size)).struct())
+            except DamagedError as error:
+                raise SourceError(
+                    f"{path.name} can't be read: its footer is malformed; read the table again"
+                ) from error
+
     @property
     def schema(self) -> list[Struct]:
         return _items(self.footer, 2)
@@ -191,7 +202,7 @@ class _Group:
 
 
 def _joined(groups: Sequence[_Group], into: Path) -> list[Path]:
-    """Join the row groups of files side by side, into files of at most 128 MB."""
+    """Join the row groups of files side by side, into files of 32 MB and the rest of a row group."""
     counts = {tuple(_value(row_group, 3) for row_group in group.row_groups) for group in groups}
     if len(counts) > 1:
         raise SourceError("the groups of columns have different rows; read the table again")
@@ -204,7 +215,7 @@ def _joined(groups: Sequence[_Group], into: Path) -> list[Path]:
             while number < total and (not done or file.tell() < _CUT_BYTES):
                 done.append(_row_group(groups, number, len(done), file))
                 number += 1
-            footer = _encoded(_footer_of(groups, done))
+            footer = encoded_struct(_footer_of(groups, done))
             file.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
         written.append(path)
     return written
@@ -220,12 +231,12 @@ def _row_group(groups: Sequence[_Group], number: int, ordinal: int, file: Binary
                 chunks.append(_copied(chunk, source, file))
         size += _value(part, 2)
     return {
-        1: (_LIST, (_STRUCT, chunks)),
-        2: (6, size),
-        3: (6, _value(parts[0], 3)),
-        5: (6, begin),
-        6: (6, file.tell() - begin),
-        7: (4, ordinal),
+        1: (LIST, (STRUCT, chunks)),
+        2: (I64, size),
+        3: (I64, _value(parts[0], 3)),
+        5: (I64, begin),
+        6: (I64, file.tell() - begin),
+        7: (I16, ordinal),
     }
 
 
@@ -239,8 +250,8 @@ def _copied(chunk: Struct, source: BinaryIO, file: BinaryIO) -> Struct:
     _copy(source, begin, _value(metadata, 7), file)
     for key in (9, 11):
         if key in metadata:
-            metadata[key] = (6, _value(metadata, key) + moved)
-    return {2: (6, 0), 3: (_STRUCT, metadata)}
+            metadata[key] = (I64, _value(metadata, key) + moved)
+    return {2: (I64, 0), 3: (STRUCT, metadata)}
 
 
 def _copy(source: BinaryIO, begin: int, size: int, file: BinaryIO) -> None:
@@ -256,25 +267,17 @@ def _copy(source: BinaryIO, begin: int, size: int, file: BinaryIO) -> None:
 def _footer_of(groups: Sequence[_Group], row_groups: list[Struct]) -> Struct:
     first = groups[0].footer
     root, columns = dict(groups[0].schema[0]), [one for group in groups for one in group.schema[1:]]
-    root[5] = (5, sum(_value(group.schema[0], 5) for group in groups))
+    root[5] = (I32, sum(_value(group.schema[0], 5) for group in groups))
     footer = {key: field for key, field in first.items() if key in (1, 6)}
-    footer[2] = (_LIST, (_STRUCT, [root, *columns]))
-    footer[3] = (6, sum(_value(one, 3) for one in row_groups))
-    footer[4] = (_LIST, (_STRUCT, row_groups))
+    footer[2] = (LIST, (STRUCT, [root, *columns]))
+    footer[3] = (I64, sum(_value(one, 3) for one in row_groups))
+    footer[4] = (LIST, (STRUCT, row_groups))
     if all(_COLUMN_ORDERS in group.footer for group in groups):
         footer[_COLUMN_ORDERS] = (
-            _LIST,
-            (_STRUCT, [one for group in groups for one in _items(group.footer, _COLUMN_ORDERS)]),
+            LIST,
+            (STRUCT, [one for group in groups for one in _items(group.footer, _COLUMN_ORDERS)]),
         )
     return footer
-
-
-def _footer(path: Path) -> Struct:
-    with path.open("rb") as file:
-        end = file.seek(-8, 2)
-        size = int.from_bytes(file.read(4), "little")
-        file.seek(end - size)
-        return _Decoder(file.read(size)).struct()
 
 
 def _children(element: Struct) -> int:
@@ -288,119 +291,3 @@ def _value(struct: Struct, field: int) -> Any:
 def _items(struct: Struct, field: int) -> list[Any]:
     found: list[Any] = struct[field][1][1] if field in struct else []
     return found
-
-
-class _Decoder:
-    """Reads structs of Thrift's compact protocol."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    def struct(self) -> Struct:
-        fields: Struct = {}
-        number = 0
-        while head := self._byte():
-            kind = head & 15
-            number = number + (head >> 4) if head >> 4 else self._signed()
-            fields[number] = (kind, self._of(kind))
-        return fields
-
-    def _byte(self) -> int:
-        self._at += 1
-        return self._data[self._at - 1]
-
-    def _unsigned(self) -> int:
-        value = shift = 0
-        while (byte := self._byte()) & 0x80:
-            value |= (byte & 0x7F) << shift
-            shift += 7
-        return value | byte << shift
-
-    def _signed(self) -> int:
-        value = self._unsigned()
-        return (value >> 1) ^ -(value & 1)
-
-    def _bytes(self, size: int) -> bytes:
-        self._at += size
-        return self._data[self._at - size : self._at]
-
-    def _of(self, kind: int) -> Any:
-        if kind in (_TRUE, _FALSE):
-            return kind == _TRUE
-        if kind == _STRUCT:
-            return self.struct()
-        if kind in (_LIST, _SET):
-            return self._list()
-        if kind == _BINARY:
-            return self._bytes(self._unsigned())
-        if kind == _DOUBLE:
-            return self._bytes(8)
-        if kind == _MAP:
-            raise SourceError("a parquet footer holds a map")
-        return self._byte() if kind == _BYTE else self._signed()
-
-    def _list(self) -> tuple[int, list[Any]]:
-        head = self._byte()
-        size, kind = (self._unsigned() if head >> 4 == _LONG_LIST else head >> 4), head & 15
-        one = self._byte if kind in (_TRUE, _FALSE) else lambda: self._of(kind)
-        return kind, [one() for _ in range(size)]
-
-
-def _encoded(struct: Struct) -> bytes:
-    """Write a struct in Thrift's compact protocol."""
-    out = bytearray()
-    _put_struct(out, struct)
-    return bytes(out)
-
-
-def _put_struct(out: bytearray, struct: Struct) -> None:
-    last = 0
-    for number, (kind, value) in sorted(struct.items()):
-        head = (_TRUE if value else _FALSE) if kind in (_TRUE, _FALSE) else kind
-        if 0 < number - last < _LONG_LIST + 1:
-            out.append((number - last) << 4 | head)
-        else:
-            out.append(head)
-            _put_signed(out, number)
-        last = number
-        if kind not in (_TRUE, _FALSE):
-            _put(out, kind, value)
-    out.append(0)
-
-
-def _put(out: bytearray, kind: int, value: Any) -> None:
-    if kind == _STRUCT:
-        _put_struct(out, value)
-    elif kind in (_LIST, _SET):
-        _put_list(out, *value)
-    elif kind == _BINARY:
-        _put_unsigned(out, len(value))
-        out += value
-    elif kind == _DOUBLE:
-        out += value
-    elif kind in (_TRUE, _FALSE, _BYTE):
-        out.append(value)
-    else:
-        _put_signed(out, value)
-
-
-def _put_list(out: bytearray, kind: int, values: Iterable[Any]) -> None:
-    items = list(values)
-    if len(items) < _LONG_LIST:
-        out.append(len(items) << 4 | kind)
-    else:
-        out.append(_LONG_LIST << 4 | kind)
-        _put_unsigned(out, len(items))
-    for item in items:
-        _put(out, kind, item)
-
-
-def _put_unsigned(out: bytearray, value: int) -> None:
-    while value > 0x7F:  # noqa: PLR2004
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-
-
-def _put_signed(out: bytearray, value: int) -> None:
-    _put_unsigned(out, value << 1 if value >= 0 else (-value << 1) - 1)

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ulid import ULID
 
 from analyst import duckdb_files
 from analyst.contract import extract_file
-from analyst.contract.extract_file import BaseTables
+from analyst.contract.extract_file import RECENT, BaseTables
 from analyst.contract.model import EDITS_KEPT, SCHEMA, Extract, column_types, create_statements, extract_key
 from analyst.duckdb_files import raised_as
 from analyst.errors import ContractError
@@ -36,6 +36,9 @@ def read_extract(store: Store, source: str, folder: Path, *, with_details: bool 
     found = store.read(extract_key(source))
     if found is None:
         return Extract(), None
+    digest = duckdb_files.digest_of(found.data)
+    if (known := RECENT.get(source, digest, with_details=with_details)) is not None:
+        return known, found.version
     with _local(found.data, folder) as (path, con, _):
         duckdb_files.attach(con, path, "extract", what=extract_key(source))
         extract, tables = extract_file.opened(con, "extract", source=source)
@@ -43,6 +46,7 @@ def read_extract(store: Store, source: str, folder: Path, *, with_details: bool 
             named = extract_file.originals(con, "extract", what=extract_key(source))
             parts = extract_file.read_parts(con, "extract", source=source, tables=tables)
             extract = replace(extract, originals=named, parts=parts)
+        RECENT.add(source, digest, len(found.data), extract, with_details=with_details)
         return extract, found.version
 
 
@@ -73,7 +77,7 @@ def edit_extract(
             with raised_as(ContractError, f"{what} can't be changed: ", hide=path):
                 _open(con, path, what, is_new=current is None)
                 con.execute("begin")  # otherwise every statement would wait for the disk
-                base = _complete(con, source, is_new=current is None)
+                base = _base(con, source, current)
                 results.append(change(con, base, home))
                 _write_edit(con, edit, now())
                 con.execute("commit")
@@ -101,10 +105,17 @@ def delete_rows(con: "DuckDBPyConnection", table: str, names: Sequence[str]) -> 
     """Delete all rows about tables; to find out that there are no rows takes a tenth of the time that a deletion does."""
     if not names or con.execute(f"select count(*) from extract.main.{table}").fetchone() == (0,):
         return
+    if len(names) <= _FEW:
+        con.execute(f"delete from extract.main.{table} where list_contains(?, table_name)", [list(names)])
+        return
     listed = json.dumps(list(names))
     con.execute(
         f"delete from extract.main.{table} where table_name in (select unnest(from_json(?, '[\"varchar\"]')))", [listed]
     )
+
+
+_FEW: Final = 16
+"""Names that are compared one after the other: planning the join by which more are found takes longer."""
 
 
 @contextmanager
@@ -135,13 +146,15 @@ def _open(con: "DuckDBPyConnection", path: Path, what: str, *, is_new: bool) -> 
         duckdb_files.attach(con, path, "extract", what=what, writable=True)
 
 
-def _complete(con: "DuckDBPyConnection", source: str, *, is_new: bool) -> Extract:
-    """Read the extract, and create missing tables of the contract."""
-    if is_new:
+def _base(con: "DuckDBPyConnection", source: str, current: Object | None) -> Extract:
+    """Read the extract that is changed, and create missing tables of the contract."""
+    if current is None:
         con.execute(create_statements("extract"))
         return Extract()
     tables = BaseTables.look(con)
-    base = extract_file.read(con, "extract", source=source, tables=tables)
+    base = RECENT.get(source, duckdb_files.digest_of(current.data))
+    if base is None:
+        base = extract_file.read(con, "extract", source=source, tables=tables)
     if not tables.of("extract").keys() >= SCHEMA.keys():
         con.execute(create_statements("extract"))
         tables = BaseTables.look(con)
@@ -151,6 +164,9 @@ def _complete(con: "DuckDBPyConnection", source: str, *, is_new: bool) -> Extrac
 
 def _write_edit(con: "DuckDBPyConnection", edit: str, now: datetime) -> None:
     con.execute('insert into extract.main._edits (id, "at") values (?, ?)', [edit, now])
+    (count,) = con.execute("select count(*) from extract.main._edits").fetchone() or (0,)
+    if count <= EDITS_KEPT:
+        return
     con.execute(
         "delete from extract.main._edits "
         "where rowid not in (select rowid from extract.main._edits order by rowid desc limit ?)",

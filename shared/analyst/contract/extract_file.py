@@ -7,6 +7,7 @@ in our process when it is read. So a table of the contract is read only if the c
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,6 +87,40 @@ class BaseTables:
     def of(self, database: str) -> Mapping[str, str]:
         """Return the tables of one database."""
         return self.sql.get(database, {})
+
+
+class _Recent:
+    """The small extracts that this process has read last, by source and digest.
+
+    An extract, its publish and the rebuild that follows read the same bytes.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[tuple[str, bytes, bool], tuple[Extract, int]] = {}
+
+    def get(self, source: str, digest: bytes, *, with_details: bool = False) -> Extract | None:
+        """Return the extract with these bytes; `with_details` only if its details have been read."""
+        with self._lock:
+            for key in [(source, digest, True), (source, digest, False)][: 1 if with_details else 2]:
+                if key in self._found:
+                    self._found[key] = self._found.pop(key)  # the last one that was used
+                    return self._found[key][0]
+        return None
+
+    def add(self, source: str, digest: bytes, size: int, extract: Extract, *, with_details: bool = False) -> None:
+        """Remember what was read from a file of a size in bytes; nobody may change it."""
+        with self._lock:
+            self._found.pop((source, digest, with_details), None)
+            self._found[source, digest, with_details] = extract, size
+            total = sum(size for _extract, size in self._found.values())
+            while total > _MOST_RECENT:
+                total -= self._found.pop(next(iter(self._found)))[1]
+
+
+_MOST_RECENT = 4 << 20
+"""Bytes of the files whose extracts are remembered."""
+RECENT = _Recent()
 
 
 def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, source: str) -> Extract:
@@ -339,7 +374,8 @@ class _Reading:
                     f"{self.what} lists the table {table!r} with an invalid time, rows or size_bytes"
                 )
                 extracted_at = None  # noqa: PLW2901
-            extract.meta[table] = Meta(table, shown(description), count, size, _utc(extracted_at), mode)
+            time = extracted_at and extracted_at.replace(tzinfo=UTC)
+            extract.meta[table] = Meta(table, shown(description), count, size, time, mode)
 
     def _read_files(self, extract: Extract) -> None:
         files: dict[str, list[FileRow]] = {}
@@ -468,7 +504,3 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     except (ValueError, RecursionError):
         return None
     return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else None
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time and time.replace(tzinfo=UTC)

@@ -275,15 +275,15 @@ def _without_twins(tables: Sequence[SourceTable]) -> tuple[list[SourceTable], li
     for table in tables:
         originals.setdefault(table.name, []).append(table.original)
     failed = [
-        TableResult(table=name, status="failed", error=_twins(name, shared[0], shared[1]))
+        TableResult(
+            table=name,
+            status="failed",
+            error=f"{shared[0]!r} and {shared[1]!r} would both be called {name!r}; rename one of them",
+        )
         for name, shared in originals.items()
         if len(shared) > 1
     ]
     return [table for table in tables if len(originals[table.name]) == 1], failed
-
-
-def _twins(name: str, one: str, other: str) -> str:
-    return f"{one!r} and {other!r} would both be called {name!r}; rename one of them"
 
 
 def _is_changed(table: SourceTable, base: Extract) -> bool:

@@ -132,7 +132,7 @@ def recorded(con: "DuckDBPyConnection", file: ParquetFile, order: Order) -> Parq
     if file.rows:
         types = {column.name: column.type for column in file.columns}
         terms = ", ".join(_term(column, types[column]) for column in order.columns)
-        scan = f"select {terms} from read_parquet({quote_text(str(file.path))})"
+        scan = f"select {terms} from read_parquet({quote_text(str(file.path))}, hive_partitioning = false)"
         with raised_as(SourceError):
             first = con.execute(f"{scan} limit 1").fetchall()[0]
             last = con.execute(f"{scan} limit 1 offset {file.rows - 1}").fetchall()[0]

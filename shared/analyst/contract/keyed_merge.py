@@ -192,7 +192,7 @@ class KeyedMerge:
             for name, value in new.items()
         )
         terms = f'count(*), coalesce(bool_or(n."is gone"), false), {differ}'
-        scan = f"read_parquet({quote_text(str(path))}, file_row_number = true) f"
+        scan = f"read_parquet({quote_text(str(path))}, file_row_number = true, hive_partitioning = false) f"
         rows, is_gone, *flags = con.execute(f"select {terms} from {scan} join {applied} n on {same}").fetchall()[0]
         changed = [name for name, differs in zip(names, flags, strict=True) if differs]
         if rows != plan.touched[number] or is_gone or not changed or not {*changed}.isdisjoint(order.columns):
@@ -213,7 +213,10 @@ class KeyedMerge:
 
     def _with_all_columns(self, con: "DuckDBPyConnection", plan: "_Plan", number: int, order: Order) -> Sequence[Path]:
         file = self.base[number]
-        scan, applied = f"read_parquet({quote_text(str(self.local(file)))})", plan.applied_to(number)
+        scan, applied = (
+            f"read_parquet({quote_text(str(self.local(file)))}, hive_partitioning = false)",
+            plan.applied_to(number),
+        )
         same = " and ".join(f"kept.{quote(column)} = applied.{quote(column)}" for column in order.key)
         query = f"""
             select * from (
@@ -262,7 +265,7 @@ class _Plan:
 
     def applied_to(self, number: int) -> str:
         """Return the SQL of the rows for a file."""
-        return f'(from read_parquet({quote_text(str(self.applied))}) where "the file" = {number})'
+        return f'(from read_parquet({quote_text(str(self.applied))}, hive_partitioning = false) where "the file" = {number})'
 
     def size_of(self, number: int, file: FileRow) -> int:
         """Return the size at which a file is cut.
@@ -408,7 +411,7 @@ class _Planning:
         same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in self.increment.order.key)
         listed, differs = ", ".join(terms.values()), " or ".join(terms.values())
         found = self.con.execute(f"""
-            select n."is gone", {listed} from read_parquet({quote_text(str(self.merge.local(self.base[number])))}) f
+            select n."is gone", {listed} from read_parquet({quote_text(str(self.merge.local(self.base[number])))}, hive_partitioning = false) f
             join (select n.* from "new" n join "matched" m using ("the place") where m."the file" = {number} and m."is newer") n on {same}
             where n."is gone" or {differs} limit 1
         """).fetchone()

@@ -22,7 +22,7 @@ from analyst.contract.wide_difference import Side
 from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
-from analyst.types import checked_type
+from analyst.types import checked_type, survives
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -303,6 +303,7 @@ def going_with(
     if lost and is_whole:
         with raised_as(SourceError):
             base = _not_read_again(con, base, new, _folder(into / "rest"), lost=lost, key=key)
+            base = _without_empty_columns(con, base, new, into / "rest typed")
             _check_certain(con, base, lost)
     check_types(con, base, new)
     return base
@@ -479,14 +480,10 @@ def _changed(name: str, old: Mapping[str, str], now: Mapping[str, str]) -> str:
 def _lost(
     con: "DuckDBPyConnection", scan: str, casts: Mapping[str, tuple[str, str]], prefix: str = ""
 ) -> dict[str, str]:
-    """Return by column, as text, a value that does not survive a cast of the first type to the second and back.
-
-    Only the cast back proves it: DuckDB rounds on the way to FLOAT, DOUBLE and decimals without an error.
-    """
+    """Return by column, as text, a value that is not the same in the second type."""
 
     def term(column: str, kind: str, target: str) -> str:
-        back = f"try_cast(try_cast({column} as {target}) as {kind})"
-        return f"min(cast({column} as varchar)) filter ({back} is distinct from {column})"
+        return f"min(cast({column} as varchar)) filter (not ({survives(con, column, kind, target)}))"
 
     terms = ", ".join(term(quote(name), *types) for name, types in casts.items())
     with raised_as(SourceError, prefix):

@@ -7,7 +7,7 @@ rows; one thread preserves it anyway (`tests/unit/contract/test_parquet.py` veri
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ from analyst.types import checked_type, portable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+    from duckdb.sqltypes import DuckDBPyType
+
+    from da.types import Portable
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 ROW_GROUP_ROWS = 100_000
@@ -83,16 +86,28 @@ def write(
     return paths
 
 
-def portable_select(con: "DuckDBPyConnection", query: str) -> str:
-    """Wrap a query so that every column has a portable type.
+def portable_select(
+    con: "DuckDBPyConnection", query: str, written: "Callable[[str, DuckDBPyType], Portable]" = portable
+) -> str:
+    """Wrap a query so that every column has a portable type. `written` returns how a column of a type is written.
+
+    Raises:
+        SourceError: two columns have the same name without regard to case, or a type can't be written.
+    """
+    return f"select {portable_columns(con, query, written)} from ({query}\n)"
+
+
+def portable_columns(
+    con: "DuckDBPyConnection", query: str, written: "Callable[[str, DuckDBPyType], Portable]" = portable
+) -> str:
+    """Return the columns of a query, separated by commas, each with a portable type, as `portable_select` takes them.
 
     Raises:
         SourceError: two columns have the same name without regard to case, or a type can't be written.
     """
     _check_names([str(row[0]) for row in con.execute(f"describe {query}").fetchall()])
     described = con.execute(f"select * from ({query}\n) limit 0").description
-    columns = ", ".join(f"{portable(name, kind).expression} as {quote(name)}" for name, kind, *_ in described)
-    return f"select {columns} from ({query}\n)"
+    return ", ".join(f"{written(name, kind).expression} as {quote(name)}" for name, kind, *_ in described)
 
 
 def _check_names(names: Iterable[str]) -> None:
@@ -159,7 +174,7 @@ def _cut(con: "DuckDBPyConnection", path: Path) -> list[Path]:
     con.execute("set preserve_insertion_order = true")
     halves = [path.with_name(f"{path.stem}-{number}.parquet") for number in range(2)]
     for half, (limit, offset) in zip(halves, ((rows // 2, 0), (rows - rows // 2, rows // 2)), strict=True):
-        scan = f"from read_parquet({quote_text(str(path))}) limit {limit} offset {offset}"
+        scan = f"from read_parquet({quote_text(str(path))}, hive_partitioning = false) limit {limit} offset {offset}"
         con.execute(f"copy ({scan}) to {quote_text(str(half))} ({_FORMAT}, row_group_size {ROW_GROUP_ROWS})")
     path.unlink()
     return [piece for half in halves for piece in _cut(con, half)]
@@ -181,7 +196,9 @@ def inspect(con: "DuckDBPyConnection", path: Path, columns: Sequence[Column] | N
     with raised_as(SourceError, f"{path.name} can't be read as parquet: ", hide=path):
         rows = _count(con, path)
         if columns is None:
-            described = con.execute(f"describe from read_parquet({quote_text(str(path))})").fetchall()
+            described = con.execute(
+                f"describe from read_parquet({quote_text(str(path))}, hive_partitioning = false)"
+            ).fetchall()
             columns = [Column(name=name, type=checked_type(kind)) for name, kind, *_ in described]
         stats = statistics(con, path, columns)
     return ParquetFile(path, rows, path.stat().st_size, sha256_of(path), tuple(columns), stats)

@@ -3,7 +3,7 @@
 DuckDB reads some types lossily and reports the converted type, so the declared types are read from the file itself.
 DuckDB does not verify checksums either.
 
-Source: the Apache Parquet format, `parquet.thrift` and 'File format'; the Thrift compact protocol.
+Source: the Apache Parquet format, `parquet.thrift` and 'File format'.
 """
 
 import os
@@ -15,6 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from analyst.contract.thrift import (
+    BINARY,
+    FALSE,
+    I32,
+    STRUCT,
+    TRUE,
+    DamagedError,
+    Reader,
+    ShortError,
+    Struct,
+    encoded_list,
+)
 from analyst.errors import SourceError
 
 MAX_FOOTER_BYTES = 256 * 1024 * 1024
@@ -23,12 +35,6 @@ _MAX_DEPTH = 64
 _MAX_PAGE_HEADER_BYTES = 64 * 1024 * 1024
 _FIRST_READ = 4096
 _CHUNK = 1 << 20
-_VARINT_BYTES = 10
-
-_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT, _UUID = range(1, 14)
-
-Struct = dict[int, tuple[int, Any]]
-"""The fields of a Thrift struct by their ids: the type of each in the compact protocol, and its value."""
 
 INT32, INT64, INT96, FIXED = 1, 2, 3, 7
 """Physical types (`Type`)."""
@@ -49,162 +55,6 @@ _WRITE_AGAIN = "the file is damaged; write it again"
 
 _UNSOUND = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 """The exceptions of reading values whose types are not those of the format."""
-
-
-class _DamagedError(Exception):
-    """The bytes are not Thrift's compact protocol."""
-
-
-class _ShortError(_DamagedError):
-    """The bytes end within a value."""
-
-
-@dataclass(slots=True)
-class _Reader:
-    """Reads values of Thrift's compact protocol, one after another."""
-
-    data: bytes
-    at: int = 0
-
-    def byte(self) -> int:
-        if self.at >= len(self.data):
-            raise _ShortError
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def varint(self) -> int:
-        value = 0
-        for place in range(_VARINT_BYTES):
-            byte = self.byte()
-            value |= (byte & 0x7F) << (7 * place)
-            if byte < 0x80:  # noqa: PLR2004 - the bit that marks a continuation
-                return value
-        raise _DamagedError
-
-    def whole(self) -> int:
-        value = self.varint()
-        return (value >> 1) ^ -(value & 1)
-
-    def take(self, size: int) -> bytes:
-        if self.at + size > len(self.data):
-            raise _ShortError
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def value(self, kind: int, depth: int = 0) -> Any:  # noqa: PLR0911 - one for each type
-        match kind:
-            case 1 | 2:
-                return kind == _TRUE
-            case 3:
-                return self.byte()
-            case 4 | 5 | 6:
-                return self.whole()
-            case 7:
-                return self.take(8)
-            case 8:
-                return self.take(self.varint())
-            case 9 | 10:
-                return self.items(depth)
-            case 12:
-                return self.struct(depth + 1)
-            case 13:
-                return self.take(16)
-            case _:
-                raise _DamagedError
-
-    def skip(self, kind: int, depth: int = 0) -> None:
-        match kind:
-            case 8:
-                self.take(self.varint())
-            case 9 | 10:
-                for item in self.each():
-                    self.skip(_BYTE if item in (_TRUE, _FALSE) else item, depth + 1)
-            case 12:
-                if depth > _MAX_DEPTH:
-                    raise _DamagedError
-                for _number, member in self.fields():
-                    self.skip(member, depth + 1)
-            case _:
-                self.value(kind)
-
-    def each(self) -> Iterator[int]:
-        """Yield the type of each item of a list; the caller reads the item."""
-        header = self.byte()
-        size = self.varint() if header >> 4 == 0xF else header >> 4  # noqa: PLR2004 - then the size follows
-        for _ in range(size):
-            yield header & 0xF
-
-    def items(self, depth: int) -> tuple[int, list[Any]]:
-        header = self.byte()
-        kind, size = header & 0xF, header >> 4
-        if size == 0xF:  # noqa: PLR2004 - then the size follows
-            size = self.varint()
-        if size > len(self.data) - self.at:  # every item has a byte at least
-            raise _ShortError
-        if kind in (_TRUE, _FALSE):
-            return kind, [self.byte() == _TRUE for _ in range(size)]
-        return kind, [self.value(kind, depth) for _ in range(size)]
-
-    def fields(self) -> Iterator[tuple[int, int]]:
-        """Yield the id and the type of each field of a struct; the caller reads the value."""
-        last = 0
-        while header := self.byte():
-            last = last + (header >> 4) if header >> 4 else self.whole()
-            yield last, header & 0xF
-
-    def struct(self, depth: int = 0) -> Struct:
-        if depth > _MAX_DEPTH:
-            raise _DamagedError
-        return {number: (kind, self.value(kind, depth)) for number, kind in self.fields()}
-
-
-def _varint(value: int) -> bytes:
-    written = bytearray()
-    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*written, value])
-
-
-def _zigzag(value: int) -> bytes:
-    return _varint((value << 1) ^ (value >> 63))
-
-
-def _written(kind: int, value: Any) -> bytes:  # noqa: PLR0911 - one for each type
-    match kind:
-        case 1 | 2:
-            return b""
-        case 3:
-            return bytes([value])
-        case 4 | 5 | 6:
-            return _zigzag(value)
-        case 8:
-            return _varint(len(value)) + bytes(value)
-        case 9 | 10:
-            return _written_list(*value)
-        case 12:
-            return _written_struct(value)
-        case _:
-            return bytes(value)
-
-
-def _written_list(kind: int, items: list[Any]) -> bytes:
-    size = len(items)
-    header = bytes([size << 4 | kind]) if size < 0xF else bytes([0xF0 | kind]) + _varint(size)  # noqa: PLR2004
-    if kind in (_TRUE, _FALSE):
-        return header + bytes(_TRUE if item else _FALSE for item in items)
-    return header + b"".join(_written(kind, item) for item in items)
-
-
-def _written_struct(fields: Struct) -> bytes:
-    written, last = bytearray(), 0
-    for number, (kind, value) in sorted(fields.items()):
-        type_id = (_TRUE if value else _FALSE) if kind in (_TRUE, _FALSE) else kind
-        step = number - last
-        written += bytes([step << 4 | type_id]) if 0 < step <= 0xF else bytes([type_id]) + _zigzag(number)  # noqa: PLR2004
-        written += _written(kind, value)
-        last = number
-    return bytes(written) + b"\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +134,8 @@ class Element:
             return Element(self.fields, tuple(child.raw() for child in self.children))
         plain = {number: value for number, value in self.fields.items() if number not in (1, 2, 6, 7, 8, 10)}
         if self._value(1, None) == INT96:
-            return Element(plain | {1: (_I32, FIXED), 2: (_I32, 12), 6: (_I32, _INTERVAL)})
-        return Element(plain | {1: (_I32, INT64)})
+            return Element(plain | {1: (I32, FIXED), 2: (I32, 12), 6: (I32, _INTERVAL)})
+        return Element(plain | {1: (I32, INT64)})
 
     def walk(self) -> Iterator["Element"]:
         """Yield the element and all its descendants, in the order of the file."""
@@ -318,13 +168,13 @@ class Footer:
             SourceError: the footer is damaged, a column is encrypted, or its values are in another file.
         """
         try:
-            yield from _chunks(_Reader(self.data), name)
-        except (_DamagedError, *_UNSOUND) as error:
+            yield from _chunks(Reader(self.data), name)
+        except (DamagedError, *_UNSOUND) as error:
             raise SourceError(f"{name} can't be read: its footer is malformed; {_WRITE_AGAIN}") from error
 
     def with_schema(self, root: Element) -> bytes:
         """Return the footer with another schema; the other bytes stay the same."""
-        schema = _written_list(_STRUCT, [element.fields for element in root.walk()])
+        schema = encoded_list(STRUCT, [element.fields for element in root.walk()])
         return self.data[: self.start] + schema + self.data[self.end :]
 
 
@@ -351,12 +201,12 @@ def read_footer(path: Path, name: str) -> Footer:
         data = file.read(length)
     try:
         return _footer(data)
-    except (_DamagedError, *_UNSOUND) as error:
+    except (DamagedError, *_UNSOUND) as error:
         raise SourceError(f"{name} can't be read: its footer is malformed; {_WRITE_AGAIN}") from error
 
 
 def _footer(data: bytes) -> Footer:
-    reader = _Reader(data)
+    reader = Reader(data)
     for number, kind in reader.fields():
         start = reader.at
         value = reader.value(kind)
@@ -364,24 +214,24 @@ def _footer(data: bytes) -> Footer:
             flat = iter(value[1])
             root = _element(flat, 0)
             if next(flat, None) is not None:
-                raise _DamagedError
+                raise DamagedError
             return Footer(root, data, start, reader.at)
-    raise _DamagedError
+    raise DamagedError
 
 
 _Shape = dict[int, tuple[tuple[int, ...], "_Shape"]]
 """The fields of a struct that are read: the types that each may have, and, if it is a struct, its own shape."""
 
-_UNIT: _Shape = {1: ((_TRUE, _FALSE), {}), 2: ((_STRUCT,), {})}
+_UNIT: _Shape = {1: ((TRUE, FALSE), {}), 2: ((STRUCT,), {})}
 _LOGICAL: _Shape = {
-    _LOGICAL_DECIMAL: ((_STRUCT,), dict.fromkeys((1, 2), ((_I32,), {}))),
-    _LOGICAL_TIME: ((_STRUCT,), _UNIT),
-    _LOGICAL_TIMESTAMP: ((_STRUCT,), _UNIT),
+    _LOGICAL_DECIMAL: ((STRUCT,), dict.fromkeys((1, 2), ((I32,), {}))),
+    _LOGICAL_TIME: ((STRUCT,), _UNIT),
+    _LOGICAL_TIMESTAMP: ((STRUCT,), _UNIT),
 }
 _SCHEMA_ELEMENT: _Shape = {
-    **dict.fromkeys((1, 2, 3, 5, 6, 7, 8, 9), ((_I32,), {})),
-    4: ((_BINARY,), {}),
-    10: ((_STRUCT,), _LOGICAL),
+    **dict.fromkeys((1, 2, 3, 5, 6, 7, 8, 9), ((I32,), {})),
+    4: ((BINARY,), {}),
+    10: ((STRUCT,), _LOGICAL),
 }
 
 
@@ -391,14 +241,14 @@ def _check_shape(fields: Struct, shape: _Shape) -> None:
         if number in fields:
             kind, value = fields[number]
             if kind not in kinds:
-                raise _DamagedError
+                raise DamagedError
             _check_shape(value, inner)
 
 
 def _element(flat: Iterator[Struct], depth: int) -> Element:
     fields = next(flat, None)
     if fields is None or depth > _MAX_DEPTH:
-        raise _DamagedError
+        raise DamagedError
     _check_shape(fields, _SCHEMA_ELEMENT)
     count = fields.get(5, (0, 0))[1] or 0
     return Element(fields, tuple(_element(flat, depth + 1) for _ in range(count)))
@@ -413,13 +263,13 @@ class Chunk:
     values: int
 
 
-def _chunks(reader: _Reader, name: str) -> Iterator[Chunk]:
+def _chunks(reader: Reader, name: str) -> Iterator[Chunk]:
     for number, kind in reader.fields():
         if number == 4:  # noqa: PLR2004 - `FileMetaData.row_groups`
-            for _group in reader.each():
+            for _group in reader.items():
                 for member, member_kind in reader.fields():
                     if member == 1:
-                        for _chunk in reader.each():
+                        for _chunk in reader.items():
                             yield _chunk_of(reader, name)
                     else:
                         reader.skip(member_kind)
@@ -429,7 +279,7 @@ def _chunks(reader: _Reader, name: str) -> Iterator[Chunk]:
             reader.skip(kind)
 
 
-def _chunk_of(reader: _Reader, name: str) -> Chunk:
+def _chunk_of(reader: Reader, name: str) -> Chunk:
     metadata: Struct = {}
     for number, kind in reader.fields():
         if number == 1:
@@ -463,8 +313,8 @@ def verify_pages(path: Path, name: str, chunks: Iterable[Chunk]) -> None:
         for chunk in chunks:
             try:
                 _verify_chunk(file, chunk)
-            except (_DamagedError, *_UNSOUND) as error:
-                message = str(error) if isinstance(error, _DamagedError) else ""
+            except (DamagedError, *_UNSOUND) as error:
+                message = str(error) if isinstance(error, DamagedError) else ""
                 reason = f"a page of the column {chunk.column!r} is damaged: {message or 'its header is malformed'}"
                 raise SourceError(f"{name} can't be read: {reason}; write or upload the file again") from error
 
@@ -476,7 +326,7 @@ def _verify_chunk(file: BinaryIO, chunk: Chunk) -> None:
         at += size
         length = int(header[3][1])
         if length < 0:
-            raise _DamagedError
+            raise DamagedError
         if 4 in header:  # noqa: PLR2004 - `PageHeader.crc`
             _verify_page(file, at, length, int(header[4][1]))
         at += length
@@ -486,22 +336,22 @@ def _verify_chunk(file: BinaryIO, chunk: Chunk) -> None:
         elif kind == _DATA_PAGE_V2:
             values += int(header[8][1][1][1])
     if values > chunk.values:
-        raise _DamagedError("it has more values than the footer states")
+        raise DamagedError("it has more values than the footer states")
 
 
 def _page_header(file: BinaryIO, at: int) -> tuple[Struct, int]:
     """Read the header of a page, whose length is not stored anywhere; return it and its length."""
     if at < 0:
-        raise _DamagedError("its position is outside the file")
+        raise DamagedError("its position is outside the file")
     wanted = _FIRST_READ
     while True:
         file.seek(at)
-        reader = _Reader(file.read(wanted))
+        reader = Reader(file.read(wanted))
         try:
             return reader.struct(), reader.at
-        except _ShortError:
+        except ShortError:
             if len(reader.data) < wanted or wanted >= _MAX_PAGE_HEADER_BYTES:
-                raise _DamagedError("the file ends before its header does") from None
+                raise DamagedError("the file ends before its header does") from None
             wanted *= 16
 
 
@@ -511,10 +361,10 @@ def _verify_page(file: BinaryIO, at: int, length: int, expected: int) -> None:
     while length:
         piece = file.read(min(length, _CHUNK))
         if not piece:
-            raise _DamagedError("the file ends within it")
+            raise DamagedError("the file ends within it")
         found, length = zlib.crc32(piece, found), length - len(piece)
     if found != expected & 0xFFFFFFFF:
-        raise _DamagedError("it differs from its checksum")
+        raise DamagedError("it differs from its checksum")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from analyst.contract.parquet_footer import Chunk, Element, Footer, read_footer,
 from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError, UnavailableError
 from analyst.names import quote, quote_text
+from analyst.types import MOMENTS, OUTSIDE, in_years
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -33,7 +34,7 @@ _DAY = 86_400_000_000
 _OUT_OF_RANGE = "Could not convert Timestamp(MS)"
 _ROUND = "round it at the source, or read the column as text with the option types"
 _CORRECT = "correct it, or read the column as text with the option types"
-_YEARS = f"outside of the years 0001 to 9999 that all readers support; {_CORRECT}"
+_YEARS = f"{OUTSIDE}; {_CORRECT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,8 @@ def _check_names(columns: Collection[Element], name: str, within: str = "") -> N
     for column in columns:
         if "\0" in column.name:
             raise SourceError(f"{name}: {within}the name of the column {column.name!r} contains a NUL; rename it")
+        if within and not column.name:
+            raise SourceError(f"{name}: {within}a member has no name; name it")
         _check_names(column.children, name, within or f"in the column {column.name!r} ")
 
 
@@ -253,18 +256,15 @@ def as_text(value: str, kind: str) -> str:
 
 
 def within_years(value: str, kind: "DuckDBPyType", label: str) -> str:
-    """Return the SQL of a value whose dates and times must be in the years 1 to 9999; `label` starts the message.
-
-    Other values are DuckDB's infinities, or mean something else to other readers.
-    """
+    """Return the SQL of a value whose dates and times must be in the years 1 to 9999; `label` starts the message."""
 
     def leaf(value: str, kind: str, _stored: str) -> str:
         why = _YEARS
         if kind == "TIMESTAMP_NS":  # from 1677 to 2262, and infinite
             bounds = f"isfinite({value}) and {value} >= {_LEAST[kind][1]}"
             why = f"not a time, or too early to be read; {_CORRECT}"
-        elif kind in ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
-            bounds = f"{value} between {kind} '0001-01-01' and {kind} '9999-12-31 23:59:59.999999'"
+        elif kind in MOMENTS:
+            bounds = in_years(value, kind)
         else:
             return value
         failure = (

@@ -92,7 +92,7 @@ def _candidates(con: "DuckDBPyConnection", files: Sequence[ParquetFile], usual: 
     for file in files:
         columns = ", ".join(quote(column.name) for column in file.columns)
         query = f"""
-            select file_row_number from read_parquet({quote_text(str(file.path))}, file_row_number = true)
+            select file_row_number from read_parquet({quote_text(str(file.path))}, file_row_number = true, hive_partitioning = false)
             where hash({columns}) % {usual} = 0 order by 1
         """
         with raised_as(SourceError):

@@ -150,6 +150,8 @@ def described_columns(con: "DuckDBPyConnection", database: str, name: str) -> tu
 
 def view_columns(con: "DuckDBPyConnection", databases: Collection[str]) -> dict[tuple[str, str], tuple[Column, ...]]:
     """Return the columns of the views in attached databases, by database and name, without opening a file."""
+    if not databases:  # otherwise DuckDB would list the columns of every database
+        return {}
     rows = con.execute(
         """
         select c.database_name, c.table_name, c.column_name, c.data_type, c.comment

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from werkzeug.wrappers import Request
 
 from analyst.access import SERVICE, Caller, Role, Scope
+from analyst.addresses import parts_of
 from analyst.audit import Note
 from analyst.auth import sessions
 from analyst.auth.callers import Credentials, Identification, is_secret
@@ -166,7 +167,7 @@ def is_own_origin(request: Request, settings: Settings) -> bool:
     """Return whether a request has no origin, as those of programs, or that of this server."""
     origin = request.headers.get("Origin")
     ours = {request.host, urlsplit(settings.base_url or "").netloc} - {""}
-    return origin is None or urlsplit(origin).netloc in ours
+    return origin is None or parts_of(origin).netloc in ours
 
 
 def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: bool) -> None:

@@ -1,7 +1,7 @@
 """Sessions of browsers: signing in and out, and the cookies for that."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
@@ -55,11 +55,6 @@ def shown_with_link(ctx: Context, code: str) -> Shown:
     return Shown(link_cookie_of(ctx), code, ctx.client_network)
 
 
-def _link_cookie(ctx: Context, binding: Binding, lasts: timedelta) -> Cookie:
-    """Return the cookie that identifies a browser that requested a link."""
-    return Cookie(_LINK_COOKIE, binding.cookie or "", int(lasts.total_seconds()), secure=ctx.is_secure)
-
-
 class Mailing(Protocol):
     """The mail with a link."""
 
@@ -76,7 +71,8 @@ def mail_link(ctx: Context, purpose: Purpose, mail: Mailing, *, doing: str, text
     ctx.after_answer(
         doing, partial(mail, binding=binding, keys=ctx.keys, settings=ctx.settings, base_url=ctx.base_url, now=ctx.now)
     )
-    cookie = _link_cookie(ctx, binding, links.LASTS[purpose])
+    seconds = int(links.LASTS[purpose].total_seconds())
+    cookie = Cookie(_LINK_COOKIE, binding.cookie or "", seconds, secure=ctx.is_secure)
     return page(ctx, "mailed.html", title="Check your e-mail", cookies=(cookie,), text=text, code=binding.code)
 
 

@@ -87,10 +87,10 @@ class HttpFunction(Protocol):
 
 
 def function(method: str, path: str, **options: Unpack[Options]) -> Callable[[Callable[..., Any]], HttpFunction]:
-    """Make `call([model,] ctx)` an HTTP function.
+    """Make `call([model,] ctx)` an HTTP function, or `call(id, ctx)` if its only input is the `{id}` of its path.
 
     Parts of the path in braces set the model's fields of the same names; the query (GET, DELETE) or the JSON body sets
-    the others. The function returns a model, `None` (204), `Answer`, `Redirect`, `Encoded`, `Spooled` or `FileAnswer`.
+    the others. The function returns a model, `None` (204), or one of the values of `analyst.http.answers`.
 
     Args:
         method: GET (which answers HEAD as well), POST, PUT, PATCH or DELETE.

@@ -298,8 +298,5 @@ def _operation_ids(functions: Sequence[FunctionSpec]) -> dict[int, str]:
 
 def _tags(functions: Iterable[FunctionSpec]) -> list[Json]:
     modules = {spec.tag: spec.module for spec in functions}
-    return [{"name": tag, "description": _first_line(modules[tag])} for tag in sorted(modules)]
-
-
-def _first_line(module: str) -> str:
-    return (sys.modules[module].__doc__ or "").partition("\n")[0]
+    texts = {tag: sys.modules[module].__doc__ or "" for tag, module in modules.items()}
+    return [{"name": tag, "description": texts[tag].partition("\n")[0]} for tag in sorted(texts)]

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request
 
+from analyst.addresses import parts_of
 from analyst.errors import AnalystError
 from analyst.http.response import Response, html_response
 from analyst.pages import Reader, Site, render
@@ -205,7 +206,7 @@ def _ways_on(status: int, request: Request, reader: Reader | None) -> list[dict[
 
 def _page_before(request: Request) -> str | None:
     """Return the path of the page of ours from which a form was sent."""
-    back = urlsplit(request.referrer or "")
+    back = parts_of(request.referrer or "")
     path = back.path.removeprefix(request.root_path)
     is_below = back.path == request.root_path + path
     is_ours = back.netloc == request.host and is_below and path.startswith("/") and not path.startswith("//")

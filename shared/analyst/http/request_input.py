@@ -58,7 +58,7 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
         MalformedError, MediaTypeError, TooLargeError: the body can't be read.
         InvalidInputError: the input does not match the model; `errors` has the places and reasons, not the values.
     """
-    query = {} if spec.foreign else _query(request)
+    query = {} if spec.foreign else _pairs(request.query_string)
     body = _data(request, spec.body_limit) if spec.takes_body else b""
     if spec.input is None or spec.takes_body:
         _refuse("query", query, "this function has no query parameters")
@@ -165,10 +165,6 @@ def _sentence(error: Json) -> str:
 
 def _shown(loc: Iterable[int | str]) -> list[int | str]:
     return [part[:_LONGEST_NAME] if isinstance(part, str) else part for part in loc]
-
-
-def _query(request: Request) -> dict[str, list[str]]:
-    return _pairs(request.query_string)
 
 
 def _pairs(data: bytes) -> dict[str, list[str]]:

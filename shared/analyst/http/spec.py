@@ -2,13 +2,13 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Required, TypedDict, Unpack, get_args, get_type_hints
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr, create_model
 
 from analyst.access import Role, Scope
 from analyst.http.answers import Page, View
@@ -53,7 +53,7 @@ class Template:
 
     @property
     def order(self) -> tuple[tuple[int, int, str], ...]:
-        """Sort templates so that the most literal one comes first: `/x` before `/{}.json`, that before `/{}`."""
+        """The sort key that puts the most literal template first: `/x` before `/{}.json`, that before `/{}`."""
         return tuple(
             (2 if "{*}" in part else 1 if "{}" in part else 0, -len(part), part) for part in self.shape.split("/")
         )
@@ -205,12 +205,12 @@ class FunctionSpec:
 
     @property
     def tag(self) -> str:
-        """The group of functions in the documentation: its module, for an extract its folder."""
-        return self.module.removesuffix(".function").rpartition(".")[2]
+        """The group of functions in the documentation: its module."""
+        return self.module.rpartition(".")[2]
 
 
 def describe(call: Callable[..., Any], method: str, path: str, **options: Unpack[Options]) -> FunctionSpec:
-    """Return the specification of a function `call([model,] ctx)`.
+    """Return the specification of a function; see `analyst.http.function.function`.
 
     Raises:
         TypeError: its signature can't be served.
@@ -223,14 +223,15 @@ def describe(call: Callable[..., Any], method: str, path: str, **options: Unpack
         fields["scope"] = None
     if output is None or output is type(None):
         fields["status"] = 204
+    model, called = _input(call, hints, template)
     return FunctionSpec(
         name=call.__name__,
         module=call.__module__,
         description=inspect.getdoc(call) or "",
         method=method.upper(),
         path=template,
-        call=call,
-        input=_input(call, hints, template),
+        call=called,
+        input=model,
         output=output,
         **fields,
     )
@@ -241,15 +242,30 @@ def _usual_scope(allow: Role | Allow) -> Scope:
     return Scope.READ if is_plain else Scope.ADMIN
 
 
-def _input(call: Callable[..., Any], hints: Mapping[str, Any], template: Template) -> type[BaseModel] | None:
-    """Return the input model of a function, after checking it."""
-    *models, _ctx = inspect.signature(call).parameters
-    if len(models) > 1:
-        raise TypeError(f"{call.__name__} must take ([model,] ctx)")
-    model: type[BaseModel] | None = hints[models[0]] if models else None
-    names = set(model.model_fields) if model else set()
-    if not names.issuperset(template.names):
+def _input(
+    call: Callable[..., Any], hints: Mapping[str, Any], template: Template
+) -> tuple[type[BaseModel] | None, Callable[..., Any]]:
+    """Return the input model of a function, after checking it, and the function that takes this model."""
+    *names, _ctx = inspect.signature(call).parameters
+    if not names and not template.names:
+        return None, call
+    model = hints[names[0]] if len(names) == 1 else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return _path_model(call, names, hints, template)
+    if not set(model.model_fields).issuperset(template.names):
         raise TypeError(f"{call.__name__}: its model must have the fields {template.names} of its path")
-    if model is not None and model.model_config.get("extra") != "forbid":
+    if model.model_config.get("extra") != "forbid":
         raise TypeError(f"{call.__name__}: {model.__name__} must forbid extra fields: ConfigDict(extra='forbid')")
-    return model
+    return model, call
+
+
+def _path_model(
+    call: Callable[..., Any], names: Sequence[str], hints: Mapping[str, Any], template: Template
+) -> tuple[type[BaseModel], Callable[..., Any]]:
+    """Return the model of a function that takes the parts of its path as arguments, and the function that takes this model."""
+    if set(names) != set(template.names):
+        raise TypeError(f"{call.__name__} must take ([model,] ctx), or the parts {template.names} of its path and ctx")
+    fields: dict[str, Any] = {name: (hints[name], ...) for name in names}
+    config = ConfigDict(frozen=True, extra="forbid")
+    model = create_model(call.__name__, __config__=config, __module__=call.__module__, **fields)
+    return model, lambda given, ctx: call(*(getattr(given, name) for name in names), ctx)

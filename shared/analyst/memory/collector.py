@@ -190,9 +190,13 @@ class Collector:
         """Propose items until all new notes are read, the time is up, the model asks for a pause, or there is a reset.
 
         Raises:
-            SettingsError, UnavailableError: the model can't be used.
+            SettingsError, UnavailableError: there is no model, or it can't be used. What was done is kept.
         """
-        collection, pause = self.run(), None
+        if self.model is None:
+            raise SettingsError("no model is set; set MEMORY_MODEL")
+        ledger = self._read()
+        self._done, self._reset = dict(ledger.done), ledger.reset
+        collection, pause = Collection(self, self.model), None
         try:
             is_done = collection.work()
         except RateLimitedError as error:
@@ -200,19 +204,6 @@ class Collector:
         except _ResetError:
             is_done = False
         return collection.result(is_done=is_done, retry_after=pause)
-
-    def run(self) -> "Collection":
-        """Send what is new, and propose what comes of it.
-
-        Raises:
-            RateLimitedError: the model is busy. What was done is kept.
-            SettingsError, UnavailableError: the model can't be used.
-        """
-        if self.model is None:
-            raise SettingsError("no model is set; set MEMORY_MODEL")
-        ledger = self._read()
-        self._done, self._reset = dict(ledger.done), ledger.reset
-        return Collection(self, self.model)
 
     def _notes(self) -> Iterator[tuple[Caller, Note]]:
         """Yield the notes that may be collected and have not been, with their owners as they are now."""
@@ -321,7 +312,7 @@ class Collection:
         return Handled(at=of.now, proposed=len(chosen), rejected=tuple(rejected[:20]))
 
     def _ask(self, part: str, memory: Memory, known: Sequence[Item], rejected: list[str]) -> list[_Found]:
-        """Ask the model; an answer that does not match the schema is requested once more, and then the run fails."""
+        """Ask the model; an answer that does not match the schema is requested once more, and then counts as empty."""
         text = _question(part, known, sorted(memory.access.readable(memory.caller))[:_MOST_TABLES])
         for _ in range(2):
             try:

@@ -517,7 +517,7 @@ _GROUP: Final = "group:"
 
 
 def matching(items: Iterable[Item], text: str | None, category: str | None, status: str | None) -> list[Item]:
-    """Return the items that have a string in their title, content or tags, regardless of case."""
+    """Return the items that have a string in their title, content or tags, regardless of case; of a category and in a state."""
     wanted = (text or "").lower()
     return [
         item

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from analyst import duckdb_files
+from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.metrics import registry
-from analyst.metrics.checked_metrics import KEY, CheckedMetric, CheckedMetrics
+from analyst.metrics.checked_metrics import KEY, CheckedMetric, CheckedMetrics, visible_metrics
 from analyst.metrics.definition import MetricConversion, MetricDefinition, MetricInput, MetricJoin
 from analyst.metrics.registry import Defined, MetricRegistry, from_files
 from analyst.names import did_you_mean, quote
@@ -19,6 +20,7 @@ from analyst.settings import Settings
 from analyst.snapshots import Snapshot
 from analyst.store import ANY, Store
 from analyst.types import checked_type
+from analyst.visible_tables import visible_by_id
 from da.errors import DaError
 from da.metrics.compilation import (
     Accumulation,
@@ -79,7 +81,7 @@ class Checking:
         made = CheckedMetrics(
             snapshot=snapshot.number,
             checked_at=self.now(),
-            metrics={metric.name: metric for metric in check(defined.values(), snapshot, defined)},
+            metrics={metric.name: metric for metric in check(defined.values(), snapshot.by_id, defined)},
             problems=tuple(problems),
             models=dict(registered.models()),
         )
@@ -90,36 +92,48 @@ class Checking:
 
 
 def check(
-    defined: Iterable[Defined], snapshot: Snapshot, known: Mapping[str, Defined] | None = None
+    defined: Iterable[Defined], tables: Mapping[str, Table], known: Mapping[str, Defined]
 ) -> Iterator[CheckedMetric]:
-    """Yield metrics with what a check against a snapshot found; they can use each other, and those in `known`."""
+    """Yield metrics with what a check against tables found, by id; they can use each other, and those in `known`."""
     listed = list(defined)
-    definitions = {name: each.definition for name, each in (known or {}).items()}
+    definitions = {name: each.definition for name, each in known.items()}
     definitions |= {each.definition.name: each.definition for each in listed}
-    tables = _Tables(snapshot)
     for each in listed:
-        yield _checked(each, tables, definitions)
+        yield _checked(each, _Tables(tables), definitions)
+
+
+def check_as_seen(
+    defined: Iterable[Defined],
+    metrics: Mapping[str, CheckedMetric],
+    snapshot: Snapshot,
+    access: AccessList,
+    caller: Caller,
+) -> list[CheckedMetric]:
+    """Check metrics against the tables and metrics that the caller may see: the others do not exist for them."""
+    seen = visible_metrics(metrics, snapshot, access, caller)
+    tables = visible_by_id(snapshot, access, caller)
+    return list(check(defined, tables, {metric.name: metric.defined for metric in seen}))
 
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """The tables of a snapshot by id and by view name."""
+    """The tables that a metric may name, by id and by view name."""
 
-    snapshot: Snapshot
+    by_id: Mapping[str, Table]
 
     def find(self, name: str) -> Table:
         wanted = name.strip().strip('"').replace('"."', ".").lower()
-        found = self.snapshot.by_id.get(wanted)
-        found = found or next((table for table in self.snapshot.catalog.tables if table.view == wanted), None)
+        found = self.by_id.get(wanted)
+        found = found or next((table for table in self.by_id.values() if table.view == wanted), None)
         if found is None:
-            raise _BrokenError(f"the table {name!r} does not exist{_near(wanted, self.snapshot)}")
+            raise _BrokenError(f"the table {name!r} does not exist{_near(wanted, self.by_id)}")
         return found
 
 
-def _near(name: str, snapshot: Snapshot) -> str:
+def _near(name: str, tables: Mapping[str, Table]) -> str:
     """Suggest a table only of the same source: a metric may be shown to people who can't read others."""
     source, dot, _ = name.partition(".")
-    return did_you_mean(name, [table.id for table in snapshot.catalog.tables if dot and table.source == source])
+    return did_you_mean(name, [table.id for table in tables.values() if dot and table.source == source])
 
 
 def _checked(defined: Defined, tables: _Tables, known: Mapping[str, MetricDefinition]) -> CheckedMetric:

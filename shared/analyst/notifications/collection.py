@@ -8,7 +8,7 @@ A table that fails is reported once, when it begins to fail, and once more when 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -311,7 +311,7 @@ class Collection:
     def _post(self, finding: Finding) -> list[Destination]:
         """Post a finding to everybody whom it concerns: to each, what they may see."""
         found: list[Destination] = []
-        for user_id in self._people(finding):
+        for user_id in self.access.users if finding.only is None else (finding.only,):
             caller = caller_of(self.access, user_id)
             if caller is None:
                 continue
@@ -341,9 +341,6 @@ class Collection:
             items=items,
             url=finding.url,
         )
-
-    def _people(self, finding: Finding) -> Iterable[str]:
-        return self.access.users if finding.only is None else (finding.only,)
 
     @cached_property
     def _expected(self) -> Mapping[str, Expected]:

@@ -68,8 +68,8 @@ class BotApi:
             RateLimitedError: too many messages.
             UndeliverableError: the chat is gone or has blocked the bot, or the request is refused.
             MigratedError: the chat has another id.
-            SettingsError: the token is wrong.
-            UnavailableError: Telegram does not respond.
+            ConflictError: updates are asked for, but a webhook receives them.
+            UnavailableError: Telegram does not respond, or does not know the bot.
         """
         body, kind = json.dumps(dict(parameters)).encode(), "application/json"
         if photo is not None:

@@ -236,7 +236,7 @@ def script() -> Script:
 
 @cache
 def _style() -> str:
-    return (_FOLDER / "style.css").read_text("utf-8")
+    return theme.STYLESHEET.read_text("utf-8")
 
 
 @cache

@@ -90,7 +90,7 @@ class _Scale:
     """A linear scale with round ticks."""
 
     def __init__(self, values: Iterable[float], start: float, end: float, *, zero: bool) -> None:
-        known = [min(max(value, -_LARGEST), _LARGEST) for value in values] or [0.0]
+        known = _bounded(values) or [0.0]
         low, high = min(known), max(known)
         if zero:
             low, high = min(low, 0.0), max(high, 0.0)
@@ -170,6 +170,7 @@ def scatter(points: Sequence[tuple[float, float]], title: str) -> Markup:
 
 def distribution(values: Sequence[float], title: str) -> Markup:
     """Draw a histogram of values in at most 30 bins of equal width."""
+    values = _bounded(values)
     low, high = min(values), max(values)
     count = max(min(30, math.ceil(math.sqrt(len(values)))), 1)
     width = (high - low) / count or 1.0
@@ -178,6 +179,11 @@ def distribution(values: Sequence[float], title: str) -> Markup:
         bins[min(int((value - low) / width), count - 1)] += 1
     labels = [f"{compact(low + place * width)} to {compact(low + (place + 1) * width)}" for place in range(count)]
     return bars(labels, bins, title)
+
+
+def _bounded(values: Iterable[float]) -> list[float]:
+    """Return numbers whose differences are numbers: those of doubles may be infinite."""
+    return [min(max(value, -_LARGEST), _LARGEST) for value in values]
 
 
 def _starts_at_zero(values: Sequence[float]) -> bool:

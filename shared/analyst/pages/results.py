@@ -12,7 +12,7 @@ from markupsafe import Markup
 from analyst.catalog import Table
 from analyst.names import quote
 from analyst.pages import plots
-from analyst.rebuild.view_names import TAKEN_SCHEMAS
+from analyst.rebuild.view_names import name_parts
 
 Chart = Literal["auto", "none", "line", "bar", "scatter", "histogram"]
 
@@ -67,9 +67,8 @@ def plain(*parts: str) -> str:
 
 
 def readable_name(table_id: str, view: str) -> str:
-    """Return the name of a table in a statement, for people: the full one where its source has a schema."""
-    source, name = table_id.split(".")
-    return plain(view) if source in TAKEN_SCHEMAS else plain(source, name)
+    """Return a table's name in a statement, quoted only where DuckDB needs it."""
+    return plain(*name_parts(table_id, view))
 
 
 def is_number(kind: str) -> bool:

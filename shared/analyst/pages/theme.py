@@ -1,28 +1,54 @@
 """The theme of an instance: its colours, font and corners, as rules that follow the stylesheet.
 
-Colours that carry text are made darker or lighter until they can be read, so no theme makes a page unreadable: a contrast of
-at least 4.5:1, as WCAG 2.2 defines it, to what is behind them.
+Colours that carry text, also those that the theme does not name, are made darker or lighter until they can be read, so no
+theme makes a page unreadable: a contrast of at least 4.5:1, as WCAG 2.2 defines it, to what is behind them. Panels on which
+nothing could be read in the same colour as on the page around them get the colour of the page.
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Final
 
 from analyst.settings import Settings
 
+STYLESHEET: Final = Path(__file__).with_name("templates") / "style.css"
+
 _READABLE: Final = 4.5
+_VISIBLE: Final = 3.0
 _STEPS: Final = 50
 _WHITE, _BLACK = "#ffffff", "#000000"
-_BEHIND: Final = {"back": "background", "paper": "surface", "line": "border"}
-_USUAL_BEHIND: Final = {"back": "#f6f7f9", "paper": "#ffffff"}
-_DARK: Final = ("#0f131a", "#171c26", "#1c2a47")
-"""What is behind text in dark mode: the colours of the stylesheet."""
+_NAMES: Final = {
+    "line": "border",
+    "ink": "text_primary",
+    "soft": "text_secondary",
+    "good": "success",
+    "warn": "warning",
+    "bad": "error",
+}
+"""The stylesheet's names of colours, and those of the theme."""
+_NOTICES: Final = {
+    "ink": ("good-back", "warn-back", "bad-back", "mark"),
+    "soft": (),
+    "good": ("good-back",),
+    "warn": ("warn-back",),
+    "bad": ("bad-back",),
+}
+"""The colours of texts, and those that are behind them besides the page and its panels."""
 
-_TEXTS: Final = {"ink": "text_primary", "soft": "text_secondary", "good": "success", "warn": "warning", "bad": "error"}
+_COLOUR: Final = re.compile(r"--([a-z-]+): (#[0-9a-f]{6})")
+
+
+@cache
+def _palettes() -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the colours of the stylesheet by name, in light and in dark mode."""
+    light, dark = STYLESHEET.read_text("utf-8").split("@media", 1)
+    return dict(_COLOUR.findall(light)), dict(_COLOUR.findall(dark))
 
 
 def rules(settings: Settings) -> str:
-    """Return the rules of a theme; empty without one."""
+    """Return the rules of a theme; empty without one. Its colours apply in light mode, its primary colour also in dark mode."""
     given = tuple(
         (name.removeprefix("theme_"), value)
         for name in Settings.model_fields
@@ -33,37 +59,70 @@ def rules(settings: Settings) -> str:
 
 @lru_cache(maxsize=16)
 def _rules(given: tuple[tuple[str, str], ...]) -> str:
-    theme = dict(given)
-    always = {"sans": theme.get("font"), "radius": theme.get("radius")}
-    light = {ours: theme.get(theirs) for ours, theirs in _BEHIND.items()}
-    behind = [light["back"] or _USUAL_BEHIND["back"], light["paper"] or _USUAL_BEHIND["paper"]]
-    light |= {ours: readable(theme[theirs], behind) for ours, theirs in _TEXTS.items() if theirs in theme}
-    dark: dict[str, str | None] = {}
+    theme, (usual, in_dark) = dict(given), _palettes()
+    light, dark = _light(theme), dict[str, str]()
     if primary := theme.get("primary"):
-        tint = theme.get("primary_light") or _mixed(primary, behind[1], 0.9)
-        key = readable(primary, [*behind, tint])
-        light |= {"key": key, "on-key": _on(key), "key-back": tint}
-        in_dark = readable(primary, _DARK)
-        dark |= {"key": in_dark, "on-key": _on(in_dark)}
-    else:
-        light["key-back"] = theme.get("primary_light")
+        key = readable(primary, [in_dark[name] for name in ("back", "paper", "key-back")])
+        dark = {"key": key, "on-key": _on(key)}
+    changed = {name: value for name, value in light.items() if value != usual[name]}
+    always = {ours: theme[theirs] for ours, theirs in (("sans", "font"), ("radius", "radius")) if theirs in theme}
     return (
         _block(always)
-        + f"@media (prefers-color-scheme: light) {{ {_block(light)} }}\n"
+        + f"@media (prefers-color-scheme: light) {{ {_block(changed)} }}\n"
         + f"@media (prefers-color-scheme: dark) {{ {_block(dark)} }}\n"
     )
 
 
-def _block(values: Mapping[str, str | None]) -> str:
-    return f":root {{ {' '.join(f'--{name}: {value};' for name, value in values.items() if value)} }}"
+def _light(theme: Mapping[str, str]) -> dict[str, str]:
+    """Return the colours of light mode. On a dark background, those that the theme does not name are those of dark mode."""
+    usual, in_dark = _palettes()
+    back = theme.get("background", usual["back"])
+    paper = theme.get("surface", (in_dark if _end([back]) == _WHITE else usual)["paper"])
+    behind = [back, paper if _can_be_read_on([back, paper]) else back]
+    found = dict(in_dark if _end(behind) == _WHITE else usual)
+    found |= {ours: theme[theirs] for ours, theirs in _NAMES.items() if theirs in theme}
+    found["back"], found["paper"] = behind
+    if primary := theme.get("primary"):
+        found |= {"key": primary, "key-back": _mixed(primary, found["paper"], 0.9)}
+    tints = (theme.get("primary_light", found["key-back"]), found["key-back"], found["paper"])
+    found["key-back"] = next(tint for tint in tints if _can_be_read_on([*behind, tint]))
+    found["key"] = readable(found["key"], [*behind, found["key-back"]])
+    found["on-key"] = _on(found["key"])
+    found["edge"] = readable(found["edge"], behind, _VISIBLE)
+    for name, notices in _NOTICES.items():
+        found[name] = readable(found[name], [*behind, *map(found.__getitem__, notices)])
+    return found
 
 
-def readable(colour: str, behind: Iterable[str]) -> str:
-    """Return a colour that can be read on others: the given one, or one nearer to black or white."""
+def _block(values: Mapping[str, str]) -> str:
+    return f":root {{ {' '.join(f'--{name}: {value};' for name, value in values.items())} }}"
+
+
+def readable(colour: str, behind: Iterable[str], least: float = _READABLE) -> str:
+    """Return a colour with a contrast of `least` to others: the given one, or one nearer to black or white.
+
+    It is black or white if no colour has such a contrast to all of them.
+    """
     papers = list(behind)
-    end = _BLACK if contrast(_BLACK, papers[0]) > contrast(_WHITE, papers[0]) else _WHITE
+    end = _end(papers)
     steps = (_mixed(colour, end, step / _STEPS) for step in range(_STEPS + 1))
-    return next((each for each in steps if all(contrast(each, paper) >= _READABLE for paper in papers)), end)
+    return next((each for each in steps if _least_contrast(each, papers) >= least), end)
+
+
+def _can_be_read_on(papers: Iterable[str]) -> bool:
+    """Return whether there is a colour that can be read on all of these."""
+    papers = list(papers)
+    return _least_contrast(_end(papers), papers) >= _READABLE
+
+
+def _end(papers: Iterable[str]) -> str:
+    """Return black or white, whichever has more contrast to these."""
+    papers = list(papers)
+    return max((_BLACK, _WHITE), key=lambda each: _least_contrast(each, papers))
+
+
+def _least_contrast(colour: str, papers: Iterable[str]) -> float:
+    return min(contrast(colour, paper) for paper in papers)
 
 
 def contrast(one: str, other: str) -> float:
@@ -73,7 +132,8 @@ def contrast(one: str, other: str) -> float:
 
 
 def _on(colour: str) -> str:
-    return max((_WHITE, "#0d1421"), key=lambda each: contrast(each, colour))
+    found = max((_WHITE, "#0d1421"), key=lambda each: contrast(each, colour))
+    return found if contrast(found, colour) >= _READABLE else _end([colour])
 
 
 def _mixed(colour: str, other: str, share: float) -> str:

@@ -271,11 +271,13 @@ class Profiling:
         path = local_copy(self.store, file.path, copy)
         try:
             place = quote_text(str(path).translate(_LITERAL))
-            described = con.execute(f"describe select * from read_parquet({place})").fetchall()
+            described = con.execute(
+                f"describe select * from read_parquet({place}, hive_partitioning = false)"
+            ).fetchall()
             in_file = {name: kind for name, kind, *_ in described}
             is_numbered = _ROW_NUMBER not in in_file
             number = f"{_ROW_NUMBER} = true" if is_numbered else "union_by_name = false"
-            read = f"read_parquet({place}, {number})"
+            read = f"read_parquet({place}, {number}, hive_partitioning = false)"
             shared = {name: kind for name, kind in how.columns.items() if name in in_file}
             if any(in_file[name] != kind for name, kind in shared.items()):
                 casts = [

@@ -372,7 +372,7 @@ def _checked(con: "DuckDBPyConnection", store: Store, candidate: _Candidate, fol
 
 def _relation(store: Store, table: Table, folder: Path) -> str:
     paths = [local_copy(store, file.path, folder / f"{file.sha256}.parquet") for file in table.files]
-    return f"read_parquet([{', '.join(quote_text(str(path).translate(_LITERAL)) for path in paths)}], union_by_name = true)"
+    return f"read_parquet([{', '.join(quote_text(str(path).translate(_LITERAL)) for path in paths)}], union_by_name = true, hive_partitioning = false)"
 
 
 _LITERAL: Final = {ord("*"): "[*]", ord("?"): "[?]", ord("["): "[[]"}

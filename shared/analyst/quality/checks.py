@@ -60,7 +60,9 @@ class Checks:
             allowed = ", ".join(quote_text(str(path)) for path in paths)
             con.execute(f"set allowed_paths = [{allowed}]")
             con.execute("set enable_external_access = false; set lock_configuration = true")
-            con.execute(f"create view this as from read_parquet([{listed}], union_by_name = true)")
+            con.execute(
+                f"create view this as from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+            )
             for one in expected:
                 with duckdb_files.time_limit(con, _SECONDS):
                     yield self._result(con, one, names, rows=rows, rows_before=candidate.rows_before)

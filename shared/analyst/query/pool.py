@@ -36,7 +36,7 @@ _LOOK_SECONDS: Final = 0.1
 _ABANDONED_SECONDS: Final = 86_400
 _MOST_WAITING: Final = 12
 _SPARE: Final = 2
-"""Workers that are kept ready."""
+"""Workers that are kept ready, at most; one after the first statement, which is often the last one of a process."""
 _ATTEMPTS: Final = 4
 _PLAIN_MEMORY: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Have pyarrow use the system's allocator. Its own reserve a gigabyte of addresses, which a worker's limit may refuse, or
@@ -111,6 +111,7 @@ class Pool:
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
         self._idle: list[_Worker] = []
+        self._taken = 0
 
     @contextmanager
     def worker(self, person: str) -> Iterator["Lease"]:
@@ -188,8 +189,9 @@ class Pool:
         for _attempt in range(_ATTEMPTS):
             try:
                 with self._lock:
+                    self._taken += 1
                     worker = self._idle.pop(0) if self._idle else self._new()
-                    while len(self._idle) < min(_SPARE, self._limits.workers):
+                    while len(self._idle) < min(_SPARE, self._limits.workers, self._taken):
                         self._idle.append(self._new())
             except GoneError:
                 self.close()  # the process that forks workers has ended, and they with it

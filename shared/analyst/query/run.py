@@ -15,8 +15,8 @@ from analyst.errors import AnalystError, ContractError
 from analyst.names import quote, quote_text
 from analyst.query.ranges import Parts
 from analyst.query.result_hash import ResultHash, row_digest
-from analyst.query.statement import Json, StatementError, position, refused
-from analyst.types import arrow_result, checked_type, named_result, portable_result, with_statistics
+from analyst.query.statement import Json, StatementError, position, refused, without_settings
+from analyst.types import arrow_result, checked_type, named_result, portable_column, portable_result, with_statistics
 from da.sql import valid_json
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class Run:
 
         names = named([name for name, _kind in columns], "the result of the SQL")
         terms = ", ".join(f"c{number} as {quote(name)}" for number, name in enumerate(names))
-        query = parquet.portable_select(self._con, self._shaped(columns, terms, None))
+        query = parquet.portable_select(self._con, self._shaped(columns, terms, None), portable_column)
         order = "" if self._ordered else " order by all"
         row = self._execute(parquet.copy_statement(f"{query}{order}", self._target)).fetchone()
         return int(row[0]) if row else 0, False
@@ -381,7 +381,7 @@ def _without_hints(message: str) -> str:
     kept = [
         line for line in message.split("\n") if not line.startswith(("Did you mean", "Please try installing", "LINE "))
     ]
-    return "\n".join(kept)
+    return "\n".join(line for each in kept if (line := without_settings(each).rstrip())) or message
 
 
 def _kind(kind: str, fields: Json) -> str:

@@ -314,9 +314,19 @@ def _syntax_error(tree: Json, sql: str) -> StatementError:
         )
     where: dict[str, Any] = position(sql, int(tree["position"])) if str(tree.get("position", "")).isdecimal() else {}
     at = f" (line {where['line']}, column {where['column']})" if where else ""
-    return refused(
-        f"the SQL can't be parsed: {message.splitlines()[0] if message else 'unknown error'}{at}", "syntax", **where
-    )
+    found = without_settings(message.splitlines()[0]) if message else "unknown error"
+    if found.startswith(_EXHAUSTED):  # of the stack of the parser, whatever memory there is
+        found = f"it is nested too deeply at or near{found.removeprefix(_EXHAUSTED)}"
+    return refused(f"the SQL can't be parsed: {found}{at}", "syntax", **where)
+
+
+_EXHAUSTED: Final = "memory exhausted at or near"
+_SETTING: Final = re.compile(r"\s*\b[Uu]se \"?SET \w+.*")
+
+
+def without_settings(message: str) -> str:
+    """Remove DuckDB's advice to change a setting, which no statement at the server can."""
+    return _SETTING.sub("", message)
 
 
 # PIVOT without IN runs as two statements, of which the first finds the values; `json_serialize_sql` does not take it. What

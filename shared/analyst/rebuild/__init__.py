@@ -72,7 +72,7 @@ class Rebuild:
 
     `later` requests `refresh_file` in the background; it is called after a rebuild of a snapshot with more tables than
     `file_at_once`. Without it, nobody writes the file of such a snapshot. Of fewer tables, it is written at once.
-    `lake_later` requests `write_lakes` in the background, if the newest snapshot has no frozen lake.
+    `lake_later` requests `write_lakes` in the background.
     """
 
     store: Store

@@ -191,7 +191,10 @@ class Batch:
         for number, name in attached.items():
             with self._trouble_of(name):
                 try:
-                    source = Source.read(self.con, name, number, found.tables, store=store, last=last.get(name, {}))
+                    data = self.paths[name].read_bytes() if self.copies else None
+                    source = Source.read(
+                        self.con, name, number, found.tables, data, store=store, last=last.get(name, {})
+                    )
                 except duckdb.InterruptException:
                     raise
                 except duckdb.Error as error:

@@ -174,16 +174,26 @@ def update(
     if path.exists():
         is_plain = path in duckdb_files.PLAIN
         with suppress(ContractError), duckdb_files.lent() if is_plain else duckdb_files.connect(threads=1) as con:
+            _expect(con, catalog)
             refused = _updated(con, path, catalog, data_url, statistics, is_plain=is_plain)
     if refused is None:
         path.unlink(missing_ok=True)
         Path(f"{path}.wal").unlink(missing_ok=True)
         with duckdb_files.lent() as con:
+            _expect(con, catalog)
             duckdb_files.create(con, path, _FILE)
             con.execute(";".join(_declarations(_OF)))
             refused = _write(con, catalog, data_url, statistics)
     duckdb_files.PLAIN.add(path)
     return refused
+
+
+def _expect(con: "DuckDBPyConnection", catalog: Catalog) -> None:
+    if len(catalog.tables) <= _FEW_TABLES:
+        duckdb_files.expect_small_files(con)
+
+
+_FEW_TABLES: Final = 500
 
 
 def _declarations(database: str) -> Iterator[str]:

@@ -84,10 +84,9 @@ def update(path: Path, catalog: Catalog, data_url: str) -> dict[str, str]:
     A file that can't be read, or that contains something else, is replaced.
     """
     failed = None
-    with duckdb_files.lent() as con:
-        if path.exists():
-            with suppress(ContractError):
-                failed = _updated(con, path, catalog, data_url)
+    if path.exists():
+        with duckdb_files.lent() as con, suppress(ContractError):
+            failed = _updated(con, path, catalog, data_url)
     if failed is None:
         path.unlink(missing_ok=True)
         Path(f"{path}.wal").unlink(missing_ok=True)
@@ -150,6 +149,8 @@ class _Wanted:
 
 def _write(con: "DuckDBPyConnection", catalog: Catalog, data_url: str) -> dict[str, str]:
     """Write what differs into the attached file, in one transaction, and detach it."""
+    if len(catalog.tables) <= _AT_ONCE:
+        duckdb_files.expect_small_files(con)
     aliases: dict[str, set[str]] = {}
     for row in catalog.remote:
         aliases.setdefault(row.source, set()).add(row.alias)

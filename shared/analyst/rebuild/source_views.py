@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from analyst.catalog import Column, Input, Problem, RemoteAttach, Table
 from analyst.contract import extract_file
-from analyst.contract.extract_file import BaseTables
+from analyst.contract.extract_file import RECENT, BaseTables
 from analyst.contract.model import SCHEMA, Extract, FileRow, Meta, TableState, extract_key, is_ours
 from analyst.contract.publishing import dropped_version
 from analyst.contract.views import is_view_of, remote_table, write_remote_view, write_view
+from analyst.duckdb_files import digest_of
 from analyst.errors import AnalystError, ContractError
 from analyst.names import is_name, quote
 from analyst.rebuild.foreign_files import adopt, has_foreign_names, require_distinct, verify
+from analyst.rebuild.view_names import TAKEN_SCHEMAS
 from analyst.store import Store
 from analyst.types import checked_type
 
@@ -43,7 +45,6 @@ _ADDRESSES: Mapping[str, re.Pattern[str]] = {
 }
 """The addresses that an extension may use: only the vendor's own servers, which the token is for."""
 
-_SCHEMAS_OF_DUCKDB = frozenset({"main", "memory", "system", "temp", "information_schema", "pg_catalog"})
 _LONGEST_COLUMN = 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -89,14 +90,21 @@ class Source:
     last: Mapping[str, Table]
 
     @classmethod
-    def read(cls, con: "DuckDBPyConnection", name: str, number: int, tables: BaseTables, **known: Any) -> Self:
-        """Read the attached extract of a source; its other fields are `known`.
+    def read(
+        cls, con: "DuckDBPyConnection", name: str, number: int, tables: BaseTables, data: bytes | None, **known: Any
+    ) -> Self:
+        """Read the attached extract of a source; its other fields are `known`, and its `data` if they are few bytes.
 
         Raises:
             ContractError: it can't be read.
         """
         attached = attached_as(number)
-        extract = extract_file.read(con, attached, source=name, tables=tables)
+        digest = b"" if data is None else digest_of(data)
+        extract = None if data is None else RECENT.get(name, digest)
+        if extract is None:
+            extract = extract_file.read(con, attached, source=name, tables=tables)
+            if data is not None:
+                RECENT.add(name, digest, len(data), extract)
         remote = extract_file.read_remote_attach(con, attached, source=name, tables=tables)
         return cls(name=name, attached=attached, alias=f"-taken {number}", extract=extract, attach=remote, **known)
 
@@ -266,7 +274,7 @@ def check_columns(label: str, columns: Iterable[Column]) -> None:
 
 def _wrong(alias: str, extension: str, url: str, token_env: str) -> str | None:
     """Return why a row of `_remote_attach` may not reach readers of the snapshot; `None` if it may."""
-    if not is_name(alias) or alias in _SCHEMAS_OF_DUCKDB:
+    if not is_name(alias) or alias in TAKEN_SCHEMAS:
         return "this is not a valid name of a database"
     if extension not in _TOKENS:
         return f"the extension {extension!r:.100} is not supported (expected one of {', '.join(_TOKENS)})"

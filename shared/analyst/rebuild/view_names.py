@@ -6,25 +6,11 @@ the schema of its source. The second one never depends on other sources.
 
 from collections.abc import Iterable, Mapping
 
-from analyst.catalog import Table
+from analyst.contract.model import SCHEMA
+from analyst.names import quote
 
-RESERVED = frozenset(
-    {
-        "_tables",
-        "_files",
-        "_remote_attach",
-        "_delta",
-        "_meta",
-        "_state",
-        "_runs",
-        "_registrations",
-        "_edits",
-        "_parts",
-        "_inputs",
-    }
-)
-"""Names of our own tables in analytics.duckdb."""
-
+RESERVED = frozenset({*SCHEMA, "_tables", "_built"})
+"""Names of the tables of the contract, and of our own in analytics.duckdb."""
 
 TAKEN_SCHEMAS = frozenset({"main", "temp", "system", "memory", "information_schema", "pg_catalog"})
 """Sources without a schema of their own: DuckDB has one, or a database, of this name.
@@ -33,13 +19,15 @@ In `main`, the tables of such a source would be mistaken for the short names of 
 """
 
 
-def by_source(tables: Iterable[Table]) -> dict[str, list[Table]]:
-    """Return the tables that get a view in a schema, by schema."""
-    found: dict[str, list[Table]] = {}
-    for table in tables:
-        if table.source not in TAKEN_SCHEMAS and table.columns:
-            found.setdefault(table.source, []).append(table)
-    return found
+def name_parts(table_id: str, view: str) -> tuple[str, ...]:
+    """Return a table's name in a statement: its source and name, or its view if DuckDB has a schema named like the source."""
+    source, name = table_id.split(".")
+    return (view,) if source in TAKEN_SCHEMAS else (source, name)
+
+
+def sql_name(table_id: str, view: str) -> str:
+    """Return a table's name in a statement, quoted: `"shop"."orders"`."""
+    return ".".join(map(quote, name_parts(table_id, view)))
 
 
 def assign(owners: Mapping[str, str], tables: Iterable[str]) -> dict[str, str]:

@@ -81,10 +81,8 @@ class Scheduler:
             self.enqueue(job.job.path, {"source": job.source} if job.source else {}, name=f"{JOB}{job.id}")
         else:
             run = TriggeredRun(source=start.source, run_id=start.run_id)
-            Extract(run, self._type_of(start.source), start.tables).enqueue(self.enqueue)
-
-    def _type_of(self, source: str) -> str:
-        return next(found.type for found in self.registry.sources if found.name == source)
+            source_type = next(found.type for found in self.registry.sources if found.name == start.source)
+            Extract(run, source_type, start.tables).enqueue(self.enqueue)
 
 
 def note(store: Store, extracts: Sequence[Extract], at: datetime) -> None:

@@ -14,7 +14,7 @@ from weakref import finalize
 from analyst import duckdb_files
 from analyst.access import DamagedStateError, StatePointer, parse_pointer
 from analyst.names import quote, quote_text
-from analyst.state.migrations import migrate
+from analyst.state.migrations import create, migrate
 from analyst.state.rows import fetch_one
 from analyst.state.schema import is_current
 from analyst.store import Object, ObjectMissingError, Store
@@ -117,7 +117,7 @@ class Writer:
             StateTooNewError: the old file was written by a newer version.
             ContractError: it can't be opened.
         """
-        with self._opened() as file:
+        with self._opened(path) as file:
             file.renew(old, path, now)
             yield file.con
 
@@ -131,14 +131,14 @@ class Writer:
             StateTooNewError: the old file was written by a newer version.
             ContractError: it can't be opened.
         """
-        with self._opened() as file:
+        with self._opened(path) as file:
             if old is None or not file.opens(old, path):
                 file.renew(old, path, now)
             yield file.con
 
     @contextmanager
-    def _opened(self) -> "Iterator[_File]":
-        """Lend a connection; the file that the block attaches is complete afterwards, and is `written`.
+    def _opened(self, path: Path) -> "Iterator[_File]":
+        """Lend a connection; the file that the block attaches, at `path`, is complete afterwards, and is `written`.
 
         After an error that leaves the file attached, or breaks the instance, the next block gets another instance.
         """
@@ -147,6 +147,8 @@ class Writer:
         self._written.clear()
         try:
             yield file
+            is_small = path.stat().st_size <= duckdb_files.SMALL
+            con.execute(duckdb_files.QUICKLY if is_small else "reset disabled_compression_methods")
             con.execute(f"use memory; checkpoint {quote(file.alias)}")
         except BaseException:
             if not file.is_let_go():
@@ -182,7 +184,10 @@ class _File:
             finally:
                 duckdb_files.detach(self.con, before)
         self.con.execute(f"use {quote(self.alias)}")
-        migrate(self.con, now)
+        if old is None:
+            create(self.con, now)
+        else:
+            migrate(self.con, now)
 
     def opens(self, old: Path, path: Path) -> bool:
         """Open an old file at `path` if it can be edited in place; return whether it was."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from analyst import duckdb_files
 from analyst.access.parts import PREFIX, Part, PartList
 from analyst.names import quote, quote_text
 from analyst.state.rows import fetch
@@ -184,7 +185,8 @@ def project(db: "DuckDBPyConnection", version: int, now: datetime, stored: Mappi
     members = [
         member for member in _MEMBERS if member.table in filled
     ]  # even a query that matches nothing takes a millisecond
-    entries = {member.name: _entries(db, member, now, 1, [0]).get(0, "") for member in members}
+    with duckdb_files.small_tables(db):
+        entries = {member.name: _entries(db, member, now, 1, [0]).get(0, "") for member in members}
     return _written({member.name: entries.get(member.name, "") for member in _MEMBERS}, version=version)
 
 

@@ -47,7 +47,11 @@ class Texts(Protocol):
         """List the prompts, as `prompts/list` has them."""
 
     def prompt(self, name: str, arguments: Mapping[str, str]) -> str | None:
-        """Return the text of a prompt; `None` if there is none."""
+        """Return the text of a prompt; `None` if there is none.
+
+        Raises:
+            ToolError: an argument is missing, or names nothing.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ _RESULT: Final = _output(
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool. `needs` is the permission without which it is not offered; `computes` whether it runs SQL."""
+    """A tool. `input` and `output` are JSON Schemas; without the permission `needs`, it is not offered."""
 
     name: str
     title: str
@@ -297,7 +297,7 @@ def check(tool: Tool, arguments: Json) -> Json:
     """Check the arguments of a call and return them with the defaults of those that are missing.
 
     Raises:
-        ToolError: they do not fit; the message lists all problems and says what is expected.
+        ToolError: they do not fit; the message lists up to 10 problems and says what is expected.
     """
     problems = list(_problems(arguments, tool.input, ""))
     if problems:
@@ -311,8 +311,6 @@ def _problems(value: Any, schema: Json, place: str) -> list[str]:
     kinds = [kinds] if isinstance(kinds, str) else kinds
     what = f"'{place}'" if place else "the value"
     if kinds and not any(_TYPES[kind](value) for kind in kinds):
-        if place and value is None:
-            return []  # models send null for what they leave out
         return [f"{what} must be {' or '.join(map(_article, kinds))}"]
     return [*_bounds(value, schema, what), *_members(value, schema, place)]
 
@@ -345,7 +343,8 @@ def _members(value: Any, schema: Json, place: str) -> list[str]:
     found = [f"'{name}' is missing" for name in schema.get("required", ()) if value.get(name) is None]
     for name, member in value.items():
         if name in known:
-            found += _problems(member, known[name], name if not place else f"{place}.{name}")
+            if member is not None:  # models send null for what they leave out
+                found += _problems(member, known[name], name if not place else f"{place}.{name}")
         else:
             near = get_close_matches(str(name)[:100], known, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(map(repr, known))}"

@@ -347,7 +347,7 @@ class Tools:
 
     def _snapshot_of(self, since: str | int) -> int:
         """Return the snapshot that was current at a time, or the one with a number."""
-        if isinstance(since, int) or since.strip().isdigit():
+        if isinstance(since, int) or since.strip().isdecimal():
             return int(since)
         kept = self.warehouse.snapshots_kept()
         at = _time(since, self.now)

@@ -4,6 +4,7 @@ A few changes are made in place, in one transaction. Many, or those made while a
 in a copy that then replaces it, so that readers are not disturbed.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -37,6 +38,12 @@ _LONGEST_LOG = 1 << 20
 """Bytes. Opening takes as long for a megabyte of log, four changes of 100 tables, as a third of a checkpoint does."""
 
 _ATTEMPTS = 3
+
+_CIRCUMSTANCES = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+    *(errno.ENOLCK, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+)
+"""Errors of the system that say nothing about the content of a database."""
 
 
 def publish(
@@ -143,13 +150,17 @@ class Draft:
         self._path = Path(os.path.realpath(path))
         # In the same folder, so that the rename is atomic.
         self._fresh = fresh_of(self._path)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        clean_up(self._path)
-        found = stamp(self._path)
-        _copy(self._path, self._fresh, self.published, path)
-        self._stamp = found if self._path.exists() else None
-        self._connection = _connected(self._fresh)
-        self._is_new = is_new(self._connection)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            clean_up(self._path)
+            found = stamp(self._path)
+            _copy(self._path, self._fresh, self.published, path)
+            self._stamp = found if self._path.exists() else None
+            self._connection = _connected(self._fresh)
+            self._is_new = is_new(self._connection)
+        except (OSError, duckdb.Error) as error:
+            _discard(self._fresh)
+            raise _not_updated(self._path, error) from None
         self._existing: Existing | None = None
 
     def add(self, tables: Sequence[Mirrored]) -> None:
@@ -164,14 +175,25 @@ class Draft:
         changed: Collection[str] | None,
         others: Callable[[], Sequence[Mirrored]],
     ) -> bool:
-        """Make the views match these tables, and replace the database; return whether nobody has changed it meanwhile."""
+        """Make the views match these tables, and replace the database; return whether nobody has changed it meanwhile.
+
+        Raises:
+            DaError: the copy can't be written, or the database can't be replaced.
+        """
         if self._is_new and changed is not None:
             tables, changed = [*tables, *others()], None
-        give_views(self._connection, list(tables), self.published, self._path.stem.lower(), changed)
-        self.close()
-        if stamp(self._path) != self._stamp:
-            return False
-        _replace(self._path, self._fresh, aside)
+        try:
+            give_views(self._connection, list(tables), self.published, self._path.stem.lower(), changed)
+            # When it is closed, DuckDB does not report that it can't, and leaves the views in the log of the copy.
+            self._connection.execute("checkpoint")
+            self.close()
+            if stamp(self._path) != self._stamp:
+                return False
+            _replace(self._path, self._fresh, aside)
+        except (OSError, duckdb.Error) as error:
+            self.close()
+            _discard(self._fresh)
+            raise _not_updated(self._path, error) from None
         return True
 
     def close(self) -> None:
@@ -216,9 +238,10 @@ def _copy(path: Path, fresh: Path, published: Published, link: Path) -> None:
             with duckdb.connect(fresh) as connection:
                 connection.execute("checkpoint")
     except duckdb.Error as error:
+        if isinstance(error, duckdb.OutOfMemoryException) or _is_circumstance(str(error)):
+            raise
         _explain(path, link, str(error))
-        for half in (fresh, log_of(fresh)):
-            half.unlink(missing_ok=True)
+        _discard(fresh)
         published.notes.append(_moved_aside(path, str(error)))
         _copy(path, fresh, published, link)
 
@@ -238,6 +261,23 @@ def _explain(path: Path, link: Path, reason: str) -> None:
         raise DaError(
             f"'{link}' is a link to '{path}', which is not a DuckDB database; remove the link and run da sync again"
         )
+
+
+def _is_circumstance(reason: str) -> bool:
+    """Return whether DuckDB failed for a reason outside of the file: a full disk, or a file system without locks."""
+    return any(sign in reason for sign in ("not enough space on the disk", *map(os.strerror, _CIRCUMSTANCES)))
+
+
+def _not_updated(path: Path, error: OSError | duckdb.Error) -> DaError:
+    reason = cause_of(error) if isinstance(error, OSError) else str(error).splitlines()[0]
+    advice = "free some space" if os.strerror(errno.ENOSPC).lower() in reason.lower() else "fix that"
+    return DaError(f"can't update '{path}': {reason}; {advice} and run da sync again")
+
+
+def _discard(fresh: Path) -> None:
+    for half in (fresh, log_of(fresh)):
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
 
 
 def _is_locked(reason: str) -> bool:

@@ -95,7 +95,10 @@ class Part:
             content = f"{line}\n{body}"
             digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
             path = folder / f"{number:02}-{digest}.json"
-            path.write_text(content, encoding="utf-8", newline="")
+            try:
+                path.write_text(content, encoding="utf-8", newline="")
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None
             self.path = path
         return self.path.name
 

@@ -31,6 +31,9 @@ _OURS = re.compile(r"[0-9a-f]{32}(\.parquet|(\.[0-9]+)?\.part)")
 _LONGEST_PATH = 259
 """Characters of a path on Windows (MAX_PATH without the NUL at the end)."""
 
+_LOCKED = {errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK}
+"""Errors of a lock that another process has, on any system."""
+
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
@@ -203,6 +206,11 @@ class Workspace:
         Raises:
             DaError: another sync is running, or the folder is not writable.
         """
+        if "?" in str(self.root):
+            raise DaError(
+                f"can't sync '{self.root}': DuckDB can't write to a folder whose path contains '?'; choose another folder with"
+                " DA_LOCAL_DIR"
+            )
         try:
             (self.root / ".da").mkdir(parents=True, exist_ok=True)
             handle = os.open(self.root / ".da" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -211,8 +219,16 @@ class Workspace:
                 f"can't write to '{self.root}': {cause_of(error)}; choose another folder with DA_LOCAL_DIR"
             ) from None
         try:
-            if not _lock(handle):
-                raise DaError(f"can't sync '{self.root}': another da sync is running there; wait until it ends")
+            try:
+                _lock(handle)
+            except OSError as error:
+                if error.errno not in _LOCKED:
+                    raise DaError(
+                        f"can't lock '{self.root / '.da' / 'lock'}': {cause_of(error)}; choose another folder with DA_LOCAL_DIR"
+                    ) from None
+                raise DaError(
+                    f"can't sync '{self.root}': another da sync is running there; wait until it ends"
+                ) from None
             self._remove_unfinished()
             yield
         finally:
@@ -299,16 +315,12 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _lock(handle: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
+def _lock(handle: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
 
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
 
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

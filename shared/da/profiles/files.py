@@ -89,7 +89,9 @@ def _profile(
 ) -> dict[str, Any]:
     parquet = [_as_parquet(con, file, folder / f"{number}.parquet") for number, file in enumerate(files)]
     listed = ", ".join(map(quote_path, parquet))
-    described = con.execute(f"describe select * from read_parquet([{listed}], union_by_name = true)").fetchall()
+    described = con.execute(
+        f"describe select * from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    ).fetchall()
     columns = {name: kind for name, kind, *_ in described}
     if unknown := [name for name in key if name not in columns]:
         raise DaError(f"can't profile '{path}': it has no column '{unknown[0]}'; its columns are {', '.join(columns)}")
@@ -115,13 +117,17 @@ def _as_parquet(con: duckdb.DuckDBPyConnection, file: Path, copy: Path) -> Path:
     reader = _reader(file)
     if reader == "read_parquet":
         return file
-    scanned = f"read_csv({quote_path(file)})" if reader == "read_csv" else f"read_json({quote_path(file)})"
+    scanned = (
+        f"read_csv({quote_path(file)}, hive_partitioning = false)"
+        if reader == "read_csv"
+        else f"read_json({quote_path(file)}, hive_partitioning = false)"
+    )
     con.execute(f"copy (select * from {scanned}) to {quote_path(copy)} (format parquet)")
     return copy
 
 
 def _count(con: duckdb.DuckDBPyConnection, file: Path) -> int:
-    found = con.execute(f"select count(*) from read_parquet({quote_path(file)})").fetchone()
+    found = con.execute(f"select count(*) from read_parquet({quote_path(file)}, hive_partitioning = false)").fetchone()
     return int(found[0]) if found else 0
 
 
@@ -135,13 +141,18 @@ def _scan(
     exact: bool,
 ) -> Scanned:
     place = quote_path(file)
-    there = {name for name, *_ in con.execute(f"describe select * from read_parquet({place})").fetchall()}
+    there = {
+        name
+        for name, *_ in con.execute(
+            f"describe select * from read_parquet({place}, hive_partitioning = false)"
+        ).fetchall()
+    }
     is_numbered = _NUMBER not in there
     shared = {name: kind for name, kind in columns.items() if name in there}
     casts = [f"cast({quote(name)} as {kind}) as {quote(name)}" for name, kind in shared.items()]
     numbered = ", file_row_number = true" if is_numbered else ""
     listed = ", ".join([*casts, _NUMBER] if is_numbered else casts)
-    read = f"(select {listed} from read_parquet({place}{numbered}))"
+    read = f"(select {listed} from read_parquet({place}{numbered}, hive_partitioning = false))"
     number = _NUMBER if is_numbered else None
     size = 4 * file.stat().st_size / max(rows, 1)
     return scan(con, read, shared, rows, key=key, exact=exact, row_number=number, bytes_per_row=size)

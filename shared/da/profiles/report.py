@@ -172,7 +172,6 @@ def _number(sketch: Sketch, estimated: Json) -> Json:
     if not sketch.numbers or sketch.is_masked:  # an extreme is withheld; the others could come near it
         return made
     total = number(sketch.total or "0")
-    mean = total / sketch.numbers if math.isfinite(total) else sketch.mean
     deviation = (
         math.sqrt(sketch.squares / (sketch.numbers - 1)) if sketch.squares is not None and sketch.numbers > 1 else None
     )
@@ -180,7 +179,7 @@ def _number(sketch: Sketch, estimated: Json) -> Json:
         "min": _shown_number(sketch.least),
         "max": _shown_number(sketch.greatest),
         "sum": _finite(total),
-        "mean": _finite(mean),
+        "mean": _finite(total / sketch.numbers),
         "stddev": _finite(deviation),
     }
     is_exact = sketch.is_whole and not sketch.is_sampled

@@ -1,8 +1,8 @@
 """Sensitive columns and values: e-mail addresses, telephone numbers, payment cards, access tokens and the like.
 
 A column is sensitive by a tag, by its name, or by what its values look like. None of its values is shown to anybody.
-Single values of other columns that look sensitive are withheld as well: a note may contain an address once in a million
-rows. The rules err on the side of withholding.
+Single values of other columns that look sensitive are withheld as well: a note may contain the number of a card once in a
+million rows. The rules err on the side of withholding.
 """
 
 import re
@@ -137,7 +137,7 @@ def _has_random_word(value: str) -> bool:
 
 
 def by_content(sketch: Sketch) -> Reason | None:
-    """Return the kind of sensitive content of a column: it has it often, or every row with a value has an `@`."""
+    """Return the kind of sensitive content of a column: it has it often, or any value has an `@`."""
     if sketch.kind not in {"text", "nested", "number"}:
         return None
     if sketch.emails:

@@ -359,7 +359,7 @@ def _sum(one: str | None, other: str | None) -> str | None:
     except ValueError:
         pass
     if "e" in one or "e" in other or "E" in one or "E" in other:
-        return repr(math.fsum((float(one), float(other))))
+        return repr(float(one) + float(other))
     return str(Decimal(one) + Decimal(other))
 
 

@@ -1,6 +1,7 @@
 """Queries that the server runs: its answer as the rows that `da query` prints, without a change of any value."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ FACTS: Final = "x-query"
 RECEIPT: Final = "x-receipt"
 _DECODER: Final = json.JSONDecoder()
 _SPACE: Final = " \t\r\n"
+_END_OF_FIELD: Final = re.compile(r"[,\r]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ def _records(text: str) -> Iterator[list[str | None]]:
             record.append(text[at + 1 : end].replace('""', '"'))
             at = end + 1
         else:
-            ends = [place for mark in ",\r" if (place := text.find(mark, at)) >= 0]
-            end = min(ends, default=len(text))
+            found = _END_OF_FIELD.search(text, at)
+            end = len(text) if found is None else found.start()
             record.append(text[at:end] or None)
             at = end
         if text[at : at + 1] == ",":

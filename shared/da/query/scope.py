@@ -158,7 +158,10 @@ def together(database: Path, found: Named, server: "Server") -> Iterator["duckdb
             for schema in sorted(schemas - {"main"}):
                 connection.execute(f"create schema {quote(schema)}")
             views: Sequence[tuple[str, str, str]] = [
-                *((each.schema, each.name, f"read_parquet({quote_path(path)})") for each, path in fetched),
+                *(
+                    (each.schema, each.name, f"read_parquet({quote_path(path)}, hive_partitioning = false)")
+                    for each, path in fetched
+                ),
                 *((schema, name, ".".join(map(quote, (mirror, schema, name)))) for schema, name in found.local),
             ]
             for schema, name, rows in views:

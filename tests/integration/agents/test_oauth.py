@@ -293,6 +293,7 @@ def test_a_wrong_request_is_reported_to_the_client(shop: Shop, more: dict[str, A
         {"client_id": "https://127.0.0.1/client.json"},
         {"client_id": "https://localhost/client.json"},
         {"client_id": "https://nobody.invalid/client.json"},
+        {"client_id": "https://[::1/client.json"},
     ],
 )
 def test_nothing_is_sent_to_an_address_that_is_not_registered(shop: Shop, more: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Metrics: from files and from the registry, checked at every rebuild, shown to those who may read their tables."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -388,3 +389,41 @@ def test_an_export_has_the_shape_of_ossie() -> None:
         ],
     }
     assert model["metrics"][0].keys() == {"name", "expression", "custom_extensions"}
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {"table": "TABLE", "expression": "sum(salry)"},
+        {"table": "orders", "expression": "sum(pay.salry)", "joins": [{"table": "TABLE", "on": "orders.id = pay.id"}]},
+        {"table": "orders", "expression": "count(*)", "sql_of_all": "select salry from TABLE"},
+        {"inputs": ["METRIC"], "expression": "METRIC * 2"},
+    ],
+)
+def test_whoever_defines_a_metric_learns_nothing_of_tables_that_they_cannot_read(
+    world: World, definition: dict[str, Any]
+) -> None:
+    extract(world)
+    world.ask("POST", "/api/users", {"email": "kim@example.com", "role": "km_admin"})
+    world.ask("POST", "/api/admin/permissions", {"user": "kim@example.com", "table": "shop.orders"})
+    new = {"name": "x", "user": "kim@example.com", "scopes": ["read", "admin"]}
+    kim = world.ask("POST", "/auth/tokens", new)["token"]
+    wages = {"table": "shop.pay", "expression": "sum(salary)"}
+    assert world.ask("PUT", "/api/admin/metrics/wages", {"definition": wages})["status"] == "ok"
+
+    def answers(table: str, metric: str) -> list[str]:
+        text = json.dumps(definition).replace("TABLE", table).replace("METRIC", metric)
+        named = yaml.safe_dump([{"name": "mine", **json.loads(text)}])
+        found = [
+            world.send("PUT", "/api/admin/metrics/mine", {"definition": json.loads(text)}, token=kim),
+            world.send(
+                "POST", "/api/admin/metrics/import", {"format": "yaml", "text": named, "dry_run": True}, token=kim
+            ),
+            world.send("POST", "/api/admin/metrics/import", {"format": "yaml", "text": named}, token=kim),
+        ]
+        assert [each.status_code for each in found] == [200, 200, 200]
+        plain = [each.text.replace(table, "T").replace(metric, "M").replace(kim, "") for each in found]
+        return [re.sub(r'"(changed|checked)_at":"[^"]*"', "", each) for each in plain]
+
+    assert answers("shop.pay", "wages") == answers("shop.paz", "wagen")
+    assert "salary" not in "".join(answers("shop.pay", "wages"))

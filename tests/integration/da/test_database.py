@@ -19,6 +19,7 @@ from da.mirror.sync import Report
 from da.mirror.views import Mirrored
 from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
+from tests.full_disk import limited_files
 
 pytestmark = pytest.mark.duckdb
 
@@ -190,6 +191,46 @@ os._exit(0)
     assert sync().exit_code == 0
     assert rows("select answer, id from mine, orders") == [(42, 7)]
     assert [path.name for path in workspace.duckdb.parent.iterdir()] == ["analytics.duckdb"]
+
+
+LOGGED = """
+c.execute("set checkpoint_threshold='1TB'")
+c.execute("create table mine as select hash(i) as number from range(20000) t(i)")
+os._exit(0)
+"""
+"""Leaves 160 kB in the log of a database, which is smaller itself."""
+
+
+def test_a_sound_database_stays_in_place_if_the_disk_is_too_full_for_its_copy(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
+) -> None:
+    with opened_elsewhere(workspace.duckdb, read_only=False, last=LOGGED):
+        pass
+    names = sorted(path.name for path in workspace.duckdb.parent.iterdir())
+    log = Path(f"{workspace.duckdb}.wal").stat().st_size
+    with opened_elsewhere(workspace.duckdb, read_only=True):
+        synced.put("shop.orders", "select 7 as id")
+        for limit in (log // 2, log + 1000):  # no room for the copy, and none to merge its log
+            with limited_files(limit), pytest.raises(DaError, match=r"can't update .*[Ff]ile too large"):
+                sync()
+            assert sorted(path.name for path in workspace.duckdb.parent.iterdir()) == names
+    assert sync().exit_code == 0
+    assert rows("select count(number), min(id) from mine, orders") == [(20000, 7)]
+
+
+def test_a_copy_whose_views_are_not_on_the_disk_does_not_replace_the_database(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
+) -> None:
+    user_runs(workspace, "create table mine as select hash(i) as number from range(40000) t(i)")
+    assert sync().exit_code == 0
+    size = workspace.duckdb.stat().st_size
+    with opened_elsewhere(workspace.duckdb, read_only=True):
+        synced.put("shop.orders", "select 7 as id", description="x" * 150_000)
+        with limited_files(size), pytest.raises(DaError, match="can't update"):
+            sync()
+        assert rows("select count(number), min(id) from mine, orders") == [(40000, 1)]
+    assert sync().exit_code == 0
+    assert rows("select count(number), min(id) from mine, orders") == [(40000, 7)]
 
 
 def test_a_damaged_database_is_moved_aside(

@@ -1,12 +1,15 @@
 """`da sync` when the mirror is damaged or moved, and when the server answers what it should not."""
 
 import ast
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 import da.output
@@ -14,6 +17,7 @@ from da.mirror.download import HOPELESS, THREADS
 from da.mirror.sync import Report
 from da.mirror.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
+from tests.full_disk import limited_files
 from tests.integration.da.conftest import Da, parquet
 
 SOURCES = Path(da.output.__file__).parent
@@ -68,6 +72,55 @@ def test_the_views_of_a_moved_workspace_are_rebuilt(
     assert logged_in("sync").code == 0
     assert shop.count("/files/") == 0
     assert "1000" in logged_in("query", "select count(*) from orders").out
+
+
+@pytest.mark.parametrize("name", ["total=7", "it's 100% #1", "[a]*", "données"])
+def test_the_name_of_a_folder_does_not_change_what_is_in_a_table(
+    name: str, shop: FunctionsApi, logged_in: Da, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DA_LOCAL_DIR", str(tmp_path / name))
+    assert logged_in("sync").code == 0
+    assert shop.tables
+    with duckdb.connect(Workspace(tmp_path / name).duckdb, read_only=True) as connection:
+        assert connection.execute("select count(distinct total), count(columns(*)) from orders").fetchall() == [
+            (1000, 1000, 1000)
+        ]
+        assert connection.execute("from customers order by id").fetchall() == [(1, "Ann"), (2, "Bob")]
+
+
+def test_a_folder_in_which_duckdb_finds_no_log_is_refused(
+    shop: FunctionsApi, logged_in: Da, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DA_LOCAL_DIR", str(tmp_path / "why?"))
+    ran = logged_in("sync")
+    assert (ran.code, shop.count("/files/")) == (1, 0)
+    assert "DuckDB can't write to a folder whose path contains '?'; choose another" in ran.err
+
+
+def test_a_file_system_without_locks_is_named(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    ran = logged_in("sync")
+    assert (ran.code, shop.count("/files/")) == (1, 0)
+    lock = workspace.root / ".da" / "lock"
+    assert ran.err == f"da: can't lock '{lock}': no locks available; choose another folder with DA_LOCAL_DIR\n"
+
+
+def test_a_disk_that_is_full_before_anything_is_fetched_is_named(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace
+) -> None:
+    assert logged_in("sync").code == 0
+    shop.put("shop.orders", "select 1 as id")
+    with limited_files(100):
+        ran = logged_in("sync")
+    assert ran.code == 1
+    assert ran.err == f"da: can't use '{workspace.root / '.da' / 'state.json'}': file too large; free some space\n"
 
 
 def test_verify_finds_a_damaged_file(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:

@@ -19,7 +19,8 @@ def test_sizes_are_written_for_people(size: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (59.99, "60.0 s"), (200, "3 min 20 s")]
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (59.99, "1 min 0 s"), (119.7, "2 min 0 s"), (200, "3 min 20 s")],
 )
 def test_durations_are_written_for_people(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text

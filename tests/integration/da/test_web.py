@@ -91,7 +91,7 @@ def answering(answer: Answer | Callable[[str], Answer]) -> Iterator[str]:
         def do_GET(self) -> None:
             status, headers, body = answer(self.path) if callable(answer) else answer
             self.send_response_only(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
@@ -146,6 +146,13 @@ def test_an_unrequested_encoding_is_named() -> None:
 def test_an_encoded_answer_that_is_damaged_is_a_broken_connection(damage: Callable[[bytes], bytes]) -> None:
     answer = 200, {"Content-Encoding": "gzip"}, damage(gzip.compress(LONG))
     with answering(answer) as address, pytest.raises(BrokenError, match="broke"):
+        me(address)
+
+
+@pytest.mark.parametrize("arrived", [0, 20])
+def test_an_answer_that_ends_too_early_is_a_broken_connection(arrived: int) -> None:
+    answer = 200, {"Content-Length": str(len(LONG)), "Connection": "close"}, LONG[:arrived]
+    with answering(answer) as address, pytest.raises(BrokenError, match="the answer ended too early"):
         me(address)
 
 

@@ -49,6 +49,7 @@ CASES = {
     "a broken chunk": Case(400, CHUNKED + b"ZZ\r\n"),
     "an endless chunk line": Case(400, CHUNKED + b"0" * 5000),
     "a broken request line": Case(400, b"nonsense\r\n\r\n"),
+    "an invalid address": Case(400, b"GET http://[::1/ HTTP/1.1\r\n" + END),
     "two spaces": Case(400, b"GET  /  HTTP/1.1\r\n\r\n"),
     "a lower-case method": Case(400, b"get /api/health HTTP/1.1\r\n\r\n"),
     "TLS": Case(400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),

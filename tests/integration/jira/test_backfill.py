@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.jira.contents import START
+from tests.doubles.jira.contents import CUSTOM, START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.issues import Sla
 from tests.doubles.jira.service import DESK_TOKEN, TOKEN, Fault, Service
@@ -160,6 +160,45 @@ def test_a_source_may_be_limited_to_a_query_and_some_projects(asking: Jira, inst
     asking.world.ask("PUT", "/api/admin/sources/jira", {"config": {"jql": "project = DEV"}})
     extract(asking)
     assert issues(asking) == [("DEV-1",)]
+
+
+def test_issues_that_come_into_scope_are_read_however_long_ago_they_were_updated(
+    asking: Jira, service: Service, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        instance.create("SUP")
+        instance.clock += 3_600_000
+        instance.create("DEV")
+    asking.world.ask("PUT", "/api/admin/sources/jira", {"config": {"jql": "project = DEV"}})
+    extract(asking)
+    asking.world.ask("PUT", "/api/admin/sources/jira", {"config": {"jql": "project in (DEV, SUP)"}})
+    assert extract(asking, dry_run=True)["found"] == 6
+    with monkeypatch.context() as hurried:
+        hurried.setattr("analyst.connectors.jira.sync.backfill._BATCH", 2)
+        hurried.setattr("analyst.connectors.jira.sync.backfill._seconds", lambda _opened: -1.0)
+        counts = [extract(asking)["counts"] for _ in range(3)]
+        assert counts == [{"read": 2, "known": 1, "fetched": 1, "changed": 1}] * 2 + [{"read": 2, "known": 2}]
+    assert extract(asking)["is_complete"]
+    assert len(issues(asking)) == 6
+    service.counts.clear()
+    assert extract(asking)["counts"] == {"read": 1, "known": 1}
+
+
+def test_a_renamed_or_hidden_field_still_fills_its_column(
+    asking: Jira, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance.create(customfield_10004={"value": "high"})
+    extract(asking)
+    before = asking.files()
+    renamed = [(id_, name.replace("Severity", "Impact"), *kind) for id_, name, *kind in CUSTOM]
+    for fields in (renamed, renamed[1:]):
+        monkeypatch.setattr("tests.doubles.jira.service.CUSTOM", fields)
+        (note,) = extract(asking)["notes"]
+        assert note.startswith("Jira has no field named 'Severity' any more; its column still has the values of")
+        assert asking.files() == before
+    instance.create(customfield_10004={"value": "low"})
+    extract(asking)
+    assert issues(asking, "severity") == [("high",), ("low",)]
 
 
 def test_the_first_read_can_be_counted(asking: Jira, instance: Instance) -> None:

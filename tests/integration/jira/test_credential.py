@@ -144,6 +144,20 @@ def test_unannounced_deletions_are_counted_for_a_day(asking: Jira, service: Serv
     assert len(issues(asking)) == 10
 
 
+def test_confirmed_deletions_do_not_make_later_ones_doubtful(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    ids = [instance.create().id for _ in range(12)]
+    run(asking)
+    instance.clock += HOUR
+    service.hidden = {*ids[:6]}
+    assert run(asking, "check", deletions=6)["totals"]["deleted"] == 6
+    service.hidden.add(ids[6])
+    hook(instance, asking, ids[6])
+    assert fold(asking)["left"] == 0
+    assert len(issues(asking)) == 5
+
+
 def test_deletions_that_jira_reports_are_believed_however_many(asking: Jira, instance: Instance) -> None:
     ids = [instance.create().id for _ in range(9)]
     run(asking)

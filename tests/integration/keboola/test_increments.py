@@ -52,6 +52,19 @@ def test_changes_are_merged_by_the_key(opened: Opened) -> None:
     assert second["changedSince"] == int((table.created - timedelta(hours=1)).timestamp())
 
 
+def test_a_key_that_does_not_fit_its_type_is_reported_with_the_option_that_helps(opened: Opened) -> None:
+    project = Project()
+    table = orders(project)
+    keboola = incremental(opened, project)
+    keboola.sync()
+    project.insert(table, [("x7", "new")])
+    error = keboola.sync(status=422)["orders"]["error"]
+    assert "the primary key is not known: 1 values of the column 'id' are not DECIMAL(38,0)" in error
+    assert "such as 'x7'" in error
+    assert "types = {id: VARCHAR}" in error
+    assert len(content(keboola)) == 3
+
+
 def test_deletions_are_noticed_by_the_number_of_rows(opened: Opened) -> None:
     project = Project()
     table = orders(project, 5)

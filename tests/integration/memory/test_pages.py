@@ -139,3 +139,13 @@ def test_the_keys_of_the_review_are_explained_only_there(world: World) -> None:
     assert "data-keys hidden>Keyboard</button>" in text
     assert "onclick" not in text
     assert "data-review" not in page(world, "/memory")[1]
+
+
+def test_home_says_what_waits_for_a_review_until_everything_is_decided(world: World) -> None:
+    ann = person(world, "ann")
+    new = {"title": "Net", "content": "Totals exclude VAT.", "category": "workflow"}
+    item = world.ask("POST", "/api/memory", new, token=ann)
+    assert "Waiting for review" in page(world, "/")[1]
+    world.ask("POST", "/api/memory/admin/decide", {"ids": [item["id"]], "action": "approve"})
+    status, text = page(world, "/")
+    assert (status, "/memory?rules=true" in text, "Waiting for review" in text) == (200, True, False)

@@ -208,6 +208,17 @@ def test_a_form_on_another_site_is_refused_with_a_page(ann: Browser) -> None:
     assert "evil.example/" not in answer.text
 
 
+@pytest.mark.parametrize("invalid", ["http://[::1", "http://localhost:x", "https://]", "http://\xe2\x84\x80"])
+@pytest.mark.parametrize(("header", "status"), [("Origin", 403), ("Referer", 404)])
+def test_a_header_that_is_not_a_valid_address_is_the_one_of_another_site(
+    ann: Browser, header: str, status: int, invalid: str
+) -> None:
+    headers = {"Accept": HTML, "Origin": "http://localhost", header: invalid}
+    answer = ann.client.post("/account/tokens/revoke", data={"id": "none"}, headers=headers)
+    assert (answer.status_code, "Go back" in answer.text) == (status, False)
+    assert all(each in answer.text for each in ANN_NAVIGATION)
+
+
 def test_a_form_of_an_ended_session_is_restored_after_signing_in(ann: Browser) -> None:
     ann.client.set_cookie("da_session", "ended")
     headers = {"Accept": HTML, "Origin": "http://localhost", "Referer": "http://localhost/account"}

@@ -66,6 +66,16 @@ def test_credentials_for_files_are_always_those_of_the_administrator(admin: Brow
     assert claims["sub"] == id_of(world, "admin")
 
 
+def test_notes_of_a_user_stay_their_own(admin: Browser, world: World) -> None:
+    ann = world.ask("POST", "/auth/tokens", {"name": "ann", "user": "ann@example.com"})["token"]
+    note = world.ask(
+        "POST", "/api/memory/notes", {"name": "a.md", "text": "Ann's thoughts", "private": True}, token=ann
+    )
+    assert admin.post(f"/admin/people/{id_of(world, 'ann')}/view-as").status_code == 303
+    assert admin.json("/api/memory/notes") == {"notes": []}
+    assert admin.get(f"/api/memory/notes/{note['id']}").status_code == 404
+
+
 def test_viewing_as_a_user_can_be_ended(viewing: Browser) -> None:
     assert viewing.post("/admin/view-as/end").status_code == 303
     assert viewing.json("/api/me")["email"] == "admin@example.com"

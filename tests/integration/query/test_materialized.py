@@ -200,6 +200,25 @@ def test_a_failing_table_keeps_its_last_version_and_is_reported(marts: Marts) ->
     assert marts.statuses()["ratio"] == "unchanged"
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("date 'infinity'", "column v: infinity is outside of the years 0001 to 9999 that all readers support"),
+        ("[{'a': timestamp '10000-01-01'}]", "column v: 10000-01-01 00:00:00 is outside of the years"),
+        ("timestamp_s '20000-01-01 00:00:00'", "column v: 20000-01-01 00:00:00 is outside of the years"),
+        (
+            "timestamp_ns '2020-01-01 00:00:00.123456789'",
+            "column v: 2020-01-01 00:00:00.123456789 does not fit TIMESTAMP",
+        ),
+    ],
+)
+def test_a_value_that_not_all_readers_support_fails_the_table(marts: Marts, value: str, says: str) -> None:
+    marts.add("marts.odd", f"select {value} as v from shop.orders")
+    error = marts.run()["odd"]["error"]
+    assert says in error
+    assert "; round or correct it in the statement, or cast the column to VARCHAR" in error
+
+
 def test_a_result_without_rows_is_published_with_a_warning(marts: Marts) -> None:
     marts.add("marts.none", "select id from shop.orders where false")
     ran = marts.run()["none"]

@@ -241,6 +241,21 @@ def test_an_error_has_its_reason_and_position(
 
 
 @pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        (f"select {'+'.join('1' * 2000)}", "the SQL can't be parsed: Max expression depth limit of 1000 exceeded."),
+        (f"select {'not ' * 20_000} true", "the SQL can't be parsed: it is nested too deeply at or near"),
+        ("pivot (from range(100_001) t(x)) on x using count(*)", "Pivot column limit of 100000 exceeded."),
+        ("select (from range(2))", "scalar subqueries can only return a single row"),
+    ],
+)
+def test_no_error_advises_to_change_a_setting(shop: Shop, sql: str, says: str) -> None:
+    problem = shop.ask(sql).get_json(force=True)
+    assert says in problem["detail"]
+    assert "SET " not in problem["detail"]
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         {},

@@ -15,7 +15,7 @@ from analyst.contract.extract_edit import read_extract
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import MovedError, NewTable, Uploads
-from analyst.store import Store
+from analyst.store import ABSENT, Store
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -94,3 +94,35 @@ def test_tables_that_belong_together_are_published_together_or_not_at_all(publis
     assert [publisher.files(name) for name in "ab"] == before
     assert publisher.publish(*late, together=False) == {"b"}
     assert publisher.files("a") != before[0]
+
+
+@pytest.mark.parametrize("number", [16, 17])
+def test_tables_replace_their_own_rows_however_many_they_are(publisher: Publisher, number: int) -> None:
+    publisher.publish(*(publisher.table(name, publisher.file("select 1 as x")) for name in ("kept", "t0")))
+    kept, first = publisher.files("kept"), publisher.files("t0")
+    file = publisher.file("select 2 as x")
+    publisher.publish(*(publisher.table(f"t{each}", file) for each in range(number)))
+    assert publisher.files("kept") == kept
+    assert len(publisher.files("t0")) == len(first) == 1
+    assert publisher.files("t0") != first
+    assert len(read_extract(publisher.store, "s", publisher.folder)[0].meta) == number + 1
+
+
+def test_an_extract_is_read_once_until_its_bytes_change(publisher: Publisher) -> None:
+    publisher.publish(publisher.table("t", publisher.file("select 1 as x")))
+    known, version = read_extract(publisher.store, "s", publisher.folder)
+    assert read_extract(publisher.store, "s", publisher.folder) == (known, version)
+    assert read_extract(publisher.store, "s", publisher.folder)[0] is known
+    publisher.publish(publisher.table("t", publisher.file("select 2 as x")))
+    assert read_extract(publisher.store, "s", publisher.folder)[0].state("t").version == known.state("t").version + 1
+
+
+def test_what_is_known_of_an_extract_is_not_taken_for_that_of_another_source(publisher: Publisher) -> None:
+    publisher.publish(publisher.table("t", publisher.file("select 1 as x")))
+    assert read_extract(publisher.store, "s", publisher.folder)[0].files.keys() == {"t"}
+    found = publisher.store.read("extracts/s/extract.duckdb")
+    assert found is not None
+    publisher.store.put("extracts/other/extract.duckdb", found.data, if_version=ABSENT)
+    other, _ = read_extract(publisher.store, "other", publisher.folder)
+    assert other.files == {}
+    assert other.refused.keys() == {"t"}

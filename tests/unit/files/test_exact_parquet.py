@@ -223,9 +223,34 @@ def test_files_are_united_only_where_every_value_survives(folder: Folder) -> Non
         folder.rows("t")
     write("t/2.parquet", f"select {2**53} as a")
     assert folder.rows("t") == [(1.5,), (2.0**53,)]
-    write("t/1.parquet", "select timestamp '2024-01-01' as a")
-    write("t/2.parquet", "select timestamptz '2024-01-01 00:00:00+00' as a")
-    with pytest.raises(SourceError, match=r"it is TIMESTAMP in t/1\.parquet and TIMESTAMP WITH TIME ZONE in t/2"):
+
+
+@pytest.mark.parametrize("nested", ["{}", "[{}]", "{{'m': {}}}", "map{{'k': {}}}", "[{{'m': map{{'k': {}}}}}]"])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("timestamp '2024-01-01'", "timestamptz '2024-01-01 00:00:00+00'"),
+        ("timestamptz '2024-01-01 00:00:00+00'", "date '2024-01-01'"),
+        ("'\\xFF'", "'a'::blob"),
+        ("'[1]'", "[1]"),
+        ("{'x': 1}", "'{''x'': 1}'"),
+    ],
+)
+def test_files_whose_values_mean_different_things_are_not_united(
+    folder: Folder, nested: str, one: str, other: str
+) -> None:
+    (folder.path / "t").mkdir()
+    for number, value in enumerate((one, other)):
+        duckdb.execute(f"copy (select {nested.format(value)} as a) to '{folder.path}/t/{number}.parquet'")
+    with pytest.raises(
+        SourceError, match=r"it is .* in t/0\.parquet and .* in t/1\.parquet, which have no common type"
+    ):
+        folder.rows("t")
+
+
+def test_a_member_without_a_name_is_reported(folder: Folder) -> None:
+    duckdb.execute(f"copy (select union_value(num := 2) as u) to '{folder.path}/t.parquet'")
+    with pytest.raises(SourceError, match=r"t\.parquet: in the column 'u' a member has no name"):
         folder.rows("t")
 
 

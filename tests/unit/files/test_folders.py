@@ -323,3 +323,21 @@ def test_an_increment_equals_that_of_reading_all_files(
             made.sync()
             other.sync()
             assert made.rows() == other.rows()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "note"),
+    [
+        ("t/year=2024/month=1/a.csv", "id\n1\n", "names of folders, such as 'year=2024', are not read as columns"),
+        ("t/Year=2024/month=1/a.csv", "id,year\n1,2024\n", "such as 'month=1'"),
+        ("t/year=2024/a.jsonl", '{"id": 1, "YEAR": 2024}\n', ""),
+        ("t/year=/a.csv", "id\n1\n", ""),
+        ("t/a=1.csv", "id\n1\n", ""),
+    ],
+)
+def test_values_in_the_names_of_folders_are_reported(folder: Folder, name: str, content: str, note: str) -> None:
+    made = Published(MemoryStore(), folder, {})
+    made.write(name, content)
+    notes = made.sync().notes
+    assert note in "".join(notes)
+    assert bool(notes) == bool(note)

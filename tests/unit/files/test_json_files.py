@@ -67,12 +67,23 @@ def test_members_are_columns_with_the_types_of_json(folder: Folder) -> None:
             ["x: 0.1234567890123456789", 'y"0.1234567890123456789'],
         ),
         (["[]", "[1]"], "BIGINT[]", [[], [1]]),
+        (["{}", '{"x": 1}', "null", "{}"], "STRUCT(x BIGINT)", [{"x": None}, {"x": 1}, None, {"x": None}]),
+        (["{}", "{}"], "VARCHAR", ["{}", "{}"]),
+        (["{}", "[1]"], "VARCHAR", ["{}", "[1]"]),
         (["1e400", "1"], "VARCHAR", ["1e400", "1"]),
         (['"x\\u0000y"', '"\\u010d"'], "VARCHAR", ["x\x00y", "\u010d"]),
     ],
 )
-def test_no_value_is_altered(folder: Folder, values: list[str], type_name: str, expected: list[object]) -> None:
-    folder.write("t.jsonl", "".join(f'{{"a": {value}}}\n' for value in values))
+@pytest.mark.parametrize("is_one_file", [True, False], ids=["in one file", "in a file each"])
+def test_no_value_is_altered(
+    folder: Folder, values: list[str], type_name: str, expected: list[object], *, is_one_file: bool
+) -> None:
+    lines = [f'{{"a": {value}}}\n' for value in values]
+    if is_one_file:
+        folder.write("t.jsonl", "".join(lines))
+    else:
+        for number, line in enumerate(lines):
+            folder.write(f"t/{number}.jsonl", line)
     assert folder.types("t") == {"a": type_name}
     assert [row[0] for row in folder.rows("t")] == expected
 
@@ -268,3 +279,18 @@ def test_three_thousand_members_take_no_more_than_500_mb(tmp_path: Path, *, is_s
             "select count(*), sum(k2), sum(k2997), max(k2999.b[1]) from read_parquet(?)", [files]
         ).fetchall()
     assert found == [(ROWS, 7, 1.5, 1) if is_sparse else (ROWS, 7 * ROWS, 1.5 * ROWS, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "id,name\n1,x\n2,y\n"),
+        ("t.jsonl", '{"id": 1, "name": "x"}\n{"id": 2, "name": "y"}\n'),
+        ("t.json", '[{"id": 1, "name": "x"}, {"id": 2, "name": "y"}]'),
+    ],
+)
+def test_a_folder_that_is_named_like_a_partition_changes_no_value(tmp_path: Path, name: str, content: str) -> None:
+    folder = Folder(tmp_path / "id=7" / "region=eu", tmp_path / "work")
+    folder.write(name, content)
+    assert folder.types("t") == {"id": "BIGINT", "name": "VARCHAR"}
+    assert folder.rows("t") == [(1, "x"), (2, "y")]

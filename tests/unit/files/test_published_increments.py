@@ -118,6 +118,59 @@ def test_a_number_that_fits_no_type_of_the_others_turns_its_column_into_text(pub
     assert published.rows() == [("1", "9007199254740993"), ("2", "1.50")]
 
 
+@pytest.mark.parametrize("options", [BY_KEY, {**BY_KEY, "cursor_column": "id"}, {**BY_CURSOR, "cursor_column": "id"}])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("timestamp '2024-01-01 10:00:00'", "timestamptz '2024-01-01 10:00:00+02'"),
+        ("{'m': timestamp '2024-01-01 10:00:00'}", "{'m': timestamptz '2024-01-01 10:00:00+02'}"),
+        ("'\\xFF'", "'a'::blob"),
+        ("'[1]'", "[2]"),
+    ],
+)
+def test_published_values_do_not_change_their_meaning(
+    published: Published, options: dict[str, Any], before: str, after: str
+) -> None:
+    published.options = {**options, "allow_fewer": True}
+    path = published.folder.path / "t.parquet"
+    duckdb.sql(f"select 1 as id, {before} as v").write_parquet(str(path))
+    published.sync()
+    rows = published.rows()
+    duckdb.sql(f"select 2 as id, {after} as v").write_parquet(str(path))
+    (result,) = published.run().tables
+    assert "the column 'v' was" in (result.error or "")
+    assert published.rows() == rows
+
+
+@pytest.mark.parametrize("options", [BY_KEY, {**BY_KEY, "cursor_column": "id"}, {**BY_CURSOR, "cursor_column": "id"}])
+@pytest.mark.parametrize(
+    ("before", "after", "texts"),
+    [("[]", "7", ["[]", "7"]), ("[1]", '"x"', ["[1]", '"x"']), ('{"a": 1}', "[]", ['{"a":1}', "[]"])],
+)
+def test_nested_values_become_texts_of_json_if_all_of_their_rows_are_read_again(
+    published: Published, options: dict[str, Any], before: str, after: str, texts: list[str]
+) -> None:
+    published.options = options
+    lines = [f'{{"id": {number}, "v": {value}}}\n' for number, value in enumerate((before, after))]
+    published.write("t.jsonl", lines[0])
+    published.sync()
+    published.write("t.jsonl", "".join(lines))
+    published.sync()
+    assert published.ask("select v from t order by id") == [(text,) for text in texts]
+
+
+@pytest.mark.parametrize("options", [BY_KEY, {**BY_CURSOR, "cursor_column": "id"}])
+def test_times_get_a_zone_if_all_of_their_rows_are_read_again(published: Published, options: dict[str, Any]) -> None:
+    published.options = options
+    path = published.folder.path / "t.parquet"
+    duckdb.sql("select 1 as id, timestamp '2024-01-01 10:00:00' as v").write_parquet(str(path))
+    published.sync()
+    zoned = "unnest([timestamptz '2024-01-01 10:00:00+00', timestamptz '2024-01-01 10:00:00+02'])"
+    duckdb.sql(f"select unnest([1, 2]) as id, {zoned} as v").write_parquet(str(path))
+    published.sync()
+    assert published.rows() == [("1", "2024-01-01 10:00:00+00"), ("2", "2024-01-01 08:00:00+00")]
+
+
 def test_many_columns_whose_numbers_no_longer_fit_are_read_as_text_together(published: Published) -> None:
     published.options = BY_KEY
     names, count = ",".join(f"c{number}" for number in range(250)), 250

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analyst.connectors.files.columns.text_types import Range, SideBySide
+from analyst.connectors.files.columns.text_types import Range, SideBySide, UnreadableError
 from analyst.connectors.files.connector import CsvConnector
 from analyst.connectors.files.formats.compression import survey
 from analyst.connectors.files.formats.csv_records import Grammar
@@ -55,19 +55,50 @@ def test_the_bytes_are_the_same_however_many_ranges_are_read_at_once(folder: Fol
     assert len(hashes[0]) > 5
 
 
-@pytest.mark.parametrize("other", [None, Path("/dev/shm")])  # the kernel may copy only within one file system
 @pytest.mark.parametrize(("start", "end"), [(0, 4), (3, 3_000_000), (5, 5), (2_999_999, 3_000_007)])
-def test_a_range_is_copied_to_any_file_system(tmp_path: Path, other: Path | None, start: int, end: int) -> None:
-    if other is not None and not other.is_dir():
-        pytest.skip("this machine has one file system")
+def test_a_pipe_has_the_bytes_of_a_range(tmp_path: Path, start: int, end: int) -> None:
     content = random.Random(1).randbytes(3_000_007)
     (tmp_path / "whole").write_bytes(content)
-    with TemporaryDirectory(dir=other or tmp_path) as folder:
-        into = Path(folder) / "copy"
-        with Range(tmp_path / "whole", start, end, str).copied(into) as query:
-            assert query == str(into)
-            assert into.read_bytes() == content[start:end]
-        assert not into.exists()
+    with Range(tmp_path / "whole", start, end, str).piped() as pipe:
+        assert pipe.read_bytes() == content[start:end]
+
+
+def test_a_pipe_has_the_bytes_of_a_file_system_that_can_not_pass_them_on() -> None:
+    command = Path("/proc/self/cmdline")
+    if not command.exists():
+        pytest.skip("this machine has no such file system")
+    with Range(command, 1, 10, str).piped() as pipe:
+        assert pipe.read_bytes() == command.read_bytes()[1:10]
+
+
+def test_a_range_that_is_not_read_to_its_end_is_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "whole").write_bytes(bytes(3_000_000))
+    with (
+        pytest.raises(UnreadableError),
+        Range(tmp_path / "whole", 0, 3_000_000, str).piped() as pipe,
+        pipe.open("rb") as file,
+    ):
+        file.read(10)
+
+
+def test_a_file_that_can_not_be_opened_ends_the_pipe(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), Range(tmp_path / "gone", 0, 10, str).piped() as pipe:
+        assert pipe.read_bytes() == b""
+
+
+def test_a_failure_ends_the_pipe(tmp_path: Path) -> None:
+    (tmp_path / "whole").write_bytes(bytes(3_000_000))
+    with pytest.raises(ZeroDivisionError), Range(tmp_path / "whole", 0, 3_000_000, str).piped():
+        raise ZeroDivisionError
+
+
+def test_values_of_megabytes_are_read_in_ranges(folder: Folder) -> None:
+    rows = [(n, 'a\n"' * size) for n, size in enumerate((1, 2_000_000, 1, 700_000, 1))]
+    quoted = (value.replace('"', '""') for _n, value in rows)
+    folder.write("t.csv", "id,v\n" + "".join(f'{n},"{value}"\n' for n, value in enumerate(quoted)))
+    extracted = extract(folder, SideBySide(2, 1_000_000))
+    assert len(extracted.files) > 1
+    assert rows_of(extracted) == rows
 
 
 def test_a_file_with_quotes_around_all_values_is_read_in_ranges(folder: Folder) -> None:

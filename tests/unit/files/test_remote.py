@@ -176,6 +176,7 @@ class Web:
     headers: dict[str, str] = field(default_factory=lambda: {"ETag": '"1"'})
     statuses: list[int] = field(default_factory=list)
     claimed: int | None = None
+    has_length: bool = True
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     url: str = ""
 
@@ -189,7 +190,8 @@ def web() -> Iterator[Web]:
         def do_GET(self) -> None:
             served.asked.append((self.command, self.path, self.headers["Host"]))
             self.send_response(served.statuses.pop(0) if served.statuses else 200)
-            self.send_header("Content-Length", str(served.claimed or len(served.content)))
+            if served.has_length or self.command == "HEAD":
+                self.send_header("Content-Length", str(served.claimed or len(served.content)))
             for name, value in served.headers.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -230,12 +232,20 @@ def test_the_etag_of_a_file_on_the_web_shows_whether_it_changed(web: Web) -> Non
         reading(web).plan()
 
 
-def test_a_response_that_ends_early_is_not_taken_for_a_file(web: Web, tmp_path: Path) -> None:
-    web.claimed = 100
+@pytest.mark.parametrize("has_length", [True, False])
+def test_a_response_that_ends_early_is_not_taken_for_a_file(web: Web, tmp_path: Path, *, has_length: bool) -> None:
+    web.claimed, web.has_length = 100, has_length
     made = reading(web)
     (table,) = made.tables()
     with pytest.raises(UnavailableError, match="92 bytes too early"):
         made.extract(table, None, tmp_path)
+
+
+def test_a_response_need_not_state_its_length(web: Web, tmp_path: Path) -> None:
+    web.has_length = False
+    made = reading(web)
+    (table,) = made.tables()
+    assert rows_of(made.extract(table, None, tmp_path)) == [(1, "x")]
 
 
 @pytest.mark.parametrize(
@@ -289,6 +299,8 @@ def test_public_addresses_are_distinguished_from_private_ones(address: str, publ
         "http://example.com/data/%2e%2e/secret.csv",
         "http://user:password@example.com/data/x.csv",
         "http:///data/x.csv",
+        "http://[::1/data/x.csv",
+        "http://\N{ACCOUNT OF}/data/x.csv",
     ],
 )
 def test_a_url_outside_the_roots_is_refused(url: str) -> None:

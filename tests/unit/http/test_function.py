@@ -4,10 +4,10 @@ import inspect
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.test import Client
 
 from analyst.access import Role
@@ -120,6 +120,24 @@ def test_a_part_of_the_path_that_the_model_lacks_is_refused() -> None:
 
     with pytest.raises(TypeError, match="must have the fields"):
         function("GET", "/{other}", allow=Allow.ANYBODY)(lacking)
+
+
+def test_the_parts_of_a_path_can_be_arguments(serving: Serving) -> None:
+    @function("DELETE", "/{group}/members/{number}", allow=Allow.ANYBODY)
+    def remove(number: Annotated[int, Field(ge=0)], group: str, _ctx: Context) -> Said:
+        return Said(text=f"{group} {number + 1}")
+
+    client = serving(remove)
+    assert client.delete("/a/members/7").json == {"text": "a 8"}
+    refused = [client.delete(path) for path in ("/a/members/-1", "/a/members/x", "/a/members/7?number=8")]
+    assert [answer.status_code for answer in refused] == [422, 422, 422]
+
+
+def test_an_argument_that_is_not_a_part_of_the_path_is_refused() -> None:
+    def lost(name: str, other: str, ctx: Context) -> None: ...
+
+    with pytest.raises(TypeError, match=r"lost must take .* the parts \('name',\) of its path"):
+        function("GET", "/{name}", allow=Allow.ANYBODY)(lost)
 
 
 def test_every_function_is_healthy_without_settings() -> None:

@@ -86,6 +86,10 @@ REFUSED = {
         "c": "select 9007199254740993 as n",
     },
     "would both be called 'a_b'": {"a": 'select 1 as "a b", 2 as "a-b"'},
+    "2025-01-01 00:00:00 does not fit TIMESTAMP WITH TIME ZONE": {
+        "a": "select timestamp '2025-01-01' as n",
+        "b": "select timestamptz '2025-01-01 00:00:00+02' as n",
+    },
     "does not fit STRUCT": {"a": "select 1 as n", "b": "select {'a': 1} as n"},
     "Hive partition mismatch": {"month=1/a": "select 1 as n", "b": "select 2 as n"},
 }

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.issue.custom_fields import TransformOptions, with_former_names
 from analyst.connectors.jira.issue.tables import TABLES
 from analyst.errors import InvalidInputError
 
@@ -38,6 +38,19 @@ def test_all_fields_with_one_name_are_considered() -> None:
 def test_a_field_that_jira_does_not_know_is_reported() -> None:
     assert bound("Severities", CATALOGUE)[1] == ("Severities",)
     assert bound("customfield_9", CATALOGUE)[1] == ("customfield_9",)
+
+
+def test_a_field_is_found_by_a_former_name_unless_another_field_has_it_now() -> None:
+    first = {"id": "customfield_1", "name": "Severity", "kind": "select"}
+    second = {"id": "customfield_2", "name": "Team"}
+    catalogue = with_former_names([{**first, "name": "Impact"}], with_former_names([first, second], []))
+    assert bound("severity", catalogue) == bound("Impact", catalogue) == (("customfield_1",), ())
+    assert bound("Team", catalogue) == (("customfield_2",), ())
+    again = with_former_names([{"id": "customfield_3", "name": "Team"}], catalogue)
+    assert bound("Team", again) == (("customfield_3",), ())
+    assert bound("Severity", again) == bound("Impact", again) == (("customfield_1",), ())
+    assert bound("customfield_2", again)[1] == ("customfield_2",)
+    assert with_former_names([first, second], again)[:2] == [{**first, "formerNames": ["Impact"]}, second]
 
 
 def test_additional_columns_come_last() -> None:

@@ -142,6 +142,14 @@ BIG = "99999999999999999999999999999999999999"
             2,
         ),
         ("DATE", ["2026-01-01 00:00:00", "2026-01-01 10:00:00"], ["2026-01-01", None], 1),
+        ("DATE", ["20204-01-01", "0044-03-15 (BC)", "0001-01-01"], [None, None, "0001-01-01"], 2),
+        ("TIMESTAMP", ["20204-01-01 00:00:00", "0044-03-15 (BC) 00:00:00"], [None, None], 2),
+        (
+            "TIMESTAMP WITH TIME ZONE",
+            ["20204-01-01 00:00:00Z", "9999-12-31 23:59:59Z"],
+            [None, "9999-12-31 23:59:59+00"],
+            1,
+        ),
         (
             "TIMESTAMP",
             [
@@ -178,6 +186,18 @@ def test_a_value_that_does_not_fit_a_typed_table_fails_the_table(tmp_path: Path)
         SourceError, match=r"the column 'c' has a value that does not fit TIMESTAMP: 2026.*option types"
     ):
         converted(tmp_path, "TIMESTAMP", ["2026-01-01 10:00:00.123456789"], is_strict=True)
+
+
+@pytest.mark.parametrize("value", ["date 'infinity'", "timestamp '10000-01-01'", "timestamptz '0044-03-15 (BC)'"])
+def test_a_time_of_a_typed_table_that_other_readers_do_not_know_fails_the_table(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "source"
+    with duckdb.connect() as con:
+        con.execute(f"copy (select {value} as c) to '{path}' (format parquet)")
+        kind = str(con.sql(f"select {value}").types[0])
+    column = PlannedColumn("c", "c", kind, is_strict=True)
+    conversion = Conversion("in.c-a.t", (column,), (), "snowflake", "parquet", "100MB")
+    with pytest.raises(SourceError, match=f"the column 'c' has a value that does not fit {kind}: "):
+        conversion.write([path], tmp_path / "written", has_header=False)
 
 
 def test_a_line_longer_than_duckdb_expects_is_read(tmp_path: Path) -> None:

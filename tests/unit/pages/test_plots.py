@@ -5,7 +5,7 @@ from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analyst.pages import plots
@@ -29,6 +29,7 @@ def coordinates(markup: str) -> list[float]:
 
 
 @given(NUMBERS, LABELS)
+@example([-1.7e308, 0.0, 1.7e308], "a difference that is infinite")
 def test_any_numbers_stay_within_the_plot(values: list[float], label: str) -> None:
     labels = [label] * len(values)
     pairs = list(zip(values, reversed(values), strict=True))

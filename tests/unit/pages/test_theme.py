@@ -7,11 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyst.pages import Site, render
-from analyst.pages.theme import contrast, readable, rules
+from analyst.pages.theme import STYLESHEET, contrast, readable, rules
 from analyst.settings import read_settings
 from analyst.settings.instance import read_instance
 from analyst.settings.model import Settings
 
+NAMES = [
+    name.removeprefix("theme_")
+    for name in Settings.model_fields
+    if name.startswith("theme_") and name not in ("theme_font", "theme_radius")
+]
 COLOURS = st.integers(0, 0xFFFFFF).map(lambda number: f"#{number:06x}")
 
 
@@ -29,12 +34,21 @@ def test_a_readable_colour_is_not_changed() -> None:
 
 
 @given(COLOURS)
-def test_the_primary_colour_is_readable_in_both_modes(primary: str) -> None:
-    light, dark = rules(settings(primary=primary)).split("@media")[2:0:-1][::-1]
-    for block, papers in ((light, ("#ffffff", "#f6f7f9")), (dark, ("#0f131a", "#171c26"))):
-        key, on_key = (re.findall(rf"--{name}: (#[0-9a-f]{{6}})", block)[0] for name in ("key", "on-key"))
-        assert min(contrast(key, paper) for paper in papers) >= 4.5
-        assert contrast(key, on_key) >= 4.5
+def test_the_primary_colour_is_readable_in_dark_mode(primary: str) -> None:
+    dark = rules(settings(primary=primary)).split("@media")[2]
+    key, on_key = (re.findall(rf"--{name}: (#[0-9a-f]{{6}})", dark)[0] for name in ("key", "on-key"))
+    assert min(contrast(key, paper) for paper in ("#0f131a", "#171c26", on_key)) >= 4.5
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), COLOURS))
+def test_every_text_is_readable_with_any_colours(theme: dict[str, str]) -> None:
+    light = rules(settings(**theme)).partition("(prefers-color-scheme: dark)")[0]
+    usual = STYLESHEET.read_text().partition("(prefers-color-scheme: dark)")[0]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", usual + light))
+    pairs = [(text, paper) for text in ("ink", "soft", "key", "good", "warn", "bad") for paper in ("back", "paper")]
+    pairs += [(text, f"{kind}-back") for kind in ("good", "warn", "bad") for text in (kind, "ink")]
+    pairs += [("key", "key-back"), ("on-key", "key"), ("ink", "mark")]
+    assert [pair for pair in pairs if contrast(*map(colours.__getitem__, pair)) < 4.5] == []
 
 
 def test_a_page_has_the_configured_theme() -> None:

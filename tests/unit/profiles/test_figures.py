@@ -191,6 +191,13 @@ def test_numbers_that_are_not_finite_or_cannot_be_squared_are_counted(tmp_path: 
     assert only["valuesCount"] == 2
 
 
+def test_a_sum_of_several_files_beyond_the_largest_number_is_unknown(tmp_path: Path) -> None:
+    for number in range(2):
+        parquet(tmp_path / f"{number}.parquet", "select unnest(?::double[]) as v", [1.7e308])
+    found = column(profile_path(tmp_path), "v")
+    assert (found["min"], found["max"], found["sum"], found["mean"]) == (1.7e308, 1.7e308, None, None)
+
+
 @pytest.mark.parametrize(
     ("kind", "values"),
     [

@@ -13,7 +13,7 @@ from tests.examples import examples
 from tests.unit.rebuild.lake import extract, rebuild, views
 
 SOURCES = st.sampled_from(["a", "b", "a_b"])
-TABLES = st.sampled_from(["t", "b_t", "a_t", "t_2", "a_b_t", "_meta", "_tables", "select"])
+TABLES = st.sampled_from(["t", "b_t", "a_t", "t_2", "a_b_t", "_meta", "_tables", "_built", "select"])
 HISTORY = st.lists(st.lists(st.tuples(SOURCES, TABLES).map(".".join), unique=True, max_size=8), max_size=8)
 
 
@@ -27,6 +27,14 @@ def test_view_names_never_move_and_are_never_shared(history: list[list[str]]) ->
         assert len(set(owners.values())) == len(owners)
         assert len({view.lower() for view in owners} | view_names.RESERVED) == len(owners) + len(view_names.RESERVED)
         assert owners == view_names.assign(before, tables)
+
+
+def test_tables_named_like_those_of_the_snapshot_file_are_published(new_store: Callable[[], Store]) -> None:
+    store = new_store()
+    extract(store, "a", {"_built": "select 1 as id", "_tables": "select 2 as id", "t": "select 3 as id"})
+    rebuild(store)
+    assert views(store) == {"a._built": "a__built", "a._tables": "a__tables", "a.t": "t"}
+    assert query(store, 'select id from a."_built" union all select id from a__tables order by id') == [(1,), (2,)]
 
 
 @pytest.mark.slow

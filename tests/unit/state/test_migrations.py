@@ -17,10 +17,11 @@ from analyst.access import CURRENT, AccessList, AccessReader, Caller, Role
 from analyst.names import is_name
 from analyst.state import SCHEMA_VERSION, State, StateTooNewError
 from analyst.state.files import LEGACY
-from analyst.state.migrations import migrate
+from analyst.state.migrations import create, migrate
 from analyst.state.migrations.v4 import renamed
 from analyst.state.projection import project
 from analyst.state.registry import list_tables
+from analyst.state.schema import is_current
 from analyst.state.users import get_user, list_users
 from analyst.store import ABSENT, Store
 from tests.doubles.memory_store import MemoryStore
@@ -189,6 +190,15 @@ def test_a_migrated_state_has_exactly_the_schema_of_a_new_one(
     adopt(*schema, legacy.PEOPLE, legacy.TABLES)
     assert rows(state, columns) == rows(fresh, columns)
     assert rows(state, constraints) == rows(fresh, constraints)
+
+
+def test_the_schema_of_a_new_state_is_what_all_steps_make(now: datetime) -> None:
+    tables = "select table_name, sql from duckdb_tables() where not temporary order by all"
+    with duckdb_files.connect(threads=1) as stepped, duckdb_files.connect(threads=1) as created:
+        migrate(stepped, now)
+        create(created, now)
+        assert created.execute(tables).fetchall() == stepped.execute(tables).fetchall()
+        assert is_current(created)
 
 
 def test_a_file_of_version_1_is_migrated_through_all_versions(state: State, adopt: Callable[..., None]) -> None:

@@ -83,9 +83,7 @@ def _place(short: str) -> str:
     return USED + hashlib.sha256(f"desktop code {short}".encode()).hexdigest()
 
 
-def take_code(
-    code: str, verifier: str, *, keys: Keys, access: AccessReader, store: Store, now: datetime
-) -> tuple[Pair, Caller]:
+def take_code(code: str, verifier: str, *, keys: Keys, access: AccessReader, store: Store, now: datetime) -> Pair:
     """Exchange a code for tokens, which uses it up.
 
     Raises:
@@ -97,10 +95,10 @@ def take_code(
     if not hmac.compare_digest(_challenge(verifier).encode(), str(claims["challenge"]).encode()):
         raise UnauthenticatedError("the code belongs to another `da login`; run `da login` again")
     session = sessions.begin(str(claims["sub"]), now)
-    caller = sessions.caller_of(session, access.current())
+    sessions.caller_of(session, access.current())
     use(store, code, now)
     session_list.record(store, session, "da", str(claims.get("machine", "da")), now)
-    return sessions.for_program(keys, session, now), caller
+    return sessions.for_program(keys, session, now)
 
 
 def _challenge(verifier: str) -> str:

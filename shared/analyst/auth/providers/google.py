@@ -16,7 +16,7 @@ from analyst.errors import ForbiddenError, UnauthenticatedError, UnavailableErro
 from analyst.settings import Settings
 
 LASTS: Final = timedelta(minutes=10)
-"""Seconds that a person may take at the provider."""
+"""The time that a person may take at the provider."""
 
 _GOOGLE: Final = "https://accounts.google.com"
 _LONGEST_SUBJECT: Final = 255

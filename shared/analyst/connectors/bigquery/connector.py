@@ -534,8 +534,8 @@ def _cursor_of(columns: Sequence[PlannedColumn], options: BigQueryTableOptions, 
     found = next(one for one in columns if options.cursor_column in (one.name, one.field.name))
     if not is_cursor(found.field):
         raise SourceError(
-            f"the cursor column {found.field.name!r} of {table!r} has the type {found.field.type}; use a number, a date, a "
-            "time or a text"
+            f"the cursor column {found.field.name!r} of {table!r} has the type {found.field.type}; use a whole number, a NUMERIC, a "
+            "date, a time or a text"
         )
     return found
 

@@ -245,7 +245,7 @@ class _Extract:
             cursor=increment.reached(self.reading.con, files, read.types),
             rejected=read.rejected.count,
             rejects=read.rejected.first,
-            notes=read.notes,
+            notes=(*read.notes, *_folders_with_values(self.parts, read)),
             is_whole=not unread and increment.is_whole(read.types),
             passed_over=sum(p.known.rows if p.files is None else p.passed_over for p in read.parts)
             if increment.column is not None
@@ -253,6 +253,19 @@ class _Extract:
             parts=tuple(parts),
             may_repeat=is_incremental and not table.primary_key and any(overlaps.may_matter(p.known) for p in unread),
         )
+
+
+def _folders_with_values(parts: Sequence[FilePart], read: Read) -> list[str]:
+    """Report folders like `year=2024`: whoever writes them often leaves their column out of the files."""
+    known = {name.lower() for column, found in read.columns.items() for name in (column, found.original)}
+    folders = (folder for part in parts for item in part.files for folder in item.name.split("/")[:-1])
+    named = {folder.partition("=")[0]: folder for folder in folders if "=" in folder.strip("=")}
+    missing = [folder for name, folder in named.items() if name.lower() not in known]
+    if not missing:
+        return []
+    return [
+        f"names of folders, such as {missing[0]!r}, are not read as columns; write these columns into the files as well"
+    ]
 
 
 _UNKNOWN = Known((), (), {}, Rejected(), 0)

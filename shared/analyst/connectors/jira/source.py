@@ -14,7 +14,7 @@ from analyst.connectors.jira.api.client import JiraClient
 from analyst.connectors.jira.api.issues import PARALLEL, Jira, client_of, desk_of
 from analyst.connectors.jira.inbox.archive import Archive
 from analyst.connectors.jira.inbox.inbox import Inbox
-from analyst.connectors.jira.issue.custom_fields import Privacy, TransformOptions
+from analyst.connectors.jira.issue.custom_fields import KIND, Privacy, TransformOptions, with_former_names
 from analyst.connectors.jira.issue.tables import TABLES
 from analyst.connectors.jira.warehouse.parts import RAW
 from analyst.connectors.jira.warehouse.publish import Warehouse
@@ -50,7 +50,8 @@ _DESCRIPTIONS: Final = {
 class JiraSource(BaseModel):
     """The config of a Jira source. The instance and its credentials are in the settings.
 
-    `jql`: the issues to read, without ORDER BY; by default all; webhooks about other issues are folded nevertheless.
+    `jql`: the issues to read, without ORDER BY; by default all. Webhooks about other issues are folded nevertheless, and
+    issues that no longer match stay.
     `restricted`: whether the tables have comments and worklogs that are visible only to roles, groups or agents.
     `secured`: whether the tables have issues with a security level. `emails`: whether people are named by the e-mail
     addresses that Jira shows, or only by their account ids.
@@ -158,8 +159,6 @@ class Scope:
 
 
 _KEPT_MEMBERS: Final = ("id", "name", "untranslatedName")
-_TYPE: Final = "kind"
-"""The member with the type of a custom field, such as `com.pyxis.greenhopper.jira:gh-sprint`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +179,7 @@ class FieldCatalog:
         return [] if found is None else _fields_in(found.data)
 
     def ask(self, client: JiraClient) -> list[Any]:
-        """Ask Jira and store the answer; while it does not respond, the known fields stay.
+        """Ask Jira and store the answer with former names; while it does not respond, the known fields stay.
 
         Raises:
             UnavailableError: the store does not respond.
@@ -191,7 +190,7 @@ class FieldCatalog:
             client.settle()  # an anonymous visitor sees a few fields; the others would be treated as deleted
         except AnalystError:
             return [] if found is None else _fields_in(found.data)
-        fields.sort(key=lambda field: str(field["id"]))
+        fields = with_former_names(fields, [] if found is None else filter(_is_field, _fields_in(found.data)))
         data = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
         if found is None or found.data != data:
             put_once(self.store, self.key, data, if_version=ABSENT if found is None else found.version)
@@ -215,7 +214,7 @@ def _kept(field: dict[str, Any]) -> dict[str, Any]:
     kept = {name: field[name] for name in _KEPT_MEMBERS if name in field}
     schema = field.get("schema")
     kind = schema.get("custom") if isinstance(schema, dict) else None
-    return kept | ({_TYPE: kind} if isinstance(kind, str) else {})
+    return kept | ({KIND: kind} if isinstance(kind, str) else {})
 
 
 def _is_field(field: object) -> bool:

@@ -15,6 +15,7 @@ from analyst.catalog import Column
 from analyst.connectors.keboola.api import Entry, TableInfo, description_in
 from analyst.connectors.unique_names import column_names
 from analyst.errors import InvalidInputError, SourceError
+from analyst.types import MOMENTS, in_years
 
 SchemaChanges = Literal["evolve", "freeze", "discard"]
 
@@ -224,13 +225,18 @@ def value_of(column: PlannedColumn, source: str, kind: str, backend: str) -> Val
             else Value(_parsed(column.type, source, backend), f"{source} <> ''")
         )
     if kind == column.type:
-        return Value(source)
+        if kind not in MOMENTS:
+            return Value(source)
+        return Value(f"case when {in_years(source, kind)} then {source} end", f"{source} is not null")
     if kind == "BLOB" and column.type == "VARCHAR":  # parquet text that its writer did not annotate
         return Value(f"try(decode({source}))", f"{source} is not null")
     cast = f"try_cast({source} as {column.type})"
     if column.type == "VARCHAR":
         return Value(cast)
-    return Value(f"case when try_cast({cast} as {kind}) = {source} then {cast} end", f"{source} is not null")
+    fits = f"try_cast({cast} as {kind}) = {source}"
+    if column.type in MOMENTS:
+        fits += f" and {in_years(cast, column.type)}"
+    return Value(f"case when {fits} then {cast} end", f"{source} is not null")
 
 
 def _parsed(kind: str, text: str, backend: str) -> str:
@@ -255,6 +261,8 @@ def _parsed(kind: str, text: str, backend: str) -> str:
         "BLOB": f"try({'from_base64' if backend == 'bigquery' else 'unhex'}({text}))",
     }
     value = made.get(kind, cast)
+    if kind in MOMENTS:
+        exact[kind] += f" and {in_years(value, kind)}"
     return f"case when {exact[kind]} then {value} end" if kind in exact else value
 
 

@@ -405,12 +405,9 @@ class KeboolaConnector:
         expected: int | None = None,
         is_complete: bool = True,
     ) -> Extracted:
-        notes = [
-            f"{found.count:,} values of the column {name!r} are not {kind} and became NULL, such as {found.sample!r}; "
-            f"correct them in Keboola, or read the column as text: types = {{{name}: VARCHAR}}"
-            for name, found in sorted(written.misfits.items())
-            for kind in [next(one.type for one in reading.columns if one.name == name)]
-        ]
+        misfits = written.explained(reading.columns)
+        if unfit := [misfits[name] for name in reading.key if name in misfits]:
+            raise SourceError(f"the primary key is not known: {unfit[0]}")
         description = reading.info.description
         if reading.options.is_incremental and not self._is_countable(reading):
             unknown = (
@@ -422,7 +419,7 @@ class KeboolaConnector:
             files=written.files,
             columns=(*(one.column for one in reading.columns), *absent),
             cursor=str(progress) if reading.options.is_incremental else None,
-            notes=(*reading.notes, *notes),
+            notes=(*reading.notes, *misfits.values()),
             replaces=replaces,
             expected_rows=expected,
             is_complete=is_complete and not reading.is_behind and not self._is_fresh(reading.info),

@@ -89,6 +89,15 @@ class Written:
     rows: int
     misfits: Mapping[str, Misfit] = field(default_factory=dict)
 
+    def explained(self, columns: Sequence[PlannedColumn]) -> dict[str, str]:
+        """Report the values that do not fit, by column."""
+        types = {column.name: column.type for column in columns}
+        return {
+            name: f"{found.count:,} values of the column {name!r} are not {types[name]} and became NULL, such as {found.sample!r}; "
+            f"correct them in Keboola, or read the column as text: types = {{{name}: VARCHAR}}"
+            for name, found in sorted(self.misfits.items())
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Conversion:

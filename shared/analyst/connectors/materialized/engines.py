@@ -173,7 +173,7 @@ class Spark:
         path = into / "spark-empty.parquet"
         self._run(label, {**order, "first": str(path)})
         with duckdb_files.connect() as con:
-            if con.execute("from read_parquet(?)", [str(path)]).fetchone() is not None:
+            if con.execute("from read_parquet(?, hive_partitioning = false)", [str(path)]).fetchone() is not None:
                 raise SourceError(
                     f"Spark computed {label!r}, but its result is not in the bucket; have Spark write to the bucket of DATA_URL"
                 )
@@ -184,7 +184,7 @@ class Spark:
         with duckdb_files.connect(memory_limit=self.memory_limit, temp_dir=into / "spill") as con:
             con.execute("set TimeZone = 'UTC'")
             listed = ", ".join(quote_text(str(path)) for path in paths)
-            scan = f"read_parquet([{listed}])"
+            scan = f"read_parquet([{listed}], hive_partitioning = false)"
             found = [str(row[0]) for row in con.execute(f"describe from {scan}").fetchall()]
             columns = ", ".join(
                 f"{quote(old)} as {quote(new)}"

@@ -6,7 +6,7 @@ from io import BytesIO
 from types import SimpleNamespace
 from typing import Any, Final
 
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 from werkzeug.wrappers import Request
@@ -46,7 +46,10 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the header, and look up the limit of the body."""
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # of `urlsplit`, from which waitress expects only a UnicodeError
+            raise ParsingError("the request target is not a valid address") from None
         is_small = not self.chunked and self.content_length <= IN_MEMORY  # the function itself checks it
         self.limit = IN_MEMORY if is_small else self._body_limit(self.command, self.path)
         self.adj = SimpleNamespace(max_request_body_size=self.limit + 1)

@@ -470,7 +470,9 @@ class Table:
         self, part: Part, kinds: Mapping[str, Any], contents: Mapping[str, Content], types: Mapping[str, Cast]
     ) -> Written:
         ready, con = part.ready(), self.reading.con
-        described = con.execute(f"describe from read_parquet({quote_text(str(ready.files[0]))})").fetchall()
+        described = con.execute(
+            f"describe from read_parquet({quote_text(str(ready.files[0]))}, hive_partitioning = false)"
+        ).fetchall()
         columns = {}
         for name, kind, *_ in described:
             found = ready.evidence.get(name, Evidence(seen=True, casts=(types[name],), is_complete=True))

@@ -359,5 +359,5 @@ def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str |
         f"delim = {quote_text(grammar.delimiter)}, quote = {quote_text(grammar.quote)}, "
         f"escape = {quote_text(grammar.escape)}, header = {like.dialect.header}, "
         f"nullstr = {quote_text(is_null)}, allow_quoted_nulls = false, null_padding = {also is not None}, {single}"
-        f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {like.buffer_bytes}, strict_mode = true)"
+        f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {like.buffer_bytes}, strict_mode = true, hive_partitioning = false)"
     )

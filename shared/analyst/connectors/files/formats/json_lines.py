@@ -88,6 +88,7 @@ _FIRST_OBJECTS, _COMPARED_FILES = 100, 20
 _MAX_DEPTH = 50
 _NESTED = frozenset({"OBJECT", "ARRAY"})
 _NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
+_MIXED = '"JSON"'
 _BIG_NUMBER = r"(?:^|[:,\[])\s*-?[0-9]{16}"
 """A match within a text only makes the column JSON text unnecessarily, without loss."""
 
@@ -119,6 +120,10 @@ class _Values:
         """Return the values of a member in all parts, each a list as of `to_json`."""
         kinds = frozenset(str(kind) for part in parts for kind in part[0])
         structures = list(dict.fromkeys(str(part[1]) for part in parts))
+        if kinds == {
+            "OBJECT"
+        }:  # with the structure of mixed kinds, a part has only empty objects, which any other can hold
+            structures = [structure for structure in structures if structure != _MIXED] or structures
         if len(structures) > 1 and len(kinds) == 1 and kinds <= _NESTED:
             structures = [_merged(reading, structures)]
         return cls(kinds, structures[0], all(bool(part[2]) for part in parts))
@@ -535,5 +540,5 @@ def _source(files: Sequence[JsonFile]) -> str:
     compression = "uncompressed" if files[0].compression == "none" else files[0].compression
     return (
         f"[{', '.join(quote_text(str(file.path)) for file in files)}], format = '{layout}', "
-        f"compression = '{compression}', maximum_object_size = {MAX_RECORD_BYTES}"
+        f"compression = '{compression}', maximum_object_size = {MAX_RECORD_BYTES}, hive_partitioning = false"
     )

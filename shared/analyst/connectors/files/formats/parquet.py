@@ -15,6 +15,7 @@ from analyst.contract.parquet_input import ParquetInput, as_text, open_parquet, 
 from analyst.duckdb_files import raised_as
 from analyst.errors import SourceError
 from analyst.names import name_of, quote, quote_text
+from analyst.types import changes_meaning, survives
 
 if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
@@ -148,13 +149,13 @@ def _common(reading: Reading, name: str, types: Mapping[str, str]) -> str:
     if len(kinds) == 1:
         return kinds[0]
     where = " and ".join(f"{kind} in {file}" for kind, file in list(types.items())[:2])
-    if len({"WITH TIME ZONE" in kind for kind in kinds if kind.startswith(("DATE", "TIME"))}) > 1:
-        raise SourceError(
-            f"the column {name!r} can't be read: it is {where}, which have no common type; make them one type"
-        )
+    why = f"the column {name!r} can't be read: it is {where}, which have no common type"
     query = " union all ".join(f"select null::{kind} as c" for kind in kinds)
-    with raised_as(SourceError, f"the column {name!r} can't be read: it is {where}, which have no common type: "):
-        return str(reading.con.execute(f"describe {query}").fetchall()[0][1])
+    with raised_as(SourceError, f"{why}: "):
+        common = str(reading.con.execute(f"describe {query}").fetchall()[0][1])
+    if any(changes_meaning(reading.con, kind, common) for kind in kinds):
+        raise SourceError(f"{why}; make them one type")
+    return common
 
 
 def _parts(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -> list[str]:
@@ -185,16 +186,17 @@ def _part(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -
         else:
             where = f"{label}: the column {originals[name]!r}"
             term = within_years(quote(column), kind, where)
-            term = _widened(term, quote(column), str(kind), target, where)
+            term = _widened(reading, term, quote(column), (str(kind), target), where)
         terms.append(f"{term} as {quote(name)}")
     return f"select {', '.join(terms)} from ({scan([path for file in files for path in file.input.paths])})"
 
 
-def _widened(term: str, value: str, kind: str, target: str, where: str) -> str:
+def _widened(reading: Reading, term: str, value: str, types: tuple[str, str], where: str) -> str:
     """Return the SQL of a value in the type that all files share, with a check that it survives."""
+    kind, target = types
     if target in (kind, "VARCHAR"):
         return term if kind == target else f"cast({term} as varchar)"
-    kept = f"try_cast(try_cast({value} as {target}) as {kind}) is not distinct from {value}"
+    kept = survives(reading.con, value, kind, target)
     failure = f"{quote_text(f'{where} holds ')} || cast({value} as varchar) || "
     reason = quote_text(f", which does not fit {target}, its type in the other files; make them one type")
     return f"case when {kept} then cast({term} as {target}) else error({failure}{reason}) end"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from analyst.addresses import parts_of
 from analyst.errors import SourceError
 
 _WILD = frozenset("*?[")
@@ -261,7 +262,7 @@ def _within(path: str, roots: Sequence[Path]) -> str | None:
 def _local_path(text: str) -> str | None:
     """Return the absolute path that a text stands for; `None` if it is something else."""
     if text.startswith(("file://", "local://")):
-        parts = urlsplit(text.replace("local://", "file://", 1).replace("?", "%3F").replace("#", "%23"))
+        parts = parts_of(text.replace("local://", "file://", 1).replace("?", "%3F").replace("#", "%23"))
         text = unquote(parts.path) if parts.netloc in ("", "localhost") else ""
     return (text.rstrip("/") or "/") if posixpath.isabs(text) else None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from analyst.addresses import parts_of
 from analyst.connectors.files.places.local import SourceFile, is_under, refused
 from analyst.errors import SourceError, UnavailableError
 from analyst.public_addresses import is_public
@@ -46,9 +47,10 @@ class WebPlace:
         copy = scratch / "copied"
         with self._answer("GET", file.path) as answer, copy.open("wb") as target:
             shutil.copyfileobj(answer, target, _CHUNK)
-            if answer.length:
+            # a response without a length ends with its connection, but the headers requested before may state it
+            if missing := answer.length or max(0, _length(file) - target.tell()):
                 raise UnavailableError(
-                    f"'{self.url}' can't be read now: the response ended {answer.length} bytes too early; try again"
+                    f"'{self.url}' can't be read now: the response ended {missing} bytes too early; try again"
                 )
         return copy
 
@@ -120,6 +122,12 @@ class WebPlace:
         return addresses[0], port
 
 
+def _length(file: SourceFile) -> int:
+    """Return the length in the mark of a file; 0 without one."""
+    length = file.mark.rpartition(":")[2]
+    return int(length) if length.isdecimal() else 0
+
+
 class _PinnedConnection(http.client.HTTPConnection):
     """Connects to the address that was checked: by now, the name may resolve to another one (DNS rebinding)."""
 
@@ -145,7 +153,7 @@ def web_place(url: str, roots: Sequence[str]) -> WebPlace:
     Raises:
         SourceError: it is outside of all roots, or not the address of a file.
     """
-    parts = urlsplit(url)
+    parts = parts_of(url)
     if ".." in unquote(parts.path).split("/") or "\\" in url or not any(is_under(url, root) for root in roots):
         raise refused(url, roots)
     if not parts.hostname or parts.username or parts.password:

@@ -54,9 +54,11 @@ class Inbox:
         key = f"{self.prefix}{at.astimezone(UTC):%Y-%m-%dT%H-%M}/{name}"
         if self._put(f"{key}.json", body):
             return True
-        existing = self.store.read(f"{key}.json")
-        if existing is None or existing.data == body or name == digest:
+        if name == digest:
             return False
+        existing = self.store.read(f"{key}.json")
+        if existing is not None and existing.data == body:
+            return False  # if it is None, a fold has just removed it, and it may have been a different event
         return self._put(f"{key}-{digest[:32]}.json", body)  # a different event of the same name
 
     def waiting(self) -> Iterator[Entry]:

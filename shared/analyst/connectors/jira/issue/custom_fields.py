@@ -14,6 +14,9 @@ from analyst.connectors.jira.issue.values import Report
 from analyst.errors import InvalidInputError
 from analyst.settings.kinds import CustomField, CustomFieldType
 
+KIND: Final = "kind"
+"""The member of a field with its type, such as `com.pyxis.greenhopper.jira:gh-sprint`."""
+
 VERSION = 2
 """The version of the transform. Increase it whenever the same document yields different rows, so that all rows are
 rebuilt."""
@@ -55,14 +58,15 @@ class TransformOptions:
     """What rows depend on besides the issue.
 
     `base_url` is the address of Jira without a trailing slash; `added` are the types of columns of custom fields that are
-    not preset; `unresolved` are configured fields that Jira does not have. If there are `projects`, issues of others have
-    no rows.
+    not preset; `unresolved` are configured fields that Jira does not have, and `former` the ids of those that it had under
+    the configured name. If there are `projects`, issues of others have no rows.
     """
 
     base_url: str = ""
     custom: tuple[BoundField, ...] = ()
     added: Mapping[str, str] = field(default_factory=dict)
     unresolved: tuple[str, ...] = ()
+    former: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     privacy: Privacy = field(default_factory=Privacy)
     projects: tuple[str, ...] = ()
     hierarchy: Hierarchy = field(default_factory=Hierarchy)
@@ -82,23 +86,28 @@ class TransformOptions:
             InvalidInputError: two fields would fill one column, or a column of another type.
         """
         catalog = list(catalog)
-        ids = _ids_by_name(catalog)
+        ids, earlier = _ids_by_name(catalog, _names), _ids_by_name(catalog, _former_names)
         known = {found for several in ids.values() for found in several}
         bound: list[BoundField] = []
         added: dict[str, str] = {}
+        former: dict[str, tuple[str, ...]] = {}
         for spelled in custom_fields:
             custom = CustomField.model_validate(spelled)
             _check(custom, {column for one in bound for column in one.columns})
             columns = _columns(custom)
             added |= {name: kind for name, kind in columns.items() if name not in PRESET}
             named = [] if custom.field in known else ids.get(custom.field.casefold(), [])
+            if custom.field not in known and not named and (named := earlier.get(custom.field.casefold(), [])):
+                former[custom.field] = tuple(named)
             bound.append(BoundField(tuple(named or [custom.field]), custom.column, custom.type, tuple(columns)))
+        known |= {found for several in former.values() for found in several}
         unresolved = [name for one in bound if ids and len(one.ids) == 1 for name in one.ids if name not in known]
         return TransformOptions(
             base_url(domain),
             tuple(bound),
             added,
             tuple(unresolved),
+            former,
             privacy or Privacy(),
             tuple(projects),
             Hierarchy.of(catalog),
@@ -149,15 +158,40 @@ def base_url(domain: str) -> str:
     return (domain if "://" in domain else f"https://{domain}").rstrip("/")
 
 
-def _ids_by_name(catalog: Iterable[Any]) -> dict[str, list[str]]:
-    """Return the ids of the fields by their names, translated and untranslated."""
+def _ids_by_name(catalog: Iterable[Any], names_of: Callable[[Document], Iterable[Any]]) -> dict[str, list[str]]:
+    """Return the ids of the fields by their names."""
     found: dict[str, set[str]] = {}
     for entry in catalog:
         if isinstance(entry, dict) and isinstance(field_id := entry.get("id"), str):
-            for member in ("name", "untranslatedName", "id"):
-                if isinstance(name := entry.get(member), str):
+            for name in names_of(entry):
+                if isinstance(name, str):
                     found.setdefault(name.casefold(), set()).add(field_id)
     return {name: sorted(ids) for name, ids in found.items()}
+
+
+def _names(entry: Document) -> Iterable[Any]:
+    """Return the names of a field, translated and untranslated, and its id; none of a field that Jira no longer has."""
+    return () if entry.get("isGone") else (entry.get(member) for member in ("name", "untranslatedName", "id"))
+
+
+def _former_names(entry: Document) -> Iterable[Any]:
+    return entry.get("formerNames") or ()
+
+
+def with_former_names(fields: Iterable[Document], known: Iterable[Document]) -> list[Document]:
+    """Return a catalog with the names that its fields had in an earlier one, and with the fields that only that one has.
+
+    Columns are configured by names: if a field is renamed, or an account may no longer see it, all values would be lost.
+    """
+    found = {field["id"]: field for field in fields}
+    for old in known:
+        field = found.setdefault(
+            old["id"], {name: old[name] for name in ("id", KIND) if name in old} | {"isGone": True}
+        )
+        names = (*_names(old), *_former_names(old))
+        if former := sorted({name for name in names if isinstance(name, str)} - {old["id"], *map(str, _names(field))}):
+            field["formerNames"] = former
+    return [found[field_id] for field_id in sorted(found)]
 
 
 def _check(custom: CustomField, taken: set[str]) -> None:

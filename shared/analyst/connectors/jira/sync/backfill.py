@@ -76,12 +76,13 @@ class Backfill:
             AnalystError: Jira or the store does not respond; what was published before stays.
         """
         until = self.monotonic() + self.seconds
-        progress = progress or Progress(self.jira.now(), created=0)
+        progress = (progress or Progress(self.jira.now(), created=0)).within(self.scope.and_())
         if progress.failed:
             progress = self._retry(progress, tally)
         if progress.created is not None:
             progress = self._read(self.next_query(progress), "created", progress, tally, until)
             if not tally.is_complete:
+                self.absorb({}, progress)  # the last batches may have had no changes
                 return
             progress = progress.through()
         progress = self._read(self.next_query(progress), "updated", progress, tally, until)
@@ -100,6 +101,7 @@ class Backfill:
 
     def next_query(self, progress: Progress | None) -> str:
         """Return the query of what `go_on` reads first."""
+        progress = progress and progress.within(self.scope.and_())
         if progress is None or progress.created is not None:
             return self.scope.and_(f"created >= {progress.created if progress else 0}", order="created")
         return self.scope.and_(f"updated >= {progress.began_at()}", order="updated")
@@ -262,6 +264,11 @@ def run(job: Job, since: datetime | None, jql: str | None) -> Tally:
     job.note_failures(tally.failures)
     for name in job.opened.warehouse.options.unresolved:
         job.note(f"Jira has no field {name!r}")
+    for name, ids in job.opened.warehouse.options.former.items():
+        job.note(
+            f"Jira has no field named {name!r} any more; its column still has the values of {' and '.join(ids)}: "
+            "write that id in jira.custom_fields"
+        )
     if job.error is None:
         job.add_unchanged()
     return tally

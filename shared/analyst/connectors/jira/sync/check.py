@@ -6,8 +6,8 @@ before anything is done about it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from itertools import islice, pairwise
@@ -23,7 +23,7 @@ from analyst.connectors.jira.issue.documents import Document
 from analyst.connectors.jira.issue.state import IssueState
 from analyst.connectors.jira.job import Job
 from analyst.connectors.jira.source import Scope
-from analyst.connectors.jira.sync.backfill import newer
+from analyst.connectors.jira.sync.backfill import Find, newer
 from analyst.connectors.jira.warehouse.parts import RAW
 from analyst.connectors.jira.warehouse.progress import Progress
 from analyst.connectors.jira.warehouse.publish import Absorbed, Change
@@ -39,6 +39,7 @@ GRACE: Final = int(timedelta(minutes=5).total_seconds() * 1000)
 """Milliseconds for which a change may still be in transit."""
 _WINDOW: Final = 5000
 _PAGE: Final = 5000
+_FOUND_AT_ONCE: Final = 500
 _MOST: Final = 10_000
 _COLUMNS: Final = "epoch_ms(created_at), epoch_ms(updated_at)"
 
@@ -61,8 +62,9 @@ class Differences:
 class Comparison:
     """Compares the issues created from `since` until before `until`, in epoch ms of Jira's clock.
 
-    Updates after `until` may still be in transit. A source with a query also contains issues that webhooks brought, so
-    issues that the query does not find do not count as deleted.
+    Updates after `until` may still be in transit. A source with a query also contains issues that webhooks brought, and
+    those that the query found earlier: they are looked for without it. `find` returns the known states of issues by their
+    ids: an issue with a security level, for example, may be known without having rows.
     """
 
     client: JiraClient
@@ -70,6 +72,7 @@ class Comparison:
     scope: Scope
     since: int
     until: int
+    find: Find
 
     def run(self) -> Differences:
         """Compare both sides.
@@ -84,6 +87,8 @@ class Comparison:
             found.totals["windows"] += 1
         for (number,) in self.look.rows("select number from ours where created is null and is_live order by number"):
             found.add("stale", number)
+        # the newest first: archived issues, which no search finds, are old, and would use up the limit of every check
+        found.ids["deleted"].reverse()
         return found
 
     def _take_ours(self) -> None:
@@ -122,24 +127,38 @@ class Comparison:
             )
         }
         found.totals["published"] += sum(is_live for _, is_live in ours.values())
-        jql = self.scope.and_(f"created >= {begin}", f"created < {end}", order="created")
-        for page in self.client.search(jql, fields=["updated"], size=_PAGE):
-            theirs = dict(filter(None, map(_read, page)))
+        for theirs in self._pages(self.scope, begin, end):
             found.totals["jira"] += len(theirs)
-            elsewhere = self._elsewhere([number for number in theirs if number not in ours])
+            others = self._others([number for number in theirs if number not in ours], found)
             for number, updated in theirs.items():
-                self._judge(number, updated, ours.pop(number, None) or elsewhere.get(number), found)
-        if not self.scope.jql:
-            for number, (_, is_live) in sorted(ours.items()):
-                if is_live:
-                    found.add("deleted", number)
+                self._judge(number, updated, ours.pop(number, None) or others.get(number), found)
+        live = {number: known for number, known in ours.items() if known[1]}
+        if live and self.scope.jql:
+            for theirs in self._pages(replace(self.scope, jql=None), begin, end):
+                for number in live.keys() & theirs.keys():
+                    self._judge(number, theirs[number], live.pop(number), found)
+        for number in sorted(live):
+            found.add("deleted", number)
 
-    def _elsewhere(self, numbers: list[int]) -> dict[int, tuple[int | None, bool]]:
-        """Find issues that are published in another window, or without a creation time because little is known of them."""
+    def _pages(self, scope: Scope, begin: int, end: int) -> Iterator[dict[int, int]]:
+        """Yield the issues that Jira has in a window: their update times, in epoch ms, by id."""
+        jql = scope.and_(f"created >= {begin}", f"created < {end}", order="created")
+        for page in self.client.search(jql, fields=["updated"], size=_PAGE):
+            yield dict(filter(None, map(_read, page)))
+
+    def _others(self, numbers: list[int], found: Differences) -> dict[int, tuple[int | None, bool]]:
+        """Find issues that are published in another window, without a creation time, or known without rows."""
         rows = self.look.rows(
             "select number, updated, is_live from ours where number in (select unnest(?::bigint[]))", (numbers,)
         )
-        return {number: (updated, is_live) for number, updated, is_live in rows}
+        others: dict[int, tuple[int | None, bool]] = {number: (updated, is_live) for number, updated, is_live in rows}
+        without_rows = [str(number) for number in numbers if number not in others]
+        for start in range(0, len(without_rows), _FOUND_AT_ONCE):
+            for issue_id, state in self.find(without_rows[start : start + _FOUND_AT_ONCE]).items():
+                if not state.is_gone and state.rest is not None:
+                    others[int(issue_id)] = (documents.updated(state.rest) // 1000, True)
+                    found.totals["published"] += 1
+        return others
 
     def _judge(self, number: int, updated: int, ours: tuple[int | None, bool] | None, found: Differences) -> None:
         if ours is None:
@@ -174,12 +193,14 @@ def level_of(count: int) -> Level:
 class Mended:
     """The result of repairs: differences that Jira confirmed, by kind, and failures by issue.
 
-    It is `stopped` if nothing could be fetched any more. `left` counts differences that were not requested.
+    It is `stopped` if nothing could be fetched any more. `left` counts differences that were not requested, and `unlisted`
+    issues that a search did not find although Jira has them.
     """
 
     confirmed: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
     failures: dict[str, str] = field(default_factory=dict)
     left: int = 0
+    unlisted: int = 0
     stopped: AnalystError | None = None
     notes: list[str] = field(default_factory=list)
     doubt: str | None = None
@@ -216,12 +237,12 @@ class Mending:
         wanted = {issue_id: kind for kind in _KINDS for issue_id in found.ids[kind]}
         published = max(found.totals["published"], found.totals["deleted"])
         most = min(self.limit, believable(published) if self.believed is None else self.believed)
-        if (deleted := found.totals["deleted"]) > most:
+        if (deleted := found.totals["deleted"]) > most and self._are_missing(found.ids["deleted"], most):
             mended.doubt = (
                 f"Jira no longer finds {deleted} of {published:,} published issues; a check deletes at most {most}, "
                 "so none was deleted. If the account of JIRA_API_TOKEN can no longer see all projects, grant it the "
                 "permission to browse them; if the issues were deleted, run: da admin jira check "
-                f"--deletions {deleted}" + (f" --limit {deleted}" if deleted > self.limit else "")
+                f"--deletions {deleted}"
             )
             wanted = {issue_id: kind for issue_id, kind in wanted.items() if kind != "deleted"}
         mended.left = sum(found.totals[kind] for kind in _KINDS) - min(len(wanted), self.limit)
@@ -234,6 +255,30 @@ class Mending:
                 mended.confirmed["deleted"] = left
             if mended.stopped is not None:
                 raise mended.stopped
+        if mended.unlisted:
+            mended.notes.append(
+                f"issues that a search does not find although Jira has them: {mended.unlisted}; they were archived, or "
+                "moved to another project"
+            )
+
+    def _are_missing(self, issue_ids: Sequence[str], most: int) -> bool:
+        """Return whether Jira has no longer more than `most` of some issues that its search did not find.
+
+        A search finds neither archived issues nor those that moved to a project that is not read.
+
+        Raises:
+            AnalystError: nothing can be fetched.
+        """
+        missing = 0
+        asked = issue_ids[: max(self.limit, most + 1)]
+        for _, answer in self.jira.each(asked, lambda issue_id: self.jira.client.look(issue_id, ("updated",))):
+            if isinstance(answer, MissingError):
+                missing += 1
+            elif isinstance(answer, AnalystError):
+                self.jira.bear(answer)
+            if missing > most:
+                return True
+        return False
 
     def _changes(
         self, answers: Iterator[tuple[str, object]], wanted: Mapping[str, Kind], mended: Mended
@@ -250,7 +295,9 @@ class Mending:
                 mended.failures[issue_id] = str(answer)
                 mended.stopped = hopeless(self.jira, answer)
             elif isinstance(answer, dict):
-                if kind != "deleted":  # otherwise the index is behind, or it moved out of reach
+                if kind == "deleted":
+                    mended.unlisted += 1  # the index is behind, or it was archived, or moved out of reach
+                else:
                     mended.confirmed[kind].append(issue_id)
                 change = partial(newer, document=answer)
             changes.append((issue_id, change))
@@ -312,8 +359,8 @@ class Check:
         job = self.job
         self._frame(job.jira.now())
         with job.opened.look() as published:
-            comparison = Comparison(job.jira.client, published, job.opened.scope, self.since, self.until)
-            self.found = comparison.run()
+            opened, find = job.opened, job.opened.warehouse.find
+            self.found = Comparison(job.jira.client, published, opened.scope, self.since, self.until, find).run()
         job.jira.settle()
         if self.limit is not None:
             self.mended = Mended()

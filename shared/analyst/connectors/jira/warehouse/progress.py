@@ -24,13 +24,15 @@ class Progress:
 
     Issues created from `created` on were never read; it is `None` once all were. All updates before `updated` were
     read. `failed` issues could not be fetched, and are retried. `gone` are the times, by our clock, at which issues
-    were removed because Jira no longer showed them, of at least the last day.
+    were removed without confirmation because Jira no longer showed them, of at least the last day. `scope` is the query
+    for all issues of the source; it is `None` in cursors of older versions.
     """
 
     updated: int
     created: int | None = None
     failed: frozenset[str] = field(default=frozenset())
     gone: tuple[int, ...] = ()
+    scope: str | None = None
 
     @classmethod
     def read(cls, cursor: Cursor) -> "Self | None":
@@ -40,7 +42,11 @@ class Progress:
             if document is None:
                 return None
             return cls(
-                document["updated"], document["created"], frozenset(document["failed"]), tuple(document.get("gone", ()))
+                document["updated"],
+                document["created"],
+                frozenset(document["failed"]),
+                tuple(document.get("gone", ())),
+                document.get("scope"),
             )
         except (ValueError, TypeError, KeyError):
             return None
@@ -50,7 +56,14 @@ class Progress:
         document: dict[str, Any] = {"created": self.created, "failed": sorted(self.failed), "updated": self.updated}
         if self.gone:
             document["gone"] = self.gone
+        if self.scope is not None:
+            document["scope"] = self.scope
         return orjson.dumps(document).decode()
+
+    def within(self, scope: str) -> Self:
+        """Return the progress within a scope: after a change, issues that were updated long ago may belong to it."""
+        is_other = self.scope is not None and self.scope != scope
+        return replace(self, scope=scope, created=0 if is_other else self.created)
 
     def began_at(self) -> int:
         """Return the time from which an increment reads."""

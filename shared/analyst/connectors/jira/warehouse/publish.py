@@ -136,7 +136,7 @@ class Absorbing:
             doubt = self._doubt(len(gone), known)
             if doubt is not None:
                 changed = [one for one in changed if one.after.issue_id not in gone]
-            elif gone:
+            elif gone and self.believed is None:
                 cursor = _with_gone(cursor, len(gone), _millis(began))
             withheld = frozenset(gone if doubt is not None else ())
             note = self._note_on_imports() if is_empty and _is_whole(cursor) else None

@@ -1,4 +1,4 @@
-"""What operators watch: the last runs of each source, and the gauges that Prometheus reads from the bucket."""
+"""The health of the installation: the last runs of each source, and the gauges that Prometheus reads."""
 
 import threading
 import time
