@@ -57,7 +57,7 @@ _COLUMNS: Final = {
 
 def rows_of(paths: Iterable[Path]) -> str:
     """Return the query for the events of archives on this machine."""
-    return f"from read_parquet([{', '.join(quote_text(str(path)) for path in paths)}])"
+    return f"from read_parquet([{', '.join(quote_text(str(path)) for path in paths)}], hive_partitioning = false)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,7 +231,7 @@ class _Reading:
             path = folder / f"{uuid4().hex}-{number}.parquet"
             self.store.download(key, path)
             with raised_as(ContractError, "a checkpoint in it can't be read: ", hide=path):
-                sql = 'select to_json("add") from read_parquet(?) where "add" is not null'
+                sql = 'select to_json("add") from read_parquet(?, hive_partitioning = false) where "add" is not null'
                 added = [json.loads(text) for (text,) in _confined(folder, sql, [str(path)])]
             path.unlink()
             files |= {file_key(action): action for action in added}

@@ -341,7 +341,7 @@ def _staged(
             table = replace(wider, parts=())
         except RepeatedRowsError:
             table = replace(table, parts=())
-    raise AssertionError
+    raise SourceError(f"{table.original} gave rows that contradict each other in {_ATTEMPTS} attempts; sync it again")
 
 
 def _is_incremental(table: SourceTable) -> bool:

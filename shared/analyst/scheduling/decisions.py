@@ -30,8 +30,12 @@ def folded(
 
     `records` are those of the runs that have ended; `lost` are runs that ended without one.
     """
-    names = {source.name for source in registry.sources}
-    sources = _believed(ledger.sources, now, names)
+    names = {source.name: source.created_at.replace(tzinfo=UTC) for source in registry.sources}
+    sources = {
+        name: attempt
+        for name, attempt in _believed(ledger.sources, now, names).items()
+        if attempt.at >= names[name]  # otherwise it is one of an earlier source of this name
+    }
     tables = _believed(ledger.tables, now, {table.uuid for table in registry.tables})
     jobs = _believed(ledger.jobs, now, {job.id for job in registry.jobs()})
     starts = _believed(ledger.starts, now)
@@ -42,7 +46,7 @@ def folded(
         del starts[start.run_id]
         if not start.is_extract:
             continue
-        if start.source in names:
+        if start.source in names and start.at >= names[start.source]:
             _attempt(sources, start, [(start.source, _LOST if record is None else record.error)])
         _attempt(tables, start, _outcomes(start, record, registry))
     sweep = ledger.sweep and _believed({"": ledger.sweep}, now).get("")

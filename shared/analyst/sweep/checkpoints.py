@@ -173,7 +173,9 @@ class Log:
             duckdb_files.connect() as con,
         ):
             duckdb_files.confine(con, folder)
-            (size,) = con.execute("select count(*) from read_parquet(?)", [str(file)]).fetchone() or (0,)
+            (size,) = con.execute(
+                "select count(*) from read_parquet(?, hive_partitioning = false)", [str(file)]
+            ).fetchone() or (0,)
         self._name(self.checkpoints[newest].key.rsplit("/", 1)[0], newest, size)
 
     def covered(self, delta_keep: timedelta) -> list[Entry]:
@@ -332,7 +334,7 @@ def _actions_of(path: Path, folder: Path) -> Iterator[Mapping[str, Any]]:
     """Return the actions of a checkpoint, whoever wrote it, read on a connection that is confined to its folder."""
     with duckdb_files.connect() as con:
         duckdb_files.confine(con, folder)
-        con.execute("select to_json(columns(*)) from read_parquet(?)", [str(path)])
+        con.execute("select to_json(columns(*)) from read_parquet(?, hive_partitioning = false)", [str(path)])
         names = [name for name, *_ in con.description or ()]
         while rows := con.fetchmany(1000):
             for row in rows:

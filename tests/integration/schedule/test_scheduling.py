@@ -1,5 +1,6 @@
 """What is due is synced, once, whenever the scheduler calls."""
 
+import shutil
 from datetime import timedelta
 from typing import Any
 
@@ -126,6 +127,16 @@ def test_a_deregistered_table_is_not_read_until_it_is_registered_again(shop: Sch
     shop.world.ask("POST", "/api/admin/tables/shop.orders", {"sync_schedule": "daily 05:00"})
     entry = shop.call(NOON + timedelta(minutes=16))["shop"]
     assert (entry["tables"], shop.synced()) == (["orders"], {"orders": "ok"})
+
+
+def test_a_source_that_is_added_again_does_not_wait_for_the_failures_of_its_predecessor(shop: Schedule) -> None:
+    shop.add_source("crm", "every 15m")
+    shutil.rmtree(shop.files / "crm")
+    assert shop.call(NOON + timedelta(minutes=1))["crm"]["outcome"] == "started"
+    assert shop.call(NOON + timedelta(minutes=2))["crm"]["outcome"] != "started"
+    shop.world.ask("DELETE", "/api/admin/sources/crm")
+    shop.add_source("crm", "every 15m")
+    assert shop.call(NOON + timedelta(minutes=3))["crm"]["outcome"] == "started"
 
 
 def test_a_table_is_synced_with_the_settings_of_the_registry(shop: Schedule) -> None:

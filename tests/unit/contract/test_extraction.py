@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,18 @@ def test_an_import_gives_way_to_an_extract_published_in_the_meantime(store: Stor
     ended = Extraction(store, "toy", runs.new_run_id(), lambda: NOW).run(lambda: late)
     assert [table.status for table in ended.record.tables] == ["superseded"]
     assert rows(store, "t") == [("of the source",)]
+
+
+class Repeating(Toy):
+    """A source that gives rows again, whatever of it is to be read."""
+
+    def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:  # noqa: ARG002
+        return replace(super().extract(table, None, into), may_repeat=True)
+
+
+def test_a_table_whose_rows_contradict_each_other_in_each_attempt_fails_with_the_reason(store: Store) -> None:
+    extract(store, {"a": ToyTable("select 1 as x", "1", cursor_column="x")})
+    toy = Repeating({"a": ToyTable("select 1 as x", "2", cursor_column="x")})
+    (result,) = Extraction(store, "toy", runs.new_run_id(), lambda: NOW).run(lambda: toy).record.tables
+    assert result.error == "a gave rows that contradict each other in 4 attempts; sync it again"
+    assert rows(store, "a") == [(1,)]

@@ -248,6 +248,16 @@ def test_files_whose_values_mean_different_things_are_not_united(
         folder.rows("t")
 
 
+def test_values_that_mean_different_things_can_be_read_as_texts(folder: Folder) -> None:
+    (folder.path / "t").mkdir()
+    values = ["timestamp '2024-01-01'", "[timestamptz '2024-01-01 00:00:00+00']", "'[1]'"]
+    for number, value in enumerate(values):
+        duckdb.execute(f"copy (select {value} as a) to '{folder.path}/t/{number}.parquet'")
+    folder.options = {"types": {"a": "VARCHAR"}}
+    assert folder.types("t") == {"a": "VARCHAR"}
+    assert folder.rows("t") == [("2024-01-01 00:00:00",), ("['2024-01-01 00:00:00+00']",), ("[1]",)]
+
+
 def test_a_member_without_a_name_is_reported(folder: Folder) -> None:
     duckdb.execute(f"copy (select union_value(num := 2) as u) to '{folder.path}/t.parquet'")
     with pytest.raises(SourceError, match=r"t\.parquet: in the column 'u' a member has no name"):

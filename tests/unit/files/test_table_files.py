@@ -133,6 +133,11 @@ def test_the_fingerprint_follows_files_and_options() -> None:
     assert len({first, *(table["a"].fingerprint for table in changed)}) == 5
 
 
+def test_json_in_a_folder_that_once_changed_its_values_is_read_again() -> None:
+    rules = {name: planned(f"a/{name}")["a"].reading for name in ("1.json", "id=7/1.json", "id=7/1.csv", "id=7.json")}
+    assert rules["1.json"] == rules["id=7/1.csv"] == rules["id=7.json"] != rules["id=7/1.json"]
+
+
 def test_a_new_file_does_not_take_the_name_of_a_registered_table() -> None:
     found = planned(
         "a-b.csv", "a_b.csv", "c.csv", "c/1.csv", tables={"a_b": {}, "c": {}}, sources={"a_b": "a-b.csv", "c": "c"}

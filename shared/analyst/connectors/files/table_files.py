@@ -44,6 +44,11 @@ class DataFile:
         """Its name in messages: relative to the source's folder."""
         return self.file.name
 
+    @property
+    def is_json_in_partition(self) -> bool:
+        """Whether it is JSON in a folder with a name such as `id=7`."""
+        return self.format == "json" and "=" in self.file.path.rpartition("/")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -75,6 +80,8 @@ class Planned:
         options = self.options.model_dump(mode="json")
         # an option that earlier versions did not have counts only if it is set, or an upgrade would read every table again
         options.pop("allow_fewer")  # it decides whether the table is read, not how
+        if any(item.is_json_in_partition for item in self.files):
+            options["folders"] = "not columns"  # earlier versions took 7 for each `id` of a JSON file below `id=7/`
         return RULES, {name: value for name, value in options.items() if value or name not in _LATER_OPTIONS}
 
 

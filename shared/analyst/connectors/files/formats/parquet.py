@@ -40,6 +40,9 @@ class _File:
         return tuple((name, column, str(kind)) for name, (column, kind) in self.by_name().items())
 
 
+_ONE_TYPE = "make them one type, or read the column as text with the option types"
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedParquet:
     """The parquet files of one part; types stay unless configured otherwise."""
@@ -110,7 +113,8 @@ def united(reading: Reading, kinds: Mapping[str, Sequence[Any]]) -> dict[str, Co
         for part in parts:
             for kind, where in part:
                 types.setdefault(kind, where)
-        found[name] = Content((Cast(_common(reading, name, types), "{c}", "true"),))
+        common = "VARCHAR" if name in reading.options.types else _common(reading, name, types)  # it is read as text
+        found[name] = Content((Cast(common, "{c}", "true"),))
     return found
 
 
@@ -154,7 +158,7 @@ def _common(reading: Reading, name: str, types: Mapping[str, str]) -> str:
     with raised_as(SourceError, f"{why}: "):
         common = str(reading.con.execute(f"describe {query}").fetchall()[0][1])
     if any(changes_meaning(reading.con, kind, common) for kind in kinds):
-        raise SourceError(f"{why}; make them one type")
+        raise SourceError(f"{why}; {_ONE_TYPE}")
     return common
 
 
@@ -198,7 +202,7 @@ def _widened(reading: Reading, term: str, value: str, types: tuple[str, str], wh
         return term if kind == target else f"cast({term} as varchar)"
     kept = survives(reading.con, value, kind, target)
     failure = f"{quote_text(f'{where} holds ')} || cast({value} as varchar) || "
-    reason = quote_text(f", which does not fit {target}, its type in the other files; make them one type")
+    reason = quote_text(f", which does not fit {target}, its type in the other files; {_ONE_TYPE}")
     return f"case when {kept} then cast({term} as {target}) else error({failure}{reason}) end"
 
 
