@@ -5,7 +5,7 @@ from analyst.access import Role, Scope
 from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.context import Context
 from analyst.errors import ForbiddenError
-from analyst.http import CLIENT_GONE, Spooled, function
+from analyst.http import Spooled, function
 from analyst.query.engine import Format, Reader, Result
 from analyst.query_answer import QueryAnswer
 from analyst.query_request import QueryRequest
@@ -48,7 +48,7 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
         result = ctx.queries.run(
             asked,
             reader,
-            is_gone=ctx.request.environ.get(CLIENT_GONE, lambda: False),
+            is_gone=ctx.is_client_gone,
             using=lambda tables: ctx.audited(
                 *(f"table:{table.id}" for table in tables), snapshot=reader.snapshot.number
             ),

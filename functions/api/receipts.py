@@ -3,7 +3,7 @@
 from analyst.access import Role, Scope
 from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.context import Context
-from analyst.http import CLIENT_GONE, function
+from analyst.http import function
 from analyst.receipts import Receipt, Verification, Verifier
 from analyst.state.fields import Input
 
@@ -33,10 +33,15 @@ def verify_receipt(request: VerifyRequest, ctx: Context) -> Verification:
     """
     receipt = request.receipt
     ctx.audited(*(f"table:{table.id}" for table in receipt.tables), snapshot=receipt.snapshot)
-    is_gone = ctx.request.environ.get(CLIENT_GONE, lambda: False)
     live = LiveTables(ctx)
     verifier = Verifier(
-        ctx.queries, ctx.snapshots, ctx.access.current(), ctx.caller, ctx.settings.query_timeout, live, is_gone
+        ctx.queries,
+        ctx.snapshots,
+        ctx.access.current(),
+        ctx.caller,
+        ctx.settings.query_timeout,
+        live,
+        ctx.is_client_gone,
     )
     try:
         verification = verifier.verify(receipt, ctx.keys, ctx.now)

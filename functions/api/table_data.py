@@ -10,7 +10,7 @@ from analyst.access import Role, Scope
 from analyst.catalog import Column, QueryMode
 from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.context import Context
-from analyst.http import CLIENT_GONE, Spooled, function
+from analyst.http import Spooled, function
 from analyst.names import TableId
 from analyst.query.engine import Query, Reader
 from analyst.query_answer import QueryAnswer
@@ -102,7 +102,7 @@ def table_sample(request: SampleRequest, ctx: Context) -> Spooled[QueryAnswer]:
         seconds=ctx.settings.query_timeout,
         receipt=False,
     )
-    result = ctx.queries.run(asked, reader, is_gone=ctx.request.environ.get(CLIENT_GONE, lambda: False))
+    result = ctx.queries.run(asked, reader, is_gone=ctx.is_client_gone)
     ctx.audited(rows=result.rows, bytes=result.size)
     query_answer.complete(result, None)
     return Spooled(result.file)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from analyst.access import Role
 from analyst.context import Context
-from analyst.http import CLIENT_GONE, Text, function
+from analyst.http import Text, function
 from analyst.notifications import event_stream
 from analyst.notifications.event_stream import Position, Waiting
 from analyst.notifications.inbox import InboxNotification
@@ -48,10 +48,9 @@ def stream_notifications(query: StreamQuery, ctx: Context) -> Text:
     may_wait = query.wait > 0 and ctx.request.method == "GET"
     with ctx.process.kept("waiting for events", Waiting).place(wanted=may_wait) as waits:
         ends = time.monotonic() + (query.wait if waits else 0)
-        is_gone = ctx.request.environ.get(CLIENT_GONE, lambda: False)
         while not (events := inbox.since(position)):
             left = ends - time.monotonic()
-            if left <= 0 or is_gone() or ctx.process.stopping.wait(min(left, query.every)):
+            if left <= 0 or ctx.is_client_gone() or ctx.process.stopping.wait(min(left, query.every)):
                 break
     return _text(events, again_after=_AGAIN if waits or events else _AGAIN_IF_FULL)
 

@@ -4,7 +4,6 @@ from analyst.agents.server_warehouse import Registered, ServerWarehouse
 from analyst.connectors.bigquery.live_tables import LiveTables
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
-from analyst.http import CLIENT_GONE
 from analyst.state.registry import find_table
 from analyst.state.sources import list_sources
 
@@ -40,6 +39,6 @@ def warehouse_of(ctx: Context) -> ServerWarehouse:
         outside_sources=outside_sources,
         registered=registered,
         using=lambda tables, snapshot: ctx.audited(*(f"table:{table.id}" for table in tables), snapshot=snapshot),
-        is_gone=ctx.request.environ.get(CLIENT_GONE, lambda: False),
+        is_gone=ctx.is_client_gone,
         live=LiveTables(ctx),
     )

@@ -153,7 +153,8 @@ def main(
     """Mirror the tables you can read to this machine, and query them offline with DuckDB.
 
     Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted (Ctrl-C). Environment variables: DA_SERVER,
-    DA_TOKEN, DA_LOCAL_DIR (the folder of the mirror), DA_CONFIG_DIR, NO_COLOR, FORCE_COLOR.
+    DA_TOKEN or DA_TOKEN_FILE (a file that contains it), DA_LOCAL_DIR (the folder of the mirror), DA_CONFIG_DIR,
+    NO_COLOR, FORCE_COLOR.
 
     Examples:
       da login --server https://data.example.com

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     import duckdb
 
     from da.server import Server
-    from da.web import Web
 
 CACHE: Final = ".da/agents.json"
 _FRESH: Final = 600.0
@@ -52,6 +51,7 @@ _RETRY: Final = 60.0
 """Seconds for which the catalog of the server is used, and after which a server that did not answer is asked again."""
 
 _PATIENCE: Final = 5.0
+_PATIENCE_WITH_FILES: Final = 60.0
 _SECONDS: Final = 60.0
 _SUMMARIZED: Final = 5_000_000
 """Rows up to which statistics of a table are computed when it is described."""
@@ -368,14 +368,12 @@ class MirrorWarehouse:
         paths = [folder / f"{file.sha256}.parquet" for file in files]
         missing = [file for file, path in zip(files, paths, strict=True) if not path.exists()]
         if missing:
-            from da.web import Web
-
-            with self._server() as server, Web(timeout=60) as web:
+            with self._server(_PATIENCE_WITH_FILES) as server:
                 urls, _expires = server.urls({table_id: [file.path for file in missing]})
                 for file in missing:
                     if file.path not in urls:
                         raise ToolError(f"earlier files of '{table_id}' are no longer kept; choose a later snapshot")
-                    _download(web, urls[file.path], folder / f"{file.sha256}.parquet", file)
+                    _download(server, urls[file.path], folder / f"{file.sha256}.parquet", file)
         return paths
 
     def _compared(
@@ -449,7 +447,8 @@ class MirrorWarehouse:
                 self._known = server.get("/api/agents/catalog")
             self._next = now + _FRESH
             if cache.parent.is_dir():
-                write_atomically(cache, json.dumps(self._known))
+                with suppress(OSError):  # a full disk: the next process asks the server, too
+                    write_atomically(cache, json.dumps(self._known))
         except DaError:  # offline, logged out, or a server without agents: what it said last counts
             self._next = now + _RETRY
             if self._known is None:
@@ -466,24 +465,23 @@ class MirrorWarehouse:
             raise ToolError(str(error)) from None
 
     @contextmanager
-    def _server(self) -> "Iterator[Server]":
+    def _server(self, patience: float = _PATIENCE) -> "Iterator[Server]":
         from da.session import session
 
-        with session(timeout=_PATIENCE) as server:
+        with session(timeout=patience) as server:
             yield server
 
 
-def _download(web: "Web", url: str, path: Path, file: File) -> None:
-    fresh, digest = path.with_suffix(f".{os.getpid()}"), hashlib.sha256()
-    with web.exchange("GET", url) as answer, fresh.open("wb") as target:
-        block = memoryview(bytearray(1 << 18))
-        while size := answer.readinto(block):
-            digest.update(block[:size])
-            target.write(block[:size])
-    if digest.hexdigest() != file.sha256:
-        fresh.unlink()
-        raise ToolError("a file arrived damaged; try again")
-    fresh.replace(path)
+def _download(server: "Server", url: str, path: Path, file: File) -> None:
+    fresh = path.with_suffix(f".{os.getpid()}")
+    try:
+        server.download(url, fresh, file.size_bytes)
+        with fresh.open("rb") as content:
+            if hashlib.file_digest(content, "sha256").hexdigest() != file.sha256:
+                raise ToolError("a file arrived damaged; try again")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _read(cache: Path) -> Json:

@@ -73,7 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
             )
         elif path == "/api/sync/manifest" or (path == "/api/sync/sources" and self.api.lists_sources):
             sources = parse_qs(urlsplit(self.path).query).get("sources", [""])[0]
-            self._encoded(self.api.manifest(sources) if path.endswith("manifest") else self.api.listed())
+            body = self.api.manifest(sources) if path.endswith("manifest") else self.api.listed()
+            # A list of sources has the ETag of the whole manifest.
+            listed = {**json.loads(body), "tables": None} if self.api.lists_sources else body.decode()
+            self._encoded(body, hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16])
         elif path == "/api/data/urls":
             urls, missing = self.api.sign(body["files"])
             if urls:
@@ -89,8 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._json(201, {"token": TOKEN, "token_id": "t1", "user": dict(ADMIN)})
 
-    def _encoded(self, body: bytes) -> None:
-        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    def _encoded(self, body: bytes, digest: str) -> None:
+        etag = f'"{digest}"'
         if self.headers.get("if-none-match") == etag:
             self._send(304, b"", {"ETag": etag})
         elif "gzip" in self.headers.get("accept-encoding", ""):

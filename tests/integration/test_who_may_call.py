@@ -423,6 +423,8 @@ class People:
             "SERVICE_AUDIENCE": AUDIENCE,
             "SERVICE_ISSUER": issuer.url,
             "ENVIRONMENT": "development",
+            "BASE_URL": "http://localhost",
+            "JIRA_WEBHOOK_SECRET": "w" * 32,
         }
         self.process = Process(environ, store=MemoryStore(), clock=lambda: self.now)
         self.client = Client(app(self.process, FUNCTIONS))
@@ -508,7 +510,7 @@ def test_every_kind_of_caller_gets_the_answer_in_the_table_of_rights(people: Peo
     for kind in people.proofs:
         status, promised = ask(people.proof(kind)), expected(function, kind)
         if TABLE[row(function)][0] == ANYBODY:
-            is_right = status == plain
+            is_right = status == plain and status not in {500, 503}
         elif function.function.is_page and promised == 401 and function.function.method == "GET":
             is_right = status == 303  # to the page where one signs in
         else:

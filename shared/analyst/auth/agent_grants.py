@@ -4,9 +4,6 @@ A grant is a session of its own: it ends with its user's, by revocation, or when
 Its tokens only read, and only at the resource that they were issued for. Source: RFC 9700, RFC 7636 (PKCE), RFC 8707.
 """
 
-import base64
-import hashlib
-import hmac
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +14,7 @@ from analyst.access import AccessList, AccessReader, Caller, Scope
 from analyst.auth import sessions
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.sessions import Session
-from analyst.auth.single_use_tokens import use
+from analyst.auth.single_use_tokens import has_verifier, use
 from analyst.errors import UnauthenticatedError
 from analyst.store import Store
 
@@ -106,10 +103,7 @@ def take_code(
     """
     claims = _verified(keys, Purpose.AGENT_CODE, code, now)
     grant = _grant(claims)
-    expected = (
-        base64.urlsafe_b64encode(hashlib.sha256(verifier.encode(errors="replace")).digest()).rstrip(b"=").decode()
-    )
-    if not hmac.compare_digest(expected.encode(), str(claims.get("challenge")).encode()):
+    if not has_verifier(str(claims.get("challenge")), verifier):
         raise InvalidGrantError("the code_verifier does not fit the code_challenge")
     if grant.client_id != client_id or str(claims.get("redirect_uri")) != redirect_uri:
         raise InvalidGrantError("the code was issued for another client_id or redirect_uri")

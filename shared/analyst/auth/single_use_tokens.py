@@ -1,10 +1,12 @@
-"""Single use across all instances: links in mails, refresh tokens, codes.
+"""Single use across all instances: links in mails, refresh tokens, and codes with their challenges.
 
 Each use is recorded as an object `state/used/<sha256>`, put-if-absent, so the store decides who was first. The sweep
 removes the record once nothing of that age can still be valid.
 """
 
+import base64
 import hashlib
+import hmac
 import json
 from datetime import datetime
 from typing import Final
@@ -15,6 +17,12 @@ from analyst.store import ABSENT, Store, StoreConflictError, UnsureWriteError
 
 USED: Final = "state/used/"
 """The prefix of the records of use."""
+
+
+def has_verifier(challenge: str, verifier: str) -> bool:
+    """Return whether the challenge of a code was made of a verifier (PKCE with S256; RFC 7636, section 4.6)."""
+    digest = hashlib.sha256(verifier.encode(errors="replace")).digest()
+    return hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"="), challenge.encode())
 
 
 def use(store: Store, thing: str, now: datetime, *, again_within: float = 0.0) -> None:

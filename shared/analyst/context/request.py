@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CLIENT_GONE: Final = "analyst.client_gone"
+"""In a request's `environ`, if the server can tell: a function that returns whether the client has closed the connection."""
+
 _PACE: Final = 5.0
 _LAKES_APART: Final = 30.0
 """Seconds after which the lakes of new snapshots are written: those of a run with many rebuilds together."""
@@ -60,6 +63,11 @@ class Context(Noting):
     """The notes for the audit log."""
     trace: str | None = None
     """The `traceparent` of the request."""
+
+    def is_client_gone(self) -> bool:
+        """Return whether the client has closed the connection, as far as the server can tell."""
+        found: Callable[[], bool] | None = self.request.environ.get(CLIENT_GONE)
+        return found is not None and found()
 
     @property
     def caller(self) -> Caller:

@@ -17,11 +17,9 @@ from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
 from analyst.http.problems import ErrorShape
 from analyst.http.request_input import blocks
-from analyst.http.response import CLIENT_GONE
 from analyst.http.spec import Allow, FunctionSpec, Options
 
 __all__ = [
-    "CLIENT_GONE",
     "Accepted",
     "Allow",
     "Answer",

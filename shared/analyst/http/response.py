@@ -10,9 +10,6 @@ from analyst.pages import security_policy
 BUFFERED: Final = "analyst.buffered"
 """What a server sets in a request's `environ` when it has read the whole body, and takes the whole answer at once."""
 
-CLIENT_GONE: Final = "analyst.client_gone"
-"""In a request's `environ`, if the server can tell: a function that returns whether the client has closed the connection."""
-
 
 class Response(flask.Response):
     """A response as the functions framework needs it. Without a body, it has no content type."""

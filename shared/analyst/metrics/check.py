@@ -81,7 +81,7 @@ class Checking:
         made = CheckedMetrics(
             snapshot=snapshot.number,
             checked_at=self.now(),
-            metrics={metric.name: metric for metric in check(defined.values(), snapshot.by_id, defined)},
+            metrics={metric.name: metric for metric in check(defined.values(), _Tables(snapshot.by_id), defined)},
             problems=tuple(problems),
             models=dict(registered.models()),
         )
@@ -91,15 +91,13 @@ class Checking:
         return made
 
 
-def check(
-    defined: Iterable[Defined], tables: Mapping[str, Table], known: Mapping[str, Defined]
-) -> Iterator[CheckedMetric]:
-    """Yield metrics with what a check against tables found, by id; they can use each other, and those in `known`."""
+def check(defined: Iterable[Defined], tables: "_Tables", known: Mapping[str, Defined]) -> Iterator[CheckedMetric]:
+    """Yield metrics with what a check against tables found; they can use each other, and those in `known`."""
     listed = list(defined)
     definitions = {name: each.definition for name, each in known.items()}
     definitions |= {each.definition.name: each.definition for each in listed}
     for each in listed:
-        yield _checked(each, _Tables(tables), definitions)
+        yield _checked(each, tables, definitions)
 
 
 def check_as_seen(
@@ -111,29 +109,29 @@ def check_as_seen(
 ) -> list[CheckedMetric]:
     """Check metrics against the tables and metrics that the caller may see: the others do not exist for them."""
     seen = visible_metrics(metrics, snapshot, access, caller)
-    tables = visible_by_id(snapshot, access, caller)
+    tables = _Tables(visible_by_id(snapshot, access, caller), suggests=True)
     return list(check(defined, tables, {metric.name: metric.defined for metric in seen}))
 
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """The tables that a metric may name, by id and by view name."""
+    """The tables that a metric may name, by id and by view name.
+
+    They are suggested only to whoever can read them all: a metric of a table without data is also shown to people who can't
+    read others.
+    """
 
     by_id: Mapping[str, Table]
+    suggests: bool = False
 
     def find(self, name: str) -> Table:
         wanted = name.strip().strip('"').replace('"."', ".").lower()
         found = self.by_id.get(wanted)
         found = found or next((table for table in self.by_id.values() if table.view == wanted), None)
         if found is None:
-            raise _BrokenError(f"the table {name!r} does not exist{_near(wanted, self.by_id)}")
+            near = did_you_mean(wanted, self.by_id) if self.suggests else ""
+            raise _BrokenError(f"the table {name!r} does not exist{near}")
         return found
-
-
-def _near(name: str, tables: Mapping[str, Table]) -> str:
-    """Suggest a table only of the same source: a metric may be shown to people who can't read others."""
-    source, dot, _ = name.partition(".")
-    return did_you_mean(name, [table.id for table in tables.values() if dot and table.source == source])
 
 
 def _checked(defined: Defined, tables: _Tables, known: Mapping[str, MetricDefinition]) -> CheckedMetric:
@@ -145,8 +143,9 @@ def _checked(defined: Defined, tables: _Tables, known: Mapping[str, MetricDefini
         used = [tables.find(name) for name in named]
         with duckdb_files.connect(memory_limit=_MEMORY, threads=1) as con:
             duckdb_files.confine(con)
-            used += _used_by_variants(con, definition, tables)
-            ids |= {table.id for table in used}
+            written = list(_named_in_variants(con, definition))
+            ids |= {_unknown_id(name, tables) for name in written}
+            used += [tables.find(name) for name in written]
             compiled = compilation.metric(definition)
             with duckdb_files.time_limit(con, _SECONDS):
                 result = _bound(con, definition, compiled, used)
@@ -343,18 +342,15 @@ def _short(name: str) -> str:
     return name.rpartition(".")[2] if re.fullmatch(r"[\w.]+", name) else name
 
 
-def _used_by_variants(con: "DuckDBPyConnection", definition: MetricDefinition, tables: _Tables) -> list[Table]:
-    """Return the tables that the written SQL of a metric reads."""
+def _named_in_variants(con: "DuckDBPyConnection", definition: MetricDefinition) -> Iterator[str]:
+    """Yield the tables that the written SQL of a metric reads."""
     import duckdb
 
-    found: list[Table] = []
     for label, sql in _written(definition):
         try:
-            names = con.get_table_names(_select(con, sql, label), qualified=True)
+            yield from sorted(con.get_table_names(_select(con, sql, label), qualified=True))
         except (duckdb.Error, RuntimeError) as error:
             raise _BrokenError(f"{label} is not valid SQL: {_first_line(error)}") from None
-        found += [tables.find(name) for name in sorted(names)]
-    return found
 
 
 def _written(definition: MetricDefinition) -> Iterator[tuple[str, str]]:

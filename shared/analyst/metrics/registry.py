@@ -13,7 +13,6 @@ from ulid import ULID
 
 from analyst.errors import InvalidInputError, NotFoundError, UnavailableError
 from analyst.metrics.definition import MOST, MetricDefinition, parse
-from analyst.names import did_you_mean
 from analyst.store import Object, Store
 from analyst.store.compare_and_swap import swap
 
@@ -170,8 +169,7 @@ class MetricRegistry:
 
         def without(known: Mapping[str, Defined]) -> dict[str, Defined]:
             if name not in known:
-                near = did_you_mean(name, known)
-                raise NotFoundError(f"there is no metric {name!r} in the registry{near}")
+                raise NotFoundError(f"there is no metric {name!r} in the registry")  # a near one may be hidden
             return {other: each for other, each in known.items() if other != name}
 
         self._edit(without)

@@ -101,7 +101,7 @@ def _set_up(
     answers = gather(given, kept.answers, kept.save, asking=asking)
     for line in write_files(folder, answers, kept, force=force):
         say(line)
-    ours = {name: value for name, value in os.environ.items() if name not in {"DA_SERVER", "DA_TOKEN"}}
+    ours = {name: value for name, value in os.environ.items() if name not in {"DA_SERVER", "DA_TOKEN", "DA_TOKEN_FILE"}}
     with Web() as web:
         steps = Steps(folder, answers, kept, Config.read(ours), web)
         steps.connect(wait)

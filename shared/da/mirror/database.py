@@ -345,16 +345,21 @@ def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
         with suppress(OSError):  # a file system without hard links
             os.link(path, aside)
     # A log belongs to its database, and would be applied to the new one, too. It goes first, under a name by which it can
-    # be put back if this process dies before the rename.
+    # be put back if the rename fails, or this process dies before it.
     log, aside_log = log_of(path), log_aside(path)
     if log.exists():
         log.replace(aside_log)
     try:
         fresh.replace(path)
-    except PermissionError:  # Windows does not replace what somebody has open
+    except OSError as error:
+        if aside_log.exists():
+            aside_log.replace(log)
+        if not isinstance(error, PermissionError):  # Windows does not replace what somebody has open
+            raise
         raise DaError(f"can't replace '{path}': another program has it open; close it and run da sync again") from None
-    finally:
+    else:
         aside_log.unlink(missing_ok=True)
+    finally:
         # Checked only after the rename: until then, a new reader could still open the old file.
         if aside and not is_read(aside):
             aside.unlink(missing_ok=True)

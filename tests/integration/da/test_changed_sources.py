@@ -48,6 +48,7 @@ def test_only_the_source_that_changed_is_requested(mirrored: FunctionsApi, logge
     assert asked(mirrored) == {LIST: 1, MANIFEST: 1}
     sql = "select n from shop.shop_orders union all from items union all select n from crm_orders"
     assert sorted(rows(sql)) == [(1,), (2,), (3,)]
+    assert "up to date" in logged_in("status").out
     mirrored.forget()
     logged_in("sync")
     assert mirrored.counts() == {LIST: 1}

@@ -13,8 +13,9 @@ import duckdb
 import pytest
 
 from da.errors import DaError
-from da.mirror.database import publish
+from da.mirror.database import Draft, publish
 from da.mirror.manifest import Table
+from da.mirror.opening import fresh_of
 from da.mirror.sync import Report
 from da.mirror.views import Mirrored
 from da.mirror.workspace import Workspace
@@ -231,6 +232,20 @@ def test_a_copy_whose_views_are_not_on_the_disk_does_not_replace_the_database(
         assert rows("select count(number), min(id) from mine, orders") == [(40000, 1)]
     assert sync().exit_code == 0
     assert rows("select count(number), min(id) from mine, orders") == [(40000, 7)]
+
+
+def test_the_log_of_a_database_that_is_not_replaced_stays_with_it(
+    synced: FunctionsApi,  # noqa: ARG001
+    rows: Rows,
+    workspace: Workspace,
+) -> None:
+    with opened_elsewhere(workspace.duckdb, read_only=False, last=LOGGED):
+        pass
+    draft = Draft(workspace.duckdb)
+    fresh_of(workspace.duckdb).unlink()
+    with pytest.raises(DaError, match=r"can't update .*no such file"):
+        publish(workspace.duckdb, [], begun=draft)
+    assert rows("select count(number) from mine") == [(20000,)]
 
 
 def test_a_damaged_database_is_moved_aside(

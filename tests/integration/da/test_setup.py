@@ -125,6 +125,18 @@ def test_a_second_run_changes_nothing_and_succeeds(da: Da, ready: FunctionsApi, 
     }
 
 
+@pytest.mark.parametrize("variable", ["DA_TOKEN", "DA_TOKEN_FILE"])
+def test_a_token_for_another_server_is_ignored(
+    variable: str, da: Da, ready: FunctionsApi, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "token").write_text("da_" + "x" * 43)
+    monkeypatch.setenv(variable, str(project / "token") if variable == "DA_TOKEN_FILE" else "da_" + "x" * 43)
+    assert da("setup", *options(ready.address)).code == 0
+    ready.forget()
+    assert da("setup").code == 0
+    assert ready.count("/auth/bootstrap") == 0
+
+
 def test_after_a_lost_bootstrap_answer_the_same_token_is_requested(da: Da, ready: FunctionsApi, project: Path) -> None:
     made = ready.answers.pop(("POST", "/auth/bootstrap"))
     ready.answers["POST", "/auth/bootstrap"] = [(500, {"detail": "lost"})]

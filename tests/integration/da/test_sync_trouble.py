@@ -16,6 +16,7 @@ import da.output
 from da.mirror.download import HOPELESS, THREADS
 from da.mirror.sync import Report
 from da.mirror.workspace import Workspace
+from da.mirror_warehouse import MirrorWarehouse
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
 from tests.full_disk import limited_files
 from tests.integration.da.conftest import Da, parquet
@@ -121,6 +122,37 @@ def test_a_disk_that_is_full_before_anything_is_fetched_is_named(
         ran = logged_in("sync")
     assert ran.code == 1
     assert ran.err == f"da: can't use '{workspace.root / '.da' / 'state.json'}': file too large; free some space\n"
+
+
+def test_on_a_full_disk_agents_use_the_catalog_that_is_not_kept(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace
+) -> None:
+    assert logged_in("sync").code == 0
+    metric = {"name": "orders", "tables": ["shop.orders"], "description": "All orders. " * 20}
+    shop.answers["GET", "/api/agents/catalog"] = [(200, {"tables": {}, "metrics": [metric]})]
+    with limited_files(100):
+        assert MirrorWarehouse(workspace).metric("orders") == metric
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (Fault(status=403), "told to fail"),
+        (Fault(flip=True), "a file arrived damaged; try again"),
+    ],
+)
+def test_an_earlier_file_that_is_not_received_is_not_kept(
+    fault: Fault, says: str, shop: FunctionsApi, logged_in: Da, workspace: Workspace
+) -> None:
+    assert logged_in("sync").code == 0
+    earlier = json.loads(shop.manifest())
+    shop.put("shop.orders", "select 7 as id, 7.5 as total")
+    assert logged_in("sync").code == 0
+    shop.answers["GET", "/api/sync/manifest"] = [(200, earlier)]
+    shop.faults.append(fault)
+    ran = logged_in("diff", "orders", "--since", "1")
+    assert (ran.code, says in ran.err) == (1, True), ran.err
+    assert list((workspace.root / ".da" / "earlier").iterdir()) == []
 
 
 def test_verify_finds_a_damaged_file(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:

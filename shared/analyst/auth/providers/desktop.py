@@ -3,9 +3,7 @@
 `da` sends the SHA-256 of a secret along (PKCE), so the code alone is useless to anyone who sees it.
 """
 
-import base64
 import hashlib
-import hmac
 import secrets
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,7 +14,7 @@ from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit
 from analyst.auth.provider import AuthProvider, LoginButton
 from analyst.auth.sessions import Pair
-from analyst.auth.single_use_tokens import USED, use
+from analyst.auth.single_use_tokens import USED, has_verifier, use
 from analyst.errors import UnauthenticatedError
 from analyst.settings import Settings
 from analyst.store import Store
@@ -92,15 +90,10 @@ def take_code(code: str, verifier: str, *, keys: Keys, access: AccessReader, sto
     """
     code = _lengthen(store, code)
     claims = keys.verify(Purpose.DESKTOP, code, now)
-    if not hmac.compare_digest(_challenge(verifier).encode(), str(claims["challenge"]).encode()):
+    if not has_verifier(str(claims["challenge"]), verifier):
         raise UnauthenticatedError("the code belongs to another `da login`; run `da login` again")
     session = sessions.begin(str(claims["sub"]), now)
     sessions.caller_of(session, access.current())
     use(store, code, now)
     session_list.record(store, session, "da", str(claims.get("machine", "da")), now)
     return sessions.for_program(keys, session, now)
-
-
-def _challenge(verifier: str) -> str:
-    digest = hashlib.sha256(verifier.encode(errors="replace")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -11,6 +11,7 @@ from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 from werkzeug.wrappers import Request
 
+from analyst.context.request import CLIENT_GONE
 from analyst.errors import AnalystError
 from analyst.http.dispatch import refuse
 from analyst.http.function import process, routes_of
@@ -20,7 +21,7 @@ from analyst.http.problems import (
     NotImplementedHereError,
     TooLargeError,
 )
-from analyst.http.response import BUFFERED, CLIENT_GONE
+from analyst.http.response import BUFFERED
 
 HEADER_BYTES: Final = 128 << 10
 """The maximum size in bytes of the request line and the headers."""
