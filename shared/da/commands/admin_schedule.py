@@ -71,8 +71,11 @@ def set_schedule(
     Examples:
       da admin set-schedule shop every 6h
       da admin set-schedule shop.orders daily 05:00 Europe/Prague
+      da admin set-schedule shop 'cron 0 5 * * 1-5'
       da admin set-schedule shop.orders  # inherit again
     """
+    if words and words[0] == "cron" and len(words) > _CRON_WORDS:
+        raise UsageError("the shell replaced each * by names of files; quote the schedule: 'cron 0 5 * * 1-5'")
     when = " ".join(words or ()) or None
     kind = "tables" if "." in name else "sources"
     with session() as server:
@@ -87,6 +90,9 @@ def set_schedule(
 def _paused(pause: dict[str, Any]) -> str:
     return f"Paused since {local_time(pause['at'])}: {pause['why']}. To resume, run: da admin schedule --resume"
 
+
+# `cron`, five fields and a time zone
+_CRON_WORDS = 7
 
 _COLUMNS = ("name", "schedule", "last", "next", "why")
 

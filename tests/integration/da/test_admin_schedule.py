@@ -84,3 +84,9 @@ def test_a_schedule_is_set_for_a_source_or_table(
     api.answers["PUT", f"/api/admin/{path}"] = [(200, {})]
     assert logged_in("admin", "set-schedule", *arguments).out == f"Schedule of {arguments[0]}: {schedule}.\n"
     assert api.bodies == [{"sync_schedule": schedule if arguments[1:] else None}]
+
+
+def test_a_schedule_in_which_the_shell_replaced_asterisks_is_explained(logged_in: Da) -> None:
+    files = ("a.csv", "b.csv")
+    refused = logged_in("admin", "set-schedule", "shop", "cron", "0", "5", *files, *files, "1-5")
+    assert (refused.code, "quote the schedule: 'cron 0 5 * * 1-5'" in refused.err) == (2, True)

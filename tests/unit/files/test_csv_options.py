@@ -16,6 +16,12 @@ def test_an_encoding_can_be_set(folder: Folder, encoding: str) -> None:
     assert folder.rows("t", encoding=encoding) == [("\u017dlu\u0165", "x\ny")]
 
 
+def test_a_file_marked_as_utf_8_is_read_as_such_whatever_encoding_its_source_has(folder: Folder) -> None:
+    folder.write("t.csv", "n\u00e1zev,b\n\u017dlu\u0165,1\n".encode("utf-8-sig"))
+    assert folder.extract("t", encoding="windows-1250").columns[0].description == "n\u00e1zev"
+    assert folder.rows("t", encoding="windows-1250") == [("\u017dlu\u0165", 1)]
+
+
 def test_bytes_that_are_not_in_the_encoding_are_reported(folder: Folder) -> None:
     folder.write("t.csv", b"a,b\n1,2\n3,\x81\n")
     with pytest.raises(SourceError, match=r"t\.csv:3: contains the byte 0x81"):

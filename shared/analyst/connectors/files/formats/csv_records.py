@@ -19,7 +19,9 @@ TOO_LONG = f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
 BACKSLASHES = "if backslashes escape quotes, set escape to \\"
 """The remedy for quotes that follow a backslash."""
 
-SET_ENCODING = "set encoding to that of the file, for example windows-1252"
+SET_ENCODING = (
+    "set encoding to that of the file, such as windows-1250 (Central Europe) or windows-1252 (Western Europe)"
+)
 """The remedy for bytes that can't be decoded."""
 
 TWO_READINGS = "is ambiguous: there is a delimiter between quotes inside unquoted values; quote these values, or set stray_quotes to literal"

@@ -142,7 +142,8 @@ def read_sample(file: BinaryIO, name: str) -> tuple[bytes, bool]:
 
 
 def _encoding(sample: bytes, name: str, options: CsvOptions) -> str:
-    if options.encoding not in (None, "utf-8"):
+    # one encoding is set for files of many origins: a file that starts with the mark of UTF-8 is not in another
+    if options.encoding not in (None, "utf-8") and not sample.startswith(codecs.BOM_UTF8):
         return str(options.encoding)
     if sample.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
