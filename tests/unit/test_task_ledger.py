@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from analyst.errors import NotFoundError, UnavailableError
 from analyst.lease import GRACE
 from analyst.tasks.delivery import Background, HostDelivery
-from analyst.tasks.ledger import LEASE_TTL, MOST_ATTEMPTS, Claim, Task, TaskLedger
+from analyst.tasks.ledger import LEASE_TTL, MOST_ATTEMPTS, Claim, Task, TaskLedger, is_waiting
 from analyst.tasks.runner import Ran, Runner, expire
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.doubles.memory_store import MemoryStore
@@ -99,6 +99,14 @@ def test_adding_a_run_twice_adds_one(bench: Bench) -> None:
     body = {"source": "shop", "run_id": "01KMQ000000000000000000000"}
     assert bench.add(CSV, body).id == bench.add(CSV, body).id
     assert len(bench.left()) == 1
+
+
+def test_an_extract_that_runs_can_add_the_profiles_of_its_own_run(bench: Bench) -> None:
+    body = {"source": "shop", "run_id": "01KMQ000000000000000000000"}
+    bench.answers = [lambda: bench.add("/profile", {**body, "part": 0}) and None]
+    assert bench.run(bench.add(CSV, body)) == "done"
+    assert [task.path for task in bench.ledger.waiting()] == ["/profile"]
+    assert not is_waiting(bench.store, body["run_id"])
 
 
 def test_tasks_of_the_same_name_wait_once(bench: Bench) -> None:

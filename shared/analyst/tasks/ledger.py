@@ -118,7 +118,8 @@ class TaskLedger:
     ) -> Task | None:
         """Add a task; return it, or `None` if one of this name runs and will run once again.
 
-        A task without a name is identified by the `run_id` of its body and its `part`: adding it twice adds one.
+        A task without a name is identified by the `run_id` of its body and its `part`, and the profiles of a run apart
+        from its extract: adding it twice adds one.
         """
         now = self.now()
         new = Task(
@@ -348,7 +349,9 @@ def _id_of(path: str, body: Mapping[str, Any], name: str | None) -> str:
     run_id, part = body.get("run_id"), body.get("part")
     if not isinstance(run_id, str):
         return str(ULID())
-    return f"{run_id}-{part}" if part else run_id
+    known = f"{run_id}-{part}" if part else run_id
+    # an extract requests the profiles of its tables while its own task, of the same run, is still running
+    return f"profile-{known}" if path == "/profile" else known
 
 
 def _lock(task: Task) -> str:

@@ -62,6 +62,15 @@ def test_a_sync_profiles_what_has_changed(world: World, files: Path) -> None:
     assert extract(world)["profiled"]["tables"] == 1
 
 
+def test_a_triggered_sync_profiles_what_has_changed(world: World, files: Path) -> None:
+    (files / "a.csv").write_text("id\n1\n")
+    (run,) = world.ask("POST", "/api/sync/trigger", {"sources": ["shop"]})["runs"]
+    while world.ask("GET", f"/api/sync/status?run={run['run_id']}")["runs"][0]["status"] == "pending":
+        pass
+    world.process.background.close()
+    assert profile(world, "shop.a")["profile"]["tableProfile"]["rowCount"] == 1
+
+
 def test_profiles_survive_a_process_that_dies_before_it_makes_them(begun: Begun, tmp_path: Path) -> None:
     dying = begun.world(tmp_path, profiles=True)
     dying.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
