@@ -147,7 +147,7 @@ class MirrorWarehouse:
             return facts
         with suppress(_StatementError):
             rows, _columns = self._rows(
-                "select column_name, min, max, approx_unique, null_percentage from "
+                "select column_name, min, max, least(approx_unique, count), null_percentage from "
                 f"(summarize {facts.sql_name})", (), None, check=False,
             )  # fmt: skip
             names = ("min", "max", "distinct", "null_percent")

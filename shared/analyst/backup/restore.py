@@ -170,7 +170,7 @@ class Restoring:
                 if plan.in_use and not request.replace:
                     raise ConflictError(
                         f"the bucket is in use, and the backup would change {_counted(plan)} in it; see what would "
-                        "change with a dry run, and permit it with 'replace'"
+                        "change with --dry-run, and permit it with --replace"
                     )
                 snapshot = self._apply(archive, plan, state, folder)
                 if request.resume:

@@ -18,7 +18,8 @@ _KEPT: Final = {
 class Removal(BaseModel):
     """What a removal deletes: the `tables` with their data and grants, and the number of `grants` on the source.
 
-    `kept` is what stays. A `dry_run` changed nothing.
+    `used_by` are the tables of other sources that are computed from them. `kept` is what stays. A `dry_run` changed
+    nothing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -26,6 +27,7 @@ class Removal(BaseModel):
     source: str
     tables: tuple[str, ...]
     grants: int
+    used_by: tuple[str, ...]
     kept: tuple[str, ...]
     dry_run: bool
 
@@ -44,8 +46,14 @@ def remove_source(ctx: Context, name: str, *, dry_run: bool) -> Removal:
         found = db.execute(
             "select count(*) from grants where source = ? or table_uuid in (select unnest(?::varchar[]))", [name, uuids]
         ).fetchone()
-    shown = {table_id for table_id in ctx.snapshots.current().by_id if table_id.partition(".")[0] == name}
-    ids = sorted({table.id for table in tables} | shown)
+    published = ctx.snapshots.current().by_id
+    ids = sorted({table.id for table in tables} | {each for each in published if each.partition(".")[0] == name})
+    gone = set(ids)
+    used_by = sorted(
+        each
+        for each, table in published.items()
+        if each not in gone and any(used.table in gone for used in table.inputs)
+    )
     kept = [f"{text} (extracts/{name}/{prefix})" for prefix, text in _KEPT.items() if _holds(ctx, name, prefix)]
     if not dry_run:
         for table_id in ids:
@@ -55,7 +63,12 @@ def remove_source(ctx: Context, name: str, *, dry_run: bool) -> Removal:
         ctx.state.edit(lambda db: sources.delete_source(db, actor(ctx), name))
         ctx.tasks.enqueue("/rebuild", {}, name="all")
     return Removal(
-        source=name, tables=tuple(ids), grants=int(found[0]) if found else 0, kept=tuple(kept), dry_run=dry_run
+        source=name,
+        tables=tuple(ids),
+        grants=int(found[0]) if found else 0,
+        used_by=tuple(used_by),
+        kept=tuple(kept),
+        dry_run=dry_run,
     )
 
 

@@ -6,7 +6,7 @@ import typer
 
 from da.commands.admin_runs import Wait, sync
 from da.commands.query import File, Sql, SqlCommand, read_sql
-from da.errors import DaError, UsageError
+from da.errors import DaError, RefusedError, UsageError
 from da.help import Commands
 from da.options import DryRun, Json, SyncSchedule, Timeout, Yes, complete_ids, confirm
 from da.output import print_json, print_table, respond, say, say_fact
@@ -57,7 +57,12 @@ def add(
         is_new = _require_source(server, source)
         if is_new:
             server.post(f"/api/admin/sources/{segment(source)}", {"type": TYPE})
-        made = server.post(f"/api/admin/tables/{segment(table)}", fields)
+        try:
+            made = server.post(f"/api/admin/tables/{segment(table)}", fields)
+        except RefusedError:
+            if is_new:
+                server.post(f"/api/admin/sources/{segment(source)}/remove", {"dry_run": False})
+            raise
     _registered(made, "Added", run=run, json=json)
 
 

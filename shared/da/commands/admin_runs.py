@@ -147,7 +147,7 @@ def _change_text(change: dict[str, Any]) -> str:
     return (
         f"{change['table']}: {before} → {after} rows"
         if before != after
-        else f"{change['table']}: {after} rows, other content"
+        else f"{change['table']}: {'?' if rows[1] is None else count_text(rows[1], 'row')}, other content"
     )
 
 

@@ -359,8 +359,11 @@ def _columns_text(table: Mapping[str, Any]) -> str:
 def _print_removal(removal: Mapping[str, Any]) -> None:
     going = removal["tables"]
     if going:
-        say(f"Goes: {count_text(len(going), 'table')} with their data: {', '.join(going)}")
+        whose = "its" if len(going) == 1 else "their"
+        say(f"Goes: {count_text(len(going), 'table')} with {whose} data: {', '.join(going)}")
     if removal["grants"]:
         say(f"Goes: {count_text(removal['grants'], 'grant')}")
+    if using := removal.get("used_by"):
+        say(f"Can't be computed any more: {', '.join(using)}")
     kept = ["the files at the source", "the audit log", "earlier snapshots until they expire", *removal["kept"]]
     say(f"Stays: {'; '.join(kept)}")

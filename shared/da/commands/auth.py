@@ -79,6 +79,8 @@ def login(
     config.save(replace(made, email=me.get("email")))
     document = {"server": address, "email": me.get("email"), "role": me.get("role")}
     respond(document, f"Logged in to {address} as {_who(me)}.", json=json)
+    if bootstrap and not json:
+        say(f"To sign in to the pages as well, set a password: da admin users invite {me.get('email')}")
     if address.startswith("http:") and not is_loopback(address):
         say_warning("over http:// your token and data are not encrypted; use https://.")
 

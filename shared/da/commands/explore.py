@@ -55,7 +55,7 @@ def _id_of(server: Server, name: str) -> str:
 
 
 def _ranges(server: Server, sql_name: str) -> list[dict[str, Any]]:
-    sql = f"select column_name, min, max, approx_unique, null_percentage from (summarize {sql_name})"
+    sql = f"select column_name, min, max, least(approx_unique, count), null_percentage from (summarize {sql_name})"
     answer = server.post("/api/query", {"sql": sql, "limit": None, "receipt": False}, again=True)
     names = ("name", "min", "max", "distinct", "null_percent")
     return [dict(zip(names, row, strict=True)) for row in answer["rows"]]

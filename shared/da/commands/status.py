@@ -89,7 +89,7 @@ def _status(workspace: Workspace, config: Config) -> Status:
 def _compared(workspace: Workspace, state: State, config: Config) -> tuple[str, str]:
     """Compare the mirror with the server; return the state and its details."""
     if workspace.checked_at() is None:
-        return "never synced", "run da sync"
+        return "never synced", workspace.elsewhere() or "run da sync"
     if moved := moved_from(workspace, state):
         return "moved", moved
     try:

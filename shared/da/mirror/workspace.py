@@ -59,10 +59,15 @@ class Workspace:
 
     def missing(self, environ: Mapping[str, str] = os.environ) -> DaError:
         """Return the error that there is no mirror here, with where the user's mirror is, if that is known."""
-        last = Config.read(environ).last_workspace
-        if last and Path(last) != self.root and (Path(last) / ".da").is_dir():
-            return DaError(f"there is no mirror in '{self.root}'; yours is in '{last}': change to that folder first")
+        if elsewhere := self.elsewhere(environ):
+            return DaError(f"there is no mirror in '{self.root}'; {elsewhere}")
         return DaError(f"there is no mirror in '{self.root}' yet; to create it, run: da sync")
+
+    def elsewhere(self, environ: Mapping[str, str] = os.environ) -> str:
+        """Return the advice to change to the folder of the user's mirror; empty if that is here or unknown."""
+        last = Config.read(environ).last_workspace
+        is_elsewhere = last and Path(last) != self.root and (Path(last) / ".da").is_dir()
+        return f"yours is in '{last}': change to that folder first" if is_elsewhere else ""
 
     @property
     def duckdb(self) -> Path:

@@ -183,6 +183,7 @@ def test_a_second_mirror_is_not_made_by_accident(
     assert list((free / "second").iterdir()) == []
     for command in (["tables"], ["query", "from orders"]):
         assert f"yours is in '{free / 'first'}': change to that folder first" in logged_in(*command).err
+    assert f"never synced: yours is in '{free / 'first'}': change to that folder first" in logged_in("status").out
     assert logged_in("sync", "--here").code == 0
     assert (free / "second/.da").is_dir()
     (free / "second/deep").mkdir()

@@ -120,8 +120,14 @@ def test_a_source_is_added_previewed_changed_and_removed(eve: Laptop, files: Pat
     assert "da admin tables remove shop.customers" in eve.da("admin", "sync", "shop")
     eve.da(*sources, "update", "shop", "--unset", "nullstr")
     assert "it has path" in eve.da(*sources, "update", "shop", "--unset", "delimitr", code=1)
-    # what goes is listed first
+    # what goes is listed first, and what is computed from it
+    materialized = ("admin", "materialized")
+    assert "no table" in eve.da(*materialized, "add", "marts.lost", "select * from shop.nothing", code=1)
+    assert [each["name"] for each in json.loads(eve.da(*sources, "list", "--json"))] == ["shop"]
+    eve.da(*materialized, "add", "marts.paid", "select sum(total) as total from shop.orders")
     would = eve.da(*sources, "remove", "shop", "--dry-run")
+    assert "Can't be computed any more: marts.paid" in would
+    eve.da(*sources, "remove", "marts", "--yes")
     assert "Goes: 2 tables with their data: shop.customers, shop.orders" in would
     assert "Stays: the files at the source; the audit log" in would
     assert "use --yes" in eve.da(*sources, "remove", "shop", code=2)
