@@ -51,7 +51,10 @@ def _id_of(server: Server, name: str) -> str:
     if "." in name:
         return name
     found = server.get("/api/catalog/tables", q=name)["tables"]
-    return next((str(each["id"]) for each in found if each["view"] == name), f"{name}.{name}")
+    for each in found:
+        if each["view"] == name:
+            return str(each["id"])
+    raise DaError(f"there is no table '{name}'; to list all tables, run: da tables")
 
 
 def _ranges(server: Server, sql_name: str) -> list[dict[str, Any]]:

@@ -176,12 +176,15 @@ def test_explore_shows_a_table(laptop: Laptop) -> None:
     for text in ("customer", "VARCHAR", "c0", "c6", "148.5", "2026-03-28"):
         assert text in output
     document = json.loads(laptop.da("explore", "shop.orders", "--json").stdout)
+    assert all(each["distinct"] <= 100 for each in document["ranges"])
     assert (len(document["sample"]), document["ranges"][0]["min"], document["ranges"][0]["max"]) == (10, "0", "99")
 
 
 @pytest.mark.parametrize("name", ["plans", "shop.plans", "nothing", "shop.nothing", "a/b", "../x"])
 def test_explore_does_not_reveal_hidden_tables(laptop: Laptop, name: str) -> None:
     output = laptop.da("explore", name, code=1).stderr
+    assert name in output
+    assert f"{name}.{name}" not in output
     assert "budget" not in output
     assert "nightjar" not in output
 
