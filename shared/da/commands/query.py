@@ -294,7 +294,10 @@ def _explained(message: str, workspace: Workspace, known: list[str], sql: str) -
     near = near or [each for each in known if each.rpartition(".")[2] == name.lower().rpartition(".")[2]][:2]
     near = near or [each for each in known if each.partition(".")[0] == name.lower()][:2]
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"there is no table '{name}' in the mirror{hint}\nTo list all tables, run: da tables{where}"
+    request = (
+        "" if near else "\nTo request access to one that you can't read yet, run: da request SOURCE.TABLE --reason TEXT"
+    )
+    return f"there is no table '{name}' in the mirror{hint}\nTo list all tables, run: da tables{request}{where}"
 
 
 def _as_written(name: str, sql: str) -> str:

@@ -71,7 +71,10 @@ def test_a_first_sync_without_tables_explains_how_to_get_some(
         ("from shop.ordrs", "there is no table 'shop.ordrs' in the mirror; did you mean 'shop.orders' or "),
         ("from shp.orders", "there is no table 'shp.orders' in the mirror; did you mean 'shop.orders'"),
         ("from shop.main.orders", "there is no table 'shop.main.orders' in the mirror; did you mean 'shop.orders'"),
-        ("from xyzzy", "there is no table 'xyzzy' in the mirror\nTo list all tables, run: da tables"),
+        (
+            "from xyzzy",
+            "in the mirror\nTo list all tables, run: da tables\nTo request access to one that you can't read yet, run: da request",
+        ),
         ("from connection", "there is no table 'connection' in the mirror\n"),
         ("from clicks", "clicks (events.clicks) is not mirrored; it can only be queried on the server."),
         ("from events.clicks", "clicks (events.clicks) is not mirrored; it can only be queried on the server."),
