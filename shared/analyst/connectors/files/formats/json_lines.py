@@ -120,9 +120,8 @@ class _Values:
         """Return the values of a member in all parts, each a list as of `to_json`."""
         kinds = frozenset(str(kind) for part in parts for kind in part[0])
         structures = list(dict.fromkeys(str(part[1]) for part in parts))
-        if kinds == {
-            "OBJECT"
-        }:  # with the structure of mixed kinds, a part has only empty objects, which any other can hold
+        if kinds == {"OBJECT"}:
+            # a part with the structure of mixed kinds has only empty objects, which any other structure can hold
             structures = [structure for structure in structures if structure != _MIXED] or structures
         if len(structures) > 1 and len(kinds) == 1 and kinds <= _NESTED:
             structures = [_merged(reading, structures)]
